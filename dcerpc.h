@@ -1,0 +1,67 @@
+/* dcerpc: the common header of connection-oriented DCE/RPC PDUs (C706 12.6.3.1)
+ * and the cutting of a byte stream into PDUs.
+ *
+ * Bytes only: no sockets, no httpd. Memory by malloc, and only while a PDU is
+ * incomplete, so that an idle stream holds none.
+ */
+#ifndef DCERPC_H
+#define DCERPC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define DCERPC_HEADER_SIZE 16
+#define DCERPC_MAX_PDU     65535  /* frag_length is 16 bits */
+
+/* PTYPEs we name in the log or look at */
+#define DCERPC_REQUEST     0
+#define DCERPC_RESPONSE    2
+#define DCERPC_FAULT       3
+#define DCERPC_BIND        11
+#define DCERPC_BIND_ACK    12
+#define DCERPC_BIND_NAK    13
+#define DCERPC_ALTER       14
+#define DCERPC_ALTER_RESP  15
+#define DCERPC_AUTH3       16
+#define DCERPC_RTS         20
+
+typedef struct dcerpc_header {
+    uint8_t version, version_minor, ptype, flags;
+    int little_endian;
+    uint16_t frag_length, auth_length;
+    uint32_t call_id;
+} dcerpc_header_t;
+
+/* Decodes the header of DATA (at least DCERPC_HEADER_SIZE bytes). Returns NULL
+ * or what is wrong: version not 5.0/5.1, unknown PTYPE (over 20), an impossible
+ * data representation, frag_length below the header's size, auth_length beyond it. */
+const char *dcerpc_header_parse(const uint8_t *data, dcerpc_header_t *header);
+
+/* "bind_ack", "RTS", ...; "PTYPE ?" for what has no name. */
+const char *dcerpc_ptype_name(uint8_t ptype);
+
+/* Cuts a stream into PDUs. Zero it to start; dcerpc_framer_reset() frees. */
+typedef struct dcerpc_framer {
+    uint8_t *partial;   /* a PDU begun, malloc'ed */
+    size_t have, cap;   /* bytes in it, bytes allocated */
+    const char *error;  /* set once the stream is no PDU stream */
+} dcerpc_framer_t;
+
+typedef enum { DCERPC_FRAME_MORE, DCERPC_FRAME_PDU, DCERPC_FRAME_ERROR } dcerpc_frame_t;
+
+/* Consumes from *DATA / *LEN (both are moved forward). DCERPC_FRAME_PDU: *PDU
+ * and *HEADER describe one whole PDU, valid until the next call on this framer
+ * or until the caller's buffer goes, whichever is first (a PDU lying whole in the
+ * caller's data is not copied). DCERPC_FRAME_MORE: all data consumed and kept.
+ * DCERPC_FRAME_ERROR: f->error says why (also "out of memory"); final. */
+dcerpc_frame_t dcerpc_framer_next(dcerpc_framer_t *f, const uint8_t **data, size_t *len,
+                                  const uint8_t **pdu, dcerpc_header_t *header);
+
+/* Bytes of an incomplete PDU held, and how many more bytes complete it (0: nothing
+ * held; at least what the header lacks while the length is not known yet). */
+size_t dcerpc_framer_held(const dcerpc_framer_t *f);
+size_t dcerpc_framer_missing(const dcerpc_framer_t *f);
+
+void dcerpc_framer_reset(dcerpc_framer_t *f);
+
+#endif

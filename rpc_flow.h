@@ -1,0 +1,48 @@
+/* rpc_flow: receive windows and acknowledgements of one hop ([MS-RPCH] 3.2.1.1.4,
+ * 3.2.1.1.5, 3.2.1.4.1, 3.2.1.5.1). Only RPC PDUs count; sizes are bytes.
+ * Integers only; each struct belongs to whoever owns the channel.
+ */
+#ifndef RPC_FLOW_H
+#define RPC_FLOW_H
+
+#include <stdint.h>
+
+/* 2.2.3.5.1: what a ReceiveWindowSize may say */
+#define RPC_FLOW_WINDOW_MIN 8192
+#define RPC_FLOW_WINDOW_MAX 262144
+
+typedef struct rpc_flow_sender {
+    int64_t window;     /* what the peer announced */
+    int64_t available;  /* what may still be sent */
+    uint64_t sent;      /* RPC bytes sent on this channel instance */
+    unsigned clamped;   /* impossible acks, made possible (ms-rpch.md 6.3) */
+} rpc_flow_sender_t;
+
+typedef struct rpc_flow_receiver {
+    int64_t window;     /* what we announced */
+    int64_t free;       /* window less what we hold */
+    int64_t advertised; /* what the peer believes is free */
+    uint64_t received;  /* RPC bytes received on this channel instance */
+} rpc_flow_receiver_t;
+
+/* A new channel instance: the peer announced WINDOW bytes. */
+void rpc_flow_sender_start(rpc_flow_sender_t *s, uint32_t window);
+/* May a PDU of SIZE bytes go now? available >= size (spec gap 3.2.1.4.1.3). */
+int rpc_flow_may_send(const rpc_flow_sender_t *s, uint32_t size);
+/* Can it ever go? size <= window. */
+int rpc_flow_fits(const rpc_flow_sender_t *s, uint32_t size);
+void rpc_flow_sent(rpc_flow_sender_t *s, uint32_t size);
+/* available = ack.available - (sent - ack.received), the wire's 32-bit counts taken
+ * modulo 2^32, clamped to 0..window; returns 1 when it had to be clamped. */
+int rpc_flow_acked(rpc_flow_sender_t *s, uint32_t received, uint32_t available);
+
+void rpc_flow_receiver_start(rpc_flow_receiver_t *r, uint32_t window);
+/* Returns 1 when the peer sent more than the window allowed it. */
+int rpc_flow_received(rpc_flow_receiver_t *r, uint32_t size);
+/* SIZE bytes went on to the next hop. Returns 1 when an ack is due now
+ * (advertised < window / 2, note 27); then call rpc_flow_ack(). */
+int rpc_flow_consumed(rpc_flow_receiver_t *r, uint32_t size);
+/* The values of the ack to send; afterwards advertised == free. */
+void rpc_flow_ack(rpc_flow_receiver_t *r, uint32_t *received, uint32_t *available);
+
+#endif

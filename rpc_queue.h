@@ -1,0 +1,41 @@
+/* rpc_queue: two first-in first-out queues that hold no memory while empty.
+ *
+ * rpc_bytes is a byte queue in chunks (what a stream still has to write);
+ * rpc_pdus is a queue of whole PDUs (what waits for a window or for a plug to be
+ * drawn). Neither has a bound of its own: who fills one checks its size first.
+ * Each belongs to one loop thread.
+ */
+#ifndef RPC_QUEUE_H
+#define RPC_QUEUE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct rpc_chunk rpc_chunk_t;
+typedef struct rpc_bytes { rpc_chunk_t *first, *last; size_t size; } rpc_bytes_t;
+
+/* Copies LEN bytes in; 0, or -1 when out of memory (then nothing was queued). */
+int rpc_bytes_put(rpc_bytes_t *q, const void *data, size_t len);
+/* The first contiguous run of bytes and its length; NULL when empty. */
+const uint8_t *rpc_bytes_peek(const rpc_bytes_t *q, size_t *len);
+/* Drops LEN bytes, at most the length of the run that rpc_bytes_peek() gave. */
+void rpc_bytes_drop(rpc_bytes_t *q, size_t len);
+void rpc_bytes_clear(rpc_bytes_t *q);
+
+typedef struct rpc_queued_pdu {
+    struct rpc_queued_pdu *next;
+    uint32_t size;
+    int counted;        /* an RPC PDU, subject to flow control; 0: RTS */
+    uint8_t data[];
+} rpc_queued_pdu_t;
+typedef struct rpc_pdus {
+    rpc_queued_pdu_t *first, *last;
+    size_t size;        /* bytes of all PDUs */
+} rpc_pdus_t;
+
+int rpc_pdus_put(rpc_pdus_t *q, const void *pdu, uint32_t size, int counted);
+/* Takes the first PDU out and frees it. */
+void rpc_pdus_drop(rpc_pdus_t *q);
+void rpc_pdus_clear(rpc_pdus_t *q);
+
+#endif
