@@ -1,0 +1,88 @@
+/* rpc_loop: an I/O thread: readiness, timers, and the hand-over of work to it.
+ *
+ * One epoll, edge-triggered, each descriptor registered once; a run queue of jobs,
+ * so that one busy owner never keeps the others from their turn; a heap of timers;
+ * an eventfd for work from other threads. Knows descriptors, no protocol.
+ *
+ * Every object given to a loop (watch, job, timer) is embedded in its owner's
+ * struct and is touched only on the loop's thread, but for rpc_loop_post().
+ * Times are microseconds of the monotonic clock.
+ */
+#ifndef RPC_LOOP_H
+#define RPC_LOOP_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <apr_pools.h>
+#include <apr_time.h>
+#include <apr_errno.h>
+
+typedef struct rpc_loop rpc_loop_t;
+
+/* The struct of TYPE whose MEMBER is at PTR: from an embedded job to its owner. */
+#define RPC_OWNER_OF(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+
+/* A piece of work. Zero it, set run. */
+typedef struct rpc_job rpc_job_t;
+struct rpc_job {
+    void (*run)(rpc_job_t *job);
+    rpc_job_t *next, *prev; /* private */
+    int queued;             /* private: in the run queue */
+};
+
+/* A moment at which to be called. Zero it, set fire. */
+typedef struct rpc_timer rpc_timer_t;
+struct rpc_timer {
+    void (*fire)(rpc_timer_t *timer);
+    apr_time_t due;         /* private */
+    size_t slot;            /* private: place in the heap, 0 when not set */
+};
+
+/* A descriptor. Zero it, set fd and ready. EVENTS are EPOLL* bits. */
+typedef struct rpc_watch rpc_watch_t;
+struct rpc_watch {
+    int fd;
+    void (*ready)(rpc_watch_t *watch, uint32_t events);
+};
+
+/* A loop that does not run yet; it lives in POOL. Fails with the errors of epoll
+ * and eventfd. */
+apr_status_t rpc_loop_create(rpc_loop_t **loop, apr_pool_t *pool);
+
+/* Runs the loop on a thread of its own, all signals blocked (httpd handles them). */
+apr_status_t rpc_loop_start(rpc_loop_t *loop);
+/* Runs the loop on the calling thread until rpc_loop_stop(). */
+void rpc_loop_run(rpc_loop_t *loop);
+/* Ends the loop after its current turn. Jobs not run are forgotten; their owners clean
+ * up. Any thread. */
+void rpc_loop_stop(rpc_loop_t *loop);
+/* Waits until the loop's thread, if it has one, has ended. Any thread but that one. */
+void rpc_loop_join(rpc_loop_t *loop);
+
+/* Hands JOB to the loop. Any thread; JOB must not be queued anywhere. */
+void rpc_loop_post(rpc_loop_t *loop, rpc_job_t *job);
+
+/* The rest: on the loop's thread only. */
+
+/* Queues JOB behind those that wait; does nothing when it waits already. A job that
+ * schedules itself runs again after the next look at the descriptors. */
+void rpc_loop_schedule(rpc_loop_t *loop, rpc_job_t *job);
+void rpc_loop_unschedule(rpc_loop_t *loop, rpc_job_t *job);
+
+/* Sets or moves a timer; DUE as in rpc_loop_now(). A timer fires once. */
+void rpc_timer_set(rpc_loop_t *loop, rpc_timer_t *timer, apr_time_t due);
+void rpc_timer_cancel(rpc_loop_t *loop, rpc_timer_t *timer);
+
+/* Watches for EPOLLIN, EPOLLOUT, EPOLLRDHUP, edge-triggered. */
+apr_status_t rpc_watch_add(rpc_loop_t *loop, rpc_watch_t *watch);
+/* No call to ready follows, not even for events already fetched. Does not close. */
+void rpc_watch_remove(rpc_loop_t *loop, rpc_watch_t *watch);
+
+/* The time of this turn. */
+apr_time_t rpc_loop_now(const rpc_loop_t *loop);
+
+/* A buffer that any job may use until it returns. */
+#define RPC_LOOP_SCRATCH 65536
+uint8_t *rpc_loop_scratch(rpc_loop_t *loop);
+
+#endif
