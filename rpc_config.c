@@ -1,0 +1,431 @@
+/* rpc_config: directives into rpc_dir_config_t and rpc_server_config_t.
+ *
+ * Numbers, sizes and times share one setter: a number_t per directive says where the
+ * value goes, what it may be, and how to tell the user. The lists go to their parsers
+ * (rpc_valid_ports, rpc_target), whose complaints configtest_fault() turns into text.
+ */
+#include <stddef.h>
+#include <errno.h>
+#include <sys/un.h>
+#include <apr_cstr.h>
+#include <apr_lib.h>
+#include <apr_strings.h>
+#include "mod_rpcproxy.h"
+#include "rpc_config.h"
+
+#define ECHO_MAX 100        /* longer arguments are not repeated in a message */
+#define TLS_BITS_DEFAULT 128
+#define TLS_BITS_MAX 512
+
+/* RpcBackend directives that name ncacn_ip_tcp, in whatever section: configurations do not
+ * know of each other. Written only while the configuration is read, on one thread. */
+static int tcp_backends;
+
+/* ---- messages ---- */
+
+static const char *configtest_fault(const cmd_parms *cmd, const char *arg, const rpc_syntax_error_t *err)
+{
+    const char *name = cmd->directive->directive;
+
+    if (!strcmp(arg, err->element))
+        return apr_psprintf(cmd->pool, "%s: \"%s\" at column %d: expected %s",
+                            name, err->element, err->column, err->expected);
+    if (strlen(arg) > ECHO_MAX)
+        return apr_psprintf(cmd->pool, "%s: \"%s\" at column %d of the argument: expected %s",
+                            name, err->element, err->column, err->expected);
+    return apr_psprintf(cmd->pool, "%s: \"%s\" at column %d of \"%s\": expected %s",
+                        name, err->element, err->column, arg, err->expected);
+}
+
+/* The whole argument is at fault. */
+static const char *argument_fault(const cmd_parms *cmd, const char *arg, const char *expected)
+{
+    rpc_syntax_error_t err = { 1, arg, expected };
+
+    return configtest_fault(cmd, arg, &err);
+}
+
+/* ---- numbers, sizes, times ---- */
+
+typedef struct unit {
+    const char *suffix;
+    apr_int64_t factor;
+} unit_t;
+
+typedef struct number {
+    apr_size_t offset;          /* of an apr_int64_t in the configuration */
+    int per_server;             /* in rpc_server_config_t */
+    apr_int64_t low, high;
+    const unit_t *units;        /* up to one without suffix and factor */
+    const char *expected;
+} number_t;
+
+static const unit_t no_units[] = { { "", 1 }, { NULL, 0 } };
+static const unit_t size_units[] = {
+    { "", 1 }, { "K", 1024 }, { "M", 1024 * 1024 }, { "G", 1024 * 1024 * 1024 }, { NULL, 0 }
+};
+static const unit_t time_units[] = {
+    { "", APR_USEC_PER_SEC }, { "ms", 1000 }, { "s", APR_USEC_PER_SEC },
+    { "min", 60 * APR_USEC_PER_SEC }, { "h", 3600 * APR_USEC_PER_SEC }, { NULL, 0 }
+};
+
+#define DIR_NUMBER(field) offsetof(rpc_dir_config_t, field), 0
+#define SERVER_NUMBER(field) offsetof(rpc_server_config_t, field), 1
+#define SECONDS(n) ((n) * APR_USEC_PER_SEC)
+
+static const number_t receive_window_number = {
+    DIR_NUMBER(receive_window), 8192, 262144, size_units,
+    "a size from 8192 to 262144 bytes (8K to 256K)"
+};
+static const number_t connection_timeout_number = {
+    DIR_NUMBER(connection_timeout), SECONDS(120), SECONDS(14400), time_units,
+    "a time from 120 to 14400 seconds (2min to 4h)"
+};
+static const number_t channel_lifetime_number = {
+    DIR_NUMBER(channel_lifetime), 131072, APR_INT64_C(2147483648), size_units,
+    "a size from 131072 to 2147483648 bytes (128K to 2G)"
+};
+static const number_t connect_timeout_number = {
+    DIR_NUMBER(connect_timeout), SECONDS(1), SECONDS(600), time_units,
+    "a time from 1 to 600 seconds (1s to 10min)"
+};
+static const number_t setup_timeout_number = {
+    DIR_NUMBER(setup_timeout), SECONDS(1), SECONDS(3600), time_units,
+    "a time from 1 to 3600 seconds (1s to 1h)"
+};
+static const number_t max_channels_number = {
+    SERVER_NUMBER(max_channels), 1, 1000000, no_units, "a number from 1 to 1000000"
+};
+static const number_t io_threads_number = {
+    SERVER_NUMBER(io_threads), 1, 64, no_units, "a number from 1 to 64"
+};
+static const number_t graceful_timeout_number = {
+    SERVER_NUMBER(graceful_timeout), 0, SECONDS(604800), time_units,
+    "a time from 1 to 604800 seconds (1s to 168h), or 0 for no limit"
+};
+
+/* The module's configuration of the server CMD stands in. */
+static rpc_server_config_t *server_config(const cmd_parms *cmd)
+{
+    return ap_get_module_config(cmd->server->module_config, &rpcproxy_module);
+}
+
+/* Digits and one of UNITS, within LOW and HIGH. Nonzero when it is so. */
+static int parse_number(const char *arg, const number_t *number, apr_int64_t *value)
+{
+    const unit_t *unit;
+    apr_int64_t n;
+    char *end;
+
+    if (!apr_isdigit(*arg))
+        return 0;
+    errno = 0;
+    n = apr_strtoi64(arg, &end, 10);
+    if (errno)
+        return 0;
+    for (unit = number->units; unit->suffix && apr_cstr_casecmp(unit->suffix, end); unit++)
+        ;
+    if (!unit->suffix || n > number->high / unit->factor)
+        return 0;
+    *value = n * unit->factor;
+    return *value >= number->low;
+}
+
+static const char *set_number(cmd_parms *cmd, void *dir_config, const char *arg)
+{
+    const number_t *number = cmd->info;
+    const char *wrong = number->per_server ? ap_check_cmd_context(cmd, GLOBAL_ONLY) : NULL;
+    char *config = number->per_server ? (char *)server_config(cmd) : dir_config;
+    apr_int64_t value;
+
+    if (wrong)
+        return wrong;
+    if (!parse_number(arg, number, &value))
+        return argument_fault(cmd, arg, number->expected);
+    memcpy(config + number->offset, &value, sizeof value);
+    return NULL;
+}
+
+/* ---- the other directives ---- */
+
+/* One word of RpcValidPorts. */
+static const char *add_valid_ports(const cmd_parms *cmd, rpc_dir_config_t *dc, const char *word)
+{
+    rpc_valid_ports_t *list;
+    rpc_syntax_error_t err;
+
+    if (rpc_valid_ports_parse(cmd->pool, word, dc->valid_ports, &list, &err) != APR_SUCCESS)
+        return configtest_fault(cmd, word, &err);
+    dc->valid_ports = list;
+    return NULL;
+}
+
+/* Adds to the outer list, or replaces it: all directives of a section agree on that. */
+static const char *set_adding(const cmd_parms *cmd, rpc_dir_config_t *dc, const char *word)
+{
+    int add = *word == '+';
+
+    if (dc->valid_ports_add != RPC_UNSET && dc->valid_ports_add != add)
+        return argument_fault(cmd, word, "'+' before all lists of this section, or before none");
+    dc->valid_ports_add = add;
+    return NULL;
+}
+
+static const char *set_valid_ports(cmd_parms *cmd, void *dir_config, const char *args)
+{
+    rpc_dir_config_t *dc = dir_config;
+    const char *word = ap_getword_conf(cmd->pool, &args), *wrong;
+
+    if (!*word && !*args)
+        return argument_fault(cmd, word, "a list such as \"server:6001-6002;server:6004\", or none");
+    if ((wrong = set_adding(cmd, dc, word)))
+        return wrong;
+    if (!strcmp(word, "+") && *args)        /* alone, before the list */
+        word = ap_getword_conf(cmd->pool, &args);
+    if (!apr_cstr_casecmp(word, "none") && !*args) {
+        dc->valid_ports = rpc_valid_ports_join(cmd->pool, dc->valid_ports, NULL);
+        return NULL;
+    }
+    for (;;) {
+        if ((wrong = add_valid_ports(cmd, dc, word + (dc->valid_ports_add && *word == '+'))))
+            return wrong;
+        if (!*args)
+            return NULL;
+        word = ap_getword_conf(cmd->pool, &args);
+    }
+}
+
+static const char *set_backend(cmd_parms *cmd, void *dir_config, const char *pattern,
+                               const char *binding)
+{
+    rpc_dir_config_t *dc = dir_config;
+    rpc_syntax_error_t err;
+    rpc_backend_t *backend;
+    int arg;
+
+    if (rpc_backend_parse(cmd->pool, pattern, binding, &backend, &err, &arg) != APR_SUCCESS)
+        return configtest_fault(cmd, arg == 1 ? pattern : binding, &err);
+    if (!dc->backends)
+        dc->backends = apr_array_make(cmd->pool, 4, sizeof(rpc_backend_t *));
+    APR_ARRAY_PUSH(dc->backends, rpc_backend_t *) = backend;
+    if (backend->binding.protseq == RPC_PROTSEQ_TCP)
+        tcp_backends++;
+    return NULL;
+}
+
+static const char *set_allow_anonymous(cmd_parms *cmd, void *dir_config, const char *arg)
+{
+    rpc_dir_config_t *dc = dir_config;
+
+    if (apr_cstr_casecmp(arg, "on") && apr_cstr_casecmp(arg, "off"))
+        return argument_fault(cmd, arg, "On or Off");
+    dc->allow_anonymous = !apr_cstr_casecmp(arg, "on");
+    return NULL;
+}
+
+static const char *set_require_tls(cmd_parms *cmd, void *dir_config, const char *arg)
+{
+    const number_t bits = { 0, 0, 1, TLS_BITS_MAX, no_units, "On, Off or a number of bits from 1 to 512" };
+    rpc_dir_config_t *dc = dir_config;
+    apr_int64_t value = 0;
+
+    if (!apr_cstr_casecmp(arg, "on"))
+        value = TLS_BITS_DEFAULT;
+    else if (apr_cstr_casecmp(arg, "off") && !parse_number(arg, &bits, &value))
+        return argument_fault(cmd, arg, bits.expected);
+    dc->require_tls = (int)value;
+    return NULL;
+}
+
+static const char *set_endpoint_socket(cmd_parms *cmd, void *dir_config, const char *arg)
+{
+    const apr_size_t max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
+    const char *path, *wrong = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+
+    if (wrong)
+        return wrong;
+    path = *arg ? ap_runtime_dir_relative(cmd->pool, arg) : NULL;
+    if (!path)
+        return argument_fault(cmd, arg, "the path of a socket");
+    if (strlen(path) > max)
+        return argument_fault(cmd, path, apr_psprintf(cmd->pool,
+                              "a path of up to %d characters, a limit of sockets", (int)max));
+    server_config(cmd)->endpoint_socket = path;
+    return NULL;
+}
+
+#define ANYWHERE (RSRC_CONF | ACCESS_CONF)
+#define NUMBER(directive, number, where, help) \
+    AP_INIT_TAKE1(directive, set_number, (void *)&(number), where, help)
+
+const command_rec rpc_config_commands[] = {
+    AP_INIT_RAW_ARGS("RpcValidPorts", set_valid_ports, NULL, ANYWHERE,
+                     "what clients may reach: \"server:6001-6002;server:6004\"; '+' before it adds to "
+                     "the outer list; none"),
+    AP_INIT_TAKE2("RpcBackend", set_backend, NULL, ANYWHERE,
+                  "where it is: server:ports as clients name it, then ncacn_http:host[port] or "
+                  "ncacn_ip_tcp:host[port]"),
+    AP_INIT_TAKE1("RpcAllowAnonymous", set_allow_anonymous, NULL, ANYWHERE,
+                  "On to serve clients without authenticated user; default Off"),
+    AP_INIT_TAKE1("RpcRequireTLS", set_require_tls, NULL, ANYWHERE,
+                  "On, Off or the bits a cipher must have; default On, 128 bits"),
+    NUMBER("RpcReceiveWindow", receive_window_number, ANYWHERE,
+           "bytes a peer may send ahead, 8K to 256K; default 256K"),
+    NUMBER("RpcConnectionTimeout", connection_timeout_number, ANYWHERE,
+           "silence after which a connection is taken for dead, 120s to 4h; default 120s"),
+    NUMBER("RpcChannelLifetime", channel_lifetime_number, ANYWHERE,
+           "bytes of one OUT channel before it is replaced, 128K to 2G; default 1G"),
+    NUMBER("RpcConnectTimeout", connect_timeout_number, ANYWHERE,
+           "time to connect to a server, up to 10min; default 10s"),
+    NUMBER("RpcSetupTimeout", setup_timeout_number, ANYWHERE,
+           "time for a virtual connection to come about, up to 1h; default 60s"),
+    NUMBER("RpcMaxChannels", max_channels_number, RSRC_CONF,
+           "channels of the whole server; default 10000"),
+    NUMBER("RpcIOThreads", io_threads_number, RSRC_CONF,
+           "I/O threads of a child, 1 to 64; default 1"),
+    NUMBER("RpcGracefulTimeout", graceful_timeout_number, RSRC_CONF,
+           "time channels are given when a child retires, 0 for no limit; default 1h"),
+    AP_INIT_TAKE1("RpcEndpointSocket", set_endpoint_socket, NULL, RSRC_CONF,
+                  "socket of the endpoint process, relative to DefaultRuntimeDir"),
+    { .name = NULL }
+};
+
+/* ---- create, merge ---- */
+
+void *rpc_config_create_dir(apr_pool_t *p, char *dir)
+{
+    rpc_dir_config_t *dc = apr_pcalloc(p, sizeof *dc);
+
+    dc->valid_ports_add = dc->allow_anonymous = dc->require_tls = RPC_UNSET;
+    dc->receive_window = dc->connection_timeout = dc->channel_lifetime = RPC_UNSET;
+    dc->connect_timeout = dc->setup_timeout = RPC_UNSET;
+    return dc;
+}
+
+/* A list that joins another "+" list is still to be joined to what lies further out:
+ * httpd merges the sections of one kind first, and then with the rest. */
+static void merge_valid_ports(apr_pool_t *p, const rpc_dir_config_t *outer, const rpc_dir_config_t *inner,
+                              rpc_dir_config_t *dc)
+{
+    const rpc_dir_config_t *only = inner->valid_ports ? inner : outer;
+
+    dc->valid_ports = only->valid_ports;
+    dc->valid_ports_add = only->valid_ports_add;
+    if (!inner->valid_ports || !outer->valid_ports || inner->valid_ports_add != 1)
+        return;
+    dc->valid_ports = rpc_valid_ports_join(p, outer->valid_ports, inner->valid_ports);
+    dc->valid_ports_add = outer->valid_ports_add;
+}
+
+#define MERGE(field) dc->field = inner->field == RPC_UNSET ? outer->field : inner->field
+
+void *rpc_config_merge_dir(apr_pool_t *p, void *base, void *add)
+{
+    const rpc_dir_config_t *outer = base, *inner = add;
+    rpc_dir_config_t *dc = apr_palloc(p, sizeof *dc);
+
+    merge_valid_ports(p, outer, inner, dc);
+    dc->backends = inner->backends ? inner->backends : outer->backends;
+    if (inner->backends && outer->backends)
+        dc->backends = apr_array_append(p, inner->backends, outer->backends);
+    MERGE(allow_anonymous);
+    MERGE(require_tls);
+    MERGE(receive_window);
+    MERGE(connection_timeout);
+    MERGE(channel_lifetime);
+    MERGE(connect_timeout);
+    MERGE(setup_timeout);
+    return dc;
+}
+
+void *rpc_config_create_server(apr_pool_t *p, server_rec *s)
+{
+    rpc_server_config_t *sc = apr_pcalloc(p, sizeof *sc);
+
+    sc->max_channels = sc->io_threads = sc->graceful_timeout = RPC_UNSET;
+    return sc;
+}
+
+void *rpc_config_merge_server(apr_pool_t *p, void *base, void *add)
+{
+    return base;    /* a virtual host has no settings of its own */
+}
+
+/* ---- getters ---- */
+
+static apr_int64_t value_or(apr_int64_t value, apr_int64_t otherwise)
+{
+    return value == RPC_UNSET ? otherwise : value;
+}
+
+const rpc_valid_ports_t *rpc_config_valid_ports(const rpc_dir_config_t *dc)
+{
+    return dc->valid_ports;
+}
+
+const apr_array_header_t *rpc_config_backends(const rpc_dir_config_t *dc)
+{
+    return dc->backends;
+}
+
+int rpc_config_allow_anonymous(const rpc_dir_config_t *dc)
+{
+    return (int)value_or(dc->allow_anonymous, 0);
+}
+
+int rpc_config_require_tls(const rpc_dir_config_t *dc)
+{
+    return (int)value_or(dc->require_tls, TLS_BITS_DEFAULT);
+}
+
+apr_uint32_t rpc_config_receive_window(const rpc_dir_config_t *dc)
+{
+    return (apr_uint32_t)value_or(dc->receive_window, 262144);
+}
+
+apr_uint32_t rpc_config_connection_timeout(const rpc_dir_config_t *dc)
+{
+    return (apr_uint32_t)(value_or(dc->connection_timeout, SECONDS(120)) / 1000);
+}
+
+apr_uint32_t rpc_config_channel_lifetime(const rpc_dir_config_t *dc)
+{
+    return (apr_uint32_t)value_or(dc->channel_lifetime, 1024 * 1024 * 1024);
+}
+
+apr_interval_time_t rpc_config_connect_timeout(const rpc_dir_config_t *dc)
+{
+    return value_or(dc->connect_timeout, SECONDS(10));
+}
+
+apr_interval_time_t rpc_config_setup_timeout(const rpc_dir_config_t *dc)
+{
+    return value_or(dc->setup_timeout, SECONDS(60));
+}
+
+int rpc_config_max_channels(const rpc_server_config_t *sc)
+{
+    return (int)value_or(sc->max_channels, 10000);
+}
+
+int rpc_config_io_threads(const rpc_server_config_t *sc)
+{
+    return (int)value_or(sc->io_threads, 1);
+}
+
+apr_interval_time_t rpc_config_graceful_timeout(const rpc_server_config_t *sc)
+{
+    return value_or(sc->graceful_timeout, SECONDS(3600));
+}
+
+/* ---- the endpoint process ---- */
+
+void rpc_config_reset(void)
+{
+    tcp_backends = 0;
+}
+
+int rpc_config_needs_endpoint(void)
+{
+    return tcp_backends > 0;
+}

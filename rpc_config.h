@@ -1,0 +1,74 @@
+/* rpc_config: the module's directives, where they may stand, how they merge.
+ *
+ * Per-directory settings may stand in server, <VirtualHost>, <Directory>, <Location> and
+ * the like, never in .htaccess: what is reachable is the administrator's to say. They
+ * merge as httpd users expect, inner over outer, unset falls through, with two lists:
+ *
+ *   RpcValidPorts  Several directives of one section add up. A section's list replaces
+ *                  the outer one, unless it begins with "+", as Options does:
+ *                      RpcValidPorts +exch2:6001      also RpcValidPorts + "exch2:6001"
+ *                  Then it is added to the outer one. A section that mixes both is a
+ *                  fault. "RpcValidPorts none" allows nothing.
+ *   RpcBackend     The inner section's are looked at first, then the outer ones'.
+ *
+ * Per-process settings belong to the main server alone. All of it is read-only after
+ * configuration. Sizes are bytes or have a K, M or G behind; times are seconds or have
+ * ms, s, min or h behind.
+ */
+#ifndef RPC_CONFIG_H
+#define RPC_CONFIG_H
+
+#include <httpd.h>
+#include <http_config.h>
+#include "rpc_target.h"
+
+#define RPC_UNSET (-1)
+
+/* Read these through the getters below; times are in microseconds. */
+typedef struct rpc_dir_config {
+    const rpc_valid_ports_t *valid_ports;   /* RpcValidPorts; NULL: unset, nothing allowed */
+    int valid_ports_add;                    /* 1: to the outer list, 0: instead of it */
+    apr_array_header_t *backends;           /* RpcBackend: rpc_backend_t *; NULL: unset */
+    int allow_anonymous;                    /* RpcAllowAnonymous */
+    int require_tls;                        /* RpcRequireTLS: bits, 0 off */
+    apr_int64_t receive_window;             /* RpcReceiveWindow, bytes */
+    apr_int64_t connection_timeout;         /* RpcConnectionTimeout */
+    apr_int64_t channel_lifetime;           /* RpcChannelLifetime, bytes */
+    apr_int64_t connect_timeout;            /* RpcConnectTimeout */
+    apr_int64_t setup_timeout;              /* RpcSetupTimeout */
+} rpc_dir_config_t;
+
+/* The main server's; every virtual host sees the same. */
+typedef struct rpc_server_config {
+    apr_int64_t max_channels;               /* RpcMaxChannels, whole server */
+    apr_int64_t io_threads;                 /* RpcIOThreads, per child */
+    apr_int64_t graceful_timeout;           /* RpcGracefulTimeout; 0: no limit */
+    const char *endpoint_socket;            /* RpcEndpointSocket, full path; NULL: default */
+} rpc_server_config_t;
+
+/* Effective values, defaults filled in. */
+const rpc_valid_ports_t *rpc_config_valid_ports(const rpc_dir_config_t *dc);
+const apr_array_header_t *rpc_config_backends(const rpc_dir_config_t *dc);
+int rpc_config_allow_anonymous(const rpc_dir_config_t *dc);     /* 0 */
+int rpc_config_require_tls(const rpc_dir_config_t *dc);         /* 128 */
+apr_uint32_t rpc_config_receive_window(const rpc_dir_config_t *dc);     /* 262144 */
+apr_uint32_t rpc_config_connection_timeout(const rpc_dir_config_t *dc); /* ms; 120 s */
+apr_uint32_t rpc_config_channel_lifetime(const rpc_dir_config_t *dc);   /* 1 GiB */
+apr_interval_time_t rpc_config_connect_timeout(const rpc_dir_config_t *dc); /* 10 s */
+apr_interval_time_t rpc_config_setup_timeout(const rpc_dir_config_t *dc);   /* 60 s */
+int rpc_config_max_channels(const rpc_server_config_t *sc);     /* 10000 */
+int rpc_config_io_threads(const rpc_server_config_t *sc);       /* 1 */
+apr_interval_time_t rpc_config_graceful_timeout(const rpc_server_config_t *sc); /* 1 h; 0 no limit */
+
+void *rpc_config_create_dir(apr_pool_t *p, char *dir);
+void *rpc_config_merge_dir(apr_pool_t *p, void *base, void *add);
+void *rpc_config_create_server(apr_pool_t *p, server_rec *s);
+void *rpc_config_merge_server(apr_pool_t *p, void *base, void *add);
+extern const command_rec rpc_config_commands[];
+
+/* Does any configuration of the server (counted while directives are read, reset in
+ * pre_config) name an ncacn_ip_tcp backend, so that the endpoint process is needed? */
+void rpc_config_reset(void);
+int rpc_config_needs_endpoint(void);
+
+#endif

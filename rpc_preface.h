@@ -1,0 +1,35 @@
+/* rpc_preface: what one of our proxies says first on a leg to our own endpoint: which
+ * target, on whose behalf. So the endpoint pairs only halves of the same user and the
+ * same target, and knows where to connect.
+ *
+ * Wire form: "RPXY", u16 version 1, u16 whole length, then five strings, each u16 length
+ * and bytes without NUL; all numbers little-endian. Bytes only, no httpd.
+ */
+#ifndef RPC_PREFACE_H
+#define RPC_PREFACE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <apr_pools.h>
+
+#define RPC_PREFACE_MAX 8192
+
+typedef struct rpc_preface {
+    const char *host;       /* where to connect: name or literal */
+    uint16_t port;          /* on the wire a string of digits */
+    const char *target;     /* server:port as the client named it */
+    const char *user;       /* authenticated user; "" when anonymous */
+    const char *vhost;      /* name:port of the virtual host */
+} rpc_preface_t;
+
+/* Encodes into BUF; the size, or 0 when it exceeds CAP or RPC_PREFACE_MAX. */
+size_t rpc_preface_write(const rpc_preface_t *preface, uint8_t *buf, size_t cap);
+
+/* Decodes from the start of DATA. > 0: bytes used, strings in POOL; 0: more bytes are
+ * needed; -1: no preface (the first bytes differ); -2: malformed. */
+int rpc_preface_read(const uint8_t *data, size_t len, rpc_preface_t *preface, apr_pool_t *pool);
+
+/* Same user, target, vhost and destination? */
+int rpc_preface_equal(const rpc_preface_t *a, const rpc_preface_t *b);
+
+#endif
