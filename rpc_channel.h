@@ -1,0 +1,61 @@
+/* rpc_channel: the inbound and the outbound proxy of [MS-RPCH] 3.2.3 and 3.2.4.
+ *
+ * A channel is one HTTP request of a client. Its first PDU says whether it opens a virtual
+ * channel or succeeds the channel of one; from then on the virtual channel (rpc_virtual.h)
+ * relays between its client connection and its leg to the server. The proxies of one loop
+ * thread share two tables, virtual connection cookie -> virtual channel, one a role.
+ * Knows streams and PDUs, neither httpd's configuration nor TLS.
+ */
+#ifndef RPC_CHANNEL_H
+#define RPC_CHANNEL_H
+
+#include "rpc_connect.h"
+#include "rpc_log.h"
+#include "rpc_loop.h"
+#include "rpc_reason.h"
+#include "rpc_stream.h"
+#include "rts.h"
+
+typedef enum { RPC_INBOUND, RPC_OUTBOUND } rpc_role_t;
+
+typedef struct rpc_channel rpc_channel_t;
+typedef struct rpc_proxy rpc_proxy_t;
+
+/* What the handler decided about a channel. Owned by the caller, read-only, valid until
+ * ended() has been called. */
+typedef struct rpc_channel_spec {
+    rpc_role_t role;
+    int64_t content_length;         /* of the request */
+    const char *identity;           /* user, target, vhost: a successor must have the same */
+    const char *host;               /* where the leg goes */
+    uint16_t port;
+    const char *unix_path;          /* not NULL: to the endpoint process instead */
+    const uint8_t *preface;         /* first bytes of the leg, for the endpoint */
+    size_t preface_len;
+    rts_address_t client_address;   /* for CONN/B2 */
+    uint32_t receive_window;        /* our own, bytes */
+    uint32_t connection_timeout;    /* announced, milliseconds */
+    uint32_t channel_lifetime;      /* OUT Content-Length, bytes */
+    apr_interval_time_t connect_timeout;
+    apr_interval_time_t setup_timeout;  /* for the first PDU, and for C1 / B3 / B2 */
+    const rpc_log_t *log;
+    /* Called once, on the loop's thread, just before the client stream is closed. SENT:
+     * bytes of the response body. */
+    void (*ended)(void *ctx, rpc_reason_t reason, uint64_t received, uint64_t sent);
+    void *ctx;
+} rpc_channel_spec_t;
+
+/* The proxy roles of one loop thread. SIBLINGS holds the COUNT proxies of the process,
+ * this one included: a channel is handed to the one its cookie hashes to, so that a
+ * successor meets its predecessor. Lives in POOL. */
+rpc_proxy_t *rpc_proxy_create(rpc_loop_t *loop, rpc_resolver_t *resolver,
+                              rpc_proxy_t **siblings, unsigned count, apr_pool_t *pool);
+
+/* Takes over a client stream, whose owner it becomes. On the proxy's loop thread. When
+ * there is no memory the stream is closed and ended() called at once. */
+void rpc_channel_start(rpc_proxy_t *proxy, rpc_stream_t *client, const rpc_channel_spec_t *spec);
+
+/* Ends every channel of the proxy with this reason. On the proxy's loop thread. */
+void rpc_proxy_end_all(rpc_proxy_t *proxy, rpc_reason_t reason);
+
+#endif
