@@ -1,0 +1,43 @@
+/* rpc_endpoint: the server role of [MS-RPCH] 3.2.5, in front of a DCE/RPC server that
+ * only speaks ncacn_ip_tcp.
+ *
+ * It takes legs from inbound and outbound proxies, pairs them into virtual connections by
+ * cookie (and by user and target, rpc_preface.h), runs the server's state machines and
+ * relays RPC PDUs to and from one TCP connection per virtual connection. One loop thread
+ * owns an endpoint and all that is in it. No httpd headers.
+ */
+#ifndef RPC_ENDPOINT_H
+#define RPC_ENDPOINT_H
+
+#include "rpc_loop.h"
+#include "rpc_connect.h"
+#include "rpc_log.h"
+
+typedef struct rpc_endpoint rpc_endpoint_t;
+
+typedef struct rpc_endpoint_params {
+    uint32_t receive_window;            /* bytes, announced in B3 and IN_R1/B2 */
+    apr_interval_time_t setup_timeout;  /* first half to second half, 3.2.5.2.1 */
+    apr_interval_time_t connect_timeout;/* of the TCP connection to the target */
+    rpc_resolver_t *resolver;
+    const rpc_log_t *log;               /* outlives the endpoint */
+    /* Called when the number of virtual connections falls to zero; may be NULL. */
+    void (*idle)(void *ctx);
+    void *ctx;
+} rpc_endpoint_params_t;
+
+/* An endpoint on LOOP without any leg yet; lives in POOL. */
+rpc_endpoint_t *rpc_endpoint_create(rpc_loop_t *loop, const rpc_endpoint_params_t *params,
+                                    apr_pool_t *pool);
+
+/* Takes a leg: an accepted, non-blocking socket, owned from here. It must begin with a
+ * preface. */
+void rpc_endpoint_accept(rpc_endpoint_t *ep, int fd);
+
+/* Virtual connections alive, half-open ones and their legs included. */
+unsigned rpc_endpoint_count(const rpc_endpoint_t *ep);
+
+/* Ends everything at once (RPC_REASON_SHUTDOWN). */
+void rpc_endpoint_close(rpc_endpoint_t *ep);
+
+#endif

@@ -1,0 +1,23 @@
+/* rpc_endpointd: the endpoint process, started and supervised by httpd's parent.
+ */
+#ifndef RPC_ENDPOINTD_H
+#define RPC_ENDPOINTD_H
+
+#include <httpd.h>
+
+typedef struct rpc_endpointd_params {
+    const char *socket;                     /* RpcEndpointSocket, NULL: default */
+    apr_uint32_t receive_window;            /* bytes */
+    apr_interval_time_t setup_timeout;
+    apr_interval_time_t connect_timeout;
+} rpc_endpointd_params_t;
+
+/* The path of its Unix socket. */
+const char *rpc_endpointd_socket(apr_pool_t *p, server_rec *s, const char *configured);
+
+/* Starts it, or after a restart lets a running one go on or renews it. From post_config.
+ * Logs what goes wrong. */
+apr_status_t rpc_endpointd_start(apr_pool_t *pconf, server_rec *s,
+                                 const rpc_endpointd_params_t *params);
+
+#endif
