@@ -1,0 +1,95 @@
+# mod_rpcproxy: see README. All that is built lands in build/.
+#
+#   make                 build/mod_rpcproxy.so, build/rpcping, build/rpcdemo
+#   make run             a demonstration proxy on https://localhost:8443
+#   make test            the whole suite;  make bench  the benchmarks
+#   make install         into httpd's module folder; DESTDIR, uninstall
+#   make CC=clang SAN=address,undefined BUILD=build/asan
+#                        another compiler, sanitizers, another folder
+
+BUILD    ?= build
+APXS     ?= $(firstword $(shell command -v apxs apxs2) /usr/bin/apxs)
+OPT      ?= -O2 -g
+SAN      ?=
+DESTDIR  ?=
+PREFIX   ?= /usr
+
+apxs      = $(shell $(APXS) -q $(1) 2>/dev/null)
+sysinc    = $(patsubst -I%,-isystem %,$(1))
+WARN     := -Wall -Wextra -Werror -Wmissing-prototypes -Wshadow -Wno-unused-parameter
+ALL_CF    = -std=gnu11 $(WARN) $(OPT) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) \
+            -fPIC -fvisibility=hidden -pthread $(APR_CF) $(CFLAGS)
+ALL_LD    = $(if $(SAN),-fsanitize=$(SAN)) -pthread $(LDFLAGS)
+APR_CF   := $(call sysinc,$(shell apr-1-config --includes --cppflags 2>/dev/null) \
+                          $(shell apu-1-config --includes 2>/dev/null))
+APR_LD   := $(shell apr-1-config --link-ld --libs 2>/dev/null) $(shell apu-1-config --link-ld 2>/dev/null)
+HTTPD_CF := -isystem $(call apxs,INCLUDEDIR)
+LIBEXEC   = $(call apxs,LIBEXECDIR)
+
+# The protocol, the loop and the roles: compiled without httpd's headers.
+CORE     := rts dcerpc rpc_flow rpc_queue rpc_reason rpc_log rpc_loop rpc_stream rpc_connect \
+            rpc_binding rpc_valid_ports rpc_target rpc_preface \
+            rpc_channel rpc_inbound rpc_outbound $(patsubst %.c,%,$(wildcard rpc_endpoint.c rpc_endpoint_*.c))
+# What knows httpd.
+GLUE     := mod_rpcproxy rpc_config rpc_conn rpc_engine rpc_endpointd rpc_limits rpc_status
+CORE_O   := $(CORE:%=$(BUILD)/%.o)
+GLUE_O   := $(GLUE:%=$(BUILD)/%.o)
+CODEC_O  := $(BUILD)/rts.o $(BUILD)/dcerpc.o
+UNITS    := $(patsubst t/unit/%.c,$(BUILD)/unit/%,$(wildcard t/unit/*_test.c))
+
+.PHONY: all module tools unit test run bench deps install uninstall clean
+all: module tools
+module: $(BUILD)/mod_rpcproxy.so
+tools: $(BUILD)/rpcping $(BUILD)/rpcdemo
+
+$(GLUE_O): ALL_CF += $(HTTPD_CF)
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CF) -MMD -MP -c -o $@ $<
+$(BUILD)/tools/%.o: tools/%.c
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CF) -I. -MMD -MP -c -o $@ $<
+
+$(BUILD)/mod_rpcproxy.so: $(CORE_O) $(GLUE_O)
+	$(CC) $(ALL_LD) -shared -o $@ $^
+$(BUILD)/rpcping: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcping*.c)) $(CODEC_O)
+	$(CC) $(ALL_LD) -o $@ $^ -lcurl
+$(BUILD)/rpcdemo: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcdemo*.c)) $(CODEC_O)
+	$(CC) $(ALL_LD) -o $@ $^
+$(BUILD)/unit/%: t/unit/%.c $(CORE_O)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CF) -I. -MMD -MP -o $@ $< $(CORE_O) $(ALL_LD) $(APR_LD)
+
+unit: $(UNITS)
+	prove -e '' $(UNITS)
+
+deps:
+	tools/deps.sh all
+
+# Packages may only now be installed, so what is asked of apxs above is asked anew.
+run:
+	tools/deps.sh run
+	$(MAKE) all
+	tools/run.sh
+
+test:
+	tools/deps.sh test
+	$(MAKE) all unit
+	tools/test.sh
+
+bench:
+	tools/deps.sh bench
+	$(MAKE) all
+	bench/run.sh
+
+install: all
+	install -d $(DESTDIR)$(LIBEXEC) $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(BUILD)/mod_rpcproxy.so $(DESTDIR)$(LIBEXEC)/
+	install -m 755 $(BUILD)/rpcping $(DESTDIR)$(PREFIX)/bin/
+uninstall:
+	rm -f $(DESTDIR)$(LIBEXEC)/mod_rpcproxy.so $(DESTDIR)$(PREFIX)/bin/rpcping
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(wildcard $(BUILD)/*.d $(BUILD)/tools/*.d $(BUILD)/unit/*.d)

@@ -1,0 +1,417 @@
+/* mod_rpcproxy.c: RPC over HTTP ([MS-RPCH]) for httpd: hooks, and the content handler that
+ * turns method, URL and policy into a channel.
+ *
+ * The handler runs after httpd's own authentication and authorization. What is wrong with a
+ * request is answered here, on the worker thread; a channel that may be leaves for an I/O
+ * thread (rpc_engine.c) and is answered there.
+ *
+ *   rpc_config    directives            rpc_target   which server, and where it is
+ *   rpc_engine    I/O threads           rpc_conn     an httpd connection on one of them
+ *   rpc_channel   the two proxy roles   rpc_endpoint the server role, a process of its own
+ */
+#include "mod_rpcproxy.h"
+
+#include <ap_mpm.h>
+#include <apr_lib.h>
+#include <apr_strings.h>
+#include <http_core.h>
+#include <http_log.h>
+#include <http_main.h>
+#include <http_protocol.h>
+#include <http_request.h>
+#include <http_ssl.h>
+#include <mpm_common.h>
+
+#include "rpc_config.h"
+#include "rpc_conn.h"
+#include "rpc_endpointd.h"
+#include "rpc_engine.h"
+#include "rpc_limits.h"
+#include "rpc_preface.h"
+#include "rpc_status.h"
+
+#define HANDLER_NAME "rpcproxy"
+#define ECHO_MAX 16     /* bytes of body that make a request an echo (2.1.2.1.5) */
+
+/* The engine of this child process. */
+static rpc_engine_t *engine;
+
+/* ---- answers of the handler ---- */
+
+/* Refuses a request: one line in the log, then an RPC error (2.1.2.1.3) or plain HTTP. */
+static int refuse(request_rec *r, rpc_reason_t reason, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+static int refuse(request_rec *r, rpc_reason_t reason, const char *fmt, ...)
+{
+    const rpc_reason_info_t *info = rpc_reason_info(reason);
+    va_list args;
+    const char *why;
+
+    va_start(args, fmt);
+    why = apr_pvsprintf(r->pool, fmt, args);
+    va_end(args);
+    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s refused: %s: %s", r->method, info->token,
+                  why);
+    apr_table_setn(r->subprocess_env, "RPC_REASON", info->token);
+    r->connection->keepalive = AP_CONN_CLOSE;   /* the body, up to 2 GiB, is not read */
+    if (info->http_status != HTTP_SERVICE_UNAVAILABLE)
+        return info->http_status;
+    r->status = info->http_status;
+    r->status_line = apr_psprintf(r->pool, "%d RPC Error: %x", info->http_status,
+                                  info->rpc_error);
+    r->proto_num = HTTP_VERSION(1, 0);
+    apr_table_setn(r->subprocess_env, "force-response-1.0", "1");
+    ap_set_content_type(r, "application/rpc");
+    ap_set_content_length(r, 0);
+    return OK;
+}
+
+/* The same answer from both proxies (2.1.2.1.6); the connection stays, NTLM clients need it. */
+static int answer_echo(request_rec *r, apr_int64_t length)
+{
+    rts_pdu_t echo;
+    uint8_t buf[RTS_MAX_SIZE];
+    size_t size;
+
+    if (length == 0)
+        r->expecting_100 = 0;   /* still pending it would cost the keep-alive */
+    else if (ap_discard_request_body(r) != OK)
+        return HTTP_BAD_REQUEST;
+    rts_begin(&echo, RTS_ECHO);
+    size = rts_write(&echo, buf, sizeof(buf));
+    r->status_line = "200 Success";
+    ap_set_content_type(r, "application/rpc");
+    ap_set_content_length(r, (apr_off_t)size);
+    ap_rwrite(buf, (int)size, r);
+    return OK;
+}
+
+/* ---- policy ---- */
+
+static int check_tls(request_rec *r, const rpc_dir_config_t *dc)
+{
+    int wanted = rpc_config_require_tls(dc), bits;
+    const char *value;
+
+    if (!wanted)
+        return OK;
+    if (!ap_ssl_conn_is_ssl(r->connection))
+        return refuse(r, RPC_REASON_TLS_REQUIRED,
+                      "plain HTTP, but RpcRequireTLS wants TLS with %d bits", wanted);
+    value = ap_ssl_var_lookup(r->pool, r->server, r->connection, r, "SSL_CIPHER_USEKEYSIZE");
+    bits = value ? atoi(value) : 0;
+    if (bits < wanted)
+        return refuse(r, RPC_REASON_TLS_REQUIRED,
+                      "the cipher has %d bits, RpcRequireTLS wants %d", bits, wanted);
+    return OK;
+}
+
+static int check_user(request_rec *r, const rpc_dir_config_t *dc)
+{
+    if (r->user || rpc_config_allow_anonymous(dc))
+        return OK;
+    return refuse(r, RPC_REASON_ANONYMOUS, "nobody is authenticated here: set AuthType and "
+                  "Require valid-user, or RpcAllowAnonymous On");
+}
+
+/* Bytes of the body; -1 when the request does not say, or says it in a way we refuse. */
+static apr_int64_t body_length(const request_rec *r)
+{
+    const char *text = apr_table_get(r->headers_in, "Content-Length");
+    char *end;
+    apr_off_t length;
+
+    if (apr_table_get(r->headers_in, "Transfer-Encoding"))
+        return -1;
+    if (!text)
+        return 0;
+    if (apr_strtoff(&length, text, &end, 10) != APR_SUCCESS || *end || length < 0)
+        return -1;
+    return length;
+}
+
+static int check_target(request_rec *r, const rpc_dir_config_t *dc, rpc_target_t *target)
+{
+    const rpc_valid_port_t *nearest;
+    const char *wrong = rpc_target_parse(r->pool, r->args ? r->args : "", target);
+
+    if (wrong)
+        return refuse(r, RPC_REASON_BAD_TARGET, "query \"%s\": %s",
+                      ap_escape_logitem(r->pool, r->args ? r->args : ""), wrong);
+    if (rpc_valid_ports_match(rpc_config_valid_ports(dc), target->server, target->port, &nearest))
+        return OK;
+    return refuse(r, RPC_REASON_TARGET_REFUSED, "%s:%u is not in RpcValidPorts, nearest is %s",
+                  ap_escape_logitem(r->pool, target->server), target->port,
+                  nearest ? nearest->text : "none");
+}
+
+/* ---- from request to channel ---- */
+
+static void write_log(const rpc_log_t *log, int level, apr_status_t status, const char *text)
+{
+    ap_log_rerror(APLOG_MARK, level, status, (request_rec *)log->ctx, "%s", text);
+}
+
+static rpc_log_t *request_log(request_rec *r)
+{
+    rpc_log_t *log = apr_palloc(r->pool, sizeof(*log));
+
+    log->write = write_log;
+    log->level = ap_get_request_module_loglevel(r, APLOG_MODULE_INDEX);
+    log->ctx = r;
+    return log;
+}
+
+/* On the I/O thread: the last that happens with r but for its log line. */
+static void channel_ended(void *ctx, rpc_reason_t reason, uint64_t received, uint64_t sent)
+{
+    request_rec *r = ctx;
+    const char *token = rpc_reason_info(reason)->token;
+
+    rpc_status_leave();
+    r->bytes_sent = (apr_off_t)sent;
+    apr_table_setn(r->subprocess_env, "RPC_REASON", token);
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
+                  "%s channel to %s of user \"%s\" ended: %s, %" APR_UINT64_T_FMT
+                  " bytes in, %" APR_UINT64_T_FMT " out, %" APR_TIME_T_FMT " ms",
+                  r->method, apr_table_get(r->subprocess_env, "RPC_TARGET"),
+                  r->user ? r->user : "", token, (apr_uint64_t)received, (apr_uint64_t)sent,
+                  apr_time_as_msec(apr_time_now() - r->request_time));
+}
+
+/* Pragma: MinConnTimeout=T, in seconds (2.1.2.1.2); 0 when there is none in its range. */
+static apr_uint32_t min_conn_timeout(request_rec *r)
+{
+    static const char name[] = "MinConnTimeout=";
+    const char *pragma = apr_table_get(r->headers_in, "Pragma");
+    const char *item;
+
+    while (pragma && (item = ap_get_token(r->pool, &pragma, 1)) && *item) {
+        if (ap_cstr_casecmpn(item, name, sizeof(name) - 1) == 0) {
+            long t = strtol(item + sizeof(name) - 1, NULL, 10);
+
+            return t >= 120 && t <= 14400 ? (apr_uint32_t)t * 1000 : 0;
+        }
+        while (*pragma == ',' || apr_isspace(*pragma))
+            pragma++;
+    }
+    return 0;
+}
+
+static void set_client_address(rpc_channel_spec_t *spec, const apr_sockaddr_t *sa)
+{
+    spec->client_address.ipv6 = sa->family == APR_INET6
+                                && !IN6_IS_ADDR_V4MAPPED((struct in6_addr *)sa->ipaddr_ptr);
+    if (spec->client_address.ipv6)
+        memcpy(spec->client_address.addr, sa->ipaddr_ptr, 16);
+    else if (sa->family == APR_INET6)
+        memcpy(spec->client_address.addr, (const char *)sa->ipaddr_ptr + 12, 4);
+    else
+        memcpy(spec->client_address.addr, sa->ipaddr_ptr, 4);
+}
+
+/* A TCP target is reached through our endpoint, which is told whose half this is. */
+static int route_to_endpoint(request_rec *r, rpc_channel_spec_t *spec, const char *target,
+                             const char *vhost)
+{
+    const rpc_server_config_t *sc = ap_get_module_config(ap_server_conf->module_config,
+                                                         &rpcproxy_module);
+    rpc_preface_t preface = { spec->host, spec->port, target, r->user ? r->user : "", vhost };
+    uint8_t buf[RPC_PREFACE_MAX];
+
+    spec->preface_len = rpc_preface_write(&preface, buf, sizeof(buf));
+    if (!spec->preface_len)
+        return 0;
+    spec->preface = apr_pmemdup(r->pool, buf, spec->preface_len);
+    spec->unix_path = rpc_endpointd_socket(r->pool, r->server, sc->endpoint_socket);
+    return 1;
+}
+
+static rpc_channel_spec_t *make_spec(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t role,
+                                     const rpc_target_t *target)
+{
+    rpc_channel_spec_t *spec = apr_pcalloc(r->pool, sizeof(*spec));
+    rpc_binding_t binding = rpc_target_resolve(rpc_config_backends(dc), target, NULL);
+    char *name = apr_psprintf(r->pool, "%s:%u", target->server, target->port);
+    const char *vhost = apr_psprintf(r->pool, "%s:%u", r->server->server_hostname,
+                                     r->connection->local_addr->port);
+    apr_uint32_t timeout = role == RPC_OUTBOUND ? min_conn_timeout(r) : 0;
+
+    ap_str_tolower(name);
+    apr_table_setn(r->subprocess_env, "RPC_TARGET", name);
+    spec->role = role;
+    spec->identity = apr_pstrcat(r->pool, r->user ? r->user : "", "\n", name, "\n", vhost, NULL);
+    spec->host = binding.host;
+    spec->port = binding.port;
+    spec->receive_window = rpc_config_receive_window(dc);
+    spec->connection_timeout = timeout ? timeout : rpc_config_connection_timeout(dc);
+    spec->channel_lifetime = rpc_config_channel_lifetime(dc);
+    spec->connect_timeout = rpc_config_connect_timeout(dc);
+    spec->setup_timeout = rpc_config_setup_timeout(dc);
+    spec->log = request_log(r);
+    spec->ended = channel_ended;
+    spec->ctx = r;
+    set_client_address(spec, r->useragent_addr);
+    if (binding.protseq == RPC_PROTSEQ_TCP && !route_to_endpoint(r, spec, name, vhost))
+        return NULL;
+    return spec;
+}
+
+static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t role,
+                        apr_int64_t length)
+{
+    const rpc_server_config_t *sc = ap_get_module_config(ap_server_conf->module_config,
+                                                         &rpcproxy_module);
+    rpc_target_t target;
+    rpc_channel_spec_t *spec;
+    int rv = check_target(r, dc, &target);
+
+    if (rv != OK || r->status != HTTP_OK)
+        return rv;
+    spec = make_spec(r, dc, role, &target);
+    if (!spec)
+        return refuse(r, RPC_REASON_BAD_TARGET, "names too long for the endpoint");
+    spec->content_length = length;
+    if (!rpc_status_enter(rpc_config_max_channels(sc)))
+        return refuse(r, RPC_REASON_TOO_MANY_CHANNELS, "RpcMaxChannels %d is reached",
+                      rpc_config_max_channels(sc));
+    rv = rpc_engine_hand_over(engine, r, spec);
+    if (rv == HTTP_SERVICE_UNAVAILABLE) {
+        rpc_status_leave();
+        return refuse(r, RPC_REASON_STOPPING, "this child takes no new channels");
+    }
+    return rv;
+}
+
+static int rpc_role_of(const char *method)
+{
+    return ap_cstr_casecmp(method, "RPC_IN_DATA") == 0 ? RPC_INBOUND
+         : ap_cstr_casecmp(method, "RPC_OUT_DATA") == 0 ? RPC_OUTBOUND : -1;
+}
+
+static int rpc_handler(request_rec *r)
+{
+    const rpc_dir_config_t *dc;
+    apr_int64_t length;
+    int role, rv;
+
+    if (!r->handler || strcmp(r->handler, HANDLER_NAME) != 0)
+        return DECLINED;
+    dc = ap_get_module_config(r->per_dir_config, &rpcproxy_module);
+    role = rpc_role_of(r->method);
+    if (role < 0) {
+        ap_allow_methods(r, REPLACE_ALLOW, "RPC_IN_DATA", "RPC_OUT_DATA", NULL);
+        return refuse(r, RPC_REASON_METHOD, "the method is none of RPC over HTTP v2");
+    }
+    if ((rv = check_tls(r, dc)) != OK || (rv = check_user(r, dc)) != OK)
+        return rv;
+    length = body_length(r);
+    if (length < 0)
+        return refuse(r, RPC_REASON_BAD_REQUEST, "no usable Content-Length, or chunked");
+    if (length <= ECHO_MAX)
+        return answer_echo(r, length);
+    if (r->main || r->connection->master)
+        return refuse(r, RPC_REASON_BAD_REQUEST, "a channel needs an HTTP/1 connection of its own");
+    return open_channel(r, dc, (rpc_role_t)role, length);
+}
+
+/* An IN request that is refused before our handler (401, 403) must not have its body, of up
+ * to 2 GiB and never complete, read by httpd. Its connection is closed instead. */
+static int spare_body(request_rec *r)
+{
+    if (rpc_role_of(r->method) == RPC_INBOUND && body_length(r) > ECHO_MAX)
+        r->connection->keepalive = AP_CONN_CLOSE;
+    return DECLINED;
+}
+
+/* ---- the server's life ---- */
+
+static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
+{
+    rpc_config_reset();
+    ap_method_register(pconf, "RPC_IN_DATA");
+    ap_method_register(pconf, "RPC_OUT_DATA");
+    return OK;
+}
+
+static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
+{
+    const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
+    const rpc_dir_config_t *dc = ap_get_module_config(s->lookup_defaults, &rpcproxy_module);
+    apr_status_t rv;
+
+    if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG
+        || ap_state_query(AP_SQ_RUN_MODE) != AP_SQ_RM_NORMAL)
+        return OK;
+    rv = rpc_status_init(pconf, s);
+    if (rv != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "no shared memory for the channel table");
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    rpc_limits_check(s, rpc_config_max_channels(sc));
+    if (rpc_config_needs_endpoint()) {
+        rpc_endpointd_params_t params = {
+            .socket = sc->endpoint_socket,
+            .receive_window = rpc_config_receive_window(dc),
+            .setup_timeout = rpc_config_setup_timeout(dc),
+            .connect_timeout = rpc_config_connect_timeout(dc),
+        };
+
+        rv = rpc_endpointd_start(pconf, s, &params);
+        if (rv != APR_SUCCESS)
+            return HTTP_INTERNAL_SERVER_ERROR;  /* logged there */
+    }
+    return OK;
+}
+
+static void child_init(apr_pool_t *pchild, server_rec *s)
+{
+    const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
+    apr_status_t rv;
+
+    rpc_status_child_init();
+    rv = rpc_engine_start(&engine, rpc_config_io_threads(sc), pchild);
+    if (rv != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "cannot start the I/O threads");
+        exit(APEXIT_CHILDSICK);
+    }
+}
+
+static void child_stopping(apr_pool_t *pchild, int graceful)
+{
+    const rpc_server_config_t *sc = ap_get_module_config(ap_server_conf->module_config,
+                                                         &rpcproxy_module);
+
+    if (engine)
+        rpc_engine_retire(engine, graceful, rpc_config_graceful_timeout(sc));
+}
+
+static void child_status(server_rec *s, pid_t pid, ap_generation_t gen, int slot,
+                         mpm_child_status state)
+{
+    if (state == MPM_CHILD_EXITED)
+        rpc_status_child_gone(pid);
+}
+
+static void register_hooks(apr_pool_t *p)
+{
+    rpc_conn_register(p);
+    ap_hook_pre_config(pre_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_child_stopping(child_stopping, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_child_status(child_status, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_header_parser(spare_body, NULL, NULL, APR_HOOK_FIRST);
+    ap_hook_handler(rpc_handler, NULL, NULL, APR_HOOK_MIDDLE);
+}
+
+AP_DECLARE_MODULE(rpcproxy) = {
+    STANDARD20_MODULE_STUFF,
+    rpc_config_create_dir,
+    rpc_config_merge_dir,
+    rpc_config_create_server,
+    rpc_config_merge_server,
+    rpc_config_commands,
+    register_hooks,
+    AP_MODULE_FLAG_NONE
+};

@@ -1,0 +1,13 @@
+/* rpc_limits: do the MPM's limits fit the channels configured? A channel costs event no
+ * thread, but every limit that is too low cuts them silently; say so at start-up.
+ */
+#ifndef RPC_LIMITS_H
+#define RPC_LIMITS_H
+
+#include <httpd.h>
+
+/* Logs one warning, with its remedy, for each limit that MAX_CHANNELS does not fit. From
+ * post_config, once the configuration tree is complete. */
+void rpc_limits_check(server_rec *s, int max_channels);
+
+#endif

@@ -1,0 +1,39 @@
+#!/bin/bash
+# Installs the Debian packages that a purpose needs and that are missing.
+# usage: deps.sh build|run|test|bench|all   (SAMBA=1 adds Samba to "run")
+set -euo pipefail
+
+build="gcc make libc6-dev apache2-bin apache2-dev libssl-dev libcurl4-openssl-dev"
+run="$build openssl curl"
+samba="samba samba-common-bin smbclient"
+tests="$run $samba clang libapache2-mod-perl2 libapache2-mod-perl2-dev libio-socket-ssl-perl
+       libwww-perl python3-samba python3-impacket procps"
+bench="$run haproxy"
+
+case "${1:-all}" in
+    build) want=$build ;;
+    run)   want=$run; [ -z "${SAMBA:-}" ] || want="$want $samba" ;;
+    test)  want=$tests ;;
+    bench) want=$bench ;;
+    all)   want="$tests $bench" ;;
+    *)     echo "usage: $0 build|run|test|bench|all" >&2; exit 2 ;;
+esac
+
+missing=()
+for package in $want; do
+    dpkg-query -W -f='${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' || missing+=("$package")
+done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+if [ "$(id -u)" -eq 0 ]; then
+    as_root=()
+elif command -v sudo >/dev/null; then
+    as_root=(sudo)
+else
+    echo "These packages are missing; install them as root:" >&2
+    echo "    apt-get install --no-install-recommends ${missing[*]}" >&2
+    exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+"${as_root[@]}" apt-get update -q
+"${as_root[@]}" apt-get install -q -y --no-install-recommends "${missing[@]}"
