@@ -73,9 +73,7 @@ static int answer_echo(request_rec *r, apr_int64_t length)
     uint8_t buf[RTS_MAX_SIZE];
     size_t size;
 
-    if (length == 0)
-        r->expecting_100 = 0;   /* still pending it would cost the keep-alive */
-    else if (ap_discard_request_body(r) != OK)
+    if (length > 0 && ap_discard_request_body(r) != OK)
         return HTTP_BAD_REQUEST;
     rts_begin(&echo, RTS_ECHO);
     size = rts_write(&echo, buf, sizeof(buf));
@@ -315,11 +313,21 @@ static int rpc_handler(request_rec *r)
     return open_channel(r, dc, (rpc_role_t)role, length);
 }
 
-/* An IN request that is refused before our handler (401, 403) must not have its body, of up
- * to 2 GiB and never complete, read by httpd. Its connection is closed instead. */
+/* Before authentication. An IN request that is refused there (401) must not have its body, of
+ * up to 2 GiB and never complete, read by httpd: its connection is closed instead. One that
+ * has no body keeps its connection, which an expectation still pending at the 401 would cost;
+ * impacket expects 100-continue even then. */
 static int spare_body(request_rec *r)
 {
-    if (rpc_role_of(r->method) == RPC_INBOUND && body_length(r) > ECHO_MAX)
+    int role = rpc_role_of(r->method);
+    apr_int64_t length;
+
+    if (role < 0)
+        return DECLINED;
+    length = body_length(r);
+    if (length == 0)
+        r->expecting_100 = 0;
+    else if (role == RPC_INBOUND && length > ECHO_MAX)
         r->connection->keepalive = AP_CONN_CLOSE;
     return DECLINED;
 }

@@ -364,7 +364,8 @@ static void client_gone(rpc_virtual_t *v, rpc_channel_t *ch)
         return; /* it has said its last PDU; what waits is still delivered */
     if (ch->client->error)
         rpc_virtual_end(v, RPC_REASON_CLIENT_ERROR, "reading from the client failed");
-    else if ((int64_t)ch->client->received >= ch->spec->content_length)
+    else if (ch->spec->role == RPC_INBOUND
+             && (int64_t)ch->client->received >= ch->spec->content_length)
         rpc_virtual_end(v, RPC_REASON_CONTENT_USED_UP, "the request's Content-Length is used up");
     else
         rpc_virtual_end(v, RPC_REASON_CLIENT_CLOSED, "the client closed its connection");

@@ -57,6 +57,7 @@ typedef struct rpc_conn {
     apr_int64_t body_left;
     int stay;
     struct rpc_conn **armed;    /* of our filter: NULL in it makes the filter pass all */
+    apr_os_thread_t thread;     /* the loop's, for c->current_thread */
     worker_score *score;        /* of the worker that handed it over */
     int wake_worker;            /* eventfd of a worker that waits, or -1 */
     rpc_job_t job;              /* arrival, then the phases after RUN */
@@ -421,10 +422,9 @@ static void send_continue(request_rec *r)
     int status = r->status;
     const char *line = r->status_line;
 
-    r->expecting_100 = 0;
     r->status = HTTP_CONTINUE;
     r->status_line = NULL;
-    ap_send_interim_response(r, 0);
+    ap_send_interim_response(r, 0);     /* clears expecting_100, which it wants to find set */
     r->status = status;
     r->status_line = line;
 }
@@ -450,10 +450,12 @@ static int can_suspend(const conn_rec *c)
 static void arrive(rpc_job_t *job)
 {
     rpc_conn_t *conn = RPC_OWNER_OF(job, rpc_conn_t, job);
-    apr_os_thread_t self = apr_os_thread_current();
 
-    if (conn->wake_worker < 0)
-        apr_os_thread_put(&conn->c->current_thread, &self, conn->c->pool);
+    if (conn->wake_worker < 0) {
+        conn->thread = apr_os_thread_current();
+        conn->c->current_thread = NULL;     /* else the worker's own record is overwritten */
+        apr_os_thread_put(&conn->c->current_thread, &conn->thread, conn->c->pool);
+    }
     if (rpc_watch_add(conn->s.loop, &conn->s.watch) != APR_SUCCESS) {
         ap_log_cerror(APLOG_MARK, APLOG_ERR, errno, conn->c,
                       "cannot watch the connection: too many descriptors?");

@@ -92,7 +92,7 @@ static void in_leg_begin(rpc_vc_t *vc, rpc_leg_t *leg, const rts_cookie_t *cooki
 static void out_leg_begin(rpc_leg_t *leg, const rts_cookie_t *cookie, const rts_pdu_t *pdu,
                           unsigned already_used)
 {
-    leg->cookie = *cookie;
+    leg->cookie = leg->former = *cookie;
     leg->lifetime = rts_u32(pdu, RTS_CMD_CHANNEL_LIFETIME, 0);
     leg->used = already_used;
     rpc_flow_sender_start(&leg->hop3, rts_u32(pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, 0));
@@ -259,6 +259,7 @@ static void out_r2_a8(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu)
     vc->out->former = vc->out->cookie;
     vc->out->cookie = vc->out_cookie;
     vc->out->used = 0;
+    rpc_flow_sender_mark(&vc->out->hop3);
     out_switched(vc);
 }
 

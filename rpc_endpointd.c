@@ -323,7 +323,7 @@ static apr_status_t remove_socket(void *data)
 {
     supervisor_t *sup = data;
 
-    if (getpid() == sup->parent && ap_unixd_mpm_get_retained_data()->shutdown_pending)
+    if (getpid() == sup->parent && ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_EXITING)
         unlink(sup->kept->addr.sun_path);
     return APR_SUCCESS;
 }

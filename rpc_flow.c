@@ -6,7 +6,7 @@
 void rpc_flow_sender_start(rpc_flow_sender_t *s, uint32_t window)
 {
     s->window = s->available = window;
-    s->sent = 0;
+    s->sent = s->mark = 0;
     s->clamped = 0;
 }
 
@@ -26,13 +26,45 @@ void rpc_flow_sent(rpc_flow_sender_t *s, uint32_t size)
     s->available -= size;
 }
 
+void rpc_flow_sender_mark(rpc_flow_sender_t *s)
+{
+    s->mark = s->sent;
+}
+
+/* SENT less RECEIVED, both modulo 2^32 as on the wire; negative when the peer counts more
+ * than was sent. */
+static int64_t under_way(uint64_t sent, uint32_t received)
+{
+    return (int32_t)((uint32_t)sent - received);
+}
+
+static int plausible(const rpc_flow_sender_t *s, int64_t pending)
+{
+    return pending >= 0 && pending <= s->window;
+}
+
+/* Did the peer start its count anew with the channel's new cookie? Then so do we. An ack
+ * under the old cookie may still come first, so the mark stays until then. */
+static void follow_reset(rpc_flow_sender_t *s, uint32_t received)
+{
+    if (plausible(s, under_way(s->sent, received)))
+        return;
+    if (!plausible(s, under_way(s->sent - s->mark, received)))
+        return;
+    s->sent -= s->mark;
+    s->mark = 0;
+}
+
 int rpc_flow_acked(rpc_flow_sender_t *s, uint32_t received, uint32_t available)
 {
-    /* What is under way: both counts modulo 2^32, as on the wire. */
-    uint32_t under_way = (uint32_t)s->sent - received;
-    int64_t result = (int64_t)available - (int64_t)under_way;
-    int possible = result >= 0 && (int64_t)available <= s->window;
+    int64_t pending, result;
+    int possible;
 
+    if (s->mark)
+        follow_reset(s, received);
+    pending = under_way(s->sent, received);
+    result = (int64_t)available - pending;
+    possible = pending >= 0 && result >= 0 && (int64_t)available <= s->window;
     s->available = result < 0 ? 0 : result > s->window ? s->window : result;
     if (!possible)
         s->clamped++;
@@ -56,12 +88,12 @@ int rpc_flow_received(rpc_flow_receiver_t *r, uint32_t size)
 int rpc_flow_consumed(rpc_flow_receiver_t *r, uint32_t size)
 {
     r->free += size;
-    return r->advertised < r->window / 2;
+    return r->free > 0 && r->advertised < r->window / 2;
 }
 
 void rpc_flow_ack(rpc_flow_receiver_t *r, uint32_t *received, uint32_t *available)
 {
     *received = (uint32_t)r->received;
     *available = r->free < 0 ? 0 : (uint32_t)r->free;
-    r->advertised = *available;
+    r->advertised = r->free;
 }

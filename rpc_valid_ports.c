@@ -141,8 +141,10 @@ static apr_status_t parse_entry(const rpc_syntax_t *x, const char *at, apr_size_
 
     for (blank = 0; blank < len && !apr_isspace(at[blank]); blank++)
         ;
+    for (; blank < len && apr_isspace(at[blank]); blank++)
+        ;
     if (blank < len)
-        return rpc_syntax_fail(x, at, len, "no blank within an entry, and ';' between two");
+        return rpc_syntax_fail(x, at + blank, len - blank, "';' between two entries, no blank within one");
     if ((rv = cut_entry(x, at, len, &cut)) != APR_SUCCESS)
         return rv;
     if (cut.server_len == 0)
