@@ -17,8 +17,9 @@ PREFIX   ?= /usr
 apxs      = $(shell $(APXS) -q $(1) 2>/dev/null)
 sysinc    = $(patsubst -I%,-isystem %,$(1))
 WARN     := -Wall -Wextra -Werror -Wmissing-prototypes -Wshadow -Wno-unused-parameter
-ALL_CF    = -std=gnu11 $(WARN) $(OPT) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) \
-            -fPIC -fvisibility=hidden -pthread $(APR_CF) $(CFLAGS)
+BASE_CF   = -std=gnu11 $(WARN) $(OPT) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) \
+            -fPIC -fvisibility=hidden -pthread $(CFLAGS)
+ALL_CF    = $(BASE_CF) $(APR_CF)
 ALL_LD    = $(if $(SAN),-fsanitize=$(SAN)) -pthread $(LDFLAGS)
 APR_CF   := $(call sysinc,$(shell apr-1-config --includes --cppflags 2>/dev/null) \
                           $(shell apu-1-config --includes 2>/dev/null))
@@ -34,7 +35,9 @@ CORE     := rts dcerpc rpc_flow rpc_queue rpc_reason rpc_log rpc_loop rpc_stream
 GLUE     := mod_rpcproxy rpc_config rpc_conn rpc_engine rpc_endpointd rpc_limits rpc_status
 CORE_O   := $(CORE:%=$(BUILD)/%.o)
 GLUE_O   := $(GLUE:%=$(BUILD)/%.o)
-CODEC_O  := $(BUILD)/rts.o $(BUILD)/dcerpc.o
+CODEC_O  := $(BUILD)/rts.o $(BUILD)/dcerpc.o $(BUILD)/rpc_flow.o
+PING_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcping*.c tools/dce.c tools/ndr.c))
+DEMO_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcdemo*.c tools/dce.c tools/ndr.c))
 UNITS    := $(patsubst t/unit/%.c,$(BUILD)/unit/%,$(wildcard t/unit/*_test.c))
 
 .PHONY: all module tools unit test run bench deps install uninstall clean
@@ -48,13 +51,13 @@ $(BUILD)/%.o: %.c
 	$(CC) $(ALL_CF) -MMD -MP -c -o $@ $<
 $(BUILD)/tools/%.o: tools/%.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CF) -I. -MMD -MP -c -o $@ $<
+	$(CC) $(BASE_CF) -I. -MMD -MP -c -o $@ $<
 
 $(BUILD)/mod_rpcproxy.so: $(CORE_O) $(GLUE_O)
 	$(CC) $(ALL_LD) -shared -o $@ $^
-$(BUILD)/rpcping: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcping*.c)) $(CODEC_O)
-	$(CC) $(ALL_LD) -o $@ $^ -lcurl
-$(BUILD)/rpcdemo: $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcdemo*.c)) $(CODEC_O)
+$(BUILD)/rpcping: $(PING_O) $(CODEC_O)
+	$(CC) $(ALL_LD) -o $@ $^ -lcurl -lssl -lcrypto
+$(BUILD)/rpcdemo: $(DEMO_O) $(CODEC_O)
 	$(CC) $(ALL_LD) -o $@ $^
 $(BUILD)/unit/%: t/unit/%.c $(CORE_O)
 	@mkdir -p $(@D)

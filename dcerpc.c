@@ -31,7 +31,7 @@ const char *dcerpc_header_parse(const uint8_t *data, dcerpc_header_t *h)
         return "not version 5.0 or 5.1";
     if (h->ptype > DCERPC_RTS)
         return "unknown PTYPE";
-    if (data[4] >> 4 > 1)
+    if (data[4] >> 4 > 1 || (data[4] & 15) > 1 || data[5] > 3)
         return "impossible data representation";
     if (h->frag_length < DCERPC_HEADER_SIZE)
         return "frag_length below the header's size";
@@ -108,27 +108,30 @@ static dcerpc_frame_t next_partial(dcerpc_framer_t *f, const uint8_t **data, siz
 dcerpc_frame_t dcerpc_framer_next(dcerpc_framer_t *f, const uint8_t **data, size_t *len,
                                   const uint8_t **pdu, dcerpc_header_t *header)
 {
+    size_t cap = DCERPC_HEADER_SIZE;
+
     if (f->error)
         return DCERPC_FRAME_ERROR;
+    if (f->partial && !f->have)
+        dcerpc_framer_reset(f);     /* the PDU given out last */
+    if (!*len)
+        return DCERPC_FRAME_MORE;
     if (f->have)
         return next_partial(f, data, len, pdu, header);
-    if (f->partial)
-        dcerpc_framer_reset(f);     /* the PDU given out last */
     if (*len >= DCERPC_HEADER_SIZE) {
         const char *wrong = dcerpc_header_parse(*data, header);
 
         if (wrong)
             return fail(f, wrong);
-        if (*len >= header->frag_length) {
+        cap = header->frag_length;
+        if (*len >= cap) {
             *pdu = *data;
-            *data += header->frag_length;
-            *len -= header->frag_length;
+            *data += cap;
+            *len -= cap;
             return DCERPC_FRAME_PDU;
         }
     }
-    if (!*len)
-        return DCERPC_FRAME_MORE;
-    if (!reserve(f, DCERPC_HEADER_SIZE))
+    if (!reserve(f, cap))
         return fail(f, "out of memory");
     return next_partial(f, data, len, pdu, header);
 }

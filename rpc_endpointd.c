@@ -2,9 +2,9 @@
  *
  *   the listening Unix socket, which stays open in the parent over all restarts, so that legs
  *     wait in its backlog while one endpoint process follows another;
- *   a control socket: each restart sends the re-opened error log through it and asks the
- *     process to go once it has no virtual connection; its end of file says that the parent
- *     is gone.
+ *   a control socket: each restart sends the re-opened error log through it, and the listening
+ *     socket if its path changed, and asks the process to go once it has no virtual connection;
+ *     its end of file says that the parent is gone.
  *
  * The parent starts a new process, with the configuration of then, whenever one has ended.
  */
@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -43,7 +44,10 @@ APLOG_USE_MODULE(rpcproxy);
 #define BACKLOG 4096
 #define RESOLVER_THREADS 4
 #define ACCEPT_AGAIN apr_time_from_msec(100)
-#define GO_WHEN_IDLE 'G'    /* the control socket's only message */
+
+/* What the parent says on the control socket. */
+#define GO_WHEN_IDLE 'G'    /* with the error log, if there is one to write to */
+#define LISTEN_HERE 'L'     /* with the socket to listen on from now */
 
 /* What outlives restarts in the parent. */
 typedef struct retained {
@@ -73,10 +77,11 @@ typedef struct process {
     server_rec *s;
     rpc_loop_t *loop;
     rpc_endpoint_t *endpoint;
-    rpc_watch_t listener, control;
+    rpc_watch_t listener, control, sigterm;
     rpc_timer_t again;
     rpc_log_t log;
-    int retiring;
+    int retiring;           /* goes when idle */
+    int leaving;            /* goes now: legs that still come are for the next process */
 } process_t;
 
 static void write_log(const rpc_log_t *log, int level, apr_status_t status, const char *text)
@@ -88,6 +93,8 @@ static void accept_legs(process_t *me)
 {
     int fd;
 
+    if (me->leaving)
+        return;
     while ((fd = accept4(me->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
         rpc_endpoint_accept(me->endpoint, fd);
     if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR)
@@ -107,12 +114,23 @@ static void accept_again(rpc_timer_t *timer)
     accept_legs(RPC_OWNER_OF(timer, process_t, again));
 }
 
+static void leave(process_t *me)
+{
+    me->leaving = 1;
+    rpc_loop_stop(me->loop);
+}
+
 static void go_if_idle(void *ctx)
 {
     process_t *me = ctx;
 
     if (me->retiring && rpc_endpoint_count(me->endpoint) == 0)
-        rpc_loop_stop(me->loop);
+        leave(me);
+}
+
+static void sigterm_ready(rpc_watch_t *watch, uint32_t events)
+{
+    leave(RPC_OWNER_OF(watch, process_t, sigterm));
 }
 
 /* The parent has opened its logs anew, say after a rotation: write where it writes. */
@@ -124,6 +142,33 @@ static void use_log(process_t *me, int fd)
         dup2(fd, current);
     dup2(fd, STDERR_FILENO);
     close(fd);
+}
+
+/* RpcEndpointSocket changed while there are virtual connections: go on at the new path. */
+static void use_listener(process_t *me, int fd)
+{
+    apr_status_t rv;
+
+    accept_legs(me);
+    rpc_watch_remove(me->loop, &me->listener);
+    close(me->listener.fd);
+    me->listener.fd = fd;
+    rv = rpc_watch_add(me->loop, &me->listener);
+    if (rv != APR_SUCCESS)
+        ap_log_error(APLOG_MARK, APLOG_ERR, rv, me->s, "endpoint: cannot listen at the new path");
+}
+
+static void obey(process_t *me, char what, int fd)
+{
+    if (what == LISTEN_HERE) {
+        if (fd >= 0)
+            use_listener(me, fd);
+        return;
+    }
+    if (fd >= 0)
+        use_log(me, fd);
+    me->retiring = 1;
+    go_if_idle(me);
 }
 
 static int received_fd(struct msghdr *msg)
@@ -148,21 +193,36 @@ static void control_ready(rpc_watch_t *watch, uint32_t events)
         struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = room,
                               .msg_controllen = sizeof(room) };
         ssize_t n = recvmsg(watch->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-        int fd;
 
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == EAGAIN)
             return;
         if (n <= 0) {
-            rpc_loop_stop(me->loop);    /* the parent is gone */
+            leave(me);  /* the parent is gone */
             return;
         }
-        if ((fd = received_fd(&msg)) >= 0)
-            use_log(me, fd);
-        me->retiring = 1;
-        go_if_idle(me);
+        obey(me, what, received_fd(&msg));
     }
+}
+
+/* Stop reaches the whole process group with some MPMs; restarts come over the control
+ * socket. SIGTERM is read from a descriptor, so that connections end with a log line. */
+static int set_signals(void)
+{
+    sigset_t term;
+
+    apr_signal(SIGINT, SIG_IGN);
+    apr_signal(SIGHUP, SIG_IGN);
+    apr_signal(SIGPIPE, SIG_IGN);
+    apr_signal(SIGCHLD, SIG_DFL);
+    apr_signal(AP_SIG_GRACEFUL, SIG_IGN);
+    apr_signal(AP_SIG_GRACEFUL_STOP, SIG_IGN);
+    apr_signal(SIGTERM, SIG_DFL);
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    sigprocmask(SIG_BLOCK, &term, NULL);
+    return signalfd(-1, &term, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
 static apr_status_t process_setup(process_t *me, const supervisor_t *sup, int control)
@@ -190,7 +250,10 @@ static apr_status_t process_setup(process_t *me, const supervisor_t *sup, int co
     me->again.fire = accept_again;
     me->listener = (rpc_watch_t){ sup->kept->listener, listener_ready };
     me->control = (rpc_watch_t){ control, control_ready };
-    rv = rpc_watch_add(me->loop, &me->control);
+    me->sigterm = (rpc_watch_t){ set_signals(), sigterm_ready };
+    rv = rpc_watch_add(me->loop, &me->sigterm);
+    if (rv == APR_SUCCESS)
+        rv = rpc_watch_add(me->loop, &me->control);
     if (rv == APR_SUCCESS)
         rv = rpc_watch_add(me->loop, &me->listener);
     return rv;
@@ -205,14 +268,6 @@ static void process_main(const supervisor_t *sup, int control)
     ap_close_listeners();
     close(sup->kept->control);
     prctl(PR_SET_NAME, "rpc-endpoint");
-    /* Stop reaches the whole process group; restarts come over the control socket. */
-    apr_signal(SIGTERM, SIG_DFL);
-    apr_signal(SIGINT, SIG_IGN);
-    apr_signal(SIGHUP, SIG_IGN);
-    apr_signal(SIGPIPE, SIG_IGN);
-    apr_signal(SIGCHLD, SIG_DFL);
-    apr_signal(AP_SIG_GRACEFUL, SIG_IGN);
-    apr_signal(AP_SIG_GRACEFUL_STOP, SIG_IGN);
     if (ap_unixd_setup_child())
         _exit(APEXIT_CHILDFATAL);
     rv = process_setup(&me, sup, control);
@@ -263,10 +318,10 @@ static void process_ended(supervisor_t *sup, apr_wait_t status)
     if (ap_mpm_query(AP_MPMQ_MPM_STATE, &stopping) != APR_SUCCESS
         || stopping == AP_MPMQ_STOPPING)
         return;
-    if (WIFSIGNALED(status))
+    if (status) /* the MPM passes the exit code or the signal, without saying which */
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s,
-                     "endpoint process %d ended by signal %d: starting another",
-                     (int)sup->kept->proc.pid, WTERMSIG(status));
+                     "endpoint process %d died (exit code or signal %d): starting another",
+                     (int)sup->kept->proc.pid, (int)status);
     rv = start_process(sup);
     if (rv != APR_SUCCESS)
         ap_log_error(APLOG_MARK, APLOG_CRIT, rv, sup->s, "cannot start the endpoint process");
@@ -287,15 +342,14 @@ static void supervise(int reason, void *data, apr_wait_t status)
     }
 }
 
-/* A process that went on over the restart: hand it the log, ask it to go when idle. */
-static void send_go(retained_t *kept, server_rec *s)
+/* Says something to the running process, with a descriptor unless it is -1. */
+static void tell(const retained_t *kept, server_rec *s, char what, int fd)
 {
-    char what = GO_WHEN_IDLE, room[CMSG_SPACE(sizeof(int))];
+    char room[CMSG_SPACE(sizeof(int))];
     struct iovec iov = { &what, 1 };
     struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-    apr_os_file_t fd;
 
-    if (s->error_log && apr_os_file_get(&fd, s->error_log) == APR_SUCCESS) {
+    if (fd >= 0) {
         struct cmsghdr *c;
 
         memset(room, 0, sizeof(room));
@@ -307,9 +361,23 @@ static void send_go(retained_t *kept, server_rec *s)
         c->cmsg_len = CMSG_LEN(sizeof(int));
         memcpy(CMSG_DATA(c), &fd, sizeof(int));
     }
-    if (sendmsg(kept->control, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+    /* EPIPE, ECONNRESET: it is about to have ended, which is well too. */
+    if (sendmsg(kept->control, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno != EPIPE
+        && errno != ECONNRESET)
         ap_log_error(APLOG_MARK, APLOG_WARNING, errno, s,
                      "cannot tell endpoint process %d of the restart", (int)kept->proc.pid);
+}
+
+/* A process that went on over the restart: where to listen and log, and to go when idle. */
+static void carry_over(const retained_t *kept, server_rec *s, int moved)
+{
+    apr_os_file_t log = -1;
+
+    if (moved)
+        tell(kept, s, LISTEN_HERE, kept->listener);
+    if (!s->error_log || apr_os_file_get(&log, s->error_log) != APR_SUCCESS)
+        log = -1;
+    tell(kept, s, GO_WHEN_IDLE, log);
 }
 
 /* Did it end while nobody watched, between two configurations? */
@@ -318,13 +386,18 @@ static int is_running(const retained_t *kept)
     return kept->control >= 0 && waitpid(kept->proc.pid, NULL, WNOHANG) == 0;
 }
 
-/* With the configuration's pool, which goes at restarts too, and before our code does. */
-static apr_status_t remove_socket(void *data)
+/* The configuration's pool goes, at a restart or at the end. The next configuration may
+ * need no endpoint and never come to say so: it is told to go when idle now. */
+static apr_status_t let_go(void *data)
 {
-    supervisor_t *sup = data;
+    const supervisor_t *sup = data;
 
-    if (getpid() == sup->parent && ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_EXITING)
+    if (getpid() != sup->parent)
+        return APR_SUCCESS;
+    if (ap_unixd_mpm_get_retained_data()->shutdown_pending)
         unlink(sup->kept->addr.sun_path);
+    else if (sup->kept->control >= 0)
+        tell(sup->kept, sup->s, GO_WHEN_IDLE, -1);
     return APR_SUCCESS;
 }
 
@@ -348,9 +421,12 @@ static apr_status_t make_listener(retained_t *kept)
     return rv;
 }
 
-static apr_status_t listen_at(retained_t *kept, server_rec *s, const char *path)
+/* MOVED: is it another socket than before the restart? */
+static apr_status_t listen_at(retained_t *kept, server_rec *s, const char *path, int *moved)
 {
     apr_status_t rv;
+
+    *moved = 0;
 
     if (strlen(path) >= sizeof(kept->addr.sun_path)) {
         ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s, "RpcEndpointSocket %s: a Unix socket's path "
@@ -364,6 +440,7 @@ static apr_status_t listen_at(retained_t *kept, server_rec *s, const char *path)
         close(kept->listener);
         kept->listener = -1;
     }
+    *moved = 1;
     kept->addr.sun_family = AF_UNIX;
     apr_cpystrn(kept->addr.sun_path, path, sizeof(kept->addr.sun_path));
     rv = make_listener(kept);
@@ -389,19 +466,20 @@ apr_status_t rpc_endpointd_start(apr_pool_t *pconf, server_rec *s,
 {
     supervisor_t *sup = apr_pcalloc(pconf, sizeof(*sup));
     apr_status_t rv;
+    int moved;
 
     sup->kept = get_retained(s);
     sup->s = s;
     sup->pconf = pconf;
     sup->parent = getpid();
     sup->params = *params;
-    rv = listen_at(sup->kept, s, rpc_endpointd_socket(pconf, s, params->socket));
+    rv = listen_at(sup->kept, s, rpc_endpointd_socket(pconf, s, params->socket), &moved);
     if (rv != APR_SUCCESS)
         return rv;
-    apr_pool_cleanup_register(pconf, sup, remove_socket, apr_pool_cleanup_null);
+    apr_pool_cleanup_register(pconf, sup, let_go, apr_pool_cleanup_null);
     if (is_running(sup->kept)) {
         apr_proc_other_child_register(&sup->kept->proc, supervise, sup, NULL, pconf);
-        send_go(sup->kept, s);
+        carry_over(sup->kept, s, moved);
         return APR_SUCCESS;
     }
     if (sup->kept->control >= 0)

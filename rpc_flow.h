@@ -15,6 +15,7 @@ typedef struct rpc_flow_sender {
     int64_t window;     /* what the peer announced */
     int64_t available;  /* what may still be sent */
     uint64_t sent;      /* RPC bytes sent on this channel instance */
+    uint64_t mark;      /* SENT when a recycling in place changed the channel's cookie, or 0 */
     unsigned clamped;   /* impossible acks, made possible (ms-rpch.md 6.3) */
 } rpc_flow_sender_t;
 
@@ -32,6 +33,9 @@ int rpc_flow_may_send(const rpc_flow_sender_t *s, uint32_t size);
 /* Can it ever go? size <= window. */
 int rpc_flow_fits(const rpc_flow_sender_t *s, uint32_t size);
 void rpc_flow_sent(rpc_flow_sender_t *s, uint32_t size);
+/* IN_R2 or OUT_R2 gave the leg a new cookie. Whether the peer counts on or starts from 0
+ * is not specified: rpc_flow_acked() then takes either, whichever is plausible. */
+void rpc_flow_sender_mark(rpc_flow_sender_t *s);
 /* available = ack.available - (sent - ack.received), the wire's 32-bit counts taken
  * modulo 2^32, clamped to 0..window; returns 1 when it had to be clamped. */
 int rpc_flow_acked(rpc_flow_sender_t *s, uint32_t received, uint32_t available);
@@ -40,7 +44,8 @@ void rpc_flow_receiver_start(rpc_flow_receiver_t *r, uint32_t window);
 /* Returns 1 when the peer sent more than the window allowed it. */
 int rpc_flow_received(rpc_flow_receiver_t *r, uint32_t size);
 /* SIZE bytes went on to the next hop. Returns 1 when an ack is due now
- * (advertised < window / 2, note 27); then call rpc_flow_ack(). */
+ * (advertised < window / 2, note 27; none while an overrun leaves nothing free);
+ * then call rpc_flow_ack(). */
 int rpc_flow_consumed(rpc_flow_receiver_t *r, uint32_t size);
 /* The values of the ack to send; afterwards advertised == free. */
 void rpc_flow_ack(rpc_flow_receiver_t *r, uint32_t *received, uint32_t *available);

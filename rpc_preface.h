@@ -22,14 +22,15 @@ typedef struct rpc_preface {
     const char *vhost;      /* name:port of the virtual host */
 } rpc_preface_t;
 
-/* Encodes into BUF; the size, or 0 when it exceeds CAP or RPC_PREFACE_MAX. */
+/* Encodes into BUF; the size, or 0 when it exceeds CAP or RPC_PREFACE_MAX, or host or port
+ * is missing. A NULL string is an empty one. */
 size_t rpc_preface_write(const rpc_preface_t *preface, uint8_t *buf, size_t cap);
 
 /* Decodes from the start of DATA. > 0: bytes used, strings in POOL; 0: more bytes are
  * needed; -1: no preface (the first bytes differ); -2: malformed. */
 int rpc_preface_read(const uint8_t *data, size_t len, rpc_preface_t *preface, apr_pool_t *pool);
 
-/* Same user, target, vhost and destination? */
+/* Same user, target, vhost and destination? Host and target are compared without case. */
 int rpc_preface_equal(const rpc_preface_t *a, const rpc_preface_t *b);
 
 #endif

@@ -8,7 +8,6 @@
 #include <apr_strings.h>
 #include "rpc_target.h"
 
-#define RPC_SERVER_MAX 1023     /* (2.2.2) */
 #define RPC_PORT_DIGITS 6       /* (2.2.2) */
 
 static int hex_value(unsigned char c)

@@ -28,7 +28,8 @@ typedef struct rpc_backend {
 /* Splits the raw query string "server:port": percent-decoded once, split at the last
  * colon unless the address stands in brackets. NULL, or what is wrong with it (a
  * constant string): empty, no port, port not 1-65535, server of 1,024 characters or
- * more, a control character, a bad escape, unbalanced brackets. *TARGET in POOL. */
+ * more, a blank or control character, a bad escape, unbalanced brackets, a colon in what
+ * is no IPv6 address. *TARGET in POOL. */
 const char *rpc_target_parse(apr_pool_t *pool, const char *query, rpc_target_t *target);
 
 /* Parses the first argument of RpcBackend, "pattern:ports" or "pattern", and the

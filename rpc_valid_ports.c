@@ -12,8 +12,6 @@
 #include <apr_tables.h>
 #include "rpc_valid_ports.h"
 
-#define RPC_SERVER_MAX 1023     /* (2.2.2) */
-
 struct rpc_valid_ports {
     apr_array_header_t *entries;    /* rpc_valid_port_t */
 };

@@ -14,6 +14,8 @@
 #include <apr_pools.h>
 #include "rpc_binding.h"
 
+#define RPC_SERVER_MAX 1023     /* characters of a server's name (2.2.2) */
+
 typedef struct rpc_valid_ports rpc_valid_ports_t;
 
 /* One entry. */

@@ -246,6 +246,8 @@ const char *rts_parse(const uint8_t *data, size_t len, rts_pdu_t *pdu)
         wrong = get_command(&c, &pdu->cmd[i], i == 0);
     if (!wrong && c.at != c.end)
         wrong = "bytes left over after the last command";
+    if (wrong)
+        pdu->count = 0;     /* whoever looks at it all the same finds no commands */
     return wrong;
 }
 
@@ -476,7 +478,7 @@ size_t rts_write(const rts_pdu_t *pdu, uint8_t *buf, size_t cap)
     put_u16(&w, pdu->count);
     for (i = 0; i < pdu->count; i++)
         put_command(&w, &pdu->cmd[i]);
-    if (w.overflow)
+    if (w.overflow || w.at > 65535)
         return 0;
     buf[8] = (uint8_t)w.at;
     buf[9] = (uint8_t)(w.at >> 8);

@@ -1,0 +1,215 @@
+/* preface_test: the preface byte by byte, cut anywhere, and damaged in every byte. */
+#include <apr_general.h>
+#include "rpc_preface.h"
+#include "unit.h"
+
+static const rpc_preface_t sample = { "dc1", 135, "DC1:135", "demo", "www:443" };
+static const uint8_t sample_bytes[] =
+    "RPXY" "\x01\x00" "\x2a\x00"
+    "\x03\x00" "dc1" "\x03\x00" "135" "\x07\x00" "DC1:135" "\x04\x00" "demo" "\x07\x00" "www:443";
+#define SAMPLE_LEN (sizeof sample_bytes - 1)
+
+static void test_bytes(apr_pool_t *pool)
+{
+    uint8_t buf[RPC_PREFACE_MAX];
+    rpc_preface_t back = { NULL, 0, NULL, NULL, NULL };
+    size_t size = rpc_preface_write(&sample, buf, sizeof buf);
+
+    is_bytes(buf, size, sample_bytes, SAMPLE_LEN, "written byte-exact");
+    ok(rpc_preface_read(sample_bytes, SAMPLE_LEN, &back, pool) == (int)SAMPLE_LEN, "and read");
+    ok(!strcmp(back.host, "dc1") && back.port == 135 && !strcmp(back.target, "DC1:135")
+       && !strcmp(back.user, "demo") && !strcmp(back.vhost, "www:443"), "with every field");
+    memcpy(buf + size, "\x05\x00\x14\x03", 4);
+    ok(rpc_preface_read(buf, size + 4, &back, pool) == (int)size, "what follows is left alone");
+}
+
+/* In a block of its exact size, so that reading past it is seen. */
+static int read_exact(const uint8_t *data, size_t len, apr_pool_t *pool)
+{
+    uint8_t *copy = unit_copy(data, len);
+    rpc_preface_t preface;
+    int rv = rpc_preface_read(copy, len, &preface, pool);
+
+    free(copy);
+    return rv;
+}
+
+static void test_cut(apr_pool_t *pool)
+{
+    size_t len;
+
+    for (len = 0; len < SAMPLE_LEN; len++)
+        ok(read_exact(sample_bytes, len, pool) == 0, "%d bytes: more are needed", (int)len);
+}
+
+static void test_capacity(void)
+{
+    uint8_t buf[RPC_PREFACE_MAX];
+    size_t cap, written = 0;
+
+    for (cap = 0; cap < SAMPLE_LEN; cap++) {
+        memset(buf, 0xaa, sizeof buf);
+        written += rpc_preface_write(&sample, buf, cap);
+        if (buf[cap] != 0xaa)
+            break;
+    }
+    ok(cap == SAMPLE_LEN && written == 0, "no buffer too small is written to its end or past it");
+    ok(rpc_preface_write(&sample, buf, SAMPLE_LEN) == SAMPLE_LEN, "one of the exact size is");
+}
+
+static void test_limits(apr_pool_t *pool)
+{
+    static char user[RPC_PREFACE_MAX + 1];
+    uint8_t buf[RPC_PREFACE_MAX + 100];
+    rpc_preface_t p = sample, back;
+    size_t room = RPC_PREFACE_MAX - (SAMPLE_LEN - strlen(sample.user));
+
+    memset(user, 'u', room);
+    p.user = user;
+    ok(rpc_preface_write(&p, buf, sizeof buf) == RPC_PREFACE_MAX, "8,192 bytes are written");
+    ok(rpc_preface_read(buf, RPC_PREFACE_MAX, &back, pool) == RPC_PREFACE_MAX && rpc_preface_equal(&p, &back),
+       "and read");
+    user[room] = 'u';
+    ok(rpc_preface_write(&p, buf, sizeof buf) == 0, "8,193 are not");
+    memset(user, 'u', RPC_PREFACE_MAX);
+    ok(rpc_preface_write(&p, buf, sizeof buf) == 0, "nor a user as long as that");
+    p = sample;
+    p.user = "";
+    ok(rpc_preface_read(buf, rpc_preface_write(&p, buf, sizeof buf), &back, pool) > 0 && !*back.user,
+       "an anonymous user");
+    p.user = NULL;
+    ok(rpc_preface_read(buf, rpc_preface_write(&p, buf, sizeof buf), &back, pool) > 0 && !*back.user,
+       "NULL is one, too");
+    p = sample;
+    p.port = 0;
+    ok(rpc_preface_write(&p, buf, sizeof buf) == 0, "no port, no preface");
+    p = sample;
+    p.host = "";
+    ok(rpc_preface_write(&p, buf, sizeof buf) == 0, "no host, no preface");
+}
+
+static const struct damage {
+    int at;
+    const char *bytes;
+    int len, result;
+    const char *name;
+} damages[] = {
+    { 0, "r", 1, -1, "another first byte" },
+    { 3, "X", 1, -1, "another fourth byte" },
+    { 0, "\x05\x00\x14\x03", 4, -1, "an RTS PDU" },
+    { 4, "\x02", 1, -2, "version 2" },
+    { 4, "\x00", 1, -2, "version 0" },
+    { 5, "\x01", 1, -2, "version 257" },
+    { 6, "\x00\x00", 2, -2, "length 0" },
+    { 6, "\x11\x00", 2, -2, "length 17" },
+    { 6, "\x01\x20", 2, -2, "length 8,193" },
+    { 6, "\xff\xff", 2, -2, "length 65,535" },
+    { 6, "\x2b\x00", 2, 0, "a byte more than came" },
+    { 6, "\x29\x00", 2, -2, "a byte less than its strings" },
+    { 8, "\x00\x00", 2, -2, "strings that do not end at the end" },
+    { 8, "\xff\xff", 2, -2, "a string over the end" },
+    { 33, "\x08", 1, -2, "the last string one too long" },
+    { 33, "\x06", 1, -2, "the last string one too short" },
+    { 10, "\x00", 1, -2, "a NUL in the host" },
+    { 29, "\x00", 1, -2, "a NUL in the user" },
+    { 15, "000", 3, -2, "port 0" },
+    { 15, "1 5", 3, -2, "a port with a blank" },
+    { 15, "-13", 3, -2, "a negative port" },
+    { 15, "0x1", 3, -2, "a hexadecimal port" },
+};
+
+static void test_damage(apr_pool_t *pool)
+{
+    size_t i;
+
+    for (i = 0; i < sizeof damages / sizeof *damages; i++) {
+        uint8_t buf[SAMPLE_LEN];
+        int rv;
+
+        memcpy(buf, sample_bytes, SAMPLE_LEN);
+        memcpy(buf + damages[i].at, damages[i].bytes, (size_t)damages[i].len);
+        rv = read_exact(buf, SAMPLE_LEN, pool);
+        ok(rv == damages[i].result, "%s: %d (is %d)", damages[i].name, damages[i].result, rv);
+    }
+    ok(read_exact((const uint8_t *)"RPY", 3, pool) == -1, "three bytes can tell");
+    ok(read_exact((const uint8_t *)"RPXY\x02\x00", 6, pool) == -2, "six bytes tell a version");
+}
+
+/* Ports at and over the limits need another length. */
+static void test_ports(apr_pool_t *pool)
+{
+    static const uint8_t high[] = "RPXY\x01\x00\x18\x00\x01\x00h\x05\x00" "65535\x00\x00\x00\x00\x00\x00";
+    static const uint8_t over[] = "RPXY\x01\x00\x18\x00\x01\x00h\x05\x00" "65536\x00\x00\x00\x00\x00\x00";
+    static const uint8_t none[] = "RPXY\x01\x00\x13\x00\x01\x00h\x00\x00\x00\x00\x00\x00\x00\x00";
+    static const uint8_t nohost[] = "RPXY\x01\x00\x13\x00\x00\x00\x01\x00" "1\x00\x00\x00\x00\x00\x00";
+    rpc_preface_t p;
+
+    ok(rpc_preface_read(high, 24, &p, pool) == 24 && p.port == 65535, "port 65535");
+    ok(rpc_preface_read(over, 24, &p, pool) == -2, "not 65536");
+    ok(rpc_preface_read(none, 19, &p, pool) == -2, "nor none");
+    ok(rpc_preface_read(nohost, 19, &p, pool) == -2, "nor no host");
+}
+
+/* Every byte with every value: never a crash, never more used than there is. */
+static void test_every_byte(apr_pool_t *pool)
+{
+    uint8_t buf[SAMPLE_LEN];
+    int wrong = 0, value;
+    size_t i;
+
+    for (i = 0; i < SAMPLE_LEN; i++) {
+        for (value = 0; value < 256; value++) {
+            int rv;
+
+            memcpy(buf, sample_bytes, SAMPLE_LEN);
+            buf[i] = (uint8_t)value;
+            rv = read_exact(buf, SAMPLE_LEN, pool);
+            wrong += rv > (int)SAMPLE_LEN || rv < -2;
+        }
+        apr_pool_clear(pool);
+    }
+    ok(wrong == 0, "every byte with every value is survived");
+}
+
+static void test_equal(void)
+{
+    const rpc_preface_t *s = &sample;
+    rpc_preface_t p = sample;
+
+    ok(rpc_preface_equal(s, &p), "equal to itself");
+    p.host = "DC1", p.target = "dc1:135";
+    ok(rpc_preface_equal(s, &p), "names without case");
+    p = sample, p.host = "dc2";
+    ok(!rpc_preface_equal(s, &p), "another host");
+    p = sample, p.port = 136;
+    ok(!rpc_preface_equal(s, &p), "another port");
+    p = sample, p.target = "DC1:136";
+    ok(!rpc_preface_equal(s, &p), "another target");
+    p = sample, p.user = "eve";
+    ok(!rpc_preface_equal(s, &p), "another user");
+    p = sample, p.user = "Demo";
+    ok(!rpc_preface_equal(s, &p), "users with case");
+    p = sample, p.user = "";
+    ok(!rpc_preface_equal(s, &p), "no user");
+    p = sample, p.vhost = "www:444";
+    ok(!rpc_preface_equal(s, &p), "another virtual host");
+}
+
+int main(void)
+{
+    apr_pool_t *pool, *scratch;
+
+    apr_initialize();
+    atexit(apr_terminate);
+    apr_pool_create(&pool, NULL);
+    apr_pool_create(&scratch, pool);
+    test_bytes(pool);
+    test_cut(pool);
+    test_capacity();
+    test_limits(pool);
+    test_damage(pool);
+    test_ports(pool);
+    test_every_byte(scratch);
+    test_equal();
+    return unit_done();
+}
