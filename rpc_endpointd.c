@@ -394,7 +394,7 @@ static apr_status_t let_go(void *data)
 
     if (getpid() != sup->parent)
         return APR_SUCCESS;
-    if (ap_unixd_mpm_get_retained_data()->shutdown_pending)
+    if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_EXITING)
         unlink(sup->kept->addr.sun_path);
     else if (sup->kept->control >= 0)
         tell(sup->kept, sup->s, GO_WHEN_IDLE, -1);

@@ -173,15 +173,6 @@ static const char *get_ack(cursor_t *c, rts_ack_t *ack)
            && get_bytes(c, ack->cookie.b, sizeof(ack->cookie.b)) ? NULL : CUT_SHORT;
 }
 
-static const char *get_padding(cursor_t *c, uint32_t *len)
-{
-    if (!get_u32(c, len))
-        return CUT_SHORT;
-    if (*len > 65535)
-        return "Padding of more than 65,535 bytes";
-    return get_bytes(c, NULL, *len) ? NULL : CUT_SHORT;
-}
-
 static const char *get_command(cursor_t *c, rts_command_t *cmd, int first)
 {
     if (!get_u32(c, &cmd->type))
@@ -202,7 +193,7 @@ static const char *get_command(cursor_t *c, rts_command_t *cmd, int first)
     case CA:
         return get_address(c, &cmd->u.address);
     case RTS_CMD_PADDING:
-        return get_padding(c, &cmd->u.u32);
+        return get_u32(c, &cmd->u.u32) && get_bytes(c, NULL, cmd->u.u32) ? NULL : CUT_SHORT;
     case E: case NA: case AN:
         return NULL;
     default:

@@ -4,7 +4,7 @@
 #include "unit.h"
 
 /* A sanitizer would rather end the program than let malloc() say no. */
-const char *__asan_default_options(void);
+__attribute__((visibility("default"))) const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
     return "allocator_may_return_null=1";
