@@ -253,6 +253,7 @@ static void in_attached(rpc_virtual_t *v)
     rts_begin(&pdu, RTS_IN_R2_A2);
     rts_set_cookie(&pdu, 0, &v->successor->cookie);
     rpc_send_leg(v, &pdu);
+    rpc_flow_sender_mark(&v->hop2);     /* a server may count anew from here (6.3) */
     rpc_virtual_state(v, RPC_OPENED_A5W);
 }
 

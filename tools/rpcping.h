@@ -87,14 +87,13 @@ void ping_http_end(ping_http_t *http);
 /* Lets transfers go on until SATISFIED(ctx) or the ms UNTIL. Returns whether satisfied. */
 int ping_http_wait(ping_http_t *http, double until, int (*satisfied)(void *ctx), void *ctx);
 
-/* A request with a body of LENGTH bytes in all, of which DATA is the beginning. */
+/* A request with a body of LENGTH bytes in all, of which DATA is the beginning. libcurl
+ * notices that the peer closed a channel in mid-body only when it sends again. */
 ping_channel_t *ping_channel_open(ping_http_t *http, const char *method, curl_off_t length,
                                   const void *data, size_t len,
                                   void (*take)(void *ctx, const uint8_t *data, size_t len), void *ctx);
 void ping_channel_send(ping_channel_t *ch, const void *data, size_t len);
 void ping_channel_close(ping_channel_t *ch);
-/* Has the peer closed it, though libcurl, with nothing to send, has not noticed? */
-int ping_channel_broken(const ping_channel_t *ch);
 
 /* The layer at which CH failed - ELSE_LAYER where nothing points to an earlier one -
  * and the reason in TEXT. A channel that is not done timed out. */

@@ -3,17 +3,13 @@
  * nothing to send), an OUT channel of 76 bytes, an echo request of 4.
  */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
 #include "rpcping.h"
-
-#define MAX_POLL 250    /* ms, between looks at what libcurl does not watch */
 
 double ping_now(void)
 {
@@ -285,19 +281,6 @@ void ping_channel_close(ping_channel_t *ch)
     free(ch);
 }
 
-int ping_channel_broken(const ping_channel_t *ch)
-{
-    curl_socket_t fd = CURL_SOCKET_BAD;
-    char byte;
-    ssize_t n;
-
-    if (curl_easy_getinfo(ch->easy, CURLINFO_ACTIVESOCKET, &fd) != CURLE_OK || fd == CURL_SOCKET_BAD) {
-        return 0;
-    }
-    n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-    return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR && errno != ENOTCONN);
-}
-
 static void note_ended(ping_http_t *http)
 {
     CURLMsg *msg;
@@ -332,6 +315,6 @@ int ping_http_wait(ping_http_t *http, double until, int (*satisfied)(void *ctx),
         if (left <= 0) {
             return 0;
         }
-        curl_multi_poll(http->multi, NULL, 0, left > MAX_POLL ? MAX_POLL : (int)left + 1, NULL);
+        curl_multi_poll(http->multi, NULL, 0, left > 1000 ? 1000 : (int)left + 1, NULL);
     }
 }

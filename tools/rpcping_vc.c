@@ -228,8 +228,7 @@ void ping_vc_close(ping_vc_t *vc)
 /* An answer to the IN channel is always a failure (2.1.2.1.3). */
 int ping_vc_failed(const ping_vc_t *vc)
 {
-    return vc->error || vc->in->done || vc->out->done || vc->in->status >= 300 || vc->out->status >= 300
-        || ping_channel_broken(vc->in);
+    return vc->error || vc->in->done || vc->out->done || vc->in->status >= 300 || vc->out->status >= 300;
 }
 
 int ping_vc_is_open(void *ctx)
@@ -274,13 +273,11 @@ static const char *how_far(const ping_vc_t *vc)
  * other may still be on its way. */
 ping_layer_t ping_vc_explain(ping_vc_t *vc, ping_layer_t else_layer, char *text, size_t size)
 {
-    int in_broken = ping_channel_broken(vc->in);
-
     if (vc->error) {
         snprintf(text, size, "the proxy or server broke the protocol: %s", vc->error);
         return else_layer;
     }
-    if (vc->in->done || vc->out->done || in_broken) {
+    if (vc->in->done || vc->out->done) {
         ping_http_wait(vc->http, ping_now() + GRACE, has_status, vc);
     }
     if (vc->in->status >= 300 || (vc->in->done && !vc->out->done)) {
@@ -291,9 +288,6 @@ ping_layer_t ping_vc_explain(ping_vc_t *vc, ping_layer_t else_layer, char *text,
     }
     if (vc->out->done) {
         snprintf(text, size, "the outbound proxy closed the connection after %s", how_far(vc));
-    }
-    else if (in_broken) {
-        snprintf(text, size, "the inbound proxy closed the connection without a reason");
     }
     else {
         snprintf(text, size, "%s, in %g s", what_is_missing(vc), vc->http->options->timeout);

@@ -4,7 +4,7 @@
 # speaks ncacn_ip_tcp: rpcdemo, or a private Samba. Ctrl-C ends it all. What `make run` calls.
 #
 #   PORT=9443 tools/run.sh     another HTTPS port
-#   SAMBA=1 tools/run.sh       Samba instead of rpcdemo (needs root, for port 135)
+#   SAMBA=1 tools/run.sh       Samba instead of rpcdemo; its endpoint mapper only for root
 #   VERBOSE=1 tools/run.sh     httpd's log at debug level, rpcdemo's PDUs
 #   BUILD=folder  APXS=path  HTTPD=path
 set -euo pipefail
@@ -24,11 +24,12 @@ backends=
 die() { echo "run: $*" >&2; exit 1; }
 say() { echo "run: $*"; }
 
-# Ends a process and its whole group; gives it five seconds before it is killed.
+# Ends a process, which ends its children - or they are told, when it is dead already - and
+# kills what is left of its group after five seconds.
 end_group() {
     local pid=$1 i
     [ -n "$pid" ] || return 0
-    kill -TERM -- "$pid" 2>/dev/null || true
+    kill -TERM -- "$pid" 2>/dev/null || kill -TERM -- "-$pid" 2>/dev/null || true
     for ((i = 0; i < 50; i++)); do
         kill -0 -- "-$pid" 2>/dev/null || return 0
         sleep 0.1
@@ -65,7 +66,7 @@ choose_home() {
     home=$build/run
     rm -rf "$home"
     mkdir -p "$home"
-    if [ ${#home} -gt 80 ] || ! readable_by_httpd "$home"; then
+    if [ ${#home} -gt 70 ] || ! readable_by_httpd "$home"; then
         home=$(mktemp -d "${TMPDIR:-/tmp}/rpcproxy-run.XXXXXX")
         say "the files of this run are in $home"
     fi
@@ -211,7 +212,7 @@ start_httpd() {
     start_group "$httpd" -DFOREGROUND -f "$home/httpd.conf"
     httpd_pid=$started
     await "[ -s '$home/runtime/httpd.pid' ]" "$httpd_pid" \
-        || { cat "$home/error.log" >&2 2>/dev/null; die "httpd did not start; is port $port taken? (PORT=...)"; }
+        || { cat "$home/error.log" >&2 || true; die "httpd did not start; is port $port taken? (PORT=...)"; }
 }
 
 print_examples() {
@@ -236,8 +237,6 @@ With impacket (package python3-impacket):
     t.set_credentials('demo', 'demo', ''); t.set_auth_type('Basic')
     d = t.get_dce_rpc(); d.connect(); d.bind(mgmt.MSRPC_UUID_MGMT)
     mgmt.hinq_if_ids(d).dump()"
-
-Ctrl-C ends it all.
 TEXT
 }
 
@@ -262,6 +261,9 @@ fi
 make_config
 start_httpd
 print_examples "$target"
+[ -z "${SAMBA:-}" ] || print_samba_ports
+echo
+echo "Ctrl-C ends it all."
 
 # Whichever ends first ends the other.
 wait -n "$httpd_pid" "$backend_pid" || true
