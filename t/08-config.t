@@ -1,0 +1,167 @@
+# What configtest says of a faulty directive, how settings merge, and what start-up warns of.
+
+use strict;
+use warnings;
+use Test::More;
+use RPCH::Httpd;
+use RPCH::Test;
+
+my $httpd = RPCH::Httpd->new;
+
+sub configtest {
+    my ($conf) = @_;
+    my ($status, $out) = $httpd->configure($conf)->configtest;
+    return ($status, $out);
+}
+
+# ---- accepted ----
+my @good = (
+    'RpcValidPorts "server:6001-6002;server.domain:6001-6002;server:6004"',
+    'RpcValidPorts " a:1 ; b:2-3 ; "', 'RpcValidPorts "[2001:db8::1]:6001;::1:593;*@contoso.com:6001;data*:4000-8000;*:443"',
+    'RpcValidPorts "guid-1234@contoso.com:6001"', 'RpcValidPorts none',
+    'RpcBackend dc1:135 ncacn_ip_tcp:dc1.samdom.example.com[135]', 'RpcBackend *@contoso.com:6001 ncacn_http:mbx1.contoso.com[6001]',
+    'RpcBackend localhost:3388 ncacn_http:[2001:db8::5][3388]', 'RpcBackend files:1024-65535 ncacn_ip_tcp:10.0.0.1', 'RpcBackend files ncacn_ip_tcp:10.0.0.1[]',
+    'RpcAllowAnonymous on', 'RpcRequireTLS off', 'RpcRequireTLS on', 'RpcRequireTLS 256', 'RpcReceiveWindow 8192', 'RpcReceiveWindow 262144',
+    'RpcConnectionTimeout 120', 'RpcConnectionTimeout 14400', 'RpcChannelLifetime 131072', 'RpcChannelLifetime 2147483648',
+    'RpcConnectTimeout 5', 'RpcSetupTimeout 60', 'RpcMaxChannels 10000', 'RpcIOThreads 4', 'RpcGracefulTimeout 0', 'RpcGracefulTimeout 3600',
+    'RpcEndpointSocket endpoint.sock',
+);
+for my $line (@good) {
+    my ($status, $out) = configtest($line);
+    is($status, 0, $line) or diag $out;
+}
+
+# ---- refused: [line, what the message must say] ----
+my @bad = (
+    # the element, its column, what was expected
+    ['RpcValidPorts "exch1:6001;exch2:none"', qr/"none".* column 18 .*port/],
+    ['RpcValidPorts "exch1"', qr/"exch1".* column 1: expected a port after the server/],
+    ['RpcValidPorts "exch1:"', qr/expected a port/],
+    ['RpcValidPorts "exch1:0"', qr/"0".* column 7 .*port from 1 to 65535/],
+    ['RpcValidPorts "exch1:65536"', qr/"65536".* column 7 .*port from 1 to 65535/],
+    ['RpcValidPorts "exch1:6002-6001"', qr/column 7 .*lower port first/],
+    ['RpcValidPorts "exch1:6001-"', qr/port on both sides/],
+    ['RpcValidPorts "exch1:6001,6002"', qr/column 7 .*one port or one range/],
+    ['RpcValidPorts ":6001"', qr/expected a server/],
+    ['RpcValidPorts "[::1:6001"', qr/closing '\]'/],
+    ['RpcValidPorts "ex*ch:6001"', qr/"\*".* column 3 .*once, at the beginning or the end/],
+    ['RpcValidPorts "a b:6001"', qr/"b:6001" at column 3 .*no blank within one/],
+    ['RpcValidPorts', qr/RpcValidPorts/],
+    ['RpcBackend dc1:135', qr/RpcBackend takes two arguments/],
+    ['RpcBackend dc1:135 ncacn_np:dc1', qr/column 1 .*ncacn_http or ncacn_ip_tcp/],
+    ['RpcBackend dc1:135 dc1[135]', qr/expected a string binding/],
+    ['RpcBackend dc1:135 ncacn_ip_tcp:dc1[epmapper]', qr/"epmapper".*column 18 .*port/],
+    ['RpcBackend dc1:135 ncacn_ip_tcp:dc1[135', qr/closing '\]'/],
+    ['RpcBackend dc1:135 ncacn_ip_tcp:', qr/a host after the ':'/],
+    ['RpcBackend dc1:135-134 ncacn_ip_tcp:dc1', qr/lower port first/],
+    ['RpcAllowAnonymous perhaps', qr/"perhaps".*On or Off/],
+    ['RpcRequireTLS strong', qr/"strong".*On, Off or a number of bits/],
+    ['RpcReceiveWindow 8191', qr/"8191".*8192 to 262144/], ['RpcReceiveWindow 262145', qr/8192 to 262144/],
+    ['RpcConnectionTimeout 119', qr/120 to 14400/], ['RpcConnectionTimeout 14401', qr/120 to 14400/],
+    ['RpcChannelLifetime 131071', qr/131072 to 2147483648/], ['RpcChannelLifetime 2147483649', qr/131072 to 2147483648/],
+    ['RpcConnectTimeout 0', qr/from 1 /], ['RpcSetupTimeout -1', qr/from 1 /], ['RpcMaxChannels many', qr/"many".*number/],
+    ['RpcMaxChannels 0', qr/from 1 /], ['RpcIOThreads 0', qr/from 1 /], ['RpcGracefulTimeout soon', qr/"soon"/],
+    ['RpcEndpointSocket ' . 'x' x 200, qr/path of up to \d+ characters/],
+    # per process: not in virtual hosts
+    (map { ["<VirtualHost *:1>\n$_\n</VirtualHost>", qr/cannot occur within <VirtualHost> section/] }
+     'RpcMaxChannels 5', 'RpcIOThreads 2', 'RpcGracefulTimeout 5', 'RpcEndpointSocket s'),
+);
+for (@bad) {
+    my ($line, $says) = @$_;
+    my ($status, $out) = configtest($line);
+    my $name = substr $line =~ s/\n.*//sr . ($line =~ /\n(.*)\n/ ? " $1" : ''), 0, 60;
+    isnt($status, 0, "refused: $name");
+    like($out, $says, 'and says why');
+    like($out, qr/line \d+ of|Syntax error on line/, 'and where');
+}
+
+# ---- merging: virtual host over server, location over virtual host ----
+{
+    my $users = vars('serverroot') . '/conf/users';
+    my $port = RPCH::Root::free_ports(1);
+    my $handler = "SetHandler rpcproxy\nAuthType Basic\nAuthName rpc\nAuthUserFile $users\nRequire valid-user\n";
+    $httpd->configure(<<"CONF")->start;
+RpcRequireTLS off
+RpcValidPorts "main:6001"
+<Location /rpc/>
+$handler
+</Location>
+<Location /inner/>
+$handler
+RpcValidPorts "inner:6001"
+</Location>
+<Location /adding/>
+$handler
+RpcValidPorts + "added:6001"
+</Location>
+<Location /closed/>
+$handler
+RpcValidPorts none
+</Location>
+Listen 127.0.0.1:$port
+<VirtualHost 127.0.0.1:$port>
+RpcValidPorts "host:6001"
+</VirtualHost>
+CONF
+    # refused targets are told from those that only cannot be resolved by their log line
+    my $ask = sub {
+        my ($at, $path, $server) = @_;
+        my $c = plain(port => $at, path => "/$path/rpcproxy.dll", target => "$server:6001");
+        my $seen = () = $httpd->log =~ /target-refused|resolve-failed/g;
+        $c->open_out;
+        $c->send_a1;
+        $c->out->head;
+        $c->close;
+        RPCH::Poll::wait_for('its log line', sub { RPCH::Poll::turn(0.01); (() = $httpd->log =~ /target-refused|resolve-failed/g) > $seen });
+        return ($httpd->log =~ /(target-refused|resolve-failed)(?!.*(?:target-refused|resolve-failed))/s)[0] eq 'resolve-failed';
+    };
+    ok($ask->($httpd->{port}, 'rpc', 'main'), 'a location has what the server has');
+    ok(!$ask->($httpd->{port}, 'rpc', 'inner'), 'and nothing else');
+    ok($ask->($httpd->{port}, 'inner', 'inner'), 'its own list');
+    ok(!$ask->($httpd->{port}, 'inner', 'main'), 'replaces the outer one');
+    ok($ask->($httpd->{port}, 'adding', $_), "a list with + adds to it: $_") for qw(main added);
+    ok(!$ask->($httpd->{port}, 'closed', 'main'), 'none is nothing');
+    ok($ask->($port, 'rpc', 'host'), 'a virtual host has its own');
+    ok(!$ask->($port, 'rpc', 'main'), 'instead of the server');
+    ok($ask->($port, 'inner', 'inner'), 'a location over it');
+    $httpd->signal('TERM')->wait_gone;
+}
+
+# ---- nothing is reachable by default ----
+{
+    my $users = vars('serverroot') . '/conf/users';
+    $httpd = RPCH::Httpd->new(conf => "<Location /rpc/>\nSetHandler rpcproxy\nRpcRequireTLS off\nRpcAllowAnonymous on\nRequire all granted\n</Location>")->start;
+    my $c = plain(port => $httpd->{port}, user => undef, target => '127.0.0.1:593');
+    $c->open_out;
+    is($c->out->head->{line}, 'HTTP/1.0 503 RPC Error: 6ba', 'without RpcValidPorts nothing is allowed');
+    ok($httpd->logs(qr/127\.0\.0\.1:593 is not in RpcValidPorts, nearest is none/), 'and logged');
+    $c->close;
+    $httpd->signal('TERM')->wait_gone;
+}
+
+# ---- warnings at start-up ----
+sub start_log {
+    my (%arg) = @_;
+    my $h = RPCH::Httpd->new(%arg)->start;
+    my $log = $h->log;
+    $h->signal('TERM')->wait_gone;
+    return $log;
+}
+my $event = "ServerLimit 2\nStartServers 1\nThreadsPerChild 10\nMaxRequestWorkers 20\nMinSpareThreads 5\n";
+{
+    my $log = start_log(mpm => 'event', limits => $event . "MaxSpareThreads 20\nAsyncRequestWorkerFactor 2\n", conf => 'RpcMaxChannels 1000');
+    like($log, qr/warn.*RpcMaxChannels is 1000, but the event MPM stops accepting at about 60 connections: raise AsyncRequestWorkerFactor .* to \d+/,
+         'event: the asynchronous limit');
+    $log = start_log(mpm => 'event', limits => $event . "MaxSpareThreads 15\nAsyncRequestWorkerFactor 60\n", conf => "RpcMaxChannels 1000\nMaxConnectionsPerChild 5");
+    unlike($log, qr/stops accepting/, 'event: fits');
+    like($log, qr/warn.*MaxSpareThreads \(now 1\d\)/, 'event: a child would be retired');
+    like($log, qr/warn.*MaxConnectionsPerChild 5 ends children/, 'MaxConnectionsPerChild');
+    $log = start_log(mpm => 'event', limits => $event . "MaxSpareThreads 20\nAsyncRequestWorkerFactor 60\n", conf => 'RpcMaxChannels 300');
+    unlike($log, qr/\[rpcproxy:warn\]/, 'all fits: no warning');
+    $log = start_log(mpm => 'worker', limits => $event . "MaxSpareThreads 20\n", conf => 'RpcMaxChannels 21');
+    like($log, qr/warn.*RpcMaxChannels is 21, but this MPM keeps a worker for each channel and has 20/, 'worker: fewer workers than channels');
+    $log = start_log(mpm => 'prefork', limits => "ServerLimit 5\nStartServers 1\nMaxRequestWorkers 5\n", conf => 'RpcMaxChannels 5');
+    unlike($log, qr/\[rpcproxy:warn\]/, 'prefork: fits');
+}
+
+done_testing;

@@ -1,0 +1,215 @@
+package RPCH::Client;
+
+# A client of RPC over HTTP v2 (3.2.2): IN and OUT channels, acknowledgements by the book,
+# and every step by itself for tests that deviate from it.
+
+use strict;
+use warnings;
+use Carp qw(croak);
+use RPCH::Poll qw(wait_for);
+use RPCH::PDU qw(rts decode is_rts cut describe FD_CLIENT FD_OUT_PROXY FD_SERVER);
+use RPCH::Flow;
+use RPCH::HTTP;
+
+use constant GIB => 1 << 30;
+
+my $serial = 0;
+sub cookie { return pack 'a4 N N n n', 'ck' . chr(65 + rand 26) . chr(65 + rand 26), $$, ++$serial, rand 65536, rand 65536 }
+
+# ARG: port, tls (hash for IO::Socket::SSL, or nothing), target, user, password, path, version,
+# headers, window, acks (0: never), obey (0: ignores the IN window), length_in, host.
+sub new {
+    my ($class, %arg) = @_;
+    return bless { path => '/rpc/rpcproxy.dll', version => '1.1', window => 65536, acks => 1,
+                   obey => 1, length_in => GIB, keepalive => 300_000, vc => cookie(),
+                   in_cookie => cookie(), out_cookie => cookie(), group => cookie(), got => [],
+                   acks_in => [], %arg }, $class;
+}
+
+sub dial {
+    my ($self, $name, %opt) = @_;
+    return RPCH::HTTP->dial(port => $self->{port}, host => $self->{host}, tls => $self->{tls},
+                            name => $name, %opt);
+}
+
+# The request options of this client.
+sub options {
+    my ($self, %over) = @_;
+    return (version => $self->{version}, headers => $self->{headers}, user => $self->{user},
+            password => $self->{password}, %over);
+}
+sub uri { my $self = shift; return $self->{path} . (defined $self->{target} ? "?$self->{target}" : '') }
+
+sub in  { return $_[0]{in} }
+sub out { return $_[0]{out} }
+
+sub open_in {
+    my ($self, %over) = @_;
+    my $ch = $self->{in} = delete $over{connection} || $self->dial('IN channel', %{ $over{dial} || {} });
+    return $ch->request('RPC_IN_DATA', $over{uri} // $self->uri,
+                        $self->options(length => $self->{length_in}, %over));
+}
+
+sub open_out {
+    my ($self, %over) = @_;
+    my $ch = $self->{out} = delete $over{connection} || $self->dial('OUT channel', %{ $over{dial} || {} });
+    $self->watch_out($ch) if !$self->{raw};
+    return $ch->request('RPC_OUT_DATA', $over{uri} // $self->uri, $self->options(length => 76, %over));
+}
+
+sub a1 {
+    my ($self, %over) = @_;
+    return rts('CONN/A1', vc => $self->{vc}, channel => $self->{out_cookie},
+               window => $self->{window}, %over);
+}
+sub b1 {
+    my ($self, %over) = @_;
+    return rts('CONN/B1', vc => $self->{vc}, channel => $self->{in_cookie}, lifetime => GIB,
+               keepalive => $self->{keepalive}, group => $self->{group}, %over);
+}
+sub send_a1 { my $self = shift; $self->{out}->put($self->a1(@_)); return $self }
+sub send_b1 { my $self = shift; $self->{in}->put($self->b1(@_)); return $self }
+
+# Opens the virtual connection: both requests, A1, B1, 200, A3, C2.
+sub connect {
+    my ($self, %opt) = @_;
+    $self->open_in;
+    $self->open_out(%opt);
+    $self->send_a1->send_b1;
+    return $self->opened;
+}
+
+sub opened {
+    my ($self) = @_;
+    my $head = $self->{out}->head or croak 'OUT channel closed without an answer';
+    croak "OUT channel: $head->{line}" if $head->{status} != 200;
+    $self->{a3} = $self->expect('CONN/A3');
+    $self->{c2} = $self->expect('CONN/C2');
+    $self->{sender} = RPCH::Flow->sender($self->{c2}{window});
+    $self->{receiver} = RPCH::Flow->receiver($self->{window}, $self->{out_cookie});
+    return $self;
+}
+
+# Cuts what comes on an OUT channel. Acks of the IN channel take effect at once; all else
+# waits in {got}.
+sub watch_out {
+    my ($self, $ch) = @_;
+    $ch->{on_input} = sub {
+        while (!$self->{raw} && $ch->{head}{status} == 200 && defined(my $pdu = cut(\$ch->{in}))) {
+            my $ack = decode('FlowControlAckWithDestination', $pdu);
+            if (!$ack) { push @{ $self->{got} }, $pdu; next }
+            push @{ $self->{acks_in} }, $pdu;
+            $self->{sender}->acked($ack->{ack})
+                if $self->{sender} && $ack->{ack}{channel} eq $self->{in_cookie};
+        }
+    };
+    return;
+}
+
+# The next PDU from the proxy, RTS PDUs included; undef at the end of the channel.
+sub next_pdu {
+    my ($self, $timeout) = @_;
+    wait_for('a PDU on the OUT channel', sub { @{ $self->{got} } || $self->{out}{eof} }, $timeout);
+    return shift @{ $self->{got} };
+}
+
+# The next PDU must be this RTS PDU; its values.
+sub expect {
+    my ($self, $name) = @_;
+    my $pdu = $self->next_pdu;
+    return decode($name, $pdu // '') || croak "expected $name on the OUT channel, got " . describe($pdu);
+}
+
+# Sends an RPC PDU, waiting for the window.
+sub send {
+    my ($self, $pdu) = @_;
+    my $size = length $pdu;
+    wait_for('the IN window', sub { $self->{sender}->may_send($size) || $self->{in}{eof} }) if $self->{obey};
+    $self->{sender}->sent($size);
+    $self->{in}->put($pdu);
+    return $self;
+}
+
+# The next RPC PDU, acknowledged by the book; undef at the end of the channel.
+sub recv {
+    my ($self, $timeout) = @_;
+    while (defined(my $pdu = $self->next_pdu($timeout))) {
+        next if is_rts($pdu);
+        $self->consumed(length $pdu);
+        return $pdu;
+    }
+    return;
+}
+
+sub consumed {
+    my ($self, $size) = @_;
+    $self->{receiver}->received($size);
+    my $ack = $self->{receiver}->consumed($size);
+    $self->send_ack($ack) if $ack && $self->{acks};
+    return;
+}
+
+sub send_ack {
+    my ($self, $ack) = @_;
+    $self->{in}->put(rts('FlowControlAckWithDestination', destination => FD_OUT_PROXY, ack => $ack));
+    return;
+}
+
+# Sends an RPC PDU and returns the next that comes.
+sub call { my ($self, $pdu) = @_; $self->send($pdu); return $self->recv }
+
+# Replaces the IN channel (5.2, 5.3): the new request and A1; finish_in() after A4.
+sub replace_in {
+    my ($self, %over) = @_;
+    my $old = $self->{in};
+    $self->{new_in_cookie} = cookie();
+    my $new = $self->open_in(%over);
+    $new->put(rts('IN_R1/A1', vc => $self->{vc}, old => $self->{in_cookie}, new => $self->{new_in_cookie}));
+    @$self{qw(in new_in)} = ($old, $new);
+    return $new;
+}
+
+sub finish_in {
+    my ($self) = @_;
+    my $pdu = $self->next_pdu;
+    my $a4 = decode('IN_R1/A4', $pdu) || decode('IN_R2/A4', $pdu) || croak 'expected A4, got ' . describe($pdu);
+    $self->{in}->put(rts('IN_R1/A5', new => $self->{new_in_cookie}));
+    @$self{qw(old_in in in_cookie)} = ($self->{in}, delete $self->{new_in}, delete $self->{new_in_cookie});
+    $self->{sender} = RPCH::Flow->sender($a4->{window} // $self->{sender}{window});
+    return $a4;
+}
+
+# Replaces the OUT channel (5.4, 5.5) once A2 has come: the new request and A3.
+sub replace_out {
+    my ($self, %over) = @_;
+    my $old = $self->{out};
+    $self->{new_out_cookie} = cookie();
+    my $new = $self->open_out(length => 120, %over);
+    $new->put(rts('OUT_R1/A3', vc => $self->{vc}, old => $self->{out_cookie},
+                  new => $self->{new_out_cookie}, window => $self->{window}));
+    @$self{qw(out new_out)} = ($old, $new);
+    return $new;
+}
+
+# After A3: waits for A6, then goes on as it says, R1 or R2; returns which.
+sub finish_out {
+    my ($self) = @_;
+    my $pdu = $self->next_pdu;
+    my $form = decode('OUT_R1/A6', $pdu) ? 'OUT_R1' : decode('OUT_R2/A6', $pdu) ? 'OUT_R2'
+             : croak 'expected A6, got ' . describe($pdu);
+    $self->{new_out}->put(rts('OUT_R2/C1')) if $form eq 'OUT_R2';
+    $self->{in}->put(rts("$form/A7", new => $self->{new_out_cookie}));
+    $self->expect($form eq 'OUT_R1' ? 'OUT_R1/A10' : 'OUT_R2/B3');
+    $self->{new_out}->put(rts('OUT_R1/A11')) if $form eq 'OUT_R1';
+    @$self{qw(old_out out out_cookie)} = ($self->{out}, delete $self->{new_out}, delete $self->{new_out_cookie});
+    $self->{receiver} = RPCH::Flow->receiver($self->{window}, $self->{out_cookie});
+    return $form;
+}
+
+sub close {
+    my ($self) = @_;
+    $_ && $_->close for @$self{qw(in out new_in new_out old_in old_out)};
+    return;
+}
+
+1;

@@ -1,0 +1,147 @@
+package RPCH::Httpd;
+
+# A private httpd of a test that stops, restarts or misconfigures it. It lives in the run's
+# server root and is gone with the object.
+
+use strict;
+use warnings;
+use RPCH::Poll qw(turn wait_for);
+use RPCH::Root;
+use RPCH::Test qw(vars);
+use Time::HiRes ();
+
+my $serial = 0;
+
+# ARG: mpm, limits (text, default those of the run), conf (text), port.
+sub new {
+    my ($class, %arg) = @_;
+    my $root = vars('serverroot');
+    my $dir = "$root/private-$$-" . ++$serial;
+    mkdir $dir or die "$dir: $!\n";
+    my $self = bless { mpm => vars('mpm'), port => RPCH::Root::free_ports(1), conf => '', %arg,
+                       dir => $dir, httpd => vars('httpd'), owner => $$ }, $class;
+    $self->{limits} //= "Include $root/conf/limits.conf";
+    $self->configure($self->{conf});
+    return $self;
+}
+
+# Writes the configuration, for start() or a restart.
+sub configure {
+    my ($self, $conf) = @_;
+    my $root = vars('serverroot');
+    my ($user, $group) = (vars('user'), vars('group'));
+    my $rights = $> == 0 ? "User $user\nGroup $group" : '';
+    open my $fh, '>', "$self->{dir}/httpd.conf" or die "$self->{dir}: $!\n";
+    print $fh <<"CONF";
+Include $root/conf/mpm-$self->{mpm}.conf
+Include $root/conf/modules.conf
+ServerRoot $self->{dir}
+ServerName localhost
+Listen 127.0.0.1:$self->{port}
+DefaultRuntimeDir $self->{dir}
+PidFile $self->{dir}/httpd.pid
+TypesConfig $root/conf/mime.types
+DocumentRoot $root/htdocs
+$rights
+$self->{limits}
+ErrorLog $self->{dir}/error_log
+LogLevel info rpcproxy:debug
+LogFormat "%u \\"%r\\" %>s %B %I %O %{RPC_REASON}e" rpc
+CustomLog $self->{dir}/access_log rpc
+$conf
+CONF
+    close $fh or die "$self->{dir}: $!\n";
+    return $self;
+}
+
+# A location to relay to anything on the loopback, for lifecycle tests.
+sub location {
+    my ($class, $more) = @_;
+    my $users = vars('serverroot') . '/conf/users';
+    return <<"CONF" . ($more // '') . "\n</Location>\n";
+<Location /rpc/rpcproxy.dll>
+SetHandler rpcproxy
+AuthType Basic
+AuthName rpc
+AuthUserFile $users
+Require valid-user
+RpcRequireTLS off
+RpcValidPorts "127.0.0.1:1024-65535;tcp.contoso.test:1024-65535"
+RpcBackend tcp.contoso.test ncacn_ip_tcp:127.0.0.1
+CONF
+}
+
+# Exit status and messages of httpd with these arguments.
+sub run {
+    my ($self, @args) = @_;
+    my $out = qx($self->{httpd} -f $self->{dir}/httpd.conf @args 2>&1);
+    return ($? >> 8, $out);
+}
+sub configtest { my $self = shift; return $self->run('-t') }
+
+sub start {
+    my ($self) = @_;
+    my ($status, $out) = $self->run('-k start');
+    die "httpd did not start: $out\n" . $self->log if $status;
+    wait_for('the private httpd', sub {
+        $self->{pid} = $self->read_pid or return turn(0.02) && 0;
+        return IO::Socket::IP->new(PeerHost => '127.0.0.1', PeerPort => $self->{port});
+    });
+    return $self;
+}
+
+sub read_pid {
+    my ($self) = @_;
+    open my $fh, '<', "$self->{dir}/httpd.pid" or return;
+    return (<$fh> // '') =~ /^(\d+)$/ ? $1 : undef;
+}
+
+sub signal { my ($self, $signal) = @_; kill $signal => $self->{pid}; return $self }
+
+# Waits, pumping all peers, until the parent is gone.
+sub wait_gone {
+    my ($self, $timeout) = @_;
+    wait_for('httpd to end', sub { turn(0.02); !kill 0, $self->{pid} }, $timeout);
+    return 1;
+}
+
+# Process ids below the parent.
+sub children {
+    my ($self) = @_;
+    my @pids;
+    for my $file (glob '/proc/[0-9]*/stat') {
+        open my $fh, '<', $file or next;
+        my ($pid, $ppid) = (<$fh> // '') =~ /^(\d+) \(.*\) \S (\d+)/ or next;
+        push @pids, $pid if $ppid == $self->{pid};
+    }
+    return sort { $a <=> $b } @pids;
+}
+
+sub threads {
+    my ($class, $pid) = @_;
+    return scalar(() = glob "/proc/$pid/task/*");
+}
+
+sub log {
+    my ($self, $name) = @_;
+    open my $fh, '<', "$self->{dir}/" . ($name // 'error_log') or return '';
+    local $/;
+    return scalar <$fh> // '';
+}
+
+# Waits for a line in a log of its own.
+sub logs {
+    my ($self, $re, $name) = @_;
+    return eval { wait_for("$re in the log", sub { turn(0.02); $self->log($name) =~ $re }) } ? 1 : 0;
+}
+
+sub DESTROY {
+    my ($self) = @_;
+    return if $self->{owner} != $$ || !$self->{pid};
+    local ($?, $@, $!);
+    kill TERM => $self->{pid};
+    eval { $self->wait_gone(15) } or kill KILL => $self->children, $self->{pid};
+    return;
+}
+
+1;

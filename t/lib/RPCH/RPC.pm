@@ -1,0 +1,80 @@
+package RPCH::RPC;
+
+# As much DCE/RPC (C706 chapter 12) as the tests need: bind, request and their answers.
+
+use strict;
+use warnings;
+use Exporter 'import';
+
+our @EXPORT_OK = qw(pdu bind_pdu bind_ack_pdu request_pdu response_pdu fault_pdu rpc_parse uuid
+                    REQUEST RESPONSE FAULT BIND BIND_ACK MGMT NDR);
+
+use constant { REQUEST => 0, RESPONSE => 2, FAULT => 3, BIND => 11, BIND_ACK => 12 };
+use constant MGMT => 'afa8bd80-7d8a-11c9-bef4-08002b102989';
+use constant NDR  => '8a885d04-1ceb-11c9-9fe8-08002b104860';
+
+sub uuid {
+    my ($text) = @_;
+    my ($a, $b, $c, @rest) = split /-/, $text;
+    return pack 'V v v H4 H12', hex $a, hex $b, hex $c, @rest;
+}
+
+# A PDU of any type, FIRST and LAST; big => 1 for a big-endian one.
+sub pdu {
+    my ($ptype, $call, $body, %opt) = @_;
+    my $len = 16 + length $body;
+    return pack($opt{big} ? 'CCCC N nnN' : 'CCCC V vvV', 5, 0, $ptype, $opt{pfc} // 3,
+                $opt{big} ? 0 : 0x10, $len, 0, $call) . $body;
+}
+
+sub bind_pdu {
+    my (%o) = (call => 1, interface => MGMT, version => 1, max => 4280, @_);
+    my $context = pack 'v C x', 0, 1;
+    $context .= uuid($o{interface}) . pack('V', $o{version}) . uuid(NDR) . pack 'V', 2;
+    return pdu(BIND, $o{call}, pack('v v V C x3', $o{max}, $o{max}, 0, 1) . $context);
+}
+
+sub bind_ack_pdu {
+    my (%o) = (call => 1, max => 4280, group => 0x1234, address => '135', @_);
+    my $address = $o{address} . "\0";
+    my $head = pack 'v v V v a*', $o{max}, $o{max}, $o{group}, length $address, $address;
+    $head .= "\0" x (-(16 + length $head) % 4);
+    return pdu(BIND_ACK, $o{call}, $head . pack('C x3 v v', 1, 0, 0) . uuid(NDR) . pack 'V', 2);
+}
+
+sub request_pdu {
+    my ($opnum, $stub, %o) = @_;
+    return pdu(REQUEST, $o{call} // 2,
+               pack($o{big} ? 'N n n' : 'V v v', length $stub, 0, $opnum) . $stub, %o);
+}
+
+sub response_pdu {
+    my ($stub, %o) = @_;
+    return pdu(RESPONSE, $o{call} // 2, pack('V v C x', length $stub, 0, 0) . $stub);
+}
+
+sub fault_pdu {
+    my ($status, %o) = @_;
+    return pdu(FAULT, $o{call} // 2, pack 'V v C x V x4', 0, 0, 0, $status);
+}
+
+# Header fields, and stub, opnum or status where the type has them.
+sub rpc_parse {
+    my ($bytes) = @_;
+    my ($ptype, $pfc, $drep) = unpack 'x2 C C C', $bytes;
+    my $le = $drep & 0x10;
+    my ($frag, $auth, $call) = unpack $le ? 'vvV' : 'nnN', substr $bytes, 8;
+    my %p = (ptype => $ptype, pfc => $pfc, size => $frag, auth => $auth, call => $call);
+    $p{opnum} = unpack $le ? 'v' : 'n', substr $bytes, 22 if $ptype == REQUEST;
+    $p{stub} = substr $bytes, 24 if $ptype == REQUEST || $ptype == RESPONSE;
+    $p{status} = unpack $le ? 'V' : 'N', substr $bytes, 24 if $ptype == FAULT;
+    if ($ptype == BIND_ACK) {
+        my $n = unpack 'v', substr $bytes, 24;
+        my $at = 26 + $n;
+        $at += -$at % 4;
+        $p{result} = unpack 'x4 v', substr $bytes, $at;
+    }
+    return \%p;
+}
+
+1;

@@ -1,0 +1,171 @@
+package RPCH::Root;
+
+# The throw-away server root of a test run. It lies in the system's folder for such things, so
+# that httpd's children can read it whoever runs the tests and wherever the checkout is.
+
+use strict;
+use warnings;
+use Digest::SHA qw(sha1_base64);
+use File::Copy qw(copy);
+use File::Temp qw(tempdir);
+use IO::Socket::IP;
+
+# Modules that the tests' configuration uses; those built into httpd have no file.
+my @MODULES = qw(unixd log_config logio version env setenvif mime dir alias authn_core authn_file
+                 authz_core authz_host authz_user auth_basic reqtimeout socache_shmcb ssl);
+
+# Limits that leave room for the channels of the tests, by MPM. One child serves; free slots
+# (ServerLimit) let the next come while one retires with channels.
+my %LIMITS = (
+    event   => { channels => 1000, conf => "ServerLimit 4\nStartServers 1\nThreadsPerChild 25\n"
+                 . "MaxRequestWorkers 25\nMinSpareThreads 5\nMaxSpareThreads 25\nAsyncRequestWorkerFactor 48\n" },
+    worker  => { channels => 50, conf => "ServerLimit 4\nStartServers 1\nThreadsPerChild 60\n"
+                 . "MaxRequestWorkers 60\nMinSpareThreads 5\nMaxSpareThreads 60\n" },
+    prefork => { channels => 20, conf => "ServerLimit 24\nStartServers 12\nMinSpareServers 6\n"
+                 . "MaxSpareServers 24\nMaxRequestWorkers 24\n" },
+);
+
+# What runs where the handler waits on its worker thread.
+my @SHORT = qw(00-doubles.t 01-handler.t 02-connect.t 03-relay.t 06-endpoint.t);
+
+our %USERS = (alice => 'secret', bob => 'hidden', 'RPCSRV\\alice' => 'secret');
+
+sub new {
+    my ($class, %arg) = @_;
+    my $self = bless {%arg}, $class;
+    $self->{limits} = $LIMITS{ $arg{mpm} } or die "MPM $arg{mpm}: event, worker or prefork\n";
+    $self->{so} = File::Spec->rel2abs($ENV{RPCPROXY_SO} || "$arg{top}/build/mod_rpcproxy.so");
+    -e $self->{so} or die "$self->{so} is not built\n";
+    $self->{apxs} = $ENV{APXS} || (grep { -x } map { ("$_/apxs", "$_/apxs2") } File::Spec->path, '/usr/bin')[0]
+        or die "no apxs\n";
+    $self->{httpd} = $ENV{HTTPD} || $self->apxs('SBINDIR') . '/' . $self->apxs('PROGNAME');
+    $self->{dir} = tempdir('rpcproxy-XXXXXX', TMPDIR => 1);
+    chmod 0755, $self->{dir};
+    mkdir "$self->{dir}/$_" for qw(conf logs run htdocs);
+    $self->{owner} = $$;
+    $self->base_conf;
+    $self->certificate;
+    $self->users;
+    copy($_, "$self->{dir}/conf/") or die "$_: $!\n" for glob "$arg{top}/t/conf/*.in";
+    return $self;
+}
+
+sub apxs { my ($self, $name) = @_; chomp(my $value = qx($self->{apxs} -q $name)); return $value }
+
+sub write {
+    my ($self, $name, $text) = @_;
+    open my $fh, '>', "$self->{dir}/$name" or die "$name: $!\n";
+    print $fh $text;
+    close $fh or die "$name: $!\n";
+    return;
+}
+
+# LoadModule lines: what Apache::Test inherits, and what private servers include.
+sub base_conf {
+    my ($self) = @_;
+    my $lib = $self->apxs('LIBEXECDIR');
+    my @lines = map { -e "$lib/mod_$_.so" ? "LoadModule ${_}_module $lib/mod_$_.so\n" : () }
+                "mpm_$self->{mpm}", @MODULES;
+    $self->write('conf/base.conf', join '', @lines, "LoadModule rpcproxy_module $self->{so}\n");
+    $self->write("conf/mpm-$_.conf", -e "$lib/mod_mpm_$_.so" ? "LoadModule mpm_${_}_module $lib/mod_mpm_$_.so\n" : '')
+        for keys %LIMITS;
+    $self->write('conf/modules.conf', join '', @lines[grep { $lines[$_] !~ /mpm_/ } 0 .. $#lines],
+                 "LoadModule rpcproxy_module $self->{so}\n");
+    $self->write('conf/limits.conf', $self->{limits}{conf});
+    return;
+}
+
+sub certificate {
+    my ($self) = @_;
+    my $conf = "$self->{dir}/conf";
+    $self->write('conf/openssl.cnf', "[req]\nprompt=no\ndistinguished_name=dn\nx509_extensions=ext\n"
+                 . "[dn]\nCN=localhost\n[ext]\nsubjectAltName=DNS:localhost,IP:127.0.0.1,IP:::1\n"
+                 . "basicConstraints=critical,CA:TRUE\n");
+    system("openssl req -x509 -newkey rsa:2048 -nodes -days 2 -config $conf/openssl.cnf "
+           . "-keyout $conf/server.key -out $conf/server.crt 2>$conf/openssl.log") == 0
+        or die "openssl: no certificate, see its message:\n" . qx(cat $conf/openssl.log);
+    return;
+}
+
+sub users {
+    my ($self) = @_;
+    my $hash = sub { my $h = sha1_base64(shift); $h .= '=' while length($h) % 4; "{SHA}$h" };
+    $self->write('conf/users', join '', map { "$_:" . $hash->($USERS{$_}) . "\n" } sort keys %USERS);
+    return;
+}
+
+# N neighbouring ports that are free now, below those that the kernel gives away by itself.
+sub free_ports {
+    my ($n) = @_;
+    for (1 .. 200) {
+        my $base = 10_000 + int rand 20_000;
+        my @taken = grep { !IO::Socket::IP->new(LocalHost => '0.0.0.0', LocalPort => $_, Listen => 1) }
+                    $base .. $base + $n - 1;
+        return $base if !@taken;
+    }
+    die "no free ports\n";
+}
+
+sub default_tests {
+    my ($self) = @_;
+    return @SHORT if $self->{mpm} ne 'event';
+    return map { s{.*/}{}r } sort glob "$self->{top}/t/*.t";
+}
+
+# Hands over to Apache::Test; the exit status.
+sub run {
+    my ($self, @args) = @_;
+    my $port = free_ports(3);
+    my @opts = (-apxs => $self->{apxs}, -httpd => $self->{httpd}, -serverroot => $self->{dir},
+                -t_conf => "$self->{dir}/conf", -httpd_conf => "$self->{dir}/conf/base.conf",
+                -servername => '127.0.0.1', -port => $port);
+    $ENV{RPCH_ROOT} = $self->{dir};
+    defined(my $pid = fork) or die "fork: $!\n";
+    if (!$pid) {
+        unshift @INC, $self->{dir};     # where Apache::Test finds what it has saved
+        require RPCH::Run;
+        RPCH::Run->new->with(tlsport => $port + 1, plainport => $port + 2, mpm => $self->{mpm},
+                             maxchannels => $self->{limits}{channels})->run(@opts, @args);
+        exit 0;
+    }
+    # Apache::Test stops its httpd on an interrupt; this process only waits and cleans up.
+    local @SIG{qw(INT TERM)} = (sub { }, sub { kill TERM => $pid });
+    1 while waitpid($pid, 0) != $pid;
+    my $status = $? >> 8 || $? & 127;
+    return $self->crashes || $status;
+}
+
+# A child that died of a signal, or a sanitizer's finding, fails the run whatever the tests say.
+sub crashes {
+    my ($self) = @_;
+    open my $fh, '<', "$self->{dir}/logs/error_log" or return 0;
+    my @bad = grep { /exit signal|(?:Address|Leak|Thread|UndefinedBehavior)Sanitizer|runtime error:/ } <$fh>;
+    print STDERR "httpd's error log:\n", @bad if @bad;
+    return @bad ? 1 : 0;
+}
+
+sub stop_httpd {
+    my ($self) = @_;
+    for my $file (glob "$self->{dir}/logs/httpd.pid $self->{dir}/private-*/httpd.pid") {
+        open my $fh, '<', $file or next;
+        my ($pid) = (<$fh> // '') =~ /^(\d+)$/ or next;
+        kill TERM => $pid;
+        my $end = time + 10;
+        select undef, undef, undef, 0.05 while kill(0, $pid) && time < $end;
+    }
+    return;
+}
+
+sub DESTROY {
+    my ($self) = @_;
+    return if !$self->{owner} || $self->{owner} != $$;
+    local ($?, $@, $!);
+    $self->stop_httpd;
+    if ($self->{keep}) { print STDERR "server root: $self->{dir}\n"; return }
+    mkdir "$self->{top}/build/t";
+    copy("$self->{dir}/logs/$_", "$self->{top}/build/t/$_") for qw(error_log access_log);
+    File::Path::remove_tree($self->{dir});
+    return;
+}
+
+1;

@@ -1,0 +1,37 @@
+package RPCH::Run;
+
+# Apache::Test's runner, with what these tests need otherwise.
+
+use strict;
+use warnings;
+use Apache::TestRun ();
+use Apache::TestConfig ();
+use parent -norequire, 'Apache::TestRun';
+
+# Values for the templates in t/conf beside Apache::Test's own.
+sub with { my ($self, %vars) = @_; $self->{more_vars} = \%vars; return $self }
+
+sub new_test_config {
+    my ($self) = @_;
+    return RPCH::Config->new({ %{ $self->{conf_opts} }, %{ $self->{more_vars} } });
+}
+
+# Root may run the tests: the server root is readable by httpd's children.
+sub check_runtime_user { }
+
+# No advice to report bugs to httpd's developers.
+sub try_bug_report { }
+
+package RPCH::Config;
+
+use strict;
+use warnings;
+use parent -norequire, 'Apache::TestConfig';
+
+# The templates' virtual hosts stay as they are: Apache::Test's would listen on all addresses.
+sub parse_vhost { return }
+
+# httpd -V complains when its default configuration file is missing, as on Debian.
+sub open_cmd { my ($self, $cmd) = @_; return $self->SUPER::open_cmd("$cmd 2>/dev/null") }
+
+1;

@@ -1,0 +1,112 @@
+package RPCH::Test;
+
+# What every test file uses: clients and servers with the run's ports, and what httpd wrote in
+# its logs meanwhile.
+
+use strict;
+use warnings;
+use Exporter 'import';
+use Test::More ();
+use Time::HiRes ();
+use RPCH::Client;
+use RPCH::PDU qw(describe);
+use RPCH::Poll qw(turn wait_for);
+use RPCH::Server;
+use RPCH::TCPServer;
+
+our @EXPORT = qw(vars client plain http server tcp_server mark logged not_logged accessed same_pdu dies
+                 lines_since is_answer have_ipv6);
+
+# No file may hang, whatever happens.
+$SIG{ALRM} = sub { die "the file took too long\n" };
+alarm($ENV{RPCH_ALARM} || 150);
+$SIG{PIPE} = 'IGNORE';
+
+my $vars;
+sub vars { $vars ||= saved_vars(); return @_ ? $vars->{ $_[0] } : $vars }
+
+# Apache::Test's configuration of this run.
+sub saved_vars {
+    my $root = $ENV{RPCH_ROOT} or die "run the tests by t/TEST\n";
+    require "$root/conf/apache_test_config.pm";
+    return apache_test_config->new->{vars};
+}
+
+my $tls;
+sub tls { return $tls ||= { SSL_ca_file => vars('serverroot') . '/conf/server.crt', SSL_hostname => 'localhost' } }
+
+# A client of the TLS host, or of the plain one.
+sub client { return RPCH::Client->new(port => vars('tlsport'), tls => tls(), user => 'alice', password => 'secret', @_) }
+sub plain  { return RPCH::Client->new(port => vars('plainport'), user => 'alice', password => 'secret', @_) }
+
+# A bare HTTP connection: http('tls'), http('plain') or http('main').
+sub http {
+    my ($which, %opt) = @_;
+    my %port = (tls => 'tlsport', plain => 'plainport', main => 'port');
+    return RPCH::HTTP->dial(port => vars($port{$which}), tls => $which eq 'tls' ? tls() : undef,
+                            name => "$which connection", %opt);
+}
+
+sub server     { return RPCH::Server->new(@_) }
+sub tcp_server { return RPCH::TCPServer->new(@_) }
+
+sub have_ipv6 {
+    return IO::Socket::IP->new(LocalHost => '::1', LocalPort => 0, Listen => 1) ? 1 : 0;
+}
+
+# Where a log ends now.
+sub mark { my ($log) = @_; return -s log_file($log) || 0 }
+sub log_file { my ($log) = @_; return vars('serverroot') . '/logs/' . ($log // 'error_log') }
+
+sub lines_since {
+    my ($mark, $log) = @_;
+    open my $fh, '<', log_file($log) or return;
+    seek $fh, $mark, 0;
+    return grep { /\n\z/ } <$fh>;
+}
+
+# Waits for a line of the error log behind MARK; a test point, and the line.
+sub logged {
+    my ($mark, $re, $name, $log) = @_;
+    my $end = Time::HiRes::time() + $RPCH::Poll::TIMEOUT;
+    my $line;
+    do {
+        ($line) = grep { $_ =~ $re } lines_since($mark, $log);
+        turn(0.02) if !defined $line;
+    } until defined $line || Time::HiRes::time() > $end;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    Test::More::ok(defined $line, $name)
+        or Test::More::diag("no line like $re in\n", lines_since($mark, $log));
+    return $line;
+}
+
+sub not_logged {
+    my ($mark, $re, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my @found = grep { $_ =~ $re } lines_since($mark);
+    return Test::More::ok(!@found, $name) || Test::More::diag(@found);
+}
+
+# The same of the access log.
+sub accessed { my ($mark, $re, $name) = @_; local $Test::Builder::Level = $Test::Builder::Level + 1; return logged($mark, $re, $name, 'access_log') }
+
+# Byte for byte the same PDU?
+sub same_pdu {
+    my ($got, $want, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return Test::More::ok(1, $name) if defined $got && $got eq $want;
+    return Test::More::is(defined $got ? unpack('H*', $got) : undef, unpack('H*', $want), $name)
+        || Test::More::diag('got ' . describe($got) . ', wanted ' . describe($want));
+}
+
+# The status line of an answer.
+sub is_answer {
+    my ($head, $status, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return Test::More::is($head ? $head->{status} : 'closed', $status, $name);
+}
+
+# What CODE dies of, or ''.
+sub dies { my ($code) = @_; return eval { $code->(); 1 } ? '' : $@ }
+
+1;
