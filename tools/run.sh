@@ -14,7 +14,9 @@ build=${BUILD:-$top/build}
 [ "${build#/}" != "$build" ] || build=$top/$build
 port=${PORT:-8443}
 apxs=${APXS:-$(command -v apxs || command -v apxs2 || true)}
-web_user=www-data
+web_user=www-data   # when this is root
+id "$web_user" > /dev/null 2>&1 || web_user=nobody
+web_group=$(id -gn "$web_user")
 home=               # the private folder
 httpd_pid=
 backend_pid=
@@ -59,7 +61,7 @@ start_group() {
 # httpd's children run as another user when this is root, and must be able to look in; and a
 # Unix socket's path is short. Otherwise the folder is moved out of the build folder.
 readable_by_httpd() {
-    [ "$(id -u)" -ne 0 ] || setpriv --reuid "$web_user" --regid "$web_user" --clear-groups test -r "$1" -a -x "$1"
+    [ "$(id -u)" -ne 0 ] || setpriv --reuid "$web_user" --regid "$web_group" --clear-groups test -r "$1" -a -x "$1"
 }
 
 choose_home() {
@@ -122,7 +124,7 @@ load_lines() {
 identity_lines() {
     if [ "$(id -u)" -eq 0 ]; then
         echo "User $web_user"
-        echo "Group $web_user"
+        echo "Group $web_group"
     fi
 }
 
