@@ -3,6 +3,7 @@
 #   make                 build/mod_rpcproxy.so, build/rpcping, build/rpcdemo
 #   make run             a demonstration proxy on https://localhost:8443
 #   make test            the whole suite;  make bench  the benchmarks
+#   make sanitize        the suite again under AddressSanitizer and UBSan
 #   make install         into httpd's module folder; DESTDIR, uninstall
 #   make CC=clang SAN=address,undefined BUILD=build/asan
 #                        another compiler, sanitizers, another folder
@@ -40,7 +41,7 @@ PING_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcping*.c tools/dce.c 
 DEMO_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcdemo*.c tools/dce.c tools/ndr.c))
 UNITS    := $(patsubst t/unit/%.c,$(BUILD)/unit/%,$(wildcard t/unit/*_test.c))
 
-.PHONY: all module tools unit test run bench deps install uninstall clean
+.PHONY: all module tools unit test sanitize run bench deps install uninstall clean
 all: module tools
 module: $(BUILD)/mod_rpcproxy.so
 tools: $(BUILD)/rpcping $(BUILD)/rpcdemo
@@ -79,6 +80,10 @@ test:
 	tools/deps.sh test
 	$(MAKE) all unit
 	tools/test.sh
+
+sanitize:
+	tools/deps.sh test
+	tools/sanitize.sh
 
 bench:
 	tools/deps.sh bench

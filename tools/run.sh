@@ -26,17 +26,23 @@ backends=
 die() { echo "run: $*" >&2; exit 1; }
 say() { echo "run: $*"; }
 
-# Ends a process, which ends its children - or they are told, when it is dead already - and
-# kills what is left of its group after five seconds.
-end_group() {
-    local pid=$1 i
-    [ -n "$pid" ] || return 0
-    kill -TERM -- "$pid" 2>/dev/null || kill -TERM -- "-$pid" 2>/dev/null || true
-    for ((i = 0; i < 50; i++)); do
-        kill -0 -- "-$pid" 2>/dev/null || return 0
+# Until the process (or, by a negative number, the group) is gone, at most $2 tenths of a second.
+await_end() {
+    local i
+    for ((i = 0; i < $2; i++)); do
+        kill -0 -- "$1" 2>/dev/null || return 0
         sleep 0.1
     done
-    kill -KILL -- "-$pid" 2>/dev/null || true
+    return 1
+}
+
+# Ends a process, which ends its children; then what is left of its group.
+end_group() {
+    [ -n "$1" ] || return 0
+    kill -TERM -- "$1" 2>/dev/null || true
+    await_end "$1" 50 || true
+    kill -TERM -- "-$1" 2>/dev/null || return 0
+    await_end "-$1" 10 || kill -KILL -- "-$1" 2>/dev/null || true
 }
 
 end_all() {

@@ -104,7 +104,7 @@ start_samba() {
     mkfifo "$ready"
     start_group run_samba "$program" "$ready"
     backend_pid=$started
-    read -r -d '' -t 20 < "$ready" || { cat "$samba_dir/log/stdout" >&2; die "Samba did not start"; }
+    read -r -d '' -t 20 < "$ready" || { cat "$samba_dir"/log/{stdout,log.samba-dcerpcd} >&2 || true; die "Samba did not start"; }
     find_samba_ports
     [ ${#samba_ports[@]} -gt 0 ] || die "Samba does not listen; see $samba_dir/log"
     for p in "${samba_ports[@]}"; do
