@@ -101,26 +101,26 @@ static apr_status_t nonblocking_filter(ap_filter_t *f, apr_bucket_brigade *bb)
 
 /* ---- reading and writing ---- */
 
+static apr_status_t get_brigade(rpc_conn_t *conn, apr_size_t want)
+{
+    apr_status_t rv = ap_get_brigade(conn->c->input_filters, conn->bb, AP_MODE_READBYTES,
+                                     APR_NONBLOCK_READ, (apr_off_t)want);
+
+    return rv == APR_SUCCESS && APR_BRIGADE_EMPTY(conn->bb) ? APR_EAGAIN : rv;
+}
+
+/* "Nothing now" and the first sight of end of file look alike; only the next call tells them
+ * apart, and no further edge will come to make it. So once the peer has hung up nothing is
+ * final but a second try: whatever is no data then (end of file, a missing TLS good-bye, a
+ * reset) is the end. */
 static apr_status_t read_some(rpc_conn_t *conn, void *buf, apr_size_t *len)
 {
     apr_size_t want = *len;
-    apr_status_t rv;
+    apr_status_t rv = get_brigade(conn, want);
 
-    rv = ap_get_brigade(conn->c->input_filters, conn->bb, AP_MODE_READBYTES,
-                        APR_NONBLOCK_READ, (apr_off_t)want);
-    if (rv == APR_SUCCESS && APR_BRIGADE_EMPTY(conn->bb)) {
-        /* "Nothing now", and the first sight of end of file, both look like this; only the
-         * next call says APR_EOF, and no further edge will come to make it. */
-        rv = APR_EAGAIN;
-        if (conn->s.hup)
-            rv = ap_get_brigade(conn->c->input_filters, conn->bb, AP_MODE_READBYTES,
-                                APR_NONBLOCK_READ, (apr_off_t)want);
-        if (rv == APR_SUCCESS && APR_BRIGADE_EMPTY(conn->bb))
-            rv = APR_EOF;
-    }
-    else if (rv != APR_SUCCESS && !APR_STATUS_IS_EAGAIN(rv) && conn->s.hup)
-        rv = APR_EOF;   /* closed without a TLS good-bye, or reset: gone all the same */
-    if (rv == APR_SUCCESS)
+    if (rv != APR_SUCCESS && conn->s.hup && get_brigade(conn, want) != APR_SUCCESS)
+        rv = APR_EOF;
+    if (!APR_BRIGADE_EMPTY(conn->bb))
         rv = apr_brigade_flatten(conn->bb, buf, len);   /* mod_ssl's buckets are transient */
     apr_brigade_cleanup(conn->bb);
     if (rv == APR_SUCCESS && *len == 0)

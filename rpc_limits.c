@@ -45,6 +45,11 @@ static void check_event(server_rec *s, int max_channels, int children, int threa
                      "connections: raise AsyncRequestWorkerFactor (now %g) to %d",
                      max_channels, room, factor,
                      (int)(1.2 * max_channels / (children * threads)) + 1);
+    if (mpm(AP_MPMQ_HARD_LIMIT_DAEMONS) <= children)
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                     "ServerLimit (%d) leaves no room beside a child that still has channels after "
+                     "a graceful restart: set it to %d, MaxRequestWorkers / ThreadsPerChild being %d",
+                     mpm(AP_MPMQ_HARD_LIMIT_DAEMONS), 4 * children, children);
     if (mpm(AP_MPMQ_MAX_SPARE_THREADS) < children * threads && children > 1)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
                      "a child full of channels looks idle and would be retired: raise "

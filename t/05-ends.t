@@ -27,7 +27,7 @@ sub witnessed {
 sub opened {
     my (%arg) = @_;
     my $server = server(manual => 1);
-    my $c = client(target => $server->target, raw => 1, %arg);
+    my $c = (delete $arg{make} || \&client)->(target => $server->target, raw => 1, %arg);
     $c->open_in;
     $c->open_out;
     $c->send_a1->send_b1;
@@ -58,7 +58,7 @@ sub ends {
 # What the server does when one of its legs is closed: it closes the other.
 sub server_follows {
     my ($x) = @_;
-    wait_for('a leg to be closed', sub { $x->{in}{eof} || $x->{out}{eof} });
+    eval { wait_for('a leg to be closed', sub { $x->{in}{eof} || $x->{out}{eof} }) } or fail('the proxy closes a leg');
     $_->close for @$x{qw(in out)};
     return;
 }
@@ -67,6 +67,8 @@ sub server_follows {
 for my $case (
     ['the client closes IN', sub { $_[0]{c}->in->close }, IN => 'client-closed', OUT => 'server-closed'],
     ['the client closes OUT', sub { $_[0]{c}->out->close }, IN => 'server-closed', OUT => 'client-closed'],
+    ['the client vanishes on IN', sub { $_[0]{c}->in->vanish }, IN => 'client-closed', OUT => 'server-closed'],
+    ['the client vanishes on OUT', sub { $_[0]{c}->out->vanish }, IN => 'server-closed', OUT => 'client-closed'],
     ['the client is reset on IN', sub { $_[0]{c}->in->reset }, IN => 'client-(?:closed|error)', OUT => 'server-closed'],
     ['the client is reset on OUT', sub { $_[0]{c}->out->reset }, IN => 'server-closed', OUT => 'client-(?:closed|error)'],
     ['the server closes both legs', sub { $_->close for @{ $_[0] }{qw(in out)} }, IN => 'server-closed', OUT => 'server-closed'],
@@ -74,11 +76,11 @@ for my $case (
 ) {
     my ($name, $do, %reason) = @$case;
     for my $make (\&client, \&plain) {
-        my $x = opened();
+        my $x = opened(make => $make);
         my ($mark, $access) = (mark(), mark('access_log'));
         $do->($x);
         server_follows($x) if $name =~ /client/;
-        for my $ch ($x->{c}->in, $x->{c}->out) { $ch->{closed} || ok($ch->wait_eof, "$name: the client's other end sees it") }
+        for my $ch ($x->{c}->in, $x->{c}->out) { $ch->{closed} || ok(eval { $ch->wait_eof }, "$name: the client's other end sees it") }
         ends($name, $x, $mark, %reason);
         accessed($access, qr/"RPC_${_}_DATA .* $reason{$_}$/, "$name: the access log says so for $_") for sort keys %reason;
     }

@@ -232,7 +232,8 @@ static int conn_keep(demo_conn_t *c, const uint8_t *data, size_t len)
 }
 
 /* Returns 0 when the connection is to be closed at once, *WHY says why. */
-static int conn_input(demo_server_t *server, demo_conn_t *c, const uint8_t *data, size_t len, const char **why)
+static int conn_input(demo_server_t *server, demo_conn_t *c, const uint8_t *data, size_t len,
+                      const char **why)
 {
     const uint8_t *pdu;
     dcerpc_header_t header;
@@ -409,7 +410,8 @@ static void announce(demo_server_t *server, demo_listener_t *l)
         return;
     }
     l->port = (uint16_t)atoi(port);
-    dprintf(server->ready_fd, strchr(host, ':') ? "listening on [%s]:%s\n" : "listening on %s:%s\n", host, port);
+    dprintf(server->ready_fd, strchr(host, ':') ? "listening on [%s]:%s\n" : "listening on %s:%s\n",
+            host, port);
 }
 
 static int server_listen(demo_server_t *server, const char *address)
@@ -429,7 +431,8 @@ static int server_listen(demo_server_t *server, const char *address)
         fd = open_listener(ai);
     }
     if (fd < 0 || epoll_ctl(server->epoll, EPOLL_CTL_ADD, fd, &ev) < 0) {
-        fprintf(stderr, "rpcdemo: cannot listen on %s: %s\n", address, err ? gai_strerror(err) : strerror(errno));
+        fprintf(stderr, "rpcdemo: cannot listen on %s: %s\n", address,
+                err ? gai_strerror(err) : strerror(errno));
         fd = -1;
     }
     else {
@@ -444,7 +447,7 @@ static int server_listen(demo_server_t *server, const char *address)
     return fd >= 0;
 }
 
-/* As many descriptors as the machine lets us have bound the connections too. */
+/* Each connection takes a descriptor: as many as the machine lets us have. */
 static void limit_connections(demo_server_t *server)
 {
     struct rlimit rl;

@@ -164,7 +164,8 @@ static uint32_t echo_test_call(demo_call_t *call)
     uint32_t max = ndr_in_u32(&call->in), offset = ndr_in_u32(&call->in), actual = ndr_in_u32(&call->in);
     size_t i;
 
-    if (offset != 0 || actual > max || actual > DEMO_MAX_DATA || !ndr_in_bytes(&call->in, 2 * (size_t)actual)) {
+    if (offset != 0 || actual > max || actual > DEMO_MAX_DATA
+        || !ndr_in_bytes(&call->in, 2 * (size_t)actual)) {
         return DCE_FAULT_BAD_STUB;
     }
     ndr_out_u32(call->out, 0x00020000);

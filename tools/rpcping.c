@@ -1,17 +1,11 @@
-/* rpcping: command line and report. ping() walks through the layers; each prints one line
- * when it works, and the first that fails ends the walk and becomes the exit status.
+/* rpcping: the walk through the layers and its report. Each layer prints one line when it
+ * works; the first that fails ends the walk and becomes the exit status.
  */
-#define _GNU_SOURCE
-#include <errno.h>
-#include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 #include "rpcping.h"
 
-#define DEFAULT_PATH  "/rpc/rpcproxy.dll"
 #define MGMT_INQ_IF_IDS 0
 #define MAX_INTERFACES  4096    /* more are not believed */
 #define TEXT_SIZE       512
@@ -167,14 +161,14 @@ static int judge_echo(ping_t *p, const ping_channel_t *ch, const echo_answer_t *
         return fail(p, ping_explain(ch, PING_ECHO, p->text, sizeof(p->text)), since);
     }
     if (answer->len != RTS_HEADER_SIZE) {
-        snprintf(p->text, sizeof(p->text), "%s to %s with %zu bytes, where an RPC proxy answers %d", ch->status_line,
-                 ch->method, answer->len, RTS_HEADER_SIZE);
+        snprintf(p->text, sizeof(p->text), "%s was answered \"%s\" and %zu bytes, where an RPC proxy sends %d",
+                 ch->method, ch->status_line, answer->len, RTS_HEADER_SIZE);
         return fail(p, PING_ECHO, since);
     }
     wrong = rts_parse(answer->data, answer->len, &pdu);
     if (wrong || pdu.flags != RTS_FLAG_ECHO) {
-        snprintf(p->text, sizeof(p->text), "the answer to %s is no Echo PDU%s%s", ch->method, wrong ? ": " : "",
-                 wrong ? wrong : "");
+        snprintf(p->text, sizeof(p->text), "the answer to %s is no Echo PDU%s%s", ch->method,
+                 wrong ? ": " : "", wrong ? wrong : "");
         return fail(p, PING_ECHO, since);
     }
     return 1;
@@ -186,7 +180,8 @@ static int try_echo(ping_t *p, const char *method, int first)
     static const uint8_t body[4] = { 0xf8, 0xe8, 0x18, 0x08 };  /* as Windows sends, note 12 */
     echo_answer_t answer = { 0 };
     double since = ping_now();
-    ping_channel_t *ch = ping_channel_open(&p->http, method, sizeof(body), body, sizeof(body), take_echo, &answer);
+    ping_channel_t *ch = ping_channel_open(&p->http, method, sizeof(body), body, sizeof(body),
+                                           take_echo, &answer);
     int ok;
 
     if (!ch) {
@@ -354,7 +349,9 @@ static int walk_calls(ping_t *p)
     for (i = 0; i < p->options->count; i++) {
         double since = ping_now();
 
-        if (i > 0 && ping_http_wait(&p->http, since + p->options->interval * 1000, connection_broke, &p->vc)) {
+        double next = since + p->options->interval * 1000;
+
+        if (i > 0 && ping_http_wait(&p->http, next, connection_broke, &p->vc)) {
             return fail(p, ping_vc_explain(&p->vc, PING_CALL, p->text, sizeof(p->text)), since);
         }
         if (!walk_call(p)) {
@@ -371,13 +368,15 @@ static int walk_calls(ping_t *p)
 /* One line, as monitoring systems like it: text, then performance data. */
 static void print_summary(const ping_t *p)
 {
+    double mean = p->calls ? p->call_sum / (double)p->calls : 0;
+
     if (p->failed) {
-        printf("RPC CRITICAL: %s by %s: %s: %s\n", p->options->server, p->options->host, layer_names[p->failed],
-               p->text);
+        printf("RPC CRITICAL: %s by %s: %s: %s\n", p->options->server, p->options->host,
+               layer_names[p->failed], p->text);
         return;
     }
-    printf("RPC OK: %s by %s, call %.1f ms | total=%.1fms call=%.1fms\n", p->options->server, p->options->host,
-           p->call_sum / (double)p->calls, ping_now() - p->started, p->call_sum / (double)p->calls);
+    printf("RPC OK: %s by %s, call %.1f ms | total=%.1fms call=%.1fms\n", p->options->server,
+           p->options->host, mean, ping_now() - p->started, mean);
 }
 
 static ping_layer_t ping(const ping_options_t *options)
@@ -403,279 +402,18 @@ static ping_layer_t ping(const ping_options_t *options)
     return p.failed;
 }
 
-/* Command line */
-
-static const char usage_text[] =
-    "usage: rpcping [options] URL server:port\n"
-    "\n"
-    "Asks the RPC-over-HTTP proxy at URL for a connection to server:port and says, layer by\n"
-    "layer, what works: address, TLS, authentication, echo, virtual connection, bind and one\n"
-    "call (mgmt inq_if_ids, which lists the server's interfaces).\n"
-    "\n"
-    "    rpcping -u demo:demo --cacert ca.pem https://localhost:8443 localhost:6001\n"
-    "\n"
-    "  -u, --user NAME[:PASSWORD]  DOMAIN\\NAME too; without a password it is asked for\n"
-    "  -p, --password-file FILE    its first line is the password; \"-\": standard input.\n"
-    "                              Or the environment variable RPCPING_PASSWORD\n"
-    "      --netrc-file FILE       name and password from a .netrc file\n"
-    "  -a, --auth SCHEME           basic (default), ntlm, or any: the better one offered\n"
-    "      --cacert FILE           the certificates to trust, PEM\n"
-    "  -k, --insecure              accept any certificate\n"
-    "      --path PATH             of the proxy (" DEFAULT_PATH ", or the URL's own)\n"
-    "      --proxy URL             an HTTP proxy in between; those of the environment are ignored\n"
-    "  -t, --timeout SECONDS       for each layer and each call (10)\n"
-    "  -c, --count N               calls over the one virtual connection (1)\n"
-    "  -i, --interval SECONDS      between two calls (1)\n"
-    "  -q, --quiet                 one line, for monitoring\n"
-    "      --nagios                as -q, with the exit status 0, 2 or 3 of its plug-ins\n"
-    "  -v, --verbose               the PDUs on standard error; twice: libcurl's messages too\n"
-    "  -h, --help\n"
-    "\n"
-    "Exit status: 0 all works; else the layer that failed: 1 usage, 2 address (DNS, TCP),\n"
-    "3 TLS or certificate, 4 authentication (401, 403), 5 no RPC proxy answers the echo,\n"
-    "6 virtual connection (server refused or not reachable), 7 bind, 8 call.\n";
-
-static int usage_error(const char *what)
-{
-    fprintf(stderr, "rpcping: %s\nTry rpcping --help.\n", what);
-    return 0;
-}
-
-static int set_string(char **at, const char *value)
-{
-    free(*at);
-    *at = strdup(value);
-    return *at != NULL;
-}
-
-/* "name:password"; the password does not stay in the list of processes. */
-static int set_user(ping_options_t *o, char *arg)
-{
-    char *colon = strchr(arg, ':');
-
-    if (colon) {
-        *colon = '\0';
-        if (!set_string(&o->password, colon + 1)) {
-            return 0;
-        }
-        memset(colon + 1, 'x', strlen(colon + 1));
-    }
-    return set_string(&o->user, arg);
-}
-
-static int read_password(ping_options_t *o, const char *name)
-{
-    FILE *f = strcmp(name, "-") == 0 ? stdin : fopen(name, "r");
-    char *line = NULL;
-    size_t cap = 0;
-    ssize_t len;
-
-    if (!f) {
-        fprintf(stderr, "rpcping: %s: %s\n", name, strerror(errno));
-        return 0;
-    }
-    len = getline(&line, &cap, f);
-    if (f != stdin) {
-        fclose(f);
-    }
-    if (len < 0) {
-        free(line);
-        return usage_error("the password file is empty");
-    }
-    line[strcspn(line, "\r\n")] = '\0';
-    free(o->password);
-    o->password = line;
-    return 1;
-}
-
-static int set_scheme(ping_options_t *o, const char *name)
-{
-    static const struct { const char *name; unsigned long bits; } schemes[] = {
-        { "basic", CURLAUTH_BASIC }, { "ntlm", CURLAUTH_NTLM }, { "any", CURLAUTH_BASIC | CURLAUTH_NTLM }
-    };
-    size_t i;
-
-    for (i = 0; i < sizeof(schemes) / sizeof(*schemes); i++) {
-        if (strcasecmp(name, schemes[i].name) == 0) {
-            o->auth = schemes[i].bits;
-            return 1;
-        }
-    }
-    return usage_error("--auth is one of basic, ntlm, any");
-}
-
-static int set_number(double *at, const char *text, double min, double max)
-{
-    char *end;
-
-    *at = strtod(text, &end);
-    return end != text && *end == '\0' && *at >= min && *at <= max ? 1 : usage_error("a number is out of range");
-}
-
-enum { OPT_NETRC = 256, OPT_CACERT, OPT_PATH, OPT_PROXY, OPT_NAGIOS };
-
-static int set_option(ping_options_t *o, int opt, char *arg)
-{
-    double number;
-
-    switch (opt) {
-    case 'u': return set_user(o, arg);
-    case 'p': return read_password(o, arg);
-    case 'a': return set_scheme(o, arg);
-    case 'k': o->insecure = 1; return 1;
-    case 't': return set_number(&o->timeout, arg, 0.001, 86400);
-    case 'i': return set_number(&o->interval, arg, 0, 86400);
-    case 'c':
-        if (!set_number(&number, arg, 1, 1e9)) {
-            return 0;
-        }
-        o->count = (long)number;
-        return 1;
-    case 'q': o->quiet = 1; return 1;
-    case 'v': o->verbose++; return 1;
-    case OPT_NAGIOS: o->quiet = o->nagios = 1; return 1;
-    case OPT_NETRC: return set_string(&o->netrc, arg);
-    case OPT_CACERT: return set_string(&o->cacert, arg);
-    case OPT_PATH: return set_string(&o->path, arg);
-    case OPT_PROXY: return set_string(&o->proxy, arg);
-    default: return usage_error("unknown option");
-    }
-}
-
-/* "server:port" as the query of the request (2.2.2): printable, with a port. */
-static int check_server(const char *server)
-{
-    const char *port = strrchr(server, ':'), *p;
-    char *end;
-
-    for (p = server; *p; p++) {
-        if (*p <= ' ' || *p > '~' || *p == '#') {
-            return usage_error("the server has a character that cannot stand in a URL");
-        }
-    }
-    if (!port || port == server || !port[1] || strtoul(port + 1, &end, 10) > 65535 || *end) {
-        return usage_error("the server is to be written server:port");
-    }
-    return 1;
-}
-
-static char *url_part(CURLU *url, CURLUPart part)
-{
-    char *text = NULL;
-
-    return curl_url_get(url, part, &text, 0) == CURLUE_OK ? text : NULL;
-}
-
-/* From "https://host:8443" to the whole URL of the request; a path in it is the proxy's. */
-static int set_url(ping_options_t *o, const char *arg)
-{
-    CURLU *url = curl_url();
-    char *scheme = NULL, *path = NULL, *whole = NULL;
-    int ok = 0;
-
-    if (!url || curl_url_set(url, CURLUPART_URL, arg, 0) != CURLUE_OK) {
-        usage_error("the first argument is to be a URL such as https://proxy.example.com");
-        goto end;
-    }
-    scheme = url_part(url, CURLUPART_SCHEME);
-    path = url_part(url, CURLUPART_PATH);
-    if (!scheme || (strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0)) {
-        usage_error("the URL is to begin with https:// or http://");
-        goto end;
-    }
-    o->tls = strcmp(scheme, "https") == 0;
-    if (!o->path) {
-        set_string(&o->path, path && strcmp(path, "/") != 0 ? path : DEFAULT_PATH);
-    }
-    curl_url_set(url, CURLUPART_USER, NULL, 0);
-    curl_url_set(url, CURLUPART_PASSWORD, NULL, 0);
-    curl_url_set(url, CURLUPART_QUERY, o->server, 0);
-    curl_url_set(url, CURLUPART_FRAGMENT, NULL, 0);
-    if (!o->path || curl_url_set(url, CURLUPART_PATH, o->path, 0) != CURLUE_OK) {
-        usage_error("the path cannot stand in a URL");
-        goto end;
-    }
-    o->host = url_part(url, CURLUPART_HOST);
-    whole = url_part(url, CURLUPART_URL);
-    ok = o->host && whole && set_string(&o->url, whole);
-end:
-    curl_free(scheme);
-    curl_free(path);
-    curl_free(whole);
-    curl_url_cleanup(url);
-    return ok;
-}
-
-/* A name without a password: the environment's, or ask a person. */
-static int complete_password(ping_options_t *o)
-{
-    const char *given = getenv("RPCPING_PASSWORD");
-
-    if (!o->user || o->password) {
-        return 1;
-    }
-    if (!given && isatty(STDIN_FILENO)) {
-        given = getpass("Password: ");
-    }
-    if (!given) {
-        return usage_error("a user without a password; see -u, -p and RPCPING_PASSWORD in --help");
-    }
-    return set_string(&o->password, given);
-}
-
-static int parse_options(ping_options_t *o, int argc, char **argv)
-{
-    static const struct option options[] = {
-        { "user", 1, NULL, 'u' }, { "password-file", 1, NULL, 'p' }, { "netrc-file", 1, NULL, OPT_NETRC },
-        { "auth", 1, NULL, 'a' }, { "cacert", 1, NULL, OPT_CACERT }, { "insecure", 0, NULL, 'k' },
-        { "path", 1, NULL, OPT_PATH }, { "proxy", 1, NULL, OPT_PROXY }, { "timeout", 1, NULL, 't' },
-        { "count", 1, NULL, 'c' }, { "interval", 1, NULL, 'i' }, { "quiet", 0, NULL, 'q' },
-        { "nagios", 0, NULL, OPT_NAGIOS }, { "verbose", 0, NULL, 'v' }, { "help", 0, NULL, 'h' },
-        { NULL, 0, NULL, 0 }
-    };
-    int opt;
-
-    while ((opt = getopt_long(argc, argv, "u:p:a:kt:c:i:qvh", options, NULL)) != -1) {
-        if (opt == 'h') {
-            fputs(usage_text, stdout);
-            exit(EXIT_SUCCESS);
-        }
-        if (opt == '?' || !set_option(o, opt, optarg)) {
-            return 0;
-        }
-    }
-    if (argc - optind != 2) {
-        return usage_error("a URL and a server:port are needed");
-    }
-    return check_server(argv[optind + 1]) && set_string(&o->server, argv[optind + 1]) && set_url(o, argv[optind])
-        && complete_password(o);
-}
-
-static void free_options(ping_options_t *o)
-{
-    free(o->user);
-    free(o->password);
-    free(o->proxy);
-    free(o->netrc);
-    free(o->cacert);
-    free(o->path);
-    free(o->server);
-    free(o->url);
-    curl_free(o->host);
-}
-
 int main(int argc, char **argv)
 {
-    ping_options_t o = { .auth = CURLAUTH_BASIC, .timeout = 10, .count = 1, .interval = 1 };
+    ping_options_t o;
     ping_layer_t layer = PING_USAGE;
 
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
         return PING_USAGE;
     }
-    if (parse_options(&o, argc, argv)) {
+    if (ping_options_parse(&o, argc, argv)) {
         layer = ping(&o);
     }
-    free_options(&o);
+    ping_options_free(&o);
     curl_global_cleanup();
     if (o.nagios && layer != PING_OK) {
         return layer == PING_USAGE ? 3 : 2;     /* UNKNOWN, CRITICAL */

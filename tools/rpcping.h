@@ -1,7 +1,8 @@
 /* rpcping: tells, layer by layer, whether an RPC server can be reached through an
  * RPC-over-HTTP proxy.
  *
- *   rpcping.c          command line, the layers in order, the report
+ *   rpcping.c          the layers in order, the report
+ *   rpcping_options.c  the command line
  *   rpcping_http.c     HTTP, TLS and authentication by libcurl: one channel, one request
  *   rpcping_explain.c  why a request failed: layer and words for people
  *   rpcping_vc.c       the client's half of [MS-RPCH] (3.2.2) and of DCE/RPC
@@ -45,6 +46,10 @@ typedef struct ping_options {
     char *host;             /* of the proxy, for messages */
     int tls;
 } ping_options_t;
+
+/* Returns 0 after a message about what is wrong. Free in either case. */
+int ping_options_parse(ping_options_t *o, int argc, char **argv);
+void ping_options_free(ping_options_t *o);
 
 /* What the TLS handshake showed. */
 typedef struct ping_tls {

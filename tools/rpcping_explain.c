@@ -82,7 +82,8 @@ static const char *words_of_status(const ping_channel_t *ch)
     }
 }
 
-static ping_layer_t explain_status(const ping_channel_t *ch, ping_layer_t else_layer, char *text, size_t size)
+static ping_layer_t explain_status(const ping_channel_t *ch, ping_layer_t else_layer,
+                                   char *text, size_t size)
 {
     unsigned long error = rpc_error(ch->status_line);
     const char *words = error ? dce_status_text((uint32_t)error) : words_of_status(ch);
@@ -93,7 +94,8 @@ static ping_layer_t explain_status(const ping_channel_t *ch, ping_layer_t else_l
 }
 
 /* Nothing came in time. How far had the connection got? */
-static ping_layer_t explain_timeout(const ping_channel_t *ch, ping_layer_t else_layer, char *text, size_t size)
+static ping_layer_t explain_timeout(const ping_channel_t *ch, ping_layer_t else_layer,
+                                    char *text, size_t size)
 {
     const ping_options_t *o = ch->http->options;
     double connected = 0, started = 0;

@@ -30,7 +30,8 @@ static void trace(const ping_vc_t *vc, const char *direction, const char *name, 
     }
 }
 
-static void trace_rts(const ping_vc_t *vc, const char *direction, const rts_pdu_t *pdu, rts_hop_t hop, size_t len)
+static void trace_rts(const ping_vc_t *vc, const char *direction, const rts_pdu_t *pdu, rts_hop_t hop,
+                      size_t len)
 {
     trace(vc, direction, rts_info(rts_identify(pdu, hop))->name, len);
 }
@@ -255,8 +256,9 @@ static const char *what_is_missing(const ping_vc_t *vc)
         return "the virtual connection is open, but no answer comes from the server";
     }
     if (vc->a3) {
-        return "the outbound proxy answered (CONN/A3) but the server did not complete the connection (no CONN/C2): "
-               "it does not speak ncacn_http, or the inbound half never reached the same server";
+        return "the outbound proxy answered (CONN/A3) but the server did not complete the connection "
+               "(no CONN/C2): it does not speak ncacn_http, or the inbound half never reached the "
+               "same server";
     }
     return "the outbound proxy accepted the request but sent no CONN/A3";
 }

@@ -7,6 +7,7 @@
 #   SAMBA=1 tools/run.sh       Samba instead of rpcdemo; its endpoint mapper only for root
 #   VERBOSE=1 tools/run.sh     httpd's log at debug level, rpcdemo's PDUs
 #   BUILD=folder  APXS=path  HTTPD=path
+# shellcheck disable=SC2317   # end_all and what it calls are reached by a trap
 set -euo pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd)
@@ -67,7 +68,8 @@ start_group() {
 # httpd's children run as another user when this is root, and must be able to look in; and a
 # Unix socket's path is short. Otherwise the folder is moved out of the build folder.
 readable_by_httpd() {
-    [ "$(id -u)" -ne 0 ] || setpriv --reuid "$web_user" --regid "$web_group" --clear-groups test -r "$1" -a -x "$1"
+    [ "$(id -u)" -ne 0 ] \
+        || setpriv --reuid "$web_user" --regid "$web_group" --clear-groups test -r "$1" -a -x "$1"
 }
 
 choose_home() {
@@ -235,7 +237,8 @@ Layer by layer:
     $build/rpcping -u demo:demo --cacert $home/cert.pem https://localhost:$port $target
 
 An echo request; 20 bytes of an RPC PDU come back:
-    curl -s -u demo:demo --cacert $home/cert.pem -X RPC_IN_DATA --data-binary 1234 'https://localhost:$port/rpc/rpcproxy.dll?$target' | od -An -tx1
+    curl -s -u demo:demo --cacert $home/cert.pem -X RPC_IN_DATA --data-binary 1234 \\
+        'https://localhost:$port/rpc/rpcproxy.dll?$target' | od -An -tx1
 
 With impacket (package python3-impacket):
     /usr/bin/python3 -c "

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034,SC2154
 # Part of run.sh: a private stand-alone Samba as the RPC server. Only samba-dcerpcd runs, the
 # part that serves DCE/RPC; all its files lie in the private folder, its sockets on a
 # loopback address of their own. Reads $home, $build, $port and sets what start_rpcdemo sets.
@@ -75,7 +75,7 @@ find_samba() {
 
 # In its own folder; it writes a NUL to the pipe when it is ready.
 run_samba() {
-    cd "$samba_dir"
+    cd "$samba_dir" || exit
     exec "$1" -F --no-process-group --libexec-rpcds --ready-signal-fd=3 -l "$samba_dir/log" \
         "--configfile=$samba_dir/smb.conf" 3> "$2" > "$samba_dir/log/stdout" 2>&1
 }
@@ -104,24 +104,28 @@ start_samba() {
     mkfifo "$ready"
     start_group run_samba "$program" "$ready"
     backend_pid=$started
-    read -r -d '' -t 20 < "$ready" || { cat "$samba_dir"/log/{stdout,log.samba-dcerpcd} >&2 || true; die "Samba did not start"; }
+    if ! read -r -d '' -t 20 < "$ready"; then
+        cat "$samba_dir"/log/{stdout,log.samba-dcerpcd} >&2 || true
+        die "Samba did not start"
+    fi
     find_samba_ports
     [ ${#samba_ports[@]} -gt 0 ] || die "Samba does not listen; see $samba_dir/log"
     for p in "${samba_ports[@]}"; do
         valid_ports="${valid_ports:+$valid_ports;}localhost:$p"
     done
-    backends="    RpcBackend localhost ncacn_ip_tcp:$samba_address[]"
+    backends="    RpcBackend localhost ncacn_ip_tcp:${samba_address}[]"
     samba_target=localhost:${samba_ports[-1]}
 }
 
 # Asked through the proxy, which is what this is about.
 print_samba_ports() {
-    local p
+    local p names
     echo
     echo "Samba listens on $samba_address; through the proxy:"
     for p in "${samba_ports[@]}"; do
-        echo "    localhost:$p  $("$build/rpcping" -u demo:demo --cacert "$home/cert.pem" "https://localhost:$port" \
-            "localhost:$p" | sed -n 's/^      [-0-9a-f]\{36\} [0-9.]* *//p' | tr '\n' ' ')"
+        names=$("$build/rpcping" -u demo:demo --cacert "$home/cert.pem" \
+            "https://localhost:$port" "localhost:$p" | sed -n 's/^      [-0-9a-f]\{36\} [0-9.]* *//p' | tr '\n' ' ')
+        echo "    localhost:$p  $names"
     done
     echo "For authentication at the RPC level: user $(id -un), password demo, domain RPCDEMO."
 }

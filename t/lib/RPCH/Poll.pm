@@ -170,14 +170,20 @@ sub close {
     $self->{tls} ? $self->{fh}->close(SSL_no_shutdown => 0) : close $self->{fh};
 }
 
-# Closes so that the other end gets a reset.
-sub reset {
+# Closes without TLS's good-bye, as the end of a process does.
+sub vanish {
     my ($self) = @_;
-    setsockopt $self->{fh}, Socket::SOL_SOCKET(), Socket::SO_LINGER(), pack 'ii', 1, 0;
     return if $self->{closed}++;
     RPCH::Poll::remove($self);
     delete $self->{fd};
     $self->{tls} ? $self->{fh}->close(SSL_no_shutdown => 1) : CORE::close $self->{fh};
+}
+
+# Closes so that the other end gets a reset.
+sub reset {
+    my ($self) = @_;
+    setsockopt $self->{fh}, Socket::SOL_SOCKET(), Socket::SO_LINGER(), pack 'ii', 1, 0;
+    return $self->vanish;
 }
 
 sub state {

@@ -89,6 +89,8 @@ sub certificate {
 
 sub users {
     my ($self) = @_;
+    # Samba's client shows its DCE/RPC user, who must exist on this machine, to HTTP as well
+    local $USERS{'RPCSRV\\' . getpwuid $>} = 'Passw0rd!';
     my $hash = sub { my $h = sha1_base64(shift); $h .= '=' while length($h) % 4; "{SHA}$h" };
     $self->write('conf/users', join '', map { "$_:" . $hash->($USERS{$_}) . "\n" } sort keys %USERS);
     return;
@@ -125,7 +127,8 @@ sub run {
         unshift @INC, $self->{dir};     # where Apache::Test finds what it has saved
         require RPCH::Run;
         RPCH::Run->new->with(tlsport => $port + 1, plainport => $port + 2, mpm => $self->{mpm},
-                             maxchannels => $self->{limits}{channels})->run(@opts, @args);
+                             maxchannels => $self->{limits}{channels},
+                             sambaaddress => join('.', 127, 1 + int rand 250, 1 + int rand 250, 1))->run(@opts, @args);
         exit 0;
     }
     # Apache::Test stops its httpd on an interrupt; this process only waits and cleans up.

@@ -1,0 +1,36 @@
+# Samba's own client, HTTP/1.0 with Basic over TLS, calls a private Samba through the endpoint.
+
+use strict;
+use warnings;
+use Test::More;
+use RPCH::Root;
+use RPCH::Samba;
+use RPCH::Test;
+
+RPCH::Samba->need(qw(python3-samba samba));
+my $samba = RPCH::Samba->start;
+my %port = %{ $samba->{ports} };
+my ($mark, $access) = (mark(), mark('access_log'));
+
+my @args = ("$samba->{dir}/client.conf", '127.0.0.1:' . vars('tlsport'), RPCH::Samba::user(), RPCH::Samba::PASSWORD,
+            RPCH::Samba::DOMAIN, $samba->{address});
+sub says {
+    my ($what, $re, $name) = @_;
+    my $text = $samba->python('s4_call.py', @args, $what);
+    return like($text, $re, $name);
+}
+
+says("mgmt:$port{samr}:$_", qr/^mgmt $_: [1-9]\d* interfaces$/m, "mgmt: inq_if_ids $_") for '', 'seal';
+says("samr:$port{samr}:$_", qr/^samr $_: Builtin RPCSRV$/m, "samr: domains, $_") for qw(connect sign seal);
+says("winreg:$port{winreg}:$_", qr/^winreg $_: version \d+$/m, "winreg: HKLM, $_") for qw(sign seal);
+accessed($access, qr/"RPC_OUT_DATA \S+\?\Q$samba->{address}\E:$port{winreg} HTTP\/1\.0" 200 /, 'it speaks HTTP/1.0');
+
+my @wrong = @args;
+$wrong[3] = 'wrong';
+like($samba->python('s4_call.py', @wrong, "mgmt:$port{samr}:"), qr/LOGON_FAILURE|ACCESS_DENIED|UNSUCCESSFUL|CONNECTION|NTSTATUS/i, 'a wrong password');
+@wrong = @args;
+$wrong[5] = '127.0.0.9';
+like($samba->python('s4_call.py', @wrong, 'mgmt:6002:'), qr/NTSTATUS|NT_STATUS/, 'a target that is not allowed');
+not_logged($mark, qr/protocol-error|bad-pdu/, 'nothing that it sent was taken for an error');
+
+done_testing;

@@ -1,0 +1,116 @@
+package RPCH::Samba;
+
+# A private stand-alone Samba as a DCE/RPC server over TCP (samba-dcerpcd alone), on an address
+# of the loopback of its own; and the Python programs of the partners that call it.
+
+use strict;
+use warnings;
+use POSIX ();
+use RPCH::Poll qw(wait_for turn);
+use RPCH::Test qw(vars);
+use Test::More ();
+use Time::HiRes ();
+
+use constant { PASSWORD => 'Passw0rd!', NT_HASH => 'FC525C9683E8FE067095BA2DDC971889', DOMAIN => 'RPCSRV' };
+
+my $PYTHON = '/usr/bin/python3';        # the system's: the partners are its packages
+my $DCERPCD = '/usr/libexec/samba/samba-dcerpcd';
+
+# The partners a test needs: without one it fails in CI and is skipped by name elsewhere.
+sub need {
+    my ($class, @partners) = @_;
+    my %there = (
+        samba    => sub { -x $DCERPCD && grep { -x "$_/rpcclient" } split /:/, $ENV{PATH} },
+        impacket => sub { system("$PYTHON -c 'import impacket' >/dev/null 2>&1") == 0 },
+        'python3-samba' => sub { system("$PYTHON -c 'import samba.dcerpc.mgmt' >/dev/null 2>&1") == 0 },
+    );
+    my @missing = grep { !$there{$_}->() } @partners or return;
+    Test::More::BAIL_OUT("partners not installed: @missing") if ($ENV{CI} // '') eq 'true';
+    Test::More::plan(skip_all => "partners not installed: @missing");
+    return;
+}
+
+sub user { return scalar getpwuid $> }
+
+sub start {
+    my ($class) = @_;
+    my $dir = vars('serverroot') . "/samba-$$";
+    my $self = bless { dir => $dir, address => vars('sambaaddress'), owner => $$ }, $class;
+    mkdir $_ for $dir, map { "$dir/$_" } qw(private state cache lock pid ncalrpc log client);
+    $self->write('smb.conf', $self->conf);
+    $self->write('smbpasswd', sprintf "%s:%d:%s:%s:[U          ]:LCT-6523A000:\n", user(), $>, 'X' x 32, NT_HASH);
+    my $client = join "\n", '[global]', "netbios name = CLIENT", "workgroup = WORKGROUP",
+        'client min protocol = NT1', 'tls verify peer = ca_only',
+        'tls cafile = ' . vars('serverroot') . '/conf/server.crt',
+        'tls priority = NORMAL:-VERS-TLS1.3',   # its session tickets hang this client
+        map { "$_ = $dir/client" } 'private dir', 'state directory', 'cache directory', 'lock directory', 'pid directory';
+    $self->write('client.conf', "$client\n");
+    $self->{pid} = fork // die "fork: $!\n";
+    if (!$self->{pid}) {
+        POSIX::setsid();
+        open STDOUT, '>', "$dir/log/out";
+        open STDERR, '>&', \*STDOUT;
+        exec $DCERPCD, '-F', '--no-process-group', "--configfile=$dir/smb.conf", '--libexec-rpcds' or POSIX::_exit(127);
+    }
+    wait_for("Samba's interfaces", sub { $self->{ports} = $self->interfaces; turn(0.05); $self->{ports}{winreg} && $self->{ports}{samr} });
+    return $self;
+}
+
+sub conf {
+    my ($self) = @_;
+    my $dir = $self->{dir};
+    my $low = RPCH::Root::free_ports(1);
+    my %dirs = ('private dir' => 'private', 'state directory' => 'state', 'cache directory' => 'cache', 'lock directory' => 'lock',
+                'pid directory' => 'pid', 'ncalrpc dir' => 'ncalrpc', 'binddns dir' => 'state');
+    return join "\n", '[global]', 'netbios name = ' . DOMAIN, 'workgroup = RPCGRP', 'server role = standalone server',
+        "passdb backend = smbpasswd:$dir/smbpasswd", (map { "$_ = $dir/$dirs{$_}" } sort keys %dirs),
+        "log file = $dir/log/%m.log", 'usershare path =', "interfaces = $self->{address}/8", 'bind interfaces only = yes',
+        'disable netbios = yes', 'rpc start on demand helpers = no', "rpc server dynamic port range = $low-" . ($low + 50),
+        'allow dcerpc auth level connect = yes', 'load printers = no', 'printing = bsd', 'printcap name = /dev/null',
+        "disable spoolss = yes\n";
+}
+
+sub write {
+    my ($self, $name, $text) = @_;
+    open my $fh, '>', "$self->{dir}/$name" or die "$name: $!\n";
+    print $fh $text;
+    close $fh;
+    return;
+}
+
+# Interface name => port, from its endpoint mapper.
+sub interfaces {
+    my ($self) = @_;
+    my %port;
+    for (qx(rpcclient -s $self->{dir}/client.conf -U% ncacn_ip_tcp:$self->{address} -c epmlookup 2>/dev/null)) {
+        $port{$2} = $1 if /ncacn_ip_tcp:\Q$self->{address}\E\[(\d+),.*: (\w+)/;
+    }
+    return \%port;
+}
+
+# Runs a partner's program; its output.
+sub python {
+    my ($self, $script, @args) = @_;
+    my $dir = vars('serverroot');
+    my $pid = open(my $out, '-|') // die "fork: $!\n";
+    if (!$pid) {
+        open STDERR, '>&', \*STDOUT;
+        $ENV{HOME} = $self->{dir};
+        exec 'timeout', '60', $PYTHON, vars('top_dir') . "/t/partners/$script", @args or POSIX::_exit(127);
+    }
+    local $/;
+    my $text = <$out>;
+    close $out;
+    return $text // '';
+}
+
+sub DESTROY {
+    my ($self) = @_;
+    return if $self->{owner} != $$ || !$self->{pid};
+    local ($?, $@, $!);
+    kill TERM => $self->{pid};
+    waitpid $self->{pid}, 0;
+    return;
+}
+
+1;

@@ -1,0 +1,51 @@
+#!/usr/bin/python3
+"""Calls of Samba's own client through the proxy, one per name.
+
+s4_call.py CONF PROXY:PORT USER PASSWORD DOMAIN HOST NAME:PORT:FLAGS...
+NAME is mgmt, samr or winreg; FLAGS are those of Samba's string bindings (connect, sign, seal).
+HTTP (Basic) and DCE/RPC use the same user.
+"""
+import sys
+
+from samba import credentials, param
+from samba.dcerpc import mgmt, samr, security, winreg
+
+
+def call_mgmt(binding):
+    c = mgmt.mgmt(binding, lp, creds)
+    for _ in range(20):
+        r = c.inq_if_ids()
+    return '%d interfaces' % (r[0] if isinstance(r, tuple) else r).count
+
+
+def call_samr(binding):
+    c = samr.samr(binding, lp, creds)
+    handle = c.Connect2(None, security.SEC_FLAG_MAXIMUM_ALLOWED)
+    for _ in range(20):
+        names = [e.name.string for e in c.EnumDomains(handle, 0, 1000)[1].entries]
+    c.Close(handle)
+    return ' '.join(sorted(names))
+
+
+def call_winreg(binding):
+    c = winreg.winreg(binding, lp, creds)
+    handle = c.OpenHKLM(None, security.SEC_FLAG_MAXIMUM_ALLOWED)
+    version = c.GetVersion(handle)
+    c.CloseKey(handle)
+    return 'version %d' % version
+
+
+conf, proxy, user, password, domain, host = sys.argv[1:7]
+lp = param.LoadParm()
+lp.load(conf)
+creds = credentials.Credentials()
+creds.guess(lp)
+creds.set_username(user)
+creds.set_password(password)
+creds.set_domain(domain)
+creds.set_kerberos_state(credentials.DONT_USE_KERBEROS)
+for what in sys.argv[7:]:
+    name, port, flags = what.split(':')
+    binding = 'ncacn_http:%s[%s,RpcProxy=%s,HttpUseTls=true,HttpAuthOption=basic%s]' % (
+        host, port, proxy, ',' + flags if flags else '')
+    print('%s %s: %s' % (name, flags, globals()['call_' + name](binding)), flush=True)
