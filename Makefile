@@ -60,6 +60,13 @@ $(BUILD)/rpcping: $(PING_O) $(CODEC_O)
 	$(CC) $(ALL_LD) -o $@ $^ -lcurl -lssl -lcrypto
 $(BUILD)/rpcdemo: $(DEMO_O) $(CODEC_O)
 	$(CC) $(ALL_LD) -o $@ $^
+$(BUILD)/bench/%.o: bench/%.c
+	@mkdir -p $(@D)
+	$(CC) $(BASE_CF) -I. -MMD -MP -c -o $@ $<
+$(BUILD)/rpcload: $(BUILD)/bench/rpcload.o $(BUILD)/bench/rpcload_vc.o $(BUILD)/bench/bench_rpc.o $(CODEC_O)
+	$(CC) $(ALL_LD) -o $@ $^ -lssl -lcrypto
+$(BUILD)/rpcserver: $(BUILD)/bench/rpcserver.o $(BUILD)/bench/bench_rpc.o $(CODEC_O)
+	$(CC) $(ALL_LD) -o $@ $^
 $(BUILD)/unit/%: t/unit/%.c $(CORE_O)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CF) -I. -MMD -MP -o $@ $< $(CORE_O) $(ALL_LD) $(APR_LD)
@@ -87,7 +94,7 @@ sanitize:
 
 bench:
 	tools/deps.sh bench
-	$(MAKE) all
+	$(MAKE) all $(BUILD)/rpcload $(BUILD)/rpcserver
 	bench/run.sh
 
 install: all
@@ -100,4 +107,4 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
--include $(wildcard $(BUILD)/*.d $(BUILD)/tools/*.d $(BUILD)/unit/*.d)
+-include $(wildcard $(BUILD)/*.d $(BUILD)/tools/*.d $(BUILD)/unit/*.d $(BUILD)/bench/*.d)

@@ -1,13 +1,11 @@
 #!/bin/bash
-# What `make test` runs once everything is built: the unit tests, the suite under event, and a
-# short one under the MPMs that keep a worker for each channel.
+# What `make test` runs after the unit tests: the suite under event, and a short one under the MPMs that keep a worker for each channel.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 # The module must build with both compilers.
 make -s CC=clang BUILD=build/clang all
 
-prove -e '' build/unit/*_test
 MPM=event perl t/TEST
 for mpm in worker prefork; do
     MPM=$mpm perl t/TEST t/01-handler.t t/02-connect.t t/03-relay.t t/06-endpoint.t

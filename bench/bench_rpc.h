@@ -1,0 +1,42 @@
+/* bench_rpc: what the load client and the server double of the benchmark share: the RPC
+ * PDUs they agree on, and a buffer for output.
+ */
+#ifndef BENCH_RPC_H
+#define BENCH_RPC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define BENCH_HEADER  24        /* of a request or response: its stub begins here */
+#define BENCH_WINDOW  262144    /* receive window of client and server */
+#define BENCH_HIGH    65536     /* output waiting above this: make no more */
+
+/* What a request asks of the server, in its opnum. */
+typedef enum {
+    BENCH_ECHO,         /* the same bytes as a response */
+    BENCH_SINK,         /* nothing */
+    BENCH_SINK_END,     /* a response whose stub is a u64: bytes sunk, this PDU included */
+    BENCH_SOURCE        /* stub: u64 bytes, u32 PDU size: responses of that many bytes in all */
+} bench_op_t;
+
+/* Fills the header of an RPC PDU of SIZE bytes at PDU; the stub stays as it is. */
+void bench_pdu(uint8_t *pdu, uint8_t ptype, bench_op_t op, uint16_t size);
+bench_op_t bench_op(const uint8_t *pdu);
+void bench_put_u64(uint8_t *p, uint64_t value);
+uint64_t bench_get_u64(const uint8_t *p);
+
+typedef struct bench_out { uint8_t *data; size_t off, len, cap; } bench_out_t;
+
+/* Room for SIZE bytes at the end, and their being there. */
+uint8_t *bench_out_room(bench_out_t *out, size_t size);
+void bench_out_put(bench_out_t *out, const void *data, size_t size);
+size_t bench_out_pending(const bench_out_t *out);
+void bench_out_drop(bench_out_t *out, size_t size);
+
+int bench_listen(uint16_t *port);   /* on 127.0.0.1; 0: a free one */
+void bench_nodelay(int fd);
+
+/* Says why, ends the program with status 1. */
+void bench_die(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+#endif
