@@ -1,6 +1,6 @@
-/* rpc_queue.c: chunks are as small as their first content, down to 1 KB, and 16 KB behind
- * that, and freed as soon as they are empty: an idle channel holds nothing, a lone RTS PDU
- * little, a bulk transfer few large pieces.
+/* rpc_queue.c: a first chunk for little is 1 KB, any other at least 16 KB, and freed as soon
+ * as it is empty: an idle channel holds nothing, a lone RTS PDU little, a bulk transfer few
+ * large pieces.
  */
 #include "rpc_queue.h"
 
@@ -18,7 +18,7 @@ struct rpc_chunk {
 
 static rpc_chunk_t *add_chunk(rpc_bytes_t *q, size_t len)
 {
-    size_t least = q->first ? CHUNK_NEXT : CHUNK_FIRST;
+    size_t least = q->first || len > CHUNK_FIRST ? CHUNK_NEXT : CHUNK_FIRST;
     size_t cap = len > least ? len : least;
     rpc_chunk_t *chunk = malloc(sizeof(*chunk) + cap);
 
