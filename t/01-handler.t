@@ -97,7 +97,7 @@ for my $method (qw(GET POST RPC_CONNECT OPTIONS BREW)) {
     my $mark = mark();
     my $head = ask(tls => $method, "$RPC?exch1:6001", %alice, length => 0);
     is_answer($head, 405, "$method is not allowed");
-    like($head->{headers}{allow}, qr/^RPC_IN_DATA, ?RPC_OUT_DATA/, 'and the answer says what is');
+    is(join(' ', grep { /RPC/ } sort split /, ?/, $head->{headers}{allow}), 'RPC_IN_DATA RPC_OUT_DATA', 'and the answer says what is');
     logged($mark, qr/$method refused: method:/, 'logged');
 }
 

@@ -46,7 +46,7 @@ sub wait_dead { my ($pid) = @_; return eval { wait_for("process $pid to end", su
     my %old = map { $_ => 1 } $httpd->children;
     $httpd->signal('USR1');
     wait_for('a new child', sub { turn(0.02); grep { !$old{$_} } $httpd->children });
-    ok($httpd->logs(qr/AH00493/), 'a graceful restart');
+    ok($httpd->logs(qr/SIGUSR1 received/), 'a graceful restart');
     ok(works($c{$_}), "$_: a connection survives it") for sort keys %c;
     ok(alive($endpoint), 'with the same endpoint process');
     my %new = eval { open_both($httpd) };

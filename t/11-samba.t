@@ -3,7 +3,6 @@
 use strict;
 use warnings;
 use Test::More;
-use RPCH::Root;
 use RPCH::Samba;
 use RPCH::Test;
 

@@ -7,6 +7,7 @@ use strict;
 use warnings;
 use Digest::SHA qw(sha1_base64);
 use File::Copy qw(copy);
+use File::Path ();
 use File::Temp qw(tempdir);
 use IO::Socket::IP;
 
@@ -141,15 +142,19 @@ sub run {
 # A child that died of a signal, or a sanitizer's finding, fails the run whatever the tests say.
 sub crashes {
     my ($self) = @_;
-    open my $fh, '<', "$self->{dir}/logs/error_log" or return 0;
-    my @bad = grep { /exit signal|(?:Address|Leak|Thread|UndefinedBehavior)Sanitizer|runtime error:/ } <$fh>;
+    my @bad;
+    for my $log ("$self->{dir}/logs/error_log", glob "$self->{dir}/private-*/error_log") {
+        open my $fh, '<', $log or next;
+        push @bad, grep { /exit signal|(?:Address|Leak|Thread|UndefinedBehavior)Sanitizer|runtime error:/ } <$fh>;
+    }
     print STDERR "httpd's error log:\n", @bad if @bad;
     return @bad ? 1 : 0;
 }
 
-sub stop_httpd {
+# Ends what an interrupted test may have left running.
+sub stop_servers {
     my ($self) = @_;
-    for my $file (glob "$self->{dir}/logs/httpd.pid $self->{dir}/private-*/httpd.pid") {
+    for my $file (glob "$self->{dir}/*/*.pid") {
         open my $fh, '<', $file or next;
         my ($pid) = (<$fh> // '') =~ /^(\d+)$/ or next;
         kill TERM => $pid;
@@ -163,7 +168,7 @@ sub DESTROY {
     my ($self) = @_;
     return if !$self->{owner} || $self->{owner} != $$;
     local ($?, $@, $!);
-    $self->stop_httpd;
+    $self->stop_servers;
     if ($self->{keep}) { print STDERR "server root: $self->{dir}\n"; return }
     mkdir "$self->{top}/build/t";
     copy("$self->{dir}/logs/$_", "$self->{top}/build/t/$_") for qw(error_log access_log);

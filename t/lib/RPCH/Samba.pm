@@ -6,7 +6,10 @@ package RPCH::Samba;
 use strict;
 use warnings;
 use POSIX ();
+use RPCH::PDU qw(cut);
 use RPCH::Poll qw(wait_for turn);
+use RPCH::RPC qw(bind_pdu rpc_parse BIND_ACK);
+use RPCH::Root;
 use RPCH::Test qw(vars);
 use Test::More ();
 use Time::HiRes ();
@@ -20,7 +23,7 @@ my $DCERPCD = '/usr/libexec/samba/samba-dcerpcd';
 sub need {
     my ($class, @partners) = @_;
     my %there = (
-        samba    => sub { -x $DCERPCD && grep { -x "$_/rpcclient" } split /:/, $ENV{PATH} },
+        samba    => sub { -x $DCERPCD },
         impacket => sub { system("$PYTHON -c 'import impacket' >/dev/null 2>&1") == 0 },
         'python3-samba' => sub { system("$PYTHON -c 'import samba.dcerpc.mgmt' >/dev/null 2>&1") == 0 },
     );
@@ -52,6 +55,7 @@ sub start {
         open STDERR, '>&', \*STDOUT;
         exec $DCERPCD, '-F', '--no-process-group', "--configfile=$dir/smb.conf", '--libexec-rpcds' or POSIX::_exit(127);
     }
+    $self->write('dcerpcd.pid', "$self->{pid}\n");
     wait_for("Samba's interfaces", sub { $self->{ports} = $self->interfaces; turn(0.05); $self->{ports}{winreg} && $self->{ports}{samr} });
     return $self;
 }
@@ -59,13 +63,13 @@ sub start {
 sub conf {
     my ($self) = @_;
     my $dir = $self->{dir};
-    my $low = RPCH::Root::free_ports(1);
+    my $low = $self->{low} = RPCH::Root::free_ports(10);
     my %dirs = ('private dir' => 'private', 'state directory' => 'state', 'cache directory' => 'cache', 'lock directory' => 'lock',
                 'pid directory' => 'pid', 'ncalrpc dir' => 'ncalrpc', 'binddns dir' => 'state');
     return join "\n", '[global]', 'netbios name = ' . DOMAIN, 'workgroup = RPCGRP', 'server role = standalone server',
         "passdb backend = smbpasswd:$dir/smbpasswd", (map { "$_ = $dir/$dirs{$_}" } sort keys %dirs),
         "log file = $dir/log/%m.log", 'usershare path =', "interfaces = $self->{address}/8", 'bind interfaces only = yes',
-        'disable netbios = yes', 'rpc start on demand helpers = no', "rpc server dynamic port range = $low-" . ($low + 50),
+        'disable netbios = yes', 'rpc start on demand helpers = no', "rpc server dynamic port range = $low-" . ($low + 9),
         'allow dcerpc auth level connect = yes', 'load printers = no', 'printing = bsd', 'printcap name = /dev/null',
         "disable spoolss = yes\n";
 }
@@ -78,14 +82,34 @@ sub write {
     return;
 }
 
-# Interface name => port, from its endpoint mapper.
+# Interface name => port, by asking at each. Its endpoint mapper would know, but port 135 is
+# for root only.
+my %INTERFACE = (samr => ['12345778-1234-abcd-ef00-0123456789ac', 1],
+                 winreg => ['338cd001-2244-31f1-aaaa-900038001003', 1]);
 sub interfaces {
     my ($self) = @_;
     my %port;
-    for (qx(rpcclient -s $self->{dir}/client.conf -U% ncacn_ip_tcp:$self->{address} -c epmlookup 2>/dev/null)) {
-        $port{$2} = $1 if /ncacn_ip_tcp:\Q$self->{address}\E\[(\d+),.*: (\w+)/;
+    for my $port ($self->{low} .. $self->{low} + 9) {
+        for my $name (keys %INTERFACE) { $port{$name} = $port if $self->accepts($port, @{ $INTERFACE{$name} }) }
     }
     return \%port;
+}
+
+sub accepts {
+    my ($self, $port, $interface, $version) = @_;
+    my $fh = IO::Socket::IP->new(PeerHost => $self->{address}, PeerPort => $port) or return;
+    my $peer = RPCH::Peer->new(fh => $fh, name => 'Samba');
+    $peer->put(bind_pdu(interface => $interface, version => $version));
+    my $answer;
+    eval { wait_for('bind_ack', sub { defined($answer = cut(\$peer->{in})) || $peer->{eof} }, 5) };
+    $peer->close;
+    return defined $answer && rpc_parse($answer)->{ptype} == BIND_ACK && rpc_parse($answer)->{result} == 0;
+}
+
+# Root's Samba has an endpoint mapper.
+sub has_mapper {
+    my ($self) = @_;
+    return IO::Socket::IP->new(PeerHost => $self->{address}, PeerPort => 135) ? 1 : 0;
 }
 
 # Runs a partner's program; its output.
@@ -110,6 +134,7 @@ sub DESTROY {
     local ($?, $@, $!);
     kill TERM => $self->{pid};
     waitpid $self->{pid}, 0;
+    unlink "$self->{dir}/dcerpcd.pid";
     return;
 }
 

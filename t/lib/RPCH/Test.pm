@@ -21,6 +21,7 @@ our @EXPORT = qw(vars client plain http server tcp_server mark logged not_logged
 $SIG{ALRM} = sub { die "the file took too long\n" };
 alarm($ENV{RPCH_ALARM} || 150);
 $SIG{PIPE} = 'IGNORE';
+$SIG{$_} = sub { exit 1 } for qw(INT TERM);     # so that servers of the test end with it
 
 my $vars;
 sub vars { $vars ||= saved_vars(); return @_ ? $vars->{ $_[0] } : $vars }
