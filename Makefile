@@ -29,7 +29,7 @@ HTTPD_CF := -isystem $(call apxs,INCLUDEDIR)
 LIBEXEC   = $(call apxs,LIBEXECDIR)
 
 # The protocol, the loop and the roles: compiled without httpd's headers.
-CORE     := rts dcerpc rpc_flow rpc_queue rpc_reason rpc_log rpc_loop rpc_stream rpc_connect \
+CORE     := rts dcerpc rpc_flow rpc_queue rpc_reason rpc_error rpc_log rpc_loop rpc_stream rpc_connect \
             rpc_binding rpc_valid_ports rpc_target rpc_preface \
             rpc_channel rpc_inbound rpc_outbound $(patsubst %.c,%,$(wildcard rpc_endpoint.c rpc_endpoint_*.c))
 # What knows httpd.

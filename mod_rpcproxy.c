@@ -26,6 +26,7 @@
 #include "rpc_conn.h"
 #include "rpc_endpointd.h"
 #include "rpc_engine.h"
+#include "rpc_error.h"
 #include "rpc_limits.h"
 #include "rpc_preface.h"
 #include "rpc_status.h"
@@ -44,6 +45,7 @@ static int refuse(request_rec *r, rpc_reason_t reason, const char *fmt, ...)
 static int refuse(request_rec *r, rpc_reason_t reason, const char *fmt, ...)
 {
     const rpc_reason_info_t *info = rpc_reason_info(reason);
+    rpc_error_t error;
     va_list args;
     const char *why;
 
@@ -56,13 +58,14 @@ static int refuse(request_rec *r, rpc_reason_t reason, const char *fmt, ...)
     r->connection->keepalive = AP_CONN_CLOSE;   /* the body, up to 2 GiB, is not read */
     if (info->http_status != HTTP_SERVICE_UNAVAILABLE)
         return info->http_status;
+    rpc_error_write(&error, reason, r->request_time);
     r->status = info->http_status;
-    r->status_line = apr_psprintf(r->pool, "%d RPC Error: %x", info->http_status,
-                                  info->rpc_error);
+    r->status_line = apr_psprintf(r->pool, "%d %s", info->http_status, error.phrase);
     r->proto_num = HTTP_VERSION(1, 0);
     apr_table_setn(r->subprocess_env, "force-response-1.0", "1");
     ap_set_content_type(r, "application/rpc");
-    ap_set_content_length(r, 0);
+    ap_set_content_length(r, (apr_off_t)strlen(error.body));
+    ap_rputs(error.body, r);
     return OK;
 }
 

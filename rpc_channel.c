@@ -10,6 +10,7 @@
  * An end is only noted (rpc_virtual_end) and carried out at the end of the turn, so no
  * function ever finds its objects gone.
  */
+#include "rpc_error.h"
 #include "rpc_virtual.h"
 
 #include <stdlib.h>
@@ -77,12 +78,14 @@ const rpc_log_t *rpc_virtual_log(const rpc_virtual_t *v)
 /* The answer to a client whose response header is not out: 2.1.2.1.3. */
 static void answer_failure(rpc_channel_t *ch, const rpc_reason_info_t *info)
 {
-    char phrase[32];
-    rpc_answer_t answer = { info->http_status, phrase, 1, 0, NULL };
+    rpc_error_t error;
+    rpc_answer_t answer = { info->http_status, error.phrase, 1, 0 };
 
-    apr_snprintf(phrase, sizeof(phrase), "RPC Error: %x", info->rpc_error);
+    rpc_error_write(&error, info->reason, apr_time_now());
+    answer.content_length = (int64_t)strlen(error.body);
     ch->answered = 1;
-    ch->client->cls->respond(ch->client, &answer);
+    if (ch->client->cls->respond(ch->client, &answer) == APR_SUCCESS)
+        rpc_stream_put(ch->client, error.body, strlen(error.body));
 }
 
 static void channel_free(rpc_channel_t *ch, rpc_reason_t reason, int may_answer)
@@ -233,7 +236,7 @@ void rpc_hold(rpc_virtual_t *v, rpc_pdus_t *queue, const uint8_t *pdu, uint32_t 
 
 void rpc_answer_success(rpc_virtual_t *v, rpc_channel_t *ch)
 {
-    rpc_answer_t answer = { 200, "Success", 0, ch->spec->channel_lifetime, NULL };
+    rpc_answer_t answer = { 200, "Success", 0, ch->spec->channel_lifetime };
     apr_status_t rv;
 
     ch->answered = 1;
@@ -318,7 +321,7 @@ static void rts_pdu(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *data, 
     rpc_log(rpc_virtual_log(v), RPC_LOG_DEBUG, 0, "%s channel in %s: %s from the %s",
             v->role->name, rpc_state_name(v->state), rts_info(id)->name, whom);
     if (destination >= 0 && destination != v->role->mine) {
-        if (v->role->may_forward(v, from, destination))
+        if (v->role->may_forward(v, from, destination, id))
             v->role->forward(v, from, data, size);
         else
             rpc_virtual_end(v, RPC_REASON_PROTOCOL, "%s from the %s for destination %d",

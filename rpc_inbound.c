@@ -107,7 +107,8 @@ static void in_drain(rpc_virtual_t *v)
 
 /* ---- RTS PDUs ---- */
 
-static int in_may_forward(const rpc_virtual_t *v, const rpc_channel_t *from, int destination)
+static int in_may_forward(const rpc_virtual_t *v, const rpc_channel_t *from, int destination,
+                          rts_pdu_id_t id)
 {
     return from != NULL; /* from the server the table would send it back: spec gap 3.2.1.5.2 */
 }

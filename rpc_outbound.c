@@ -125,10 +125,16 @@ static void out_drain(rpc_virtual_t *v)
 
 /* ---- RTS PDUs ---- */
 
-static int out_may_forward(const rpc_virtual_t *v, const rpc_channel_t *from, int destination)
+/* While a successor waits for B1 the server is past OUT_Rx/A1 and past R1 (3.2.4.5.5); what
+ * comes after B1 is for the successor, whose own replacement may be near. */
+static int out_may_forward(const rpc_virtual_t *v, const rpc_channel_t *from, int destination,
+                           rts_pdu_id_t id)
 {
+    int replacing = (v->state == RPC_B1_OR_C1W || v->state == RPC_B1W) && !v->last_words;
+
     return !from && destination == RTS_FD_CLIENT && v->state != RPC_C1W
-        && v->state != RPC_FINISHED;
+        && v->state != RPC_FINISHED
+        && !(replacing && (id == RTS_OUT_R1_A1 || id == RTS_OUT_R1_A5));
 }
 
 /* Unplugged, an RTS PDU passes the RPC PDUs that wait for a window. After B1 the client

@@ -1,11 +1,15 @@
 /* rpc_reason.c: the one table of causes. RPC errors are Windows' (6ba server unavailable,
  * 6bb too busy, 6b9 out of resources, 6c0 protocol error, 6ab invalid network address, 5
- * access denied); which cause gives which is ours but for 6ba.
+ * access denied); which cause gives which is ours but for 6ba. The one well-known detection
+ * location says that an RPC over HTTP proxy could not connect to the server.
  */
 #include "rpc_reason.h"
 
-#define ROW(reason, token, status, error, text) \
-    [RPC_REASON_##reason] = { RPC_REASON_##reason, token, status, error, text }
+#define CONNECT_ATTEMPT 0x5A0   /* [MS-EERR] 2.2.3 */
+
+#define ROW_AT(reason, token, status, error, location, text) \
+    [RPC_REASON_##reason] = { RPC_REASON_##reason, token, status, error, location, text }
+#define ROW(reason, token, status, error, text) ROW_AT(reason, token, status, error, 0, text)
 
 static const rpc_reason_info_t table[RPC_REASON_COUNT] = {
     ROW(NONE, "none", 0, 0, "has not ended"),
@@ -23,9 +27,12 @@ static const rpc_reason_info_t table[RPC_REASON_COUNT] = {
     ROW(TOO_MANY_CHANNELS, "too-many-channels", 503, 0x6bb, "RpcMaxChannels is reached"),
     ROW(STOPPING, "stopping", 503, 0x6bb, "this child takes no more channels"),
     ROW(FIRST_PDU_TIMEOUT, "first-pdu-timeout", 503, 0x6c0, "no first PDU in time"),
-    ROW(RESOLVE_FAILED, "resolve-failed", 503, 0x6ba, "the server's name cannot be resolved"),
-    ROW(CONNECT_FAILED, "connect-failed", 503, 0x6ba, "the server cannot be reached"),
-    ROW(CONNECT_TIMEOUT, "connect-timeout", 503, 0x6ba, "the server did not answer in time"),
+    ROW_AT(RESOLVE_FAILED, "resolve-failed", 503, 0x6ba, CONNECT_ATTEMPT,
+           "the server's name cannot be resolved"),
+    ROW_AT(CONNECT_FAILED, "connect-failed", 503, 0x6ba, CONNECT_ATTEMPT,
+           "the server cannot be reached"),
+    ROW_AT(CONNECT_TIMEOUT, "connect-timeout", 503, 0x6ba, CONNECT_ATTEMPT,
+           "the server did not answer in time"),
     ROW(SERVER_REFUSED, "server-refused", 503, 0x6ba, "the server closed the leg at once"),
     ROW(SETUP_TIMEOUT, "setup-timeout", 503, 0x6ba, "the other half or the server never came"),
     ROW(PEER_MISMATCH, "peer-mismatch", 503, 0x5, "halves of different users or targets"),

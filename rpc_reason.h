@@ -53,6 +53,7 @@ typedef struct rpc_reason_info {
     const char *token;      /* in logs and %{RPC_REASON}e: "target-refused" */
     int http_status;        /* of the answer, when headers are not out yet; 0: none */
     unsigned rpc_error;     /* in "RPC Error: %x"; 0: not an RPC error answer */
+    unsigned location;      /* DetectionLocation of its EEInfo ([MS-EERR] 2.2.3); 0: none */
     const char *text;       /* for people, one line */
 } rpc_reason_info_t;
 

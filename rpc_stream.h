@@ -15,13 +15,13 @@
 
 typedef struct rpc_stream rpc_stream_t;
 
-/* An HTTP answer, for streams that carry one. */
+/* The header of an HTTP answer, for streams that carry one; the body follows by
+ * rpc_stream_put(). */
 typedef struct rpc_answer {
     int status;             /* 200, 503 */
     const char *reason;     /* reason phrase */
     int http10;             /* status line says HTTP/1.0 (2.1.2.1.3) */
     int64_t content_length;
-    const char *body;       /* or NULL: body follows by rpc_stream_put() */
 } rpc_answer_t;
 
 typedef struct rpc_stream_class {

@@ -99,8 +99,9 @@ struct rpc_role_ops {
     void (*rpc_pdu)(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu, uint32_t size);
     /* Moves an RPC PDU, already counted as received, on: now, or into the right queue. */
     void (*relay)(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu, uint32_t size);
-    /* May a PDU with this Destination, not ours, be passed on; and pass it on (3.2.1.5.2). */
-    int (*may_forward)(const rpc_virtual_t *v, const rpc_channel_t *from, int destination);
+    /* May PDU ID with this Destination, not ours, be passed on; and pass it on (3.2.1.5.2). */
+    int (*may_forward)(const rpc_virtual_t *v, const rpc_channel_t *from, int destination,
+                       rts_pdu_id_t id);
     void (*forward)(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu, uint32_t size);
     /* Moves what waits as far as windows allow. */
     void (*drain)(rpc_virtual_t *v);

@@ -103,13 +103,6 @@ sub refused_port {
     my $s = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0, Listen => 1);
     return $s->sockport;
 }
-sub is_rpc_error {
-    my ($ch, $code, $name) = @_;
-    local $Test::Builder::Level = $Test::Builder::Level + 1;
-    my $head = $ch->head;
-    is($head ? $head->{line} : 'closed', "HTTP/1.0 503 RPC Error: $code", $name);
-    return;
-}
 # One channel of each kind to this target.
 sub both {
     my ($name, $code, $reason, %arg) = @_;
@@ -117,8 +110,8 @@ sub both {
     for my $kind (qw(IN OUT)) {
         my $mark = mark();
         my $c = client(%arg);
-        if ($kind eq 'IN') { $c->open_in; $c->send_b1; is_rpc_error($c->in, $code, "$name: $kind") }
-        else { $c->open_out; $c->send_a1; is_rpc_error($c->out, $code, "$name: $kind") }
+        if ($kind eq 'IN') { $c->open_in; $c->send_b1; is_rpc_error($c->in, $code, "$name: $kind", 0x5a0) }
+        else { $c->open_out; $c->send_a1; is_rpc_error($c->out, $code, "$name: $kind", 0x5a0) }
         logged($mark, qr/RPC_${kind}_DATA channel to \S+ of user "alice" ended: $reason, /, "$name: $kind ends as $reason");
         $c->close;
     }

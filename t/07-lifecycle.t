@@ -140,7 +140,7 @@ sub wait_dead { my ($pid) = @_; return eval { wait_for("process $pid to end", su
         my $c = private_client($httpd, target => $native->target);
         my $open = "open_$kind";
         $c->$open;
-        is($c->{$kind}->head->{line}, 'HTTP/1.0 503 RPC Error: 6bb', "RpcMaxChannels is reached: $kind");
+        is_rpc_error($c->{$kind}, '6bb', "RpcMaxChannels is reached: $kind");
         $c->close;
     }
     ok($httpd->logs(qr/refused: too-many-channels: RpcMaxChannels 4/), 'and logged');

@@ -133,7 +133,7 @@ CONF
     $httpd = RPCH::Httpd->new(conf => "<Location /rpc/>\nSetHandler rpcproxy\nRpcRequireTLS off\nRpcAllowAnonymous on\nRequire all granted\n</Location>")->start;
     my $c = plain(port => $httpd->{port}, user => undef, target => '127.0.0.1:593');
     $c->open_out;
-    is($c->out->head->{line}, 'HTTP/1.0 503 RPC Error: 6ba', 'without RpcValidPorts nothing is allowed');
+    is_rpc_error($c->out, '6ba', 'without RpcValidPorts nothing is allowed');
     ok($httpd->logs(qr/127\.0\.0\.1:593 is not in RpcValidPorts, nearest is none/), 'and logged');
     $c->close;
     $httpd->signal('TERM')->wait_gone;

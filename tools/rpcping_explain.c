@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <openssl/evp.h>
 #include "rpcping.h"
 
 static ping_layer_t layer_of_result(CURLcode result, ping_layer_t else_layer)
@@ -42,11 +43,26 @@ static const char *hint_of_result(CURLcode result, int tls)
     }
 }
 
-/* "HTTP/1.1 503 RPC Error: 6ba": the number, or 0. */
+/* "HTTP/1.1 503 RPC Error: 6ba, EEInfo: ...": the number, or 0. */
 static unsigned long rpc_error(const char *status_line)
 {
     const char *at = strstr(status_line, "RPC Error: ");
     return at ? strtoul(at + 11, NULL, 16) : 0;
+}
+
+/* What the extended error information adds: the one detection location that is well known
+ * ([MS-EERR] 2.2.3). The first record stands in every encoding without a computer's name at
+ * the same place. */
+static const char *words_of_eeinfo(const char *status_line)
+{
+    const char *at = strstr(status_line, ", EEInfo: ");
+    uint8_t blob[72];
+
+    if (!at || strlen(at += 10) < 88 || EVP_DecodeBlock(blob, (const uint8_t *)at, 88) < 64
+        || blob[48] != 0x0e || blob[56] != 0xa0 || blob[57] != 0x05) {
+        return "";
+    }
+    return "; the proxy tried to connect to the server and could not";
 }
 
 static const char *words_of_401(const ping_channel_t *ch)
@@ -87,9 +103,12 @@ static ping_layer_t explain_status(const ping_channel_t *ch, ping_layer_t else_l
 {
     unsigned long error = rpc_error(ch->status_line);
     const char *words = error ? dce_status_text((uint32_t)error) : words_of_status(ch);
+    const char *end = strstr(ch->status_line, ", EEInfo");
 
-    snprintf(text, size, "%s was answered \"%s\": %s", ch->method, ch->status_line,
-             words ? words : "an RPC error this program has no words for");
+    snprintf(text, size, "%s was answered \"%.*s\": %s%s", ch->method,
+             end ? (int)(end - ch->status_line) : (int)strlen(ch->status_line), ch->status_line,
+             words ? words : "an RPC error this program has no words for",
+             words_of_eeinfo(ch->status_line));
     return ch->status == 401 || ch->status == 403 || ch->status == 407 ? PING_AUTH : else_layer;
 }
 

@@ -6,6 +6,7 @@ package RPCH::Test;
 use strict;
 use warnings;
 use Exporter 'import';
+use MIME::Base64 qw(decode_base64);
 use Test::More ();
 use Time::HiRes ();
 use RPCH::Client;
@@ -15,7 +16,7 @@ use RPCH::Server;
 use RPCH::TCPServer;
 
 our @EXPORT = qw(vars client plain http server tcp_server mark logged not_logged accessed same_pdu dies
-                 lines_since is_answer have_ipv6);
+                 lines_since is_answer is_rpc_error have_ipv6);
 
 # No file may hang, whatever happens.
 $SIG{ALRM} = sub { die "the file took too long\n" };
@@ -105,6 +106,26 @@ sub is_answer {
     my ($head, $status, $name) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     return Test::More::is($head ? $head->{status} : 'closed', $status, $name);
+}
+
+# The RPC error CODE as 2.1.2.1.3 has it, to the byte: status line, EEInfo in both places, end.
+# LOCATION: where the record says it was detected.
+sub is_rpc_error {
+    my ($ch, $code, $name, $location) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my $head = $ch->head or return Test::More::fail("$name: closed without an answer");
+    my ($reason, $eeinfo) = split /, EEInfo: /, $head->{line};
+    Test::More::is($reason, "HTTP/1.0 503 RPC Error: $code", $name);
+    Test::More::is($ch->body, "RPC EEInfo:$eeinfo\r\n", "$name: the body repeats it");
+    Test::More::cmp_ok(length $head->{reason}, '<=', 1024, "$name: within 1,024 bytes");
+    my $record = decode_base64($eeinfo);
+    my $time = unpack 'Q<', substr $record, 40, 8, "\0" x 8;
+    Test::More::cmp_ok(abs($time / 10_000_000 - 11_644_473_600 - time), '<', 60, "$name: of now");
+    # Type serialization 1, a pointer, no parameters, no next record, no computer name
+    my $want = pack 'H16 V2 V3 v2 V2 Q< V2 v4', '01100800cccccccc', 48, 0, 0x20000, 0, 0, 2, 2, 0, 0,
+                    0, 0x0e, hex $code, $location // 0, 0, 0, 0;
+    Test::More::is(unpack('H*', $record), unpack('H*', $want), "$name: EEInfo");
+    return Test::More::ok(eval { $ch->wait_eof }, "$name: the connection is closed");
 }
 
 # What CODE dies of, or ''.

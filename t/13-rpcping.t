@@ -1,0 +1,48 @@
+# rpcping: what it says, in words, of each cause; rpcdemo is the server behind the endpoint.
+
+use strict;
+use warnings;
+use Test::More;
+use File::Spec;
+use RPCH::Test;
+
+my $build = File::Spec->rel2abs('build');
+my $cert = vars('serverroot') . '/conf/server.crt';
+my $url = 'https://localhost:' . vars('tlsport');
+
+# Exit status and output of an rpcping.
+sub ping {
+    my (@args) = @_;
+    my $text = qx($build/rpcping --cacert $cert @args 2>&1);
+    return ($? >> 8, $text);
+}
+sub says {
+    my ($args, $status, $re, $name) = @_;
+    my ($got, $text) = ping(@$args);
+    is($got, $status, "$name: exit status") or diag $text;
+    like($text, $re, "$name: in words");
+    unlike($text, qr/EEInfo/, "$name: no base64 for people");
+    return;
+}
+
+my $pid = open my $demo, '-|', "exec $build/rpcdemo 127.0.0.1:0" or die "rpcdemo: $!\n";
+END { local $?; kill TERM => $pid if $pid }
+my ($port) = <$demo> =~ /^listening on \S+:(\d+)$/ or die "rpcdemo does not listen\n";
+my $free = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0, Listen => 1)->sockport;
+
+my @alice = qw(-u alice:secret);
+says([@alice, $url, "tcp.contoso.test:$port"], 0, qr/mgmt/, 'all works');
+says([@alice, $url, "127.0.0.1:$free"], 6, qr/6ba.*unavailable.*tried to connect to the server and could not/i, 'nobody listens');
+{
+    my ($got, $text) = ping(@alice, '--path=/narrow/rpcproxy.dll', $url, 'exch9:6001');
+    is($got, 6, 'a target that is not allowed: exit status') or diag $text;
+    like($text, qr/6ba.*unavailable/i, 'in words');
+    unlike($text, qr/tried to connect/, 'nobody tried to connect to it');
+}
+says([@alice, $url, 'exch9'], 1, qr/port/, 'no port');
+says(['-u', 'alice:wrong', $url, "127.0.0.1:$free"], 4, qr/password is wrong/, 'a wrong password');
+
+kill TERM => $pid;
+close $demo;
+undef $pid;
+done_testing;

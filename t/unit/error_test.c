@@ -1,0 +1,45 @@
+/* error_test: the refusal of a channel, byte for byte. The record was checked against an
+ * independent encoder of the [MS-EERR] IDL.
+ */
+#include "rpc_error.h"
+
+#include "unit.h"
+
+/* 2020-01-01 00:00:00 UTC */
+#define WHEN APR_INT64_C(1577836800000000)
+
+static void test_known(void)
+{
+    rpc_error_t error;
+
+    rpc_error_write(&error, RPC_REASON_CONNECT_FAILED, WHEN);
+    is_str(error.phrase, "RPC Error: 6ba, EEInfo: ARAIAMzMzMwwAAAAAAAAAAAAAgAAAAAAAAAAAAIAAgAAAAAAAAAAAAAABWk2wNUBDgAAALoGAACgBQAAAAAAAA==",
+           "nobody listens: phrase");
+    is_str(error.body, "RPC EEInfo:ARAIAMzMzMwwAAAAAAAAAAAAAgAAAAAAAAAAAAIAAgAAAAAAAAAAAAAABWk2wNUBDgAAALoGAACgBQAAAAAAAA==\r\n",
+           "nobody listens: body");
+}
+
+static void test_all(void)
+{
+    rpc_error_t error;
+    char want[40];
+    int i;
+
+    for (i = 0; i < RPC_REASON_COUNT; i++) {
+        const rpc_reason_info_t *info = rpc_reason_info((rpc_reason_t)i);
+
+        if (!info->rpc_error)
+            continue;
+        rpc_error_write(&error, (rpc_reason_t)i, WHEN);
+        snprintf(want, sizeof(want), "RPC Error: %x, EEInfo: ARAIAMzMzMww", info->rpc_error);
+        ok(strncmp(error.phrase, want, strlen(want)) == 0, "%s: %s", info->token, want);
+        ok(strstr(error.body, "\r\n") == error.body + strlen(error.body) - 2, "%s: body", info->token);
+    }
+}
+
+int main(void)
+{
+    test_known();
+    test_all();
+    return unit_done();
+}
