@@ -7,7 +7,8 @@
  *
  *   rpc_config    directives            rpc_target   which server, and where it is
  *   rpc_engine    I/O threads           rpc_conn     an httpd connection on one of them
- *   rpc_channel   the two proxy roles   rpc_endpoint the server role, a process of its own
+ *   rpc_channel   the two proxy roles   rpc_mixed    that of version 1
+ *   rpc_endpoint  the server role, a process of its own
  */
 #include "mod_rpcproxy.h"
 
@@ -25,6 +26,7 @@
 #include "rpc_config.h"
 #include "rpc_conn.h"
 #include "rpc_endpointd.h"
+#include "rpc_endpointd_listen.h"
 #include "rpc_engine.h"
 #include "rpc_error.h"
 #include "rpc_limits.h"
@@ -287,7 +289,31 @@ static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t r
 static int rpc_role_of(const char *method)
 {
     return ap_cstr_casecmp(method, "RPC_IN_DATA") == 0 ? RPC_INBOUND
-         : ap_cstr_casecmp(method, "RPC_OUT_DATA") == 0 ? RPC_OUTBOUND : -1;
+         : ap_cstr_casecmp(method, "RPC_OUT_DATA") == 0 ? RPC_OUTBOUND
+         : ap_cstr_casecmp(method, "RPC_CONNECT") == 0 ? RPC_MIXED : -1;
+}
+
+static int check_method(request_rec *r, int role, int versions)
+{
+    if (role >= 0 && (versions & (role == RPC_MIXED ? RPC_V1 : RPC_V2)))
+        return OK;
+    ap_allow_methods(r, REPLACE_ALLOW, NULL);
+    if (versions & RPC_V2)
+        ap_allow_methods(r, MERGE_ALLOW, "RPC_IN_DATA", "RPC_OUT_DATA", NULL);
+    if (versions & RPC_V1)
+        ap_allow_methods(r, MERGE_ALLOW, "RPC_CONNECT", NULL);
+    return refuse(r, RPC_REASON_METHOD, role >= 0 ? "not in RpcProtocolVersions"
+                  : "the method is none of RPC over HTTP");
+}
+
+/* Bytes that the client may send: what Content-Length says, and for version 1, which has no
+ * such field (2.1.1.1.1), all there is. -1: the request is not as it should be. */
+static apr_int64_t channel_length(const request_rec *r, int role)
+{
+    if (role != RPC_MIXED)
+        return body_length(r);
+    return apr_table_get(r->headers_in, "Transfer-Encoding")
+           || apr_table_get(r->headers_in, "Content-Length") ? -1 : INT64_MAX;
 }
 
 static int rpc_handler(request_rec *r)
@@ -300,20 +326,31 @@ static int rpc_handler(request_rec *r)
         return DECLINED;
     dc = ap_get_module_config(r->per_dir_config, &rpcproxy_module);
     role = rpc_role_of(r->method);
-    if (role < 0) {
-        ap_allow_methods(r, REPLACE_ALLOW, "RPC_IN_DATA", "RPC_OUT_DATA", NULL);
-        return refuse(r, RPC_REASON_METHOD, "the method is none of RPC over HTTP v2");
-    }
-    if ((rv = check_tls(r, dc)) != OK || (rv = check_user(r, dc)) != OK)
+    if ((rv = check_method(r, role, rpc_config_versions(dc))) != OK
+        || (rv = check_tls(r, dc)) != OK || (rv = check_user(r, dc)) != OK)
         return rv;
-    length = body_length(r);
+    length = channel_length(r, role);
     if (length < 0)
-        return refuse(r, RPC_REASON_BAD_REQUEST, "no usable Content-Length, or chunked");
+        return refuse(r, RPC_REASON_BAD_REQUEST, role == RPC_MIXED
+                      ? "RPC_CONNECT with a Content-Length, or chunked"
+                      : "no usable Content-Length, or chunked");
     if (length <= ECHO_MAX)
         return answer_echo(r, length);
     if (r->main || r->connection->master)
         return refuse(r, RPC_REASON_BAD_REQUEST, "a channel needs an HTTP/1 connection of its own");
     return open_channel(r, dc, (rpc_role_t)role, length);
+}
+
+/* Version 1 may name its target alone, without a path (2.2.2; "RPC_CONNECT server:port"). It
+ * listens on / (3.1.2.3), so that is what is asked for. */
+static int target_without_path(request_rec *r)
+{
+    if (rpc_role_of(r->method) != RPC_MIXED || !r->uri || *r->uri == '/' || !*r->uri)
+        return DECLINED;
+    r->args = r->uri;
+    r->uri = r->parsed_uri.path = apr_pstrdup(r->pool, "/");
+    r->parsed_uri.query = r->args;
+    return DECLINED;
 }
 
 /* Before authentication. An IN request that is refused there (401) must not have its body, of
@@ -328,10 +365,10 @@ static int spare_body(request_rec *r)
     if (role < 0)
         return DECLINED;
     length = body_length(r);
-    if (length == 0)
-        r->expecting_100 = 0;
-    else if (role == RPC_INBOUND && length > ECHO_MAX)
+    if (role == RPC_MIXED || (role == RPC_INBOUND && length > ECHO_MAX))
         r->connection->keepalive = AP_CONN_CLOSE;
+    else if (length == 0)
+        r->expecting_100 = 0;
     return DECLINED;
 }
 
@@ -342,7 +379,18 @@ static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
     rpc_config_reset();
     ap_method_register(pconf, "RPC_IN_DATA");
     ap_method_register(pconf, "RPC_OUT_DATA");
+    ap_method_register(pconf, "RPC_CONNECT");
     return OK;
+}
+
+/* RpcProtocolVersions of the main server is that of RpcEndpointListen. */
+static apr_array_header_t *with_versions(apr_array_header_t *listen, int versions)
+{
+    int i;
+
+    for (i = 0; listen && i < listen->nelts; i++)
+        APR_ARRAY_IDX(listen, i, rpc_listen_t).version1 = versions & RPC_V1;
+    return listen;
 }
 
 static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
@@ -360,9 +408,10 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     rpc_limits_check(s, rpc_config_max_channels(sc));
-    if (rpc_config_needs_endpoint()) {
+    if (rpc_config_needs_endpoint() || sc->endpoint_listen) {
         rpc_endpointd_params_t params = {
             .socket = sc->endpoint_socket,
+            .listen = with_versions(sc->endpoint_listen, rpc_config_versions(dc)),
             .receive_window = rpc_config_receive_window(dc),
             .setup_timeout = rpc_config_setup_timeout(dc),
             .connect_timeout = rpc_config_connect_timeout(dc),
@@ -412,6 +461,7 @@ static void register_hooks(apr_pool_t *p)
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_stopping(child_stopping, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_status(child_status, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_post_read_request(target_without_path, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_header_parser(spare_body, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_handler(rpc_handler, NULL, NULL, APR_HOOK_MIDDLE);
 }

@@ -11,6 +11,7 @@
  * function ever finds its objects gone.
  */
 #include "rpc_error.h"
+#include "rpc_mixed.h"
 #include "rpc_virtual.h"
 
 #include <stdlib.h>
@@ -22,9 +23,6 @@
 /* Rounds of reading and writing before the other channels get their turn. */
 #define TURN_ROUNDS 4
 
-static const char BANNER[] = "ncacn_http/1.0";   /* 2.1.1.2.1, without the NUL */
-#define BANNER_SIZE 14
-
 struct rpc_proxy {
     rpc_loop_t *loop;
     rpc_resolver_t *resolver;
@@ -34,6 +32,7 @@ struct rpc_proxy {
      * connection's CONN/A1 and take R2 (fig. 16). */
     apr_hash_t *tables[2];
     rpc_channel_t *channels;
+    rpc_mixed_t *mixed;         /* connections of version 1, which have no cookie */
 };
 
 static void virtual_turn(rpc_job_t *job);
@@ -75,26 +74,13 @@ const rpc_log_t *rpc_virtual_log(const rpc_virtual_t *v)
 
 /* ---- ends ---- */
 
-/* The answer to a client whose response header is not out: 2.1.2.1.3. */
-static void answer_failure(rpc_channel_t *ch, const rpc_reason_info_t *info)
-{
-    rpc_error_t error;
-    rpc_answer_t answer = { info->http_status, error.phrase, 1, 0 };
-
-    rpc_error_write(&error, info->reason, apr_time_now());
-    answer.content_length = (int64_t)strlen(error.body);
-    ch->answered = 1;
-    if (ch->client->cls->respond(ch->client, &answer) == APR_SUCCESS)
-        rpc_stream_put(ch->client, error.body, strlen(error.body));
-}
-
 static void channel_free(rpc_channel_t *ch, rpc_reason_t reason, int may_answer)
 {
     const rpc_reason_info_t *info = rpc_reason_info(reason);
     rpc_stream_t *client = ch->client;
 
     if (may_answer && !ch->answered && info->rpc_error && !client->error && !client->eof)
-        answer_failure(ch, info);
+        rpc_error_answer(client, reason);
     rpc_loop_unschedule(ch->proxy->loop, &ch->turn);
     rpc_timer_cancel(ch->proxy->loop, &ch->timer);
     if (ch->prev)
@@ -402,8 +388,8 @@ static int read_client(rpc_virtual_t *v, rpc_channel_t *ch)
 /* Skips the legacy banner, which may come in pieces (2.1.2.2.1). */
 static void skip_banner(rpc_virtual_t *v, const uint8_t **data, size_t *len)
 {
-    while (*len && v->banner < BANNER_SIZE && !v->first_from_leg
-           && **data == (uint8_t)BANNER[v->banner]) {
+    while (*len && v->banner < RTS_BANNER_SIZE && !v->first_from_leg
+           && **data == (uint8_t)RTS_BANNER[v->banner]) {
         v->banner++;
         (*data)++;
         (*len)--;
@@ -688,8 +674,13 @@ static void channel_late(rpc_timer_t *timer)
 
 void rpc_channel_start(rpc_proxy_t *proxy, rpc_stream_t *client, const rpc_channel_spec_t *spec)
 {
-    rpc_channel_t *ch = calloc(1, sizeof(*ch));
+    rpc_channel_t *ch;
 
+    if (spec->role == RPC_MIXED) {
+        rpc_mixed_start(proxy->loop, proxy->resolver, &proxy->mixed, client, spec);
+        return;
+    }
+    ch = calloc(1, sizeof(*ch));
     if (!ch) {
         spec->ended(spec->ctx, RPC_REASON_NO_MEMORY, 0, 0);
         rpc_stream_close(client, 1);
@@ -707,6 +698,8 @@ void rpc_channel_start(rpc_proxy_t *proxy, rpc_stream_t *client, const rpc_chann
 
 void rpc_proxy_end_all(rpc_proxy_t *proxy, rpc_reason_t reason)
 {
+    while (proxy->mixed)
+        rpc_mixed_end(&proxy->mixed, reason);
     while (proxy->channels) {
         rpc_channel_t *ch = proxy->channels;
 

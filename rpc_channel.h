@@ -16,7 +16,8 @@
 #include "rpc_stream.h"
 #include "rts.h"
 
-typedef enum { RPC_INBOUND, RPC_OUTBOUND } rpc_role_t;
+/* RPC_MIXED, the role of version 1, is played in rpc_mixed.c. */
+typedef enum { RPC_INBOUND, RPC_OUTBOUND, RPC_MIXED } rpc_role_t;
 
 typedef struct rpc_channel rpc_channel_t;
 typedef struct rpc_proxy rpc_proxy_t;
@@ -25,7 +26,7 @@ typedef struct rpc_proxy rpc_proxy_t;
  * ended() has been called. */
 typedef struct rpc_channel_spec {
     rpc_role_t role;
-    int64_t content_length;         /* of the request */
+    int64_t content_length;         /* of the request; INT64_MAX: to the end of the connection */
     const char *identity;           /* user, target, vhost: a successor must have the same */
     const char *host;               /* where the leg goes */
     uint16_t port;

@@ -12,6 +12,7 @@
 #include <apr_strings.h>
 #include "mod_rpcproxy.h"
 #include "rpc_config.h"
+#include "rpc_endpointd_listen.h"
 
 #define ECHO_MAX 100        /* longer arguments are not repeated in a message */
 #define TLS_BITS_DEFAULT 128
@@ -237,6 +238,17 @@ static const char *set_require_tls(cmd_parms *cmd, void *dir_config, const char 
     return NULL;
 }
 
+static const char *set_versions(cmd_parms *cmd, void *dir_config, const char *arg)
+{
+    rpc_dir_config_t *dc = dir_config;
+    int version = !apr_cstr_casecmp(arg, "v1") ? RPC_V1 : !apr_cstr_casecmp(arg, "v2") ? RPC_V2 : 0;
+
+    if (!version)
+        return argument_fault(cmd, arg, "v1, v2 or both");
+    dc->versions = version | (dc->versions == RPC_UNSET ? 0 : dc->versions);
+    return NULL;
+}
+
 static const char *set_endpoint_socket(cmd_parms *cmd, void *dir_config, const char *arg)
 {
     const apr_size_t max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
@@ -251,6 +263,48 @@ static const char *set_endpoint_socket(cmd_parms *cmd, void *dir_config, const c
         return argument_fault(cmd, path, apr_psprintf(cmd->pool,
                               "a path of up to %d characters, a limit of sockets", (int)max));
     server_config(cmd)->endpoint_socket = path;
+    return NULL;
+}
+
+static int is_listening(const apr_array_header_t *all, const char *name)
+{
+    int i;
+
+    for (i = 0; i < all->nelts; i++) {
+        if (!apr_cstr_casecmp(APR_ARRAY_IDX(all, i, rpc_listen_t).name, name))
+            return 1;
+    }
+    return 0;
+}
+
+static const char *set_endpoint_listen(cmd_parms *cmd, void *dir_config, const char *name,
+                                       const char *text)
+{
+    const char *host, *port, *wrong = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+    rpc_server_config_t *sc = server_config(cmd);
+    rpc_syntax_error_t err;
+    rpc_binding_t binding;
+    rpc_listen_t l = { .fd = -1 };
+
+    if (wrong)
+        return wrong;
+    if (strlen(name) >= sizeof(l.name) || rpc_listen_parse(cmd->temp_pool, name, &host, &port) != 0)
+        return argument_fault(cmd, name, "address:port, or *:port for all addresses");
+    if (rpc_binding_parse(cmd->pool, text, &binding, &err) != APR_SUCCESS)
+        return configtest_fault(cmd, text, &err);
+    if (binding.protseq != RPC_PROTSEQ_TCP || !binding.port || strlen(binding.host) >= sizeof(l.host))
+        return argument_fault(cmd, text, "the server behind, ncacn_ip_tcp:host[port]");
+    if (!sc->endpoint_listen)
+        sc->endpoint_listen = apr_array_make(cmd->pool, 2, sizeof(rpc_listen_t));
+    if (is_listening(sc->endpoint_listen, name))
+        return argument_fault(cmd, name, "an address that no other RpcEndpointListen names");
+    if (sc->endpoint_listen->nelts == RPC_LISTEN_MAX - 1)
+        return argument_fault(cmd, name, apr_psprintf(cmd->pool, "at most %d of these directives",
+                                                      RPC_LISTEN_MAX - 1));
+    apr_cpystrn(l.name, name, sizeof(l.name));
+    apr_cpystrn(l.host, binding.host, sizeof(l.host));
+    l.port = binding.port;
+    APR_ARRAY_PUSH(sc->endpoint_listen, rpc_listen_t) = l;
     return NULL;
 }
 
@@ -269,6 +323,8 @@ const command_rec rpc_config_commands[] = {
                   "On to serve clients without authenticated user; default Off"),
     AP_INIT_TAKE1("RpcRequireTLS", set_require_tls, NULL, ANYWHERE,
                   "On, Off or the bits a cipher must have; default On, 128 bits"),
+    AP_INIT_ITERATE("RpcProtocolVersions", set_versions, NULL, ANYWHERE,
+                    "v1, v2 or both; default v2"),
     NUMBER("RpcReceiveWindow", receive_window_number, ANYWHERE,
            "bytes a peer may send ahead, 8K to 256K; default 256K"),
     NUMBER("RpcConnectionTimeout", connection_timeout_number, ANYWHERE,
@@ -287,6 +343,9 @@ const command_rec rpc_config_commands[] = {
            "time channels are given when a child retires, 0 for no limit; default 1h"),
     AP_INIT_TAKE1("RpcEndpointSocket", set_endpoint_socket, NULL, RSRC_CONF,
                   "socket of the endpoint process, relative to DefaultRuntimeDir"),
+    AP_INIT_TAKE2("RpcEndpointListen", set_endpoint_listen, NULL, RSRC_CONF,
+                  "address:port where the endpoint serves other machines' proxies, then the "
+                  "server behind, ncacn_ip_tcp:host[port]"),
     { .name = NULL }
 };
 
@@ -296,7 +355,7 @@ void *rpc_config_create_dir(apr_pool_t *p, char *dir)
 {
     rpc_dir_config_t *dc = apr_pcalloc(p, sizeof *dc);
 
-    dc->valid_ports_add = dc->allow_anonymous = dc->require_tls = RPC_UNSET;
+    dc->valid_ports_add = dc->allow_anonymous = dc->require_tls = dc->versions = RPC_UNSET;
     dc->receive_window = dc->connection_timeout = dc->channel_lifetime = RPC_UNSET;
     dc->connect_timeout = dc->setup_timeout = RPC_UNSET;
     return dc;
@@ -330,6 +389,7 @@ void *rpc_config_merge_dir(apr_pool_t *p, void *base, void *add)
         dc->backends = apr_array_append(p, inner->backends, outer->backends);
     MERGE(allow_anonymous);
     MERGE(require_tls);
+    MERGE(versions);
     MERGE(receive_window);
     MERGE(connection_timeout);
     MERGE(channel_lifetime);
@@ -376,6 +436,11 @@ int rpc_config_allow_anonymous(const rpc_dir_config_t *dc)
 int rpc_config_require_tls(const rpc_dir_config_t *dc)
 {
     return (int)value_or(dc->require_tls, TLS_BITS_DEFAULT);
+}
+
+int rpc_config_versions(const rpc_dir_config_t *dc)
+{
+    return (int)value_or(dc->versions, RPC_V2);
 }
 
 apr_uint32_t rpc_config_receive_window(const rpc_dir_config_t *dc)

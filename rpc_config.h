@@ -24,6 +24,10 @@
 
 #define RPC_UNSET (-1)
 
+/* Versions of the protocol. */
+#define RPC_V1 1
+#define RPC_V2 2
+
 /* Read these through the getters below; times are in microseconds. */
 typedef struct rpc_dir_config {
     const rpc_valid_ports_t *valid_ports;   /* RpcValidPorts; NULL: unset, nothing allowed */
@@ -31,6 +35,7 @@ typedef struct rpc_dir_config {
     apr_array_header_t *backends;           /* RpcBackend: rpc_backend_t *; NULL: unset */
     int allow_anonymous;                    /* RpcAllowAnonymous */
     int require_tls;                        /* RpcRequireTLS: bits, 0 off */
+    int versions;                           /* RpcProtocolVersions: RPC_V1, RPC_V2 */
     apr_int64_t receive_window;             /* RpcReceiveWindow, bytes */
     apr_int64_t connection_timeout;         /* RpcConnectionTimeout */
     apr_int64_t channel_lifetime;           /* RpcChannelLifetime, bytes */
@@ -44,6 +49,8 @@ typedef struct rpc_server_config {
     apr_int64_t io_threads;                 /* RpcIOThreads, per child */
     apr_int64_t graceful_timeout;           /* RpcGracefulTimeout; 0: no limit */
     const char *endpoint_socket;            /* RpcEndpointSocket, full path; NULL: default */
+    apr_array_header_t *endpoint_listen;    /* RpcEndpointListen: rpc_listen_t, without version1;
+                                               NULL: none */
 } rpc_server_config_t;
 
 /* Effective values, defaults filled in. */
@@ -51,6 +58,7 @@ const rpc_valid_ports_t *rpc_config_valid_ports(const rpc_dir_config_t *dc);
 const apr_array_header_t *rpc_config_backends(const rpc_dir_config_t *dc);
 int rpc_config_allow_anonymous(const rpc_dir_config_t *dc);     /* 0 */
 int rpc_config_require_tls(const rpc_dir_config_t *dc);         /* 128 */
+int rpc_config_versions(const rpc_dir_config_t *dc);            /* RPC_V2 */
 apr_uint32_t rpc_config_receive_window(const rpc_dir_config_t *dc);     /* 262144 */
 apr_uint32_t rpc_config_connection_timeout(const rpc_dir_config_t *dc); /* ms; 120 s */
 apr_uint32_t rpc_config_channel_lifetime(const rpc_dir_config_t *dc);   /* 1 GiB */

@@ -290,7 +290,8 @@ static apr_status_t conn_respond(rpc_stream_t *s, const rpc_answer_t *answer)
     apr_table_setn(r->subprocess_env, "no-gzip", "1");
     apr_table_setn(r->subprocess_env, "no-brotli", "1");
     ap_set_content_type(r, "application/rpc");
-    ap_set_content_length(r, answer->content_length);
+    if (answer->content_length >= 0)
+        ap_set_content_length(r, answer->content_length);
     APR_BRIGADE_INSERT_TAIL(conn->bb, apr_bucket_flush_create(conn->c->bucket_alloc));
     rv = ap_pass_brigade(r->output_filters, conn->bb);
     apr_brigade_cleanup(conn->bb);

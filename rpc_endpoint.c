@@ -3,6 +3,7 @@
  *   accept -> newcomer: banner out, preface in, first RTS PDU in
  *          -> the VC of its cookie (made by CONN/A2 or CONN/B2) takes it: rpc_endpoint_states.c
  *          -> the VC's turns relay: rpc_endpoint_relay.c
+ *   or its first PDU is no RTS PDU: rpc_endpoint_v1.c takes it
  *
  * The target is connected as soon as the first half is there, and CONN/C1 and CONN/B3 go out
  * only when both halves and the target are: a client that is told "open" has a server.
@@ -16,17 +17,14 @@
 #include <string.h>
 #include <unistd.h>
 
-/* 2.1.2.2.1: should be sent at accept, without a terminator */
-static const char legacy_banner[] = "ncacn_http/1.0";
-
-static const char *user_name(const rpc_preface_t *preface)
+const char *rpc_preface_user(const rpc_preface_t *preface)
 {
     if (!preface)
         return "unknown";
     return preface->user[0] ? preface->user : "anonymous";
 }
 
-static void count_down(rpc_endpoint_t *ep)
+void rpc_endpoint_count_down(rpc_endpoint_t *ep)
 {
     if (--ep->count == 0 && ep->params.idle && !ep->closing)
         ep->params.idle(ep->params.ctx);
@@ -118,7 +116,7 @@ void rpc_vc_end(rpc_vc_t *vc, rpc_reason_t reason, apr_status_t status, const ch
 }
 
 /* An unreachable target is for the administrator; how others end is one line at info. */
-static int level_of(rpc_reason_t reason)
+int rpc_endpoint_level(rpc_reason_t reason)
 {
     switch (reason) {
     case RPC_REASON_RESOLVE_FAILED:
@@ -137,10 +135,10 @@ static void log_end(const rpc_vc_t *vc)
     const rpc_stream_t *target = vc->target;
     apr_time_t lived = rpc_loop_now(vc->ep->loop) - vc->born;
 
-    rpc_log(vc->ep->params.log, level_of(vc->reason), vc->status,
+    rpc_log(vc->ep->params.log, rpc_endpoint_level(vc->reason), vc->status,
             "endpoint: virtual connection of %s to %s (%s port %u) ended: %s%s%s, "
             "%" APR_UINT64_T_FMT " bytes in, %" APR_UINT64_T_FMT " bytes out, %d.%03d s",
-            user_name(p), p->target, p->host, p->port, rpc_reason_info(vc->reason)->token,
+            rpc_preface_user(p), p->target, p->host, p->port, rpc_reason_info(vc->reason)->token,
             vc->detail[0] ? ", " : "", vc->detail,
             target ? target->sent : 0, target ? target->received : 0,
             (int)apr_time_sec(lived), (int)apr_time_msec(lived));
@@ -191,7 +189,7 @@ void rpc_vc_finish(rpc_vc_t *vc, int abort)
         vc->next->prev = vc->prev;
     free(vc->preface);
     free(vc);
-    count_down(ep);
+    rpc_endpoint_count_down(ep);
 }
 
 static void target_connected(void *ctx, rpc_reason_t reason, apr_status_t status, int fd)
@@ -231,7 +229,8 @@ void rpc_leg_free(rpc_leg_t *leg, int abort)
 {
     rpc_timer_cancel(leg->ep->loop, &leg->timer);
     rpc_loop_unschedule(leg->ep->loop, &leg->turn);
-    rpc_stream_close(leg->stream, abort);
+    if (leg->stream)
+        rpc_stream_close(leg->stream, abort);
     dcerpc_framer_reset(&leg->framer);
     free(leg->preface);
     free(leg->head);
@@ -255,12 +254,12 @@ static void newcomer_refuse(rpc_leg_t *leg, rpc_reason_t reason, int abort)
 {
     rpc_endpoint_t *ep = leg->ep;
 
-    rpc_log(ep->params.log, level_of(reason), 0, "endpoint: leg of %s to %s refused: %s",
-            user_name(leg->preface), leg->preface ? leg->preface->target : "unknown",
+    rpc_log(ep->params.log, rpc_endpoint_level(reason), 0, "endpoint: leg of %s to %s refused: %s",
+            rpc_preface_user(leg->preface), leg->preface ? leg->preface->target : "unknown",
             rpc_reason_info(reason)->token);
     newcomer_unlink(leg);
     rpc_leg_free(leg, abort);
-    count_down(ep);
+    rpc_endpoint_count_down(ep);
 }
 
 static void newcomer_timeout(rpc_timer_t *timer)
@@ -372,8 +371,6 @@ static rpc_reason_t first_pdu(rpc_leg_t *leg, const uint8_t *data, const dcerpc_
     rpc_vc_t *vc;
     char text[33];
 
-    if (header->ptype != DCERPC_RTS)
-        return RPC_REASON_PROTOCOL;
     if (rts_parse(data, header->frag_length, &pdu))
         return RPC_REASON_BAD_PDU;
     leg->is_out = (pdu.flags & RTS_FLAG_OUT_CHANNEL) != 0;
@@ -393,6 +390,23 @@ static rpc_reason_t first_pdu(rpc_leg_t *leg, const uint8_t *data, const dcerpc_
     return RPC_REASON_NONE;
 }
 
+/* No RTS PDU: a mixed proxy passes on what its client says (3.1.3). PDU and REST lie apart
+ * when the PDU came in pieces. */
+static rpc_reason_t first_of_v1(rpc_leg_t *leg, const uint8_t *pdu, size_t size,
+                                const uint8_t *rest, size_t len)
+{
+    rpc_v1_t *v1;
+
+    if (!leg->version1)
+        return RPC_REASON_PROTOCOL;
+    v1 = rpc_v1_start(leg);
+    if (!v1)
+        return RPC_REASON_NO_MEMORY;
+    if (rpc_v1_input(v1, pdu, size) != 0 || rpc_v1_input(v1, rest, len) != 0)
+        rpc_v1_end(v1, RPC_REASON_NO_MEMORY, 0, 1);
+    return RPC_REASON_NONE;
+}
+
 static void newcomer_input(rpc_leg_t *leg, const uint8_t *data, size_t len)
 {
     dcerpc_header_t header;
@@ -407,6 +421,10 @@ static void newcomer_input(rpc_leg_t *leg, const uint8_t *data, size_t len)
         leg->refused = RPC_REASON_BAD_PDU;
         return;
     case DCERPC_FRAME_PDU:
+        if (header.ptype != DCERPC_RTS) {
+            leg->refused = first_of_v1(leg, pdu, header.frag_length, data, len);
+            return;
+        }
         leg->refused = first_pdu(leg, pdu, &header);
         break;
     }
@@ -428,6 +446,12 @@ static void newcomer_turn(rpc_job_t *job)
         leg->refused = RPC_REASON_CLIENT_CLOSED;
     if (leg->vc)
         return; /* its VC's from now on */
+    if (!leg->stream) {
+        newcomer_unlink(leg);   /* its connection is version 1's */
+        leg->ep->count--;
+        rpc_leg_free(leg, 0);
+        return;
+    }
     rpc_stream_flush(leg->stream);
     if (leg->refused)
         newcomer_refuse(leg, leg->refused, 0);
@@ -437,20 +461,32 @@ static void newcomer_turn(rpc_job_t *job)
 
 /* ---- the endpoint ---- */
 
-void rpc_endpoint_accept(rpc_endpoint_t *ep, int fd)
+/* What a preface would have said. */
+static int preface_of(rpc_leg_t *leg, const rpc_endpoint_listener_t *via)
+{
+    const rpc_preface_t preface = { via->host, via->port, via->name, "", via->name };
+
+    leg->preface = preface_copy(&preface);
+    return leg->preface != NULL;
+}
+
+void rpc_endpoint_accept(rpc_endpoint_t *ep, int fd, const rpc_endpoint_listener_t *via)
 {
     rpc_leg_t *leg = calloc(1, sizeof(*leg));
 
-    if (leg)
+    if (leg && (!via || preface_of(leg, via)))
         leg->stream = rpc_stream_open(ep->loop, fd, &leg->turn);
     else
         close(fd);
     if (!leg || !leg->stream) {
+        if (leg)
+            free(leg->preface);
         free(leg);
         rpc_log(ep->params.log, RPC_LOG_ERR, APR_ENOMEM, "endpoint: cannot take a leg");
         return;
     }
     leg->ep = ep;
+    leg->version1 = !via || via->version1;
     leg->turn.run = newcomer_turn;
     leg->timer.fire = newcomer_timeout;
     leg->next = ep->newcomers;
@@ -459,7 +495,7 @@ void rpc_endpoint_accept(rpc_endpoint_t *ep, int fd)
     ep->newcomers = leg;
     ep->count++;
     rpc_timer_set(ep->loop, &leg->timer, rpc_loop_now(ep->loop) + ep->params.setup_timeout);
-    rpc_stream_put(leg->stream, legacy_banner, sizeof(legacy_banner) - 1);
+    rpc_stream_put(leg->stream, RTS_BANNER, RTS_BANNER_SIZE);   /* 2.1.2.2.1 */
     rpc_loop_schedule(ep->loop, &leg->turn);
 }
 
@@ -473,6 +509,8 @@ void rpc_endpoint_close(rpc_endpoint_t *ep)
     ep->closing = 1;
     while (ep->newcomers)
         newcomer_refuse(ep->newcomers, RPC_REASON_SHUTDOWN, 1);
+    while (ep->v1s)
+        rpc_v1_end(ep->v1s, RPC_REASON_SHUTDOWN, 0, 1);
     while (ep->vcs) {
         rpc_vc_end(ep->vcs, RPC_REASON_SHUTDOWN, 0, "%s", "");
         rpc_vc_finish(ep->vcs, 1);

@@ -3,8 +3,9 @@
  *
  * It takes legs from inbound and outbound proxies, pairs them into virtual connections by
  * cookie (and by user and target, rpc_preface.h), runs the server's state machines and
- * relays RPC PDUs to and from one TCP connection per virtual connection. One loop thread
- * owns an endpoint and all that is in it. No httpd headers.
+ * relays RPC PDUs to and from one TCP connection per virtual connection. A leg of a mixed
+ * proxy (version 1) gets such a connection for itself. One loop thread owns an endpoint and
+ * all that is in it. No httpd headers.
  */
 #ifndef RPC_ENDPOINT_H
 #define RPC_ENDPOINT_H
@@ -30,9 +31,18 @@ typedef struct rpc_endpoint_params {
 rpc_endpoint_t *rpc_endpoint_create(rpc_loop_t *loop, const rpc_endpoint_params_t *params,
                                     apr_pool_t *pool);
 
-/* Takes a leg: an accepted, non-blocking socket, owned from here. It must begin with a
- * preface. */
-void rpc_endpoint_accept(rpc_endpoint_t *ep, int fd);
+/* A TCP listener of the endpoint (RpcEndpointListen): its legs bring no preface, all of them
+ * are for this one target. */
+typedef struct rpc_endpoint_listener {
+    const char *name;                   /* "address:port", for the log */
+    const char *host;                   /* the target */
+    uint16_t port;
+    int version1;                       /* legs of version 1 may come, too */
+} rpc_endpoint_listener_t;
+
+/* Takes a leg: an accepted, non-blocking socket, owned from here. VIA is NULL for a leg of
+ * our own proxies, which begins with a preface. */
+void rpc_endpoint_accept(rpc_endpoint_t *ep, int fd, const rpc_endpoint_listener_t *via);
 
 /* Virtual connections alive, half-open ones and their legs included. */
 unsigned rpc_endpoint_count(const rpc_endpoint_t *ep);

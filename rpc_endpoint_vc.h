@@ -23,6 +23,7 @@
 
 typedef struct rpc_leg rpc_leg_t;
 typedef struct rpc_vc rpc_vc_t;
+typedef struct rpc_v1 rpc_v1_t;
 
 /* How a virtual connection opens (3.2.5.1). */
 typedef enum {
@@ -54,6 +55,7 @@ struct rpc_leg {
     rts_cookie_t former;        /* the channel cookie before R2 replaced it */
     unsigned is_out:1;          /* from an outbound proxy */
     unsigned retired:1;         /* not of the VC any more, closed at the end of the turn */
+    unsigned version1:1;        /* a newcomer that may be one of version 1 */
 
     uint32_t peer_window;       /* IN: the inbound proxy's, for CONN/C1 */
     uint32_t peer_timeout;      /* IN: the inbound proxy's ConnectionTimeout, ms */
@@ -115,7 +117,8 @@ struct rpc_endpoint {
     apr_hash_t *table;          /* VC cookie -> rpc_vc_t */
     rpc_vc_t *vcs;
     rpc_leg_t *newcomers;
-    unsigned count;             /* of both */
+    rpc_v1_t *v1s;
+    unsigned count;             /* of all three */
     int closing;
 };
 
@@ -142,6 +145,22 @@ void rpc_vc_finish(rpc_vc_t *vc, int abort);
 void rpc_vc_connect(rpc_vc_t *vc);
 /* Closes a leg in order and frees it; it must be in no field of a VC any more. */
 void rpc_leg_free(rpc_leg_t *leg, int abort);
+/* One of the endpoint's has ended. */
+void rpc_endpoint_count_down(rpc_endpoint_t *ep);
+/* How loud an end of this reason is. */
+int rpc_endpoint_level(rpc_reason_t reason);
+/* "alice", "anonymous", "unknown", for the log. */
+const char *rpc_preface_user(const rpc_preface_t *preface);
+
+/* rpc_endpoint_v1.c */
+
+/* Takes stream and preface of a newcomer; the leg itself stays the caller's to free. NULL:
+ * without memory, nothing was taken. */
+rpc_v1_t *rpc_v1_start(rpc_leg_t *leg);
+/* What the newcomer had read already; -1 without memory. */
+int rpc_v1_input(rpc_v1_t *v1, const uint8_t *data, size_t len);
+/* ABORT as for rpc_stream_close(). */
+void rpc_v1_end(rpc_v1_t *v1, rpc_reason_t reason, apr_status_t status, int abort);
 
 /* rpc_endpoint_states.c */
 

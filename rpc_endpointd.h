@@ -4,9 +4,11 @@
 #define RPC_ENDPOINTD_H
 
 #include <httpd.h>
+#include <apr_tables.h>
 
 typedef struct rpc_endpointd_params {
     const char *socket;                     /* RpcEndpointSocket, NULL: default */
+    const apr_array_header_t *listen;       /* RpcEndpointListen: rpc_listen_t; NULL: none */
     apr_uint32_t receive_window;            /* bytes */
     apr_interval_time_t setup_timeout;
     apr_interval_time_t connect_timeout;

@@ -21,7 +21,7 @@ typedef struct rpc_answer {
     int status;             /* 200, 503 */
     const char *reason;     /* reason phrase */
     int http10;             /* status line says HTTP/1.0 (2.1.2.1.3) */
-    int64_t content_length;
+    int64_t content_length; /* -1: none, to the end of the connection */
 } rpc_answer_t;
 
 typedef struct rpc_stream_class {

@@ -14,6 +14,10 @@
 #define RTS_MAX_COMMANDS  8   /* no PDU of 2.2.4 has more than 7 */
 #define RTS_MAX_SIZE      160 /* largest PDU we ever write (CONN/B2 with IPv6: 140) */
 
+/* 2.1.1.2.1, 2.1.2.2.1: what a server says first on every connection, without the NUL. */
+#define RTS_BANNER        "ncacn_http/1.0"
+#define RTS_BANNER_SIZE   14
+
 /* 2.2.3.6.1 Flags */
 #define RTS_FLAG_NONE            0x0000
 #define RTS_FLAG_PING            0x0001

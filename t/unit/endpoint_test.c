@@ -113,6 +113,7 @@ typedef struct errand {
     rpc_job_t job;
     world_t *w;
     int fd;                     /* to accept; -1: close the endpoint */
+    const rpc_endpoint_listener_t *via;
     unsigned count;
     int done;
 } errand_t;
@@ -122,7 +123,7 @@ static void run_errand(rpc_job_t *job)
     errand_t *e = RPC_OWNER_OF(job, errand_t, job);
 
     if (e->fd >= 0)
-        rpc_endpoint_accept(e->w->ep, e->fd);
+        rpc_endpoint_accept(e->w->ep, e->fd, e->via);
     else
         rpc_endpoint_close(e->w->ep);
     pthread_mutex_lock(&e->w->lock);
@@ -132,7 +133,7 @@ static void run_errand(rpc_job_t *job)
     pthread_mutex_unlock(&e->w->lock);
 }
 
-static unsigned do_errand(world_t *w, int fd)
+static unsigned do_errand(world_t *w, int fd, const rpc_endpoint_listener_t *via)
 {
     errand_t e;
 
@@ -140,6 +141,7 @@ static unsigned do_errand(world_t *w, int fd)
     e.job.run = run_errand;
     e.w = w;
     e.fd = fd;
+    e.via = via;
     rpc_loop_post(w->loop, &e.job);
     pthread_mutex_lock(&w->lock);
     while (!e.done)
@@ -203,7 +205,7 @@ static void world_end(world_t *w)
 
     /* Streams given up drain on the loop: a few turns let them see that we have closed. */
     for (turns = 0; turns < 8; turns++)
-        CHECK(do_errand(w, -1) == 0);
+        CHECK(do_errand(w, -1, NULL) == 0);
     rpc_loop_stop(w->loop);
     close(w->listener);
     apr_pool_destroy(w->pool);
@@ -312,16 +314,21 @@ static rts_cookie_t cookie(uint8_t first)
 #define OUT_2 0x10
 #define IN_2 0x20
 
-static int leg_silent(world_t *w)
+static int leg_via(world_t *w, const rpc_endpoint_listener_t *via)
 {
     int pair[2];
 
     CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
     CHECK(fcntl(pair[1], F_SETFL, O_NONBLOCK) == 0);
     be_patient(pair[0]);
-    do_errand(w, pair[1]);
+    do_errand(w, pair[1], via);
     expect(pair[0], BANNER, 14);
     return pair[0];
+}
+
+static int leg_silent(world_t *w)
+{
+    return leg_via(w, NULL);
 }
 
 static size_t preface(world_t *w, const char *user, uint8_t *buf)
@@ -804,13 +811,81 @@ static void test_garbage_first(world_t *w)
     expect_eof(fd);
 
     fd = leg(w);
-    put_rpc(fd, 64, 1);
-    expect_eof(fd);
-    expect_log(w, "leg of demo to srv:6001 refused: protocol");
-
-    fd = leg(w);
     put_a2(fd, 1000, WINDOW); /* a lifetime that holds nothing */
     expect_eof(fd);
+}
+
+/* Version 1 (3.1.3): the first PDU is an RPC PDU, and all of it is passed on. */
+static void test_version_1(world_t *w)
+{
+    int fd = leg(w), target;
+
+    put_rpc(fd, 64, 1);
+    put(fd, rpc_pdu(100, 2), 30);
+    target = accept_target(w);
+    expect_rpc(target, 64, 1);
+    expect(target, rpc_pdu(100, 2), 30);
+    put(fd, rpc_pdu(100, 2) + 30, 70);
+    expect(target, rpc_pdu(100, 2) + 30, 70);
+    put(target, "bytes as they are", 17);
+    expect(fd, "bytes as they are", 17);
+    put(target, "the last words", 14);
+    close(target);
+    expect(fd, "the last words", 14);
+    expect_eof(fd);
+    expect_log(w, "connection (version 1) of demo to srv:6001");
+    expect_idle(w);
+
+    fd = leg(w);
+    put_rpc(fd, 64, 1);
+    target = accept_target(w);
+    expect_rpc(target, 64, 1);
+    close(fd);
+    expect_eof(target);
+
+    fd = leg(w);
+    put_rpc(fd, 64, 1);
+    target = accept_target(w);
+    expect_rpc(target, 64, 1);
+    CHECK(do_errand(w, -1, NULL) == 0);
+    expect_eof(fd);
+    expect_eof(target);
+    expect_log(w, "ended: shutdown");
+}
+
+/* Legs of RpcEndpointListen bring no preface; a pair comes by one address only. */
+static void test_listener(world_t *w)
+{
+    const rpc_endpoint_listener_t a = { "192.0.2.1:6001", "127.0.0.1", w->port, 0 };
+    const rpc_endpoint_listener_t b = { "192.0.2.1:6002", "127.0.0.1", w->port, 1 };
+    int fd;
+    vc_t v;
+
+    v.out = leg_via(w, &a);
+    put_a2(v.out, GIB, WINDOW);
+    fd = leg_via(w, &b);
+    put_b2(fd);
+    expect_eof(fd);
+    expect_log(w, "refused: peer-mismatch");
+    v.in = leg_via(w, &a);
+    put_b2(v.in);
+    v.target = accept_target(w);
+    expect(v.out, c1_bytes, sizeof(c1_bytes));
+    expect(v.in, b3_bytes, sizeof(b3_bytes));
+    ping_pong(&v);
+    vc_close(w, &v);
+    expect_log(w, "of anonymous to 192.0.2.1:6001 (127.0.0.1 port");
+
+    fd = leg_via(w, &a);
+    put_rpc(fd, 64, 1);
+    expect_eof(fd);
+    expect_log(w, "leg of anonymous to 192.0.2.1:6001 refused: protocol");
+    fd = leg_via(w, &b);
+    put_rpc(fd, 64, 1);
+    v.target = accept_target(w);
+    expect_rpc(v.target, 64, 1);
+    close(fd);
+    expect_eof(v.target);
 }
 
 static void test_garbage_later(world_t *w)
@@ -871,7 +946,7 @@ static void test_endpoint_close(world_t *unused)
     int newcomer = leg(w);
     vc_t v = vc_open(w, GIB, WINDOW);
 
-    CHECK(do_errand(w, -1) == 0);
+    CHECK(do_errand(w, -1, NULL) == 0);
     vc_expect_end(w, &v, "shutdown");
     expect_eof(newcomer);
     world_end(w);
@@ -1154,7 +1229,8 @@ static const struct { const char *name; void (*run)(world_t *w); } tests[] = {
     TEST(setup_timeout), TEST(connect_failed), TEST(half_closes),
     TEST(hop2_ack), TEST(hop3_window), TEST(pdu_too_big), TEST(forwarding), TEST(bulk),
     TEST(unread_leg),
-    TEST(target_closes), TEST(garbage_first), TEST(garbage_later), TEST(rpc_before_open),
+    TEST(target_closes), TEST(garbage_first), TEST(version_1), TEST(listener),
+    TEST(garbage_later), TEST(rpc_before_open),
     TEST(illegal_rts), TEST(endpoint_close),
     TEST(in_r1), TEST(in_r1_refused), TEST(in_r1_broken), TEST(in_r2),
     TEST(out_r1), TEST(out_r1_starved), TEST(out_r2), TEST(out_r2_foreign), TEST(pings_count),
