@@ -341,16 +341,12 @@ static int rpc_handler(request_rec *r)
     return open_channel(r, dc, (rpc_role_t)role, length);
 }
 
-/* Version 1 may name its target alone, without a path (2.2.2; "RPC_CONNECT server:port"). It
- * listens on / (3.1.2.3), so that is what is asked for. */
-static int target_without_path(request_rec *r)
+/* Version 1 listens on / (3.1.2.3), which must not be taken for a folder: httpd ignores
+ * SetHandler for folders. (A target without any path, "RPC_CONNECT server:port", is refused
+ * by httpd before a module sees it.) */
+static int root_is_no_folder(request_rec *r)
 {
-    if (rpc_role_of(r->method) != RPC_MIXED || !r->uri || *r->uri == '/' || !*r->uri)
-        return DECLINED;
-    r->args = r->uri;
-    r->uri = r->parsed_uri.path = apr_pstrdup(r->pool, "/");
-    r->parsed_uri.query = r->args;
-    return DECLINED;
+    return rpc_role_of(r->method) == RPC_MIXED && strcmp(r->uri, "/") == 0 ? OK : DECLINED;
 }
 
 /* Before authentication. An IN request that is refused there (401) must not have its body, of
@@ -461,7 +457,7 @@ static void register_hooks(apr_pool_t *p)
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_stopping(child_stopping, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_status(child_status, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_hook_post_read_request(target_without_path, NULL, NULL, APR_HOOK_FIRST);
+    ap_hook_map_to_storage(root_is_no_folder, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_header_parser(spare_body, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_handler(rpc_handler, NULL, NULL, APR_HOOK_MIDDLE);
 }

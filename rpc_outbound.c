@@ -12,6 +12,7 @@
 
 /* PingTrafficSentNotify once more than this was sent in pings (n50). */
 #define PING_NOTIFY 1031
+#define B3_SIZE 24
 
 /* ---- hop 3 and hop 4 ---- */
 
@@ -76,16 +77,27 @@ static size_t out_client_room(const rpc_virtual_t *v, const rpc_channel_t *from)
     return RPC_LOOP_SCRATCH;
 }
 
-/* OUT_R2: the old channel has delivered all that was its own. B3 is its last PDU and goes
- * before the successor's 200 (3.2.4.5.10; figure 21 draws it the other way round). */
+/* B3 is the old channel's last PDU, and out before the successor's 200 (3.2.4.5.10; figure 21
+ * draws it the other way round). Returns 1 when it is out. */
+static int say_b3(rpc_virtual_t *v)
+{
+    rts_pdu_t b3;
+
+    if (!v->said_last) {
+        v->said_last = 1;
+        rts_begin(&b3, RTS_OUT_R2_B3);
+        rpc_send_client(v, v->current, &b3);
+    }
+    rpc_stream_flush(v->current->client);
+    return rpc_stream_drained(v->current->client);
+}
+
+/* OUT_R2: the old channel has delivered all that was its own. */
 static void switch_channel(rpc_virtual_t *v)
 {
     rpc_channel_t *old = v->current, *successor = v->successor;
-    rts_pdu_t b3;
 
-    rts_begin(&b3, RTS_OUT_R2_B3);
-    rpc_send_client(v, old, &b3);
-    v->last_words = 0;
+    v->last_words = v->said_last = 0;
     rpc_virtual_wait(v);
     v->old_cookie = old->cookie;
     v->current = successor;
@@ -115,7 +127,8 @@ static void out_drain(rpc_virtual_t *v)
     if (!v->last_words || v->waiting.first || v->reason)
         return;
     if (v->successor) {
-        switch_channel(v);
+        if (say_b3(v))
+            switch_channel(v);
         return;
     }
     rts_begin(&a10, RTS_OUT_R1_A10);
@@ -137,11 +150,20 @@ static int out_may_forward(const rpc_virtual_t *v, const rpc_channel_t *from, in
         && !(replacing && (id == RTS_OUT_R1_A1 || id == RTS_OUT_R1_A5));
 }
 
-/* Unplugged, an RTS PDU passes the RPC PDUs that wait for a window. After B1 the client
- * listens on the successor, which has to wait. */
+/* After B1 the client still listens on the old channel, until B3. What it needs to go on
+ * sending, acknowledgements and IN_Rx/A4, must not wait for all that the old channel still has
+ * to deliver: the client may be short of the very IN channel that brings its own. The next
+ * OUT_Rx/A2 is for the successor. */
+static int fits_old_channel(const rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
+{
+    return !v->said_last && !(pdu[16] & RTS_FLAG_RECYCLE_CHANNEL)
+        && v->current->body_left >= (int64_t)size + B3_SIZE;
+}
+
+/* Unplugged, an RTS PDU passes the RPC PDUs that wait for a window. */
 static void out_forward(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu, uint32_t size)
 {
-    if (v->last_words && v->successor)
+    if (v->last_words && v->successor && !fits_old_channel(v, pdu, size))
         rpc_hold(v, &v->successor->held, pdu, size, 0);
     else if (!v->unplugged)
         rpc_hold(v, &v->waiting, pdu, size, 0);
@@ -332,7 +354,8 @@ static apr_time_t out_tick(rpc_virtual_t *v)
     apr_time_t half = apr_time_from_msec(ch->spec->connection_timeout) / 2;
 
     if (ch->spoke + half <= rpc_loop_now(v->leg->loop)
-        && (v->state == RPC_OPENED || v->state == RPC_B1_OR_C1W || v->state == RPC_B1W))
+        && (v->state == RPC_OPENED || v->state == RPC_B1_OR_C1W || v->state == RPC_B1W)
+        && !v->said_last)
         ping(v);
     return rpc_loop_now(v->leg->loop) + half - (rpc_loop_now(v->leg->loop) - ch->spoke) % half;
 }

@@ -102,6 +102,11 @@ size_t rpc_stream_pending(const rpc_stream_t *s)
     return s->out.size;
 }
 
+int rpc_stream_drained(const rpc_stream_t *s)
+{
+    return !s->out.size && s->can_write;
+}
+
 void rpc_stream_close(rpc_stream_t *s, int abort_it)
 {
     s->owner = NULL;

@@ -73,6 +73,8 @@ apr_status_t rpc_stream_put(rpc_stream_t *s, const void *data, size_t len);
 apr_status_t rpc_stream_flush(rpc_stream_t *s);
 /* Bytes put and not yet written. */
 size_t rpc_stream_pending(const rpc_stream_t *s);
+/* After a flush: has all of it reached the kernel, from below this stream too? */
+int rpc_stream_drained(const rpc_stream_t *s);
 
 /* TCP keep-alive probes on a plain socket after MS milliseconds of silence; 0 means
  * 300,000 ([MS-RPCH] 2.2.3.5.6). Does nothing on other kinds. */

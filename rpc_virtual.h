@@ -70,7 +70,8 @@ struct rpc_virtual {
     unsigned unplugged:1;       /* the next hop may be sent to */
     unsigned first_from_leg:1;  /* something other than the banner has come */
     unsigned banner:4;          /* bytes of the legacy banner skipped */
-    unsigned last_words:1;      /* waiting drains, then final() (A10, B3, IN_R1/B1) */
+    unsigned last_words:1;      /* what waits goes, then the last PDU (A10, B3, IN_R1/B1) */
+    unsigned said_last:1;       /* B3 is written, and not out yet */
     unsigned in_table:1;
     rpc_reason_t reason;        /* set: ends at the end of this turn */
     rpc_job_t turn;
