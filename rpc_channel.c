@@ -349,7 +349,7 @@ static void take_bytes(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *dat
 
 static void client_gone(rpc_virtual_t *v, rpc_channel_t *ch)
 {
-    if (v->last_words && ch == v->current)
+    if (v->last_words && ch == v->current && ch->spec->role == RPC_INBOUND)
         return; /* it has said its last PDU; what waits is still delivered */
     if (ch->client->error)
         rpc_virtual_end(v, RPC_REASON_CLIENT_ERROR, "reading from the client failed");

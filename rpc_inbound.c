@@ -70,12 +70,13 @@ static void in_rpc_pdu(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu
     in_relay(v, from, pdu, size);
 }
 
-/* Our window bounds what we hold. A PDU larger than what is left of it may be completed
+/* Our window bounds what we hold of each channel; what an IN_R2 predecessor left was granted by
+ * its own. A PDU larger than what is left of it may be completed
  * only when nothing else is held. */
 static size_t in_client_room(const rpc_virtual_t *v, const rpc_channel_t *from)
 {
     size_t partial = dcerpc_framer_held(&from->framer);
-    size_t held = from == v->successor ? from->held.size : v->waiting.size;
+    size_t held = from == v->successor ? from->held.size : v->waiting.size - v->predecessors;
     size_t window = from->spec->receive_window;
 
     if (v->last_words || v->state == RPC_FINISHED)
@@ -182,6 +183,7 @@ static void switch_channel(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_
     v->successor = NULL;
     rpc_virtual_state(v, RPC_OPENED);
     if (!rts_cookie_equal(rts_cookie(pdu, 0), &successor->cookie)) {
+        v->old_cookie = successor->cookie;  /* the server's acks bear it, from IN_R2/A2 on */
         rpc_virtual_release(v, successor, RPC_REASON_UNKNOWN_COOKIE);
         return;
     }
@@ -235,6 +237,7 @@ static void in_connected(rpc_virtual_t *v, const rts_pdu_t *first)
     if (v->replacing) {
         rts_set_cookie(&pdu, 1, &v->old_cookie);
         rts_set_cookie(&pdu, 2, &ch->cookie);
+        v->old_cookie = (rts_cookie_t){ { 0 } };    /* another proxy's, not acknowledged here */
     }
     else {
         rts_set_cookie(&pdu, 1, &ch->cookie);

@@ -13,7 +13,7 @@ use RPCH::Flow;
 use parent -norequire, 'RPCH::Peer';
 
 # ARG: host, banner, manual, window (own, for B3), acks (0: never), echo (RPC PDUs go back),
-# rcvbuf (small socket buffers), hold_c1 (pairs wait for open()).
+# rcvbuf (small socket buffers), hold_c1 (pairs wait for open()), keeps (counts on over IN_R2).
 sub new {
     my ($class, %arg) = @_;
     my $host = $arg{host} // '127.0.0.1';
@@ -204,7 +204,8 @@ sub lone_cookie {
     }
     return $self->{a6} = $cookie if $self->{new_in};
     $self->{in_cookie} = $cookie;
-    $self->{receiver} = RPCH::Flow->receiver($self->{server}{window}, $cookie);
+    if ($self->{server}{keeps}) { $self->{receiver}{channel} = $cookie }
+    else { $self->{receiver} = RPCH::Flow->receiver($self->{server}{window}, $cookie) }
     return $self->{out}->put(rts('IN_R2/A3'));
 }
 
