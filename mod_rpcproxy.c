@@ -389,34 +389,43 @@ static apr_array_header_t *with_versions(apr_array_header_t *listen, int version
     return listen;
 }
 
-static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
+static apr_status_t prepare_endpoint(apr_pool_t *pconf, server_rec *s, int first_pass)
 {
     const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
     const rpc_dir_config_t *dc = ap_get_module_config(s->lookup_defaults, &rpcproxy_module);
+    rpc_endpointd_params_t params = {
+        .socket = sc->endpoint_socket,
+        .listen = with_versions(sc->endpoint_listen, rpc_config_versions(dc)),
+        .receive_window = rpc_config_receive_window(dc),
+        .setup_timeout = rpc_config_setup_timeout(dc),
+        .connect_timeout = rpc_config_connect_timeout(dc),
+    };
+
+    if (!rpc_config_needs_endpoint() && !sc->endpoint_listen)
+        return APR_SUCCESS;
+    return first_pass ? rpc_endpointd_listen(pconf, s, &params)
+                      : rpc_endpointd_start(pconf, s, &params);
+}
+
+static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
+{
+    const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
+    int first_pass = ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG;
     apr_status_t rv;
 
-    if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG
-        || ap_state_query(AP_SQ_RUN_MODE) != AP_SQ_RM_NORMAL)
+    if (ap_state_query(AP_SQ_RUN_MODE) != AP_SQ_RM_NORMAL)
         return OK;
-    rv = rpc_status_init(pconf, s);
-    if (rv != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "no shared memory for the channel table");
-        return HTTP_INTERNAL_SERVER_ERROR;
+    if (!first_pass) {
+        rv = rpc_status_init(pconf, s);
+        if (rv != APR_SUCCESS) {
+            ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s,
+                         "no shared memory for the channel table");
+            return HTTP_INTERNAL_SERVER_ERROR;
+        }
+        rpc_limits_check(s, rpc_config_max_channels(sc));
     }
-    rpc_limits_check(s, rpc_config_max_channels(sc));
-    if (rpc_config_needs_endpoint() || sc->endpoint_listen) {
-        rpc_endpointd_params_t params = {
-            .socket = sc->endpoint_socket,
-            .listen = with_versions(sc->endpoint_listen, rpc_config_versions(dc)),
-            .receive_window = rpc_config_receive_window(dc),
-            .setup_timeout = rpc_config_setup_timeout(dc),
-            .connect_timeout = rpc_config_connect_timeout(dc),
-        };
-
-        rv = rpc_endpointd_start(pconf, s, &params);
-        if (rv != APR_SUCCESS)
-            return HTTP_INTERNAL_SERVER_ERROR;  /* logged there */
-    }
+    if (prepare_endpoint(pconf, s, first_pass) != APR_SUCCESS)
+        return HTTP_INTERNAL_SERVER_ERROR;      /* logged there */
     return OK;
 }
 
@@ -426,6 +435,7 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
     apr_status_t rv;
 
     rpc_status_child_init();
+    rpc_endpointd_child_init();
     rv = rpc_engine_start(&engine, rpc_config_io_threads(sc), pchild);
     if (rv != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "cannot start the I/O threads");

@@ -36,6 +36,7 @@ APLOG_USE_MODULE(rpcproxy);
 typedef struct retained {
     rpc_listen_set_t listening; /* the Unix socket is the first */
     int control;                /* our end; -1 when no process runs */
+    pid_t parent;
     apr_proc_t proc;
 } retained_t;
 
@@ -44,7 +45,6 @@ typedef struct supervisor {
     retained_t *kept;
     server_rec *s;
     apr_pool_t *pconf;
-    pid_t parent;
     rpc_endpointd_params_t params;
 } supervisor_t;
 
@@ -169,7 +169,7 @@ static apr_status_t let_go(void *data)
 {
     const supervisor_t *sup = data;
 
-    if (getpid() != sup->parent)
+    if (getpid() != sup->kept->parent)
         return APR_SUCCESS;
     if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_EXITING)
         unlink(sup->kept->listening.at[0].name);
@@ -178,7 +178,7 @@ static apr_status_t let_go(void *data)
     return APR_SUCCESS;
 }
 
-static retained_t *get_retained(server_rec *s)
+static retained_t *get_retained(void)
 {
     static const char key[] = "rpcproxy-endpoint";
     retained_t *kept = ap_retained_data_get(key);
@@ -211,22 +211,36 @@ static apr_status_t make_set(rpc_listen_set_t *set, const rpc_endpointd_params_t
     return APR_SUCCESS;
 }
 
+static apr_status_t listen_all(retained_t *kept, apr_pool_t *pconf, server_rec *s,
+                               const rpc_endpointd_params_t *params, int *changed)
+{
+    rpc_listen_set_t wanted;
+    apr_status_t rv = make_set(&wanted, params, pconf, s);
+
+    return rv == APR_SUCCESS ? rpc_listen_update(&kept->listening, &wanted, s, changed) : rv;
+}
+
+apr_status_t rpc_endpointd_listen(apr_pool_t *pconf, server_rec *s,
+                                  const rpc_endpointd_params_t *params)
+{
+    int changed;
+
+    return listen_all(get_retained(), pconf, s, params, &changed);
+}
+
 apr_status_t rpc_endpointd_start(apr_pool_t *pconf, server_rec *s,
                                  const rpc_endpointd_params_t *params)
 {
     supervisor_t *sup = apr_pcalloc(pconf, sizeof(*sup));
-    rpc_listen_set_t wanted;
     apr_status_t rv;
     int changed;
 
-    sup->kept = get_retained(s);
+    sup->kept = get_retained();
     sup->s = s;
     sup->pconf = pconf;
-    sup->parent = getpid();
+    sup->kept->parent = getpid();
     sup->params = *params;
-    rv = make_set(&wanted, params, pconf, s);
-    if (rv == APR_SUCCESS)
-        rv = rpc_listen_update(&sup->kept->listening, &wanted, s, &changed);
+    rv = listen_all(sup->kept, pconf, s, params, &changed);
     if (rv != APR_SUCCESS)
         return rv;
     apr_pool_cleanup_register(pconf, sup, let_go, apr_pool_cleanup_null);
@@ -241,4 +255,16 @@ apr_status_t rpc_endpointd_start(apr_pool_t *pconf, server_rec *s,
     if (rv != APR_SUCCESS)
         ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "cannot start the endpoint process");
     return rv;
+}
+
+void rpc_endpointd_child_init(void)
+{
+    retained_t *kept = get_retained();
+
+    if (getpid() == kept->parent)
+        return;     /* httpd -X: one process is both */
+    rpc_listen_close(&kept->listening);
+    if (kept->control >= 0)
+        close(kept->control);
+    kept->control = -1;
 }

@@ -17,9 +17,17 @@ typedef struct rpc_endpointd_params {
 /* The path of its Unix socket. */
 const char *rpc_endpointd_socket(apr_pool_t *p, server_rec *s, const char *configured);
 
+/* Opens its sockets, which then stay open. Early, from the first post_config of a start, so
+ * that what cannot be opened ends the start. Logs what goes wrong. */
+apr_status_t rpc_endpointd_listen(apr_pool_t *pconf, server_rec *s,
+                                  const rpc_endpointd_params_t *params);
+
 /* Starts it, or after a restart lets a running one go on or renews it. From post_config.
  * Logs what goes wrong. */
 apr_status_t rpc_endpointd_start(apr_pool_t *pconf, server_rec *s,
                                  const rpc_endpointd_params_t *params);
+
+/* In a child of httpd: what is the parent's and the endpoint's is not to be held open there. */
+void rpc_endpointd_child_init(void);
 
 #endif

@@ -120,7 +120,8 @@ static int same_target(const rpc_listen_t *a, const rpc_listen_t *b)
     return strcmp(a->host, b->host) == 0 && a->port == b->port && a->version1 == b->version1;
 }
 
-static void close_all(rpc_listen_set_t *set)
+/* Children of before may hold a copy; shutting the socket down ends it for them, too. */
+static void give_up(rpc_listen_set_t *set)
 {
     int i;
 
@@ -129,9 +130,19 @@ static void close_all(rpc_listen_set_t *set)
             continue;
         if (is_unix(&set->at[i]))
             unlink(set->at[i].name);
-        close(set->at[i].fd);
+        shutdown(set->at[i].fd, SHUT_RDWR);
     }
-    set->count = 0;
+    rpc_listen_close(set);
+}
+
+void rpc_listen_close(rpc_listen_set_t *set)
+{
+    while (set->count) {
+        int fd = set->at[--set->count].fd;
+
+        if (fd >= 0)
+            close(fd);
+    }
 }
 
 apr_status_t rpc_listen_update(rpc_listen_set_t *kept, const rpc_listen_set_t *wanted,
@@ -150,7 +161,7 @@ apr_status_t rpc_listen_update(rpc_listen_set_t *kept, const rpc_listen_set_t *w
             *changed |= !same_target(l, old);
         }
     }
-    close_all(kept);    /* what is left; an address may change hands among the others */
+    give_up(kept);      /* what is left; an address may change hands among the others */
     *kept = now;
     for (i = 0; i < now.count; i++) {
         rpc_listen_t *l = &kept->at[i];

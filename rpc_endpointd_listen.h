@@ -30,6 +30,9 @@ typedef struct rpc_listen_set {
 apr_status_t rpc_listen_update(rpc_listen_set_t *kept, const rpc_listen_set_t *wanted,
                                server_rec *s, int *changed);
 
+/* Closes this process's copies; others go on listening. */
+void rpc_listen_close(rpc_listen_set_t *set);
+
 /* Splits "address:port", "[v6]:port" or "*:port" (all addresses) into HOST, NULL for all, and
  * PORT. 0, or -1 when it is none of these. */
 int rpc_listen_parse(apr_pool_t *pool, const char *name, const char **host, const char **port);

@@ -71,7 +71,8 @@ static void accept_legs(listener_t *l)
         return;
     while ((fd = accept4(l->watch.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
         rpc_endpoint_accept(me->endpoint, fd, l->says.host[0] ? &l->via : NULL);
-    if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR)
+    /* EINVAL: the parent has given this socket up, and says so in a moment. */
+    if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR || errno == EINVAL)
         return;
     /* Out of descriptors: no further edge tells when to try again. */
     ap_log_error(APLOG_MARK, APLOG_ERR, errno, me->s, "endpoint: cannot accept a leg");

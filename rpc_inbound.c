@@ -77,7 +77,8 @@ static size_t in_client_room(const rpc_virtual_t *v, const rpc_channel_t *from)
 {
     size_t partial = dcerpc_framer_held(&from->framer);
     size_t held = from == v->successor ? from->held.size : v->waiting.size - v->predecessors;
-    size_t window = from->spec->receive_window;
+    /* When RPC PDUs fill it to the last byte, acknowledgements must still come through. */
+    size_t window = from->spec->receive_window + RTS_MAX_SIZE;
 
     if (v->last_words || v->state == RPC_FINISHED)
         return 0;

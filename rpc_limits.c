@@ -80,6 +80,17 @@ static void check_descriptors(server_rec *s, int max_channels, int children)
                      max_channels, wanted, (unsigned long)limit.rlim_cur);
 }
 
+/* A replacement channel that lands in another child takes R1, which not every client knows. */
+static void check_children(server_rec *s, int children, int threads)
+{
+    if (children > 1)
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
+                     "channels are spread over %d children: clients that can replace a channel "
+                     "only within one child (FreeRDP) end after RpcChannelLifetime bytes; with "
+                     "MaxRequestWorkers %d, as ThreadsPerChild, one child has them all",
+                     children, threads);
+}
+
 void rpc_limits_check(server_rec *s, int max_channels)
 {
     int children = mpm(AP_MPMQ_MAX_DAEMONS), threads = mpm(AP_MPMQ_MAX_THREADS);
@@ -91,6 +102,7 @@ void rpc_limits_check(server_rec *s, int max_channels)
     else
         check_sync(s, max_channels, children * threads);
     check_descriptors(s, max_channels, children);
+    check_children(s, children, threads);
     if (mpm(AP_MPMQ_MAX_REQUESTS_DAEMON) > 0)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
                      "MaxConnectionsPerChild %d ends children that still have channels: set it to 0",

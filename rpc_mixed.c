@@ -96,7 +96,7 @@ static void read_banner(rpc_mixed_t *m)
         return;
     if (rv != APR_SUCCESS)
         end(m, RPC_REASON_SERVER_REFUSED, "the leg closed without a banner");
-    else if (memcmp(buf, RTS_BANNER + m->banner, len) != 0)
+    else if (memcmp(buf, &RTS_BANNER[m->banner], len) != 0)
         end(m, RPC_REASON_PROTOCOL, "something else than the banner from the server");
     else if ((m->banner += len) == RTS_BANNER_SIZE)
         open_up(m);

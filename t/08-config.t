@@ -24,7 +24,9 @@ my @good = (
     'RpcAllowAnonymous on', 'RpcRequireTLS off', 'RpcRequireTLS on', 'RpcRequireTLS 256', 'RpcReceiveWindow 8192', 'RpcReceiveWindow 262144',
     'RpcConnectionTimeout 120', 'RpcConnectionTimeout 14400', 'RpcChannelLifetime 131072', 'RpcChannelLifetime 2147483648',
     'RpcConnectTimeout 5', 'RpcSetupTimeout 60', 'RpcMaxChannels 10000', 'RpcIOThreads 4', 'RpcGracefulTimeout 0', 'RpcGracefulTimeout 3600',
-    'RpcEndpointSocket endpoint.sock',
+    'RpcEndpointSocket endpoint.sock', 'RpcProtocolVersions v1 v2', 'RpcProtocolVersions V2', 'RpcProtocolVersions v1',
+    'RpcEndpointListen 127.0.0.1:6001 ncacn_ip_tcp:dc1.contoso.test[135]', 'RpcEndpointListen [::1]:6001 ncacn_ip_tcp:[::1][135]',
+    'RpcEndpointListen *:6001 ncacn_ip_tcp:10.0.0.1[1024]',
 );
 for my $line (@good) {
     my ($status, $out) = configtest($line);
@@ -54,6 +56,16 @@ my @bad = (
     ['RpcBackend dc1:135 ncacn_ip_tcp:dc1[135', qr/closing '\]'/],
     ['RpcBackend dc1:135 ncacn_ip_tcp:', qr/a host after the ':'/],
     ['RpcBackend dc1:135-134 ncacn_ip_tcp:dc1', qr/lower port first/],
+    ['RpcProtocolVersions v3', qr/"v3".*expected v1, v2 or both/], ['RpcProtocolVersions', qr/RpcProtocolVersions requires at least one argument/],
+    ['RpcEndpointListen 6001 ncacn_ip_tcp:dc1[135]', qr/"6001".*expected address:port, or \*:port/],
+    ['RpcEndpointListen 127.0.0.1:99999 ncacn_ip_tcp:dc1[135]', qr/expected address:port/],
+    ['RpcEndpointListen 127.0.0.1:6001', qr/RpcEndpointListen takes two arguments/],
+    ['RpcEndpointListen 127.0.0.1:6001 ncacn_http:dc1[135]', qr/expected the server behind, ncacn_ip_tcp:host\[port\]/],
+    ['RpcEndpointListen 127.0.0.1:6001 ncacn_ip_tcp:dc1', qr/expected the server behind/],
+    ['RpcEndpointListen 127.0.0.1:6001 ncacn_ip_tcp:dc1[epmapper]', qr/"epmapper".*port/],
+    ["RpcEndpointListen 127.0.0.1:6001 ncacn_ip_tcp:a[1]\nRpcEndpointListen 127.0.0.1:6001 ncacn_ip_tcp:b[2]", qr/no other RpcEndpointListen names/],
+    [join("\n", map { "RpcEndpointListen 127.0.0.1:$_ ncacn_ip_tcp:a[1]" } 6001 .. 6017), qr/at most 16/],
+    ["<VirtualHost *>\nRpcEndpointListen 127.0.0.1:6001 ncacn_ip_tcp:dc1[135]\n</VirtualHost>", qr/VirtualHost/],
     ['RpcAllowAnonymous perhaps', qr/"perhaps".*On or Off/],
     ['RpcRequireTLS strong', qr/"strong".*On, Off or a number of bits/],
     ['RpcReceiveWindow 8191', qr/"8191".*8192 to 262144/], ['RpcReceiveWindow 262145', qr/8192 to 262144/],
@@ -160,6 +172,9 @@ my $event = "ServerLimit 2\nStartServers 1\nThreadsPerChild 10\nMaxRequestWorker
     like($log, qr/warn.*MaxConnectionsPerChild 5 ends children/, 'MaxConnectionsPerChild');
     $log = start_log(mpm => 'event', limits => $event . "MaxSpareThreads 20\nAsyncRequestWorkerFactor 60\n", conf => 'RpcMaxChannels 300');
     unlike($log, qr/\[rpcproxy:warn\]/, 'all fits: no warning');
+    like($log, qr/notice.*spread over 2 children: .*MaxRequestWorkers 10, as ThreadsPerChild, one child/, 'but a word on clients that need one child');
+    $log = start_log(mpm => 'event', limits => $event =~ s/MaxRequestWorkers 20/MaxRequestWorkers 10/r . "MaxSpareThreads 10\nAsyncRequestWorkerFactor 60\n", conf => 'RpcMaxChannels 300');
+    unlike($log, qr/spread over/, 'one child: none');
     $log = start_log(mpm => 'worker', limits => $event . "MaxSpareThreads 20\n", conf => 'RpcMaxChannels 21');
     like($log, qr/warn.*RpcMaxChannels is 21, but this MPM keeps a worker for each channel and has 20/, 'worker: fewer workers than channels');
     $log = start_log(mpm => 'prefork', limits => "ServerLimit 5\nStartServers 1\nMaxRequestWorkers 5\n", conf => 'RpcMaxChannels 5');

@@ -103,5 +103,39 @@ unlike($machines[$_]->log, qr/protocol-error|unknown-cookie|bad-pdu|Segmentation
     $_->close for $here, $there;
 }
 
+# RpcEndpointListen over restarts: connections go on, another address and another server behind
+# are taken up at once, what is not named any more is closed
+sub open_at { my ($port) = @_; return IO::Socket::IP->new(PeerHost => '127.0.0.1', PeerPort => $port) ? 1 : 0 }
+{
+    my ($httpd, $other) = ($machines[0], tcp_server());
+    my $next = RPCH::Root::free_ports(1);
+    my $through = sub { my ($port) = @_; my $c = client(port => $httpd->{port}, tls => undef, target => "127.0.0.1:$port"); eval { $c->connect }; return $c };
+    my $c = $through->($shared);
+    is(eval { call($c, 'before') }, 'before', 'native ncacn_http by our own endpoint');
+    for my $case (["RpcEndpointListen 127.0.0.1:$shared ncacn_ip_tcp:127.0.0.1[$tcp->{port}]\nRpcEndpointListen 127.0.0.1:$next ncacn_ip_tcp:127.0.0.1[$other->{port}]\n",
+                   'one address more', 1, 1],
+                  ["RpcEndpointListen 127.0.0.1:$next ncacn_ip_tcp:127.0.0.1[$other->{port}]\n", 'one less', 0, 1]) {
+        my ($conf, $name, @open) = @$case;
+        my $restarts = () = $httpd->log =~ /resuming normal operations/g;
+        $httpd->configure($conf . $location)->signal('USR1');
+        RPCH::Poll::wait_for('the restart', sub { RPCH::Poll::turn(0.02); (() = $httpd->log =~ /resuming normal operations/g) > $restarts });
+        # The endpoint process hears of it a moment later
+        ok(eval { RPCH::Poll::wait_for('the addresses', sub { RPCH::Poll::turn(0.02); open_at($shared) == $open[0] && open_at($next) == $open[1] }) },
+           "$name: what is open") or diag $@;
+        is(eval { call($c, $name) }, $name, "$name: the old connection goes on");
+        my $new = $through->($next);
+        is(eval { call($new, 'new') }, 'new', "$name: the new address serves");
+        ok($other->connections > 0, "$name: by the other server");
+        $new->close;
+    }
+    $_->close for $c, $other;
+    # A port that is taken is a start-up error that says so
+    my $busy = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0, Listen => 1);
+    my $third = RPCH::Httpd->new(conf => 'RpcEndpointListen 127.0.0.1:' . $busy->sockport . " ncacn_ip_tcp:127.0.0.1[1024]\n");
+    my ($status) = $third->run('-k start');
+    isnt($status, 0, 'an address that is taken: httpd does not start');
+    like($third->log, qr/Address already in use: .*cannot listen at RpcEndpointListen 127\.0\.0\.1:\d+/, 'and says why');
+}
+
 $_->close for $native, $tcp, $balancer;
 done_testing;
