@@ -41,10 +41,11 @@ PING_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcping*.c tools/dce.c 
 DEMO_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcdemo*.c tools/dce.c tools/ndr.c))
 UNITS    := $(patsubst t/unit/%.c,$(BUILD)/unit/%,$(wildcard t/unit/*_test.c))
 
-.PHONY: all module tools unit test sanitize run bench deps install uninstall clean
+.PHONY: all module tools load unit test sanitize run bench deps install uninstall clean
 all: module tools
 module: $(BUILD)/mod_rpcproxy.so
 tools: $(BUILD)/rpcping $(BUILD)/rpcdemo
+load: $(BUILD)/rpcload $(BUILD)/rpcserver
 
 $(GLUE_O): ALL_CF += $(HTTPD_CF)
 $(BUILD)/%.o: %.c
@@ -63,9 +64,9 @@ $(BUILD)/rpcdemo: $(DEMO_O) $(CODEC_O)
 $(BUILD)/bench/%.o: bench/%.c
 	@mkdir -p $(@D)
 	$(CC) $(BASE_CF) -I. -MMD -MP -c -o $@ $<
-$(BUILD)/rpcload: $(BUILD)/bench/rpcload.o $(BUILD)/bench/rpcload_vc.o $(BUILD)/bench/bench_rpc.o $(CODEC_O)
+$(BUILD)/rpcload: $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/rpcload*.c bench/bench_rpc.c)) $(CODEC_O)
 	$(CC) $(ALL_LD) -o $@ $^ -lssl -lcrypto
-$(BUILD)/rpcserver: $(BUILD)/bench/rpcserver.o $(BUILD)/bench/bench_rpc.o $(CODEC_O)
+$(BUILD)/rpcserver: $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/rpcserver*.c bench/bench_rpc.c)) $(CODEC_O)
 	$(CC) $(ALL_LD) -o $@ $^
 $(BUILD)/unit/%: t/unit/%.c $(CORE_O)
 	@mkdir -p $(@D)
@@ -85,7 +86,7 @@ run:
 
 test:
 	tools/deps.sh test
-	$(MAKE) all unit
+	$(MAKE) all load unit
 	tools/test.sh
 
 sanitize:
@@ -94,7 +95,7 @@ sanitize:
 
 bench:
 	tools/deps.sh bench
-	$(MAKE) all $(BUILD)/rpcload $(BUILD)/rpcserver
+	$(MAKE) all load
 	bench/run.sh
 
 install: all

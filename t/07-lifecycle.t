@@ -89,6 +89,16 @@ sub wait_dead { my ($pid) = @_; return eval { wait_for("process $pid to end", su
     $_->close for values %third, $c;
 }
 
+# ---- the parent is killed: the endpoint does not outlive it ----
+{
+    my $httpd = RPCH::Httpd->new(conf => RPCH::Httpd->location)->start;
+    my $endpoint = endpoint_pid($httpd);
+    my @orphans = $httpd->children;
+    kill KILL => $httpd->{pid};
+    ok(wait_dead($endpoint), 'the parent is killed: the endpoint goes');
+    kill KILL => @orphans;
+}
+
 # ---- graceful stop: channels live on for RpcGracefulTimeout ----
 {
     my $httpd = RPCH::Httpd->new(conf => "RpcGracefulTimeout 2\n" . RPCH::Httpd->location)->start;

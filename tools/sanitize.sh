@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-make -s SAN=address,undefined BUILD=build/asan all unit
+make -s SAN=address,undefined BUILD=build/asan all load unit
 reports=$(mktemp -d)
 trap 'rm -rf "$reports"' EXIT
 chmod 1777 "$reports"

@@ -5,6 +5,7 @@ package RPCH::Balancer;
 use strict;
 use warnings;
 use IO::Socket::IP;
+use RPCH::Poll ();
 use parent -norequire, 'RPCH::Peer';
 
 # PORTS: of the machines, on the loopback.
