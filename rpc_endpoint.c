@@ -181,6 +181,7 @@ void rpc_vc_finish(rpc_vc_t *vc, int abort)
     rpc_loop_unschedule(ep->loop, &vc->turn);
     dcerpc_framer_reset(&vc->target_framer);
     rpc_pdus_clear(&vc->waiting);
+    rpc_pdus_clear(&vc->late);
     if (vc->prev)
         vc->prev->next = vc->next;
     else

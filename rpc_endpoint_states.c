@@ -191,6 +191,8 @@ void rpc_vc_recycle_out(rpc_vc_t *vc)
 static void out_switched(rpc_vc_t *vc)
 {
     vc->out_state = RPC_OUT_OPENED;
+    for (; vc->late.first && !vc->reason; rpc_pdus_drop(&vc->late))
+        rpc_leg_put(vc->out, vc->late.first->data, vc->late.first->size, 1);
     vc->starved = 0;
     if (!vc->target_ended)
         rpc_timer_cancel(vc->ep->loop, &vc->patience);
@@ -369,6 +371,21 @@ static rpc_leg_t *out_leg_for(const rpc_vc_t *vc, int destination, const rts_pdu
     return vc->out;
 }
 
+/* Acknowledgements of hop 1 keep coming while the OUT channel is replaced, and must not use up
+ * what its replacement needs of it. */
+static void to_client(rpc_vc_t *vc, const uint8_t *data, uint32_t size)
+{
+    int fits = vc->out_state == RPC_OUT_OPENED
+               || vc->out->used + size + RPC_LIFETIME_LAST <= vc->out->lifetime;
+
+    if (fits && !vc->late.first)
+        rpc_leg_put(vc->out, data, size, 1);
+    else if (vc->late.size > RPC_LEG_MAX)
+        rpc_vc_end(vc, RPC_REASON_BUFFER_FULL, 0, "no successor of the OUT channel came");
+    else if (rpc_pdus_put(&vc->late, data, size, 0) != 0)
+        rpc_vc_end(vc, RPC_REASON_NO_MEMORY, 0, "%s", "");
+}
+
 static void forward(rpc_vc_t *vc, rpc_leg_t *leg, int destination, const rts_pdu_t *pdu,
                     const uint8_t *data, uint32_t size)
 {
@@ -378,8 +395,10 @@ static void forward(rpc_vc_t *vc, rpc_leg_t *leg, int destination, const rts_pdu
 
     if (vc->state != RPC_VC_OPENED || !(from_in || from_out))
         protocol_error(vc, leg, "a PDU for somebody it does not lead to");
+    else if (from_in && destination == RTS_FD_CLIENT)
+        to_client(vc, data, size);
     else if (from_in)
-        rpc_leg_put(out_leg_for(vc, destination, pdu), data, size, destination == RTS_FD_CLIENT);
+        rpc_leg_put(out_leg_for(vc, destination, pdu), data, size, 0);
     else
         rpc_leg_put(vc->in, data, size, 0);
 }

@@ -97,6 +97,7 @@ struct rpc_vc {
     rpc_reason_t target_ended;  /* set: it will send and take no more */
     uint64_t credited;          /* bytes of target->sent acknowledged on hop 2 */
     rpc_pdus_t waiting;         /* from the target, until hop 3 has room */
+    rpc_pdus_t late;            /* RTS PDUs for the client: the OUT channel's successor takes them */
 
     rpc_job_t turn;
     rpc_timer_t setup;          /* for the other half, for IN_R1/A6 */
@@ -131,6 +132,8 @@ struct rpc_endpoint {
 /* What RPC PDUs leave free of an OUT channel's lifetime: the RTS PDUs of its replacement,
  * acknowledgements and pings meanwhile. */
 #define RPC_LIFETIME_RESERVE 2048
+/* Of these the replacement's own: A5, A9 as A10, IN_Rx/A3, pings. */
+#define RPC_LIFETIME_LAST 512
 /* 2.2.3.5.5 */
 #define RPC_LIFETIME_MIN 131072
 

@@ -88,7 +88,8 @@ int rpc_flow_received(rpc_flow_receiver_t *r, uint32_t size)
 int rpc_flow_consumed(rpc_flow_receiver_t *r, uint32_t size)
 {
     r->free += size;
-    return r->free > 0 && r->advertised < r->window / 2;
+    return r->free > 0 && r->advertised < r->window / 2
+           && (r->free - r->advertised >= r->window / 4 || r->free == r->window);
 }
 
 void rpc_flow_ack(rpc_flow_receiver_t *r, uint32_t *received, uint32_t *available)

@@ -43,9 +43,9 @@ int rpc_flow_acked(rpc_flow_sender_t *s, uint32_t received, uint32_t available);
 void rpc_flow_receiver_start(rpc_flow_receiver_t *r, uint32_t window);
 /* Returns 1 when the peer sent more than the window allowed it. */
 int rpc_flow_received(rpc_flow_receiver_t *r, uint32_t size);
-/* SIZE bytes went on to the next hop. Returns 1 when an ack is due now
- * (advertised < window / 2, note 27; none while an overrun leaves nothing free);
- * then call rpc_flow_ack(). */
+/* SIZE bytes went on to the next hop. Returns 1 when an ack is due now; then call
+ * rpc_flow_ack(). Due: advertised < window / 2 (note 27), and it would grant a quarter of the
+ * window or all of it: one that stays nearly full must not acknowledge each PDU. */
 int rpc_flow_consumed(rpc_flow_receiver_t *r, uint32_t size);
 /* The values of the ack to send; afterwards advertised == free. */
 void rpc_flow_ack(rpc_flow_receiver_t *r, uint32_t *received, uint32_t *available);

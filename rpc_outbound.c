@@ -98,6 +98,7 @@ static void switch_channel(rpc_virtual_t *v)
     rpc_channel_t *old = v->current, *successor = v->successor;
 
     v->last_words = v->said_last = 0;
+    v->ping_bytes = 0;      /* of the old response, which is no concern any more */
     rpc_virtual_wait(v);
     v->old_cookie = old->cookie;
     v->current = successor;
@@ -157,7 +158,7 @@ static int out_may_forward(const rpc_virtual_t *v, const rpc_channel_t *from, in
 static int fits_old_channel(const rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
 {
     return !v->said_last && !(pdu[16] & RTS_FLAG_RECYCLE_CHANNEL)
-        && v->current->body_left >= (int64_t)size + B3_SIZE;
+        && v->current->body_left >= (int64_t)(v->waiting.size + size) + B3_SIZE;
 }
 
 /* Unplugged, an RTS PDU passes the RPC PDUs that wait for a window. */

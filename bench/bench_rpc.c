@@ -1,4 +1,7 @@
-/* bench_rpc.c: little helpers, no state. */
+/* bench_rpc.c: little helpers, no state. The bytes of a pattern are 64-bit words, each a mix of
+ * the seed and the word's place; its hash is FNV-1a over what a piece holds of these words, so
+ * it depends on where the pieces begin, too, which both ends know.
+ */
 #include "bench_rpc.h"
 
 #include <arpa/inet.h>
@@ -46,6 +49,81 @@ uint64_t bench_get_u64(const uint8_t *p)
     for (i = 7; i >= 0; i--)
         value = value << 8 | p[i];
     return value;
+}
+
+/* splitmix64 */
+static uint64_t mix(uint64_t x)
+{
+    x += 0x9e3779b97f4a7c15;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
+    x = (x ^ x >> 27) * 0x94d049bb133111eb;
+    return x ^ x >> 31;
+}
+
+/* Most are full, as in a large transfer; the rest of any size. */
+uint32_t bench_pattern_next(const bench_pattern_t *p)
+{
+    uint64_t r = mix(~p->seed ^ p->at), left = p->size - p->at;
+    uint32_t size = BENCH_PIECE_MAX;
+
+    if (r % 4 == 0)
+        size = BENCH_PIECE_MIN + (uint32_t)((r >> 8) % (BENCH_PIECE_MAX - BENCH_PIECE_MIN + 1));
+    if (left < size - BENCH_HEADER)
+        size = left ? BENCH_HEADER + (uint32_t)left : 0;
+    return size;
+}
+
+/* The word with the byte at place AT in its lowest eight bits, and how many bytes of it lie
+ * within SIZE. */
+static uint64_t word_at(const bench_pattern_t *p, size_t size, size_t *bytes)
+{
+    unsigned skip = (unsigned)(p->at % 8);
+
+    *bytes = 8 - skip < size ? 8 - skip : size;
+    return mix(p->seed ^ (p->at / 8) * 0xd6e8feb86659fd93) >> 8 * skip;
+}
+
+static void advance(bench_pattern_t *p, uint64_t word, size_t bytes)
+{
+    if (bytes < 8)
+        word &= ((uint64_t)1 << 8 * bytes) - 1;
+    p->hash = (p->hash ^ word) * 0x100000001b3;
+    p->at += bytes;
+}
+
+void bench_pattern_make(bench_pattern_t *p, uint8_t *data, size_t size)
+{
+    size_t n;
+
+    for (; size; data += n, size -= n) {
+        uint64_t word = word_at(p, size, &n);
+
+        if (n == 8)
+            bench_put_u64(data, word);
+        else
+            for (size_t i = 0; i < n; i++)
+                data[i] = (uint8_t)(word >> 8 * i);
+        advance(p, word, n);
+    }
+}
+
+int bench_pattern_check(bench_pattern_t *p, const uint8_t *data, size_t size)
+{
+    size_t n;
+
+    if (size > p->size - p->at)
+        return 0;
+    for (; size; data += n, size -= n) {
+        uint64_t word = word_at(p, size, &n);
+
+        if (n == 8 && bench_get_u64(data) != word)
+            return 0;
+        for (size_t i = 0; n < 8 && i < n; i++)
+            if (data[i] != (uint8_t)(word >> 8 * i))
+                return 0;
+        advance(p, word, n);
+    }
+    return 1;
 }
 
 uint8_t *bench_out_room(bench_out_t *out, size_t size)

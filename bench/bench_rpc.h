@@ -1,5 +1,5 @@
-/* bench_rpc: what the load client and the server double of the benchmark share: the RPC
- * PDUs they agree on, and a buffer for output.
+/* bench_rpc: what the load client and the server double share: the RPC PDUs they agree on, the
+ * bytes in them, and a buffer for output.
  */
 #ifndef BENCH_RPC_H
 #define BENCH_RPC_H
@@ -16,14 +16,35 @@ typedef enum {
     BENCH_ECHO,         /* the same bytes as a response */
     BENCH_SINK,         /* nothing */
     BENCH_SINK_END,     /* a response whose stub is a u64: bytes sunk, this PDU included */
-    BENCH_SOURCE        /* stub: u64 bytes, u32 PDU size: responses of that many bytes in all */
+    BENCH_SOURCE,       /* stub: u64 bytes, u32 PDU size: responses of that many bytes in all */
+    BENCH_BEGIN,        /* stub: u64 seed, u64 bytes: a pattern both ways (below) begins */
+    BENCH_PATTERN,      /* a piece of it: of SEED to the server, of ~SEED back */
+    BENCH_PATTERN_END   /* its last piece; the answer's stub is two u64: bytes, their hash */
 } bench_op_t;
+
+/* Pieces of a pattern have PDUs of any size from this to BENCH_PIECE_MAX. */
+#define BENCH_PIECE_MIN (BENCH_HEADER + 16)
+#define BENCH_PIECE_MAX 5840    /* Windows' usual largest fragment */
 
 /* Fills the header of an RPC PDU of SIZE bytes at PDU; the stub stays as it is. */
 void bench_pdu(uint8_t *pdu, uint8_t ptype, bench_op_t op, uint16_t size);
 bench_op_t bench_op(const uint8_t *pdu);
 void bench_put_u64(uint8_t *p, uint64_t value);
 uint64_t bench_get_u64(const uint8_t *p);
+
+/* A pattern is a stream of bytes that says at each place where it is: a piece lost, doubled
+ * or in another order shows, and so does one of another virtual connection. */
+typedef struct bench_pattern {
+    uint64_t seed, at;      /* bytes made or checked so far */
+    uint64_t size;          /* bytes in all */
+    uint64_t hash;          /* of those so far */
+} bench_pattern_t;
+
+/* Size of the PDU that holds the next piece; the same at both ends, or 0 at the end. */
+uint32_t bench_pattern_next(const bench_pattern_t *p);
+/* Writes SIZE bytes of it to DATA; or compares them, 0 when they are others. */
+void bench_pattern_make(bench_pattern_t *p, uint8_t *data, size_t size);
+int bench_pattern_check(bench_pattern_t *p, const uint8_t *data, size_t size);
 
 typedef struct bench_out { uint8_t *data; size_t off, len, cap; } bench_out_t;
 

@@ -1,4 +1,5 @@
-/* rpcload.c: what the benchmark measures, and its table.
+/* rpcload.c: what the benchmark measures, and its table. (What "rpcload long" does is in
+ * rpcload_long.c.)
  *
  *   idle     N virtual connections opened, each proven by one echo; then what the proxy's
  *            process has: threads, descriptors, PSS, less what it had before
@@ -15,13 +16,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "rpcload_long.h"
 #include "rpcload.h"
 
 #define PROXIES 2
 #define OPENING 32          /* virtual connections being opened at a time */
 #define MAX_ROUNDS 99
 #define PING_SIZE 100
-#define BULK_SIZE 5840      /* Windows' usual largest fragment */
+#define BULK_SIZE BENCH_PIECE_MAX
 #define CLOSE_SECONDS 20
 #define WARM_UP 200
 
@@ -452,7 +454,7 @@ static void print_rounds(const plan_t *plan, double rounds[][PROXIES][VALUES])
 /* kind:name:port:pid */
 static proxy_t parse_proxy(char *text)
 {
-    proxy_t proxy;
+    proxy_t proxy = { .port_count = 1, .tls = 1 };
     char *field[4] = { text, NULL, NULL, NULL };
     int i;
 
@@ -464,7 +466,7 @@ static proxy_t parse_proxy(char *text)
     }
     proxy.speaks_http = strcmp(field[0], "http") == 0;
     proxy.name = field[1];
-    proxy.port = (uint16_t)atoi(field[2]);
+    proxy.ports[0] = (uint16_t)atoi(field[2]);
     proxy.pid = (pid_t)atoi(field[3]);
     return proxy;
 }
@@ -494,6 +496,8 @@ int main(int argc, char **argv)
     load_t *load;
     int opt, i;
 
+    if (argc > 1 && strcmp(argv[1], "long") == 0)
+        return rpcload_long(argc - 1, argv + 1);
     while ((opt = getopt(argc, argv, "u:t:n:s:r:p:m:")) != -1) {
         switch (opt) {
         case 'u': auth = optarg; break;

@@ -1,10 +1,11 @@
-/* rpcload: a client of RPC over HTTP over TLS that loads a proxy; many virtual connections
- * on one thread.
+/* rpcload: a client of RPC over HTTP that loads a proxy; many virtual connections on one
+ * thread.
  *
- * Through a proxy that speaks the protocol it is the client of [MS-RPCH] 3.2.2. A plain TCP
- * proxy brings the same two TLS connections to the server, which wants CONN/A2 and CONN/B2
- * on them; so there the client says what the inbound and the outbound proxy would say, and
- * the bytes of the RPC PDUs are the same. Anything that goes wrong ends the program.
+ * Through a proxy that speaks the protocol it is the client of [MS-RPCH] 3.2.2, with
+ * replacement of channels. A plain TCP proxy brings the same two TLS connections to the
+ * server, which wants CONN/A2 and CONN/B2 on them; so there the client says what the inbound
+ * and the outbound proxy would say, and the bytes of the RPC PDUs are the same. Anything that
+ * goes wrong ends the program.
  */
 #ifndef RPCLOAD_H
 #define RPCLOAD_H
@@ -17,13 +18,21 @@
 #include "rpc_flow.h"
 #include "rts.h"
 
-typedef struct vc vc_t;
+#define PROXY_MAX_PORTS 8
+/* Channels that nobody has to replace. */
+#define LOAD_LIFETIME 1073741824
 
+typedef struct vc vc_t;
+typedef struct conn conn_t;
+
+/* One proxy; with several ports, several machines that do the same work. */
 typedef struct proxy {
     const char *name;
-    uint16_t port;
+    uint16_t ports[PROXY_MAX_PORTS];
+    unsigned port_count;
     pid_t pid;              /* the process whose memory and time count */
     int speaks_http;        /* 0: a plain TCP proxy */
+    int tls;
 } proxy_t;
 
 typedef struct load {
@@ -31,7 +40,12 @@ typedef struct load {
     SSL_CTX *tls;
     const char *auth;       /* user:password in base64 */
     const char *target;     /* server:port */
-    uint8_t scratch[65536];
+    uint32_t lifetime;      /* of IN channels, and expected of OUT channels */
+    uint32_t window;        /* of hop 4 */
+    unsigned requests;      /* so far: the next goes to the next port */
+    void (*stalled)(void *ctx); /* says more when nothing moves; or NULL */
+    void *stalled_ctx;
+    conn_t *late, *dead;    /* flushed, or freed, after the batch of events */
 } load_t;
 
 /* What a measurement does with its virtual connections. */
@@ -41,6 +55,9 @@ typedef struct vc_events {
     void (*room)(vc_t *vc); /* something has moved: perhaps more can be sent; or NULL */
 } vc_events_t;
 
+/* Channels replaced, of each kind. */
+typedef struct vc_counts { unsigned in_r1, in_r2, out_r1, out_r2; } vc_counts_t;
+
 load_t *load_create(const char *auth, const char *target);
 void load_destroy(load_t *load);
 /* Works until *DONE; ends the program when nothing happens for 20 seconds. */
@@ -48,12 +65,29 @@ void load_run(load_t *load, const int *done, const char *what);
 
 vc_t *vc_open(load_t *load, const proxy_t *proxy, const vc_events_t *events, void *ctx);
 void *vc_ctx(const vc_t *vc);
-/* 0 when the window or the buffers have no room for a PDU of this size now. */
-int vc_may_send(const vc_t *vc, uint32_t size);
+/* 0 when the window, the channel or the buffers have no room for a PDU of this size now. */
+int vc_may_send(vc_t *vc, uint32_t size);
 /* Sends at the end of this turn; vc_kick() does it at once, from outside of one. */
 void vc_send(vc_t *vc, const uint8_t *pdu, uint32_t size);
 void vc_kick(vc_t *vc);
 /* Not from within events. */
 void vc_close(vc_t *vc);
+
+/* How much of an IN channel is left when its successor is asked for, at the latest; at first
+ * VC_NEAR_END, as Windows does (note 32). Not less than that. */
+#define VC_NEAR_END 4096
+void vc_near_end(vc_t *vc, uint32_t left);
+/* From now on, where two connections are concerned and so either order can be met, the
+ * rare one: RPC PDUs on an IN successor before A5 on the old one, OUT_R2/C1 after B3. */
+void vc_reorder(vc_t *vc);
+/* From now on what is received counts as consumed (6.3) only by vc_consume(), in its order.
+ * Returns how much there was of SIZE. */
+void vc_hold(vc_t *vc);
+uint64_t vc_consume(vc_t *vc, uint64_t size);
+/* No replacement is under way, and all predecessors have been closed by the proxy. */
+int vc_settled(const vc_t *vc);
+const vc_counts_t *vc_counts(const vc_t *vc);
+/* One line about its state, for a person. */
+void vc_describe(const vc_t *vc, char *text, size_t size);
 
 #endif

@@ -1,101 +1,51 @@
-/* rpcload_vc.c: the virtual connections of rpcload.
+/* rpcload_vc.c: the virtual connections of rpcload: opening, RPC PDUs, windows.
  *
- *   vc_open -> two connections, each: connect, TLS handshake, first bytes (start_in,
- *   start_out) -> [200 header on OUT] -> PDUs -> opened() -> received() for each RPC PDU
- *
- * Edge-triggered: on any event a connection does all it can, then both of the virtual
- * connection are flushed, for an ack goes out on the other one.
+ *   vc_open -> two connections -> vc_speak (start_in, start_out) -> opened() -> received()
+ *   for each RPC PDU; replacements in rpcload_recycle.c
  */
-#include <arpa/inet.h>
-#include <errno.h>
-#include <netinet/in.h>
-#include <openssl/err.h>
 #include <openssl/rand.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include "rpcload.h"
+#include "rpcload_vc.h"
 
-#define PATIENCE_MS 20000
-#define EVENTS 256
-#define HEAD_MAX 2048
-#define BANNER_SIZE 14      /* "ncacn_http/1.0" */
 #define KEEPALIVE 300000
 #define TIMEOUT 120000
-#define LIFETIME 1073741824
-
-typedef enum { HANDSHAKE, HEADER, PDUS } phase_t;
-
-typedef struct conn {
-    vc_t *vc;
-    int fd, is_out;
-    phase_t phase;
-    SSL *ssl;
-    bench_out_t out;
-    dcerpc_framer_t framer;
-    char *head;             /* of the answer, while it comes */
-    size_t head_len;
-    unsigned banner;        /* bytes of the banner still to skip */
-    rts_cookie_t cookie;
-} conn_t;
-
-struct vc {
-    load_t *load;
-    const proxy_t *proxy;
-    const vc_events_t *events;
-    void *ctx;
-    rts_cookie_t cookie;
-    conn_t in, out;
-    int c_seen, b_seen;     /* C2 or C1 on OUT; B3 on IN */
-    int is_open;
-    rpc_flow_sender_t sender;
-    rpc_flow_receiver_t receiver;
-};
-
-static void vc_fail(const conn_t *c, const char *what, const char *why)
-{
-    bench_die("%s, %s connection, %s: %s", c->vc->proxy->name, c->is_out ? "OUT" : "IN", what,
-              why);
-}
-
-static const char *tls_error(void)
-{
-    unsigned long e = ERR_get_error();
-
-    return e ? ERR_reason_error_string(e) : errno ? strerror(errno) : "closed";
-}
 
 /* ---- output ---- */
 
-static void put_rts(conn_t *c, const rts_pdu_t *pdu)
+/* What predecessors have still to say; 0 when it has not all gone. */
+static int flush_gone(vc_t *vc)
 {
-    uint8_t buf[RTS_MAX_SIZE];
+    conn_t *c;
+    int done = 1;
 
-    bench_out_put(&c->out, buf, rts_write(pdu, buf, sizeof(buf)));
+    for (c = vc->gone; c; c = c->next) {
+        conn_flush(c);
+        if (bench_out_pending(&c->out))
+            done = 0;
+    }
+    return done;
 }
 
-static void flush(conn_t *c)
+/* The successor of an IN channel is plugged until the last has left on the old one
+ * (3.2.2.5.6). */
+void vc_flush(vc_t *vc)
 {
-    if (c->phase == HANDSHAKE)
-        return;
-    while (bench_out_pending(&c->out)) {
-        int n;
+    if (flush_gone(vc) || vc->reorders)
+        conn_flush(vc->in);
+    conn_flush(vc->out);
+    if (vc->in_next)
+        conn_flush(vc->in_next);
+    if (vc->out_next)
+        conn_flush(vc->out_next);
+}
 
-        ERR_clear_error();
-        errno = 0;
-        n = SSL_write(c->ssl, c->out.data + c->out.off, (int)bench_out_pending(&c->out));
-        if (n <= 0) {
-            if (SSL_get_error(c->ssl, n) != SSL_ERROR_WANT_WRITE)
-                vc_fail(c, "writing", tls_error());
-            return;
-        }
-        bench_out_drop(&c->out, (size_t)n);
-    }
+void vc_put_in(vc_t *vc, const rts_pdu_t *pdu)
+{
+    conn_put_rts(vc->in, pdu);
+    recycle_check_in(vc);
 }
 
 /* The FlowControlAck of what came on OUT: to the outbound proxy by way of IN, or from it. */
@@ -105,29 +55,16 @@ static void ack(vc_t *vc)
     rts_ack_t values;
     rts_pdu_t pdu;
 
-    rpc_flow_ack(&vc->receiver, &values.bytes_received, &values.available_window);
-    values.cookie = vc->out.cookie;
+    rpc_flow_ack(&vc->out->hop4, &values.bytes_received, &values.available_window);
+    values.cookie = vc->out->cookie;
     rts_begin(&pdu, http ? RTS_FLOW_CONTROL_ACK_WITH_DESTINATION : RTS_FLOW_CONTROL_ACK);
     if (http)
         rts_set_u32(&pdu, RTS_CMD_DESTINATION, RTS_FD_OUT_PROXY);
     rts_set_ack(&pdu, &values);
-    put_rts(http ? &vc->in : &vc->out, &pdu);
-}
-
-static void put_request(conn_t *c, const char *method, unsigned length)
-{
-    const load_t *load = c->vc->load;
-    char text[1024];
-    int n = snprintf(text, sizeof(text),
-                     "%s /rpc/rpcproxy.dll?%s HTTP/1.1\r\n"
-                     "Host: localhost\r\nAccept: application/rpc\r\nUser-Agent: MSRPC\r\n"
-                     "Connection: Keep-Alive\r\nCache-Control: no-cache\r\nPragma: No-cache\r\n"
-                     "Content-Length: %u\r\nAuthorization: Basic %s\r\n\r\n",
-                     method, load->target, length, load->auth);
-
-    if (n >= (int)sizeof(text))
-        bench_die("target or password too long");
-    bench_out_put(&c->out, text, (size_t)n);
+    if (http)
+        vc_put_in(vc, &pdu);
+    else
+        conn_put_rts(vc->out, &pdu);
 }
 
 /* CONN/B1 in an IN request; or CONN/B2. */
@@ -141,15 +78,15 @@ static void start_in(conn_t *c)
     rts_set_cookie(&pdu, 1, &c->cookie);
     rts_set_group(&pdu, &c->vc->cookie);
     if (http) {
-        put_request(c, "RPC_IN_DATA", LIFETIME);
-        rts_set_u32(&pdu, RTS_CMD_CHANNEL_LIFETIME, LIFETIME);
+        conn_put_request(c, "RPC_IN_DATA", c->vc->load->lifetime);
+        rts_set_u32(&pdu, RTS_CMD_CHANNEL_LIFETIME, c->vc->load->lifetime);
         rts_set_u32(&pdu, RTS_CMD_CLIENT_KEEPALIVE, KEEPALIVE);
     }
     else {
         rts_set_u32(&pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, BENCH_WINDOW);
         rts_set_u32(&pdu, RTS_CMD_CONNECTION_TIMEOUT, TIMEOUT);
     }
-    put_rts(c, &pdu);
+    conn_put_rts(c, &pdu);
 }
 
 /* CONN/A1 in an OUT request; or CONN/A2. */
@@ -161,12 +98,26 @@ static void start_out(conn_t *c)
     rts_begin(&pdu, http ? RTS_CONN_A1 : RTS_CONN_A2);
     rts_set_cookie(&pdu, 0, &c->vc->cookie);
     rts_set_cookie(&pdu, 1, &c->cookie);
-    rts_set_u32(&pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, BENCH_WINDOW);
+    rts_set_u32(&pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, c->vc->load->window);
     if (http)
-        put_request(c, "RPC_OUT_DATA", 76);
+        conn_put_request(c, "RPC_OUT_DATA", 76);
     else
-        rts_set_u32(&pdu, RTS_CMD_CHANNEL_LIFETIME, LIFETIME);
-    put_rts(c, &pdu);
+        rts_set_u32(&pdu, RTS_CMD_CHANNEL_LIFETIME, LOAD_LIFETIME);
+    conn_put_rts(c, &pdu);
+}
+
+void vc_speak(conn_t *c)
+{
+    if (c->is_successor)
+        recycle_speak(c);
+    else
+        (c->is_out ? start_out : start_in)(c);
+}
+
+void vc_answered(conn_t *c)
+{
+    if (c->is_successor)
+        recycle_answered(c);
 }
 
 /* ---- input ---- */
@@ -179,6 +130,17 @@ static void check_open(vc_t *vc)
     vc->events->opened(vc);
 }
 
+/* Of hop 1; an ack for a channel that is not the default one any more is void. */
+static void take_ack(conn_t *c, const rts_ack_t *values)
+{
+    vc_t *vc = c->vc;
+
+    if (!rts_cookie_equal(&values->cookie, &vc->in->cookie))
+        return;
+    if (rpc_flow_acked(&vc->hop1, values->bytes_received, values->available_window))
+        vc_fail(c, "acknowledgement", "an impossible one");
+}
+
 static void out_rts(conn_t *c, const rts_pdu_t *pdu)
 {
     vc_t *vc = c->vc;
@@ -188,12 +150,12 @@ static void out_rts(conn_t *c, const rts_pdu_t *pdu)
     if (id == RTS_CONN_C1 || id == RTS_CONN_C2) {
         vc->c_seen = 1;
         if (vc->proxy->speaks_http)
-            rpc_flow_sender_start(&vc->sender, rts_u32(pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, 0));
+            rpc_flow_sender_start(&vc->hop1, rts_u32(pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, 0));
         check_open(vc);
     }
-    else if (values)    /* hop 1 */
-        rpc_flow_acked(&vc->sender, values->bytes_received, values->available_window);
-    else if (id != RTS_CONN_A3 && id != RTS_PING)
+    else if (values)
+        take_ack(c, values);
+    else if (id != RTS_CONN_A3 && id != RTS_PING && !recycle_rts(c, pdu, id))
         vc_fail(c, "unexpected", rts_info(id)->name);
 }
 
@@ -206,124 +168,68 @@ static void in_rts(conn_t *c, const rts_pdu_t *pdu)
 
     if (id == RTS_CONN_B3) {
         vc->b_seen = 1;
-        rpc_flow_sender_start(&vc->sender, rts_u32(pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, 0));
+        rpc_flow_sender_start(&vc->hop1, rts_u32(pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, 0));
         check_open(vc);
     }
     else if (id == RTS_FLOW_CONTROL_ACK)
-        rpc_flow_acked(&vc->sender, values->bytes_received, values->available_window);
+        take_ack(c, values);
     else
         vc_fail(c, "unexpected", rts_info(id)->name);
 }
 
-static void take_pdu(conn_t *c, const uint8_t *data, const dcerpc_header_t *header)
+static void consumed(vc_t *vc, uint32_t size)
+{
+    if (rpc_flow_consumed(&vc->out->hop4, size))
+        ack(vc);
+}
+
+static void take_rpc(conn_t *c, const uint8_t *data, uint32_t size)
 {
     vc_t *vc = c->vc;
-    uint32_t size = header->frag_length;
 
-    if (header->ptype == DCERPC_RTS) {
-        rts_pdu_t pdu;
-        const char *wrong = rts_parse(data, size, &pdu);
-
-        if (wrong)
-            vc_fail(c, "RTS PDU", wrong);
-        (c->is_out ? out_rts : in_rts)(c, &pdu);
-        return;
-    }
-    if (!c->is_out || !vc->is_open)
-        vc_fail(c, "RPC PDU", "too early, or on IN");
-    if (rpc_flow_received(&vc->receiver, size))
+    if (c != vc->out || !vc->is_open)
+        vc_fail(c, "RPC PDU", "too early, or on a channel for others");
+    if (rpc_flow_received(&c->hop4, size))
         vc_fail(c, "RPC PDU", "more than our window");
-    if (rpc_flow_consumed(&vc->receiver, size))
-        ack(vc);
+    if (vc->holds)
+        c->held += size;
+    else
+        consumed(vc, size);
     vc->events->received(vc, data, size);
 }
 
-static void take_pdus(conn_t *c, const uint8_t *data, size_t len)
+void vc_take_pdu(conn_t *c, const uint8_t *data, const dcerpc_header_t *header)
 {
-    const uint8_t *pdu;
-    dcerpc_header_t header;
-    dcerpc_frame_t rv;
+    uint32_t size = header->frag_length;
+    const char *wrong;
+    rts_pdu_t pdu;
 
-    for (; c->banner && len; len--, c->banner--)
-        data++;
-    while ((rv = dcerpc_framer_next(&c->framer, &data, &len, &pdu, &header)) == DCERPC_FRAME_PDU)
-        take_pdu(c, pdu, &header);
-    if (rv == DCERPC_FRAME_ERROR)
-        vc_fail(c, "PDUs", c->framer.error);
-}
-
-static void take_header(conn_t *c, const uint8_t *data, size_t len)
-{
-    char *end;
-    size_t used;
-
-    if (!c->head && !(c->head = malloc(HEAD_MAX + 1)))
-        bench_die("out of memory");
-    if (len > HEAD_MAX - c->head_len)
-        len = HEAD_MAX - c->head_len;
-    memcpy(c->head + c->head_len, data, len);
-    c->head[c->head_len + len] = '\0';
-    end = strstr(c->head, "\r\n\r\n");
-    if (!end && c->head_len + len < HEAD_MAX) {
-        c->head_len += len;
+    if (c->is_out) {
+        c->used += size;
+        if (c->used > c->lifetime)
+            vc_fail(c, "answer", "more than its Content-Length");
+    }
+    if (header->ptype != DCERPC_RTS) {
+        take_rpc(c, data, size);
         return;
     }
-    if (!c->is_out || !end || strncmp(c->head, "HTTP/1.1 200 ", 13) != 0) {
-        c->head[strcspn(c->head, "\r")] = '\0';
-        vc_fail(c, "answer", c->head);
-    }
-    used = (size_t)(end + 4 - c->head) - c->head_len;
-    free(c->head);
-    c->head = NULL;
-    c->phase = PDUS;
-    take_pdus(c, data + used, len - used);
+    wrong = rts_parse(data, size, &pdu);
+    if (wrong)
+        vc_fail(c, "RTS PDU", wrong);
+    (c->is_out ? out_rts : in_rts)(c, &pdu);
 }
 
-static void read_all(conn_t *c)
+void vc_closed(conn_t *c)
 {
-    load_t *load = c->vc->load;
+    vc_t *vc = c->vc;
+    conn_t **place = &vc->gone;
 
-    for (;;) {
-        int n;
-
-        ERR_clear_error();
-        errno = 0;
-        n = SSL_read(c->ssl, load->scratch, sizeof(load->scratch));
-        if (n <= 0) {
-            int e = SSL_get_error(c->ssl, n);
-
-            if (e == SSL_ERROR_WANT_READ || e == SSL_ERROR_WANT_WRITE)
-                return;
-            vc_fail(c, "reading", e == SSL_ERROR_ZERO_RETURN ? "closed" : tls_error());
-        }
-        if (c->phase == HEADER)
-            take_header(c, load->scratch, (size_t)n);
-        else
-            take_pdus(c, load->scratch, (size_t)n);
-        /* An ack that waited for the end of the stream of data would stop that stream. */
-        flush(&c->vc->in);
-        flush(&c->vc->out);
-    }
-}
-
-/* ---- a connection's turn ---- */
-
-static int handshake(conn_t *c)
-{
-    int n, e;
-
-    ERR_clear_error();
-    errno = 0;
-    n = SSL_connect(c->ssl);
-    if (n == 1) {
-        c->phase = c->vc->proxy->speaks_http ? HEADER : PDUS;
-        (c->is_out ? start_out : start_in)(c);
-        return 1;
-    }
-    e = SSL_get_error(c->ssl, n);
-    if (e != SSL_ERROR_WANT_READ && e != SSL_ERROR_WANT_WRITE)
-        vc_fail(c, "TLS handshake", tls_error());
-    return 0;
+    if (!c->is_gone || bench_out_pending(&c->out))
+        vc_fail(c, "reading", "closed");
+    while (*place != c)
+        place = &(*place)->next;
+    *place = c->next;
+    conn_close(c);
 }
 
 void vc_kick(vc_t *vc)
@@ -331,88 +237,18 @@ void vc_kick(vc_t *vc)
     int more;
 
     do {
+        const conn_t *in;
+
         if (vc->is_open && vc->events->room)
             vc->events->room(vc);
-        more = bench_out_pending(&vc->in.out) > 0;
-        flush(&vc->in);
-    } while (more && !bench_out_pending(&vc->in.out) && vc->events->room);
-    flush(&vc->out);
+        in = vc->in;
+        more = bench_out_pending(&in->out) > 0;
+        vc_flush(vc);
+        more = more && in == vc->in && !bench_out_pending(&in->out);
+    } while (more && vc->events->room);
 }
 
-static void conn_turn(conn_t *c)
-{
-    if (c->phase == HANDSHAKE && !handshake(c))
-        return;
-    read_all(c);
-    vc_kick(c->vc);
-}
-
-void load_run(load_t *load, const int *done, const char *what)
-{
-    struct epoll_event events[EVENTS];
-
-    while (!*done) {
-        int i, n = epoll_wait(load->epoll, events, EVENTS, PATIENCE_MS);
-
-        if (n == 0)
-            bench_die("nothing moves: %s", what);
-        if (n < 0 && errno != EINTR)
-            bench_die("epoll: %m");
-        for (i = 0; i < n; i++)
-            conn_turn(events[i].data.ptr);
-    }
-}
-
-load_t *load_create(const char *auth, const char *target)
-{
-    load_t *load = calloc(1, sizeof(*load));
-
-    if (!load)
-        bench_die("out of memory");
-    load->auth = auth;
-    load->target = target;
-    load->epoll = epoll_create1(EPOLL_CLOEXEC);
-    load->tls = SSL_CTX_new(TLS_client_method());
-    if (load->epoll < 0 || !load->tls)
-        bench_die("no epoll, or no TLS");
-    SSL_CTX_set_session_cache_mode(load->tls, SSL_SESS_CACHE_OFF);
-    SSL_CTX_set_options(load->tls, SSL_OP_NO_TICKET);
-    SSL_CTX_set_mode(load->tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
-                                | SSL_MODE_RELEASE_BUFFERS);
-    return load;
-}
-
-void load_destroy(load_t *load)
-{
-    SSL_CTX_free(load->tls);
-    close(load->epoll);
-    free(load);
-}
-
-/* ---- life ---- */
-
-static void conn_open(conn_t *c, vc_t *vc, int is_out)
-{
-    struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(vc->proxy->port) };
-    struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET };
-
-    c->vc = vc;
-    c->is_out = is_out;
-    c->banner = vc->proxy->speaks_http ? 0 : BANNER_SIZE;
-    RAND_bytes(c->cookie.b, sizeof(c->cookie.b));
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (c->fd < 0 || (connect(c->fd, (struct sockaddr *)&addr, sizeof(addr)) < 0
-                      && errno != EINPROGRESS))
-        vc_fail(c, "connecting", strerror(errno));
-    bench_nodelay(c->fd);
-    c->ssl = SSL_new(vc->load->tls);
-    if (!c->ssl || !SSL_set_fd(c->ssl, c->fd))
-        bench_die("out of memory");
-    event.data.ptr = c;
-    if (epoll_ctl(vc->load->epoll, EPOLL_CTL_ADD, c->fd, &event) < 0)
-        bench_die("epoll: %m");
-}
+/* ---- for the measurements ---- */
 
 vc_t *vc_open(load_t *load, const proxy_t *proxy, const vc_events_t *events, void *ctx)
 {
@@ -424,10 +260,10 @@ vc_t *vc_open(load_t *load, const proxy_t *proxy, const vc_events_t *events, voi
     vc->proxy = proxy;
     vc->events = events;
     vc->ctx = ctx;
+    vc->near_end = VC_NEAR_END;
     RAND_bytes(vc->cookie.b, sizeof(vc->cookie.b));
-    rpc_flow_receiver_start(&vc->receiver, BENCH_WINDOW);
-    conn_open(&vc->in, vc, 0);
-    conn_open(&vc->out, vc, 1);
+    vc->in = conn_open(vc, 0, 0);
+    vc->out = conn_open(vc, 1, 0);
     return vc;
 }
 
@@ -436,30 +272,90 @@ void *vc_ctx(const vc_t *vc)
     return vc->ctx;
 }
 
-int vc_may_send(const vc_t *vc, uint32_t size)
+int vc_may_send(vc_t *vc, uint32_t size)
 {
-    return rpc_flow_may_send(&vc->sender, size) && bench_out_pending(&vc->in.out) < BENCH_HIGH;
+    return rpc_flow_may_send(&vc->hop1, size) && bench_out_pending(&vc->in->out) < BENCH_HIGH
+           && recycle_in_room(vc, size);
 }
 
 void vc_send(vc_t *vc, const uint8_t *pdu, uint32_t size)
 {
-    bench_out_put(&vc->in.out, pdu, size);
-    rpc_flow_sent(&vc->sender, size);
-}
-
-static void conn_close(conn_t *c)
-{
-    SSL_shutdown(c->ssl);
-    SSL_free(c->ssl);
-    close(c->fd);
-    free(c->head);
-    free(c->out.data);
-    dcerpc_framer_reset(&c->framer);
+    bench_out_put(&vc->in->out, pdu, size);
+    vc->in->used += size;
+    rpc_flow_sent(&vc->hop1, size);
+    recycle_check_in(vc);
 }
 
 void vc_close(vc_t *vc)
 {
-    conn_close(&vc->in);
-    conn_close(&vc->out);
+    conn_t *c;
+
+    while ((c = vc->gone) != NULL) {
+        vc->gone = c->next;
+        conn_close(c);
+    }
+    conn_close(vc->in);
+    conn_close(vc->out);
+    conn_close(vc->in_next);
+    conn_close(vc->out_next);
     free(vc);
+}
+
+void vc_near_end(vc_t *vc, uint32_t left)
+{
+    vc->near_end = left;
+}
+
+void vc_reorder(vc_t *vc)
+{
+    vc->reorders = 1;
+}
+
+void vc_hold(vc_t *vc)
+{
+    vc->holds = 1;
+}
+
+/* What predecessors brought is owed to nobody, but comes first. */
+uint64_t vc_consume(vc_t *vc, uint64_t size)
+{
+    conn_t *out = vc->out;
+    uint64_t first = size < vc->held_before ? size : vc->held_before;
+
+    vc->held_before -= first;
+    size -= first;
+    if (size > out->held)
+        size = out->held;
+    out->held -= size;
+    if (size)
+        consumed(vc, (uint32_t)size);
+    return first + size;
+}
+
+int vc_settled(const vc_t *vc)
+{
+    return vc->in_state == IN_OPENED && vc->out_state == OUT_OPENED && !vc->gone;
+}
+
+const vc_counts_t *vc_counts(const vc_t *vc)
+{
+    return &vc->counts;
+}
+
+void vc_describe(const vc_t *vc, char *text, size_t size)
+{
+    static const char *const in[] = { "Opened", "A4W" };
+    static const char *const out[] = { "Opened", "A6W", "A10W", "B3W", "200W" };
+    const conn_t *c;
+    int gone = 0;
+
+    for (c = vc->gone; c; c = c->next)
+        gone++;
+    snprintf(text, size, "%s, IN %s, %lu used, hop 1 %ld of %lu free; OUT %s, %lu used, %lu held; "
+             "%u and %u replaced, %d not closed",
+             vc->is_open ? "open" : "not open", in[vc->in_state],
+             vc->in ? (unsigned long)vc->in->used : 0,
+             (long)vc->hop1.available, (unsigned long)vc->hop1.window, out[vc->out_state],
+             vc->out ? (unsigned long)vc->out->used : 0, vc->out ? (unsigned long)vc->out->held : 0,
+             vc->counts.in_r1 + vc->counts.in_r2, vc->counts.out_r1 + vc->counts.out_r2, gone);
 }

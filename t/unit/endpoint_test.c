@@ -1148,6 +1148,36 @@ static void test_out_r1_starved(world_t *w)
     vc_close(w, &v);
 }
 
+/* More acknowledgements for the client than the channel has room for: the rest is for the
+ * successor, in order. */
+static void test_out_late_acks(world_t *w)
+{
+    vc_t v = vc_filled(w);
+    uint32_t i, sent = 2 * LIFETIME / 16 / 56;
+    rts_pdu_t pdu;
+
+    for (i = 0; i < sent; i++)
+        put_ack(v.in, RTS_FD_CLIENT, i, 8, IN_1);
+    put_cookie(v.out, RTS_OUT_R2_A4, OUT_2);
+    for (i = 0; ; i++) {
+        uint8_t got[56], want[RTS_MAX_SIZE];
+
+        get(v.out, got, 32);
+        if (got[8] == 32)
+            break;  /* OUT_R2/A5 */
+        get(v.out, got + 32, 24);
+        make_ack(&pdu, RTS_FD_CLIENT, i, 8, IN_1);
+        CHECK(rts_write(&pdu, want, sizeof(want)) == 56 && memcmp(got, want, 56) == 0);
+    }
+    CHECK(i > 20 && i < sent);
+    put_cookie(v.in, RTS_OUT_R2_A8, OUT_2);
+    expect_short(v.out, RTS_OUT_R2_B1);
+    for (; i < sent; i++)
+        expect_ack(v.out, RTS_FD_CLIENT, i, 8, IN_1);
+    ping_pong(&v);
+    vc_close(w, &v);
+}
+
 static void test_out_r2(world_t *w)
 {
     vc_t v = vc_filled(w);
@@ -1233,7 +1263,7 @@ static const struct { const char *name; void (*run)(world_t *w); } tests[] = {
     TEST(garbage_later), TEST(rpc_before_open),
     TEST(illegal_rts), TEST(endpoint_close),
     TEST(in_r1), TEST(in_r1_refused), TEST(in_r1_broken), TEST(in_r2),
-    TEST(out_r1), TEST(out_r1_starved), TEST(out_r2), TEST(out_r2_foreign), TEST(pings_count),
+    TEST(out_r1), TEST(out_r1_starved), TEST(out_late_acks), TEST(out_r2), TEST(out_r2_foreign), TEST(pings_count),
     TEST(both_r1),
 };
 

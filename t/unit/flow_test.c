@@ -170,10 +170,15 @@ static void test_receiver(void)
     is_int(rpc_flow_consumed(&r, 1000), 0, "nothing free: an ack would say nothing");
     rpc_flow_ack(&r, &received, &available);
     ok(received == 2000 && available == 0, "if sent all the same it says 0, not less");
-    is_int(rpc_flow_consumed(&r, 10), 1, "10 bytes free: an ack is due");
+    is_int(rpc_flow_consumed(&r, 249), 0, "249 bytes free: an ack for each PDU would be too many");
+    is_int(rpc_flow_consumed(&r, 1), 1, "a quarter of the window is worth one");
     rpc_flow_ack(&r, &received, &available);
-    ok(received == 2000 && available == 10 && r.advertised == r.free, "of 10 bytes");
-    is_int(rpc_flow_consumed(&r, 990), 1, "when all is consumed one is due");
+    ok(received == 2000 && available == 250 && r.advertised == r.free, "of 250 bytes");
+    is_int(rpc_flow_consumed(&r, 650), 1, "below the half, and a quarter and more came free");
+    rpc_flow_ack(&r, &received, &available);
+    rpc_flow_received(&r, 500);
+    is_int(rpc_flow_consumed(&r, 240), 0, "below the half, and less");
+    is_int(rpc_flow_consumed(&r, 360), 1, "when all is consumed one is due");
     rpc_flow_ack(&r, &received, &available);
     is_int(available, 1000, "all free again");
 }

@@ -1,0 +1,134 @@
+# FreeRDP through a Remote Desktop Gateway: its OUT channel is replaced under its open tunnel,
+# when the server wants it and when the smallest lifetime is used up, and the tunnel goes on.
+#
+# FreeRDP 2.11 plays its part of OUT_R2, but loses the first 4 bytes of the successor. So as
+# it is installed it is looked at until then; afterwards with a library that sets this aside.
+
+use strict;
+use warnings;
+use Test::More;
+use RPCH::FreeRDP;
+use RPCH::Gateway;
+use RPCH::PDU qw(decode is_rts);
+use RPCH::Poll qw(wait_for turn);
+use RPCH::Test;
+
+RPCH::FreeRDP->need;
+
+# What the target answers to the connection request ([MS-RDPBCGR] 2.2.1.2.2): that it wants TLS,
+# which FreeRDP is told not to offer. FreeRDP says so and ends: it has got every byte.
+my $refusal = pack 'H*', '030000130ed000001234000300080001000000';
+
+sub backend { my ($kind, $server) = @_; return (backend => "$kind:127.0.0.1[$server->{port}]") }
+
+# The gateway that a virtual connection of the native server, or a TCP connection, leads to.
+sub native_gateway {
+    my ($vc) = @_;
+    return RPCH::Gateway->new(sub { @{ $vc->{rpc} } ? $vc->recv : undef }, sub { $vc->send(@_) });
+}
+sub tcp_gateway { my ($c) = @_; return RPCH::Gateway->new(sub { shift @{ $c->{got} } }, sub { $c->put(@_) }) }
+
+sub tunnel_ok {
+    my ($gateway) = @_;
+    ok(eval { $gateway->called($gateway->SEND_TO_SERVER) }, 'the tunnel is open') or diag $@;
+    is_deeply($gateway->{calls}, [1, 2, 3, 4, 8, 9], 'by these calls');
+    return like($gateway->{heard}, qr/Cookie: mstshash=/, 'and carries what FreeRDP says first');
+}
+
+sub recycled { my ($httpd) = @_; return scalar(() = $httpd->log =~ /RPC_OUT_DATA channel .* ended: recycled/g) }
+sub recycled_ok {
+    my ($httpd, $n) = @_;
+    my $done = eval { wait_for("recycling $n", sub { turn(0.02); recycled($httpd) >= $n }) };
+    return ok($done, "OUT channel replaced ($n)") || diag $@;
+}
+
+sub is_ack { my ($pdu) = @_; return decode('FlowControlAck', $pdu) || decode('FlowControlAckWithDestination', $pdu) }
+sub successors { my ($name, @pdus) = @_; return map { (decode($name, $_) || {})->{new} // "no $name" } @pdus }
+
+# What the server has seen besides RPC PDUs and acks: both legs remain, and N recyclings R2.
+sub server_saw {
+    my ($server, $vc, $n) = @_;
+    my ($in, $out) = map { [grep { is_rts($_) && !is_ack($_) } @{ $_->{all} }] } @$vc{qw(in out)};
+    is($server->connections, 2, 'no more legs at the server');
+    ok(decode('CONN/A2', shift @$out) && decode('CONN/B2', shift @$in), 'which began as usual');
+    my @successors = successors('OUT_R2/A4', @$out);
+    is(@successors, $n, "OUT_R2/A4: $n");
+    is_deeply([successors('OUT_R2/A8', @$in)], \@successors, 'OUT_R2/A8 of the same successors');
+    return is_deeply($vc->{errors}, [], 'nothing wrong');
+}
+
+# FreeRDP has read the refusal and ended; httpd took nothing for an error.
+sub end_ok {
+    my ($freerdp, $httpd) = @_;
+    my $code = eval { $freerdp->exit_code };
+    is($code, $freerdp->NEGOTIATION_FAILED, 'FreeRDP ends because of what the target says') or diag $@;
+    like($freerdp->log, qr/SSL_REQUIRED_BY_SERVER/, 'byte for byte');
+    unlike($freerdp->log, qr/\[ERROR\]\[com\.freerdp\.core\.gateway.*/, 'its gateway code has no complaint');
+    # Which one of the two is noticed first is chance, and the server closes the other
+    for my $method (qw(RPC_IN_DATA RPC_OUT_DATA)) {
+        ok($httpd->logs(qr/$method channel .* ended: (?:client|server)-closed/), "the $method channel ends, too");
+    }
+    unlike($httpd->log, qr/protocol-error|bad-pdu|window-overrun|lifetime-exceeded/, 'nothing was an error to it');
+    my $channel = qr/^CONTOSO\\+alice "RPC_OUT_DATA \S+\?localhost:3388 HTTP\/1\.1" 200 .*\n/m;
+    my $users = sub { turn(0.02); scalar(() = $httpd->log('access_log') =~ /$channel/g) };
+    my $all = eval { wait_for('the access log', sub { $users->() == 1 + recycled($httpd) }) };
+    return ok($all, 'every OUT channel has its user') || diag $httpd->log('access_log');
+}
+
+subtest 'as installed' => sub {
+    my $server = server();
+    my $httpd = RPCH::FreeRDP->httpd(backend('ncacn_http', $server));
+    my $freerdp = RPCH::FreeRDP->start($httpd->{port});
+    my $vc = $server->vc;
+    tunnel_ok(native_gateway($vc));
+    $vc->recycle_out;
+    recycled_ok($httpd, 1);
+    ok($freerdp->logs(qr/Receiving OUT R2\/B3 .*_STATE_RECYCLED\b.*_STATE_OUT_CHANNEL_WAIT\b.*_STATE_WAIT_A3W\b/s),
+        'FreeRDP has the successor, and the answer on it');
+    server_saw($server, $vc, 1);
+    ok($freerdp->running && !$vc->{ended}, 'it is still connected');
+    $freerdp->signal('TERM')->exit_code;
+    ok(eval { $vc->wait_end }, 'its end is noticed') or diag $@;
+    $server->close;
+};
+
+my $patch = RPCH::FreeRDP::patch();
+
+subtest 'when the server wants it' => sub {
+    my $server = server();
+    my $httpd = RPCH::FreeRDP->httpd(backend('ncacn_http', $server));
+    my $freerdp = RPCH::FreeRDP->start($httpd->{port}, $patch);
+    my $vc = $server->vc;
+    my $gateway = native_gateway($vc);
+    tunnel_ok($gateway);
+    my $rest = $refusal;
+    for my $n (1 .. 5) {
+        $vc->recycle_out;
+        recycled_ok($httpd, $n);
+        $gateway->say(substr $rest, 0, 3, '');
+        $gateway->fill(5 * $n);
+    }
+    $gateway->say($rest);
+    end_ok($freerdp, $httpd);
+    server_saw($server, $vc, 5);
+    $server->close;
+};
+
+subtest 'when the lifetime is used up' => sub {
+    my $server = tcp_server(quiet => 1);
+    my $httpd = RPCH::FreeRDP->httpd(backend('ncacn_ip_tcp', $server), directives => 'RpcChannelLifetime 131072');
+    my $freerdp = RPCH::FreeRDP->start($httpd->{port}, $patch);
+    my $connection = $server->connection;
+    my $gateway = tcp_gateway($connection);
+    tunnel_ok($gateway);
+    $gateway->say(substr $refusal, 0, 7);
+    $gateway->fill(128);
+    $gateway->say(substr $refusal, 7);
+    end_ok($freerdp, $httpd);
+    cmp_ok(recycled($httpd), '>=', 4, 'half a mebibyte took several OUT channels');
+    is($connection->{rts}, 0, 'of which the target knows nothing');
+    ok(eval { $connection->wait_eof }, 'but that they end') or diag $@;
+    $server->close;
+};
+
+done_testing;

@@ -1,0 +1,169 @@
+package RPCH::FreeRDP;
+
+# xfreerdp on a virtual screen of its own, and an httpd for it, which logs it in by NTLM: FreeRDP
+# knows nothing else.
+
+use strict;
+use warnings;
+use Fcntl ();
+use File::Spec;
+use POSIX ();
+use RPCH::Httpd;
+use RPCH::Poll qw(wait_for turn);
+use RPCH::Root;
+use RPCH::Test qw(vars);
+use Test::More ();
+
+use constant { USER => 'alice', PASSWORD => 'secret', DOMAIN => 'CONTOSO', NEGOTIATION_FAILED => 133 };
+
+# Debian's packages, and what of them is used.
+my %PACKAGES = ('freerdp2-x11' => 'xfreerdp', xvfb => 'Xvfb', 'libapache2-mod-auth-gssapi' => 'mod_auth_gssapi.so',
+                'gss-ntlmssp' => 'mech.ntlmssp.conf');
+
+# Where one of these is, or undef.
+sub find {
+    my ($file) = @_;
+    chomp(my $modules = $file =~ /\.so$/ ? qx(@{[ vars('apxs') ]} -q LIBEXECDIR) : '');
+    my @dirs = $modules ? $modules : $file =~ /\.conf$/ ? '/etc/gss/mech.d' : (File::Spec->path, '/usr/bin');
+    return (grep { -e } map { "$_/$file" } @dirs)[0];
+}
+
+# Without a package the test fails in CI and is skipped by name elsewhere.
+sub need {
+    my @missing = grep { !find($PACKAGES{$_}) } sort keys %PACKAGES or return;
+    Test::More::BAIL_OUT("packages not installed: @missing") if ($ENV{CI} // '') eq 'true';
+    Test::More::plan(skip_all => "packages not installed: @missing");
+    return;
+}
+
+# A private httpd with TLS whose BACKEND is what FreeRDP asks for: localhost:3388, whatever the
+# gateway. One child serves: FreeRDP knows recycling within one proxy only.
+sub httpd {
+    my ($class, %arg) = @_;
+    my $conf = vars('serverroot') . '/conf';
+    my $users = "$conf/ntlm-users-$$";
+    open my $fh, '>', $users or die "$users: $!\n";
+    print $fh join(':', DOMAIN, USER, PASSWORD), "\n";
+    close $fh or die "$users: $!\n";
+    local $ENV{NTLM_USER_FILE} = $users;
+    my $self = RPCH::Httpd->new(conf => <<"CONF");
+LoadModule auth_gssapi_module @{[ find('mod_auth_gssapi.so') ]}
+SSLEngine on
+SSLCertificateFile $conf/server.crt
+SSLCertificateKeyFile $conf/server.key
+<Location /rpc/rpcproxy.dll>
+    SetHandler rpcproxy
+    AuthType GSSAPI
+    AuthName rpc
+    GssapiAllowedMech ntlmssp
+    GssapiConnectionBound On
+    Require valid-user
+    RpcValidPorts "localhost:3388"
+    RpcBackend localhost:3388 $arg{backend}
+    @{[ $arg{directives} // '' ]}
+</Location>
+CONF
+    return $self->start;
+}
+
+# Starts the screen and the client, of the gateway at PORT. PRELOAD: a library for it.
+sub start {
+    my ($class, $port, $preload) = @_;
+    my $dir = vars('serverroot') . "/freerdp-$$-$port";
+    mkdir $dir or die "$dir: $!\n";
+    my $self = bless { dir => $dir, owner => $$ }, $class;
+    my %env = (DISPLAY => $self->display, LD_PRELOAD => $preload // '');
+    my @options = ('/v:target.contoso.test', '/u:user', '/p:password', "/g:127.0.0.1:$port", '/gt:rpc', '/gu:' . USER,
+                   '/gp:' . PASSWORD, '/gd:' . DOMAIN, '/sec:rdp', '/cert:ignore', '/log-level:DEBUG');
+    $self->{pid} = $self->spawn(client => \%env, 'stdbuf', '-oL', find('xfreerdp'), @options);
+    return $self;
+}
+
+# Its own X server, which looks for a free number by itself.
+sub display {
+    my ($self) = @_;
+    pipe my $r, my $w or die "pipe: $!\n";
+    fcntl $w, Fcntl::F_SETFD(), 0;      # the X server inherits it
+    $self->{xpid} = $self->spawn(xvfb => {}, find('Xvfb'), '-displayfd', fileno $w, '-screen', '0', '640x480x24',
+                                 '-nolisten', 'tcp');
+    close $w;
+    $r->blocking(0);
+    my ($number, $n) = ('', undef);
+    wait_for("Xvfb's display", sub {
+        turn(0.02);
+        $n = sysread $r, $number, 16, length $number;
+        return $number =~ /\n/ || defined $n && !$n;
+    });
+    die "Xvfb: " . $self->log('xvfb') if $number !~ /^(\d+)\n/;
+    return ":$1";
+}
+
+# A process whose output goes to NAME.log. Its pid file is where t/TEST looks for what is left.
+sub spawn {
+    my ($self, $name, $env, @command) = @_;
+    my $pid = fork // die "fork: $!\n";
+    if (!$pid) {
+        POSIX::setsid();
+        open STDIN, '<', File::Spec->devnull;
+        open STDOUT, '>', "$self->{dir}/$name.log";
+        open STDERR, '>&', \*STDOUT;
+        local %ENV = (%ENV, HOME => $self->{dir}, XDG_CONFIG_HOME => $self->{dir}, LD_PRELOAD => '', %$env);
+        exec @command or POSIX::_exit(127);
+    }
+    open my $fh, '>', "$self->{dir}/$name.pid";
+    print $fh "$pid\n";
+    close $fh;
+    return $pid;
+}
+
+sub log {
+    my ($self, $name) = @_;
+    open my $fh, '<', "$self->{dir}/" . ($name // 'client') . '.log' or return '';
+    local $/;
+    return scalar <$fh> // '';
+}
+
+# Waits for a line in the client's log.
+sub logs {
+    my ($self, $re) = @_;
+    return eval { wait_for("$re in FreeRDP's log", sub { turn(0.02); $self->log =~ $re }) } ? 1 : 0;
+}
+
+sub running { my ($self) = @_; $self->reap(POSIX::WNOHANG()); return !defined $self->{status} }
+
+sub reap {
+    my ($self, $how) = @_;
+    return if defined $self->{status};
+    local $?;
+    $self->{status} = $? if waitpid($self->{pid}, $how) == $self->{pid};
+    return;
+}
+
+# Builds the library that sets FreeRDP's defect aside; its source says which.
+sub patch {
+    my ($so, $cc) = (vars('serverroot') . '/freerdp_recycled.so', $ENV{CC} // 'cc');
+    my $source = vars('top_dir') . '/t/partners/freerdp_recycled.c';
+    system("$cc -shared -fPIC -O1 -o $so $source") == 0 or die "$cc: no $so\n";
+    return $so;
+}
+
+sub signal { my ($self, $signal) = @_; kill $signal => $self->{pid}; return $self }
+
+# Waits for its end; the exit code, or the signal that ended it.
+sub exit_code {
+    my ($self) = @_;
+    wait_for("FreeRDP's end", sub { turn(0.02); !$self->running });
+    return $self->{status} & 127 ? "signal " . ($self->{status} & 127) : $self->{status} >> 8;
+}
+
+sub DESTROY {
+    my ($self) = @_;
+    return if $self->{owner} != $$;
+    local ($?, $@, $!);
+    if ($self->{pid} && $self->running) { kill KILL => $self->{pid}; $self->reap(0) }
+    if ($self->{xpid}) { kill TERM => $self->{xpid}; waitpid $self->{xpid}, 0 }
+    unlink glob "$self->{dir}/*.pid";
+    return;
+}
+
+1;
