@@ -191,9 +191,10 @@ static apr_uint32_t min_conn_timeout(request_rec *r)
 
     while (pragma && (item = ap_get_token(r->pool, &pragma, 1)) && *item) {
         if (ap_cstr_casecmpn(item, name, sizeof(name) - 1) == 0) {
-            long t = strtol(item + sizeof(name) - 1, NULL, 10);
+            char *end;
+            long t = strtol(item + sizeof(name) - 1, &end, 10);
 
-            return t >= 120 && t <= 14400 ? (apr_uint32_t)t * 1000 : 0;
+            return !*end && t >= 120 && t <= 14400 ? (apr_uint32_t)t * 1000 : 0;
         }
         while (*pragma == ',' || apr_isspace(*pragma))
             pragma++;

@@ -534,6 +534,11 @@ static void attach(rpc_virtual_t *v, rpc_channel_t *ch)
         channel_refuse(ch, RPC_REASON_UNKNOWN_COOKIE, "not the successor of a channel here");
         return;
     }
+    /* Each successor may leave a window's worth; one after another would pile up. */
+    if (v->waiting.size > 2 * RPC_FLOW_WINDOW_MAX) {
+        channel_refuse(ch, RPC_REASON_BUFFER_FULL, "too much of its predecessors still waits");
+        return;
+    }
     ch->virt = v;
     ch->client->owner = &v->turn;
     v->successor = ch;

@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use IO::Socket::IP;
 use Test::More;
+use RPCH::Clock;
 use RPCH::Httpd;
 use RPCH::PDU qw(rts rts_raw decode is_rts describe cut FD_CLIENT FD_IN_PROXY);
 use RPCH::RPC qw(request_pdu);
@@ -449,59 +450,11 @@ holds('hop 3: impossible acknowledgements are clamped and logged', endpoint => A
 
 # ---- pings, by a clock that runs two thousand times as fast ----
 
-my $SPEED = 2000;
-my $CLOCK = <<'C';
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <sys/epoll.h>
-#include <time.h>
-
-int clock_gettime(clockid_t id, struct timespec *ts)
-{
-    static int (*real)(clockid_t, struct timespec *);
-    static long long base;
-    long long now;
-    int rv;
-
-    if (!real)
-        real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
-    rv = real(id, ts);
-    if (id != CLOCK_MONOTONIC)
-        return rv;
-    now = ts->tv_sec * 1000000000LL + ts->tv_nsec;
-    if (!base)
-        base = now;
-    now = base + (now - base) * SPEED;
-    ts->tv_sec = now / 1000000000;
-    ts->tv_nsec = now % 1000000000;
-    return rv;
-}
-
-int epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
-{
-    static int (*real)(int, struct epoll_event *, int, int);
-
-    if (!real)
-        real = (int (*)(int, struct epoll_event *, int, int))dlsym(RTLD_NEXT, "epoll_wait");
-    return real(fd, events, n, timeout > 0 ? timeout / SPEED + 1 : timeout);
-}
-C
-
-sub fast_clock {
-    my $base = vars('serverroot') . "/conf/clock-$$";
-    open my $fh, '>', "$base.c" or die "$base.c: $!\n";
-    print $fh $CLOCK;
-    close $fh;
-    system("cc -shared -fPIC -O1 -DSPEED=$SPEED -o $base.so $base.c -ldl 2>/dev/null") == 0 or return;
-    return "$base.so";
-}
-
 SKIP: {
-    my $so = fast_clock() or skip 'no C compiler', 11;
     my $name = '3.2.1.2.1 / 3.2.4.6';
     my $long = "RpcConnectionTimeout 120\nRpcConnectTimeout 300\nRpcSetupTimeout 3600";
     my $httpd = RPCH::Httpd->new(conf => RPCH::Httpd->location($long));
-    { local $ENV{LD_PRELOAD} = join ':', grep { defined } $ENV{LD_PRELOAD}, $so; $httpd->start }
+    RPCH::Clock->start($httpd, 2000) or skip 'no C compiler', 11;
     my %there = (port => $httpd->{port});
     my $s = RPCH::States->reach(outbound => 'Opened', %there);
     my @pings = map { $s->{end}{client}->pdu } 1 .. 45;

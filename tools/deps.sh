@@ -7,7 +7,7 @@ build="gcc make libc6-dev apache2-bin apache2-dev libssl-dev libcurl4-openssl-de
 run="$build openssl curl"
 samba="samba samba-common-bin smbclient"
 tests="$run $samba clang libapache2-mod-perl2 libapache2-mod-perl2-dev libio-socket-ssl-perl
-       libwww-perl python3-samba python3-impacket procps iproute2 freerdp2-x11 xvfb
+       libwww-perl python3-samba python3-impacket procps freerdp2-x11 xvfb
        libapache2-mod-auth-gssapi gss-ntlmssp"
 bench="$run haproxy"
 

@@ -97,7 +97,7 @@ sub watch_out {
     $ch->{on_input} = sub {
         while (!$self->{raw} && $ch->{head}{status} == 200 && defined(my $pdu = cut(\$ch->{in}))) {
             my $ack = decode('FlowControlAckWithDestination', $pdu);
-            if (!$ack) { push @{ $self->{got} }, $pdu; next }
+            if (!$ack) { push @{ $ch->{queue} || $self->{got} }, $pdu; next }
             push @{ $self->{acks_in} }, $pdu;
             $self->{sender}->acked($ack->{ack})
                 if $self->{sender} && $ack->{ack}{channel} eq $self->{in_cookie};
@@ -130,11 +130,12 @@ sub send {
     return $self;
 }
 
-# The next RPC PDU, acknowledged by the book; undef at the end of the channel.
+# The next RPC PDU, acknowledged by the book; undef at the end of the channel. With {follow}
+# channels are replaced meanwhile.
 sub recv {
     my ($self, $timeout) = @_;
     while (defined(my $pdu = $self->next_pdu($timeout))) {
-        next if is_rts($pdu);
+        if (is_rts($pdu)) { $self->follow($pdu) if $self->{follow}; next }
         $self->consumed(length $pdu);
         return $pdu;
     }
@@ -172,7 +173,11 @@ sub replace_in {
 sub finish_in {
     my ($self) = @_;
     my $pdu = $self->next_pdu;
-    my $a4 = decode('IN_R1/A4', $pdu) || decode('IN_R2/A4', $pdu) || croak 'expected A4, got ' . describe($pdu);
+    return $self->switch_in(decode('IN_R1/A4', $pdu) || decode('IN_R2/A4', $pdu) || croak 'expected A4, got ' . describe($pdu));
+}
+
+sub switch_in {
+    my ($self, $a4) = @_;
     $self->{in}->put(rts('IN_R1/A5', new => $self->{new_in_cookie}));
     @$self{qw(old_in in in_cookie)} = ($self->{in}, delete $self->{new_in}, delete $self->{new_in_cookie});
     $self->{sender} = RPCH::Flow->sender($a4->{window} // $self->{sender}{window});
@@ -200,10 +205,42 @@ sub finish_out {
     $self->{new_out}->put(rts('OUT_R2/C1')) if $form eq 'OUT_R2';
     $self->{in}->put(rts("$form/A7", new => $self->{new_out_cookie}));
     $self->expect($form eq 'OUT_R1' ? 'OUT_R1/A10' : 'OUT_R2/B3');
+    return $self->switch_out($form);
+}
+
+sub switch_out {
+    my ($self, $form) = @_;
     $self->{new_out}->put(rts('OUT_R1/A11')) if $form eq 'OUT_R1';
     @$self{qw(old_out out out_cookie)} = ($self->{out}, delete $self->{new_out}, delete $self->{new_out_cookie});
     $self->{receiver} = RPCH::Flow->receiver($self->{window}, $self->{out_cookie});
     return $form;
+}
+
+# One RTS PDU of a replacement, while data flows: what the book says. {follow}: the options of
+# the next request, by code ('in' or 'out'). {replaced} counts by form.
+sub follow {
+    my ($self, $pdu) = @_;
+    my $form = decode('OUT_R1/A10', $pdu) || decode('OUT_R1/A6', $pdu) ? 'OUT_R1' : 'OUT_R2';
+    if (decode('OUT_R1/A2', $pdu)) {
+        $self->replace_out($self->{follow}->('out'))->{queue} = [];
+    }
+    elsif (decode("$form/A6", $pdu)) {
+        $self->{new_out}->put(rts('OUT_R2/C1')) if $form eq 'OUT_R2';
+        $self->{in}->put(rts("$form/A7", new => $self->{new_out_cookie}));
+    }
+    elsif (decode($form eq 'OUT_R1' ? 'OUT_R1/A10' : 'OUT_R2/B3', $pdu)) {
+        $self->switch_out($form);
+        $self->{old_out}->close;
+        push @{ $self->{got} }, @{ delete $self->{out}{queue} };
+        $self->{replaced}{$form}++;
+    }
+    elsif (my $a4 = decode('IN_R1/A4', $pdu) || decode('IN_R2/A4', $pdu)) {
+        $self->switch_in($a4);
+        $self->{old_in}->flush->close;
+        $self->{replaced}{ $a4->{window} ? 'IN_R1' : 'IN_R2' }++;
+    }
+    else { croak 'not part of a replacement: ' . describe($pdu) }
+    return;
 }
 
 sub close {

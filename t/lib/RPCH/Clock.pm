@@ -1,0 +1,60 @@
+package RPCH::Clock;
+
+# A private httpd whose monotonic clock runs faster, so that minutes of idleness pass in a test.
+# Time-outs of sockets and of the kernel are as ever.
+
+use strict;
+use warnings;
+use RPCH::Test qw(vars);
+
+my $SOURCE = <<'C';
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <sys/epoll.h>
+#include <time.h>
+
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+    static int (*real)(clockid_t, struct timespec *);
+    static long long base;
+    long long now;
+    int rv;
+
+    if (!real)
+        real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+    rv = real(id, ts);
+    if (id != CLOCK_MONOTONIC)
+        return rv;
+    now = ts->tv_sec * 1000000000LL + ts->tv_nsec;
+    if (!base)
+        base = now;
+    now = base + (now - base) * SPEED;
+    ts->tv_sec = now / 1000000000;
+    ts->tv_nsec = now % 1000000000;
+    return rv;
+}
+
+int epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
+{
+    static int (*real)(int, struct epoll_event *, int, int);
+
+    if (!real)
+        real = (int (*)(int, struct epoll_event *, int, int))dlsym(RTLD_NEXT, "epoll_wait");
+    return real(fd, events, n, timeout > 0 ? timeout / SPEED + 1 : timeout);
+}
+C
+
+# Starts HTTPD with a clock SPEED times as fast; false where that cannot be built.
+sub start {
+    my ($class, $httpd, $speed) = @_;
+    my $base = vars('serverroot') . "/conf/clock-$$-$speed";
+    open my $fh, '>', "$base.c" or die "$base.c: $!\n";
+    print $fh $SOURCE;
+    close $fh or die "$base.c: $!\n";
+    system("cc -shared -fPIC -O1 -DSPEED=$speed -o $base.so $base.c -ldl 2>/dev/null") == 0 or return;
+    # Sanitizers have to stay the first
+    local $ENV{LD_PRELOAD} = join ':', grep { defined } $ENV{LD_PRELOAD}, "$base.so";
+    return $httpd->start;
+}
+
+1;
