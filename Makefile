@@ -4,6 +4,7 @@
 #   make run             a demonstration proxy on https://localhost:8443
 #   make test            the whole suite;  make bench  the benchmarks
 #   make sanitize        the suite again under AddressSanitizer and UBSan
+#   make fuzz            codecs and state machines against libFuzzer, see fuzz/fuzz.mk
 #   make install         into httpd's module folder; DESTDIR, uninstall
 #   make CC=clang SAN=address,undefined BUILD=build/asan
 #                        another compiler, sanitizers, another folder
@@ -43,6 +44,9 @@ UNITS    := $(patsubst t/unit/%.c,$(BUILD)/unit/%,$(wildcard t/unit/*_test.c))
 
 .PHONY: all module tools load unit test sanitize run bench deps install uninstall clean
 all: module tools
+
+include fuzz/fuzz.mk
+
 module: $(BUILD)/mod_rpcproxy.so
 tools: $(BUILD)/rpcping $(BUILD)/rpcdemo
 load: $(BUILD)/rpcload $(BUILD)/rpcserver

@@ -71,8 +71,7 @@ static void in_rpc_pdu(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu
 }
 
 /* Our window bounds what we hold of each channel; what an IN_R2 predecessor left was granted by
- * its own. A PDU larger than what is left of it may be completed
- * only when nothing else is held. */
+ * its own. A PDU larger than what is left of it may be completed only when nothing else is held. */
 static size_t in_client_room(const rpc_virtual_t *v, const rpc_channel_t *from)
 {
     size_t partial = dcerpc_framer_held(&from->framer);
@@ -170,6 +169,7 @@ static void move_away(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pd
     rpc_send_leg(v, &a6);
     rpc_virtual_state(v, RPC_FINISHED);
     v->last_words = 1;
+    from->reason = RPC_REASON_RECYCLED; /* whatever it says behind A5 is not looked at */
 }
 
 /* IN_R2/A5 on the old channel: the successor takes its place (3.2.3.5.8). */

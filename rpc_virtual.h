@@ -39,7 +39,7 @@ struct rpc_channel {
     int64_t body_left;          /* outbound: what Content-Length still allows */
     unsigned answered:1;        /* a response header is out */
     apr_time_t heard, spoke;    /* last read from and write to the client */
-    rpc_reason_t reason;
+    rpc_reason_t reason;        /* set: nothing more is read from it */
     rpc_job_t turn;             /* while in Open_Start */
     rpc_timer_t timer;
     rts_pdu_t first;            /* the first PDU, on its way to the proxy's home loop */

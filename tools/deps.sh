@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs the Debian packages that a purpose needs and that are missing.
-# usage: deps.sh build|run|test|bench|all   (SAMBA=1 adds Samba to "run")
+# usage: deps.sh build|run|test|bench|fuzz|all   (SAMBA=1 adds Samba to "run")
 set -euo pipefail
 
 build="gcc make libc6-dev apache2-bin apache2-dev libssl-dev libcurl4-openssl-dev"
@@ -10,14 +10,16 @@ tests="$run $samba clang libapache2-mod-perl2 libapache2-mod-perl2-dev libio-soc
        libwww-perl python3-samba python3-impacket procps freerdp2-x11 xvfb
        libapache2-mod-auth-gssapi gss-ntlmssp"
 bench="$run haproxy"
+fuzz="$build clang libclang-rt-14-dev"
 
 case "${1:-all}" in
     build) want=$build ;;
     run)   want=$run; [ -z "${SAMBA:-}" ] || want="$want $samba" ;;
     test)  want=$tests ;;
     bench) want=$bench ;;
-    all)   want="$tests $bench" ;;
-    *)     echo "usage: $0 build|run|test|bench|all" >&2; exit 2 ;;
+    fuzz)  want=$fuzz ;;
+    all)   want="$tests $bench $fuzz" ;;
+    *)     echo "usage: $0 build|run|test|bench|fuzz|all" >&2; exit 2 ;;
 esac
 
 missing=()

@@ -1,0 +1,93 @@
+/* fake_connect.c: rpc_connect.h without names and sockets. A connect succeeds in the next turn,
+ * or waits until the script decides. Where it leads is the world's to say.
+ */
+#include "fake.h"
+
+struct rpc_connect {
+    fake_world_t *world;
+    rpc_loop_t *loop;
+    rpc_connect_done_t *done;
+    void *ctx;
+    int port;
+    rpc_job_t step;
+    rpc_timer_t deadline;
+    rpc_connect_t *next;
+};
+
+static void connect_free(rpc_connect_t *c)
+{
+    rpc_connect_t **link = &c->world->connects;
+
+    while (*link != c)
+        link = &(*link)->next;
+    *link = c->next;
+    rpc_loop_unschedule(c->loop, &c->step);
+    rpc_timer_cancel(c->loop, &c->deadline);
+    free(c);
+}
+
+static void finish(rpc_connect_t *c, rpc_reason_t reason, apr_status_t status)
+{
+    rpc_connect_done_t *done = c->done;
+    fake_peer_t *peer = reason ? NULL : c->world->connected(c->world, c->port);
+    void *ctx = c->ctx;
+
+    connect_free(c);
+    if (peer)
+        done(ctx, RPC_REASON_NONE, APR_SUCCESS, peer->number);
+    else
+        done(ctx, reason ? reason : RPC_REASON_CONNECT_FAILED, status ? status : APR_ECONNREFUSED, -1);
+}
+
+static void succeed(rpc_job_t *job)
+{
+    finish(RPC_OWNER_OF(job, rpc_connect_t, step), RPC_REASON_NONE, APR_SUCCESS);
+}
+
+static void deadline_passed(rpc_timer_t *timer)
+{
+    finish(RPC_OWNER_OF(timer, rpc_connect_t, deadline), RPC_REASON_CONNECT_TIMEOUT, APR_TIMEUP);
+}
+
+void fake_connected(fake_world_t *world, int nth, int ok)
+{
+    rpc_connect_t *c = world->connects;
+
+    while (c && nth-- > 0)
+        c = c->next;
+    if (c)
+        finish(c, ok ? RPC_REASON_NONE : RPC_REASON_CONNECT_FAILED, ok ? 0 : APR_ECONNREFUSED);
+}
+
+rpc_connect_t *rpc_connect_tcp(rpc_loop_t *loop, rpc_resolver_t *resolver, const char *host,
+                               uint16_t port, apr_interval_time_t timeout,
+                               rpc_connect_done_t *done, void *ctx)
+{
+    rpc_connect_t *c = calloc(1, sizeof(*c));
+
+    MUST(c, "out of memory");
+    c->world = fake_world_of(loop);
+    c->loop = loop;
+    c->done = done;
+    c->ctx = ctx;
+    c->port = port;
+    c->step.run = succeed;
+    c->deadline.fire = deadline_passed;
+    c->next = c->world->connects;
+    c->world->connects = c;
+    rpc_timer_set(loop, &c->deadline, c->world->now + timeout);
+    if (!c->world->hold_connects)
+        rpc_loop_schedule(loop, &c->step);
+    return c;
+}
+
+rpc_connect_t *rpc_connect_unix(rpc_loop_t *loop, const char *path, apr_interval_time_t timeout,
+                                rpc_connect_done_t *done, void *ctx)
+{
+    return rpc_connect_tcp(loop, NULL, path, (uint16_t)atoi(path), timeout, done, ctx);
+}
+
+void rpc_connect_cancel(rpc_connect_t *connect)
+{
+    connect_free(connect);
+}

@@ -1,0 +1,252 @@
+/* fake_loop.c: rpc_loop.h with a clock that stands still until it is moved. A turn is as in
+ * rpc_loop.c: events, timers that are due, then the run queue, once through.
+ */
+#include "fake.h"
+
+#include <sys/epoll.h>
+
+#define TIMERS_MAX 512
+#define TURNS_MAX 1000          /* in which no byte moves */
+#define FIRES_MAX 3000
+
+struct rpc_loop {
+    fake_world_t *world;
+    rpc_job_t *first, *last;
+    rpc_timer_t *timers[TIMERS_MAX];    /* slot is the index and 1 */
+    size_t timer_count;
+    uint8_t *scratch;                   /* of its own, so that a sanitizer sees its end */
+};
+
+fake_world_t *fake_world_of(const rpc_loop_t *loop)
+{
+    return loop->world;
+}
+
+void rpc_loop_schedule(rpc_loop_t *loop, rpc_job_t *job)
+{
+    if (job->queued)
+        return;
+    job->queued = 1;
+    job->next = NULL;
+    job->prev = loop->last;
+    if (loop->last)
+        loop->last->next = job;
+    else
+        loop->first = job;
+    loop->last = job;
+}
+
+void rpc_loop_unschedule(rpc_loop_t *loop, rpc_job_t *job)
+{
+    if (!job->queued)
+        return;
+    job->queued = 0;
+    if (job->prev)
+        job->prev->next = job->next;
+    else
+        loop->first = job->next;
+    if (job->next)
+        job->next->prev = job->prev;
+    else
+        loop->last = job->prev;
+    job->next = job->prev = NULL;
+}
+
+void rpc_loop_post(rpc_loop_t *loop, rpc_job_t *job)
+{
+    MUST(!job->queued, "a job that waits on one loop is posted to another");
+    rpc_loop_schedule(loop, job);
+}
+
+void rpc_timer_set(rpc_loop_t *loop, rpc_timer_t *timer, apr_time_t due)
+{
+    timer->due = due;
+    if (timer->slot)
+        return;
+    MUST(loop->timer_count < TIMERS_MAX, "too many timers");
+    loop->timers[loop->timer_count++] = timer;
+    timer->slot = loop->timer_count;
+}
+
+void rpc_timer_cancel(rpc_loop_t *loop, rpc_timer_t *timer)
+{
+    rpc_timer_t *last;
+
+    if (!timer->slot)
+        return;
+    MUST(timer->slot <= loop->timer_count && loop->timers[timer->slot - 1] == timer,
+         "a timer of another loop");
+    last = loop->timers[--loop->timer_count];
+    loop->timers[timer->slot - 1] = last;
+    last->slot = timer->slot;
+    timer->slot = 0;
+}
+
+apr_status_t rpc_watch_add(rpc_loop_t *loop, rpc_watch_t *watch)
+{
+    fake_peer_t *peer = loop->world->peers[watch->fd];
+
+    peer->watched = 1;
+    peer->events |= EPOLLIN | EPOLLOUT | (peer->eof ? EPOLLRDHUP : 0);
+    return APR_SUCCESS;
+}
+
+void rpc_watch_remove(rpc_loop_t *loop, rpc_watch_t *watch)
+{
+    loop->world->peers[watch->fd]->watched = 0;
+}
+
+apr_time_t rpc_loop_now(const rpc_loop_t *loop)
+{
+    return loop->world->now;
+}
+
+uint8_t *rpc_loop_scratch(rpc_loop_t *loop)
+{
+    return loop->scratch;
+}
+
+/* ---- the world ---- */
+
+fake_world_t *fake_world_new(apr_pool_t *pool)
+{
+    fake_world_t *world = calloc(1, sizeof(*world));
+    int i;
+
+    MUST(world, "out of memory");
+    world->now = apr_time_from_sec(1000);
+    for (i = 0; i < FAKE_LOOPS; i++) {
+        rpc_loop_t *loop = calloc(1, sizeof(*loop));
+
+        MUST(loop, "out of memory");
+        loop->world = world;
+        loop->scratch = malloc(RPC_LOOP_SCRATCH);
+        world->loops[i] = loop;
+    }
+    return world;
+}
+
+static rpc_timer_t *next_timer(fake_world_t *world, apr_time_t until, rpc_loop_t **of)
+{
+    rpc_timer_t *next = NULL;
+    int i;
+    size_t t;
+
+    for (i = 0; i < FAKE_LOOPS; i++) {
+        rpc_loop_t *loop = world->loops[i];
+
+        for (t = 0; t < loop->timer_count; t++) {
+            if (loop->timers[t]->due <= (next ? next->due - 1 : until)) {
+                next = loop->timers[t];
+                *of = loop;
+            }
+        }
+    }
+    return next;
+}
+
+static int fire_due(fake_world_t *world)
+{
+    rpc_timer_t *timer;
+    rpc_loop_t *loop;
+    int fired = 0;
+
+    while ((timer = next_timer(world, world->now, &loop))) {
+        MUST(fired++ < FIRES_MAX, "a timer is set to a time gone by, for ever");
+        rpc_timer_cancel(loop, timer);
+        timer->fire(timer);
+    }
+    return fired;
+}
+
+/* What is queued now, up to a marker; scratch holds nothing over from one job to the next. */
+static int run_queue(rpc_loop_t *loop)
+{
+    rpc_job_t marker = { NULL, NULL, NULL, 0 };
+
+    if (!loop->first)
+        return 0;
+    rpc_loop_schedule(loop, &marker);
+    for (;;) {
+        rpc_job_t *job = loop->first;
+
+        rpc_loop_unschedule(loop, job);
+        if (job == &marker)
+            return 1;
+        job->run(job);
+        memset(loop->scratch, 0xdb, 256);
+    }
+}
+
+int fake_turn(fake_world_t *world)
+{
+    int i, did = 0;
+
+    for (i = 0; i < world->peer_count; i++) {
+        fake_peer_t *peer = world->peers[i];
+
+        if (peer->stream && peer->watched && peer->events) {
+            fake_tell(peer);
+            did = 1;
+        }
+    }
+    did |= fire_due(world);
+    for (i = 0; i < FAKE_LOOPS; i++)
+        did |= run_queue(world->loops[i]);
+    return did;
+}
+
+void fake_settle(fake_world_t *world)
+{
+    uint64_t moved = world->moved;
+    int turns = 0;
+
+    while (fake_turn(world)) {
+        turns = world->moved == moved ? turns + 1 : 0;
+        moved = world->moved;
+        MUST(turns < TURNS_MAX, "always something left to do");
+    }
+}
+
+void fake_advance(fake_world_t *world, apr_interval_time_t time)
+{
+    apr_time_t until = world->now + time;
+    rpc_timer_t *timer;
+    rpc_loop_t *loop;
+    int fires = 0;
+
+    while ((timer = next_timer(world, until, &loop))) {
+        MUST(fires++ < FIRES_MAX, "a timer goes off all the time");
+        if (timer->due > world->now)
+            world->now = timer->due;
+        fake_settle(world);
+    }
+    world->now = until;
+    fake_settle(world);
+}
+
+static void free_peer(fake_peer_t *peer)
+{
+    MUST(!peer->stream, "stream %d was never closed", peer->number);
+    rpc_bytes_clear(&peer->in);
+    rpc_bytes_clear(&peer->below);
+    free(peer);
+}
+
+void fake_world_free(fake_world_t *world)
+{
+    int i;
+
+    MUST(!world->connects, "a connect was never cancelled");
+    for (i = 0; i < FAKE_LOOPS; i++) {
+        rpc_loop_t *loop = world->loops[i];
+
+        MUST(!loop->first, "a job is still queued");
+        MUST(!loop->timer_count, "%zu timers are still set", loop->timer_count);
+        free(loop->scratch);
+        free(loop);
+    }
+    for (i = 0; i < world->peer_count; i++)
+        free_peer(world->peers[i]);
+    free(world);
+}
