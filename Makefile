@@ -1,6 +1,6 @@
 # mod_rpcproxy: see README. All that is built lands in build/.
 #
-#   make                 build/mod_rpcproxy.so, build/rpcping, build/rpcdemo
+#   make                 build/mod_rpcproxy.so, mod_auth_ntlm.so, rpcping, rpcdemo
 #   make run             a demonstration proxy on https://localhost:8443
 #   make test            the whole suite;  make bench  the benchmarks
 #   make sanitize        the suite again under AddressSanitizer and UBSan
@@ -31,12 +31,19 @@ LIBEXEC   = $(call apxs,LIBEXECDIR)
 
 # The protocol, the loop and the roles: compiled without httpd's headers.
 CORE     := rts dcerpc rpc_flow rpc_queue rpc_reason rpc_error rpc_log rpc_loop rpc_stream rpc_connect \
-            rpc_binding rpc_valid_ports rpc_target rpc_preface \
+            rpc_binding rpc_valid_ports rpc_target rpc_health rpc_route rpc_preface \
+            $(patsubst %.c,%,$(wildcard rpc_firewall.c rpc_firewall_rules.c rpc_interfaces.c rpc_networks.c)) \
             rpc_channel rpc_inbound rpc_outbound rpc_mixed rpc_pipe $(patsubst %.c,%,$(wildcard rpc_endpoint.c rpc_endpoint_*.c))
 # What knows httpd.
 GLUE     := mod_rpcproxy rpc_config rpc_conn rpc_engine rpc_endpointd rpc_endpointd_process rpc_endpointd_listen rpc_limits rpc_status
+# The messages of NTLM, and the module that speaks it over HTTP.
+NTLM     := $(patsubst %.c,%,$(wildcard ntlmssp.c ntlmssp_*.c spnego.c smbpasswd.c))
+AUTH     := $(patsubst %.c,%,$(wildcard auth_*.c))
+WBCLIENT := $(shell pkg-config --libs wbclient 2>/dev/null)
 CORE_O   := $(CORE:%=$(BUILD)/%.o)
 GLUE_O   := $(GLUE:%=$(BUILD)/%.o)
+NTLM_O   := $(NTLM:%=$(BUILD)/%.o)
+AUTH_O   := $(AUTH:%=$(BUILD)/%.o)
 CODEC_O  := $(BUILD)/rts.o $(BUILD)/dcerpc.o $(BUILD)/rpc_flow.o
 PING_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcping*.c tools/dce.c tools/ndr.c))
 DEMO_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcdemo*.c tools/dce.c tools/ndr.c))
@@ -47,11 +54,13 @@ all: module tools
 
 include fuzz/fuzz.mk
 
-module: $(BUILD)/mod_rpcproxy.so
+module: $(BUILD)/mod_rpcproxy.so $(BUILD)/mod_auth_ntlm.so
 tools: $(BUILD)/rpcping $(BUILD)/rpcdemo
 load: $(BUILD)/rpcload $(BUILD)/rpcserver
 
-$(GLUE_O): ALL_CF += $(HTTPD_CF)
+$(GLUE_O) $(AUTH_O): ALL_CF += $(HTTPD_CF)
+$(BUILD)/auth_ntlm_winbind.o: ALL_CF += $(if $(WBCLIENT),-DHAVE_WBCLIENT \
+    $(call sysinc,$(shell pkg-config --cflags wbclient)))
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CF) -MMD -MP -c -o $@ $<
@@ -60,7 +69,9 @@ $(BUILD)/tools/%.o: tools/%.c
 	$(CC) $(BASE_CF) -I. -MMD -MP -c -o $@ $<
 
 $(BUILD)/mod_rpcproxy.so: $(CORE_O) $(GLUE_O)
-	$(CC) $(ALL_LD) -shared -o $@ $^
+	$(CC) $(ALL_LD) -shared -o $@ $^ -lm
+$(BUILD)/mod_auth_ntlm.so: $(AUTH_O) $(NTLM_O)
+	$(CC) $(ALL_LD) -shared -o $@ $^ $(WBCLIENT) -lssl -lcrypto
 $(BUILD)/rpcping: $(PING_O) $(CODEC_O)
 	$(CC) $(ALL_LD) -o $@ $^ -lcurl -lssl -lcrypto
 $(BUILD)/rpcdemo: $(DEMO_O) $(CODEC_O)
@@ -72,9 +83,9 @@ $(BUILD)/rpcload: $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/rpcload*.c bench/
 	$(CC) $(ALL_LD) -o $@ $^ -lssl -lcrypto
 $(BUILD)/rpcserver: $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/rpcserver*.c bench/bench_rpc.c)) $(CODEC_O)
 	$(CC) $(ALL_LD) -o $@ $^
-$(BUILD)/unit/%: t/unit/%.c $(CORE_O)
+$(BUILD)/unit/%: t/unit/%.c $(CORE_O) $(NTLM_O)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CF) -I. -MMD -MP -o $@ $< $(CORE_O) $(ALL_LD) $(APR_LD)
+	$(CC) $(ALL_CF) -I. -MMD -MP -o $@ $< $(CORE_O) $(NTLM_O) $(ALL_LD) $(APR_LD) -lcrypto -lm
 
 unit: $(UNITS)
 	prove -e '' $(UNITS)
@@ -104,10 +115,10 @@ bench:
 
 install: all
 	install -d $(DESTDIR)$(LIBEXEC) $(DESTDIR)$(PREFIX)/bin
-	install -m 644 $(BUILD)/mod_rpcproxy.so $(DESTDIR)$(LIBEXEC)/
+	install -m 644 $(BUILD)/mod_rpcproxy.so $(BUILD)/mod_auth_ntlm.so $(DESTDIR)$(LIBEXEC)/
 	install -m 755 $(BUILD)/rpcping $(DESTDIR)$(PREFIX)/bin/
 uninstall:
-	rm -f $(DESTDIR)$(LIBEXEC)/mod_rpcproxy.so $(DESTDIR)$(PREFIX)/bin/rpcping
+	rm -f $(DESTDIR)$(LIBEXEC)/mod_rpcproxy.so $(DESTDIR)$(LIBEXEC)/mod_auth_ntlm.so $(DESTDIR)$(PREFIX)/bin/rpcping
 
 clean:
 	rm -rf $(BUILD)

@@ -12,6 +12,8 @@
  */
 #include "mod_rpcproxy.h"
 
+#include <unistd.h>
+
 #include <ap_mpm.h>
 #include <apr_lib.h>
 #include <apr_strings.h>
@@ -38,6 +40,8 @@
 
 /* The engine of this child process. */
 static rpc_engine_t *engine;
+/* The server's table of live channels. */
+static rpc_status_t *live;
 
 /* ---- answers of the handler ---- */
 
@@ -165,13 +169,38 @@ static rpc_log_t *request_log(request_rec *r)
     return log;
 }
 
-/* On the I/O thread: the last that happens with r but for its log line. */
+/* A channel as the I/O thread shows it to us. */
+typedef struct channel {
+    request_rec *r;
+    int row;                /* in the table of live channels */
+} channel_t;
+
+static rpc_reason_t channel_claim(void *ctx, const rts_cookie_t *vc, int replacing)
+{
+    const channel_t *ch = ctx;
+
+    /* The table's name of it, for who has read a cookie in the log might use it. */
+    ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, ch->r, "%s channel%s of virtual connection %016"
+                  APR_UINT64_T_HEX_FMT, ch->r->method, replacing ? ", a successor," : "",
+                  (apr_uint64_t)rpc_status_hash_cookie(live, vc));
+    return rpc_status_claim(live, ch->row, vc, replacing);
+}
+
+static void channel_opened(void *ctx)
+{
+    const channel_t *ch = ctx;
+
+    rpc_status_opened(live, ch->row);
+}
+
+/* The last that happens with r but for its log line. */
 static void channel_ended(void *ctx, rpc_reason_t reason, uint64_t received, uint64_t sent)
 {
-    request_rec *r = ctx;
+    const channel_t *ch = ctx;
+    request_rec *r = ch->r;
     const char *token = rpc_reason_info(reason)->token;
 
-    rpc_status_leave();
+    rpc_status_leave(live, ch->row);
     r->bytes_sent = (apr_off_t)sent;
     apr_table_setn(r->subprocess_env, "RPC_REASON", token);
     ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
@@ -253,19 +282,57 @@ static rpc_channel_spec_t *make_spec(request_rec *r, const rpc_dir_config_t *dc,
     spec->connect_timeout = rpc_config_connect_timeout(dc);
     spec->setup_timeout = rpc_config_setup_timeout(dc);
     spec->log = request_log(r);
-    spec->ended = channel_ended;
-    spec->ctx = r;
     set_client_address(spec, r->useragent_addr);
     if (binding.protseq == RPC_PROTSEQ_TCP && !route_to_endpoint(r, spec, name, vhost))
         return NULL;
     return spec;
 }
 
-static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t role,
-                        apr_int64_t length)
+static int refuse_limit(request_rec *r, rpc_reason_t why, const rpc_status_limits_t *limits)
+{
+    switch (why) {
+    case RPC_REASON_TOO_MANY_OF_USER:
+        return refuse(r, why, "RpcMaxChannelsPerUser %u is reached by user \"%s\"",
+                      limits->of_user, ap_escape_logitem(r->pool, r->user));
+    case RPC_REASON_TOO_MANY_OF_ADDRESS:
+        return refuse(r, why, "RpcMaxChannelsPerAddress %u is reached by %s",
+                      limits->of_address, r->useragent_ip);
+    case RPC_REASON_TOO_MANY_UNPAIRED:
+        return refuse(r, why, "RpcMaxUnpairedChannels %u is reached", limits->unpaired);
+    default:
+        return refuse(r, why, "RpcMaxChannels %u is reached", limits->channels);
+    }
+}
+
+/* Counts the channel, and has the I/O thread tell us of it. OK, or refused. */
+static int enter(request_rec *r, const rpc_dir_config_t *dc, rpc_channel_spec_t *spec)
 {
     const rpc_server_config_t *sc = ap_get_module_config(ap_server_conf->module_config,
                                                          &rpcproxy_module);
+    rpc_status_limits_t limits = {
+        .channels = (uint32_t)rpc_config_max_channels(sc),
+        .of_user = (uint32_t)rpc_config_max_of_user(dc),
+        .of_address = (uint32_t)rpc_config_max_of_address(dc),
+        .unpaired = (uint32_t)rpc_config_max_unpaired(sc),
+    };
+    rpc_status_who_t who = { spec->role, spec->identity, r->user ? r->user : "", &spec->client_address };
+    channel_t *ch = apr_palloc(r->pool, sizeof(*ch));
+    rpc_reason_t why;
+
+    ch->r = r;
+    ch->row = rpc_status_enter(live, &who, &limits, &why);
+    if (ch->row == RPC_STATUS_NO_ROW)
+        return refuse_limit(r, why, &limits);
+    spec->claim = channel_claim;
+    spec->opened = channel_opened;
+    spec->ended = channel_ended;
+    spec->ctx = ch;
+    return OK;
+}
+
+static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t role,
+                        apr_int64_t length)
+{
     rpc_target_t target;
     rpc_channel_spec_t *spec;
     int rv = check_target(r, dc, &target);
@@ -276,12 +343,12 @@ static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t r
     if (!spec)
         return refuse(r, RPC_REASON_BAD_TARGET, "names too long for the endpoint");
     spec->content_length = length;
-    if (!rpc_status_enter(rpc_config_max_channels(sc)))
-        return refuse(r, RPC_REASON_TOO_MANY_CHANNELS, "RpcMaxChannels %d is reached",
-                      rpc_config_max_channels(sc));
+    rv = enter(r, dc, spec);
+    if (rv != OK || r->status != HTTP_OK)
+        return rv;
     rv = rpc_engine_hand_over(engine, r, spec);
     if (rv == HTTP_SERVICE_UNAVAILABLE) {
-        rpc_status_leave();
+        rpc_status_leave(live, ((const channel_t *)spec->ctx)->row);
         return refuse(r, RPC_REASON_STOPPING, "this child takes no new channels");
     }
     return rv;
@@ -408,6 +475,22 @@ static apr_status_t prepare_endpoint(apr_pool_t *pconf, server_rec *s, int first
                       : rpc_endpointd_start(pconf, s, &params);
 }
 
+/* The first start's, kept by httpd. The number is the table's layout: a restart that brings
+ * another version of the module must not take up what the old one has left. */
+static apr_status_t prepare_status(server_rec *s)
+{
+    static const char name[] = "rpcproxy-status-2";
+    rpc_status_t **kept = ap_retained_data_get(name);
+    apr_status_t rv = APR_SUCCESS;
+
+    if (!kept) {
+        kept = ap_retained_data_create(name, sizeof(*kept));
+        rv = rpc_status_create(kept, s->process->pool);
+    }
+    live = *kept;
+    return rv;
+}
+
 static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
 {
     const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
@@ -417,7 +500,7 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
     if (ap_state_query(AP_SQ_RUN_MODE) != AP_SQ_RM_NORMAL)
         return OK;
     if (!first_pass) {
-        rv = rpc_status_init(pconf, s);
+        rv = prepare_status(s);
         if (rv != APR_SUCCESS) {
             ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s,
                          "no shared memory for the channel table");
@@ -435,7 +518,7 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
     const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
     apr_status_t rv;
 
-    rpc_status_child_init();
+    rpc_status_set_pid(live, (uint32_t)getpid());
     rpc_endpointd_child_init();
     rv = rpc_engine_start(&engine, rpc_config_io_threads(sc), pchild);
     if (rv != APR_SUCCESS) {
@@ -456,8 +539,8 @@ static void child_stopping(apr_pool_t *pchild, int graceful)
 static void child_status(server_rec *s, pid_t pid, ap_generation_t gen, int slot,
                          mpm_child_status state)
 {
-    if (state == MPM_CHILD_EXITED)
-        rpc_status_child_gone(pid);
+    if (state == MPM_CHILD_EXITED && live)
+        rpc_status_gone(live, (uint32_t)pid);
 }
 
 static void register_hooks(apr_pool_t *p)

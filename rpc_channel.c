@@ -1,7 +1,8 @@
 /* rpc_channel.c: the life of a channel, whatever its role.
  *
  *   rpc_channel_start -> channel_turn: reads the first PDU, no byte more
- *     -> dispatch: R2 joins the virtual channel its cookie names; anything else makes a
+ *     -> dispatch: asks whether the cookie is free for this user, target and host (claim(), which
+ *        sees all children); R2 joins the virtual channel its cookie names; anything else makes a
  *        virtual channel, which connects a leg
  *     -> virtual_turn: reads clients and leg, gives each PDU to the role (rpc_inbound.c,
  *        rpc_outbound.c), drains what waits, flushes; repeats while anything moves
@@ -234,11 +235,19 @@ void rpc_answer_success(rpc_virtual_t *v, rpc_channel_t *ch)
 
 /* ---- states ---- */
 
+static void channel_opened(const rpc_channel_t *ch)
+{
+    if (ch->spec->opened)
+        ch->spec->opened(ch->spec->ctx);
+}
+
 void rpc_virtual_state(rpc_virtual_t *v, rpc_state_t state)
 {
     rpc_log(rpc_virtual_log(v), RPC_LOG_DEBUG, 0, "%s channel: %s -> %s", v->role->name,
             rpc_state_name(v->state), rpc_state_name(state));
     v->state = state;
+    if (state == RPC_OPENED)
+        channel_opened(v->current);
 }
 
 static void virtual_timer(rpc_timer_t *timer)
@@ -542,8 +551,25 @@ static void attach(rpc_virtual_t *v, rpc_channel_t *ch)
     ch->virt = v;
     ch->client->owner = &v->turn;
     v->successor = ch;
+    channel_opened(ch);
     v->role->attached(v);
     rpc_loop_schedule(v->proxy->loop, &v->turn);
+}
+
+/* Does what the first PDU names belong to someone else? Then the channel is refused. */
+static int claim(rpc_channel_t *ch, int replacing)
+{
+    const rpc_channel_spec_t *spec = ch->spec;
+    rpc_reason_t reason = RPC_REASON_NONE;
+
+    if (spec->claim)
+        reason = spec->claim(spec->ctx, rts_cookie(&ch->first, 0), replacing);
+    if (!reason)
+        return 1;
+    channel_refuse(ch, reason, reason == RPC_REASON_PEER_MISMATCH
+                   ? "the virtual connection is another user's, target's or virtual host's"
+                   : "the virtual connection has such a channel already");
+    return 0;
 }
 
 /* On the home loop: the first PDU, known to be one of the role's two, decides. */
@@ -560,6 +586,8 @@ static void dispatch(rpc_job_t *job)
     ch->heard = ch->spoke = rpc_loop_now(ch->proxy->loop);
     rpc_flow_receiver_start(&ch->hop1, ch->spec->receive_window);
     rpc_flow_sender_start(&ch->hop4, rts_u32(&ch->first, RTS_CMD_RECEIVE_WINDOW_SIZE, 0));
+    if (!claim(ch, replacing))
+        return;
     if (!v)
         virtual_open(ch, replacing);
     else if (replacing)

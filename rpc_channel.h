@@ -40,6 +40,12 @@ typedef struct rpc_channel_spec {
     apr_interval_time_t connect_timeout;
     apr_interval_time_t setup_timeout;  /* for the first PDU, and for C1 / B3 / B2 */
     const rpc_log_t *log;
+    /* The channel's first PDU names the virtual connection VC; REPLACING: as a successor. A
+     * reason refuses it. On the loop's thread, once at most; NULL: nobody asks. */
+    rpc_reason_t (*claim)(void *ctx, const rts_cookie_t *vc, int replacing);
+    /* The server has answered, or the channel succeeds one that it has. On the loop's thread,
+     * perhaps again and again; NULL: nobody cares. */
+    void (*opened)(void *ctx);
     /* Called once, on the loop's thread, just before the client stream is closed. SENT:
      * bytes of the response body. */
     void (*ended)(void *ctx, rpc_reason_t reason, uint64_t received, uint64_t sent);

@@ -17,6 +17,7 @@
 #define ECHO_MAX 100        /* longer arguments are not repeated in a message */
 #define TLS_BITS_DEFAULT 128
 #define TLS_BITS_MAX 512
+#define UNPAIRED_LEAST 100  /* of the default */
 
 /* RpcBackend directives that name ncacn_ip_tcp, in whatever section: configurations do not
  * know of each other. Written only while the configuration is read, on one thread. */
@@ -53,9 +54,12 @@ typedef struct unit {
     apr_int64_t factor;
 } unit_t;
 
+#define PER_SERVER 1    /* in rpc_server_config_t */
+#define OR_ZERO 2       /* 0 is allowed, whatever the range */
+
 typedef struct number {
     apr_size_t offset;          /* of an apr_int64_t in the configuration */
-    int per_server;             /* in rpc_server_config_t */
+    int kind;                   /* PER_SERVER, OR_ZERO */
     apr_int64_t low, high;
     const unit_t *units;        /* up to one without suffix and factor */
     const char *expected;
@@ -71,8 +75,13 @@ static const unit_t time_units[] = {
 };
 
 #define DIR_NUMBER(field) offsetof(rpc_dir_config_t, field), 0
-#define SERVER_NUMBER(field) offsetof(rpc_server_config_t, field), 1
+#define SERVER_NUMBER(field) offsetof(rpc_server_config_t, field), PER_SERVER
 #define SECONDS(n) ((n) * APR_USEC_PER_SEC)
+
+/* Of channels: a virtual connection is two. */
+#define DIR_LIMIT(field) offsetof(rpc_dir_config_t, field), OR_ZERO, LIMIT
+#define SERVER_LIMIT(field) offsetof(rpc_server_config_t, field), PER_SERVER | OR_ZERO, LIMIT
+#define LIMIT 2, 1000000, no_units, "a number from 2 to 1000000, or 0 for no limit"
 
 static const number_t receive_window_number = {
     DIR_NUMBER(receive_window), 8192, 262144, size_units,
@@ -97,6 +106,9 @@ static const number_t setup_timeout_number = {
 static const number_t max_channels_number = {
     SERVER_NUMBER(max_channels), 1, 1000000, no_units, "a number from 1 to 1000000"
 };
+static const number_t max_unpaired_number = { SERVER_LIMIT(max_unpaired) };
+static const number_t max_of_user_number = { DIR_LIMIT(max_of_user) };
+static const number_t max_of_address_number = { DIR_LIMIT(max_of_address) };
 static const number_t io_threads_number = {
     SERVER_NUMBER(io_threads), 1, 64, no_units, "a number from 1 to 64"
 };
@@ -129,14 +141,15 @@ static int parse_number(const char *arg, const number_t *number, apr_int64_t *va
     if (!unit->suffix || n > number->high / unit->factor)
         return 0;
     *value = n * unit->factor;
-    return *value >= number->low;
+    return *value >= number->low || (number->kind & OR_ZERO && !*value);
 }
 
 static const char *set_number(cmd_parms *cmd, void *dir_config, const char *arg)
 {
     const number_t *number = cmd->info;
-    const char *wrong = number->per_server ? ap_check_cmd_context(cmd, GLOBAL_ONLY) : NULL;
-    char *config = number->per_server ? (char *)server_config(cmd) : dir_config;
+    int per_server = number->kind & PER_SERVER;
+    const char *wrong = per_server ? ap_check_cmd_context(cmd, GLOBAL_ONLY) : NULL;
+    char *config = per_server ? (char *)server_config(cmd) : dir_config;
     apr_int64_t value;
 
     if (wrong)
@@ -335,6 +348,13 @@ const command_rec rpc_config_commands[] = {
            "time to connect to a server, up to 10min; default 10s"),
     NUMBER("RpcSetupTimeout", setup_timeout_number, ANYWHERE,
            "time for a virtual connection to come about, up to 1h; default 60s"),
+    NUMBER("RpcMaxChannelsPerUser", max_of_user_number, ANYWHERE,
+           "channels of one user, whole server; default 0, no limit"),
+    NUMBER("RpcMaxChannelsPerAddress", max_of_address_number, ANYWHERE,
+           "channels of one client address, an IPv6 one by its /64, whole server; default 0, no limit"),
+    NUMBER("RpcMaxUnpairedChannels", max_unpaired_number, RSRC_CONF,
+           "channels whose server has not answered yet, 0 for no limit; default half of "
+           "RpcMaxChannels, at least 100"),
     NUMBER("RpcMaxChannels", max_channels_number, RSRC_CONF,
            "channels of the whole server; default 10000"),
     NUMBER("RpcIOThreads", io_threads_number, RSRC_CONF,
@@ -358,6 +378,7 @@ void *rpc_config_create_dir(apr_pool_t *p, char *dir)
     dc->valid_ports_add = dc->allow_anonymous = dc->require_tls = dc->versions = RPC_UNSET;
     dc->receive_window = dc->connection_timeout = dc->channel_lifetime = RPC_UNSET;
     dc->connect_timeout = dc->setup_timeout = RPC_UNSET;
+    dc->max_of_user = dc->max_of_address = RPC_UNSET;
     return dc;
 }
 
@@ -395,6 +416,8 @@ void *rpc_config_merge_dir(apr_pool_t *p, void *base, void *add)
     MERGE(channel_lifetime);
     MERGE(connect_timeout);
     MERGE(setup_timeout);
+    MERGE(max_of_user);
+    MERGE(max_of_address);
     return dc;
 }
 
@@ -402,7 +425,8 @@ void *rpc_config_create_server(apr_pool_t *p, server_rec *s)
 {
     rpc_server_config_t *sc = apr_pcalloc(p, sizeof *sc);
 
-    sc->max_channels = sc->io_threads = sc->graceful_timeout = RPC_UNSET;
+    sc->max_channels = sc->max_unpaired = RPC_UNSET;
+    sc->io_threads = sc->graceful_timeout = RPC_UNSET;
     return sc;
 }
 
@@ -468,9 +492,26 @@ apr_interval_time_t rpc_config_setup_timeout(const rpc_dir_config_t *dc)
     return value_or(dc->setup_timeout, SECONDS(60));
 }
 
+int rpc_config_max_of_user(const rpc_dir_config_t *dc)
+{
+    return (int)value_or(dc->max_of_user, 0);
+}
+
+int rpc_config_max_of_address(const rpc_dir_config_t *dc)
+{
+    return (int)value_or(dc->max_of_address, 0);
+}
+
 int rpc_config_max_channels(const rpc_server_config_t *sc)
 {
     return (int)value_or(sc->max_channels, 10000);
+}
+
+int rpc_config_max_unpaired(const rpc_server_config_t *sc)
+{
+    int half = rpc_config_max_channels(sc) / 2;
+
+    return (int)value_or(sc->max_unpaired, half > UNPAIRED_LEAST ? half : UNPAIRED_LEAST);
 }
 
 int rpc_config_io_threads(const rpc_server_config_t *sc)

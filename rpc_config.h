@@ -41,11 +41,14 @@ typedef struct rpc_dir_config {
     apr_int64_t channel_lifetime;           /* RpcChannelLifetime, bytes */
     apr_int64_t connect_timeout;            /* RpcConnectTimeout */
     apr_int64_t setup_timeout;              /* RpcSetupTimeout */
+    apr_int64_t max_of_user;                /* RpcMaxChannelsPerUser; 0: no limit */
+    apr_int64_t max_of_address;             /* RpcMaxChannelsPerAddress; 0: no limit */
 } rpc_dir_config_t;
 
 /* The main server's; every virtual host sees the same. */
 typedef struct rpc_server_config {
     apr_int64_t max_channels;               /* RpcMaxChannels, whole server */
+    apr_int64_t max_unpaired;               /* RpcMaxUnpairedChannels, whole server; 0: no limit */
     apr_int64_t io_threads;                 /* RpcIOThreads, per child */
     apr_int64_t graceful_timeout;           /* RpcGracefulTimeout; 0: no limit */
     const char *endpoint_socket;            /* RpcEndpointSocket, full path; NULL: default */
@@ -64,7 +67,24 @@ apr_uint32_t rpc_config_connection_timeout(const rpc_dir_config_t *dc); /* ms; 1
 apr_uint32_t rpc_config_channel_lifetime(const rpc_dir_config_t *dc);   /* 1 GiB */
 apr_interval_time_t rpc_config_connect_timeout(const rpc_dir_config_t *dc); /* 10 s */
 apr_interval_time_t rpc_config_setup_timeout(const rpc_dir_config_t *dc);   /* 60 s */
+
+/* How many channels there may be; 0: no limit. All count those of the whole server, by what one
+ * machine sees; the two of a directory hold for requests there.
+ *
+ * By user and by address there is no limit by default: an Outlook has about 20 channels, more
+ * with each mailbox, and as many again for a moment while it replaces them; a whole office may
+ * come from one address, and a service may serve all its users by one account. 200 a user is
+ * plenty where users are people.
+ *
+ * An unpaired channel is one whose server has not answered yet; that takes a moment, or, of
+ * clients that leave a half alone and of servers that hang, RpcSetupTimeout. By default these
+ * leave half of RpcMaxChannels to the others. A small server's rush after a restart is not cut:
+ * 100 are allowed in any case. */
+int rpc_config_max_of_user(const rpc_dir_config_t *dc);         /* 0 */
+int rpc_config_max_of_address(const rpc_dir_config_t *dc);      /* 0 */
 int rpc_config_max_channels(const rpc_server_config_t *sc);     /* 10000 */
+int rpc_config_max_unpaired(const rpc_server_config_t *sc);     /* half of max_channels, or 100 */
+
 int rpc_config_io_threads(const rpc_server_config_t *sc);       /* 1 */
 apr_interval_time_t rpc_config_graceful_timeout(const rpc_server_config_t *sc); /* 1 h; 0 no limit */
 

@@ -80,6 +80,8 @@ static void open_up(rpc_mixed_t *m)
 
     rpc_timer_cancel(loop, &m->timer);
     m->state = MIXED_OPENED;
+    if (m->spec->opened)
+        m->spec->opened(m->spec->ctx);
     if (m->pipe.client->cls->respond(m->pipe.client, &answer) != APR_SUCCESS)
         end(m, RPC_REASON_CLIENT_ERROR, "the response cannot be written");
     else

@@ -22,6 +22,9 @@ typedef enum {
     RPC_REASON_BAD_TARGET,          /* no server:port in the query */
     RPC_REASON_TARGET_REFUSED,      /* not in RpcValidPorts */
     RPC_REASON_TOO_MANY_CHANNELS,   /* RpcMaxChannels */
+    RPC_REASON_TOO_MANY_OF_USER,    /* RpcMaxChannelsPerUser */
+    RPC_REASON_TOO_MANY_OF_ADDRESS, /* RpcMaxChannelsPerAddress */
+    RPC_REASON_TOO_MANY_UNPAIRED,   /* RpcMaxUnpairedChannels */
     RPC_REASON_STOPPING,            /* this child takes no more channels */
     /* failures while opening */
     RPC_REASON_FIRST_PDU_TIMEOUT,   /* no first PDU in time */

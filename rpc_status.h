@@ -1,24 +1,61 @@
-/* rpc_status: what all children of the server know of their channels: how many there are.
- *
- * A table in shared memory, one row a child, so that a child that dies takes its count
- * along. It outlives restarts, as children of the generation before do.
+/* rpc_status: the table of live channels, shared by all children of the server: one row a
+ * channel. It keeps halves of one virtual connection with one user, target and virtual host,
+ * refuses cookies that are live already, and counts for the limits. It never routes: on several
+ * machines each has a table of its own, and nothing but these checks is less strict for it.
+ * Names and cookies are in it as keyed hashes only. It outlives restarts, as children of the
+ * generation before, and their channels, do. Knows no httpd. Any thread may call.
  */
 #ifndef RPC_STATUS_H
 #define RPC_STATUS_H
 
-#include <httpd.h>
+#include "rpc_channel.h"
 
-/* Makes the table, or finds it again after a restart. From post_config. */
-apr_status_t rpc_status_init(apr_pool_t *pconf, server_rec *s);
-/* Takes a row for this child. From child_init. */
-void rpc_status_child_init(void);
-/* Frees the row of a child that has ended. In the parent. */
-void rpc_status_child_gone(pid_t pid);
+typedef struct rpc_status rpc_status_t;
 
-/* Counts one channel more, unless there are MAX already: then 0. Any thread. */
-int rpc_status_enter(int max);
-void rpc_status_leave(void);
-/* Channels of the whole server. */
-apr_uint32_t rpc_status_channels(void);
+#define RPC_STATUS_NO_ROW (-1)
+
+/* Makes the table, with a random key, in shared memory that children inherit by fork. Lives in
+ * POOL. Source: rpc_status.c */
+apr_status_t rpc_status_create(rpc_status_t **status, apr_pool_t *pool);
+/* Rows taken by this process from now on bear PID (not 0). Before its threads start. */
+void rpc_status_set_pid(rpc_status_t *status, uint32_t pid);
+
+/* Whose channel it is. */
+typedef struct rpc_status_who {
+    rpc_role_t role;
+    const char *identity;           /* as in rpc_channel_spec_t */
+    const char *user;               /* "": nobody, in no user's count; case does not matter */
+    const rts_address_t *address;   /* IPv6 counts by its first 64 bits */
+} rpc_status_who_t;
+
+/* The most there may be, the newcomer included; 0: no limit. */
+typedef struct rpc_status_limits {
+    uint32_t channels;
+    uint32_t of_user, of_address;
+    uint32_t unpaired;              /* not opened yet */
+} rpc_status_limits_t;
+
+/* Takes a row for a channel, or says by *WHY which limit keeps it out (RPC_STATUS_NO_ROW). */
+int rpc_status_enter(rpc_status_t *status, const rpc_status_who_t *who, const rpc_status_limits_t *limits,
+                   rpc_reason_t *why);
+/* Its virtual connection is VC; REPLACING: as the successor of a channel. PEER_MISMATCH: VC is
+ * live with another identity. DUPLICATE_COOKIE: it is live in this role, and the channel no
+ * successor. Refused, the row stays, without cookie, until rpc_status_leave(). */
+rpc_reason_t rpc_status_claim(rpc_status_t *status, int row, const rts_cookie_t *vc, int replacing);
+/* The server has answered: no longer unpaired. */
+void rpc_status_opened(rpc_status_t *status, int row);
+/* Gives the row back. */
+void rpc_status_leave(rpc_status_t *status, int row);
+/* Gives back all rows of a process that has ended, however it did. */
+void rpc_status_gone(rpc_status_t *status, uint32_t pid);
+
+typedef struct rpc_status_counts {
+    uint32_t channels, unpaired;
+} rpc_status_counts_t;
+
+rpc_status_counts_t rpc_status_count(rpc_status_t *status);
+
+/* The table's name of a cookie: the same in all children, and of no use to anybody else. */
+uint64_t rpc_status_hash_cookie(const rpc_status_t *status, const rts_cookie_t *cookie);
 
 #endif

@@ -128,7 +128,7 @@ const char *rpc_state_name(rpc_state_t state);
 /* Ends the virtual channel at the end of this turn; the first reason stays. */
 void rpc_virtual_end(rpc_virtual_t *v, rpc_reason_t reason, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-/* Changes state, with a line at debug. */
+/* Changes state, with a line at debug; Opened is told to who counts (spec->opened). */
 void rpc_virtual_state(rpc_virtual_t *v, rpc_state_t state);
 /* Ends one channel of it, closing its connection in order; the other goes on. */
 void rpc_virtual_release(rpc_virtual_t *v, rpc_channel_t *ch, rpc_reason_t reason);

@@ -22,7 +22,7 @@ FUZZ_CF     = -std=gnu11 $(WARN) -O2 -g -fno-omit-frame-pointer -fno-sanitize-re
 # Loop and connections are the fakes', streams are what the fakes open.
 FUZZ_CORE  := $(filter-out rpc_loop rpc_connect,$(CORE))
 FUZZ_FAKES := $(patsubst %.c,%,$(wildcard fuzz/fake_*.c fuzz/script.c))
-FUZZ_LD     = -Wl,--wrap=rpc_stream_open $(APR_LD)
+FUZZ_LD     = -Wl,--wrap=rpc_stream_open $(APR_LD) -lcrypto -lm
 FUZZ_DIR   := $(BUILD)/fuzz
 # Their inputs are scripts, see fuzz/script.h.
 FUZZ_SCRIPTS := proxy endpoint
@@ -43,10 +43,10 @@ $(FUZZ_DIR)/plain/%_replay.o: fuzz/replay.c
 define fuzz_target
 $(1)_FUZZ_C := $$(patsubst fuzz/%.c,%,$$(wildcard fuzz/$(1)_*.c))
 $$(FUZZ_DIR)/$(1)_fuzz: $$(patsubst %,$$(FUZZ_DIR)/instrumented/%.o,$$($(1)_FUZZ_C:%=fuzz/%) \
-		$$(FUZZ_FAKES) $$(FUZZ_CORE) $$(if $$(filter $(1),$$(FUZZ_SCRIPTS)),fuzz/mutator))
+		$$(FUZZ_FAKES) $$(FUZZ_CORE) $$(NTLM) $$(if $$(filter $(1),$$(FUZZ_SCRIPTS)),fuzz/mutator))
 	$$(FUZZ_CC) -fsanitize=fuzzer,$$(FUZZ_SAN) -pthread -o $$@ $$^ $$(FUZZ_LD)
 $$(FUZZ_DIR)/$(1)_replay: $$(patsubst %,$$(FUZZ_DIR)/plain/%.o,$$($(1)_FUZZ_C) $(1)_replay \
-		$$(FUZZ_FAKES:fuzz/%=%)) $$(FUZZ_CORE:%=$$(BUILD)/%.o)
+		$$(FUZZ_FAKES:fuzz/%=%)) $$(FUZZ_CORE:%=$$(BUILD)/%.o) $$(NTLM_O)
 	$$(CC) $$(ALL_LD) -o $$@ $$^ $$(FUZZ_LD)
 endef
 $(foreach name,$(FUZZ_ALL),$(eval $(call fuzz_target,$(name))))

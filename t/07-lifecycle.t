@@ -170,7 +170,7 @@ sub wait_dead { my ($pid) = @_; return eval { wait_for("process $pid to end", su
 SKIP: {
     skip 'this MPM keeps a thread for each channel', 3 if vars('mpm') ne 'event';
     my $count = 200;
-    my $httpd = RPCH::Httpd->new(conf => "RpcMaxChannels 500\nRpcIOThreads 2\n" . RPCH::Httpd->location)->start;
+    my $httpd = RPCH::Httpd->new(conf => "RpcMaxChannels 500\nRpcMaxUnpairedChannels 0\nRpcIOThreads 2\n" . RPCH::Httpd->location)->start;
     my $first = private_client($httpd, target => $native->target)->connect;
     my ($child) = grep { $_ != endpoint_pid($httpd) } $httpd->children;
     my $before = RPCH::Httpd->threads($child);

@@ -116,10 +116,10 @@ refused('nobody listens', ask("/?127.0.0.1:$free"), 'connect-failed');
     is_answer(ask("/?127.0.0.1:$server->{port}", headers => ['Transfer-Encoding: chunked'])->head, 400, 'chunked');
     my $head = ask("/two/rpcproxy.dll?127.0.0.1:$server->{port}", user => 'alice', password => 'secret')->head;
     is_answer($head, 405, 'where version 1 is not enabled');
-    is($head->{headers}{allow}, 'RPC_IN_DATA,RPC_OUT_DATA,TRACE', 'the answer says what is');
+    is(join(',', sort split /,\s*/, $head->{headers}{allow}), 'RPC_IN_DATA,RPC_OUT_DATA,TRACE', 'the answer says what is');
     $head = ask("/one?127.0.0.1:$server->{port}", method => 'RPC_IN_DATA', length => 1 << 30)->head;
     is_answer($head, 405, 'version 2 where it is not');
-    is($head->{headers}{allow}, 'RPC_CONNECT,TRACE', 'the answer says what is');
+    is(join(',', sort split /,\s*/, $head->{headers}{allow}), 'RPC_CONNECT,TRACE', 'the answer says what is');
 }
 
 # The endpoint, for our own proxy and on an address of its own

@@ -6,6 +6,7 @@ package RPCH::Root;
 use strict;
 use warnings;
 use Digest::SHA qw(sha1_base64);
+use File::Basename qw(dirname);
 use File::Copy qw(copy);
 use File::Path ();
 use File::Temp qw(tempdir);
@@ -67,11 +68,13 @@ sub base_conf {
     my $lib = $self->apxs('LIBEXECDIR');
     my @lines = map { -e "$lib/mod_$_.so" ? "LoadModule ${_}_module $lib/mod_$_.so\n" : () }
                 "mpm_$self->{mpm}", @MODULES;
-    $self->write('conf/base.conf', join '', @lines, "LoadModule rpcproxy_module $self->{so}\n");
+    # Both modules of the project lie side by side.
+    my $own = "LoadModule rpcproxy_module $self->{so}\n"
+              . "LoadModule auth_ntlm_module " . dirname($self->{so}) . "/mod_auth_ntlm.so\n";
+    $self->write('conf/base.conf', join '', @lines, $own);
     $self->write("conf/mpm-$_.conf", -e "$lib/mod_mpm_$_.so" ? "LoadModule mpm_${_}_module $lib/mod_mpm_$_.so\n" : '')
         for keys %LIMITS;
-    $self->write('conf/modules.conf', join '', @lines[grep { $lines[$_] !~ /mpm_/ } 0 .. $#lines],
-                 "LoadModule rpcproxy_module $self->{so}\n");
+    $self->write('conf/modules.conf', join '', @lines[grep { $lines[$_] !~ /mpm_/ } 0 .. $#lines], $own);
     $self->write('conf/limits.conf', $self->{limits}{conf});
     return;
 }
