@@ -110,8 +110,8 @@ static auth_ntlm_verdict_t check(request_rec *r, const auth_ntlm_attempt_t *atte
     else if (rv == WBC_ERR_AUTH_ERROR && error)
         verdict = refused(r, attempt->user, error);
     else
-        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "winbind cannot be asked: %s: does winbindd run?",
-                      wbcErrorString(rv));
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "winbind cannot be asked: %s: does winbindd run, and is "
+                      "httpd's User in the group of its privileged socket (winbindd_priv)?", wbcErrorString(rv));
     wbcFreeMemory(info);
     wbcFreeMemory(error);
     return verdict;

@@ -1,0 +1,127 @@
+package RPCH::Winbind;
+
+# A private stand-alone winbindd with its accounts in a file: alice (secret), bob (hidden), and
+# carol, who is disabled. What libwbclient needs to find it is in the environment of those that
+# start below it: its sockets' folder, and the accounts, by way of nss_wrapper.
+
+use strict;
+use warnings;
+use POSIX ();
+use RPCH::Poll qw(wait_for turn);
+use RPCH::Test qw(vars);
+use Test::More ();
+
+use constant { COMPUTER => 'RPCSRV', WORKGROUP => 'RPCGRP' };
+
+my $WINBINDD = '/usr/sbin/winbindd';
+my %NT_HASH = (alice => '878D8014606CDA29677A44EFA1353FC7', bob => '77E2ECB23C9565F1685608016EBEA9B8');
+my @DIRS = qw(private state cache lock pid ncalrpc log sock);
+
+sub need {
+    my @missing = grep { !-x } $WINBINDD, '/usr/bin/wbinfo', '/usr/bin/curl';
+    push @missing, 'libnss_wrapper.so' if !glob '/usr/lib/*/libnss_wrapper.so';
+    return if !@missing;
+    Test::More::BAIL_OUT("not installed: @missing") if ($ENV{CI} // '') eq 'true';
+    Test::More::plan(skip_all => "not installed: @missing");
+    return;
+}
+
+sub new {
+    my ($class) = @_;
+    my $dir = vars('serverroot') . "/winbind-$$";
+    my $self = bless { dir => $dir, owner => $$ }, $class;
+    mkdir $_ for $dir, map { "$dir/$_" } @DIRS;
+    chmod 0755, $dir, "$dir/sock";
+    $self->accounts;
+    my %dirs = ('private dir' => 'private', 'state directory' => 'state', 'cache directory' => 'cache',
+                'lock directory' => 'lock', 'pid directory' => 'pid', 'ncalrpc dir' => 'ncalrpc',
+                'binddns dir' => 'state', 'winbindd socket directory' => 'sock');
+    $self->write('smb.conf', join "\n", '[global]', 'netbios name = ' . COMPUTER, 'workgroup = ' . WORKGROUP,
+        'server role = standalone server', "passdb backend = smbpasswd:$dir/smbpasswd",
+        (map { "$_ = $dir/$dirs{$_}" } sort keys %dirs), "log file = $dir/log/%m.log", 'usershare path =',
+        'idmap config * : backend = tdb', "idmap config * : range = 100000-200000\n");
+    return $self;
+}
+
+sub write {
+    my ($self, $name, $text) = @_;
+    open my $fh, '>', "$self->{dir}/$name" or die "$name: $!\n";
+    print $fh $text;
+    close $fh;
+    return;
+}
+
+sub slurp { open my $fh, '<', $_[0] or return ''; local $/; return scalar <$fh> // '' }
+
+# All three have passwords; this machine's own accounts stay, for who runs winbindd.
+sub accounts {
+    my ($self) = @_;
+    my %uid = (alice => 50001, bob => 50002, carol => 50003);
+    my %hash = (%NT_HASH, carol => $NT_HASH{alice});
+    $self->write('smbpasswd', join '', map { "$_:$uid{$_}:" . 'X' x 32 . ":$hash{$_}:"
+        . ($_ eq 'carol' ? '[DU         ]' : '[U          ]') . ":LCT-6523A000:\n" } sort keys %uid);
+    $self->write('passwd', slurp('/etc/passwd') . join '', map { "$_:x:$uid{$_}:50000::/:/bin/false\n" } sort keys %uid);
+    $self->write('group', slurp('/etc/group') . "rpcusers:x:50000:\n");
+    return;
+}
+
+# For httpd, and for winbindd itself. A sanitizer's preload has to stay the first.
+sub environment {
+    my ($self) = @_;
+    my $preload = join ' ', grep { length } $ENV{LD_PRELOAD} // '', 'libnss_wrapper.so';
+    return (LD_PRELOAD => $preload, NSS_WRAPPER_PASSWD => "$self->{dir}/passwd",
+            NSS_WRAPPER_GROUP => "$self->{dir}/group", SELFTEST_WINBINDD_SOCKET_DIR => "$self->{dir}/sock");
+}
+
+sub start {
+    my ($self) = @_;
+    my %env = $self->environment;
+    $self->{pid} = fork // die "fork: $!\n";
+    if (!$self->{pid}) {
+        @ENV{keys %env} = values %env;
+        $ENV{LD_PRELOAD} = 'libnss_wrapper.so';
+        POSIX::setsid();
+        open STDOUT, '>', "$self->{dir}/log/out";
+        open STDERR, '>&', \*STDOUT;
+        exec $WINBINDD, '-F', '--no-process-group', '-s', "$self->{dir}/smb.conf" or POSIX::_exit(127);
+    }
+    $self->write('winbindd.pid', "$self->{pid}\n");
+    wait_for('winbindd', sub { turn(0.05); $self->answers });
+    $self->open_to_httpd(1);
+    return $self;
+}
+
+sub answers {
+    my ($self) = @_;
+    local %ENV = (%ENV, $self->environment, LD_PRELOAD => 'libnss_wrapper.so');
+    return system('wbinfo -p >/dev/null 2>&1') == 0;
+}
+
+# Checks of responses go through a folder that is for a group of its own, as on a real machine.
+sub open_to_httpd {
+    my ($self, $yes) = @_;
+    return if $> != 0;
+    my $gid = $yes ? scalar getgrnam vars('group') : 0;
+    chown 0, $gid, "$self->{dir}/state/winbindd_privileged" or die "winbindd_privileged: $!\n";
+    return;
+}
+
+sub stop {
+    my ($self) = @_;
+    return if !$self->{pid};
+    kill TERM => $self->{pid};
+    waitpid $self->{pid}, 0;
+    delete $self->{pid};
+    unlink "$self->{dir}/winbindd.pid";
+    return;
+}
+
+sub DESTROY {
+    my ($self) = @_;
+    return if $self->{owner} != $$;
+    local ($?, $@, $!);
+    $self->stop;
+    return;
+}
+
+1;
