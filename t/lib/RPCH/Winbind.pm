@@ -18,6 +18,7 @@ my %NT_HASH = (alice => '878D8014606CDA29677A44EFA1353FC7', bob => '77E2ECB23C95
 my @DIRS = qw(private state cache lock pid ncalrpc log sock);
 
 sub need {
+    Test::More::plan(skip_all => "libwbclient trusts root's winbindd only") if $> != 0;
     my @missing = grep { !-x } $WINBINDD, '/usr/bin/wbinfo', '/usr/bin/curl';
     push @missing, 'libnss_wrapper.so' if !glob '/usr/lib/*/libnss_wrapper.so';
     return if !@missing;
@@ -100,7 +101,6 @@ sub answers {
 # Checks of responses go through a folder that is for a group of its own, as on a real machine.
 sub open_to_httpd {
     my ($self, $yes) = @_;
-    return if $> != 0;
     my $gid = $yes ? scalar getgrnam vars('group') : 0;
     chown 0, $gid, "$self->{dir}/state/winbindd_privileged" or die "winbindd_privileged: $!\n";
     return;
