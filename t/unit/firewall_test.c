@@ -1,0 +1,959 @@
+/* firewall_test: names and UUIDs of interfaces, the grammar of the rules, and what becomes of
+ * binds and all else, byte by byte where we answer.
+ */
+#include <apr_general.h>
+#include <apr_strings.h>
+#include "rpc_firewall.h"
+#include "unit.h"
+
+#define EMSMDB  "a4f1db00-ca47-1067-b31f-00dd010662da"
+#define NSPI    "f5cc5a18-4264-101a-8c59-08002b2f8426"
+#define UNNAMED "01234567-89ab-cdef-fedc-ba9876543210"
+
+/* ---- interfaces ---- */
+
+static void test_table(void)
+{
+    const rpc_interface_info_t *row, *other;
+    uint8_t uuid[16];
+    int i, j;
+
+    for (i = 0; (row = rpc_interface_row(i)); i++) {
+        ok(rpc_uuid_parse(row->uuid, strlen(row->uuid), uuid), "%s: its UUID is one", row->name);
+        ok(rpc_interface_by_uuid(uuid) == row, "%s: found by UUID", row->name);
+        ok(rpc_interface_by_name(row->name, strlen(row->name)) == row, "%s: found by name", row->name);
+        for (j = 0; j < i && (other = rpc_interface_row(j)); j++)
+            if (!strcmp(other->name, row->name) || !strcmp(other->uuid, row->uuid))
+                ok(0, "%s and %s are two", other->name, row->name);
+    }
+    ok(i > 40, "%d interfaces have names", i);
+    ok(!rpc_interface_row(-1), "no row before the first");
+    ok(!rpc_interface_by_name("emsmdbx", 7), "a name is compared whole");
+    ok(!rpc_interface_by_name("emsmdb", 5), "a part of a name is none");
+    ok(!rpc_interface_by_name("", 0), "no name is none");
+    ok(rpc_interface_by_name("EmsMDB", 6) != NULL, "without case");
+}
+
+static const struct version { const char *name; int major, minor; } versions[] = {
+    { "emsmdb", 0, 81 }, { "async-emsmdb", 0, 1 }, { "rfr", 1, 0 }, { "nspi", 56, 0 }, { "mgmt", 1, 0 },
+    { "epm", 3, 0 }, { "tsgu", 1, 3 }, { "samr", 1, 0 }, { "lsarpc", 0, 0 }, { "netlogon", 1, 0 },
+    { "srvsvc", 3, 0 }, { "wkssvc", 1, 0 }, { "winreg", 1, 0 }, { "drsuapi", 4, 0 }, { "svcctl", 2, 0 },
+    { "eventlog", 0, 0 }, { "spoolss", 1, 0 }, { "atsvc", 1, 0 }, { "itaskschedulerservice", 1, 0 },
+    { "dnsserver", 5, 0 }, { "dfs", 3, 0 },
+};
+
+static void test_versions(void)
+{
+    size_t i;
+
+    for (i = 0; i < sizeof(versions) / sizeof(versions[0]); i++) {
+        const rpc_interface_info_t *row = rpc_interface_by_name(versions[i].name, strlen(versions[i].name));
+
+        ok(row && row->major == versions[i].major && row->minor == versions[i].minor, "%s@%d.%d",
+           versions[i].name, versions[i].major, versions[i].minor);
+    }
+}
+
+static void test_uuid(void)
+{
+    static const uint8_t text_order[16] = {
+        0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10
+    };
+    static const uint8_t little[20] = {
+        0x67, 0x45, 0x23, 0x01, 0xab, 0x89, 0xef, 0xcd, 0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10,
+        0x02, 0x01, 0x04, 0x03
+    };
+    static const uint8_t big[20] = {
+        0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10,
+        0x03, 0x04, 0x01, 0x02
+    };
+    static const char *const wrong[] = {
+        "", "a4f1db00", EMSMDB "0", "a4f1db00-ca47-1067-b31f-00dd010662d",
+        "a4f1db00-ca47-1067-b31f+00dd010662da",
+        "a4f1db00-ca47-1067-b31f-00dd010662dg", "a4f1db0--ca47-1067-b31f-00dd010662da",
+        "{4f1db00-ca47-1067-b31f-00dd010662da", "a4f1db00ca47-1067-b31f-00dd010662-da",
+    };
+    char text[RPC_INTERFACE_TEXT_MAX];
+    rpc_interface_t interface;
+    uint8_t uuid[16];
+    size_t i;
+
+    ok(rpc_uuid_parse(UNNAMED, 36, uuid), "a UUID");
+    is_bytes(uuid, 16, text_order, 16, "in the order of its text");
+    ok(rpc_uuid_parse("01234567-89AB-CDEF-FEDC-BA9876543210", 36, uuid)
+       && !memcmp(uuid, text_order, 16), "without case");
+    for (i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
+        ok(!rpc_uuid_parse(wrong[i], strlen(wrong[i]), uuid), "no UUID: \"%s\"", wrong[i]);
+    rpc_interface_read(little, 1, &interface);
+    is_str(rpc_interface_text(&interface, text), UNNAMED "@258.772", "little-endian, without a name");
+    rpc_interface_read(big, 0, &interface);
+    is_str(rpc_interface_text(&interface, text), UNNAMED "@258.772", "big-endian, without a name");
+    memset(&interface, 0, sizeof(interface));
+    rpc_uuid_parse(EMSMDB, 36, interface.uuid);
+    interface.minor = 81;
+    is_str(rpc_interface_text(&interface, text), "emsmdb (" EMSMDB "@0.81)", "with a name");
+    rpc_uuid_parse("86d35949-83c9-4044-b424-db363231fd0c", 36, interface.uuid);
+    interface.major = interface.minor = 65535;
+    is_str(rpc_interface_text(&interface, text),
+           "itaskschedulerservice (86d35949-83c9-4044-b424-db363231fd0c@65535.65535)", "the longest text");
+}
+
+/* ---- rules ---- */
+
+/* "name" or "uuid", with "@major.minor". */
+static rpc_interface_t interface_of(const char *text)
+{
+    const char *sign = strchr(text, '@');
+    size_t len = sign ? (size_t)(sign - text) : strlen(text);
+    const rpc_interface_info_t *row = rpc_interface_by_name(text, len);
+    rpc_interface_t interface;
+
+    memset(&interface, 0, sizeof(interface));
+    if (!rpc_uuid_parse(row ? row->uuid : text, RPC_UUID_TEXT, interface.uuid))
+        abort();
+    if (sign) {
+        interface.major = (uint16_t)atoi(sign + 1);
+        interface.minor = (uint16_t)atoi(strchr(sign, '.') + 1);
+    }
+    return interface;
+}
+
+/* Rules separated by ';'. */
+static rpc_firewall_rules_t *rules_of(apr_pool_t *pool, const char *text)
+{
+    char *left = apr_pstrdup(pool, text), *state, *rule;
+    rpc_firewall_rules_t *rules = NULL;
+    rpc_syntax_error_t err;
+
+    for (rule = apr_strtok(left, ";", &state); rule; rule = apr_strtok(NULL, ";", &state))
+        if (rpc_firewall_rules_parse(pool, rule, rules, &rules, &err) != APR_SUCCESS) {
+            ok(0, "rule \"%s\": %s, expected %s", rule, err.element, err.expected);
+            exit(1);
+        }
+    return rules;
+}
+
+static const struct question {
+    const char *rules;
+    int port;
+    const char *interface;
+    int allowed;
+    const char *nearest;    /* when not */
+} questions[] = {
+    { "6001 emsmdb", 6001, "emsmdb@0.81", 1, NULL },
+    { "6001 EMSMDB", 6001, "emsmdb@7.7", 1, NULL },
+    { " 6001\temsmdb  async-emsmdb ", 6001, "async-emsmdb@0.1", 1, NULL },
+    { " 6001\temsmdb  async-emsmdb ", 6001, "samr@1.0", 0, "6001\temsmdb  async-emsmdb" },
+    { "6001 " EMSMDB, 6001, "emsmdb@0.81", 1, NULL },
+    { "6001 A4F1DB00-CA47-1067-B31F-00DD010662DA", 6001, "emsmdb@0.81", 1, NULL },
+    { "6001 emsmdb", 6001, UNNAMED "@1.0", 0, "6001 emsmdb" },
+    { "6001 " UNNAMED "@1.0", 6001, UNNAMED "@1.0", 1, NULL },
+    /* a port that no rule names is free */
+    { "6001 emsmdb", 6002, "samr@1.0", 1, NULL },
+    { "6001 emsmdb", 6000, "samr@1.0", 1, NULL },
+    { "", 6001, "samr@1.0", 1, NULL },
+    /* mgmt is no exception */
+    { "6001 emsmdb", 6001, "mgmt@1.0", 0, "6001 emsmdb" },
+    { "6001 emsmdb mgmt", 6001, "mgmt@1.0", 1, NULL },
+    /* ranges, both ends belong to them */
+    { "49152-65535 samr", 49151, "nspi@56.0", 1, NULL },
+    { "49152-65535 samr", 49152, "nspi@56.0", 0, "49152-65535 samr" },
+    { "49152-65535 samr", 65535, "nspi@56.0", 0, "49152-65535 samr" },
+    { "49152-65535 samr", 65535, "samr@1.0", 1, NULL },
+    { "1-1 samr", 1, "samr@1.0", 1, NULL },
+    /* rules add up, ranges may overlap */
+    { "6001 emsmdb;6001 mgmt", 6001, "mgmt@1.0", 1, NULL },
+    { "6001 emsmdb;6001 mgmt", 6001, "emsmdb@0.81", 1, NULL },
+    { "6001 emsmdb;6000-6010 mgmt", 6001, "mgmt@1.0", 1, NULL },
+    { "6001 emsmdb;6000-6010 mgmt", 6002, "emsmdb@0.81", 0, "6001 emsmdb" },
+    { "6000-6010 mgmt;6001 emsmdb", 6001, "emsmdb@0.81", 1, NULL },
+    { "6001 emsmdb;6001 mgmt", 6001, "samr@1.0", 0, "6001 emsmdb" },
+    /* the same major version, not beyond the minor */
+    { "3388 tsgu@1.3", 3388, "tsgu@1.3", 1, NULL },
+    { "3388 tsgu@1.3", 3388, "tsgu@1.2", 1, NULL },
+    { "3388 tsgu@1.3", 3388, "tsgu@1.0", 1, NULL },
+    { "3388 tsgu@1.3", 3388, "tsgu@1.4", 0, "3388 tsgu@1.3" },
+    { "3388 tsgu@1.3", 3388, "tsgu@0.3", 0, "3388 tsgu@1.3" },
+    { "3388 tsgu@1.3", 3388, "tsgu@2.0", 0, "3388 tsgu@1.3" },
+    { "3388 tsgu", 3388, "tsgu@2.0", 1, NULL },
+    { "3388 tsgu@1.3 tsgu@2.0", 3388, "tsgu@2.0", 1, NULL },
+    { "3388 tsgu@1.3 tsgu", 3388, "tsgu@65535.65535", 1, NULL },
+    { "3388 tsgu@65535.65535", 3388, "tsgu@65535.65535", 1, NULL },
+    { "3388 tsgu@0.0", 3388, "tsgu@0.0", 1, NULL },
+    /* the nearest: this port in another version, then another port, then this port */
+    { "3388 epm;3389 tsgu;3388 tsgu@1.3", 3388, "tsgu@2.0", 0, "3388 tsgu@1.3" },
+    { "3388 epm;3389 tsgu;3388 mgmt", 3388, "tsgu@1.3", 0, "3389 tsgu" },
+    { "3388 epm;3389 tsgu@1.3;3388 mgmt", 3388, "tsgu@2.0", 0, "3388 epm" },
+};
+
+static void test_questions(apr_pool_t *pool)
+{
+    size_t i;
+
+    for (i = 0; i < sizeof(questions) / sizeof(questions[0]); i++) {
+        const struct question *q = &questions[i];
+        rpc_interface_t interface = interface_of(q->interface);
+        const char *nearest = "unset";
+
+        is_int(rpc_firewall_rules_allowed(rules_of(pool, q->rules), (apr_port_t)q->port, &interface,
+                                          &nearest), q->allowed, "\"%s\": %s behind %d is %s",
+               q->rules, q->interface, q->port, q->allowed ? "allowed" : "not allowed");
+        is_str(nearest, q->nearest, "... nearest rule");
+        is_int(rpc_firewall_rules_allowed(rules_of(pool, q->rules), (apr_port_t)q->port, &interface, NULL),
+               q->allowed, "... the same without asking for it");
+    }
+}
+
+#define A_NAME    "the name of an interface, such as emsmdb, nspi or samr, or its UUID"
+#define A_UUID    "a UUID such as 12345778-1234-abcd-ef00-0123456789ac, without braces"
+#define A_VERSION "a version of two numbers after the '@', as in 1.0"
+
+static const struct slip {
+    const char *text;
+    int column;
+    const char *element, *expected;
+} slips[] = {
+    { "", 1, "", "a port and its interfaces, as in 6001 emsmdb async-emsmdb" },
+    { "  ", 3, "", "a port and its interfaces, as in 6001 emsmdb async-emsmdb" },
+    { "6001", 1, "6001", "an interface after the port, as in 6001 emsmdb" },
+    { " 6001 ", 2, "6001", "an interface after the port, as in 6001 emsmdb" },
+    { "emsmdb", 1, "emsmdb", "a port or a range of ports first, as in 6001 emsmdb" },
+    { "emsmdb 6001", 1, "emsmdb", "a port or a range of ports first, as in 6001 emsmdb" },
+    { "-6001 emsmdb", 1, "-6001", "a port or a range of ports first, as in 6001 emsmdb" },
+    { "* emsmdb", 1, "*", "a port or a range of ports first, as in 6001 emsmdb" },
+    { "0 emsmdb", 1, "0", "a port from 1 to 65535" },
+    { "65536 emsmdb", 1, "65536", "a port from 1 to 65535" },
+    { "6001x emsmdb", 1, "6001x", "a port from 1 to 65535" },
+    { "6001-70000 emsmdb", 6, "70000", "a port from 1 to 65535" },
+    { "6001-6002-6003 emsmdb", 6, "6002-6003", "a port from 1 to 65535" },
+    { "6001- emsmdb", 1, "6001-", "a port on both sides of the '-'" },
+    { "6004-6001 emsmdb", 1, "6004-6001", "the lower port first, 6001-6004" },
+    { "6001,6004 emsmdb", 1, "6001,6004", "one port or one range; write a directive for each" },
+    { "6001 emsmdb emsmdbx", 13, "emsmdbx", A_NAME },
+    { "6001 emsmdb,nspi", 6, "emsmdb,nspi", A_NAME },
+    { "6001 beef", 6, "beef", A_NAME },
+    { "6001 {" NSPI "}", 6, "{" NSPI "}", A_UUID },
+    { "6001 f5cc5a18-4264-101a-8c59-08002b2f842", 6, "f5cc5a18-4264-101a-8c59-08002b2f842", A_UUID },
+    { "6001 f5cc5a184264101a8c5908002b2f8426", 6, "f5cc5a184264101a8c5908002b2f8426", A_UUID },
+    { "6001 @1.0", 6, "", A_NAME },
+    { "6001 nspi@", 11, "", A_VERSION },
+    { "6001 nspi@56", 11, "56", A_VERSION },
+    { "6001 nspi@56.", 11, "56.", A_VERSION },
+    { "6001 nspi@.0", 11, ".0", A_VERSION },
+    { "6001 nspi@56.0.0", 11, "56.0.0", A_VERSION },
+    { "6001 nspi@56.x", 11, "56.x", A_VERSION },
+    { "6001 nspi@65536.0", 11, "65536.0", A_VERSION },
+    { "6001 nspi@56.65536", 11, "56.65536", A_VERSION },
+    { "6001 nspi@56.4294967296", 11, "56.4294967296", A_VERSION },
+    { "6001 nspi@@56.0", 11, "@56.0", A_VERSION },
+};
+
+static void test_slips(apr_pool_t *pool)
+{
+    size_t i;
+
+    for (i = 0; i < sizeof(slips) / sizeof(slips[0]); i++) {
+        rpc_firewall_rules_t *rules = NULL;
+        rpc_syntax_error_t err = { 0, NULL, NULL };
+
+        is_int(rpc_firewall_rules_parse(pool, slips[i].text, NULL, &rules, &err), APR_EINVAL,
+               "\"%s\" is refused", slips[i].text);
+        is_int(err.column, slips[i].column, "... column");
+        is_str(err.element, slips[i].element, "... element");
+        is_str(err.expected, slips[i].expected, "... expected");
+        ok(!rules, "... and there are no rules");
+    }
+}
+
+static void test_lists(apr_pool_t *pool)
+{
+    rpc_firewall_rules_t *a = rules_of(pool, "6001 emsmdb"), *b = rules_of(pool, "6004 nspi"), *both;
+    rpc_interface_t samr = interface_of("samr@1.0"), nspi = interface_of("nspi@56.0");
+
+    ok(!rpc_firewall_rules_cover(NULL, 6001), "no rules, no port");
+    ok(rpc_firewall_rules_allowed(NULL, 6001, &samr, NULL), "no rules allow everything");
+    both = rpc_firewall_rules_join(pool, a, b);
+    ok(rpc_firewall_rules_cover(both, 6001) && rpc_firewall_rules_cover(both, 6004), "rules joined");
+    ok(!rpc_firewall_rules_cover(a, 6004) && !rpc_firewall_rules_cover(b, 6001), "... and left as they were");
+    ok(!rpc_firewall_rules_cover(rpc_firewall_rules_join(pool, NULL, NULL), 6001), "nothing joined");
+    ok(rpc_firewall_rules_cover(rpc_firewall_rules_join(pool, NULL, b), 6004),
+       "nothing and something joined");
+    both = rpc_firewall_rules_allow(pool, a, 6004, 6004, "nspi rfr");
+    ok(both && rpc_firewall_rules_allowed(both, 6004, &nspi, NULL), "allowed from code");
+    ok(both && !rpc_firewall_rules_allowed(both, 6004, &samr, NULL), "... and nothing else");
+    ok(both && rpc_firewall_rules_cover(both, 6001) && !rpc_firewall_rules_cover(a, 6004),
+       "... added to a list");
+    both = rpc_firewall_rules_allow(pool, NULL, 100, 102, "nspi");
+    ok(both && rpc_firewall_rules_cover(both, 101) && !rpc_firewall_rules_cover(both, 103),
+       "... for a range");
+    ok(!rpc_firewall_rules_allow(pool, NULL, 6004, 6004, "nspy"), "... an unknown name");
+    ok(!rpc_firewall_rules_allow(pool, NULL, 6004, 6004, ""), "... no name");
+    ok(!rpc_firewall_rules_allow(pool, NULL, 2, 1, "nspi"), "... no range");
+    ok(!rpc_firewall_rules_allow(pool, NULL, 0, 0, "nspi"), "... no port");
+}
+
+static const struct profile_case {
+    const char *profile;
+    int port;
+    const char *allowed, *refused;  /* separated by blanks */
+} profile_cases[] = {
+    { "exchange", 593, "epm mgmt", "samr emsmdb" },
+    { "exchange", 6001, "emsmdb async-emsmdb mgmt nspi rfr", "samr epm drsuapi winreg svcctl tsgu" },
+    { "exchange", 6002, "rfr mgmt", "emsmdb samr" },
+    { "exchange", 6004, "nspi rfr mgmt", "emsmdb samr lsarpc drsuapi" },
+    { "Exchange", 49152, "samr", "" },
+    { "rdgateway", 3388, "tsgu mgmt", "emsmdb samr epm" },
+    { "rdgateway", 593, "epm mgmt", "tsgu" },
+    { "samba", 135, "epm mgmt", "samr" },
+    { "samba", 593, "epm mgmt", "samr" },
+    { "samba", 1024, "samr mgmt", "winreg svcctl epm" },
+    { "samba", 49152, "samr lsarpc netlogon drsuapi srvsvc wkssvc dnsserver mgmt",
+      "winreg svcctl atsvc itaskschedulerservice spoolss epm tsgu" },
+    { "samba", 65535, "samr", "svcctl" },
+};
+
+static void test_profile(apr_pool_t *pool, const struct profile_case *c, const char *names, int allowed)
+{
+    char *left = apr_pstrdup(pool, names), *state, *name;
+    rpc_firewall_rules_t *rules = NULL;
+    const char *nearest;
+    rpc_syntax_error_t err;
+
+    is_int(rpc_firewall_rules_profile(pool, c->profile, NULL, &rules, &err), APR_SUCCESS,
+           "profile %s", c->profile);
+    for (name = apr_strtok(left, " ", &state); name; name = apr_strtok(NULL, " ", &state)) {
+        rpc_interface_t interface = interface_of(name);
+
+        is_int(rpc_firewall_rules_allowed(rules, (apr_port_t)c->port, &interface, &nearest), allowed,
+               "... %s behind %d is %s", name, c->port, allowed ? "allowed" : "not allowed");
+        ok(allowed || (nearest && !strncmp(nearest, "RpcProfile ", 11)), "... nearest: %s",
+           nearest ? nearest : "none");
+    }
+}
+
+static void test_profiles(apr_pool_t *pool)
+{
+    rpc_firewall_rules_t *rules = NULL;
+    rpc_syntax_error_t err;
+    size_t i;
+
+    for (i = 0; i < sizeof(profile_cases) / sizeof(profile_cases[0]); i++) {
+        test_profile(pool, &profile_cases[i], profile_cases[i].allowed, 1);
+        test_profile(pool, &profile_cases[i], profile_cases[i].refused, 0);
+    }
+    is_int(rpc_firewall_rules_profile(pool, "windows", NULL, &rules, &err), APR_EINVAL, "an unknown profile");
+    is_str(err.expected, "exchange, rdgateway or samba", "... expected");
+    is_str(err.element, "windows", "... element");
+    ok(!rules, "... no rules");
+}
+
+static void test_levels(apr_pool_t *pool)
+{
+    static const struct { const char *text; int level; } levels[] = {
+        { "none", 1 }, { "connect", 2 }, { "integrity", 5 }, { "privacy", 6 }, { "Privacy", 6 },
+        { "call", 0 }, { "pkt", 0 }, { "default", 0 }, { "", 0 }, { "privacy ", 0 },
+    };
+    rpc_syntax_error_t err;
+    size_t i;
+
+    for (i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
+        rpc_auth_level_t level = (rpc_auth_level_t)0;
+
+        is_int(rpc_auth_level_parse(pool, levels[i].text, &level, &err),
+               levels[i].level ? APR_SUCCESS : APR_EINVAL, "level \"%s\"", levels[i].text);
+        is_int(level, levels[i].level, "... is %d", levels[i].level);
+    }
+    is_str(err.expected, "none, connect, integrity or privacy", "what is expected of a level");
+    is_str(rpc_auth_level_name(6), "privacy", "a level's name");
+    is_str(rpc_auth_level_name(3), "call", "a level that no directive names");
+    is_str(rpc_auth_level_name(7), "unknown", "a level that does not exist");
+}
+
+/* ---- PDUs ---- */
+
+typedef struct maker {
+    int big, minor, ptype, flags;
+    unsigned auth_type, auth_level, auth_value; /* AUTH_VALUE: bytes of the token; 0: no trailer */
+    uint8_t data[8192];
+    size_t len;
+} maker_t;
+
+static void add(maker_t *m, unsigned value, int size)
+{
+    int i;
+
+    for (i = 0; i < size; i++)
+        m->data[m->len++] = (uint8_t)(value >> 8 * (m->big ? size - 1 - i : i));
+}
+
+static void add_syntax(maker_t *m, const char *text)
+{
+    rpc_interface_t interface = interface_of(text);
+    const uint8_t *u = interface.uuid;
+    int i;
+
+    add(m, (unsigned)u[0] << 24 | (unsigned)u[1] << 16 | (unsigned)u[2] << 8 | u[3], 4);
+    add(m, (unsigned)u[4] << 8 | u[5], 2);
+    add(m, (unsigned)u[6] << 8 | u[7], 2);
+    for (i = 8; i < 16; i++)
+        add(m, u[i], 1);
+    add(m, (unsigned)interface.minor << 16 | interface.major, 4);
+}
+
+static void begin(maker_t *m)
+{
+    m->len = 0;
+    add(m, 5, 1);
+    add(m, (unsigned)m->minor, 1);
+    add(m, (unsigned)m->ptype, 1);
+    add(m, (unsigned)m->flags, 1);
+    add(m, m->big ? 0 : 0x10, 1);
+    m->data[m->len++] = 0;
+    add(m, 0, 2);
+    add(m, 0, 4);               /* lengths: finish() */
+    add(m, 0x0a0b0c0d, 4);
+}
+
+static void set_lengths(maker_t *m, size_t frag_length, size_t auth_length)
+{
+    size_t len = m->len;
+
+    m->len = 8;
+    add(m, (unsigned)frag_length, 2);
+    add(m, (unsigned)auth_length, 2);
+    m->len = len;
+}
+
+static void finish(maker_t *m)
+{
+    if (m->auth_value) {
+        add(m, m->auth_type, 1);
+        add(m, m->auth_level, 1);
+        add(m, 0, 2);
+        add(m, 79231, 4);
+        memset(m->data + m->len, 0xaa, m->auth_value);
+        m->len += m->auth_value;
+    }
+    set_lengths(m, m->len, m->auth_value);
+}
+
+#define NDR   "8a885d04-1ceb-11c9-9fe8-08002b104860@2.0"
+#define NDR64 "71710533-beba-4937-8319-b5dbef9ccc36@1.0"
+#define BTFN  "6cb71c2c-9812-4540-0300-000000000000@1.0"
+
+/* A bind or alter_context for INTERFACES, separated by blanks, the way Windows asks: a context
+ * with NDR and NDR64 for each, one with bind time feature negotiation at the end. */
+static void make_bind(maker_t *m, apr_pool_t *pool, const char *interfaces)
+{
+    char *left = apr_pstrdup(pool, interfaces), *state, *name, *last = NULL;
+    unsigned count = 0;
+
+    begin(m);
+    add(m, 5840, 2);
+    add(m, 4280, 2);
+    add(m, 0x01020304, 4);
+    add(m, 0, 4);
+    for (name = apr_strtok(left, " ", &state); name; name = apr_strtok(NULL, " ", &state)) {
+        last = name;
+        add(m, count++, 2);
+        add(m, 2, 1);
+        add(m, 0, 1);
+        add_syntax(m, name);
+        add_syntax(m, NDR);
+        add_syntax(m, NDR64);
+    }
+    if (last) {
+        add(m, count++, 2);
+        add(m, 1, 1);
+        add(m, 0, 1);
+        add_syntax(m, last);
+        add_syntax(m, BTFN);
+    }
+    m->data[24] = (uint8_t)count;
+    finish(m);
+}
+
+static void make_request(maker_t *m)
+{
+    begin(m);
+    add(m, 8, 4);
+    add(m, 0x1234, 2);
+    add(m, 7, 2);
+    add(m, 0, 4);
+    add(m, 0, 4);
+    finish(m);
+}
+
+static maker_t maker(int ptype, int big)
+{
+    maker_t m;
+
+    memset(&m, 0, sizeof(m));
+    m.ptype = ptype;
+    m.big = big;
+    m.flags = 3;
+    m.auth_type = 10;
+    return m;
+}
+
+/* Gives a copy of exactly this size to the firewall. */
+static int check(rpc_firewall_t *fw, const maker_t *m, rpc_firewall_result_t *r)
+{
+    uint8_t *pdu = unit_copy(m->data, m->len);
+    dcerpc_header_t header;
+    const char *wrong = dcerpc_header_parse(pdu, &header);
+    int pass;
+
+    if (wrong || header.frag_length != m->len) {
+        ok(0, "the test's own PDU: %s", wrong ? wrong : "length");
+        exit(1);
+    }
+    memset(r, 0xee, sizeof(*r));
+    pass = rpc_firewall_check(fw, pdu, &header, r);
+    if (pass != (r->cause == RPC_FIREWALL_OK) || pass != !r->why || (pass && (r->answer_len || r->ends)))
+        ok(0, "a result that contradicts itself");
+    free(pdu);
+    return pass;
+}
+
+/* ---- answers, byte by byte ---- */
+
+static const uint8_t nak_little[] = {
+    5, 0, 13, 3, 0x10, 0, 0, 0, 24, 0, 0, 0, 0x0d, 0x0c, 0x0b, 0x0a, 0, 0, 1, 5, 0, 0, 0, 0
+};
+static const uint8_t nak_big[] = {
+    5, 1, 13, 3, 0, 0, 0, 0, 0, 24, 0, 0, 0x0a, 0x0b, 0x0c, 0x0d, 0, 0, 1, 5, 1, 0, 0, 0
+};
+static const uint8_t nak_protocol_little[] = {
+    5, 0, 13, 3, 0x10, 0, 0, 0, 24, 0, 0, 0, 0x0d, 0x0c, 0x0b, 0x0a, 4, 0, 1, 5, 0, 0, 0, 0
+};
+static const uint8_t nak_protocol_big[] = {
+    5, 0, 13, 3, 0, 0, 0, 0, 0, 24, 0, 0, 0x0a, 0x0b, 0x0c, 0x0d, 0, 4, 1, 5, 0, 0, 0, 0
+};
+#define ZERO_SYNTAX 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+/* emsmdb and samr and, with samr, bind time feature negotiation */
+static const uint8_t alter_little[] = {
+    5, 0, 15, 3, 0x10, 0, 0, 0, 104, 0, 0, 0, 0x0d, 0x0c, 0x0b, 0x0a,
+    0xd0, 0x16, 0xb8, 0x10, 0x04, 0x03, 0x02, 0x01, 0, 0, 0, 0, 3, 0, 0, 0,
+    2, 0, 0, 0, ZERO_SYNTAX, 2, 0, 1, 0, ZERO_SYNTAX, 2, 0, 1, 0, ZERO_SYNTAX
+};
+static const uint8_t alter_big[] = {
+    5, 1, 15, 3, 0, 0, 0, 0, 0, 104, 0, 0, 0x0a, 0x0b, 0x0c, 0x0d,
+    0x16, 0xd0, 0x10, 0xb8, 0x01, 0x02, 0x03, 0x04, 0, 0, 0, 0, 3, 0, 0, 0,
+    0, 2, 0, 0, ZERO_SYNTAX, 0, 2, 0, 1, ZERO_SYNTAX, 0, 2, 0, 1, ZERO_SYNTAX
+};
+static const uint8_t fault_denied_little[] = {
+    5, 0, 3, 0x23, 0x10, 0, 0, 0, 32, 0, 0, 0, 0x0d, 0x0c, 0x0b, 0x0a,
+    32, 0, 0, 0, 0x34, 0x12, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0
+};
+static const uint8_t fault_denied_big[] = {
+    5, 0, 3, 0x23, 0, 0, 0, 0, 0, 32, 0, 0, 0x0a, 0x0b, 0x0c, 0x0d,
+    0, 0, 0, 32, 0x12, 0x34, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0
+};
+static const uint8_t fault_protocol_little[] = {
+    5, 0, 3, 0x23, 0x10, 0, 0, 0, 32, 0, 0, 0, 0x0d, 0x0c, 0x0b, 0x0a,
+    32, 0, 0, 0, 0, 0, 0, 0, 0x0b, 0, 0x01, 0x1c, 0, 0, 0, 0
+};
+static const uint8_t fault_protocol_big[] = {
+    5, 0, 3, 0x23, 0, 0, 0, 0, 0, 32, 0, 0, 0x0a, 0x0b, 0x0c, 0x0d,
+    0, 0, 0, 32, 0, 0, 0, 0, 0x1c, 0x01, 0, 0x0b, 0, 0, 0, 0
+};
+
+#define is_answer(r, little, big_endian, big, name) \
+    do { \
+        if (big) \
+            is_bytes((r)->answer, (r)->answer_len, big_endian, sizeof(big_endian), "%s, big-endian", name); \
+        else \
+            is_bytes((r)->answer, (r)->answer_len, little, sizeof(little), "%s, little-endian", name); \
+    } while (0)
+
+static void test_bind(apr_pool_t *pool, int big)
+{
+    rpc_firewall_rules_t *rules = rules_of(pool, "6001 emsmdb async-emsmdb;6004 nspi");
+    maker_t m = maker(DCERPC_BIND, big);
+    rpc_firewall_result_t r;
+    rpc_firewall_t fw;
+    rpc_interface_t samr = interface_of("samr@1.0"), emsmdb = interface_of("emsmdb@0.81");
+
+    m.minor = big;
+    rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 0);
+    make_bind(&m, pool, "emsmdb@0.81");
+    ok(check(&fw, &m, &r), "a bind for emsmdb passes");
+    ok(r.has_interface && !memcmp(&r.interface, &emsmdb, sizeof(emsmdb)), "... its interface is told");
+    rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 0);
+    make_bind(&m, pool, "emsmdb@0.81 async-emsmdb@0.1");
+    ok(check(&fw, &m, &r), "a bind for two that are allowed passes");
+    rpc_firewall_begin(&fw, rules, 6002, RPC_AUTH_LEVEL_NONE, 0);
+    make_bind(&m, pool, "samr@1.0");
+    ok(check(&fw, &m, &r), "where no rule is all pass");
+
+    rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 0);
+    make_bind(&m, pool, "emsmdb@0.81 samr@1.0");
+    ok(!check(&fw, &m, &r), "a bind for one that is and one that is not does not");
+    is_int(r.cause, RPC_FIREWALL_INTERFACE, "... cause");
+    ok(r.has_interface && !memcmp(&r.interface, &samr, sizeof(samr)), "... the refused interface is told");
+    is_str(r.nearest, "6001 emsmdb async-emsmdb", "... and the rule");
+    ok(r.ends, "... the connection ends");
+    is_answer(&r, nak_little, nak_big, big, "... bind_nak");
+    make_bind(&m, pool, "emsmdb@0.81");
+    m.ptype = DCERPC_REQUEST;
+    make_request(&m);
+    ok(!check(&fw, &m, &r) && r.cause == RPC_FIREWALL_NOT_BOUND, "... and nothing is bound");
+    m.ptype = DCERPC_BIND;
+    make_bind(&m, pool, "nspi@56.0");
+    ok(!check(&fw, &m, &r), "an interface of another port");
+    is_str(r.nearest, "6004 nspi", "... nearest rule");
+}
+
+static void test_alter(apr_pool_t *pool, int big)
+{
+    rpc_firewall_rules_t *rules = rules_of(pool, "6001 emsmdb async-emsmdb");
+    maker_t m = maker(DCERPC_ALTER, big);
+    rpc_firewall_result_t r;
+    rpc_firewall_t fw;
+
+    rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 0);
+    make_bind(&m, pool, "emsmdb@0.81");
+    ok(!check(&fw, &m, &r) && r.cause == RPC_FIREWALL_NOT_BOUND && r.ends, "an alter_context before a bind");
+    is_answer(&r, fault_protocol_little, fault_protocol_big, big, "... fault");
+
+    rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 1);
+    ok(check(&fw, &m, &r), "an alter_context for emsmdb passes");
+    m.minor = big;
+    make_bind(&m, pool, "emsmdb@0.81 samr@1.0");
+    ok(!check(&fw, &m, &r), "one for samr, too, does not");
+    is_int(r.cause, RPC_FIREWALL_INTERFACE, "... cause");
+    is_int(r.ends, 0, "... the connection goes on");
+    is_answer(&r, alter_little, alter_big, big, "... alter_context_resp");
+    ok(!rpc_firewall_wants(&fw, DCERPC_REQUEST), "... and what was bound before still is");
+    m.minor = 0;
+    make_bind(&m, pool, "");
+    ok(!check(&fw, &m, &r) && r.cause == RPC_FIREWALL_BAD_PDU && r.ends, "an alter_context for nothing");
+    is_answer(&r, fault_protocol_little, fault_protocol_big, big, "... fault");
+}
+
+static void test_requests(apr_pool_t *pool, int big)
+{
+    rpc_firewall_rules_t *rules = rules_of(pool, "6001 emsmdb");
+    maker_t m = maker(DCERPC_REQUEST, big);
+    rpc_firewall_result_t r;
+    rpc_firewall_t fw;
+
+    rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 0);
+    ok(rpc_firewall_wants(&fw, DCERPC_REQUEST), "requests are of interest before a bind");
+    begin(&m);
+    finish(&m);
+    ok(!check(&fw, &m, &r) && r.cause == RPC_FIREWALL_NOT_BOUND && r.ends, "a request before a bind");
+    is_answer(&r, fault_protocol_little, fault_protocol_big, big, "... fault");
+
+    rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_INTEGRITY, 1);
+    ok(rpc_firewall_wants(&fw, DCERPC_REQUEST), "requests are of interest where they must be signed");
+    make_request(&m);
+    ok(!check(&fw, &m, &r) && r.cause == RPC_FIREWALL_LEVEL && r.ends, "a request without verifier");
+    is_answer(&r, fault_denied_little, fault_denied_big, big, "... fault");
+    m.auth_value = 16;
+    m.auth_level = 5;
+    make_request(&m);
+    ok(check(&fw, &m, &r), "a request with one");
+    rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_CONNECT, 1);
+    ok(!rpc_firewall_wants(&fw, DCERPC_REQUEST), "requests are of no interest otherwise");
+    m.auth_value = 0;
+    make_request(&m);
+    ok(check(&fw, &m, &r), "... and pass");
+}
+
+/* ---- what is of interest ---- */
+
+static void test_interest(apr_pool_t *pool)
+{
+    static const int legal[] = { DCERPC_REQUEST, DCERPC_BIND, DCERPC_ALTER, DCERPC_AUTH3, 18, 19 };
+    rpc_firewall_rules_t *rules = rules_of(pool, "6001 emsmdb");
+    rpc_firewall_result_t r;
+    rpc_firewall_t fw;
+    int ptype, i;
+
+    rpc_firewall_begin(&fw, rules, 6002, RPC_AUTH_LEVEL_NONE, 0);
+    for (ptype = 0; ptype < 256; ptype++)
+        if (rpc_firewall_wants(&fw, (uint8_t)ptype))
+            ok(0, "without rule and level PTYPE %d is of no interest", ptype);
+    rpc_firewall_begin(&fw, NULL, 6002, RPC_AUTH_LEVEL_CONNECT, 0);
+    ok(rpc_firewall_wants(&fw, DCERPC_BIND), "a level alone makes binds interesting");
+    for (ptype = 0; ptype <= DCERPC_RTS; ptype++) {
+        maker_t m = maker(ptype, 0);
+        int is_legal = ptype == DCERPC_RTS;
+
+        begin(&m);
+        finish(&m);
+        for (i = 0; i < (int)(sizeof(legal) / sizeof(legal[0])); i++)
+            is_legal |= legal[i] == ptype;
+        if (is_legal)
+            continue;
+        rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 1);
+        ok(rpc_firewall_wants(&fw, (uint8_t)ptype) && !check(&fw, &m, &r)
+           && r.cause == RPC_FIREWALL_BAD_PTYPE && r.ends && !r.answer_len,
+           "%s is not for clients to send", dcerpc_ptype_name((uint8_t)ptype));
+    }
+    for (ptype = DCERPC_AUTH3; ptype <= 19; ptype++) {
+        maker_t m = maker(ptype, 0);
+
+        begin(&m);
+        finish(&m);
+        rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 0);
+        ok(!check(&fw, &m, &r) && r.ends && !r.answer_len, "%s before a bind",
+           dcerpc_ptype_name((uint8_t)ptype));
+        rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 1);
+        is_int(check(&fw, &m, &r), ptype != 17, "%s behind one", dcerpc_ptype_name((uint8_t)ptype));
+    }
+    ok(!rpc_firewall_wants(&fw, DCERPC_RTS), "RTS PDUs are of no interest");
+}
+
+/* A bind decides what is of interest from then on. */
+static void test_binding(apr_pool_t *pool)
+{
+    maker_t m = maker(DCERPC_BIND, 0);
+    rpc_firewall_result_t r;
+    rpc_firewall_t fw;
+
+    rpc_firewall_begin(&fw, rules_of(pool, "6001 emsmdb"), 6001, RPC_AUTH_LEVEL_NONE, 0);
+    make_bind(&m, pool, "emsmdb@0.81");
+    ok(check(&fw, &m, &r) && !rpc_firewall_wants(&fw, DCERPC_REQUEST), "behind a bind requests are free");
+    ok(rpc_firewall_wants(&fw, DCERPC_ALTER) && rpc_firewall_wants(&fw, DCERPC_BIND)
+       && rpc_firewall_wants(&fw, DCERPC_AUTH3), "... but not what may change it");
+    ok(!rpc_firewall_wants(&fw, 18) && !rpc_firewall_wants(&fw, 19), "... and cancels are free, too");
+    make_bind(&m, pool, "samr@1.0");
+    ok(!check(&fw, &m, &r), "... nor is another bind");
+}
+
+/* ---- levels on the wire ---- */
+
+static const struct level_case {
+    rpc_auth_level_t least;
+    unsigned type, level, token;    /* TOKEN 0: no trailer */
+    int pass;
+} level_cases[] = {
+    { RPC_AUTH_LEVEL_NONE, 0, 0, 0, 1 },        { RPC_AUTH_LEVEL_NONE, 10, 1, 8, 1 },
+    { RPC_AUTH_LEVEL_NONE, 10, 99, 8, 1 },      { RPC_AUTH_LEVEL_CONNECT, 0, 0, 0, 0 },
+    { RPC_AUTH_LEVEL_CONNECT, 10, 0, 8, 0 },    { RPC_AUTH_LEVEL_CONNECT, 10, 1, 8, 0 },
+    { RPC_AUTH_LEVEL_CONNECT, 10, 2, 8, 1 },    { RPC_AUTH_LEVEL_CONNECT, 9, 3, 1, 1 },
+    { RPC_AUTH_LEVEL_CONNECT, 0, 6, 8, 0 },     { RPC_AUTH_LEVEL_CONNECT, 10, 7, 8, 0 },
+    { RPC_AUTH_LEVEL_CONNECT, 10, 255, 8, 0 },  { RPC_AUTH_LEVEL_INTEGRITY, 10, 2, 8, 0 },
+    { RPC_AUTH_LEVEL_INTEGRITY, 10, 4, 8, 0 },  { RPC_AUTH_LEVEL_INTEGRITY, 10, 5, 8, 1 },
+    { RPC_AUTH_LEVEL_INTEGRITY, 16, 6, 900, 1 }, { RPC_AUTH_LEVEL_PRIVACY, 10, 5, 8, 0 },
+    { RPC_AUTH_LEVEL_PRIVACY, 10, 6, 8, 1 },    { RPC_AUTH_LEVEL_PRIVACY, 0, 0, 0, 0 },
+};
+
+/* PASS without trailer: an alter_context then goes by what was there before. */
+static void test_level(apr_pool_t *pool, const struct level_case *c, int ptype)
+{
+    int pass = c->pass || (ptype == DCERPC_ALTER && !c->token), big;
+
+    for (big = 0; big < 2; big++) {
+        maker_t m = maker(ptype, big);
+        rpc_firewall_result_t r;
+        rpc_firewall_t fw;
+
+        m.auth_type = c->type;
+        m.auth_level = c->level;
+        m.auth_value = c->token;
+        rpc_firewall_begin(&fw, NULL, 6001, c->least, ptype != DCERPC_BIND);
+        if (ptype == DCERPC_AUTH3) {
+            begin(&m);
+            add(&m, 0, 4);
+            finish(&m);
+        } else
+            make_bind(&m, pool, "emsmdb@0.81");
+        is_int(check(&fw, &m, &r), pass, "%s, level %u of type %u, %u bytes, at least %s: %s",
+               dcerpc_ptype_name((uint8_t)ptype), c->level, c->type, c->token, rpc_auth_level_name(c->least),
+               pass ? "passes" : "does not pass");
+        if (pass)
+            continue;
+        is_int(r.cause, RPC_FIREWALL_LEVEL, "... cause");
+        is_int(r.level, c->type ? c->level : 0, "... level");
+        ok(r.ends, "... ends");
+        is_int(r.answer_len, ptype == DCERPC_BIND ? 24 : ptype == DCERPC_ALTER ? 32 : 0, "... answer");
+        if (ptype == DCERPC_BIND && !big)
+            is_bytes(r.answer, r.answer_len, nak_little, sizeof(nak_little), "... bind_nak");
+        if (ptype == DCERPC_ALTER)
+            is_int(r.answer[big ? 27 : 24], 5, "... access denied");
+    }
+}
+
+static void test_wire_levels(apr_pool_t *pool)
+{
+    size_t i;
+
+    for (i = 0; i < sizeof(level_cases) / sizeof(level_cases[0]); i++) {
+        test_level(pool, &level_cases[i], DCERPC_BIND);
+        test_level(pool, &level_cases[i], DCERPC_ALTER);
+        if (level_cases[i].least != RPC_AUTH_LEVEL_NONE)
+            test_level(pool, &level_cases[i], DCERPC_AUTH3);
+    }
+}
+
+/* ---- lengths ---- */
+
+/* Is this refused as no sound PDU, with the right answer? */
+static int is_bad(maker_t *m, rpc_firewall_result_t *r)
+{
+    static const size_t nak = sizeof(nak_protocol_little);
+    rpc_firewall_rules_t *rules = NULL;
+    rpc_firewall_t fw;
+    int good;
+
+    rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_CONNECT, m->ptype != DCERPC_BIND);
+    good = !check(&fw, m, r) && r->cause == RPC_FIREWALL_BAD_PDU && r->ends && !r->has_interface;
+    if (m->ptype == DCERPC_BIND)
+        return good && r->answer_len == nak
+               && !memcmp(r->answer, m->big ? nak_protocol_big : nak_protocol_little, nak);
+    if (m->ptype == DCERPC_ALTER)
+        return good && r->answer_len == sizeof(fault_protocol_little)
+               && !memcmp(r->answer, m->big ? fault_protocol_big : fault_protocol_little, r->answer_len);
+    return good && !r->answer_len;
+}
+
+/* Every shorter PDU, its frag_length fitting or its count of contexts as it was. */
+static void test_truncations(apr_pool_t *pool, int ptype, int big, unsigned token)
+{
+    maker_t m = maker(ptype, big), cut;
+    rpc_firewall_result_t r;
+    size_t len;
+    int bad = 0, refused = 0;
+
+    m.auth_level = 6;
+    m.auth_value = token;
+    make_bind(&m, pool, "emsmdb@0.81 nspi@56.0");
+    for (len = DCERPC_HEADER_SIZE + token; len < m.len; len++) {
+        cut = m;
+        cut.len = len;
+        set_lengths(&cut, len, token);
+        refused++;
+        bad += is_bad(&cut, &r);
+    }
+    is_int(bad, refused, "%s cut anywhere, %s, %u bytes of token: all %d are refused",
+           dcerpc_ptype_name((uint8_t)ptype), big ? "big-endian" : "little-endian", token, refused);
+}
+
+static void test_lengths(apr_pool_t *pool, int ptype)
+{
+    maker_t m = maker(ptype, 0), wrong;
+    rpc_firewall_result_t r;
+    rpc_firewall_t fw;
+    unsigned n;
+
+    m.auth_level = 6;
+    m.auth_value = 20;
+    make_bind(&m, pool, "emsmdb@0.81");
+    ok(!is_bad(&m, &r), "a sound %s", dcerpc_ptype_name((uint8_t)ptype));
+    for (n = 3; n < 256; n += 14) {
+        wrong = m;
+        wrong.data[24] = (uint8_t)n;
+        ok(is_bad(&wrong, &r), "%u contexts are announced", n);
+        wrong = m;
+        wrong.data[30] = (uint8_t)n;
+        ok(is_bad(&wrong, &r), "%u transfer syntaxes are announced", n);
+    }
+    for (n = 0; n < 4; n++) {
+        wrong = m;
+        wrong.data[3] = (uint8_t)(n | 0x04);
+        is_int(is_bad(&wrong, &r), n != 3, "fragment flags %u", n);
+    }
+    wrong = m;
+    wrong.data[24] = 0;
+    ok(is_bad(&wrong, &r), "no context");
+    for (n = 21; n < 128; n++) {    /* what the trailer takes, contexts lack */
+        wrong = m;
+        set_lengths(&wrong, m.len, n);
+        if (!is_bad(&wrong, &r))
+            ok(0, "auth_length %u of %u", n, (unsigned)m.len);
+    }
+    wrong = m;
+    set_lengths(&wrong, m.len, m.len - 16);
+    ok(is_bad(&wrong, &r), "auth_length up to the header");
+    wrong = m;
+    wrong.data[24] = 1;     /* what is left over is nobody's */
+    ok(!is_bad(&wrong, &r), "fewer contexts than there is room for");
+    rpc_firewall_begin(&fw, rules_of(pool, "6001 emsmdb"), 6001, RPC_AUTH_LEVEL_NONE, 1);
+    ok(check(&fw, &wrong, &r), "... and only those are looked at");
+}
+
+static void test_many_contexts(apr_pool_t *pool)
+{
+    maker_t *m = calloc(1, sizeof(*m));
+    rpc_firewall_rules_t *rules = rules_of(pool, "6001 emsmdb");
+    rpc_firewall_result_t *r = malloc(sizeof(*r));
+    rpc_firewall_t fw;
+    int i;
+
+    *m = maker(DCERPC_ALTER, 0);
+    begin(m);
+    add(m, 0, 4);
+    add(m, 0, 4);
+    add(m, 255, 4);
+    for (i = 0; i < 255; i++) {
+        add(m, (unsigned)i, 4);
+        add_syntax(m, i == 254 ? "samr@1.0" : "emsmdb@0.81");
+    }
+    finish(m);
+    rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 1);
+    ok(!check(&fw, m, r) && r->cause == RPC_FIREWALL_INTERFACE, "255 contexts, the last one not allowed");
+    is_int(r->answer_len, RPC_FIREWALL_ANSWER_MAX, "... the longest answer");
+    is_int(r->answer[8] | r->answer[9] << 8, RPC_FIREWALL_ANSWER_MAX, "... and its length");
+    is_int(r->answer[32 + 253 * 24 + 2], 0, "... no reason for what is allowed");
+    is_int(r->answer[32 + 254 * 24 + 2], 1, "... the reason for what is not");
+    free(r);
+    free(m);
+}
+
+static void test_auth3(void)
+{
+    maker_t m = maker(DCERPC_AUTH3, 0);
+    rpc_firewall_result_t r;
+    size_t token;
+
+    m.auth_level = 6;
+    m.auth_value = 20;
+    begin(&m);
+    add(&m, 0, 4);
+    finish(&m);
+    ok(!is_bad(&m, &r), "a sound auth3");
+    for (token = 25; token <= m.len - DCERPC_HEADER_SIZE; token++) {
+        set_lengths(&m, m.len, token);
+        ok(is_bad(&m, &r), "auth3 of %d bytes with auth_length %d", (int)m.len, (int)token);
+    }
+}
+
+int main(void)
+{
+    apr_pool_t *pool;
+    int big;
+
+    apr_initialize();
+    apr_pool_create(&pool, NULL);
+    test_table();
+    test_versions();
+    test_uuid();
+    test_questions(pool);
+    test_slips(pool);
+    test_lists(pool);
+    test_profiles(pool);
+    test_levels(pool);
+    for (big = 0; big < 2; big++) {
+        test_bind(pool, big);
+        test_alter(pool, big);
+        test_requests(pool, big);
+        test_truncations(pool, DCERPC_BIND, big, 0);
+        test_truncations(pool, DCERPC_BIND, big, 33);
+        test_truncations(pool, DCERPC_ALTER, big, 0);
+        test_truncations(pool, DCERPC_ALTER, big, 33);
+    }
+    test_interest(pool);
+    test_binding(pool);
+    test_wire_levels(pool);
+    test_lengths(pool, DCERPC_BIND);
+    test_lengths(pool, DCERPC_ALTER);
+    test_many_contexts(pool);
+    test_auth3();
+    apr_pool_destroy(pool);
+    apr_terminate();
+    return unit_done();
+}
