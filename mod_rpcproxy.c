@@ -16,6 +16,7 @@
 
 #include <ap_mpm.h>
 #include <apr_lib.h>
+#include <apr_shm.h>
 #include <apr_strings.h>
 #include <http_core.h>
 #include <http_log.h>
@@ -33,6 +34,7 @@
 #include "rpc_error.h"
 #include "rpc_limits.h"
 #include "rpc_preface.h"
+#include "rpc_require.h"
 #include "rpc_status.h"
 
 #define HANDLER_NAME "rpcproxy"
@@ -40,8 +42,9 @@
 
 /* The engine of this child process. */
 static rpc_engine_t *engine;
-/* The server's table of live channels. */
+/* Of the whole server: its table of live channels, and which servers behind it answer. */
 static rpc_status_t *live;
+static rpc_health_t *health;
 
 /* ---- answers of the handler ---- */
 
@@ -172,18 +175,52 @@ static rpc_log_t *request_log(request_rec *r)
 /* A channel as the I/O thread shows it to us. */
 typedef struct channel {
     request_rec *r;
+    rpc_channel_spec_t *spec;
     int row;                /* in the table of live channels */
 } channel_t;
+
+/* The server where the rest of its virtual connection is comes first, whatever has become of the
+ * servers' health since. */
+static void follow(const channel_t *ch)
+{
+    char *hosts = apr_pstrdup(ch->r->pool, ch->spec->hosts), *state, *one;
+    const char *first = NULL, *others = "";
+
+    if (!strchr(hosts, ','))
+        return;
+    for (one = apr_strtok(hosts, ",", &state); one; one = apr_strtok(NULL, ",", &state)) {
+        char *port = strrchr(one, '[');
+        const char *host = apr_pstrmemdup(ch->r->pool, one, (apr_size_t)(port - one));
+
+        if (!first && rpc_status_meets(live, ch->row, host, (uint16_t)atoi(port + 1)))
+            first = one;
+        else
+            others = apr_pstrcat(ch->r->pool, others, ",", one, NULL);
+    }
+    if (first)
+        ch->spec->hosts = apr_pstrcat(ch->r->pool, first, others, NULL);
+}
 
 static rpc_reason_t channel_claim(void *ctx, const rts_cookie_t *vc, int replacing)
 {
     const channel_t *ch = ctx;
+    rpc_reason_t reason;
 
     /* The table's name of it, for who has read a cookie in the log might use it. */
     ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, ch->r, "%s channel%s of virtual connection %016"
                   APR_UINT64_T_HEX_FMT, ch->r->method, replacing ? ", a successor," : "",
                   (apr_uint64_t)rpc_status_hash_cookie(live, vc));
-    return rpc_status_claim(live, ch->row, vc, replacing);
+    reason = rpc_status_claim(live, ch->row, vc, replacing);
+    if (!reason)
+        follow(ch);
+    return reason;
+}
+
+static void channel_reached(void *ctx, const char *host, uint16_t port)
+{
+    const channel_t *ch = ctx;
+
+    rpc_status_reached(live, ch->row, host, port);
 }
 
 static void channel_opened(void *ctx)
@@ -249,7 +286,7 @@ static int route_to_endpoint(request_rec *r, rpc_channel_spec_t *spec, const cha
 {
     const rpc_server_config_t *sc = ap_get_module_config(ap_server_conf->module_config,
                                                          &rpcproxy_module);
-    rpc_preface_t preface = { spec->host, spec->port, target, r->user ? r->user : "", vhost };
+    rpc_preface_t preface = { spec->hosts, spec->port, target, r->user ? r->user : "", vhost };
     uint8_t buf[RPC_PREFACE_MAX];
 
     spec->preface_len = rpc_preface_write(&preface, buf, sizeof(buf));
@@ -260,11 +297,43 @@ static int route_to_endpoint(request_rec *r, rpc_channel_spec_t *spec, const cha
     return 1;
 }
 
-static rpc_channel_spec_t *make_spec(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t role,
-                                     const rpc_target_t *target)
+static const char *request_variable(void *ctx, const char *name)
 {
-    rpc_channel_spec_t *spec = apr_pcalloc(r->pool, sizeof(*spec));
-    rpc_binding_t binding = rpc_target_resolve(rpc_config_backends(dc), target, NULL);
+    const request_rec *r = ctx;
+
+    return apr_table_get(r->subprocess_env, name);
+}
+
+/* Where the leg may go, best first, as rpc_dial takes it. NULL, or why there is no such place. */
+static const char *find_hosts(request_rec *r, const rpc_dir_config_t *dc, const rpc_target_t *target,
+                              rpc_channel_spec_t *spec, rpc_protseq_t *protseq)
+{
+    rpc_directory_t directory = rpc_config_directory(dc);
+    rpc_place_t places[RPC_ROUTE_MAX];
+    rpc_binding_t ordered[RPC_ROUTE_MAX];
+    const char *why, *key = apr_pstrcat(r->pool, r->user ? r->user : "", "\n", target->server, NULL);
+    int count, i;
+
+    directory.variable = request_variable;
+    directory.ctx = r;
+    count = rpc_target_places(r->pool, &directory, target, places, NULL, &why);
+    if (!count)
+        return why;
+    rpc_route_order(places, count, key, health, r->request_time, ordered);
+    *protseq = ordered[0].protseq;
+    spec->port = ordered[0].port;
+    spec->hosts = "";
+    for (i = 0; i < count; i++)
+        spec->hosts = apr_psprintf(r->pool, "%s%s%s[%u]", spec->hosts, i ? "," : "", ordered[i].host,
+                                   ordered[i].port);
+    return NULL;
+}
+
+static const char *make_spec(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t role,
+                             const rpc_target_t *target, rpc_channel_spec_t *spec)
+{
+    rpc_protseq_t protseq;
+    const char *wrong = find_hosts(r, dc, target, spec, &protseq);
     char *name = apr_psprintf(r->pool, "%s:%u", target->server, target->port);
     const char *vhost = apr_psprintf(r->pool, "%s:%u", r->server->server_hostname,
                                      r->connection->local_addr->port);
@@ -274,8 +343,6 @@ static rpc_channel_spec_t *make_spec(request_rec *r, const rpc_dir_config_t *dc,
     apr_table_setn(r->subprocess_env, "RPC_TARGET", name);
     spec->role = role;
     spec->identity = apr_pstrcat(r->pool, r->user ? r->user : "", "\n", name, "\n", vhost, NULL);
-    spec->host = binding.host;
-    spec->port = binding.port;
     spec->receive_window = rpc_config_receive_window(dc);
     spec->connection_timeout = timeout ? timeout : rpc_config_connection_timeout(dc);
     spec->channel_lifetime = rpc_config_channel_lifetime(dc);
@@ -283,11 +350,10 @@ static rpc_channel_spec_t *make_spec(request_rec *r, const rpc_dir_config_t *dc,
     spec->setup_timeout = rpc_config_setup_timeout(dc);
     spec->log = request_log(r);
     set_client_address(spec, r->useragent_addr);
-    if (binding.protseq == RPC_PROTSEQ_TCP && !route_to_endpoint(r, spec, name, vhost))
-        return NULL;
-    return spec;
+    if (!wrong && protseq == RPC_PROTSEQ_TCP && !route_to_endpoint(r, spec, name, vhost))
+        wrong = "names too long for the endpoint";
+    return wrong;
 }
-
 static int refuse_limit(request_rec *r, rpc_reason_t why, const rpc_status_limits_t *limits)
 {
     switch (why) {
@@ -320,10 +386,12 @@ static int enter(request_rec *r, const rpc_dir_config_t *dc, rpc_channel_spec_t 
     rpc_reason_t why;
 
     ch->r = r;
+    ch->spec = spec;
     ch->row = rpc_status_enter(live, &who, &limits, &why);
     if (ch->row == RPC_STATUS_NO_ROW)
         return refuse_limit(r, why, &limits);
     spec->claim = channel_claim;
+    spec->reached = channel_reached;
     spec->opened = channel_opened;
     spec->ended = channel_ended;
     spec->ctx = ch;
@@ -334,14 +402,15 @@ static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t r
                         apr_int64_t length)
 {
     rpc_target_t target;
-    rpc_channel_spec_t *spec;
+    rpc_channel_spec_t *spec = apr_pcalloc(r->pool, sizeof(*spec));
+    const char *wrong;
     int rv = check_target(r, dc, &target);
 
     if (rv != OK || r->status != HTTP_OK)
         return rv;
-    spec = make_spec(r, dc, role, &target);
-    if (!spec)
-        return refuse(r, RPC_REASON_BAD_TARGET, "names too long for the endpoint");
+    wrong = make_spec(r, dc, role, &target, spec);
+    if (wrong)
+        return refuse(r, RPC_REASON_BAD_TARGET, "%s", wrong);
     spec->content_length = length;
     rv = enter(r, dc, spec);
     if (rv != OK || r->status != HTTP_OK)
@@ -467,6 +536,7 @@ static apr_status_t prepare_endpoint(apr_pool_t *pconf, server_rec *s, int first
         .receive_window = rpc_config_receive_window(dc),
         .setup_timeout = rpc_config_setup_timeout(dc),
         .connect_timeout = rpc_config_connect_timeout(dc),
+        .health = health,
     };
 
     if (!rpc_config_needs_endpoint() && !sc->endpoint_listen)
@@ -475,19 +545,30 @@ static apr_status_t prepare_endpoint(apr_pool_t *pconf, server_rec *s, int first
                       : rpc_endpointd_start(pconf, s, &params);
 }
 
+typedef struct shared {
+    rpc_status_t *live;
+    rpc_health_t *health;
+} shared_t;
+
 /* The first start's, kept by httpd. The number is the table's layout: a restart that brings
  * another version of the module must not take up what the old one has left. */
 static apr_status_t prepare_status(server_rec *s)
 {
-    static const char name[] = "rpcproxy-status-2";
-    rpc_status_t **kept = ap_retained_data_get(name);
+    static const char name[] = "rpcproxy-status-3";
+    shared_t *kept = ap_retained_data_get(name);
     apr_status_t rv = APR_SUCCESS;
+    apr_shm_t *shm;
 
     if (!kept) {
         kept = ap_retained_data_create(name, sizeof(*kept));
-        rv = rpc_status_create(kept, s->process->pool);
+        rv = rpc_status_create(&kept->live, s->process->pool);
+        if (rv == APR_SUCCESS)
+            rv = apr_shm_create(&shm, rpc_health_size(), NULL, s->process->pool);
+        if (rv == APR_SUCCESS)      /* anonymous, so zeroed */
+            kept->health = rpc_health_init(apr_shm_baseaddr_get(shm));
     }
-    live = *kept;
+    live = kept->live;
+    health = kept->health;
     return rv;
 }
 
@@ -520,7 +601,7 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
 
     rpc_status_set_pid(live, (uint32_t)getpid());
     rpc_endpointd_child_init();
-    rv = rpc_engine_start(&engine, rpc_config_io_threads(sc), pchild);
+    rv = rpc_engine_start(&engine, rpc_config_io_threads(sc), health, pchild);
     if (rv != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "cannot start the I/O threads");
         exit(APEXIT_CHILDSICK);
@@ -546,6 +627,7 @@ static void child_status(server_rec *s, pid_t pid, ap_generation_t gen, int slot
 static void register_hooks(apr_pool_t *p)
 {
     rpc_conn_register(p);
+    rpc_require_register(p);
     ap_hook_pre_config(pre_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);

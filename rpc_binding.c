@@ -72,7 +72,7 @@ apr_status_t rpc_syntax_name(const rpc_syntax_t *syntax, const char *at, apr_siz
             return rpc_syntax_fail(syntax, at, len, "an international name in its xn-- form");
         if (!apr_isalnum(c) && !strchr("-_.", c) && !strchr(signs, c))
             return rpc_syntax_fail(syntax, at + i, 1, "a name of letters, digits, '-', '_' and '.'%s",
-                                   *signs ? ", or user@domain" : "");
+                                   strchr(signs, '@') ? ", or user@domain" : "");
         if (c == '.' && i && at[i - 1] == '.')
             return rpc_syntax_fail(syntax, at + i - 1, 2, "one '.' between the parts of a name");
     }
@@ -162,7 +162,7 @@ static apr_status_t parse_host(const rpc_syntax_t *x, const char *at, rpc_bindin
     if (i > 0 && i < len && at[i - 1] == ':')
         return rpc_syntax_fail(x, at + i - 1, len - i + 1, "the port in brackets, [%.*s]",
                                (int)(len - i), at + i);
-    return rpc_syntax_name(x, at, len, "");
+    return rpc_syntax_name(x, at, len, "*");
 }
 
 /* "[port]", "[]" or nothing, and then the end. */

@@ -26,7 +26,7 @@
 
 struct rpc_proxy {
     rpc_loop_t *loop;
-    rpc_resolver_t *resolver;
+    const rpc_dialer_t *dialer;
     rpc_proxy_t **siblings;
     unsigned count;
     /* One table a role: with a common one an IN_R1/A1 would meet the row of its own
@@ -38,13 +38,13 @@ struct rpc_proxy {
 
 static void virtual_turn(rpc_job_t *job);
 
-rpc_proxy_t *rpc_proxy_create(rpc_loop_t *loop, rpc_resolver_t *resolver,
+rpc_proxy_t *rpc_proxy_create(rpc_loop_t *loop, const rpc_dialer_t *dialer,
                               rpc_proxy_t **siblings, unsigned count, apr_pool_t *pool)
 {
     rpc_proxy_t *proxy = apr_pcalloc(pool, sizeof(*proxy));
 
     proxy->loop = loop;
-    proxy->resolver = resolver;
+    proxy->dialer = dialer;
     proxy->siblings = siblings;
     proxy->count = count;
     proxy->tables[RPC_INBOUND] = apr_hash_make(pool);
@@ -157,7 +157,7 @@ static void virtual_free(rpc_virtual_t *v)
     rpc_loop_unschedule(v->proxy->loop, &v->turn);
     rpc_timer_cancel(v->proxy->loop, &v->timer);
     if (v->connecting)
-        rpc_connect_cancel(v->connecting);
+        rpc_dial_cancel(v->connecting);
     if (v->leg)
         rpc_stream_close(v->leg, v->reason == RPC_REASON_SERVER_ERROR);
     free_released(v);
@@ -473,7 +473,8 @@ static void virtual_turn(rpc_job_t *job)
 
 /* ---- opening ---- */
 
-static void connect_done(void *ctx, rpc_reason_t reason, apr_status_t status, int fd)
+static void connect_done(void *ctx, rpc_reason_t reason, apr_status_t status, int fd,
+                         const char *host, uint16_t port)
 {
     rpc_virtual_t *v = ctx;
     const rpc_channel_spec_t *spec = v->current->spec;
@@ -482,7 +483,7 @@ static void connect_done(void *ctx, rpc_reason_t reason, apr_status_t status, in
     if (reason) {
         char text[120];
 
-        rpc_virtual_end(v, reason, "leg to %s port %u: %s", spec->host, spec->port,
+        rpc_virtual_end(v, reason, "leg to %s port %u: %s", host, port,
                         apr_strerror(status, text, sizeof(text)));
         return;
     }
@@ -491,6 +492,8 @@ static void connect_done(void *ctx, rpc_reason_t reason, apr_status_t status, in
         rpc_virtual_end(v, RPC_REASON_NO_MEMORY, "no memory for the leg");
         return;
     }
+    if (spec->reached && !spec->unix_path)
+        spec->reached(spec->ctx, host, port);
     if (spec->preface_len)
         rpc_put_leg(v, spec->preface, (uint32_t)spec->preface_len);
     v->role->connected(v, &v->current->first);
@@ -520,11 +523,12 @@ static void virtual_open(rpc_channel_t *ch, int replacing)
     ch->client->owner = &v->turn;
     v->in_table = 1;
     apr_hash_set(v->proxy->tables[spec->role], v->cookie.b, sizeof(v->cookie.b), v);
-    rpc_timer_set(loop, &v->timer, rpc_loop_now(loop) + spec->connect_timeout + spec->setup_timeout);
+    rpc_timer_set(loop, &v->timer, rpc_loop_now(loop) + spec->setup_timeout
+                  + rpc_dial_count(spec->hosts) * spec->connect_timeout);
     v->connecting = spec->unix_path
-        ? rpc_connect_unix(loop, spec->unix_path, spec->connect_timeout, connect_done, v)
-        : rpc_connect_tcp(loop, v->proxy->resolver, spec->host, spec->port,
-                          spec->connect_timeout, connect_done, v);
+        ? rpc_dial_unix(loop, spec->unix_path, spec->connect_timeout, connect_done, v)
+        : rpc_dial_tcp(loop, v->proxy->dialer, spec->log, spec->hosts, spec->port,
+                       spec->connect_timeout, connect_done, v);
     if (!v->connecting)
         rpc_virtual_end(v, RPC_REASON_NO_MEMORY, "no memory to connect");
 }
@@ -710,7 +714,7 @@ void rpc_channel_start(rpc_proxy_t *proxy, rpc_stream_t *client, const rpc_chann
     rpc_channel_t *ch;
 
     if (spec->role == RPC_MIXED) {
-        rpc_mixed_start(proxy->loop, proxy->resolver, &proxy->mixed, client, spec);
+        rpc_mixed_start(proxy->loop, proxy->dialer, &proxy->mixed, client, spec);
         return;
     }
     ch = calloc(1, sizeof(*ch));

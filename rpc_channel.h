@@ -9,7 +9,7 @@
 #ifndef RPC_CHANNEL_H
 #define RPC_CHANNEL_H
 
-#include "rpc_connect.h"
+#include "rpc_dial.h"
 #include "rpc_log.h"
 #include "rpc_loop.h"
 #include "rpc_reason.h"
@@ -28,7 +28,7 @@ typedef struct rpc_channel_spec {
     rpc_role_t role;
     int64_t content_length;         /* of the request; INT64_MAX: to the end of the connection */
     const char *identity;           /* user, target, vhost: a successor must have the same */
-    const char *host;               /* where the leg goes */
+    const char *hosts;              /* where the leg goes: servers in order, as rpc_dial takes them */
     uint16_t port;
     const char *unix_path;          /* not NULL: to the endpoint process instead */
     const uint8_t *preface;         /* first bytes of the leg, for the endpoint */
@@ -41,8 +41,11 @@ typedef struct rpc_channel_spec {
     apr_interval_time_t setup_timeout;  /* for the first PDU, and for C1 / B3 / B2 */
     const rpc_log_t *log;
     /* The channel's first PDU names the virtual connection VC; REPLACING: as a successor. A
-     * reason refuses it. On the loop's thread, once at most; NULL: nobody asks. */
+     * reason refuses it. HOSTS may change their order now, not later. On the loop's thread, once
+     * at most; NULL: nobody asks. */
     rpc_reason_t (*claim)(void *ctx, const rts_cookie_t *vc, int replacing);
+    /* The leg goes to this one of HOSTS. On the loop's thread; NULL: nobody cares. */
+    void (*reached)(void *ctx, const char *host, uint16_t port);
     /* The server has answered, or the channel succeeds one that it has. On the loop's thread,
      * perhaps again and again; NULL: nobody cares. */
     void (*opened)(void *ctx);
@@ -54,8 +57,8 @@ typedef struct rpc_channel_spec {
 
 /* The proxy roles of one loop thread. SIBLINGS holds the COUNT proxies of the process,
  * this one included: a channel is handed to the one its cookie hashes to, so that a
- * successor meets its predecessor. Lives in POOL. */
-rpc_proxy_t *rpc_proxy_create(rpc_loop_t *loop, rpc_resolver_t *resolver,
+ * successor meets its predecessor. Lives in POOL; DIALER has to live as long. */
+rpc_proxy_t *rpc_proxy_create(rpc_loop_t *loop, const rpc_dialer_t *dialer,
                               rpc_proxy_t **siblings, unsigned count, apr_pool_t *pool);
 
 /* Takes over a client stream, whose owner it becomes. On the proxy's loop thread. When

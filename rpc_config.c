@@ -209,22 +209,83 @@ static const char *set_valid_ports(cmd_parms *cmd, void *dir_config, const char 
     }
 }
 
-static const char *set_backend(cmd_parms *cmd, void *dir_config, const char *pattern,
-                               const char *binding)
+static const char *set_backend(cmd_parms *cmd, void *dir_config, int argc, char *const argv[])
 {
+    const char *const *args = (const char *const *)argv;
     rpc_dir_config_t *dc = dir_config;
     rpc_syntax_error_t err;
     rpc_backend_t *backend;
     int arg;
 
-    if (rpc_backend_parse(cmd->pool, pattern, binding, &backend, &err, &arg) != APR_SUCCESS)
-        return configtest_fault(cmd, arg == 1 ? pattern : binding, &err);
+    if (argc < 2)
+        return "RpcBackend: expected server:ports as clients name it, then where it is";
+    if (rpc_backend_parse(cmd->pool, args, argc, &backend, &err, &arg) != APR_SUCCESS)
+        return configtest_fault(cmd, args[arg - 1], &err);
     if (!dc->backends)
         dc->backends = apr_array_make(cmd->pool, 4, sizeof(rpc_backend_t *));
     APR_ARRAY_PUSH(dc->backends, rpc_backend_t *) = backend;
-    if (backend->binding.protseq == RPC_PROTSEQ_TCP)
+    /* Nobody knows what a variable will name. */
+    if (backend->env || backend->places[0].binding.protseq == RPC_PROTSEQ_TCP)
         tcp_backends++;
     return NULL;
+}
+
+/* One string of the registry value "NSPI interface protocol sequences". */
+static const char *set_nspi_sequence(cmd_parms *cmd, void *dir_config, const char *arg)
+{
+    static const char http[] = "ncacn_http:";
+    rpc_dir_config_t *dc = dir_config;
+    const apr_size_t len = sizeof(http) - 1;
+    rpc_syntax_error_t err;
+    const rpc_syntax_t x = { cmd->pool, arg, &err };
+    apr_port_t port;
+
+    if (apr_cstr_casecmpn(arg, http, len))
+        return argument_fault(cmd, arg, "ncacn_http:port, such as ncacn_http:6004");
+    if (rpc_syntax_port(&x, arg + len, strlen(arg + len), &port) != APR_SUCCESS)
+        return configtest_fault(cmd, arg, &err);
+    if (!dc->nspi_ports)
+        dc->nspi_ports = apr_array_make(cmd->pool, 2, sizeof(apr_port_t));
+    APR_ARRAY_PUSH(dc->nspi_ports, apr_port_t) = port;
+    return NULL;
+}
+
+static const char *add_nspi_server(cmd_parms *cmd, rpc_dir_config_t *dc, const char *name)
+{
+    rpc_syntax_error_t err;
+    const rpc_syntax_t x = { cmd->pool, name, &err };
+    unsigned char addr[16];
+
+    if (dc->nspi_servers->nelts == RPC_ROUTE_MAX)
+        return argument_fault(cmd, name, apr_psprintf(cmd->pool, "at most %d servers", RPC_ROUTE_MAX));
+    if (!rpc_ipv6_parse(name, strlen(name), addr)
+        && rpc_syntax_name(&x, name, strlen(name), "") != APR_SUCCESS)
+        return configtest_fault(cmd, name, &err);
+    APR_ARRAY_PUSH(dc->nspi_servers, const char *) = name;
+    return NULL;
+}
+
+/* The global catalogs, and perhaps their port behind them. */
+static const char *set_nspi_servers(cmd_parms *cmd, void *dir_config, int argc, char *const argv[])
+{
+    rpc_dir_config_t *dc = dir_config;
+    const char *last = argc ? argv[argc - 1] : "", *wrong = NULL;
+    rpc_syntax_error_t err;
+    const rpc_syntax_t x = { cmd->pool, last, &err };
+    int i;
+
+    dc->nspi_servers = apr_array_make(cmd->pool, 4, sizeof(const char *));
+    dc->nspi_port = 0;
+    if (*last && strspn(last, "0123456789") == strlen(last)) {
+        if (rpc_syntax_port(&x, last, strlen(last), &dc->nspi_port) != APR_SUCCESS)
+            return configtest_fault(cmd, last, &err);
+        argc--;
+    }
+    if (!argc)
+        return "RpcNspiServers: expected global catalog servers, perhaps with their port behind";
+    for (i = 0; i < argc && !wrong; i++)
+        wrong = add_nspi_server(cmd, dc, argv[i]);
+    return wrong;
 }
 
 static const char *set_allow_anonymous(cmd_parms *cmd, void *dir_config, const char *arg)
@@ -305,7 +366,8 @@ static const char *set_endpoint_listen(cmd_parms *cmd, void *dir_config, const c
         return argument_fault(cmd, name, "address:port, or *:port for all addresses");
     if (rpc_binding_parse(cmd->pool, text, &binding, &err) != APR_SUCCESS)
         return configtest_fault(cmd, text, &err);
-    if (binding.protseq != RPC_PROTSEQ_TCP || !binding.port || strlen(binding.host) >= sizeof(l.host))
+    if (binding.protseq != RPC_PROTSEQ_TCP || !binding.port || strlen(binding.host) >= sizeof(l.host)
+        || strchr(binding.host, '*'))
         return argument_fault(cmd, text, "the server behind, ncacn_ip_tcp:host[port]");
     if (!sc->endpoint_listen)
         sc->endpoint_listen = apr_array_make(cmd->pool, 2, sizeof(rpc_listen_t));
@@ -329,9 +391,14 @@ const command_rec rpc_config_commands[] = {
     AP_INIT_RAW_ARGS("RpcValidPorts", set_valid_ports, NULL, ANYWHERE,
                      "what clients may reach: \"server:6001-6002;server:6004\"; '+' before it adds to "
                      "the outer list; none"),
-    AP_INIT_TAKE2("RpcBackend", set_backend, NULL, ANYWHERE,
-                  "where it is: server:ports as clients name it, then ncacn_http:host[port] or "
-                  "ncacn_ip_tcp:host[port]"),
+    AP_INIT_TAKE_ARGV("RpcBackend", set_backend, NULL, ANYWHERE,
+                      "where it is: server:ports as clients name it, then one or more of "
+                      "ncacn_http:host[port] or ncacn_ip_tcp:host[port], each perhaps with weight=N; "
+                      "or env=NAME"),
+    AP_INIT_ITERATE("RpcNspiProtocolSequences", set_nspi_sequence, NULL, ANYWHERE,
+                    "ports of the address book, as in the registry of a global catalog: ncacn_http:6004"),
+    AP_INIT_TAKE_ARGV("RpcNspiServers", set_nspi_servers, NULL, ANYWHERE,
+                      "the global catalogs that serve these ports, perhaps with their port behind"),
     AP_INIT_TAKE1("RpcAllowAnonymous", set_allow_anonymous, NULL, ANYWHERE,
                   "On to serve clients without authenticated user; default Off"),
     AP_INIT_TAKE1("RpcRequireTLS", set_require_tls, NULL, ANYWHERE,
@@ -408,6 +475,9 @@ void *rpc_config_merge_dir(apr_pool_t *p, void *base, void *add)
     dc->backends = inner->backends ? inner->backends : outer->backends;
     if (inner->backends && outer->backends)
         dc->backends = apr_array_append(p, inner->backends, outer->backends);
+    dc->nspi_ports = inner->nspi_ports ? inner->nspi_ports : outer->nspi_ports;
+    dc->nspi_servers = inner->nspi_servers ? inner->nspi_servers : outer->nspi_servers;
+    dc->nspi_port = inner->nspi_servers ? inner->nspi_port : outer->nspi_port;
     MERGE(allow_anonymous);
     MERGE(require_tls);
     MERGE(versions);
@@ -447,9 +517,14 @@ const rpc_valid_ports_t *rpc_config_valid_ports(const rpc_dir_config_t *dc)
     return dc->valid_ports;
 }
 
-const apr_array_header_t *rpc_config_backends(const rpc_dir_config_t *dc)
+rpc_directory_t rpc_config_directory(const rpc_dir_config_t *dc)
 {
-    return dc->backends;
+    rpc_directory_t directory = {
+        .backends = dc->backends,
+        .nspi = { dc->nspi_ports, dc->nspi_servers, dc->nspi_port },
+    };
+
+    return directory;
 }
 
 int rpc_config_allow_anonymous(const rpc_dir_config_t *dc)

@@ -33,6 +33,9 @@ typedef struct rpc_dir_config {
     const rpc_valid_ports_t *valid_ports;   /* RpcValidPorts; NULL: unset, nothing allowed */
     int valid_ports_add;                    /* 1: to the outer list, 0: instead of it */
     apr_array_header_t *backends;           /* RpcBackend: rpc_backend_t *; NULL: unset */
+    apr_array_header_t *nspi_ports;         /* RpcNspiProtocolSequences: apr_port_t; NULL: unset */
+    apr_array_header_t *nspi_servers;       /* RpcNspiServers: const char *; NULL: unset */
+    apr_port_t nspi_port;                   /* of RpcNspiServers; 0: as asked for */
     int allow_anonymous;                    /* RpcAllowAnonymous */
     int require_tls;                        /* RpcRequireTLS: bits, 0 off */
     int versions;                           /* RpcProtocolVersions: RPC_V1, RPC_V2 */
@@ -58,7 +61,8 @@ typedef struct rpc_server_config {
 
 /* Effective values, defaults filled in. */
 const rpc_valid_ports_t *rpc_config_valid_ports(const rpc_dir_config_t *dc);
-const apr_array_header_t *rpc_config_backends(const rpc_dir_config_t *dc);
+/* Without VARIABLE. */
+rpc_directory_t rpc_config_directory(const rpc_dir_config_t *dc);
 int rpc_config_allow_anonymous(const rpc_dir_config_t *dc);     /* 0 */
 int rpc_config_require_tls(const rpc_dir_config_t *dc);         /* 128 */
 int rpc_config_versions(const rpc_dir_config_t *dc);            /* RPC_V2 */

@@ -165,7 +165,7 @@ static void close_streams(rpc_vc_t *vc, int abort)
         rpc_leg_free(leg, abort);
     }
     if (vc->connecting)
-        rpc_connect_cancel(vc->connecting);
+        rpc_dial_cancel(vc->connecting);
     if (vc->target)
         rpc_stream_close(vc->target, abort);
 }
@@ -193,7 +193,8 @@ void rpc_vc_finish(rpc_vc_t *vc, int abort)
     rpc_endpoint_count_down(ep);
 }
 
-static void target_connected(void *ctx, rpc_reason_t reason, apr_status_t status, int fd)
+static void target_connected(void *ctx, rpc_reason_t reason, apr_status_t status, int fd,
+                             const char *host, uint16_t port)
 {
     rpc_vc_t *vc = ctx;
 
@@ -217,9 +218,8 @@ void rpc_vc_connect(rpc_vc_t *vc)
 
     if (vc->connecting || vc->target)
         return;
-    vc->connecting = rpc_connect_tcp(vc->ep->loop, params->resolver, vc->preface->host,
-                                     vc->preface->port, params->connect_timeout,
-                                     target_connected, vc);
+    vc->connecting = rpc_dial_tcp(vc->ep->loop, &params->dialer, params->log, vc->preface->host,
+                                  vc->preface->port, params->connect_timeout, target_connected, vc);
     if (!vc->connecting)
         rpc_vc_end(vc, RPC_REASON_NO_MEMORY, 0, "%s", "");
 }

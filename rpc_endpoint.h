@@ -11,7 +11,7 @@
 #define RPC_ENDPOINT_H
 
 #include "rpc_loop.h"
-#include "rpc_connect.h"
+#include "rpc_dial.h"
 #include "rpc_log.h"
 
 typedef struct rpc_endpoint rpc_endpoint_t;
@@ -20,7 +20,7 @@ typedef struct rpc_endpoint_params {
     uint32_t receive_window;            /* bytes, announced in B3 and IN_R1/B2 */
     apr_interval_time_t setup_timeout;  /* first half to second half, 3.2.5.2.1 */
     apr_interval_time_t connect_timeout;/* of the TCP connection to the target */
-    rpc_resolver_t *resolver;
+    rpc_dialer_t dialer;
     const rpc_log_t *log;               /* outlives the endpoint */
     /* Called when the number of virtual connections falls to zero; may be NULL. */
     void (*idle)(void *ctx);

@@ -12,7 +12,7 @@ struct rpc_v1 {
     rpc_preface_t *preface;     /* malloc'ed */
     rpc_pipe_t pipe;            /* leg and target; the target is NULL until connected */
     rpc_bytes_t early;          /* for the target, from before it was connected */
-    rpc_connect_t *connecting;
+    rpc_dial_t *connecting;
     rpc_job_t turn;             /* until connected */
     apr_time_t born;
     rpc_v1_t *next, *prev;      /* of the endpoint */
@@ -40,7 +40,7 @@ void rpc_v1_end(rpc_v1_t *v1, rpc_reason_t reason, apr_status_t status, int abor
     rpc_pipe_stop(&v1->pipe, ep->loop);
     rpc_loop_unschedule(ep->loop, &v1->turn);
     if (v1->connecting)
-        rpc_connect_cancel(v1->connecting);
+        rpc_dial_cancel(v1->connecting);
     rpc_stream_close(v1->pipe.client, abort);
     if (v1->pipe.server)
         rpc_stream_close(v1->pipe.server, abort);
@@ -72,7 +72,8 @@ static void waiting_turn(rpc_job_t *job)
         rpc_v1_end(v1, RPC_REASON_CLIENT_CLOSED, 0, 0);
 }
 
-static void connected(void *ctx, rpc_reason_t reason, apr_status_t status, int fd)
+static void connected(void *ctx, rpc_reason_t reason, apr_status_t status, int fd,
+                      const char *host, uint16_t port)
 {
     rpc_v1_t *v1 = ctx;
     const uint8_t *data;
@@ -99,9 +100,8 @@ rpc_v1_t *rpc_v1_start(rpc_leg_t *leg)
 
     if (!v1)
         return NULL;
-    v1->connecting = rpc_connect_tcp(ep->loop, ep->params.resolver, leg->preface->host,
-                                     leg->preface->port, ep->params.connect_timeout,
-                                     connected, v1);
+    v1->connecting = rpc_dial_tcp(ep->loop, &ep->params.dialer, ep->params.log, leg->preface->host,
+                                  leg->preface->port, ep->params.connect_timeout, connected, v1);
     if (!v1->connecting) {
         free(v1);
         return NULL;

@@ -91,7 +91,7 @@ struct rpc_vc {
     rpc_leg_t *retired;         /* to be closed at the end of the turn */
     rts_cookie_t out_cookie;    /* OUT: the successor's, from A4 to A8 */
 
-    rpc_connect_t *connecting;
+    rpc_dial_t *connecting;
     rpc_stream_t *target;       /* NULL until connected */
     dcerpc_framer_t target_framer;
     rpc_reason_t target_ended;  /* set: it will send and take no more */

@@ -4,6 +4,8 @@
 #define RPC_ENDPOINTD_H
 
 #include <httpd.h>
+
+#include "rpc_health.h"
 #include <apr_tables.h>
 
 typedef struct rpc_endpointd_params {
@@ -12,6 +14,7 @@ typedef struct rpc_endpointd_params {
     apr_uint32_t receive_window;            /* bytes */
     apr_interval_time_t setup_timeout;
     apr_interval_time_t connect_timeout;
+    rpc_health_t *health;                   /* in shared memory; may be NULL */
 } rpc_endpointd_params_t;
 
 /* The path of its Unix socket. */

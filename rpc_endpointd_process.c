@@ -249,6 +249,7 @@ static apr_status_t make_endpoint(process_t *me, const rpc_endpointd_params_t *g
         .receive_window = given->receive_window,
         .setup_timeout = given->setup_timeout,
         .connect_timeout = given->connect_timeout,
+        .dialer.health = given->health,
         .log = &me->log,
         .idle = go_if_idle,
         .ctx = me,
@@ -259,7 +260,7 @@ static apr_status_t make_endpoint(process_t *me, const rpc_endpointd_params_t *g
     if (rv == APR_SUCCESS)
         rv = rpc_loop_create(&me->loop, pool);
     if (rv == APR_SUCCESS)
-        rv = rpc_resolver_create(&params.resolver, RESOLVER_THREADS, pool);
+        rv = rpc_resolver_create(&params.dialer.resolver, RESOLVER_THREADS, pool);
     if (rv != APR_SUCCESS)
         return rv;
     me->log = (rpc_log_t){ write_log, ap_get_server_module_loglevel(me->s, APLOG_MODULE_INDEX),

@@ -31,6 +31,7 @@ struct rpc_engine {
     int count;
     engine_loop_t *loops;
     rpc_proxy_t **proxies;
+    rpc_dialer_t dialer;
     volatile apr_uint32_t turn;     /* of the loops, for the next hand-over */
     volatile apr_uint32_t retiring, finishing;
     apr_interval_time_t grace_time;
@@ -135,8 +136,7 @@ static apr_status_t make_loop_pool(apr_pool_t **pool, apr_pool_t *parent)
     return rv;
 }
 
-static apr_status_t make_loop(rpc_engine_t *engine, int i, rpc_resolver_t *resolver,
-                              apr_pool_t *parent)
+static apr_status_t make_loop(rpc_engine_t *engine, int i, apr_pool_t *parent)
 {
     engine_loop_t *el = &engine->loops[i];
     apr_pool_t *pool;
@@ -147,7 +147,7 @@ static apr_status_t make_loop(rpc_engine_t *engine, int i, rpc_resolver_t *resol
     if (rv != APR_SUCCESS)
         return rv;
     el->engine = engine;
-    el->proxy = engine->proxies[i] = rpc_proxy_create(el->loop, resolver, engine->proxies,
+    el->proxy = engine->proxies[i] = rpc_proxy_create(el->loop, &engine->dialer, engine->proxies,
                                                       (unsigned)engine->count, pool);
     el->home = (rpc_conn_home_t){ el->loop, &el->alive, arrived, el };
     el->retire.run = retire;
@@ -157,19 +157,20 @@ static apr_status_t make_loop(rpc_engine_t *engine, int i, rpc_resolver_t *resol
     return APR_SUCCESS;
 }
 
-apr_status_t rpc_engine_start(rpc_engine_t **out, int threads, apr_pool_t *pool)
+apr_status_t rpc_engine_start(rpc_engine_t **out, int threads, rpc_health_t *health,
+                              apr_pool_t *pool)
 {
     rpc_engine_t *engine = apr_pcalloc(pool, sizeof(*engine));
-    rpc_resolver_t *resolver;
     apr_status_t rv;
     int i;
 
     engine->count = threads;
     engine->loops = apr_pcalloc(pool, sizeof(*engine->loops) * (apr_size_t)threads);
     engine->proxies = apr_pcalloc(pool, sizeof(*engine->proxies) * (apr_size_t)threads);
-    rv = rpc_resolver_create(&resolver, RESOLVER_THREADS, pool);
+    engine->dialer.health = health;
+    rv = rpc_resolver_create(&engine->dialer.resolver, RESOLVER_THREADS, pool);
     for (i = 0; rv == APR_SUCCESS && i < threads; i++)
-        rv = make_loop(engine, i, resolver, pool);
+        rv = make_loop(engine, i, pool);
     for (i = 0; rv == APR_SUCCESS && i < threads; i++)
         rv = rpc_loop_start(engine->loops[i].loop);
     apr_pool_pre_cleanup_register(pool, engine, engine_end);

@@ -8,9 +8,10 @@
 
 typedef struct rpc_engine rpc_engine_t;
 
-/* Starts THREADS loops with a resolver. They end, and with them every channel, when POOL
+/* Starts THREADS loops with a resolver, which tell HEALTH of servers. They end, and with them every channel, when POOL
  * (the child's) is destroyed. From child_init. */
-apr_status_t rpc_engine_start(rpc_engine_t **engine, int threads, apr_pool_t *pool);
+apr_status_t rpc_engine_start(rpc_engine_t **engine, int threads, rpc_health_t *health,
+                              apr_pool_t *pool);
 
 /* Hands a channel request over (see rpc_conn_hand_over); SPEC lives in R's pool. Returns
  * what the handler is to return; HTTP_SERVICE_UNAVAILABLE once the engine ends. */

@@ -22,7 +22,7 @@ struct rpc_mixed {
     const rpc_channel_spec_t *spec;
     mixed_state_t state;
     size_t banner;              /* bytes of it seen */
-    rpc_connect_t *connecting;
+    rpc_dial_t *connecting;
     rpc_job_t turn;             /* until Opened */
     rpc_timer_t timer;          /* the same */
     rpc_mixed_t **list, *next, *prev;
@@ -43,7 +43,7 @@ static void mixed_free(rpc_mixed_t *m, rpc_reason_t reason)
     if (m->state != MIXED_OPENED && rpc_reason_info(reason)->rpc_error && !client->hup && !client->error)
         rpc_error_answer(client, reason);
     if (m->connecting)
-        rpc_connect_cancel(m->connecting);
+        rpc_dial_cancel(m->connecting);
     rpc_loop_unschedule(loop, &m->turn);
     rpc_timer_cancel(loop, &m->timer);
     rpc_pipe_stop(&m->pipe, loop);
@@ -119,7 +119,8 @@ static void mixed_turn(rpc_job_t *job)
         read_banner(m);
 }
 
-static void connect_done(void *ctx, rpc_reason_t reason, apr_status_t status, int fd)
+static void connect_done(void *ctx, rpc_reason_t reason, apr_status_t status, int fd,
+                         const char *host, uint16_t port)
 {
     rpc_mixed_t *m = ctx;
     const rpc_channel_spec_t *spec = m->spec;
@@ -148,7 +149,7 @@ static void late(rpc_timer_t *timer)
     end(RPC_OWNER_OF(timer, rpc_mixed_t, timer), RPC_REASON_SETUP_TIMEOUT, "no banner in time");
 }
 
-void rpc_mixed_start(rpc_loop_t *loop, rpc_resolver_t *resolver, rpc_mixed_t **list,
+void rpc_mixed_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, rpc_mixed_t **list,
                      rpc_stream_t *client, const rpc_channel_spec_t *spec)
 {
     rpc_mixed_t *m = calloc(1, sizeof(*m));
@@ -170,9 +171,9 @@ void rpc_mixed_start(rpc_loop_t *loop, rpc_resolver_t *resolver, rpc_mixed_t **l
     *list = m;
     client->owner = &m->turn;
     m->connecting = spec->unix_path
-        ? rpc_connect_unix(loop, spec->unix_path, spec->connect_timeout, connect_done, m)
-        : rpc_connect_tcp(loop, resolver, spec->host, spec->port, spec->connect_timeout,
-                          connect_done, m);
+        ? rpc_dial_unix(loop, spec->unix_path, spec->connect_timeout, connect_done, m)
+        : rpc_dial_tcp(loop, dialer, spec->log, spec->hosts, spec->port, spec->connect_timeout,
+                       connect_done, m);
     if (!m->connecting)
         end(m, RPC_REASON_NO_MEMORY, "no memory to connect");
     else

@@ -11,7 +11,7 @@ typedef struct rpc_mixed rpc_mixed_t;
 /* Takes over a client stream, whose owner it becomes; puts itself into *LIST, where
  * rpc_mixed_end() finds it. On the loop's thread. When there is no memory the stream is closed
  * and SPEC's ended() called at once. */
-void rpc_mixed_start(rpc_loop_t *loop, rpc_resolver_t *resolver, rpc_mixed_t **list,
+void rpc_mixed_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, rpc_mixed_t **list,
                      rpc_stream_t *client, const rpc_channel_spec_t *spec);
 
 /* Ends the first of *LIST with this reason. */

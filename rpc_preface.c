@@ -128,6 +128,5 @@ static int same_nocase(const char *a, const char *b)
 
 int rpc_preface_equal(const rpc_preface_t *a, const rpc_preface_t *b)
 {
-    return a->port == b->port && same_nocase(a->host, b->host) && same_nocase(a->target, b->target)
-        && same(a->user, b->user) && same(a->vhost, b->vhost);
+    return same_nocase(a->target, b->target) && same(a->user, b->user) && same(a->vhost, b->vhost);
 }

@@ -15,7 +15,7 @@
 #define RPC_PREFACE_MAX 8192
 
 typedef struct rpc_preface {
-    const char *host;       /* where to connect: name or literal */
+    const char *host;       /* where to connect: servers in order, as rpc_dial takes them */
     uint16_t port;          /* on the wire a string of digits */
     const char *target;     /* server:port as the client named it */
     const char *user;       /* authenticated user; "" when anonymous */
@@ -30,7 +30,8 @@ size_t rpc_preface_write(const rpc_preface_t *preface, uint8_t *buf, size_t cap)
  * needed; -1: no preface (the first bytes differ); -2: malformed. */
 int rpc_preface_read(const uint8_t *data, size_t len, rpc_preface_t *preface, apr_pool_t *pool);
 
-/* Same user, target, vhost and destination? Host and target are compared without case. */
+/* Same user, target and vhost? Targets are compared without case. Where to connect follows from
+ * them, but for the order, which depends on the servers' health at the moment. */
 int rpc_preface_equal(const rpc_preface_t *a, const rpc_preface_t *b);
 
 #endif

@@ -25,6 +25,7 @@
 #include "rpc_status.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <apr_general.h>
@@ -35,7 +36,7 @@
  * that come on top and are refused. Pages no row of which was ever used take no memory. */
 #define ROWS (1u << 20)
 #define HEAD_SIZE 64        /* of the shared memory, the mark alone on its cache line */
-#define ROW_SIZE (4 * sizeof(shared64_t) + 2 * sizeof(shared32_t))
+#define ROW_SIZE (5 * sizeof(shared64_t) + 2 * sizeof(shared32_t))
 #define NAME_MAX_HASHED 255 /* users with so long a beginning in common count as one */
 #define OPENED 1u
 #define ROLE_SHIFT 1
@@ -52,7 +53,7 @@ struct rpc_status {
     /* Shared. No row at or above *MARK was ever taken. */
     shared32_t *mark;
     /* Columns; 0: none. */
-    shared64_t *cookie, *identity, *user, *address;
+    shared64_t *cookie, *identity, *user, *address, *place;
     shared32_t *owner;      /* pid; 0: the row is free */
     shared32_t *state;      /* OPENED, and the role + 1 */
 };
@@ -74,7 +75,8 @@ apr_status_t rpc_status_create(rpc_status_t **out, apr_pool_t *pool)
     status->identity = status->cookie + ROWS;
     status->user = status->identity + ROWS;
     status->address = status->user + ROWS;
-    status->owner = (shared32_t *)(status->address + ROWS);
+    status->place = status->address + ROWS;
+    status->owner = (shared32_t *)(status->place + ROWS);
     status->state = status->owner + ROWS;
     *out = status;
     return APR_SUCCESS;
@@ -117,6 +119,16 @@ static uint64_t hash_address(const rpc_status_t *status, const rts_address_t *ad
     return hash(status, address->addr, address->ipv6 ? 8 : 4);
 }
 
+static uint64_t hash_place(const rpc_status_t *status, const char *host, uint16_t port)
+{
+    char place[NAME_MAX_HASHED + 8];
+    int n = snprintf(place, sizeof(place), "%u %.*s", port, NAME_MAX_HASHED, host), i;
+
+    for (i = 0; i < n; i++)
+        place[i] = place[i] >= 'A' && place[i] <= 'Z' ? (char)(place[i] + 'a' - 'A') : place[i];
+    return hash(status, place, (size_t)n);
+}
+
 /* ---- rows ---- */
 
 static int take_row(rpc_status_t *status)
@@ -142,6 +154,7 @@ void rpc_status_leave(rpc_status_t *status, int row)
     atomic_store(&status->identity[row], 0);
     atomic_store(&status->user[row], 0);
     atomic_store(&status->address[row], 0);
+    atomic_store(&status->place[row], 0);
     atomic_store(&status->state[row], 0);
     atomic_store(&status->owner[row], 0);
 }
@@ -257,12 +270,27 @@ rpc_reason_t rpc_status_claim(rpc_status_t *status, int row, const rts_cookie_t 
     for (other = 0; other < mark && reason != RPC_REASON_PEER_MISMATCH; other++) {
         rpc_reason_t found = RPC_REASON_NONE;
 
-        if (other != mine && atomic_load(&status->cookie[other]) == cookie)
-            found = conflict(status, mine, other, replacing);
+        if (other == mine || atomic_load(&status->cookie[other]) != cookie)
+            continue;
+        found = conflict(status, mine, other, replacing);
         if (found)
             reason = found;
+        else if (atomic_load(&status->place[other]))
+            atomic_store(&status->place[mine], atomic_load(&status->place[other]));
     }
     if (reason)
         atomic_store(&status->cookie[mine], 0);
     return reason;
+}
+
+/* ---- places ---- */
+
+void rpc_status_reached(rpc_status_t *status, int row, const char *host, uint16_t port)
+{
+    atomic_store(&status->place[row], hash_place(status, host, port));
+}
+
+int rpc_status_meets(rpc_status_t *status, int row, const char *host, uint16_t port)
+{
+    return atomic_load(&status->place[row]) == hash_place(status, host, port);
 }

@@ -1,7 +1,8 @@
 /* rpc_status: the table of live channels, shared by all children of the server: one row a
  * channel. It keeps halves of one virtual connection with one user, target and virtual host,
- * refuses cookies that are live already, and counts for the limits. It never routes: on several
- * machines each has a table of its own, and nothing but these checks is less strict for it.
+ * refuses cookies that are live already, counts for the limits, and tells a half which of several
+ * servers the other half has reached. On several machines each has a table of its own, and nothing
+ * but that is less strict for it.
  * Names and cookies are in it as keyed hashes only. It outlives restarts, as children of the
  * generation before, and their channels, do. Knows no httpd. Any thread may call.
  */
@@ -42,6 +43,10 @@ int rpc_status_enter(rpc_status_t *status, const rpc_status_who_t *who, const rp
  * live with another identity. DUPLICATE_COOKIE: it is live in this role, and the channel no
  * successor. Refused, the row stays, without cookie, until rpc_status_leave(). */
 rpc_reason_t rpc_status_claim(rpc_status_t *status, int row, const rts_cookie_t *vc, int replacing);
+/* Its leg goes to this server. */
+void rpc_status_reached(rpc_status_t *status, int row, const char *host, uint16_t port);
+/* Is this the server that its virtual connection was at when the channel made its claim? */
+int rpc_status_meets(rpc_status_t *status, int row, const char *host, uint16_t port);
 /* The server has answered: no longer unpaired. */
 void rpc_status_opened(rpc_status_t *status, int row);
 /* Gives the row back. */

@@ -9,6 +9,7 @@
 #include <apr_pools.h>
 #include <apr_tables.h>
 #include "rpc_binding.h"
+#include "rpc_route.h"
 #include "rpc_valid_ports.h"
 
 /* What the client named in the query ([MS-RPCH] 2.2.2). */
@@ -21,9 +22,28 @@ typedef struct rpc_target {
 typedef struct rpc_backend {
     const char *pattern;    /* server part */
     apr_port_t low, high;   /* ports it covers; 1-65535 when none was written */
-    rpc_binding_t binding;
+    rpc_place_t places[RPC_ROUTE_MAX];  /* in the order written, all of one protocol sequence */
+    int count;
+    const char *env;        /* instead of places: they stand in this variable of the request */
     const char *text;       /* as written, for messages */
 } rpc_backend_t;
+
+/* RpcNspiProtocolSequences and RpcNspiServers: the ports of the address book, and the global
+ * catalogs that serve it. */
+typedef struct rpc_nspi {
+    const apr_array_header_t *ports;    /* apr_port_t; NULL: none */
+    const apr_array_header_t *servers;  /* const char *; NULL: the server that was asked for */
+    apr_port_t port;                    /* of the servers; 0: the one that was asked for */
+} rpc_nspi_t;
+
+/* What says where targets are. Arrays may be NULL. */
+typedef struct rpc_directory {
+    const apr_array_header_t *backends; /* rpc_backend_t *, the first that matches counts */
+    rpc_nspi_t nspi;
+    /* The value of a request's variable, or NULL; for RpcBackend env=. */
+    const char *(*variable)(void *ctx, const char *name);
+    void *ctx;
+} rpc_directory_t;
 
 /* Splits the raw query string "server:port": percent-decoded once, split at the last
  * colon unless the address stands in brackets. NULL, or what is wrong with it (a
@@ -32,15 +52,20 @@ typedef struct rpc_backend {
  * is no IPv6 address. *TARGET in POOL. */
 const char *rpc_target_parse(apr_pool_t *pool, const char *query, rpc_target_t *target);
 
-/* Parses the first argument of RpcBackend, "pattern:ports" or "pattern", and the
- * second, a string binding. APR_EINVAL: *ERR, and *ARG is 1 or 2. */
-apr_status_t rpc_backend_parse(apr_pool_t *pool, const char *pattern, const char *binding,
+/* Parses the COUNT arguments of RpcBackend: "pattern:ports" or "pattern", then string bindings,
+ * each perhaps followed by "weight=N", or "env=NAME" alone. APR_EINVAL: *ERR, and *ARG is the
+ * argument's number, from 1. */
+apr_status_t rpc_backend_parse(apr_pool_t *pool, const char *const *args, int count,
                                rpc_backend_t **backend, rpc_syntax_error_t *err, int *arg);
 
-/* Where TARGET really is: the first of BACKENDS (an array of rpc_backend_t *, may be
- * NULL) that matches, its empty port filled in; without one ncacn_http:server[port].
- * *BACKEND (if not NULL) is the directive that matched, or NULL. */
-rpc_binding_t rpc_target_resolve(const apr_array_header_t *backends,
-                                 const rpc_target_t *target, const rpc_backend_t **backend);
+/* Is this a port of the address book? */
+int rpc_nspi_port(const rpc_nspi_t *nspi, apr_port_t port);
+
+/* Where TARGET may really be: the global catalogs for a port of the address book; the first of
+ * the backends that matches, its empty ports and stars filled in; else ncacn_http:server[port].
+ * Their number, into PLACES (room for RPC_ROUTE_MAX), strings in POOL; 0: the backend has none
+ * for it, and *WHY says why. *BACKEND (if not NULL) is the directive that matched, or NULL. */
+int rpc_target_places(apr_pool_t *pool, const rpc_directory_t *directory, const rpc_target_t *target,
+                      rpc_place_t *places, const rpc_backend_t **backend, const char **why);
 
 #endif

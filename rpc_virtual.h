@@ -58,7 +58,7 @@ struct rpc_virtual {
     rpc_channel_t *successor;   /* the non-default channel, or NULL */
     rpc_channel_t *released;    /* given up in this turn, freed at its end */
     rpc_stream_t *leg;          /* NULL until connected */
-    rpc_connect_t *connecting;
+    rpc_dial_t *connecting;
     dcerpc_framer_t leg_framer;
     uint32_t keepalive;         /* B1 or Keep-Alive: milliseconds */
     rpc_pdus_t waiting;         /* plugged, or short of window: for the next hop */

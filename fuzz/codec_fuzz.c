@@ -101,13 +101,14 @@ static void target(apr_pool_t *pool, const char *text, const char *second)
 static void backend(apr_pool_t *pool, const char *text, const char *second)
 {
     rpc_syntax_error_t err = { 0, NULL, NULL };
-    const rpc_backend_t *matched = NULL;
+    const char *args[] = { text, second }, *why;
+    rpc_place_t places[RPC_ROUTE_MAX];
+    rpc_directory_t directory = { .backends = NULL };
     apr_array_header_t *all;
-    rpc_binding_t found;
     rpc_backend_t *b;
     rpc_target_t t = { "dc1.example.com", 135 };
     int arg = 0;
-    apr_status_t rv = rpc_backend_parse(pool, text, second, &b, &err, &arg);
+    apr_status_t rv = rpc_backend_parse(pool, args, 2, &b, &err, &arg);
 
     if (rv != APR_SUCCESS) {
         MUST(arg == 1 || arg == 2, "argument %d", arg);
@@ -117,8 +118,9 @@ static void backend(apr_pool_t *pool, const char *text, const char *second)
     MUST(b->low >= 1 && b->low <= b->high, "ports %u-%u", b->low, b->high);
     all = apr_array_make(pool, 1, sizeof(b));
     APR_ARRAY_PUSH(all, rpc_backend_t *) = b;
-    found = rpc_target_resolve(all, &t, &matched);
-    MUST(found.port >= 1 && found.host, "resolved to nowhere");
+    directory.backends = all;
+    MUST(rpc_target_places(pool, &directory, &t, places, NULL, &why) == 1 || why, "nowhere, and no word why");
+    MUST(why || (places[0].binding.port >= 1 && places[0].binding.host), "resolved to nowhere");
 }
 
 /* Each shorter beginning of a preface asks for more; written and read again it is the same. */

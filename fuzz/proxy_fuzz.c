@@ -204,7 +204,7 @@ static void fill_spec(side_t *client, int stranger)
     spec->content_length = client->kind == SIDE_IN ? game->content_length : INT64_MAX;
     snprintf(client->identity, sizeof(client->identity), "%s", stranger ? "mallory" : "alice");
     spec->identity = client->identity;
-    spec->host = "server";
+    spec->hosts = "server";
     spec->port = (uint16_t)client->number;
     snprintf(client->unix_path, sizeof(client->unix_path), "%d", client->number);
     spec->unix_path = game->with_unix_path ? client->unix_path : NULL;
@@ -448,6 +448,7 @@ static op_t *const ops[32] = {
 
 static game_t *game_new(const uint8_t settings[3])
 {
+    static const rpc_dialer_t nobody;
     static const uint32_t windows[] = { 8192, 65536, 262144, 20000 };
     static const uint32_t lifetimes[] = { 131072, 1 << 30, 262144, 1000 };
     static const int64_t lengths[] = { INT64_MAX, 1 << 30, 131072, 1000 };
@@ -470,7 +471,7 @@ static game_t *game_new(const uint8_t settings[3])
     game->budget = 1536 * 1024;
     script_log(&game->log);
     for (i = 0; i < FAKE_LOOPS; i++)
-        game->proxies[i] = rpc_proxy_create(game->world->loops[i], NULL, game->proxies, FAKE_LOOPS, game->pool);
+        game->proxies[i] = rpc_proxy_create(game->world->loops[i], &nobody, game->proxies, FAKE_LOOPS, game->pool);
     return game;
 }
 

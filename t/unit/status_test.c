@@ -195,6 +195,33 @@ static void test_who(rpc_status_t *t)
     ok(!same(t, NULL, NULL, &v6, &v6_next_64), "another one");
 }
 
+/* A half is told where the other one is, and a successor where its predecessor was. */
+static void test_places(rpc_status_t *t)
+{
+    rts_cookie_t vc = cookie(1), other_vc = cookie(2);
+    int out = row_of(t, RPC_OUTBOUND, &alice), in = row_of(t, RPC_INBOUND, &alice);
+    int next = row_of(t, RPC_INBOUND, &alice), other = row_of(t, RPC_INBOUND, &alice);
+
+    rpc_status_claim(t, out, &vc, 0);
+    rpc_status_reached(t, out, "GC1", 6004);
+    rpc_status_claim(t, in, &vc, 0);
+    ok(rpc_status_meets(t, in, "gc1", 6004), "the other half is there");
+    ok(!rpc_status_meets(t, in, "gc1", 6005), "not at another port");
+    ok(!rpc_status_meets(t, in, "gc2", 6004), "nor at another server");
+    rpc_status_claim(t, other, &other_vc, 0);
+    ok(!rpc_status_meets(t, other, "gc1", 6004), "another connection is nowhere yet");
+    rpc_status_leave(t, out);
+    rpc_status_claim(t, next, &vc, 1);
+    ok(rpc_status_meets(t, next, "gc1", 6004), "a successor goes where its predecessor was told to");
+    rpc_status_leave(t, in);
+    rpc_status_leave(t, next);
+    rpc_status_leave(t, other);
+    in = row_of(t, RPC_INBOUND, &alice);
+    rpc_status_claim(t, in, &vc, 0);
+    ok(!rpc_status_meets(t, in, "gc1", 6004), "nothing is left of it");
+    rpc_status_leave(t, in);
+}
+
 static void wait_all(const char *name)
 {
     int status, bad = 0;
@@ -279,6 +306,7 @@ int main(void)
     test_limits(t);
     test_unpaired(t);
     test_who(t);
+    test_places(t);
     test_gone(t);
     test_crowd(t, "of several processes' duplicates never two are in", 1, &no_limits, pool);
     test_crowd(t, "nor more than a limit allows", 2, &(rpc_status_limits_t){ .channels = 2 }, pool);

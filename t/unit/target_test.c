@@ -169,7 +169,6 @@ static const struct bad_binding {
     { "ncacn_http:mbx1/rpc[6001]", 16, "/", "letters, digits" },
     { "ncacn_http:\\\\mbx1[6001]", 12, "\\", "letters, digits" },
     { "ncacn_http:user@mbx1[6001]", 16, "@", "letters, digits" },
-    { "ncacn_http:*[6001]", 12, "*", "letters, digits" },
     { "ncacn_http:mbx1..example[6001]", 16, "..", "one '.'" },
     { "ncacn_http:300.1.1.1[6001]", 12, "300.1.1.1", "IPv4" },
     { "ncacn_http:b\xc3\xbc[1]", 12, "b\xc3\xbc", "xn--" },
@@ -252,7 +251,8 @@ static void test_backend_parse(apr_pool_t *pool)
         rpc_syntax_error_t err = { 0, "", "" };
         rpc_backend_t *be = NULL;
         int arg = 0;
-        apr_status_t rv = rpc_backend_parse(pool, c->pattern, c->binding, &be, &err, &arg);
+        const char *args[] = { c->pattern, c->binding };
+        apr_status_t rv = rpc_backend_parse(pool, args, 2, &be, &err, &arg);
 
         if (c->low)
             ok(rv == APR_SUCCESS && be->low == c->low && be->high == c->high && !strcmp(be->pattern, c->server)
@@ -265,6 +265,59 @@ static void test_backend_parse(apr_pool_t *pool)
     }
 }
 
+/* With more than one binding: what is left of it, or the place of the fault. */
+static const struct list_case {
+    const char *args[6];
+    const char *places;         /* NULL: a fault */
+    int arg;
+    const char *element;
+} list_cases[] = {
+    { { "a", "ncacn_http:x", "ncacn_http:y[1]" }, "ncacn_http:x*0 ncacn_http:y[1]*0", 0, NULL },
+    { { "a", "ncacn_http:x", "weight=3", "ncacn_http:y" }, "ncacn_http:x*3 ncacn_http:y*1", 0, NULL },
+    { { "a*", "ncacn_http:*.corp", "ncacn_http:b*" }, "ncacn_http:*.corp*0 ncacn_http:b**0", 0, NULL },
+    { { "a", "env=WHERE" }, "env WHERE", 0, NULL },
+    { { "a", "ncacn_http:x", "ncacn_ip_tcp:y" }, NULL, 3, "ncacn_ip_tcp:y" },
+    { { "a", "weight=3", "ncacn_http:x" }, NULL, 2, "weight=3" },
+    { { "a", "ncacn_http:x", "weight=0" }, NULL, 3, "weight=0" },
+    { { "a", "ncacn_http:x", "weight=12345" }, NULL, 3, "weight=12345" },
+    { { "a", "ncacn_http:x", "weight=1", "weight=1" }, NULL, 4, "weight=1" },
+    { { "a", "ncacn_http:*" }, NULL, 2, "ncacn_http:*" },
+    { { "a*", "ncacn_http:*.*" }, NULL, 2, "ncacn_http:*.*" },
+    { { "a", "env=" }, NULL, 2, "env=" },
+    { { "a", "ncacn_http:x", "env=WHERE" }, NULL, 3, "env=WHERE" },
+};
+
+static const char *places_text(apr_pool_t *pool, const rpc_backend_t *be)
+{
+    const char *text = be->env ? apr_pstrcat(pool, "env ", be->env, NULL) : "";
+    int i;
+
+    for (i = 0; i < be->count; i++)
+        text = apr_psprintf(pool, "%s%s%s*%d", text, i ? " " : "",
+                            rpc_binding_text(pool, &be->places[i].binding), be->places[i].weight);
+    return text;
+}
+
+static void test_backend_lists(apr_pool_t *pool)
+{
+    size_t i;
+
+    for (i = 0; i < sizeof list_cases / sizeof *list_cases; i++) {
+        const struct list_case *c = &list_cases[i];
+        rpc_syntax_error_t err = { 0, "", "" };
+        rpc_backend_t *be = NULL;
+        int count = 0, arg = 0;
+
+        while (c->args[count])
+            count++;
+        if (rpc_backend_parse(pool, c->args, count, &be, &err, &arg) == APR_SUCCESS)
+            is_str(places_text(pool, be), c->places ? c->places : "a fault", "list %d", (int)i);
+        else
+            ok(!c->places && arg == c->arg, "list %d: argument %d is at fault (is %d: %s)", (int)i, c->arg, arg,
+               err.element);
+    }
+}
+
 /* In the order of directives; the first that matches decides. */
 static const char *const backends_given[][2] = {
     { "*@contoso.com:6001", "ncacn_http:mbx1.contoso.com[6001]" },
@@ -274,6 +327,11 @@ static const char *const backends_given[][2] = {
     { "[fe80::1]:6001", "ncacn_http:[::1]" },
     { "data*", "ncacn_http:db" },
     { "data1:1", "ncacn_http:never" },
+    { "*.users@fabrikam.com", "ncacn_http:mbx-*.contoso.com" },
+    { "nb*", "ncacn_http:nb*.corp.contoso.com[6001]" },
+    { "mapped", "env=WHERE" },
+    { "lost", "env=NOWHERE" },
+    { "odd", "env=ODD" },
 };
 
 static const struct resolution {
@@ -291,34 +349,82 @@ static const struct resolution {
     { "localhost", 3388, "ncacn_http:rdg.contoso.com[3388]", 3 },
     { "FE80:0::1", 6001, "ncacn_http:[::1][6001]", 4 },
     { "data1", 1, "ncacn_http:db[1]", 5 },
+    { "a1.users@fabrikam.com", 6001, "ncacn_http:mbx-a1.contoso.com[6001]", 7 },
+    { "a/1.users@fabrikam.com", 6001, NULL, 7 },
+    { "nbEX1", 6002, "ncacn_http:nbEX1.corp.contoso.com[6001]", 8 },
+    { "mapped", 135, "ncacn_ip_tcp:db1[135]", 9 },
+    { "lost", 135, NULL, 10 },
+    { "odd", 135, NULL, 11 },
     { "exch1", 6001, "ncacn_http:exch1[6001]", -1 },
     { "2001:db8::1", 6001, "ncacn_http:[2001:db8::1][6001]", -1 },
 };
+
+static const char *variable(void *ctx, const char *name)
+{
+    return !strcmp(name, "WHERE") ? "ncacn_ip_tcp:db1 ncacn_ip_tcp:db2[7]" : !strcmp(name, "ODD") ? "what?" : NULL;
+}
 
 static void test_resolve(apr_pool_t *pool)
 {
     apr_array_header_t *backends = apr_array_make(pool, 1, sizeof(rpc_backend_t *));
     const rpc_target_t exch1 = { "exch1", 6001 };
-    rpc_binding_t binding;
+    rpc_directory_t directory = { .backends = backends, .variable = variable };
+    const rpc_directory_t nothing = { .backends = NULL };
+    rpc_place_t places[RPC_ROUTE_MAX];
     rpc_syntax_error_t err;
     const rpc_backend_t *be;
+    const char *why;
     size_t i;
     int arg;
 
     for (i = 0; i < sizeof backends_given / sizeof *backends_given; i++)
-        rpc_backend_parse(pool, backends_given[i][0], backends_given[i][1],
-                          (rpc_backend_t **)apr_array_push(backends), &err, &arg);
+        rpc_backend_parse(pool, backends_given[i], 2, (rpc_backend_t **)apr_array_push(backends), &err, &arg);
     for (i = 0; i < sizeof resolutions / sizeof *resolutions; i++) {
         const struct resolution *r = &resolutions[i];
         rpc_target_t target = { r->server, (apr_port_t)r->port };
 
-        binding = rpc_target_resolve(backends, &target, &be);
-        ok(!strcmp(rpc_binding_text(pool, &binding), r->binding)
-           && be == (r->backend < 0 ? NULL : APR_ARRAY_IDX(backends, r->backend, rpc_backend_t *)),
-           "%s:%d is at %s", r->server, r->port, r->binding);
+        if (rpc_target_places(pool, &directory, &target, places, &be, &why))
+            is_str(rpc_binding_text(pool, &places[0].binding), r->binding ? r->binding : "nowhere",
+                   "%s:%d is at %s", r->server, r->port, r->binding ? r->binding : "no place");
+        else
+            ok(!r->binding && why, "%s:%d is nowhere: %s", r->server, r->port, why);
+        ok(be == (r->backend < 0 ? NULL : APR_ARRAY_IDX(backends, r->backend, rpc_backend_t *)),
+           "%s:%d: the directive that says so", r->server, r->port);
     }
-    binding = rpc_target_resolve(NULL, &exch1, NULL);
-    ok(!strcmp(rpc_binding_text(pool, &binding), "ncacn_http:exch1[6001]"), "without RpcBackend, as asked for");
+    ok(rpc_target_places(pool, &nothing, &exch1, places, NULL, &why) == 1
+       && !strcmp(rpc_binding_text(pool, &places[0].binding), "ncacn_http:exch1[6001]"),
+       "without RpcBackend, as asked for");
+}
+
+static void test_nspi(apr_pool_t *pool)
+{
+    apr_array_header_t *ports = apr_array_make(pool, 1, sizeof(apr_port_t));
+    apr_array_header_t *servers = apr_array_make(pool, 2, sizeof(const char *));
+    apr_array_header_t *backends = apr_array_make(pool, 1, sizeof(rpc_backend_t *));
+    rpc_directory_t directory = { .backends = backends, .nspi = { ports, NULL, 0 } };
+    const char *const gc2[] = { "gc2", "ncacn_http:10.0.0.2[7004]" };
+    const rpc_target_t book = { "exch1", 6004 }, mail = { "exch1", 6001 };
+    rpc_place_t places[RPC_ROUTE_MAX];
+    rpc_syntax_error_t err;
+    const char *why;
+    int arg;
+
+    APR_ARRAY_PUSH(ports, apr_port_t) = 6004;
+    rpc_backend_parse(pool, gc2, 2, (rpc_backend_t **)apr_array_push(backends), &err, &arg);
+    ok(rpc_target_places(pool, &directory, &book, places, NULL, &why) == 1
+       && !strcmp(places[0].binding.host, "exch1"), "an NSPI port without RpcNspiServers: the server asked for");
+    APR_ARRAY_PUSH(servers, const char *) = "gc1";
+    APR_ARRAY_PUSH(servers, const char *) = "gc2";
+    directory.nspi.servers = servers;
+    is_int(rpc_target_places(pool, &directory, &book, places, NULL, &why), 2, "with it: the global catalogs");
+    is_str(rpc_binding_text(pool, &places[0].binding), "ncacn_http:gc1[6004]", "one at the port asked for");
+    is_str(rpc_binding_text(pool, &places[1].binding), "ncacn_http:10.0.0.2[7004]", "one where its backend is");
+    ok(places[0].weight == 1 && places[1].weight == 1, "in equal shares");
+    directory.nspi.port = 6005;
+    rpc_target_places(pool, &directory, &book, places, NULL, &why);
+    is_int(places[0].binding.port, 6005, "at the port of RpcNspiServers");
+    rpc_target_places(pool, &directory, &mail, places, NULL, &why);
+    is_str(rpc_binding_text(pool, &places[0].binding), "ncacn_http:exch1[6001]", "other ports are not theirs");
 }
 
 int main(void)
@@ -332,6 +438,8 @@ int main(void)
     test_long_query(pool);
     test_bindings(pool);
     test_backend_parse(pool);
+    test_backend_lists(pool);
+    test_nspi(pool);
     test_resolve(pool);
     return unit_done();
 }
