@@ -131,7 +131,7 @@ static void keep_connection(request_rec *r)
 
 static int take_token(request_rec *r, const char *scheme, const char *text)
 {
-    auth_ntlm_reply_t reply = { NULL, 0, { 0 } };
+    auth_ntlm_reply_t reply = { NULL, 0, { 0 }, 0 };
     size_t size;
     const uint8_t *token = decode(r, text, &size);
     auth_ntlm_step_t step;

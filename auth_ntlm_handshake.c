@@ -248,8 +248,6 @@ static const char *wrong_form(const ntlm_conn_t *nc, const ntlmssp_authenticate_
 
     if (auth->anonymous)
         return "anonymous";
-    if (auth->flags & NTLMSSP_KEY_EXCH)
-        return "key exchange, which was not offered";
     if (now - nc->since > CHALLENGE_TIME)
         return "the challenge is too old";
     if (too_old(auth, now))
@@ -311,12 +309,15 @@ static auth_ntlm_step_t judge(request_rec *r, ntlm_conn_t *nc, const ntlmssp_aut
         auth_failures_count(r, attempt.user);
         return AUTH_NTLM_STEP_REFUSED;
     }
+    if (!ntlmssp_exported_key(auth, proof.session_key))
+        return refuse(r, "key exchange without a key");
     wrong = wrong_bond(r, nc, auth, proof.session_key, msg, size);
     if (wrong)
         return refuse(r, wrong);
     if (auth_failures_blocked(r, attempt.user))     /* others have guessed meanwhile */
         return AUTH_NTLM_STEP_REFUSED;
     auth_failures_forget(r, attempt.user);
+    reply->key_exch = (auth->flags & NTLMSSP_KEY_EXCH) != 0;
     return grant(r, nc, &proof, reply);
 }
 

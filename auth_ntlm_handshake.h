@@ -20,7 +20,8 @@ typedef enum {
 typedef struct auth_ntlm_reply {
     const uint8_t *message;     /* CHALLENGE, in the connection's state */
     size_t size;
-    uint8_t session_key[NTLMSSP_KEY];   /* GRANTED */
+    uint8_t session_key[NTLMSSP_KEY];   /* GRANTED: ExportedSessionKey */
+    int key_exch;               /* GRANTED: the client has chosen it */
 } auth_ntlm_reply_t;
 
 /* Sets r->user when this connection has authenticated under the settings that hold here. */

@@ -42,12 +42,12 @@ static auth_ntlm_step_t choose_ntlm(request_rec *r, const auth_ntlm_mechs_t *mec
 }
 
 /* Over the list as the client made it, signed with the key that the handshake has given. */
-static int mic_is_right(const spnego_token_t *in, const auth_ntlm_mechs_t *mechs, const uint8_t *session_key)
+static int mic_is_right(const spnego_token_t *in, const auth_ntlm_mechs_t *mechs, const auth_ntlm_reply_t *reply)
 {
     uint8_t mic[SIGNATURE];
 
     return mechs->list && in->mic_size == SIGNATURE
-           && ntlmssp_sign(session_key, 0, 0, mechs->list, mechs->size, mic)
+           && ntlmssp_sign(reply->session_key, reply->key_exch, 0, 0, mechs->list, mechs->size, mic)
            && CRYPTO_memcmp(mic, in->mic, SIGNATURE) == 0;
 }
 
@@ -58,8 +58,8 @@ static auth_ntlm_step_t finish(request_rec *r, const spnego_token_t *in, const a
     uint8_t mic[SIGNATURE];
     int signs = in->mic || mechs->mic_wanted;
 
-    if (signs && !(in->mic && mic_is_right(in, mechs, reply->session_key)
-                   && ntlmssp_sign(reply->session_key, 1, 0, mechs->list, mechs->size, mic))) {
+    if (signs && !(in->mic && mic_is_right(in, mechs, reply)
+                   && ntlmssp_sign(reply->session_key, reply->key_exch, 1, 0, mechs->list, mechs->size, mic))) {
         auth_ntlm_forget(r);
         r->user = NULL;
         return refuse(r, "the mechListMIC is missing or wrong");

@@ -152,6 +152,9 @@ static uint32_t challenge_flags(uint32_t asked)
     uint32_t flags = asked & (NTLMSSP_SIGN | NTLMSSP_ALWAYS_SIGN | NTLMSSP_REQUEST_TARGET
                               | NTLMSSP_128);
 
+    /* FreeRDP's MIC is made with a key of its own choice, which it tells by KEY_EXCH alone */
+    if (asked & NTLMSSP_128)
+        flags |= asked & NTLMSSP_KEY_EXCH;
     flags |= asked & NTLMSSP_UNICODE ? NTLMSSP_UNICODE : NTLMSSP_OEM;
     return flags | NTLMSSP_NTLM | NTLMSSP_EXTENDED_SECURITY | NTLMSSP_TARGET_INFO
            | NTLMSSP_TARGET_TYPE_DOMAIN | NTLMSSP_VERSION;

@@ -1,7 +1,6 @@
 /* ntlmssp: the messages of NTLM ([MS-NLMP] 2.2.1, 2.2.2) and what a server checks (3.2, 3.3.2).
  *
- * NTLMv2 alone; neither key exchange nor sealing is offered, so HMAC-MD5 and MD5 (OpenSSL) do for
- * everything. Bytes in, bytes out: no httpd headers, no state, any thread. Nothing is trusted
+ * NTLMv2 alone, by HMAC-MD5 and MD5 of OpenSSL; nothing is sealed. Bytes in, bytes out: no httpd headers, no state, any thread. Nothing is trusted
  * that a message says of its own lengths. Parsed fields point into the message, which has to
  * live as long. Source: ntlmssp.c (messages), ntlmssp_crypto.c.
  */
@@ -58,7 +57,7 @@ typedef struct ntlmssp_challenge {
 } ntlmssp_challenge_t;
 
 /* The answer to a NEGOTIATE with CLIENT_FLAGS: the flags asked for that are safe, Unicode if the
- * client has it, extended session security always, KEY_EXCH never. Bytes written; 0: no room,
+ * client has it, extended session security always, KEY_EXCH with 128 bits. Bytes written; 0: no room,
  * or a name that is too long or no UTF-8. */
 size_t ntlmssp_write_challenge(const ntlmssp_challenge_t *challenge, uint32_t client_flags,
                                uint8_t *buf, size_t size);
@@ -92,11 +91,14 @@ const char *ntlmssp_read_authenticate(const uint8_t *msg, size_t size, ntlmssp_a
 /* NTOWFv2: user in upper case (Unicode), domain as it is; both UTF-8. */
 int ntlmssp_ntowf_v2(const uint8_t nt_hash[NTLMSSP_KEY], const char *user, const char *domain,
                      uint8_t key[NTLMSSP_KEY]);
-/* Is the response right? The session key (SessionBaseKey, here also ExportedSessionKey) comes out
+/* Is the response right? The session key (SessionBaseKey) comes out
  * even when not, so that both cases take the same time. */
 int ntlmssp_check_response(const uint8_t ntowf[NTLMSSP_KEY],
                            const uint8_t challenge[NTLMSSP_CHALLENGE],
                            const ntlmssp_authenticate_t *auth, uint8_t session_key[NTLMSSP_KEY]);
+/* Turns the SessionBaseKey into the ExportedSessionKey, which with KEY_EXCH the client has chosen;
+ * 0: it says so, but has sent none. */
+int ntlmssp_exported_key(const ntlmssp_authenticate_t *auth, uint8_t session_key[NTLMSSP_KEY]);
 /* Is the MIC of MSG, at MIC_OFFSET in it, right? */
 int ntlmssp_check_mic(const uint8_t session_key[NTLMSSP_KEY], const uint8_t *negotiate,
                       size_t negotiate_size, const uint8_t *challenge, size_t challenge_size,
@@ -105,9 +107,9 @@ int ntlmssp_check_mic(const uint8_t session_key[NTLMSSP_KEY], const uint8_t *neg
  * gss_channel_bindings_struct (2.2.2.1), e.g. "tls-server-end-point:" and a certificate's hash. */
 int ntlmssp_channel_binding(const char *prefix, const uint8_t *hash, size_t hash_size,
                             uint8_t binding[16]);
-/* The signature (2.2.2.9.2, without key exchange) of message number SEQ, by the server or by the
- * client: SPNEGO's mechListMIC. */
-int ntlmssp_sign(const uint8_t session_key[NTLMSSP_KEY], int by_server, uint32_t seq,
+/* The signature (2.2.2.9.2) of message number SEQ, by the server or by the client, with KEY_EXCH
+ * or without: SPNEGO's mechListMIC. SESSION_KEY is the ExportedSessionKey. */
+int ntlmssp_sign(const uint8_t session_key[NTLMSSP_KEY], int key_exch, int by_server, uint32_t seq,
                  const uint8_t *data, size_t size, uint8_t signature[16]);
 
 #endif

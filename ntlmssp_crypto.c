@@ -104,12 +104,50 @@ int ntlmssp_channel_binding(const char *prefix, const uint8_t *hash, size_t hash
     return md5(pieces, 3, binding);
 }
 
-int ntlmssp_sign(const uint8_t session_key[NTLMSSP_KEY], int by_server, uint32_t seq,
+/* RC4, which OpenSSL 3 keeps in a provider of its own that few machines load. Nothing secret
+ * depends on it here: FreeRDP's MIC is made with a key that it tells under RC4 alone. */
+static void rc4(const uint8_t key[NTLMSSP_KEY], const uint8_t *in, size_t size, uint8_t *out)
+{
+    uint8_t s[256], t, j = 0;
+    size_t n;
+    int i;
+
+    for (i = 0; i < 256; i++)
+        s[i] = (uint8_t)i;
+    for (i = 0; i < 256; i++) {
+        j = (uint8_t)(j + s[i] + key[i % NTLMSSP_KEY]);
+        t = s[i], s[i] = s[j], s[j] = t;
+    }
+    for (n = 0, i = 0, j = 0; n < size; n++) {
+        i = (i + 1) & 255;
+        j = (uint8_t)(j + s[i]);
+        t = s[i], s[i] = s[j], s[j] = t;
+        out[n] = in[n] ^ s[(uint8_t)(s[i] + s[j])];
+    }
+}
+
+int ntlmssp_exported_key(const ntlmssp_authenticate_t *auth, uint8_t session_key[NTLMSSP_KEY])
+{
+    uint8_t chosen[NTLMSSP_KEY];
+
+    if (!(auth->flags & NTLMSSP_KEY_EXCH))
+        return 1;
+    if (!auth->session_key || auth->session_key_size != NTLMSSP_KEY)
+        return 0;
+    rc4(session_key, auth->session_key, NTLMSSP_KEY, chosen);
+    memcpy(session_key, chosen, NTLMSSP_KEY);
+    return 1;
+}
+
+int ntlmssp_sign(const uint8_t session_key[NTLMSSP_KEY], int key_exch, int by_server, uint32_t seq,
                  const uint8_t *data, size_t size, uint8_t signature[16])
 {
     static const char client[] = "session key to client-to-server signing key magic constant";
     static const char server[] = "session key to server-to-client signing key magic constant";
-    const char *magic = by_server ? server : client;
+    static const char client_seal[] = "session key to client-to-server sealing key magic constant";
+    static const char server_seal[] = "session key to server-to-client sealing key magic constant";
+    const char *magic = by_server ? server : client, *seal_magic = by_server ? server_seal : client_seal;
+    const piece_t sealing[] = { { session_key, NTLMSSP_KEY }, { seal_magic, sizeof(client_seal) } };
     const piece_t sealed[] = { { session_key, NTLMSSP_KEY }, { magic, sizeof(client) } };  /* with its NUL */
     uint8_t number[4] = { (uint8_t)seq, (uint8_t)(seq >> 8), (uint8_t)(seq >> 16), (uint8_t)(seq >> 24) };
     const piece_t pieces[] = { { number, 4 }, { data, size } };
@@ -117,6 +155,11 @@ int ntlmssp_sign(const uint8_t session_key[NTLMSSP_KEY], int by_server, uint32_t
 
     if (!md5(sealed, 2, key) || !hmac_md5(key, pieces, 2, mac))
         return 0;
+    if (key_exch) {
+        if (!md5(sealing, 2, key))
+            return 0;
+        rc4(key, mac, 8, mac);
+    }
     memset(signature, 0, 16);
     signature[0] = 1;
     memcpy(signature + 4, mac, 8);

@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """Calls of impacket through the proxy, one per name, on one virtual connection each.
 
-imp_call.py URL HTTP_USER HTTP_PASSWORD RPC_USER RPC_PASSWORD DOMAIN HOST NAME:PORT:LEVEL...
+imp_call.py [--http=ntlm] URL HTTP_USER HTTP_PASSWORD RPC_USER RPC_PASSWORD DOMAIN HOST NAME:PORT:LEVEL...
 NAME is mgmt, epm, samr or winreg; LEVEL is the authentication level of DCE/RPC, 0 for none.
+HTTP is authenticated by Basic, unless another way is named.
 """
 import sys
 
@@ -14,7 +15,7 @@ def connect(url, host, port, level):
     t = transport.DCERPCTransportFactory('ncacn_http:%s[%s]' % (host, port))
     t.set_rpc_proxy_url(url)
     t.set_credentials(http_user, http_password, domain)
-    t.set_auth_type(http.AUTH_BASIC)
+    t.set_auth_type(http_auth)
     dce = t.get_dce_rpc()
     if level:
         dce.set_credentials(rpc_user, rpc_password, domain)
@@ -53,6 +54,10 @@ def call_winreg(dce):
     return 'version %d' % version
 
 
+http_auth = http.AUTH_BASIC
+if sys.argv[1] == '--http=ntlm':
+    http_auth = http.AUTH_NTLM
+    del sys.argv[1]
 url, http_user, http_password, rpc_user, rpc_password, domain, host = sys.argv[1:8]
 for what in sys.argv[8:]:
     name, port, level = what.split(':')

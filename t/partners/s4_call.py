@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 """Calls of Samba's own client through the proxy, one per name.
 
-s4_call.py CONF PROXY:PORT USER PASSWORD DOMAIN HOST NAME:PORT:FLAGS...
+s4_call.py [--http=ntlm|negotiate] CONF PROXY:PORT USER PASSWORD DOMAIN HOST NAME:PORT:FLAGS...
 NAME is mgmt, samr or winreg; FLAGS are those of Samba's string bindings (connect, sign, seal).
-HTTP (Basic) and DCE/RPC use the same user.
+HTTP (Basic, unless another way is named) and DCE/RPC use the same user.
 """
 import sys
 
@@ -35,6 +35,9 @@ def call_winreg(binding):
     return 'version %d' % version
 
 
+http_auth = 'basic'
+if sys.argv[1].startswith('--http='):
+    http_auth = sys.argv.pop(1)[len('--http='):]
 conf, proxy, user, password, domain, host = sys.argv[1:7]
 lp = param.LoadParm()
 lp.load(conf)
@@ -46,6 +49,6 @@ creds.set_domain(domain)
 creds.set_kerberos_state(credentials.DONT_USE_KERBEROS)
 for what in sys.argv[7:]:
     name, port, flags = what.split(':')
-    binding = 'ncacn_http:%s[%s,RpcProxy=%s,HttpUseTls=true,HttpAuthOption=basic%s]' % (
-        host, port, proxy, ',' + flags if flags else '')
+    binding = 'ncacn_http:%s[%s,RpcProxy=%s,HttpUseTls=true,HttpAuthOption=%s%s]' % (
+        host, port, proxy, http_auth, ',' + flags if flags else '')
     print('%s %s: %s' % (name, flags, globals()['call_' + name](binding)), flush=True)

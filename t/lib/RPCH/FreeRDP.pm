@@ -66,15 +66,16 @@ CONF
     return $self->start;
 }
 
-# Starts the screen and the client, of the gateway at PORT. PRELOAD: a library for it.
+# Starts the screen and the client, of the gateway at PORT. PRELOAD: a library for it. DOMAIN: the
+# user's there.
 sub start {
-    my ($class, $port, $preload) = @_;
+    my ($class, $port, $preload, $domain) = @_;
     my $dir = vars('serverroot') . "/freerdp-$$-$port";
     mkdir $dir or die "$dir: $!\n";
     my $self = bless { dir => $dir, owner => $$ }, $class;
     my %env = (DISPLAY => $self->display, LD_PRELOAD => $preload // '');
     my @options = ('/v:target.contoso.test', '/u:user', '/p:password', "/g:127.0.0.1:$port", '/gt:rpc', '/gu:' . USER,
-                   '/gp:' . PASSWORD, '/gd:' . DOMAIN, '/sec:rdp', '/cert:ignore', '/log-level:DEBUG');
+                   '/gp:' . PASSWORD, '/gd:' . ($domain // DOMAIN), '/sec:rdp', '/cert:ignore', '/log-level:DEBUG');
     $self->{pid} = $self->spawn(client => \%env, 'stdbuf', '-oL', find('xfreerdp'), @options);
     return $self;
 }
