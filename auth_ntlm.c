@@ -123,9 +123,11 @@ static const char *with_token(request_rec *r, const char *scheme, const auth_ntl
 /* The second leg needs this connection. */
 static void keep_connection(request_rec *r)
 {
+    const char *length = apr_table_get(r->headers_in, "Content-Length");
+
     if (!r->server->keep_alive)
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "NTLM needs the connection kept: set KeepAlive On");
-    if (!apr_table_get(r->headers_in, "Content-Length") && !apr_table_get(r->headers_in, "Transfer-Encoding"))
+    if ((!length || strcmp(length, "0") == 0) && !apr_table_get(r->headers_in, "Transfer-Encoding"))
         r->expecting_100 = 0;   /* of a body that is none; pending at the 401 it would cost the connection */
 }
 

@@ -17,6 +17,7 @@
 APLOG_USE_MODULE(auth_ntlm);
 
 #define FILE_MAX (16 * 1024 * 1024)
+#define FILE_STAMP (APR_FINFO_MTIME | APR_FINFO_CTIME | APR_FINFO_SIZE | APR_FINFO_INODE | APR_FINFO_DEV)
 
 /* One reading of a file. */
 typedef struct snapshot {
@@ -44,9 +45,9 @@ static apr_status_t read_all(const char *path, apr_pool_t *pool, apr_finfo_t *in
 
     if (rv != APR_SUCCESS)
         return rv;
-    rv = apr_file_info_get(info, APR_FINFO_MTIME | APR_FINFO_SIZE | APR_FINFO_INODE | APR_FINFO_DEV, file);
+    rv = apr_file_info_get(info, FILE_STAMP, file);
     if (rv == APR_SUCCESS && info->size > FILE_MAX)
-        rv = APR_ENOSPC;
+        rv = APR_EINVAL;
     if (rv == APR_SUCCESS) {
         *text = apr_palloc(pool, (apr_size_t)info->size + 1);
         rv = apr_file_read_full(file, *text, (apr_size_t)info->size, size);
@@ -71,7 +72,8 @@ static snapshot_t *snapshot_read(request_rec *r, const char *path)
     snap->pool = pool;
     rv = read_all(path, pool, &snap->info, &text, &size);
     if (rv != APR_SUCCESS) {
-        ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, r, "AuthNtlmUserFile %s cannot be read", path);
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, r, "AuthNtlmUserFile %s cannot be read%s", path,
+                      snap->info.size > FILE_MAX ? ": larger than 16 MiB" : "");
         apr_pool_destroy(pool);
         return NULL;
     }
@@ -87,10 +89,11 @@ static int unchanged(const snapshot_t *snap, const char *path, apr_pool_t *pool)
 {
     apr_finfo_t now;
 
-    if (apr_stat(&now, path, APR_FINFO_MTIME | APR_FINFO_SIZE | APR_FINFO_INODE | APR_FINFO_DEV, pool) != APR_SUCCESS)
+    if (apr_stat(&now, path, FILE_STAMP, pool) != APR_SUCCESS)
         return 0;
-    return now.mtime == snap->info.mtime && now.size == snap->info.size && now.inode == snap->info.inode
-           && now.device == snap->info.device;
+    /* ctime: whoever writes may also set the mtime back, as cp -p does. */
+    return now.mtime == snap->info.mtime && now.ctime == snap->info.ctime && now.size == snap->info.size
+           && now.inode == snap->info.inode && now.device == snap->info.device;
 }
 
 /* ---- sharing; under the mutex ---- */

@@ -17,15 +17,32 @@
 
 APLOG_USE_MODULE(auth_ntlm);
 
+#define WIRE_NAME 256           /* bytes of a name in libwbclient's requests, with its end */
+
 /* NTSTATUS, [MS-ERREF] 2.3.1 */
-#define STATUS_NO_SUCH_USER 0xC0000064u
 #define STATUS_ACCESS_DENIED 0xC0000022u
-#define STATUS_NO_LOGON_SERVERS 0xC000005Eu
-#define STATUS_DOMAIN_CONTROLLER_NOT_FOUND 0xC0000233u
-#define STATUS_NO_TRUST_SAM_ACCOUNT 0xC000018Bu
-#define STATUS_TRUSTED_RELATIONSHIP_FAILURE 0xC000018Du
-#define STATUS_INVALID_HANDLE 0xC0000008u
-#define STATUS_IO_TIMEOUT 0xC00000B5u
+
+/* What says that a user is not to be let in; all else says that nobody could be asked. */
+static const struct { uint32_t status; auth_ntlm_verdict_t verdict; } answers[] = {
+    { 0xC0000064u, AUTH_NTLM_UNKNOWN },     /* NO_SUCH_USER */
+    { 0xC00000DFu, AUTH_NTLM_UNKNOWN },     /* NO_SUCH_DOMAIN */
+    { 0xC000006Au, AUTH_NTLM_DENIED },      /* WRONG_PASSWORD */
+    { 0xC000006Du, AUTH_NTLM_DENIED },      /* LOGON_FAILURE */
+    { 0xC000006Eu, AUTH_NTLM_DENIED },      /* ACCOUNT_RESTRICTION */
+    { 0xC000006Fu, AUTH_NTLM_DENIED },      /* INVALID_LOGON_HOURS */
+    { 0xC0000070u, AUTH_NTLM_DENIED },      /* INVALID_WORKSTATION */
+    { 0xC0000071u, AUTH_NTLM_DENIED },      /* PASSWORD_EXPIRED */
+    { 0xC0000072u, AUTH_NTLM_DENIED },      /* ACCOUNT_DISABLED */
+    { 0xC000015Bu, AUTH_NTLM_DENIED },      /* LOGON_TYPE_NOT_GRANTED */
+    { 0xC0000193u, AUTH_NTLM_DENIED },      /* ACCOUNT_EXPIRED */
+    { 0xC0000198u, AUTH_NTLM_DENIED },      /* NOLOGON_INTERDOMAIN_TRUST_ACCOUNT */
+    { 0xC0000199u, AUTH_NTLM_DENIED },      /* NOLOGON_WORKSTATION_TRUST_ACCOUNT */
+    { 0xC000019Au, AUTH_NTLM_DENIED },      /* NOLOGON_SERVER_TRUST_ACCOUNT */
+    { 0xC0000224u, AUTH_NTLM_DENIED },      /* PASSWORD_MUST_CHANGE */
+    { 0xC0000234u, AUTH_NTLM_DENIED },      /* ACCOUNT_LOCKED_OUT */
+    { 0xC0000413u, AUTH_NTLM_DENIED },      /* AUTHENTICATION_FIREWALL_FAILED */
+    { 0xC0000418u, AUTH_NTLM_DENIED },      /* NTLM_BLOCKED */
+};
 
 static apr_threadkey_t *contexts;   /* of each thread of this child; made in child_init */
 
@@ -46,34 +63,40 @@ static struct wbcContext *context_here(void)
     return ctx;
 }
 
-/* What the domain says no with, and what says that it could not be asked. */
 static auth_ntlm_verdict_t verdict_of(uint32_t status)
 {
-    switch (status) {
-    case STATUS_NO_SUCH_USER:
-        return AUTH_NTLM_UNKNOWN;
-    case STATUS_ACCESS_DENIED: case STATUS_NO_LOGON_SERVERS: case STATUS_DOMAIN_CONTROLLER_NOT_FOUND:
-    case STATUS_NO_TRUST_SAM_ACCOUNT: case STATUS_TRUSTED_RELATIONSHIP_FAILURE:
-    case STATUS_INVALID_HANDLE: case STATUS_IO_TIMEOUT:
-        return AUTH_NTLM_ERROR;
-    default:
-        return AUTH_NTLM_DENIED;
+    size_t i;
+
+    for (i = 0; i < sizeof(answers) / sizeof(answers[0]); i++) {
+        if (answers[i].status == status)
+            return answers[i].verdict;
     }
+    return AUTH_NTLM_ERROR;
 }
 
-static auth_ntlm_verdict_t refused(request_rec *r, const char *user, const struct wbcAuthErrorInfo *error)
+/* A client may have made up its domain: the line says which it was. */
+static auth_ntlm_verdict_t refused(request_rec *r, const ntlmssp_authenticate_t *auth, const char *user,
+                                   const struct wbcAuthErrorInfo *error)
 {
     auth_ntlm_verdict_t verdict = verdict_of(error->nt_status);
-    const char *text = error->nt_string ? error->nt_string : "";
+    const char *text = error->nt_string ? error->nt_string : "", *mend = "";
 
+    if (error->nt_status == STATUS_ACCESS_DENIED)
+        mend = ": httpd's User must be in the group of winbindd's privileged socket (winbindd_priv)";
     if (verdict == AUTH_NTLM_ERROR)
-        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "winbind cannot check users: %s%s", text,
-                      error->nt_status == STATUS_ACCESS_DENIED
-                      ? ": httpd's User must be in the group of winbindd's privileged socket (winbindd_priv)" : "");
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "winbind cannot check user \"%s\" of domain "
+                      "\"%s\": %s (%08x)%s", ap_escape_logitem(r->pool, user),
+                      ap_escape_logitem(r->pool, auth->domain), text, error->nt_status, mend);
     else
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM user \"%s\": winbind says %s",
                       ap_escape_logitem(r->pool, user), text);
     return verdict;
+}
+
+/* libwbclient would cut it, and ask for somebody else. */
+static int fits(const char *name)
+{
+    return strlen(name) < WIRE_NAME;
 }
 
 static auth_ntlm_verdict_t granted(request_rec *r, const auth_ntlm_attempt_t *attempt,
@@ -90,6 +113,8 @@ static auth_ntlm_verdict_t granted(request_rec *r, const auth_ntlm_attempt_t *at
     return AUTH_NTLM_GRANTED;
 }
 
+/* The response is made of the names as sent. The LMv2 response stays here: where that one is right
+ * winbindd would not ask for the other, whose channel binding and MIC flag are looked at. */
 static auth_ntlm_verdict_t check(request_rec *r, const auth_ntlm_attempt_t *attempt, auth_ntlm_proof_t *proof)
 {
     const ntlmssp_authenticate_t *auth = attempt->auth;
@@ -101,6 +126,11 @@ static auth_ntlm_verdict_t check(request_rec *r, const auth_ntlm_attempt_t *atte
     auth_ntlm_verdict_t verdict = AUTH_NTLM_ERROR;
     wbcErr rv;
 
+    if (!fits(auth->user) || !fits(auth->domain) || !fits(auth->workstation)) {
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM user \"%s\": a name is too long for winbind",
+                      ap_escape_logitem(r->pool, attempt->user));
+        return AUTH_NTLM_UNKNOWN;
+    }
     memcpy(params.password.response.challenge, attempt->challenge, NTLMSSP_CHALLENGE);
     params.password.response.nt_length = (uint32_t)auth->nt_response_size;
     params.password.response.nt_data = (uint8_t *)auth->nt_response;
@@ -108,7 +138,7 @@ static auth_ntlm_verdict_t check(request_rec *r, const auth_ntlm_attempt_t *atte
     if (rv == WBC_ERR_SUCCESS)
         verdict = granted(r, attempt, info, proof);
     else if (rv == WBC_ERR_AUTH_ERROR && error)
-        verdict = refused(r, attempt->user, error);
+        verdict = refused(r, auth, attempt->user, error);
     else
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "winbind cannot be asked: %s: does winbindd run, and is "
                       "httpd's User in the group of its privileged socket (winbindd_priv)?", wbcErrorString(rv));

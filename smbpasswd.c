@@ -71,7 +71,9 @@ static int take_line(smbpasswd_t *table, apr_pool_t *pool, char *line)
     char *fields[FIELDS], *key;
     int has_hash;
 
-    if (split(line, fields) < 4 + 1 || !*fields[0] || strlen(fields[3]) != HASH_DIGITS || fields[4][0] != '[')
+    /* Flags without their end may be half of them, in a file that is being written. */
+    if (split(line, fields) < FIELDS || !*fields[0] || strlen(fields[3]) != HASH_DIGITS || fields[4][0] != '['
+        || !strchr(fields[4], ']'))
         return 0;
     has_hash = read_hash(fields[3], user->nt_hash);
     user->name = apr_pstrdup(pool, fields[0]);

@@ -68,6 +68,10 @@ is(login('/domain', 'nobody7:secret'), 401, 'an unknown user');
 server_logged(qr/NTLM user "nobody7": winbind says NT_STATUS_NO_SUCH_USER/, 'as the log says');
 is(login('/domain', 'carol:secret'), 401, 'a disabled user');
 server_logged(qr/NTLM user "carol": winbind says NT_STATUS_ACCOUNT_DISABLED/, 'as the log says');
+is(login('/domain', 'ELSEWHERE\\alice:secret'), 500, 'a domain that winbind cannot ask');
+server_logged(qr/winbind cannot check user "alice" of domain "ELSEWHERE": NT_STATUS_NO_LOGON_SERVERS/, 'the log says which');
+is(login('/domain', 'x' x 260 . ':secret'), 401, 'a name that libwbclient would cut');
+server_logged(qr/NTLM user "x+": a name is too long for winbind/, 'is not asked for');
 is(login('/bob', 'bob:hidden'), 404, 'Require user');
 is(login('/bob', 'alice:secret'), 401, 'lets nobody else in');
 
