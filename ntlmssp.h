@@ -1,8 +1,9 @@
 /* ntlmssp: the messages of NTLM ([MS-NLMP] 2.2.1, 2.2.2) and what a server checks (3.2, 3.3.2).
  *
- * NTLMv2 alone, by HMAC-MD5 and MD5 of OpenSSL; nothing is sealed. Bytes in, bytes out: no httpd headers, no state, any thread. Nothing is trusted
- * that a message says of its own lengths. Parsed fields point into the message, which has to
- * live as long. Source: ntlmssp.c (messages), ntlmssp_crypto.c.
+ * NTLMv2 alone, by HMAC-MD5 and MD5 of OpenSSL; nothing is sealed. Bytes in, bytes out: no httpd
+ * headers, no state, any thread. Nothing is trusted that a message says of its own lengths. Parsed
+ * fields point into the message, which has to live as long. Source: ntlmssp.c (messages),
+ * ntlmssp_crypto.c, ntlmssp_unicode.c (names).
  */
 #ifndef NTLMSSP_H
 #define NTLMSSP_H
@@ -40,7 +41,7 @@ typedef struct ntlmssp_negotiate {
 } ntlmssp_negotiate_t;
 
 /* 16 bytes do (old clients stop there), with or without names and Version. Names in it are not
- * looked at but for their place. Returns NULL, or what is wrong with it. */
+ * looked at. Returns NULL, or what is wrong with it. */
 const char *ntlmssp_read_negotiate(const uint8_t *msg, size_t size, ntlmssp_negotiate_t *out);
 
 /* ---- CHALLENGE, 2.2.1.2 ---- */

@@ -65,12 +65,14 @@ int ntlmssp_ntowf_v2(const uint8_t nt_hash[NTLMSSP_KEY], const char *user, const
 int ntlmssp_check_response(const uint8_t ntowf[NTLMSSP_KEY], const uint8_t challenge[NTLMSSP_CHALLENGE],
                            const ntlmssp_authenticate_t *auth, uint8_t session_key[NTLMSSP_KEY])
 {
-    const piece_t proven[] = { { challenge, NTLMSSP_CHALLENGE },
-                               { auth->nt_response + PROOF, auth->nt_response_size - PROOF } };
+    piece_t proven[] = { { challenge, NTLMSSP_CHALLENGE }, { NULL, 0 } };
     uint8_t proof[PROOF];
     const piece_t key = { proof, PROOF };
 
-    return auth->nt_response_size > PROOF && hmac_md5(ntowf, proven, 2, proof)
+    if (!auth->nt_response || auth->nt_response_size <= PROOF)
+        return 0;
+    proven[1] = (piece_t){ auth->nt_response + PROOF, auth->nt_response_size - PROOF };
+    return hmac_md5(ntowf, proven, 2, proof)
            && hmac_md5(ntowf, &key, 1, session_key)
            && CRYPTO_memcmp(proof, auth->nt_response, PROOF) == 0;
 }
@@ -80,14 +82,14 @@ int ntlmssp_check_mic(const uint8_t session_key[NTLMSSP_KEY], const uint8_t *neg
                       const uint8_t *msg, size_t size, size_t mic_offset)
 {
     static const uint8_t zero[MIC_SIZE];
-    const piece_t pieces[] = { { negotiate, negotiate_size }, { challenge, challenge_size },
-                               { msg, mic_offset }, { zero, MIC_SIZE },
-                               { msg + mic_offset + MIC_SIZE, size - mic_offset - MIC_SIZE } };
+    piece_t pieces[] = { { negotiate, negotiate_size }, { challenge, challenge_size },
+                         { msg, mic_offset }, { zero, MIC_SIZE }, { NULL, 0 } };
     uint8_t mic[MIC_SIZE];
 
-    return mic_offset <= size && size - mic_offset >= MIC_SIZE
-           && hmac_md5(session_key, pieces, 5, mic)
-           && CRYPTO_memcmp(mic, msg + mic_offset, MIC_SIZE) == 0;
+    if (mic_offset > size || size - mic_offset < MIC_SIZE)
+        return 0;
+    pieces[4] = (piece_t){ msg + mic_offset + MIC_SIZE, size - mic_offset - MIC_SIZE };
+    return hmac_md5(session_key, pieces, 5, mic) && CRYPTO_memcmp(mic, msg + mic_offset, MIC_SIZE) == 0;
 }
 
 int ntlmssp_channel_binding(const char *prefix, const uint8_t *hash, size_t hash_size,

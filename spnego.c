@@ -99,6 +99,7 @@ static const char *read_fields(der_t in, spnego_token_t *out)
 {
     const char *wrong = NULL;
     der_t fields, field;
+    unsigned seen = 0;
     uint8_t tag;
 
     if (!enter(&in, TAG_SEQUENCE, &fields))
@@ -106,6 +107,11 @@ static const char *read_fields(der_t in, spnego_token_t *out)
     while (fields.size && !wrong) {
         if (!take(&fields, &tag, &field))
             return "a field that is cut off";
+        if (tag >= TAG_CONTEXT(0) && tag <= TAG_CONTEXT(3)) {
+            if (seen & 1u << (tag & 3))
+                return "a field twice";
+            seen |= 1u << (tag & 3);
+        }
         if (tag == TAG_CONTEXT(0) && out->init)
             wrong = read_mechs(field, out);
         else if (tag == TAG_CONTEXT(2))
