@@ -42,7 +42,12 @@ $server->start;
 
 # The status that curl ends with; each document is a file that is not there.
 use constant { IN => 404, OUT => 401 };
-sub login { my ($user) = @_; return qx(curl -s -o /dev/null -w '%{http_code}' --ntlm -u '$user' http://127.0.0.1:$server->{port}/no) }
+sub login {
+    my ($user) = @_;
+    # A sanitizer's preload is for httpd; curl hangs with it
+    local %ENV = map { $_ => $ENV{$_} } grep { $_ ne 'LD_PRELOAD' } keys %ENV;
+    return qx(curl -s -o /dev/null -w '%{http_code}' --ntlm -u '$user' http://127.0.0.1:$server->{port}/no);
+}
 
 is(login('alice:secret'), IN, 'let in');
 is(login('alice:hidden'), OUT, 'a wrong password');

@@ -10,6 +10,8 @@ use RPCH::RPC qw(request_pdu rpc_parse);
 use RPCH::Root;
 use RPCH::Test;
 
+use constant AVOIDED => 70;     # seconds that a server is avoided for at most, and some
+
 my ($one, $two, $gone) = (server(echo => 1), server(echo => 1), RPCH::Root::free_ports(1));
 my ($tcp, $tcp_gone) = (tcp_server(), RPCH::Root::free_ports(1));
 my $spare = RPCH::Root::free_ports(1);      # a server that comes later
@@ -105,7 +107,7 @@ sub open_to {
         my ($c, $where) = open_to('host' . (1 + $n++ % 24) . '.pool.contoso.test:6001');
         $c->close;
         return $where eq $one;
-    });
+    }, AVOIDED);
     ok($back, 'it comes back, and is used again');
 }
 
@@ -122,7 +124,7 @@ sub open_to {
         my $there = eval { $probe->connect } && $later->connections > $before;
         $probe->close;
         return $there;
-    });
+    }, AVOIDED);
     my $before = $later->connections;
     ok(calls($c), 'now it is, and new connections go there');
     $c->replace_in;

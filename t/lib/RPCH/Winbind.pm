@@ -40,6 +40,7 @@ sub new {
     $self->write('smb.conf', join "\n", '[global]', 'netbios name = ' . COMPUTER, 'workgroup = ' . WORKGROUP,
         'server role = standalone server', "passdb backend = smbpasswd:$dir/smbpasswd",
         (map { "$_ = $dir/$dirs{$_}" } sort keys %dirs), "log file = $dir/log/%m.log", 'usershare path =',
+        'rpc start on demand helpers = no',     # they would outlive winbindd
         'idmap config * : backend = tdb', "idmap config * : range = 100000-200000\n");
     return $self;
 }
