@@ -31,6 +31,7 @@ typedef enum {
     RPC_REASON_RESOLVE_FAILED,
     RPC_REASON_CONNECT_FAILED,
     RPC_REASON_CONNECT_TIMEOUT,
+    RPC_REASON_ADDRESS_REFUSED,     /* RpcTargetNetworks: none of the server's addresses */
     RPC_REASON_SERVER_REFUSED,      /* the server closed the leg before it answered */
     RPC_REASON_SETUP_TIMEOUT,       /* the server or the other half never came */
     RPC_REASON_PEER_MISMATCH,       /* halves of different users or targets */
@@ -38,6 +39,8 @@ typedef enum {
     RPC_REASON_PROTOCOL,            /* a PDU not allowed in this state */
     RPC_REASON_BAD_PDU,             /* bytes that are no PDU */
     RPC_REASON_WINDOW_OVERRUN,      /* a server sent more than our window */
+    RPC_REASON_INTERFACE_REFUSED,   /* RpcAllowInterfaces: of a bind; the channel goes on */
+    RPC_REASON_LEVEL_REFUSED,       /* below RpcMinAuthLevel; a bind: the channel goes on */
     RPC_REASON_PDU_TOO_BIG,         /* larger than the peer's whole window */
     RPC_REASON_BUFFER_FULL,         /* RTS PDUs pile up for a peer that does not read */
     RPC_REASON_UNKNOWN_COOKIE,      /* successor of a channel that is not there */
