@@ -37,6 +37,12 @@ typedef struct dcerpc_header {
  * data representation, frag_length below the header's size, auth_length beyond it. */
 const char *dcerpc_header_parse(const uint8_t *data, dcerpc_header_t *header);
 
+/* The PTYPE of such a header. */
+static inline uint8_t dcerpc_ptype(const uint8_t *data)
+{
+    return data[2];
+}
+
 /* "bind_ack", "RTS", ...; "PTYPE ?" for what has no name. */
 const char *dcerpc_ptype_name(uint8_t ptype);
 

@@ -38,6 +38,7 @@
 #include "rpc_status.h"
 
 #define HANDLER_NAME "rpcproxy"
+#define REFUSED_LOGGED 10   /* refused binds of a channel that have a line in the log */
 #define ECHO_MAX 16     /* bytes of body that make a request an echo (2.1.2.1.5) */
 
 /* The engine of this child process. */
@@ -177,6 +178,7 @@ typedef struct channel {
     request_rec *r;
     rpc_channel_spec_t *spec;
     int row;                /* in the table of live channels */
+    unsigned refused;       /* binds */
 } channel_t;
 
 /* The server where the rest of its virtual connection is comes first, whatever has become of the
@@ -230,6 +232,18 @@ static void channel_opened(void *ctx)
     rpc_status_opened(live, ch->row);
 }
 
+/* A client may ask without end. */
+static void channel_refused(void *ctx, const char *text)
+{
+    channel_t *ch = ctx;
+    request_rec *r = ch->r;
+
+    if (ch->refused++ < REFUSED_LOGGED)
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "channel to %s of user \"%s\": %s%s",
+                      apr_table_get(r->subprocess_env, "RPC_TARGET"), r->user ? r->user : "", text,
+                      ch->refused == REFUSED_LOGGED ? "; of more of these there is no word" : "");
+}
+
 /* The last that happens with r but for its log line. */
 static void channel_ended(void *ctx, rpc_reason_t reason, uint64_t received, uint64_t sent)
 {
@@ -240,6 +254,8 @@ static void channel_ended(void *ctx, rpc_reason_t reason, uint64_t received, uin
     rpc_status_leave(live, ch->row);
     r->bytes_sent = (apr_off_t)sent;
     apr_table_setn(r->subprocess_env, "RPC_REASON", token);
+    if (ch->refused)
+        apr_table_setn(r->subprocess_env, "RPC_REFUSED", apr_psprintf(r->pool, "%u", ch->refused));
     ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
                   "%s channel to %s of user \"%s\" ended: %s, %" APR_UINT64_T_FMT
                   " bytes in, %" APR_UINT64_T_FMT " out, %" APR_TIME_T_FMT " ms",
@@ -348,6 +364,10 @@ static const char *make_spec(request_rec *r, const rpc_dir_config_t *dc, rpc_rol
     spec->channel_lifetime = rpc_config_channel_lifetime(dc);
     spec->connect_timeout = rpc_config_connect_timeout(dc);
     spec->setup_timeout = rpc_config_setup_timeout(dc);
+    spec->rules = rpc_firewall_rules_both(r->pool, rpc_config_rules(r->pool, dc, target->port),
+                                          rpc_require_interfaces(r));
+    spec->asked_port = target->port;
+    spec->least_level = rpc_config_min_auth_level(dc);
     spec->log = request_log(r);
     set_client_address(spec, r->useragent_addr);
     if (!wrong && protseq == RPC_PROTSEQ_TCP && !route_to_endpoint(r, spec, name, vhost))
@@ -393,6 +413,7 @@ static int enter(request_rec *r, const rpc_dir_config_t *dc, rpc_channel_spec_t 
     spec->claim = channel_claim;
     spec->reached = channel_reached;
     spec->opened = channel_opened;
+    spec->refused = channel_refused;
     spec->ended = channel_ended;
     spec->ctx = ch;
     return OK;

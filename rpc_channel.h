@@ -10,6 +10,7 @@
 #define RPC_CHANNEL_H
 
 #include "rpc_dial.h"
+#include "rpc_firewall_rules.h"
 #include "rpc_log.h"
 #include "rpc_loop.h"
 #include "rpc_reason.h"
@@ -39,6 +40,9 @@ typedef struct rpc_channel_spec {
     uint32_t channel_lifetime;      /* OUT Content-Length, bytes */
     apr_interval_time_t connect_timeout;
     apr_interval_time_t setup_timeout;  /* for the first PDU, and for C1 / B3 / B2 */
+    const rpc_firewall_rules_t *rules;  /* interfaces that may be asked for; NULL: all */
+    uint16_t asked_port;            /* the one the rules speak of: what the client has named */
+    rpc_auth_level_t least_level;   /* of binds; 0: none */
     const rpc_log_t *log;
     /* The channel's first PDU names the virtual connection VC; REPLACING: as a successor. A
      * reason refuses it. HOSTS may change their order now, not later. On the loop's thread, once
@@ -49,6 +53,9 @@ typedef struct rpc_channel_spec {
     /* The server has answered, or the channel succeeds one that it has. On the loop's thread,
      * perhaps again and again; NULL: nobody cares. */
     void (*opened)(void *ctx);
+    /* A bind is refused, TEXT says which and why; the channel goes on. On the loop's thread;
+     * NULL: nobody cares. */
+    void (*refused)(void *ctx, const char *text);
     /* Called once, on the loop's thread, just before the client stream is closed. SENT:
      * bytes of the response body. */
     void (*ended)(void *ctx, rpc_reason_t reason, uint64_t received, uint64_t sent);

@@ -288,6 +288,42 @@ static const char *set_nspi_servers(cmd_parms *cmd, void *dir_config, int argc, 
     return wrong;
 }
 
+static const char *set_allow_interfaces(cmd_parms *cmd, void *dir_config, const char *args)
+{
+    rpc_dir_config_t *dc = dir_config;
+    rpc_firewall_rules_t *rules;
+    rpc_syntax_error_t err;
+
+    if (rpc_firewall_rules_parse(cmd->pool, args, dc->rules, &rules, &err) != APR_SUCCESS)
+        return configtest_fault(cmd, args, &err);
+    dc->rules = rules;
+    return NULL;
+}
+
+static const char *set_profile(cmd_parms *cmd, void *dir_config, const char *arg)
+{
+    rpc_dir_config_t *dc = dir_config;
+    rpc_firewall_rules_t *rules;
+    rpc_syntax_error_t err;
+
+    if (rpc_firewall_rules_profile(cmd->pool, arg, dc->rules, &rules, &err) != APR_SUCCESS)
+        return configtest_fault(cmd, arg, &err);
+    dc->rules = rules;
+    return NULL;
+}
+
+static const char *set_min_auth_level(cmd_parms *cmd, void *dir_config, const char *arg)
+{
+    rpc_dir_config_t *dc = dir_config;
+    rpc_syntax_error_t err;
+    rpc_auth_level_t level;
+
+    if (rpc_auth_level_parse(cmd->pool, arg, &level, &err) != APR_SUCCESS)
+        return configtest_fault(cmd, arg, &err);
+    dc->min_auth_level = level;
+    return NULL;
+}
+
 static const char *set_allow_anonymous(cmd_parms *cmd, void *dir_config, const char *arg)
 {
     rpc_dir_config_t *dc = dir_config;
@@ -399,6 +435,14 @@ const command_rec rpc_config_commands[] = {
                     "ports of the address book, as in the registry of a global catalog: ncacn_http:6004"),
     AP_INIT_TAKE_ARGV("RpcNspiServers", set_nspi_servers, NULL, ANYWHERE,
                       "the global catalogs that serve these ports, perhaps with their port behind"),
+    AP_INIT_RAW_ARGS("RpcAllowInterfaces", set_allow_interfaces, NULL, ANYWHERE,
+                     "a port or range, then the RPC interfaces clients may bind to there, by name or "
+                     "UUID, perhaps with @version: 6001-6002 emsmdb rfr"),
+    AP_INIT_TAKE1("RpcProfile", set_profile, NULL, ANYWHERE,
+                  "exchange, rdgateway or samba: RpcAllowInterfaces as their clients need it; none"),
+    AP_INIT_TAKE1("RpcMinAuthLevel", set_min_auth_level, NULL, ANYWHERE,
+                  "least authentication level of binds: none, connect, integrity or privacy; "
+                  "default none"),
     AP_INIT_TAKE1("RpcAllowAnonymous", set_allow_anonymous, NULL, ANYWHERE,
                   "On to serve clients without authenticated user; default Off"),
     AP_INIT_TAKE1("RpcRequireTLS", set_require_tls, NULL, ANYWHERE,
@@ -445,7 +489,7 @@ void *rpc_config_create_dir(apr_pool_t *p, char *dir)
     dc->valid_ports_add = dc->allow_anonymous = dc->require_tls = dc->versions = RPC_UNSET;
     dc->receive_window = dc->connection_timeout = dc->channel_lifetime = RPC_UNSET;
     dc->connect_timeout = dc->setup_timeout = RPC_UNSET;
-    dc->max_of_user = dc->max_of_address = RPC_UNSET;
+    dc->max_of_user = dc->max_of_address = dc->min_auth_level = RPC_UNSET;
     return dc;
 }
 
@@ -478,6 +522,8 @@ void *rpc_config_merge_dir(apr_pool_t *p, void *base, void *add)
     dc->nspi_ports = inner->nspi_ports ? inner->nspi_ports : outer->nspi_ports;
     dc->nspi_servers = inner->nspi_servers ? inner->nspi_servers : outer->nspi_servers;
     dc->nspi_port = inner->nspi_servers ? inner->nspi_port : outer->nspi_port;
+    dc->rules = inner->rules ? inner->rules : outer->rules;
+    MERGE(min_auth_level);
     MERGE(allow_anonymous);
     MERGE(require_tls);
     MERGE(versions);
@@ -525,6 +571,20 @@ rpc_directory_t rpc_config_directory(const rpc_dir_config_t *dc)
     };
 
     return directory;
+}
+
+const rpc_firewall_rules_t *rpc_config_rules(apr_pool_t *pool, const rpc_dir_config_t *dc, apr_port_t port)
+{
+    rpc_directory_t directory = rpc_config_directory(dc);
+
+    if (!rpc_nspi_port(&directory.nspi, port))
+        return dc->rules;
+    return rpc_firewall_rules_allow(pool, dc->rules, port, port, "nspi rfr", "RpcNspiProtocolSequences");
+}
+
+rpc_auth_level_t rpc_config_min_auth_level(const rpc_dir_config_t *dc)
+{
+    return (rpc_auth_level_t)value_or(dc->min_auth_level, RPC_AUTH_LEVEL_NONE);
 }
 
 int rpc_config_allow_anonymous(const rpc_dir_config_t *dc)

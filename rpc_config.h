@@ -11,6 +11,12 @@
  *                  fault. "RpcValidPorts none" allows nothing.
  *   RpcBackend     The inner section's are looked at first, then the outer ones'.
  *
+ * RpcAllowInterfaces and RpcProfile make one list: all of a section add up, and a section's list
+ * replaces the outer one, for one that only adds could not take back. "RpcProfile none" adds
+ * nothing: alone it lifts what is said further out. To it come NSPI and RFR, for the ports that
+ * RpcNspiProtocolSequences names, and so a port named there has nothing else unless a rule names
+ * it, too.
+ *
  * Per-process settings belong to the main server alone. All of it is read-only after
  * configuration. Sizes are bytes or have a K, M or G behind; times are seconds or have
  * ms, s, min or h behind.
@@ -20,6 +26,7 @@
 
 #include <httpd.h>
 #include <http_config.h>
+#include "rpc_firewall_rules.h"
 #include "rpc_target.h"
 
 #define RPC_UNSET (-1)
@@ -36,6 +43,8 @@ typedef struct rpc_dir_config {
     apr_array_header_t *nspi_ports;         /* RpcNspiProtocolSequences: apr_port_t; NULL: unset */
     apr_array_header_t *nspi_servers;       /* RpcNspiServers: const char *; NULL: unset */
     apr_port_t nspi_port;                   /* of RpcNspiServers; 0: as asked for */
+    const rpc_firewall_rules_t *rules;      /* RpcAllowInterfaces, RpcProfile; NULL: unset */
+    int min_auth_level;                     /* RpcMinAuthLevel: rpc_auth_level_t */
     int allow_anonymous;                    /* RpcAllowAnonymous */
     int require_tls;                        /* RpcRequireTLS: bits, 0 off */
     int versions;                           /* RpcProtocolVersions: RPC_V1, RPC_V2 */
@@ -63,6 +72,9 @@ typedef struct rpc_server_config {
 const rpc_valid_ports_t *rpc_config_valid_ports(const rpc_dir_config_t *dc);
 /* Without VARIABLE. */
 rpc_directory_t rpc_config_directory(const rpc_dir_config_t *dc);
+/* Which interfaces may be asked for behind PORT, in POOL; NULL: all. */
+const rpc_firewall_rules_t *rpc_config_rules(apr_pool_t *pool, const rpc_dir_config_t *dc, apr_port_t port);
+rpc_auth_level_t rpc_config_min_auth_level(const rpc_dir_config_t *dc); /* RPC_AUTH_LEVEL_NONE */
 int rpc_config_allow_anonymous(const rpc_dir_config_t *dc);     /* 0 */
 int rpc_config_require_tls(const rpc_dir_config_t *dc);         /* 128 */
 int rpc_config_versions(const rpc_dir_config_t *dc);            /* RPC_V2 */

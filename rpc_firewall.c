@@ -1,9 +1,8 @@
 /* rpc_firewall: binds and what comes before them, looked at for the inbound proxy.
  *
- * FW->look says which PTYPEs are of interest now; rpc_firewall_check() has one function for
- * each of them. bind and alter_context share their layout: read_body() checks every length of
- * it once, after which the contexts are walked without further checks. Whoever finds something
- * wrong calls refuse(); the answer is written at the end, by kind of PDU and cause.
+ * FW->look says which PTYPEs are of interest now; judge() has one function for each of them.
+ * bind and alter_context share their layout: read_body() checks every length of it once, after
+ * which the contexts are walked without further checks, by the judge and by whoever blinds.
  */
 #include "rpc_firewall.h"
 
@@ -13,28 +12,11 @@
 #define CO_CANCEL 18
 #define ORPHANED  19
 
-#define PFC_WHOLE           0x03    /* first and last fragment */
-#define PFC_DID_NOT_EXECUTE 0x20
+#define PFC_WHOLE    0x03 /* first and last fragment */
 
 #define BODY_SIZE    28 /* of bind and alter_context, up to the first context */
 #define CONTEXT_SIZE 24 /* a context up to its transfer syntaxes */
 #define TRAILER_SIZE 8  /* sec_trailer, [MS-RPCE] 2.2.2.11 */
-#define REQUEST_SIZE 24
-
-/* provider_reject_reason of bind_nak, [MS-RPCE] 2.2.2.5 */
-#define NAK_NOT_SPECIFIED  0
-#define NAK_PROTOCOL_ERROR 4
-
-/* p_cont_def_result_t and p_provider_reason_t, C706 12.6.3.1 */
-#define PROVIDER_REJECTION          2
-#define REASON_NOT_SPECIFIED        0
-#define ABSTRACT_SYNTAX_UNSUPPORTED 1
-
-/* status of a fault, [MS-RPCE] 3.3.3.4.1, C706 appendix E */
-#define FAULT_ACCESS_DENIED  0x00000005
-#define FAULT_PROTOCOL_ERROR 0x1c01000b
-#define FAULT_SIZE           32
-
 #define LEVEL_HIGHEST RPC_AUTH_LEVEL_PRIVACY
 
 /* ---- what is of interest ---- */
@@ -58,8 +40,18 @@ void rpc_firewall_begin(rpc_firewall_t *fw, const rpc_firewall_rules_t *rules, a
     fw->rules = rules;
     fw->port = port;
     fw->least_level = (uint8_t)least;
+    fw->level = bound && least >= RPC_AUTH_LEVEL_INTEGRITY ? (uint8_t)least : 0;
     fw->bound = bound != 0;
     fw->look = interest(fw);
+}
+
+void rpc_firewall_renew(rpc_firewall_t *fw, const rpc_firewall_rules_t *rules, rpc_auth_level_t least)
+{
+    uint8_t level = fw->level;
+
+    rpc_firewall_begin(fw, rules, fw->port, least, 1);
+    if (level > fw->level)
+        fw->level = level;
 }
 
 const char *rpc_firewall_cause_name(rpc_firewall_cause_t cause)
@@ -73,15 +65,9 @@ const char *rpc_firewall_cause_name(rpc_firewall_cause_t cause)
 
 /* The contexts of a bind or alter_context, once every length is known to be right. */
 typedef struct contexts {
-    const uint8_t *next;
+    size_t next;                /* where, in the PDU */
     unsigned left;
-    int little_endian;
 } contexts_t;
-
-static uint16_t get16(const uint8_t *p, int little)
-{
-    return little ? (uint16_t)(p[0] | p[1] << 8) : (uint16_t)(p[0] << 8 | p[1]);
-}
 
 /* Where the authentication trailer begins, the end if there is none; 0 if it has no room
  * behind AFTER bytes. */
@@ -103,22 +89,23 @@ static unsigned auth_level(const uint8_t *pdu, const dcerpc_header_t *h)
     return trailer[0] ? trailer[1] : 0;
 }
 
-static contexts_t contexts_of(const uint8_t *pdu, const dcerpc_header_t *h)
+static contexts_t contexts_of(const uint8_t *pdu)
 {
-    contexts_t contexts = { pdu + BODY_SIZE, pdu[24], h->little_endian };
+    contexts_t contexts = { BODY_SIZE, pdu[24] };
 
     return contexts;
 }
 
-/* The abstract syntax of the next context; 0 behind the last. */
-static int next_context(contexts_t *c, rpc_interface_t *interface)
+/* Where the abstract syntax of the next context is; 0 behind the last. */
+static size_t next_context(contexts_t *c, const uint8_t *pdu)
 {
+    size_t at = c->next;
+
     if (!c->left)
         return 0;
-    rpc_interface_read(c->next + 4, c->little_endian, interface);
-    c->next += CONTEXT_SIZE + (size_t)c->next[2] * RPC_SYNTAX_SIZE;
+    c->next += CONTEXT_SIZE + (size_t)pdu[at + 2] * RPC_SYNTAX_SIZE;
     c->left--;
-    return 1;
+    return at + 4;
 }
 
 /* NULL if a bind or alter_context holds what its counts say, else what is wrong. */
@@ -145,225 +132,152 @@ static const char *read_body(const uint8_t *pdu, const dcerpc_header_t *h)
 
 /* ---- judging ---- */
 
-static int refuse(rpc_firewall_result_t *r, rpc_firewall_cause_t cause, const char *why)
+static rpc_firewall_verdict_t refuse(rpc_firewall_result_t *r, rpc_firewall_verdict_t verdict,
+                                     rpc_firewall_cause_t cause, const char *why)
 {
     r->cause = cause;
     r->why = why;
-    r->ends = 1;
-    return 0;
+    return verdict;
 }
 
-/* Every context must ask for something allowed; the first that does not is the one reported. */
-static int check_interfaces(const rpc_firewall_t *fw, const uint8_t *pdu, const dcerpc_header_t *h,
-                            rpc_firewall_result_t *r)
+static rpc_firewall_verdict_t end(rpc_firewall_result_t *r, rpc_firewall_cause_t cause, const char *why)
 {
-    contexts_t contexts = contexts_of(pdu, h);
-    rpc_interface_t asked;
-
-    while (next_context(&contexts, &asked)) {
-        int allowed = rpc_firewall_rules_allowed(fw->rules, fw->port, &asked, &r->nearest);
-
-        if (!allowed || !r->has_interface)
-            r->interface = asked;
-        r->has_interface = 1;
-        if (!allowed)
-            return refuse(r, RPC_FIREWALL_INTERFACE, "interface not allowed behind this port");
-    }
-    return 1;
+    return refuse(r, RPC_FIREWALL_END, cause, why);
 }
 
-static int check_level(const rpc_firewall_t *fw, rpc_firewall_result_t *r)
+/* Counts the contexts that ask for what is not allowed; the first of them is the one reported. */
+static rpc_firewall_verdict_t check_interfaces(const rpc_firewall_t *fw, const uint8_t *pdu,
+                                               const dcerpc_header_t *h, rpc_firewall_result_t *r)
+{
+    contexts_t contexts = contexts_of(pdu);
+    size_t at;
+
+    while ((at = next_context(&contexts, pdu)) > 0) {
+        rpc_interface_t asked;
+        const char *nearest;
+        int allowed;
+
+        rpc_interface_read(pdu + at, h->little_endian, &asked);
+        allowed = rpc_firewall_rules_allowed(fw->rules, fw->port, &asked, &nearest);
+        if (!r->has_interface || (!allowed && !r->contexts)) {
+            r->has_interface = 1;
+            r->interface = asked;
+            r->nearest = nearest;
+        }
+        r->contexts += !allowed;
+    }
+    return r->contexts ? refuse(r, RPC_FIREWALL_BLIND, RPC_FIREWALL_INTERFACE,
+                                "interface not allowed behind this port") : RPC_FIREWALL_PASS;
+}
+
+/* NULL, or what is wrong with an authentication level. */
+static const char *level_fault(const rpc_firewall_t *fw, unsigned level)
 {
     if (fw->least_level <= RPC_AUTH_LEVEL_NONE)
-        return 1;
-    if (!r->level)
-        return refuse(r, RPC_FIREWALL_LEVEL, "no authentication");
-    if (r->level > LEVEL_HIGHEST)
-        return refuse(r, RPC_FIREWALL_LEVEL, "an authentication level that does not exist");
-    if (r->level < fw->least_level)
-        return refuse(r, RPC_FIREWALL_LEVEL, "authentication level too low");
-    return 1;
+        return NULL;
+    if (!level)
+        return "no authentication";
+    if (level > LEVEL_HIGHEST)
+        return "an authentication level that does not exist";
+    return level < fw->least_level ? "authentication level too low" : NULL;
 }
 
-static int check_bind(const rpc_firewall_t *fw, const uint8_t *pdu, const dcerpc_header_t *h,
-                      rpc_firewall_result_t *r)
+/* A bind or alter_context. */
+static rpc_firewall_verdict_t check_bind(const rpc_firewall_t *fw, const uint8_t *pdu,
+                                         const dcerpc_header_t *h, rpc_firewall_result_t *r)
 {
+    int old_context = h->ptype == DCERPC_ALTER && !h->auth_length;
     const char *wrong = read_body(pdu, h);
+    rpc_firewall_verdict_t verdict;
 
     if (wrong)
-        return refuse(r, RPC_FIREWALL_BAD_PDU, wrong);
-    return check_interfaces(fw, pdu, h, r) && check_level(fw, r);
+        return end(r, RPC_FIREWALL_BAD_PDU, wrong);
+    verdict = check_interfaces(fw, pdu, h, r);
+    wrong = level_fault(fw, old_context ? fw->level : r->level);
+    if (!wrong)
+        return verdict;
+    r->contexts = pdu[24];
+    return refuse(r, RPC_FIREWALL_BLIND, RPC_FIREWALL_LEVEL, wrong);
 }
 
-/* Without a trailer an alter_context goes by a security context that exists, and whose level
- * was seen when it was made. */
-static int check_alter(const rpc_firewall_t *fw, const uint8_t *pdu, const dcerpc_header_t *h,
-                       rpc_firewall_result_t *r)
+static rpc_firewall_verdict_t check_auth3(const rpc_firewall_t *fw, const dcerpc_header_t *h,
+                                          rpc_firewall_result_t *r)
 {
-    const char *wrong = read_body(pdu, h);
+    const char *wrong = level_fault(fw, r->level);
 
-    if (wrong)
-        return refuse(r, RPC_FIREWALL_BAD_PDU, wrong);
-    if (!check_interfaces(fw, pdu, h, r)) {
-        r->ends = 0;
-        return 0;
-    }
-    return !h->auth_length || check_level(fw, r);
-}
-
-static int check_auth3(const rpc_firewall_t *fw, const dcerpc_header_t *h, rpc_firewall_result_t *r)
-{
     if (!trailer_at(h, DCERPC_HEADER_SIZE))
-        return refuse(r, RPC_FIREWALL_BAD_PDU, "too short for its authentication");
-    return check_level(fw, r);
+        return end(r, RPC_FIREWALL_BAD_PDU, "too short for its authentication");
+    return wrong ? end(r, RPC_FIREWALL_LEVEL, wrong) : RPC_FIREWALL_PASS;
 }
 
-static int check_request(const rpc_firewall_t *fw, const dcerpc_header_t *h, rpc_firewall_result_t *r)
+/* Every fragment has a verifier, and the server holds it to the level that it names. */
+static rpc_firewall_verdict_t check_request(const rpc_firewall_t *fw, rpc_firewall_result_t *r)
 {
-    if (fw->least_level >= RPC_AUTH_LEVEL_INTEGRITY && !h->auth_length)
-        return refuse(r, RPC_FIREWALL_LEVEL, "neither signed nor sealed");
-    return 1;
+    const char *wrong = fw->least_level >= RPC_AUTH_LEVEL_INTEGRITY ? level_fault(fw, r->level) : NULL;
+
+    return wrong ? end(r, RPC_FIREWALL_LEVEL, wrong) : RPC_FIREWALL_PASS;
 }
 
-static int judge(const rpc_firewall_t *fw, const uint8_t *pdu, const dcerpc_header_t *h,
-                 rpc_firewall_result_t *r)
+static rpc_firewall_verdict_t judge(const rpc_firewall_t *fw, const uint8_t *pdu,
+                                    const dcerpc_header_t *h, rpc_firewall_result_t *r)
 {
     switch (h->ptype) {
-    case DCERPC_BIND:
-        return check_bind(fw, pdu, h, r);
     case DCERPC_ALTER:
-        return fw->bound ? check_alter(fw, pdu, h, r) : refuse(r, RPC_FIREWALL_NOT_BOUND, "before a bind");
     case DCERPC_AUTH3:
-        return fw->bound ? check_auth3(fw, h, r) : refuse(r, RPC_FIREWALL_NOT_BOUND, "before a bind");
     case DCERPC_REQUEST:
-        return fw->bound ? check_request(fw, h, r) : refuse(r, RPC_FIREWALL_NOT_BOUND, "before a bind");
     case CO_CANCEL:
     case ORPHANED:
-        return fw->bound ? 1 : refuse(r, RPC_FIREWALL_NOT_BOUND, "before a bind");
+        if (!fw->bound)
+            return end(r, RPC_FIREWALL_NOT_BOUND, "before a bind");
+        break;
+    case DCERPC_BIND:
+        break;
     default:
-        return refuse(r, RPC_FIREWALL_BAD_PTYPE, "not a PDU that clients send");
+        return end(r, RPC_FIREWALL_BAD_PTYPE, "not a PDU that clients send");
     }
+    if (h->ptype == DCERPC_BIND || h->ptype == DCERPC_ALTER)
+        return check_bind(fw, pdu, h, r);
+    if (h->ptype == DCERPC_AUTH3)
+        return check_auth3(fw, h, r);
+    return h->ptype == DCERPC_REQUEST ? check_request(fw, r) : RPC_FIREWALL_PASS;
 }
 
-/* ---- answering ---- */
-
-typedef struct writer {
-    rpc_firewall_result_t *result;
-    int little_endian;
-} writer_t;
-
-static void put8(const writer_t *w, unsigned value)
+rpc_firewall_verdict_t rpc_firewall_check(rpc_firewall_t *fw, const uint8_t *pdu,
+                                          const dcerpc_header_t *header, rpc_firewall_result_t *result)
 {
-    w->result->answer[w->result->answer_len++] = (uint8_t)value;
-}
+    rpc_firewall_verdict_t verdict;
 
-static void put16(const writer_t *w, unsigned value)
-{
-    put8(w, w->little_endian ? value : value >> 8);
-    put8(w, w->little_endian ? value >> 8 : value);
-}
-
-static void put32(const writer_t *w, uint32_t value)
-{
-    put16(w, w->little_endian ? value & 0xffff : value >> 16);
-    put16(w, w->little_endian ? value >> 16 : value & 0xffff);
-}
-
-static void put_zeros(const writer_t *w, int count)
-{
-    while (count--)
-        put8(w, 0);
-}
-
-/* In the client's byte order and minor version. */
-static void put_header(const writer_t *w, const dcerpc_header_t *asked, unsigned ptype, unsigned flags,
-                       unsigned frag_length)
-{
-    put8(w, 5);
-    put8(w, asked->version_minor);
-    put8(w, ptype);
-    put8(w, flags);
-    put8(w, w->little_endian ? 0x10 : 0);
-    put_zeros(w, 3);
-    put16(w, frag_length);
-    put16(w, 0);
-    put32(w, asked->call_id);
-}
-
-/* C706 12.6.4.5; padded as Windows does it. */
-static void answer_nak(const writer_t *w, const dcerpc_header_t *h, unsigned reason)
-{
-    put_header(w, h, DCERPC_BIND_NAK, PFC_WHOLE, 24);
-    put16(w, reason);
-    put8(w, 1);     /* versions supported: the one asked for */
-    put8(w, 5);
-    put8(w, h->version_minor);
-    put_zeros(w, 3);
-}
-
-/* C706 12.6.4.7 */
-static void answer_fault(const writer_t *w, const uint8_t *pdu, const dcerpc_header_t *h, uint32_t status)
-{
-    unsigned context = h->ptype == DCERPC_REQUEST && h->frag_length >= REQUEST_SIZE
-                       ? get16(pdu + 20, h->little_endian) : 0;
-
-    put_header(w, h, DCERPC_FAULT, PFC_WHOLE | PFC_DID_NOT_EXECUTE, FAULT_SIZE);
-    put32(w, FAULT_SIZE);
-    put16(w, context);
-    put_zeros(w, 2);
-    put32(w, status);
-    put_zeros(w, 4);
-}
-
-/* C706 12.6.4.2. The rest cannot go on alone, so that no context is accepted; those that are
- * allowed are told no reason and may be asked for again. */
-static void answer_alter(const writer_t *w, const rpc_firewall_t *fw, const uint8_t *pdu,
-                         const dcerpc_header_t *h)
-{
-    contexts_t contexts = contexts_of(pdu, h);
-    rpc_interface_t asked;
-
-    put_header(w, h, DCERPC_ALTER_RESP, PFC_WHOLE, 32 + contexts.left * 24);
-    memcpy(w->result->answer + w->result->answer_len, pdu + 16, 8); /* fragment sizes, association */
-    w->result->answer_len += 8;
-    put_zeros(w, 4);        /* no secondary address, aligned */
-    put8(w, contexts.left);
-    put_zeros(w, 3);
-    while (next_context(&contexts, &asked)) {
-        put16(w, PROVIDER_REJECTION);
-        put16(w, rpc_firewall_rules_allowed(fw->rules, fw->port, &asked, NULL) ? REASON_NOT_SPECIFIED
-                                                                               : ABSTRACT_SYNTAX_UNSUPPORTED);
-        put_zeros(w, RPC_SYNTAX_SIZE);
-    }
-}
-
-static void answer(const rpc_firewall_t *fw, const uint8_t *pdu, const dcerpc_header_t *h,
-                   rpc_firewall_result_t *r)
-{
-    writer_t w = { r, h->little_endian };
-
-    if (h->ptype == DCERPC_BIND)
-        answer_nak(&w, h, r->cause == RPC_FIREWALL_BAD_PDU ? NAK_PROTOCOL_ERROR : NAK_NOT_SPECIFIED);
-    else if (h->ptype == DCERPC_ALTER && r->cause == RPC_FIREWALL_INTERFACE)
-        answer_alter(&w, fw, pdu, h);
-    else if (h->ptype == DCERPC_ALTER || h->ptype == DCERPC_REQUEST)
-        answer_fault(&w, pdu, h, r->cause == RPC_FIREWALL_LEVEL ? FAULT_ACCESS_DENIED : FAULT_PROTOCOL_ERROR);
-}
-
-int rpc_firewall_check(rpc_firewall_t *fw, const uint8_t *pdu, const dcerpc_header_t *header,
-                       rpc_firewall_result_t *result)
-{
-    memset(result, 0, offsetof(rpc_firewall_result_t, answer));
+    memset(result, 0, sizeof(*result));
     if (!rpc_firewall_wants(fw, header->ptype))
-        return 1;
+        return RPC_FIREWALL_PASS;
     result->level = auth_level(pdu, header);
-    if (!judge(fw, pdu, header, result)) {
-        answer(fw, pdu, header, result);
-        return 0;
-    }
-    if (header->ptype == DCERPC_BIND && !fw->bound) {
+    verdict = judge(fw, pdu, header, result);
+    if (verdict == RPC_FIREWALL_END || (header->ptype != DCERPC_BIND && header->ptype != DCERPC_ALTER))
+        return verdict;
+    if (result->level > fw->level && result->level <= LEVEL_HIGHEST)
+        fw->level = (uint8_t)result->level;
+    if (!fw->bound) {
         fw->bound = 1;
         fw->look = interest(fw);
     }
-    return 1;
+    return verdict;
+}
+
+/* ---- blinding ---- */
+
+void rpc_firewall_blind(const rpc_firewall_t *fw, uint8_t *pdu, const dcerpc_header_t *header,
+                        const rpc_firewall_result_t *result)
+{
+    contexts_t contexts = contexts_of(pdu);
+    rpc_interface_t nobody, asked;
+    size_t at;
+
+    memset(&nobody, 0, sizeof(nobody));
+    rpc_uuid_parse(RPC_FIREWALL_NOBODY, RPC_UUID_TEXT, nobody.uuid);
+    while ((at = next_context(&contexts, pdu)) > 0) {
+        rpc_interface_read(pdu + at, header->little_endian, &asked);
+        if (result->cause == RPC_FIREWALL_LEVEL
+            || !rpc_firewall_rules_allowed(fw->rules, fw->port, &asked, NULL))
+            rpc_interface_write(&nobody, header->little_endian, pdu + at);
+    }
 }

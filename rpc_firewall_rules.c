@@ -24,11 +24,12 @@ typedef struct allowed {
 typedef struct rule {
     apr_port_t low, high;
     apr_array_header_t *interfaces; /* allowed_t */
-    const char *text;               /* as written */
+    const char *text;               /* as written, with its directive */
 } rule_t;
 
 struct rpc_firewall_rules {
     apr_array_header_t *rules;      /* rule_t */
+    const rpc_firewall_rules_t *and;    /* must allow it, too; or NULL */
 };
 
 /* ---- one rule ---- */
@@ -158,7 +159,7 @@ static apr_status_t parse_rule(const rpc_syntax_t *x, rule_t *rule)
 
 static rpc_firewall_rules_t *rules_copy(apr_pool_t *pool, const rpc_firewall_rules_t *base)
 {
-    rpc_firewall_rules_t *rules = apr_palloc(pool, sizeof(*rules));
+    rpc_firewall_rules_t *rules = apr_pcalloc(pool, sizeof(*rules));
 
     rules->rules = base ? apr_array_copy(pool, base->rules) : apr_array_make(pool, 4, sizeof(rule_t));
     return rules;
@@ -174,9 +175,22 @@ rpc_firewall_rules_t *rpc_firewall_rules_join(apr_pool_t *pool, const rpc_firewa
     return rules;
 }
 
-apr_status_t rpc_firewall_rules_parse(apr_pool_t *pool, const char *text,
-                                      const rpc_firewall_rules_t *base,
-                                      rpc_firewall_rules_t **rules, rpc_syntax_error_t *err)
+const rpc_firewall_rules_t *rpc_firewall_rules_both(apr_pool_t *pool, const rpc_firewall_rules_t *a,
+                                                    const rpc_firewall_rules_t *b)
+{
+    rpc_firewall_rules_t *both;
+
+    if (!a || !b)
+        return a ? a : b;
+    both = apr_pmemdup(pool, a, sizeof(*a));
+    both->and = rpc_firewall_rules_both(pool, a->and, b);
+    return both;
+}
+
+/* Adds the rule TEXT, which BY has made. */
+static apr_status_t add_rule(apr_pool_t *pool, const char *by, const char *text,
+                             const rpc_firewall_rules_t *base, rpc_firewall_rules_t **rules,
+                             rpc_syntax_error_t *err)
 {
     rpc_syntax_t x = { pool, text, err };
     apr_status_t rv;
@@ -184,33 +198,61 @@ apr_status_t rpc_firewall_rules_parse(apr_pool_t *pool, const char *text,
 
     if ((rv = parse_rule(&x, &rule)) != APR_SUCCESS)
         return rv;
+    rule.text = apr_pstrcat(pool, by, " ", rule.text, NULL);
     *rules = rules_copy(pool, base);
     APR_ARRAY_PUSH((*rules)->rules, rule_t) = rule;
     return APR_SUCCESS;
 }
 
+apr_status_t rpc_firewall_rules_parse(apr_pool_t *pool, const char *text,
+                                      const rpc_firewall_rules_t *base,
+                                      rpc_firewall_rules_t **rules, rpc_syntax_error_t *err)
+{
+    return add_rule(pool, "RpcAllowInterfaces", text, base, rules, err);
+}
+
 rpc_firewall_rules_t *rpc_firewall_rules_allow(apr_pool_t *pool, const rpc_firewall_rules_t *base,
-                                               apr_port_t low, apr_port_t high, const char *interfaces)
+                                               apr_port_t low, apr_port_t high, const char *interfaces,
+                                               const char *by)
 {
     const char *text = low == high ? apr_psprintf(pool, "%d %s", (int)low, interfaces)
                                    : apr_psprintf(pool, "%d-%d %s", (int)low, (int)high, interfaces);
     rpc_firewall_rules_t *rules;
     rpc_syntax_error_t err;
 
-    return rpc_firewall_rules_parse(pool, text, base, &rules, &err) == APR_SUCCESS ? rules : NULL;
+    by = apr_pstrcat(pool, by, ":", NULL);
+    return add_rule(pool, by, text, base, &rules, &err) == APR_SUCCESS ? rules : NULL;
+}
+
+apr_status_t rpc_firewall_rules_only(apr_pool_t *pool, const char *interfaces,
+                                     rpc_firewall_rules_t **rules, rpc_syntax_error_t *err)
+{
+    rpc_syntax_t x = { pool, interfaces, err };
+    rule_t rule = { .low = 1, .high = 65535 };
+    apr_status_t rv;
+
+    if ((rv = parse_interfaces(&x, interfaces, &rule)) != APR_SUCCESS)
+        return rv;
+    if (!rule.interfaces->nelts)
+        return rpc_syntax_fail(&x, interfaces, 0, "interfaces, such as emsmdb or samr");
+    rule.text = apr_pstrcat(pool, "Require rpc-interface ", interfaces, NULL);
+    *rules = rules_copy(pool, NULL);
+    APR_ARRAY_PUSH((*rules)->rules, rule_t) = rule;
+    return APR_SUCCESS;
 }
 
 /* ---- profiles ---- */
 
-/* What the clients of each product ask for, and nothing to administer the server with. Outlook
- * may find its address book behind the mailbox's port. Samba has its services on dynamic ports. */
+/* What the clients of each product ask for, and nothing to administer the server with. 6004 is
+ * where Exchange has its address book, which RpcNspiProtocolSequences opens (rpc_config.h).
+ * Samba has its services on dynamic ports. */
 static const struct profile {
     const char *name, *rule;
 } profiles[] = {
     { "exchange", "593 epm mgmt" },
-    { "exchange", "6001 emsmdb async-emsmdb nspi rfr mgmt" },
-    { "exchange", "6002 rfr nspi mgmt" },
-    { "exchange", "6004 nspi rfr mgmt" },
+    { "exchange", "6001 emsmdb async-emsmdb mgmt" },
+    { "exchange", "6002 rfr mgmt" },
+    { "exchange", "6004 mgmt" },
     { "rdgateway", "593 epm mgmt" },
     { "rdgateway", "3388 tsgu mgmt" },
     { "samba", "135 epm mgmt" },
@@ -226,21 +268,20 @@ apr_status_t rpc_firewall_rules_profile(apr_pool_t *pool, const char *name,
     rpc_syntax_t x = { pool, name, err };
     rpc_firewall_rules_t *result = rules_copy(pool, base);
     apr_status_t rv;
-    rule_t *rule;
     apr_size_t i;
-    int found = 0;
+    int found = !apr_cstr_casecmp(name, "none");
 
     for (i = 0; i < sizeof(profiles) / sizeof(profiles[0]); i++) {
         if (apr_cstr_casecmp(profiles[i].name, name))
             continue;
-        if ((rv = rpc_firewall_rules_parse(pool, profiles[i].rule, result, &result, err)) != APR_SUCCESS)
+        rv = add_rule(pool, apr_pstrcat(pool, "RpcProfile ", profiles[i].name, ":", NULL), profiles[i].rule,
+                      result, &result, err);
+        if (rv != APR_SUCCESS)
             return rv;
-        rule = &APR_ARRAY_IDX(result->rules, result->rules->nelts - 1, rule_t);
-        rule->text = apr_pstrcat(pool, "RpcProfile ", profiles[i].name, ": ", profiles[i].rule, NULL);
         found = 1;
     }
     if (!found)
-        return rpc_syntax_fail(&x, name, strlen(name), "exchange, rdgateway or samba");
+        return rpc_syntax_fail(&x, name, strlen(name), "exchange, rdgateway, samba or none");
     *rules = result;
     return APR_SUCCESS;
 }
@@ -284,10 +325,12 @@ int rpc_firewall_rules_cover(const rpc_firewall_rules_t *rules, apr_port_t port)
 {
     int i;
 
-    for (i = 0; rules && i < rules->rules->nelts; i++)
+    if (!rules)
+        return 0;
+    for (i = 0; i < rules->rules->nelts; i++)
         if (rule_has_port(&APR_ARRAY_IDX(rules->rules, i, rule_t), port))
             return 1;
-    return 0;
+    return rpc_firewall_rules_cover(rules->and, port);
 }
 
 /* How near a rule comes to an interface: 2 allows it, 1 in another version only. */
@@ -308,31 +351,38 @@ static int rule_match(const rule_t *rule, const rpc_interface_t *asked)
     return best;
 }
 
-int rpc_firewall_rules_allowed(const rpc_firewall_rules_t *rules, apr_port_t port,
-                               const rpc_interface_t *interface, const char **nearest)
+/* Of one set. NEAREST: NULL, or where to put the rule. */
+static int set_allows(const rpc_firewall_rules_t *rules, apr_port_t port, const rpc_interface_t *interface,
+                      const char **nearest)
 {
+    const char *found = NULL;
     int covered = 0, best = 0, i;
 
-    if (nearest)
-        *nearest = NULL;
-    for (i = 0; rules && i < rules->rules->nelts; i++) {
+    for (i = 0; i < rules->rules->nelts; i++) {
         const rule_t *rule = &APR_ARRAY_IDX(rules->rules, i, rule_t);
         int here = rule_has_port(rule, port), match = rule_match(rule, interface), near;
 
-        if (here && match == 2) {
-            if (nearest)
-                *nearest = NULL;
+        if (here && match == 2)
             return 1;
-        }
         covered |= here;
         near = here ? (match ? 3 : 1) : (match == 2 ? 2 : 0);
         if (near > best) {
             best = near;
-            if (nearest)
-                *nearest = rule->text;
+            found = rule->text;
         }
     }
-    if (!covered && nearest)
-        *nearest = NULL;
+    if (covered && nearest)
+        *nearest = found;
     return !covered;
+}
+
+int rpc_firewall_rules_allowed(const rpc_firewall_rules_t *rules, apr_port_t port,
+                               const rpc_interface_t *interface, const char **nearest)
+{
+    if (nearest)
+        *nearest = NULL;
+    for (; rules; rules = rules->and)
+        if (!set_allows(rules, port, interface, nearest))
+            return 0;
+    return 1;
 }

@@ -4,11 +4,15 @@
  *   Open_Start --IN_R1/A1: A2--> Wait_B2 --B2--> Opened --A5: A6, rest, B1--> Finished
  *
  * RPC PDUs go client -> leg: hop 1 is our own window towards the client, hop 2 the server's
- * towards us. Until B3 or B2 the leg is plugged and everything waits in order.
+ * towards us. Until B3 or B2 the leg is plugged and everything waits in order. What may go
+ * passes the firewall once, in the order in which the server will have it.
  */
 #include "rpc_virtual.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+#include "rpc_filter.h"
 
 /* ---- hop 1 and hop 2 ---- */
 
@@ -46,14 +50,37 @@ static void to_leg(rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
     consumed(v, size);
 }
 
+/* Next in order: now, or behind what waits for a window. */
+static void send_or_hold(rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
+{
+    if (v->waiting.first || !leg_takes(v, size))
+        rpc_hold(v, &v->waiting, pdu, size, 1);
+    else
+        to_leg(v, pdu, size);
+}
+
+static void filter(rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
+{
+    rpc_filtered_t filtered;
+
+    rpc_filter(&v->firewall, v->current->spec, pdu, &filtered);
+    if (filtered.reason)
+        rpc_virtual_end(v, filtered.reason, "%s", filtered.why);
+    else
+        send_or_hold(v, filtered.instead ? filtered.instead : pdu, size);
+    free(filtered.instead);
+}
+
 static void in_relay(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu, uint32_t size)
 {
     if (from == v->successor)
         rpc_hold(v, &from->held, pdu, size, 1);
-    else if (!v->unplugged || v->waiting.first || !leg_takes(v, size))
+    else if (!v->unplugged)
         rpc_hold(v, &v->waiting, pdu, size, 1);
+    else if (rpc_firewall_wants(&v->firewall, dcerpc_ptype(pdu)))
+        filter(v, pdu, size);
     else
-        to_leg(v, pdu, size);
+        send_or_hold(v, pdu, size);
     if (v->unplugged && !rpc_flow_fits(&v->hop2, size))
         rpc_virtual_end(v, RPC_REASON_PDU_TOO_BIG, "a PDU of %u bytes, the server's window is %u",
                         size, (unsigned)v->hop2.window);
@@ -191,6 +218,7 @@ static void switch_channel(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_
     v->old_cookie = old->cookie;
     v->current = successor;
     v->predecessors = v->waiting.size;
+    rpc_firewall_renew(&v->firewall, successor->spec->rules, successor->spec->least_level);
     rpc_virtual_release(v, old, RPC_REASON_RECYCLED);
     rpc_virtual_replay(v, successor, &successor->held);
 }
@@ -247,6 +275,8 @@ static void in_connected(rpc_virtual_t *v, const rts_pdu_t *first)
         rpc_stream_keepalive(v->leg, rts_u32(first, RTS_CMD_CLIENT_KEEPALIVE, 0));
     }
     rpc_send_leg(v, &pdu);
+    rpc_firewall_begin(&v->firewall, ch->spec->rules, ch->spec->asked_port, ch->spec->least_level,
+                       v->replacing);
     rpc_virtual_state(v, v->replacing ? RPC_WAIT_B2 : RPC_B3W);
 }
 

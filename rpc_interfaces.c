@@ -122,10 +122,11 @@ int rpc_uuid_parse(const char *at, size_t len, uint8_t uuid[16])
     return 1;
 }
 
+/* Where the bytes of text order lie in a little-endian UUID. */
+static const uint8_t swapped[] = { 3, 2, 1, 0, 5, 4, 7, 6 };
+
 void rpc_interface_read(const uint8_t *data, int little_endian, rpc_interface_t *interface)
 {
-    /* Where the bytes of text order lie in a little-endian UUID, then in its version. */
-    static const uint8_t swapped[] = { 3, 2, 1, 0, 5, 4, 7, 6 };
     int i;
 
     memcpy(interface->uuid, data, 16);
@@ -138,6 +139,21 @@ void rpc_interface_read(const uint8_t *data, int little_endian, rpc_interface_t 
         interface->uuid[i] = data[swapped[i]];
     interface->major = (uint16_t)(data[16] | data[17] << 8);
     interface->minor = (uint16_t)(data[18] | data[19] << 8);
+}
+
+void rpc_interface_write(const rpc_interface_t *interface, int little_endian, uint8_t *data)
+{
+    uint16_t first = little_endian ? interface->major : interface->minor;
+    uint16_t second = little_endian ? interface->minor : interface->major;
+    int i;
+
+    memcpy(data, interface->uuid, 16);
+    for (i = 0; little_endian && i < 8; i++)
+        data[swapped[i]] = interface->uuid[i];
+    data[little_endian ? 16 : 17] = (uint8_t)first;
+    data[little_endian ? 17 : 16] = (uint8_t)(first >> 8);
+    data[little_endian ? 18 : 19] = (uint8_t)second;
+    data[little_endian ? 19 : 18] = (uint8_t)(second >> 8);
 }
 
 const char *rpc_interface_text(const rpc_interface_t *interface, char buf[RPC_INTERFACE_TEXT_MAX])

@@ -36,6 +36,7 @@ int rpc_uuid_parse(const char *at, size_t len, uint8_t uuid[16]);
 
 /* A p_syntax_id_t of RPC_SYNTAX_SIZE bytes: the version's low half is its major part. */
 void rpc_interface_read(const uint8_t *data, int little_endian, rpc_interface_t *interface);
+void rpc_interface_write(const rpc_interface_t *interface, int little_endian, uint8_t *data);
 
 /* "emsmdb (a4f1db00-ca47-1067-b31f-00dd010662da@0.81)", without a name
  * "00000000-0000-0000-0000-000000000000@1.0". Returns BUF. */

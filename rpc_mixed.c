@@ -3,7 +3,8 @@
  *   Client Opened --connected--> Server Opened --banner: 200--> Opened --either closes--> Closed
  *
  * The banner proves that the server means to be reached over HTTP (3.1.2.5.1); it is swallowed.
- * What the client sends before it stays in its socket, unread. Once Opened, a pipe.
+ * What the client sends before it stays in its socket, unread. Once Opened, a pipe, of bytes;
+ * where interfaces or a level are asked for, of PDUs in the client's direction.
  */
 #include "rpc_mixed.h"
 
@@ -13,6 +14,7 @@
 #include <apr_strings.h>
 
 #include "rpc_error.h"
+#include "rpc_filter.h"
 #include "rpc_pipe.h"
 
 typedef enum { MIXED_CLIENT_OPENED, MIXED_SERVER_OPENED, MIXED_OPENED } mixed_state_t;
@@ -22,6 +24,9 @@ struct rpc_mixed {
     const rpc_channel_spec_t *spec;
     mixed_state_t state;
     size_t banner;              /* bytes of it seen */
+    rpc_firewall_t firewall;
+    dcerpc_framer_t framer;     /* of what the client says, if the firewall looks at any of it */
+    char why[RPC_FILTER_WHY_MAX];   /* it has ended the channel */
     rpc_dial_t *connecting;
     rpc_job_t turn;             /* until Opened */
     rpc_timer_t timer;          /* the same */
@@ -47,6 +52,7 @@ static void mixed_free(rpc_mixed_t *m, rpc_reason_t reason)
     rpc_loop_unschedule(loop, &m->turn);
     rpc_timer_cancel(loop, &m->timer);
     rpc_pipe_stop(&m->pipe, loop);
+    dcerpc_framer_reset(&m->framer);
     if (m->prev)
         m->prev->next = m->next;
     else
@@ -69,7 +75,58 @@ static void end(rpc_mixed_t *m, rpc_reason_t reason, const char *why)
 
 static void pipe_ended(rpc_pipe_t *pipe, rpc_reason_t reason)
 {
-    end(RPC_OWNER_OF(pipe, rpc_mixed_t, pipe), reason, rpc_reason_info(reason)->text);
+    rpc_mixed_t *m = RPC_OWNER_OF(pipe, rpc_mixed_t, pipe);
+
+    end(m, reason, *m->why ? m->why : rpc_reason_info(reason)->text);
+}
+
+static rpc_reason_t refuse(rpc_mixed_t *m, rpc_reason_t reason, const char *why)
+{
+    apr_snprintf(m->why, sizeof(m->why), "%s", why);
+    return reason;
+}
+
+static rpc_reason_t heard_pdu(rpc_mixed_t *m, const uint8_t *pdu, const dcerpc_header_t *header)
+{
+    rpc_filtered_t filtered = { .reason = RPC_REASON_NONE };
+    apr_status_t rv;
+
+    if (header->ptype == DCERPC_RTS)    /* a server might take it for a proxy's of version 2 */
+        return refuse(m, RPC_REASON_PROTOCOL, "an RTS PDU in version 1");
+    if (rpc_firewall_wants(&m->firewall, header->ptype))
+        rpc_filter(&m->firewall, m->spec, pdu, &filtered);
+    if (filtered.reason)
+        return refuse(m, filtered.reason, filtered.why);
+    rv = rpc_stream_put(m->pipe.server, filtered.instead ? filtered.instead : pdu, header->frag_length);
+    free(filtered.instead);
+    return rv == APR_SUCCESS ? RPC_REASON_NONE : RPC_REASON_NO_MEMORY;
+}
+
+static rpc_reason_t heard(rpc_pipe_t *pipe, const uint8_t *data, size_t len)
+{
+    rpc_mixed_t *m = RPC_OWNER_OF(pipe, rpc_mixed_t, pipe);
+    rpc_reason_t reason = RPC_REASON_NONE;
+    dcerpc_header_t header;
+    const uint8_t *pdu;
+
+    while (!reason) {
+        switch (dcerpc_framer_next(&m->framer, &data, &len, &pdu, &header)) {
+        case DCERPC_FRAME_MORE:
+            return RPC_REASON_NONE;
+        case DCERPC_FRAME_ERROR:
+            return refuse(m, RPC_REASON_BAD_PDU, m->framer.error);
+        case DCERPC_FRAME_PDU:
+            reason = heard_pdu(m, pdu, &header);
+        }
+    }
+    return reason;
+}
+
+static void start_firewall(rpc_mixed_t *m)
+{
+    rpc_firewall_begin(&m->firewall, m->spec->rules, m->spec->asked_port, m->spec->least_level, 0);
+    if (!rpc_firewall_idle(&m->firewall))
+        m->pipe.heard = heard;
 }
 
 /* The banner is whole: 2.1.1.1.2, without a length, to the end of the connection. */
@@ -80,6 +137,7 @@ static void open_up(rpc_mixed_t *m)
 
     rpc_timer_cancel(loop, &m->timer);
     m->state = MIXED_OPENED;
+    start_firewall(m);
     if (m->spec->opened)
         m->spec->opened(m->spec->ctx);
     if (m->pipe.client->cls->respond(m->pipe.client, &answer) != APR_SUCCESS)

@@ -4,10 +4,17 @@
 /* Rounds of reading and writing before others get their turn. */
 #define TURN_ROUNDS 4
 
+static rpc_reason_t put(rpc_pipe_t *pipe, rpc_stream_t *to, const uint8_t *data, size_t len)
+{
+    if (to == pipe->server && pipe->heard)
+        return pipe->heard(pipe, data, len);
+    return rpc_stream_put(to, data, len) == APR_SUCCESS ? RPC_REASON_NONE : RPC_REASON_NO_MEMORY;
+}
+
 /* One read of FROM into TO. Returns 1 when something came; sets *ENDED to CLOSED or FAILED
  * when nothing more will. */
-static int move(rpc_stream_t *from, rpc_stream_t *to, rpc_reason_t closed, rpc_reason_t failed,
-                rpc_reason_t *ended)
+static int move(rpc_pipe_t *pipe, rpc_stream_t *from, rpc_stream_t *to, rpc_reason_t closed,
+                rpc_reason_t failed, rpc_reason_t *ended)
 {
     uint8_t *buf = rpc_loop_scratch(from->loop);
     size_t len = RPC_LOOP_SCRATCH;
@@ -16,8 +23,8 @@ static int move(rpc_stream_t *from, rpc_stream_t *to, rpc_reason_t closed, rpc_r
     if (*ended || rpc_stream_pending(to) >= RPC_PIPE_HIGH)
         return 0;
     rv = rpc_stream_read(from, buf, &len);
-    if (rv == APR_SUCCESS && rpc_stream_put(to, buf, len) != APR_SUCCESS)
-        *ended = RPC_REASON_NO_MEMORY;
+    if (rv == APR_SUCCESS)
+        *ended = put(pipe, to, buf, len);
     else if (APR_STATUS_IS_EOF(rv))
         *ended = closed;
     else if (rv != APR_SUCCESS && !APR_STATUS_IS_EAGAIN(rv))
@@ -42,8 +49,8 @@ static void pipe_turn(rpc_job_t *job)
     int rounds = TURN_ROUNDS, moved;
 
     do {
-        moved = move(client, server, RPC_REASON_CLIENT_CLOSED, RPC_REASON_CLIENT_ERROR, &ended);
-        moved |= move(server, client, RPC_REASON_SERVER_CLOSED, RPC_REASON_SERVER_ERROR, &ended);
+        moved = move(pipe, client, server, RPC_REASON_CLIENT_CLOSED, RPC_REASON_CLIENT_ERROR, &ended);
+        moved |= move(pipe, server, client, RPC_REASON_SERVER_CLOSED, RPC_REASON_SERVER_ERROR, &ended);
         moved |= flush(server, RPC_REASON_SERVER_ERROR, &ended);
         moved |= flush(client, RPC_REASON_CLIENT_ERROR, &ended);
     } while (moved && !ended && --rounds);

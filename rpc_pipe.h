@@ -16,6 +16,9 @@ struct rpc_pipe {
     /* One side has ended or failed: called once, the pipe's turn is over. The owner closes
      * both streams, in order, so that what was read still arrives. */
     void (*ended)(rpc_pipe_t *pipe, rpc_reason_t reason);
+    /* Not NULL: takes what the client says, and puts what of it may go to the server. A reason
+     * ends the pipe. */
+    rpc_reason_t (*heard)(rpc_pipe_t *pipe, const uint8_t *data, size_t len);
     rpc_job_t turn;                 /* private */
 };
 

@@ -10,6 +10,7 @@
 
 #include "dcerpc.h"
 #include "rpc_channel.h"
+#include "rpc_firewall.h"
 #include "rpc_flow.h"
 #include "rpc_queue.h"
 
@@ -65,6 +66,7 @@ struct rpc_virtual {
     size_t predecessors;        /* how much of waiting the predecessor received */
     rpc_flow_sender_t hop2;     /* inbound: us -> server */
     rpc_flow_receiver_t hop3;   /* outbound: server -> us */
+    rpc_firewall_t firewall;    /* inbound: what the client may ask the server for */
     int replacing;              /* began as IN_R1 or OUT_R1 */
     uint32_t ping_bytes;        /* sent since the last PingTrafficSentNotify */
     unsigned unplugged:1;       /* the next hop may be sent to */

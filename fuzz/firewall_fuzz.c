@@ -2,8 +2,8 @@
  * above, which rules, port and level hold for the stream of PDUs that the rest is.
  *
  * A rule is taken or refused with its place; one that is taken can be taken again. A PDU passes
- * only if a second reading of it, plainer than the firewall's own, finds it harmless; the answer
- * to one that does not is a PDU itself.
+ * only if a second reading of it, plainer than the firewall's own, finds it harmless. A bind that
+ * does not is blinded: nothing but refused syntaxes changes, and then it is harmless, too.
  */
 #include "rpc_firewall.h"
 
@@ -11,6 +11,8 @@
 #include <apr_strings.h>
 
 #include "fuzz.h"
+
+#define BY "RpcAllowInterfaces "
 
 static const char *const rule_sets[] = {
     "6001 emsmdb async-emsmdb@0.1", "6000-6010 12345778-1234-abcd-ef00-0123456789ac@1.0 mgmt", "1-65535 nspi",
@@ -55,7 +57,8 @@ static void read_rule(apr_pool_t *pool, const char *text)
         if (!here || covered++)
             continue;
         if (!rpc_firewall_rules_allowed(rules, (apr_port_t)port, &none, &nearest))
-            MUST(rpc_firewall_rules_parse(pool, nearest, NULL, &again, &err) == APR_SUCCESS,
+            MUST(!strncmp(nearest, BY, strlen(BY))
+                 && rpc_firewall_rules_parse(pool, nearest + strlen(BY), NULL, &again, &err) == APR_SUCCESS,
                  "\"%s\" is not taken again: %s", nearest, err.expected);
     }
     MUST(covered, "a rule for no port");
@@ -73,79 +76,111 @@ static unsigned number(const uint8_t *at, int size, int little)
     return value;
 }
 
-/* Are all contexts within the PDU, before its trailer, and allowed? */
-static void must_be_harmless(const rpc_firewall_t *fw, const uint8_t *pdu, const dcerpc_header_t *h)
+static void read_syntax(const uint8_t *wire, int little, rpc_interface_t *interface)
 {
-    size_t end = h->frag_length, at = 28;
-    int little = h->little_endian, i;
+    uint8_t again[RPC_SYNTAX_SIZE];
+    unsigned version = number(wire + 16, 4, little);
+
+    rpc_interface_read(wire, little, interface);
+    MUST(number(wire, 4, little) == number(interface->uuid, 4, 0), "UUID");
+    MUST(number(wire + 4, 2, little) == number(interface->uuid + 4, 2, 0), "UUID");
+    MUST(number(wire + 6, 2, little) == number(interface->uuid + 6, 2, 0), "UUID");
+    MUST(interface->major == (version & 0xffff) && interface->minor == version >> 16, "version");
+    rpc_interface_write(interface, little, again);
+    MUST(!memcmp(again, wire, sizeof(again)), "not written as it was read");
+}
+
+static int is_nobody(const rpc_interface_t *interface)
+{
+    uint8_t uuid[16];
+
+    rpc_uuid_parse(RPC_FIREWALL_NOBODY, RPC_UUID_TEXT, uuid);
+    return !memcmp(uuid, interface->uuid, sizeof(uuid)) && !interface->major && !interface->minor;
+}
+
+static int level_is_enough(const rpc_firewall_t *fw, const uint8_t *pdu, const dcerpc_header_t *h)
+{
+    size_t end = h->frag_length - 8 - (size_t)h->auth_length;
+
+    if (fw->least_level <= RPC_AUTH_LEVEL_NONE)
+        return 1;
+    if (!h->auth_length)
+        return h->ptype == DCERPC_ALTER && fw->level >= fw->least_level;
+    return pdu[end] && pdu[end + 1] >= fw->least_level && pdu[end + 1] <= 6;
+}
+
+/* Are all contexts within the PDU, before its trailer, and allowed, or nobody's? And is what has
+ * changed since BEFORE (or NULL) only what had to? */
+static void must_be_harmless(const rpc_firewall_t *fw, const uint8_t *pdu, const dcerpc_header_t *h,
+                             const uint8_t *before)
+{
+    size_t end = h->frag_length, at = 28, seen = 0;
+    int enough = level_is_enough(fw, pdu, h), i;
 
     if (h->auth_length)
         end -= 8 + (size_t)h->auth_length;
     MUST(end >= at && end <= h->frag_length, "%zu bytes before the trailer", end);
     MUST((h->flags & 3) == 3, "a fragment passed");
     for (i = 0; i < pdu[24]; i++) {
-        rpc_interface_t interface;
-        uint8_t wire[20];
-        unsigned version;
+        rpc_interface_t interface, asked;
 
         MUST(at + 24 <= end, "context %d ends behind %zu", i, end);
-        rpc_interface_read(pdu + at + 4, little, &interface);
-        memcpy(wire, pdu + at + 4, 20);
-        MUST(number(wire, 4, little) == number(interface.uuid, 4, 0), "UUID");
-        MUST(number(wire + 4, 2, little) == number(interface.uuid + 4, 2, 0), "UUID");
-        MUST(number(wire + 6, 2, little) == number(interface.uuid + 6, 2, 0), "UUID");
-        version = number(wire + 16, 4, little);
-        MUST(interface.major == (version & 0xffff) && interface.minor == version >> 16, "version");
-        MUST(rpc_firewall_rules_allowed(fw->rules, fw->port, &interface, NULL), "context %d passed", i);
+        read_syntax(pdu + at + 4, h->little_endian, &interface);
+        read_syntax((before ? before : pdu) + at + 4, h->little_endian, &asked);
+        if (enough && rpc_firewall_rules_allowed(fw->rules, fw->port, &asked, NULL))
+            MUST(!memcmp(&interface, &asked, sizeof(asked)), "context %d was allowed", i);
+        else
+            MUST(before && is_nobody(&interface), "context %d passed", i);
+        MUST(!before || !memcmp(pdu + seen, before + seen, at + 4 - seen), "something else changed");
+        seen = at + 24;
         at += 24 + 20 * (size_t)pdu[at + 2];
         MUST(at <= end, "context %d ends at %zu of %zu", i, at, end);
     }
-    if (fw->least_level > RPC_AUTH_LEVEL_NONE && (h->auth_length || h->ptype == DCERPC_BIND)) {
-        MUST(h->auth_length && pdu[end], "without authentication");
-        MUST(pdu[end + 1] >= fw->least_level && pdu[end + 1] <= 6, "level %u", pdu[end + 1]);
-    }
+    MUST(!before || !memcmp(pdu + seen, before + seen, h->frag_length - seen), "something behind changed");
 }
 
-static void must_be_answer(const rpc_firewall_result_t *r, const dcerpc_header_t *asked)
+static void must_be_blind(rpc_firewall_t *fw, uint8_t *pdu, const dcerpc_header_t *h,
+                          const rpc_firewall_result_t *r)
 {
-    dcerpc_header_t header;
-    const char *wrong;
+    uint8_t *before = fuzz_copy(pdu, h->frag_length);
+    rpc_firewall_result_t again;
 
-    MUST(r->cause != RPC_FIREWALL_OK && r->why, "refused without a reason");
-    MUST(r->ends || (asked->ptype == DCERPC_ALTER && r->cause == RPC_FIREWALL_INTERFACE), "goes on");
-    if (!r->answer_len) {
-        MUST(r->ends && asked->ptype != DCERPC_BIND && asked->ptype != DCERPC_ALTER, "no answer");
-        return;
-    }
-    MUST(r->answer_len <= RPC_FIREWALL_ANSWER_MAX, "%zu bytes", r->answer_len);
-    wrong = dcerpc_header_parse(r->answer, &header);
-    MUST(!wrong, "%s", wrong);
-    MUST(header.frag_length == r->answer_len, "%u of %zu", header.frag_length, r->answer_len);
-    MUST(header.call_id == asked->call_id && header.auth_length == 0, "call_id %u", (unsigned)header.call_id);
-    MUST(header.little_endian == asked->little_endian, "byte order");
+    MUST(h->ptype == DCERPC_BIND || h->ptype == DCERPC_ALTER, "%s", dcerpc_ptype_name(h->ptype));
+    MUST(r->contexts && r->contexts <= pdu[24] && r->has_interface, "%u contexts", r->contexts);
+    rpc_firewall_blind(fw, pdu, h, r);
+    must_be_harmless(fw, pdu, h, before);
+    free(before);
+    MUST(rpc_firewall_check(fw, pdu, h, &again) == RPC_FIREWALL_BLIND, "nobody is allowed");
+    MUST(again.contexts == r->contexts && is_nobody(&again.interface), "not all were blinded");
 }
 
 static void read_pdu(rpc_firewall_t *fw, const uint8_t *pdu, const dcerpc_header_t *h)
 {
     uint8_t *copy = fuzz_copy(pdu, h->frag_length);
-    rpc_firewall_result_t *r = malloc(sizeof(*r));
-    char text[RPC_INTERFACE_TEXT_MAX];
     int wanted = rpc_firewall_wants(fw, h->ptype), was_bound = fw->bound;
+    int bind = h->ptype == DCERPC_BIND || h->ptype == DCERPC_ALTER;
+    rpc_firewall_t before = *fw;
+    rpc_firewall_result_t r;
+    char text[RPC_INTERFACE_TEXT_MAX];
 
-    MUST(r, "out of memory");
-    if (rpc_firewall_check(fw, copy, h, r)) {
-        MUST(r->cause == RPC_FIREWALL_OK && !r->why && !r->ends && !r->answer_len, "passed, yet %s", r->why);
-        MUST(!wanted || was_bound || h->ptype == DCERPC_BIND, "%s before a bind",
-             dcerpc_ptype_name(h->ptype));
-        if (wanted && (h->ptype == DCERPC_BIND || h->ptype == DCERPC_ALTER))
-            must_be_harmless(fw, copy, h);
-    } else {
-        MUST(wanted && fw->bound == was_bound, "refused though of no interest");
-        must_be_answer(r, h);
+    switch (rpc_firewall_check(fw, copy, h, &r)) {
+    case RPC_FIREWALL_PASS:
+        MUST(r.cause == RPC_FIREWALL_OK && !r.why && !r.contexts, "passed, yet %s", r.why);
+        MUST(!wanted || was_bound || h->ptype == DCERPC_BIND, "%s before a bind", dcerpc_ptype_name(h->ptype));
+        if (wanted && bind)
+            must_be_harmless(&before, copy, h, NULL);
+        break;
+    case RPC_FIREWALL_BLIND:
+        MUST(wanted && r.why && fw->bound, "blind without need");
+        before.bound = 1;
+        must_be_blind(&before, copy, h, &r);
+        break;
+    case RPC_FIREWALL_END:
+        MUST(wanted && r.cause != RPC_FIREWALL_OK && r.why && fw->bound == was_bound, "refused for nothing");
+        break;
     }
-    if (r->has_interface)
-        MUST(strlen(rpc_interface_text(&r->interface, text)) < sizeof(text), "%s", text);
-    free(r);
+    if (r.has_interface)
+        MUST(strlen(rpc_interface_text(&r.interface, text)) < sizeof(text), "%s", text);
     free(copy);
 }
 

@@ -6,7 +6,7 @@ use warnings;
 use Test::More;
 use RPCH::Httpd;
 use RPCH::Poll qw(wait_for turn);
-use RPCH::RPC qw(request_pdu rpc_parse);
+use RPCH::RPC qw(bind_pdu request_pdu rpc_parse);
 use RPCH::Root;
 use RPCH::Test;
 
@@ -193,6 +193,7 @@ sub http_answer {
         my %before = map { $_ => $_->connections } values %gc, $two;
         my $c = client_of('exch1:6004', port => $nspi->{port}, %arg);
         eval { $c->connect } or return "none: $@";
+        $c->call(bind_pdu(interface => 'f5cc5a18-4264-101a-8c59-08002b2f8426', version => 56));
         ok(calls($c), 'a call passes');
         $c->close;
         my @at = grep { $_->connections > $before{$_} } values %gc, $two;

@@ -2,13 +2,13 @@
 """Calls of impacket through the proxy, one per name, on one virtual connection each.
 
 imp_call.py [--http=ntlm] URL HTTP_USER HTTP_PASSWORD RPC_USER RPC_PASSWORD DOMAIN HOST NAME:PORT:LEVEL...
-NAME is mgmt, epm, samr or winreg; LEVEL is the authentication level of DCE/RPC, 0 for none.
+NAME is mgmt, epm, samr, winreg, or alter (samr, then lsarpc beside it, then samr again); LEVEL is the authentication level of DCE/RPC, 0 for none.
 HTTP is authenticated by Basic, unless another way is named.
 """
 import sys
 
 from impacket import http
-from impacket.dcerpc.v5 import epm, mgmt, rrp, samr, transport
+from impacket.dcerpc.v5 import epm, lsat, mgmt, rrp, samr, transport
 
 
 def connect(url, host, port, level):
@@ -43,6 +43,18 @@ def call_samr(dce):
     names = ' '.join(sorted(e['Name'] for e in found))
     samr.hSamrCloseHandle(dce, handle)
     return names
+
+
+def call_alter(dce):
+    dce.bind(samr.MSRPC_UUID_SAMR)
+    handle = samr.hSamrConnect(dce)['ServerHandle']
+    try:
+        dce.alter_ctx(lsat.MSRPC_UUID_LSAT)
+        said = 'lsarpc granted'
+    except Exception as e:
+        said = 'lsarpc refused: %s' % e
+    found = samr.hSamrEnumerateDomainsInSamServer(dce, handle)['Buffer']['Buffer']
+    return '%s; %s' % (said, ' '.join(sorted(e['Name'] for e in found)))
 
 
 def call_winreg(dce):

@@ -1,14 +1,14 @@
 #!/usr/bin/python3
 """Calls of Samba's own client through the proxy, one per name.
 
-s4_call.py [--http=ntlm|negotiate] CONF PROXY:PORT USER PASSWORD DOMAIN HOST NAME:PORT:FLAGS...
-NAME is mgmt, samr or winreg; FLAGS are those of Samba's string bindings (connect, sign, seal).
-HTTP (Basic, unless another way is named) and DCE/RPC use the same user.
+s4_call.py [--http=ntlm|negotiate] [--plain] CONF PROXY:PORT USER PASSWORD DOMAIN HOST NAME:PORT:FLAGS...
+NAME is mgmt, samr, winreg, or alter (samr, then lsarpc beside it, then samr again); FLAGS are those of Samba's string bindings (connect, sign, seal).
+HTTP (Basic, unless another way is named) and DCE/RPC use the same user. It is HTTPS, unless --plain.
 """
 import sys
 
 from samba import credentials, param
-from samba.dcerpc import mgmt, samr, security, winreg
+from samba.dcerpc import lsa, mgmt, samr, security, winreg
 
 
 def call_mgmt(binding):
@@ -27,6 +27,18 @@ def call_samr(binding):
     return ' '.join(sorted(names))
 
 
+def call_alter(binding):
+    c = samr.samr(binding, lp, creds)
+    handle = c.Connect2(None, security.SEC_FLAG_MAXIMUM_ALLOWED)
+    try:
+        lsa.lsarpc(binding, lp, creds, basis_connection=c)
+        said = 'lsarpc granted'
+    except Exception as e:
+        said = 'lsarpc refused: %s' % e
+    names = [e.name.string for e in c.EnumDomains(handle, 0, 1000)[1].entries]
+    return '%s; %s' % (said, ' '.join(sorted(names)))
+
+
 def call_winreg(binding):
     c = winreg.winreg(binding, lp, creds)
     handle = c.OpenHKLM(None, security.SEC_FLAG_MAXIMUM_ALLOWED)
@@ -38,6 +50,10 @@ def call_winreg(binding):
 http_auth = 'basic'
 if sys.argv[1].startswith('--http='):
     http_auth = sys.argv.pop(1)[len('--http='):]
+tls = 'true'
+if sys.argv[1] == '--plain':
+    tls = 'false'
+    del sys.argv[1]
 conf, proxy, user, password, domain, host = sys.argv[1:7]
 lp = param.LoadParm()
 lp.load(conf)
@@ -49,6 +65,6 @@ creds.set_domain(domain)
 creds.set_kerberos_state(credentials.DONT_USE_KERBEROS)
 for what in sys.argv[7:]:
     name, port, flags = what.split(':')
-    binding = 'ncacn_http:%s[%s,RpcProxy=%s,HttpUseTls=true,HttpAuthOption=%s%s]' % (
-        host, port, proxy, http_auth, ',' + flags if flags else '')
+    binding = 'ncacn_http:%s[%s,RpcProxy=%s,HttpUseTls=%s,HttpAuthOption=%s%s]' % (
+        host, port, proxy, tls, http_auth, ',' + flags if flags else '')
     print('%s %s: %s' % (name, flags, globals()['call_' + name](binding)), flush=True)

@@ -1,5 +1,5 @@
 /* firewall_test: names and UUIDs of interfaces, the grammar of the rules, and what becomes of
- * binds and all else, byte by byte where we answer.
+ * binds and all else, byte by byte where a bind is changed.
  */
 #include <apr_general.h>
 #include <apr_strings.h>
@@ -198,7 +198,8 @@ static void test_questions(apr_pool_t *pool)
         is_int(rpc_firewall_rules_allowed(rules_of(pool, q->rules), (apr_port_t)q->port, &interface,
                                           &nearest), q->allowed, "\"%s\": %s behind %d is %s",
                q->rules, q->interface, q->port, q->allowed ? "allowed" : "not allowed");
-        is_str(nearest, q->nearest, "... nearest rule");
+        is_str(nearest, q->nearest ? apr_pstrcat(pool, "RpcAllowInterfaces ", q->nearest, NULL) : NULL,
+               "... nearest rule");
         is_int(rpc_firewall_rules_allowed(rules_of(pool, q->rules), (apr_port_t)q->port, &interface, NULL),
                q->allowed, "... the same without asking for it");
     }
@@ -269,6 +270,7 @@ static void test_lists(apr_pool_t *pool)
 {
     rpc_firewall_rules_t *a = rules_of(pool, "6001 emsmdb"), *b = rules_of(pool, "6004 nspi"), *both;
     rpc_interface_t samr = interface_of("samr@1.0"), nspi = interface_of("nspi@56.0");
+    const char *nearest;
 
     ok(!rpc_firewall_rules_cover(NULL, 6001), "no rules, no port");
     ok(rpc_firewall_rules_allowed(NULL, 6001, &samr, NULL), "no rules allow everything");
@@ -278,18 +280,52 @@ static void test_lists(apr_pool_t *pool)
     ok(!rpc_firewall_rules_cover(rpc_firewall_rules_join(pool, NULL, NULL), 6001), "nothing joined");
     ok(rpc_firewall_rules_cover(rpc_firewall_rules_join(pool, NULL, b), 6004),
        "nothing and something joined");
-    both = rpc_firewall_rules_allow(pool, a, 6004, 6004, "nspi rfr");
+    both = rpc_firewall_rules_allow(pool, a, 6004, 6004, "nspi rfr", "RpcX");
     ok(both && rpc_firewall_rules_allowed(both, 6004, &nspi, NULL), "allowed from code");
-    ok(both && !rpc_firewall_rules_allowed(both, 6004, &samr, NULL), "... and nothing else");
+    ok(both && !rpc_firewall_rules_allowed(both, 6004, &samr, &nearest), "... and nothing else");
+    is_str(nearest, "RpcX: 6004 nspi rfr", "... nearest rule");
     ok(both && rpc_firewall_rules_cover(both, 6001) && !rpc_firewall_rules_cover(a, 6004),
        "... added to a list");
-    both = rpc_firewall_rules_allow(pool, NULL, 100, 102, "nspi");
+    both = rpc_firewall_rules_allow(pool, NULL, 100, 102, "nspi", "RpcX");
     ok(both && rpc_firewall_rules_cover(both, 101) && !rpc_firewall_rules_cover(both, 103),
        "... for a range");
-    ok(!rpc_firewall_rules_allow(pool, NULL, 6004, 6004, "nspy"), "... an unknown name");
-    ok(!rpc_firewall_rules_allow(pool, NULL, 6004, 6004, ""), "... no name");
-    ok(!rpc_firewall_rules_allow(pool, NULL, 2, 1, "nspi"), "... no range");
-    ok(!rpc_firewall_rules_allow(pool, NULL, 0, 0, "nspi"), "... no port");
+    ok(!rpc_firewall_rules_allow(pool, NULL, 6004, 6004, "nspy", "RpcX"), "... an unknown name");
+    ok(!rpc_firewall_rules_allow(pool, NULL, 6004, 6004, "", "RpcX"), "... no name");
+    ok(!rpc_firewall_rules_allow(pool, NULL, 2, 1, "nspi", "RpcX"), "... no range");
+    ok(!rpc_firewall_rules_allow(pool, NULL, 0, 0, "nspi", "RpcX"), "... no port");
+}
+
+/* Two sets that must both allow. */
+static void test_both(apr_pool_t *pool)
+{
+    rpc_interface_t samr = interface_of("samr@1.0"), nspi = interface_of("nspi@56.0"),
+                    rfr = interface_of("rfr@1.0");
+    const rpc_firewall_rules_t *both;
+    rpc_firewall_rules_t *rules = rules_of(pool, "6004 nspi rfr"), *only, *other;
+    const char *nearest;
+    rpc_syntax_error_t err;
+
+    ok(!rpc_firewall_rules_both(pool, NULL, NULL), "both of nothing");
+    ok(rpc_firewall_rules_only(pool, "nspi samr", &only, &err) == APR_SUCCESS, "interfaces whatever the port");
+    ok(rpc_firewall_rules_only(pool, "rfr samr", &other, &err) == APR_SUCCESS, "others");
+    ok(rpc_firewall_rules_both(pool, rules, NULL) == rules && rpc_firewall_rules_both(pool, NULL, only) == only,
+       "both of one");
+    both = rpc_firewall_rules_both(pool, rules, only);
+    ok(rpc_firewall_rules_cover(both, 6004) && rpc_firewall_rules_cover(both, 1), "both: a port of either");
+    ok(rpc_firewall_rules_allowed(both, 6004, &nspi, &nearest), "... what both allow");
+    ok(!rpc_firewall_rules_allowed(both, 6004, &rfr, &nearest), "... not what only the first does");
+    is_str(nearest, "Require rpc-interface nspi samr", "... nearest rule");
+    ok(!rpc_firewall_rules_allowed(both, 6004, &samr, &nearest), "... not what only the second does");
+    is_str(nearest, "RpcAllowInterfaces 6004 nspi rfr", "... nearest rule");
+    ok(rpc_firewall_rules_allowed(both, 6001, &samr, NULL), "... where the first is silent the second decides");
+    ok(!rpc_firewall_rules_allowed(both, 6001, &rfr, NULL), "... either way");
+    ok(rpc_firewall_rules_allowed(rules, 6004, &rfr, NULL), "... and they are left as they were");
+    both = rpc_firewall_rules_both(pool, both, other);
+    ok(!rpc_firewall_rules_allowed(both, 6004, &nspi, NULL) && !rpc_firewall_rules_allowed(both, 6004, &rfr, NULL)
+       && rpc_firewall_rules_allowed(both, 6001, &samr, NULL), "three of them");
+    ok(rpc_firewall_rules_only(pool, "nspi nspy", &only, &err) == APR_EINVAL, "an unknown name");
+    is_int(err.column, 6, "... column");
+    ok(rpc_firewall_rules_only(pool, " ", &only, &err) == APR_EINVAL, "no name");
 }
 
 static const struct profile_case {
@@ -298,9 +334,9 @@ static const struct profile_case {
     const char *allowed, *refused;  /* separated by blanks */
 } profile_cases[] = {
     { "exchange", 593, "epm mgmt", "samr emsmdb" },
-    { "exchange", 6001, "emsmdb async-emsmdb mgmt nspi rfr", "samr epm drsuapi winreg svcctl tsgu" },
-    { "exchange", 6002, "rfr mgmt", "emsmdb samr" },
-    { "exchange", 6004, "nspi rfr mgmt", "emsmdb samr lsarpc drsuapi" },
+    { "exchange", 6001, "emsmdb async-emsmdb mgmt", "nspi rfr samr epm drsuapi winreg svcctl tsgu" },
+    { "exchange", 6002, "rfr mgmt", "nspi emsmdb samr" },
+    { "exchange", 6004, "mgmt", "nspi rfr emsmdb samr lsarpc drsuapi" },
     { "Exchange", 49152, "samr", "" },
     { "rdgateway", 3388, "tsgu mgmt", "emsmdb samr epm" },
     { "rdgateway", 593, "epm mgmt", "tsgu" },
@@ -342,9 +378,11 @@ static void test_profiles(apr_pool_t *pool)
         test_profile(pool, &profile_cases[i], profile_cases[i].refused, 0);
     }
     is_int(rpc_firewall_rules_profile(pool, "windows", NULL, &rules, &err), APR_EINVAL, "an unknown profile");
-    is_str(err.expected, "exchange, rdgateway or samba", "... expected");
+    is_str(err.expected, "exchange, rdgateway, samba or none", "... expected");
     is_str(err.element, "windows", "... element");
     ok(!rules, "... no rules");
+    is_int(rpc_firewall_rules_profile(pool, "None", NULL, &rules, &err), APR_SUCCESS, "profile none");
+    ok(rules && !rpc_firewall_rules_cover(rules, 6001), "... no rule, and yet a set of them");
 }
 
 static void test_levels(apr_pool_t *pool)
@@ -496,76 +534,70 @@ static maker_t maker(int ptype, int big)
     return m;
 }
 
-/* Gives a copy of exactly this size to the firewall. */
-static int check(rpc_firewall_t *fw, const maker_t *m, rpc_firewall_result_t *r)
+/* What rpc_firewall_blind() has left of the PDU that was refused last. */
+static uint8_t *blinded;
+
+/* Gives a copy of exactly this size to the firewall, and has it blinded when it says so. */
+static rpc_firewall_verdict_t check(rpc_firewall_t *fw, const maker_t *m, rpc_firewall_result_t *r)
 {
     uint8_t *pdu = unit_copy(m->data, m->len);
     dcerpc_header_t header;
     const char *wrong = dcerpc_header_parse(pdu, &header);
-    int pass;
+    rpc_firewall_verdict_t verdict;
 
     if (wrong || header.frag_length != m->len) {
         ok(0, "the test's own PDU: %s", wrong ? wrong : "length");
         exit(1);
     }
     memset(r, 0xee, sizeof(*r));
-    pass = rpc_firewall_check(fw, pdu, &header, r);
-    if (pass != (r->cause == RPC_FIREWALL_OK) || pass != !r->why || (pass && (r->answer_len || r->ends)))
+    verdict = rpc_firewall_check(fw, pdu, &header, r);
+    if ((verdict == RPC_FIREWALL_PASS) != (r->cause == RPC_FIREWALL_OK)
+        || (verdict == RPC_FIREWALL_PASS) != !r->why || (verdict == RPC_FIREWALL_BLIND) != (r->contexts > 0)
+        || memcmp(pdu, m->data, m->len))
         ok(0, "a result that contradicts itself");
-    free(pdu);
-    return pass;
+    free(blinded);
+    blinded = NULL;
+    if (verdict == RPC_FIREWALL_BLIND) {
+        rpc_firewall_blind(fw, pdu, &header, r);
+        blinded = pdu;
+    } else
+        free(pdu);
+    return verdict;
 }
 
-/* ---- answers, byte by byte ---- */
+static int passes(rpc_firewall_t *fw, const maker_t *m, rpc_firewall_result_t *r)
+{
+    return check(fw, m, r) == RPC_FIREWALL_PASS;
+}
 
-static const uint8_t nak_little[] = {
-    5, 0, 13, 3, 0x10, 0, 0, 0, 24, 0, 0, 0, 0x0d, 0x0c, 0x0b, 0x0a, 0, 0, 1, 5, 0, 0, 0, 0
-};
-static const uint8_t nak_big[] = {
-    5, 1, 13, 3, 0, 0, 0, 0, 0, 24, 0, 0, 0x0a, 0x0b, 0x0c, 0x0d, 0, 0, 1, 5, 1, 0, 0, 0
-};
-static const uint8_t nak_protocol_little[] = {
-    5, 0, 13, 3, 0x10, 0, 0, 0, 24, 0, 0, 0, 0x0d, 0x0c, 0x0b, 0x0a, 4, 0, 1, 5, 0, 0, 0, 0
-};
-static const uint8_t nak_protocol_big[] = {
-    5, 0, 13, 3, 0, 0, 0, 0, 0, 24, 0, 0, 0x0a, 0x0b, 0x0c, 0x0d, 0, 4, 1, 5, 0, 0, 0, 0
-};
-#define ZERO_SYNTAX 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
-/* emsmdb and samr and, with samr, bind time feature negotiation */
-static const uint8_t alter_little[] = {
-    5, 0, 15, 3, 0x10, 0, 0, 0, 104, 0, 0, 0, 0x0d, 0x0c, 0x0b, 0x0a,
-    0xd0, 0x16, 0xb8, 0x10, 0x04, 0x03, 0x02, 0x01, 0, 0, 0, 0, 3, 0, 0, 0,
-    2, 0, 0, 0, ZERO_SYNTAX, 2, 0, 1, 0, ZERO_SYNTAX, 2, 0, 1, 0, ZERO_SYNTAX
-};
-static const uint8_t alter_big[] = {
-    5, 1, 15, 3, 0, 0, 0, 0, 0, 104, 0, 0, 0x0a, 0x0b, 0x0c, 0x0d,
-    0x16, 0xd0, 0x10, 0xb8, 0x01, 0x02, 0x03, 0x04, 0, 0, 0, 0, 3, 0, 0, 0,
-    0, 2, 0, 0, ZERO_SYNTAX, 0, 2, 0, 1, ZERO_SYNTAX, 0, 2, 0, 1, ZERO_SYNTAX
-};
-static const uint8_t fault_denied_little[] = {
-    5, 0, 3, 0x23, 0x10, 0, 0, 0, 32, 0, 0, 0, 0x0d, 0x0c, 0x0b, 0x0a,
-    32, 0, 0, 0, 0x34, 0x12, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0
-};
-static const uint8_t fault_denied_big[] = {
-    5, 0, 3, 0x23, 0, 0, 0, 0, 0, 32, 0, 0, 0x0a, 0x0b, 0x0c, 0x0d,
-    0, 0, 0, 32, 0x12, 0x34, 0, 0, 0, 0, 0, 5, 0, 0, 0, 0
-};
-static const uint8_t fault_protocol_little[] = {
-    5, 0, 3, 0x23, 0x10, 0, 0, 0, 32, 0, 0, 0, 0x0d, 0x0c, 0x0b, 0x0a,
-    32, 0, 0, 0, 0, 0, 0, 0, 0x0b, 0, 0x01, 0x1c, 0, 0, 0, 0
-};
-static const uint8_t fault_protocol_big[] = {
-    5, 0, 3, 0x23, 0, 0, 0, 0, 0, 32, 0, 0, 0x0a, 0x0b, 0x0c, 0x0d,
-    0, 0, 0, 32, 0, 0, 0, 0, 0x1c, 0x01, 0, 0x0b, 0, 0, 0, 0
+static int ends(rpc_firewall_t *fw, const maker_t *m, rpc_firewall_result_t *r)
+{
+    return check(fw, m, r) == RPC_FIREWALL_END;
+}
+
+/* ---- what becomes of a bind, byte by byte ---- */
+
+/* RPC_FIREWALL_NOBODY, version 0.0 */
+static const uint8_t nobody[2][20] = {
+    { 0x78, 0xbd, 0xf9, 0x02, 0x73, 0xf3, 0xfc, 0x4f, 0x81, 0x44, 0xaf, 0xed, 0xe8, 0xf9, 0x6e, 0xa8 },
+    { 0x02, 0xf9, 0xbd, 0x78, 0xf3, 0x73, 0x4f, 0xfc, 0x81, 0x44, 0xaf, 0xed, 0xe8, 0xf9, 0x6e, 0xa8 },
 };
 
-#define is_answer(r, little, big_endian, big, name) \
-    do { \
-        if (big) \
-            is_bytes((r)->answer, (r)->answer_len, big_endian, sizeof(big_endian), "%s, big-endian", name); \
-        else \
-            is_bytes((r)->answer, (r)->answer_len, little, sizeof(little), "%s, little-endian", name); \
-    } while (0)
+/* M as it is, but for the contexts named by WHICH, a bit for each. */
+static void is_blinded(const maker_t *m, unsigned which, const char *name)
+{
+    maker_t want = *m;
+    size_t at = 28;
+    int i;
+
+    for (i = 0; i < m->data[24]; i++) {
+        if (which >> i & 1)
+            memcpy(want.data + at + 4, nobody[m->big], 20);
+        at += 24 + 20 * (size_t)m->data[at + 2];
+    }
+    is_bytes(blinded, blinded ? m->len : 0, want.data, want.len, "%s, %s", name,
+             m->big ? "big-endian" : "little-endian");
+}
 
 static void test_bind(apr_pool_t *pool, int big)
 {
@@ -578,31 +610,36 @@ static void test_bind(apr_pool_t *pool, int big)
     m.minor = big;
     rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 0);
     make_bind(&m, pool, "emsmdb@0.81");
-    ok(check(&fw, &m, &r), "a bind for emsmdb passes");
+    ok(passes(&fw, &m, &r), "a bind for emsmdb passes");
     ok(r.has_interface && !memcmp(&r.interface, &emsmdb, sizeof(emsmdb)), "... its interface is told");
     rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 0);
     make_bind(&m, pool, "emsmdb@0.81 async-emsmdb@0.1");
-    ok(check(&fw, &m, &r), "a bind for two that are allowed passes");
+    ok(passes(&fw, &m, &r), "a bind for two that are allowed passes");
     rpc_firewall_begin(&fw, rules, 6002, RPC_AUTH_LEVEL_NONE, 0);
     make_bind(&m, pool, "samr@1.0");
-    ok(check(&fw, &m, &r), "where no rule is all pass");
+    ok(passes(&fw, &m, &r), "where no rule is all pass");
 
     rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 0);
-    make_bind(&m, pool, "emsmdb@0.81 samr@1.0");
-    ok(!check(&fw, &m, &r), "a bind for one that is and one that is not does not");
+    m.auth_level = 5;
+    m.auth_value = 33;
+    make_bind(&m, pool, "emsmdb@0.81 samr@1.0 async-emsmdb@0.1 winreg@1.0");
+    is_int(check(&fw, &m, &r), RPC_FIREWALL_BLIND, "a bind for some that are and some that are not");
     is_int(r.cause, RPC_FIREWALL_INTERFACE, "... cause");
-    ok(r.has_interface && !memcmp(&r.interface, &samr, sizeof(samr)), "... the refused interface is told");
-    is_str(r.nearest, "6001 emsmdb async-emsmdb", "... and the rule");
-    ok(r.ends, "... the connection ends");
-    is_answer(&r, nak_little, nak_big, big, "... bind_nak");
-    make_bind(&m, pool, "emsmdb@0.81");
+    ok(r.has_interface && !memcmp(&r.interface, &samr, sizeof(samr)), "... the first refused one is told");
+    is_int(r.contexts, 3, "... the number of refused contexts");
+    is_str(r.nearest, "RpcAllowInterfaces 6001 emsmdb async-emsmdb", "... and the rule");
+    is_blinded(&m, 1u << 1 | 1u << 3 | 1u << 4, "... only these ask for nobody");
+    memcpy(m.data, blinded, m.len);
+    is_int(check(&fw, &m, &r), RPC_FIREWALL_BLIND, "... which is no interface that a rule allows");
+    is_blinded(&m, 0, "... and stays what it is");
+    m.auth_value = 0;
+    make_bind(&m, pool, "nspi@56.0");
+    is_int(check(&fw, &m, &r), RPC_FIREWALL_BLIND, "an interface of another port");
+    is_str(r.nearest, "RpcAllowInterfaces 6004 nspi", "... nearest rule");
+    is_blinded(&m, 3, "... all contexts");
     m.ptype = DCERPC_REQUEST;
     make_request(&m);
-    ok(!check(&fw, &m, &r) && r.cause == RPC_FIREWALL_NOT_BOUND, "... and nothing is bound");
-    m.ptype = DCERPC_BIND;
-    make_bind(&m, pool, "nspi@56.0");
-    ok(!check(&fw, &m, &r), "an interface of another port");
-    is_str(r.nearest, "6004 nspi", "... nearest rule");
+    ok(passes(&fw, &m, &r), "... behind it requests are the server's to refuse");
 }
 
 static void test_alter(apr_pool_t *pool, int big)
@@ -614,22 +651,17 @@ static void test_alter(apr_pool_t *pool, int big)
 
     rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 0);
     make_bind(&m, pool, "emsmdb@0.81");
-    ok(!check(&fw, &m, &r) && r.cause == RPC_FIREWALL_NOT_BOUND && r.ends, "an alter_context before a bind");
-    is_answer(&r, fault_protocol_little, fault_protocol_big, big, "... fault");
-
+    ok(ends(&fw, &m, &r) && r.cause == RPC_FIREWALL_NOT_BOUND, "an alter_context before a bind");
     rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 1);
-    ok(check(&fw, &m, &r), "an alter_context for emsmdb passes");
+    ok(passes(&fw, &m, &r), "an alter_context for emsmdb passes");
     m.minor = big;
     make_bind(&m, pool, "emsmdb@0.81 samr@1.0");
-    ok(!check(&fw, &m, &r), "one for samr, too, does not");
+    is_int(check(&fw, &m, &r), RPC_FIREWALL_BLIND, "one for samr, too, does not");
     is_int(r.cause, RPC_FIREWALL_INTERFACE, "... cause");
-    is_int(r.ends, 0, "... the connection goes on");
-    is_answer(&r, alter_little, alter_big, big, "... alter_context_resp");
+    is_blinded(&m, 1u << 1 | 1u << 2, "... as that of nobody");
     ok(!rpc_firewall_wants(&fw, DCERPC_REQUEST), "... and what was bound before still is");
-    m.minor = 0;
     make_bind(&m, pool, "");
-    ok(!check(&fw, &m, &r) && r.cause == RPC_FIREWALL_BAD_PDU && r.ends, "an alter_context for nothing");
-    is_answer(&r, fault_protocol_little, fault_protocol_big, big, "... fault");
+    ok(ends(&fw, &m, &r) && r.cause == RPC_FIREWALL_BAD_PDU, "an alter_context for nothing");
 }
 
 static void test_requests(apr_pool_t *pool, int big)
@@ -638,28 +670,29 @@ static void test_requests(apr_pool_t *pool, int big)
     maker_t m = maker(DCERPC_REQUEST, big);
     rpc_firewall_result_t r;
     rpc_firewall_t fw;
+    unsigned level;
 
     rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 0);
     ok(rpc_firewall_wants(&fw, DCERPC_REQUEST), "requests are of interest before a bind");
     begin(&m);
     finish(&m);
-    ok(!check(&fw, &m, &r) && r.cause == RPC_FIREWALL_NOT_BOUND && r.ends, "a request before a bind");
-    is_answer(&r, fault_protocol_little, fault_protocol_big, big, "... fault");
+    ok(ends(&fw, &m, &r) && r.cause == RPC_FIREWALL_NOT_BOUND, "a request before a bind");
 
     rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_INTEGRITY, 1);
     ok(rpc_firewall_wants(&fw, DCERPC_REQUEST), "requests are of interest where they must be signed");
     make_request(&m);
-    ok(!check(&fw, &m, &r) && r.cause == RPC_FIREWALL_LEVEL && r.ends, "a request without verifier");
-    is_answer(&r, fault_denied_little, fault_denied_big, big, "... fault");
+    ok(ends(&fw, &m, &r) && r.cause == RPC_FIREWALL_LEVEL, "a request without verifier");
     m.auth_value = 16;
-    m.auth_level = 5;
-    make_request(&m);
-    ok(check(&fw, &m, &r), "a request with one");
+    for (level = 0; level < 8; level++) {
+        m.auth_level = level;
+        make_request(&m);
+        is_int(passes(&fw, &m, &r), level == 5 || level == 6, "a request with one of level %u", level);
+    }
     rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_CONNECT, 1);
     ok(!rpc_firewall_wants(&fw, DCERPC_REQUEST), "requests are of no interest otherwise");
     m.auth_value = 0;
     make_request(&m);
-    ok(check(&fw, &m, &r), "... and pass");
+    ok(passes(&fw, &m, &r), "... and pass");
 }
 
 /* ---- what is of interest ---- */
@@ -673,6 +706,7 @@ static void test_interest(apr_pool_t *pool)
     int ptype, i;
 
     rpc_firewall_begin(&fw, rules, 6002, RPC_AUTH_LEVEL_NONE, 0);
+    ok(rpc_firewall_idle(&fw), "without rule and level there is nothing to look at");
     for (ptype = 0; ptype < 256; ptype++)
         if (rpc_firewall_wants(&fw, (uint8_t)ptype))
             ok(0, "without rule and level PTYPE %d is of no interest", ptype);
@@ -689,8 +723,7 @@ static void test_interest(apr_pool_t *pool)
         if (is_legal)
             continue;
         rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 1);
-        ok(rpc_firewall_wants(&fw, (uint8_t)ptype) && !check(&fw, &m, &r)
-           && r.cause == RPC_FIREWALL_BAD_PTYPE && r.ends && !r.answer_len,
+        ok(rpc_firewall_wants(&fw, (uint8_t)ptype) && ends(&fw, &m, &r) && r.cause == RPC_FIREWALL_BAD_PTYPE,
            "%s is not for clients to send", dcerpc_ptype_name((uint8_t)ptype));
     }
     for (ptype = DCERPC_AUTH3; ptype <= 19; ptype++) {
@@ -699,10 +732,9 @@ static void test_interest(apr_pool_t *pool)
         begin(&m);
         finish(&m);
         rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 0);
-        ok(!check(&fw, &m, &r) && r.ends && !r.answer_len, "%s before a bind",
-           dcerpc_ptype_name((uint8_t)ptype));
+        ok(ends(&fw, &m, &r), "%s before a bind", dcerpc_ptype_name((uint8_t)ptype));
         rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 1);
-        is_int(check(&fw, &m, &r), ptype != 17, "%s behind one", dcerpc_ptype_name((uint8_t)ptype));
+        is_int(passes(&fw, &m, &r), ptype != 17, "%s behind one", dcerpc_ptype_name((uint8_t)ptype));
     }
     ok(!rpc_firewall_wants(&fw, DCERPC_RTS), "RTS PDUs are of no interest");
 }
@@ -716,12 +748,12 @@ static void test_binding(apr_pool_t *pool)
 
     rpc_firewall_begin(&fw, rules_of(pool, "6001 emsmdb"), 6001, RPC_AUTH_LEVEL_NONE, 0);
     make_bind(&m, pool, "emsmdb@0.81");
-    ok(check(&fw, &m, &r) && !rpc_firewall_wants(&fw, DCERPC_REQUEST), "behind a bind requests are free");
+    ok(passes(&fw, &m, &r) && !rpc_firewall_wants(&fw, DCERPC_REQUEST), "behind a bind requests are free");
     ok(rpc_firewall_wants(&fw, DCERPC_ALTER) && rpc_firewall_wants(&fw, DCERPC_BIND)
        && rpc_firewall_wants(&fw, DCERPC_AUTH3), "... but not what may change it");
     ok(!rpc_firewall_wants(&fw, 18) && !rpc_firewall_wants(&fw, 19), "... and cancels are free, too");
     make_bind(&m, pool, "samr@1.0");
-    ok(!check(&fw, &m, &r), "... nor is another bind");
+    ok(!passes(&fw, &m, &r), "... nor is another bind");
 }
 
 /* ---- levels on the wire ---- */
@@ -742,10 +774,17 @@ static const struct level_case {
     { RPC_AUTH_LEVEL_PRIVACY, 10, 6, 8, 1 },    { RPC_AUTH_LEVEL_PRIVACY, 0, 0, 0, 0 },
 };
 
-/* PASS without trailer: an alter_context then goes by what was there before. */
+static void make_auth3(maker_t *m)
+{
+    begin(m);
+    add(m, 0, 4);
+    finish(m);
+}
+
+/* An alter_context without trailer goes by what was there before, of a successor nobody knows. */
 static void test_level(apr_pool_t *pool, const struct level_case *c, int ptype)
 {
-    int pass = c->pass || (ptype == DCERPC_ALTER && !c->token), big;
+    int old = ptype == DCERPC_ALTER && !c->token && c->least != RPC_AUTH_LEVEL_CONNECT, big;
 
     for (big = 0; big < 2; big++) {
         maker_t m = maker(ptype, big);
@@ -756,26 +795,69 @@ static void test_level(apr_pool_t *pool, const struct level_case *c, int ptype)
         m.auth_level = c->level;
         m.auth_value = c->token;
         rpc_firewall_begin(&fw, NULL, 6001, c->least, ptype != DCERPC_BIND);
-        if (ptype == DCERPC_AUTH3) {
-            begin(&m);
-            add(&m, 0, 4);
-            finish(&m);
-        } else
-            make_bind(&m, pool, "emsmdb@0.81");
-        is_int(check(&fw, &m, &r), pass, "%s, level %u of type %u, %u bytes, at least %s: %s",
-               dcerpc_ptype_name((uint8_t)ptype), c->level, c->type, c->token, rpc_auth_level_name(c->least),
-               pass ? "passes" : "does not pass");
-        if (pass)
+        if (ptype == DCERPC_AUTH3)
+            make_auth3(&m);
+        else
+            make_bind(&m, pool, "emsmdb@0.81 samr@1.0");
+        is_int(check(&fw, &m, &r), c->pass || old ? RPC_FIREWALL_PASS
+               : ptype == DCERPC_AUTH3 ? RPC_FIREWALL_END : RPC_FIREWALL_BLIND,
+               "%s, level %u of type %u, %u bytes, at least %s", dcerpc_ptype_name((uint8_t)ptype), c->level,
+               c->type, c->token, rpc_auth_level_name(c->least));
+        if (c->pass || old)
             continue;
         is_int(r.cause, RPC_FIREWALL_LEVEL, "... cause");
         is_int(r.level, c->type ? c->level : 0, "... level");
-        ok(r.ends, "... ends");
-        is_int(r.answer_len, ptype == DCERPC_BIND ? 24 : ptype == DCERPC_ALTER ? 32 : 0, "... answer");
-        if (ptype == DCERPC_BIND && !big)
-            is_bytes(r.answer, r.answer_len, nak_little, sizeof(nak_little), "... bind_nak");
-        if (ptype == DCERPC_ALTER)
-            is_int(r.answer[big ? 27 : 24], 5, "... access denied");
+        if (ptype != DCERPC_AUTH3)
+            is_blinded(&m, 7, "... for no interface at all");
     }
+}
+
+/* No context comes by an alter_context without authentication what its bind was refused. */
+static void test_old_context(apr_pool_t *pool, rpc_auth_level_t least, unsigned level)
+{
+    maker_t bind = maker(DCERPC_BIND, 0), alter = maker(DCERPC_ALTER, 0), auth3 = maker(DCERPC_AUTH3, 0);
+    int enough = level >= (unsigned)least;
+    rpc_firewall_result_t r;
+    rpc_firewall_t fw;
+
+    bind.auth_level = auth3.auth_level = level;
+    bind.auth_value = level ? 8 : 0;
+    auth3.auth_value = 8;
+    make_bind(&bind, pool, "emsmdb@0.81");
+    make_bind(&alter, pool, "emsmdb@0.81");
+    make_auth3(&auth3);
+    rpc_firewall_begin(&fw, NULL, 6001, least, 0);
+    is_int(passes(&fw, &bind, &r), enough, "a bind of level %u where %s is the least", level,
+           rpc_auth_level_name(least));
+    is_int(passes(&fw, &alter, &r), enough, "... an alter_context without authentication behind it");
+    is_int(passes(&fw, &auth3, &r), enough, "... an auth3");
+    rpc_firewall_renew(&fw, NULL, least);
+    is_int(passes(&fw, &alter, &r), enough || least >= RPC_AUTH_LEVEL_INTEGRITY, "... on a successor");
+    alter.auth_level = 6;
+    alter.auth_value = 8;
+    make_bind(&alter, pool, "emsmdb@0.81");
+    ok(passes(&fw, &alter, &r), "... with authentication");
+    alter.auth_value = 0;
+    make_bind(&alter, pool, "emsmdb@0.81");
+    ok(passes(&fw, &alter, &r), "... and without, behind that");
+}
+
+/* The rules of a successor are its own. */
+static void test_renewal(apr_pool_t *pool)
+{
+    maker_t m = maker(DCERPC_ALTER, 0);
+    rpc_firewall_result_t r;
+    rpc_firewall_t fw;
+
+    make_bind(&m, pool, "samr@1.0");
+    rpc_firewall_begin(&fw, NULL, 6001, RPC_AUTH_LEVEL_NONE, 0);
+    rpc_firewall_renew(&fw, rules_of(pool, "6001 emsmdb"), RPC_AUTH_LEVEL_NONE);
+    ok(!passes(&fw, &m, &r), "a successor with rules, its predecessor had none");
+    m.ptype = DCERPC_REQUEST;
+    make_request(&m);
+    ok(passes(&fw, &m, &r), "... is bound");
+    rpc_firewall_renew(&fw, NULL, RPC_AUTH_LEVEL_NONE);
+    ok(rpc_firewall_idle(&fw), "a successor without rules");
 }
 
 static void test_wire_levels(apr_pool_t *pool)
@@ -788,27 +870,22 @@ static void test_wire_levels(apr_pool_t *pool)
         if (level_cases[i].least != RPC_AUTH_LEVEL_NONE)
             test_level(pool, &level_cases[i], DCERPC_AUTH3);
     }
+    for (i = 0; i <= 6; i++) {
+        test_old_context(pool, RPC_AUTH_LEVEL_CONNECT, (unsigned)i);
+        test_old_context(pool, RPC_AUTH_LEVEL_INTEGRITY, (unsigned)i);
+    }
+    test_renewal(pool);
 }
 
 /* ---- lengths ---- */
 
-/* Is this refused as no sound PDU, with the right answer? */
+/* Is this refused as no sound PDU? */
 static int is_bad(maker_t *m, rpc_firewall_result_t *r)
 {
-    static const size_t nak = sizeof(nak_protocol_little);
-    rpc_firewall_rules_t *rules = NULL;
     rpc_firewall_t fw;
-    int good;
 
-    rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_CONNECT, m->ptype != DCERPC_BIND);
-    good = !check(&fw, m, r) && r->cause == RPC_FIREWALL_BAD_PDU && r->ends && !r->has_interface;
-    if (m->ptype == DCERPC_BIND)
-        return good && r->answer_len == nak
-               && !memcmp(r->answer, m->big ? nak_protocol_big : nak_protocol_little, nak);
-    if (m->ptype == DCERPC_ALTER)
-        return good && r->answer_len == sizeof(fault_protocol_little)
-               && !memcmp(r->answer, m->big ? fault_protocol_big : fault_protocol_little, r->answer_len);
-    return good && !r->answer_len;
+    rpc_firewall_begin(&fw, NULL, 6001, RPC_AUTH_LEVEL_CONNECT, m->ptype != DCERPC_BIND);
+    return ends(&fw, m, r) && r->cause == RPC_FIREWALL_BAD_PDU;
 }
 
 /* Every shorter PDU, its frag_length fitting or its count of contexts as it was. */
@@ -873,7 +950,7 @@ static void test_lengths(apr_pool_t *pool, int ptype)
     wrong.data[24] = 1;     /* what is left over is nobody's */
     ok(!is_bad(&wrong, &r), "fewer contexts than there is room for");
     rpc_firewall_begin(&fw, rules_of(pool, "6001 emsmdb"), 6001, RPC_AUTH_LEVEL_NONE, 1);
-    ok(check(&fw, &wrong, &r), "... and only those are looked at");
+    ok(passes(&fw, &wrong, &r), "... and only those are looked at");
 }
 
 static void test_many_contexts(apr_pool_t *pool)
@@ -895,11 +972,9 @@ static void test_many_contexts(apr_pool_t *pool)
     }
     finish(m);
     rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 1);
-    ok(!check(&fw, m, r) && r->cause == RPC_FIREWALL_INTERFACE, "255 contexts, the last one not allowed");
-    is_int(r->answer_len, RPC_FIREWALL_ANSWER_MAX, "... the longest answer");
-    is_int(r->answer[8] | r->answer[9] << 8, RPC_FIREWALL_ANSWER_MAX, "... and its length");
-    is_int(r->answer[32 + 253 * 24 + 2], 0, "... no reason for what is allowed");
-    is_int(r->answer[32 + 254 * 24 + 2], 1, "... the reason for what is not");
+    is_int(check(&fw, m, r), RPC_FIREWALL_BLIND, "255 contexts, the last one not allowed");
+    ok(r->contexts == 1 && !memcmp(blinded, m->data, m->len - 20)
+       && !memcmp(blinded + m->len - 20, nobody[0], 20), "... only that is changed");
     free(r);
     free(m);
 }
@@ -935,6 +1010,7 @@ int main(void)
     test_questions(pool);
     test_slips(pool);
     test_lists(pool);
+    test_both(pool);
     test_profiles(pool);
     test_levels(pool);
     for (big = 0; big < 2; big++) {

@@ -6,10 +6,10 @@ use strict;
 use warnings;
 use Exporter 'import';
 
-our @EXPORT_OK = qw(pdu bind_pdu bind_ack_pdu request_pdu response_pdu fault_pdu rpc_parse uuid
-                    REQUEST RESPONSE FAULT BIND BIND_ACK MGMT NDR);
+our @EXPORT_OK = qw(pdu bind_pdu contexts_pdu bind_ack_pdu request_pdu response_pdu fault_pdu rpc_parse uuid
+                    REQUEST RESPONSE FAULT BIND BIND_ACK ALTER AUTH3 MGMT NDR);
 
-use constant { REQUEST => 0, RESPONSE => 2, FAULT => 3, BIND => 11, BIND_ACK => 12 };
+use constant { REQUEST => 0, RESPONSE => 2, FAULT => 3, BIND => 11, BIND_ACK => 12, ALTER => 14, AUTH3 => 16 };
 use constant MGMT => 'afa8bd80-7d8a-11c9-bef4-08002b102989';
 use constant NDR  => '8a885d04-1ceb-11c9-9fe8-08002b104860';
 
@@ -19,12 +19,17 @@ sub uuid {
     return pack 'V v v H4 H12', hex $a, hex $b, hex $c, @rest;
 }
 
-# A PDU of any type, FIRST and LAST; big => 1 for a big-endian one.
+# A PDU of any type, FIRST and LAST; big => 1 for a big-endian one; auth => [type, level, token].
 sub pdu {
     my ($ptype, $call, $body, %opt) = @_;
+    my $token = '';
+    if ($opt{auth}) {
+        (my $type, my $level, $token) = @{ $opt{auth} };
+        $body .= pack('C C x2 N', $type, $level, 79231) . $token;
+    }
     my $len = 16 + length $body;
     return pack($opt{big} ? 'CCCC N nnN' : 'CCCC V vvV', 5, 0, $ptype, $opt{pfc} // 3,
-                $opt{big} ? 0 : 0x10, $len, 0, $call) . $body;
+                $opt{big} ? 0 : 0x10, $len, length $token, $call) . $body;
 }
 
 sub bind_pdu {
@@ -32,6 +37,20 @@ sub bind_pdu {
     my $context = pack 'v C x', 0, 1;
     $context .= uuid($o{interface}) . pack('V', $o{version}) . uuid(NDR) . pack 'V', 2;
     return pdu(BIND, $o{call}, pack('v v V C x3', $o{max}, $o{max}, 0, 1) . $context);
+}
+
+# A bind, or ptype => ALTER, with a context for each syntax of LIST, [uuid, version], and NDR.
+sub contexts_pdu {
+    my ($list, %o) = @_;
+    my ($short, $long) = $o{big} ? ('n', 'N') : ('v', 'V');
+    my $syntax = sub {
+        my ($text, $version) = @_;
+        my ($a, $b, $c, @rest) = split /-/, $text;
+        return pack "$long $short $short H4 H12 $long", hex $a, hex $b, hex $c, @rest, $version;
+    };
+    my ($body, $n) = (pack("$short $short $long C x3", 4280, 4280, 0, scalar @$list), 0);
+    $body .= pack("$short C x", $n++, 1) . $syntax->(@$_) . $syntax->(NDR, 2) for @$list;
+    return pdu($o{ptype} // BIND, $o{call} // 1, $body, %o);
 }
 
 sub bind_ack_pdu {
