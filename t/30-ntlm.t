@@ -37,6 +37,8 @@ sub put {
     return rename "$file.new", $file;
 }
 
+sub slurp { open my $fh, '<', $_[0] or die "$_[0]: $!\n"; local $/; return scalar <$fh> }
+
 sub accounts {
     my @lines = ([alice => 'secret'], [bob => 'hidden'], [carol => 'secret', 'DU'], ['Zoë' => 'naïve'],
                  ['Ärger' => 'secret'], [long => 'x' x 100]);
@@ -357,20 +359,22 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
         'by default two names and the time');
     is($ntlm->{sent}{info}{$_}, 'LOCALHOST', "$_ is the name that was asked for") for qw(nb_computer nb_domain);
     cmp_ok(abs($ntlm->{sent}{info}{timestamp} - filetime()), '<', 60 * 10_000_000, 'the time is now');
-    my $machine = (POSIX::uname())[1];
-    $ntlm->knock($http, '/in/here', host => $_->[0]),
-        is("$ntlm->{sent}{name} $ntlm->{sent}{info}{nb_computer}", "$_->[1] $_->[1]", "asked for $_->[0]")
-        for ['mail.example.com', 'MAIL'], ['127.0.0.1', 'WEB'], ['[::1]', 'WEB'],
-            ['averyveryverylongname.example.com', 'AVERYVERYVERYLO'];
+    for (['mail.example.com', 'MAIL'], ['127.0.0.1', 'WEB'], ['[::1]', 'WEB'],
+         ['averyveryverylongname.example.com', 'AVERYVERYVERYLO']) {
+        my ($host, $name) = @$_;
+        $ntlm->knock($http, '/in/here', host => $host);
+        is("$ntlm->{sent}{name} $ntlm->{sent}{info}{nb_computer}", "$name $name", "asked for $host");
+    }
+    my ($machine) = split /\./, (POSIX::uname())[1];
     $ntlm->knock($http, '/in/here', version => '1.0', headers => ['Connection: keep-alive']);
     unlike($ntlm->{challenge}, qr/\Q$_\E/i, 'nothing of the machine\'s own name')
-        for map { encode('UTF-16LE', $_), $_ } grep { length > 3 && $_ ne 'localhost' } (split /\./,
-            $machine)[0];
+        for map { encode('UTF-16LE', $_), $_ } grep { length > 3 && $_ ne 'localhost' } $machine;
     $ntlm->knock($http, '/in/named');
     my %info = %{ $ntlm->{sent}{info} };
     delete $info{timestamp};
-    is_deeply(\%info, { nb_domain => 'CONTOSO', nb_computer => 'EX1', dns_domain => 'contoso.test',
-        dns_computer => 'ex1.contoso.test', dns_tree => 'forest.test' }, 'AuthNtlmTargetInfo');
+    my %named = (nb_domain => 'CONTOSO', nb_computer => 'EX1', dns_domain => 'contoso.test',
+                 dns_computer => 'ex1.contoso.test', dns_tree => 'forest.test');
+    is_deeply(\%info, \%named, 'AuthNtlmTargetInfo');
     is($ntlm->{sent}{name}, 'CONTOSO', 'its domain is the target name');
     $ntlm->knock($http, '/in/dnsonly');
     is_deeply([sort keys %{ $ntlm->{sent}{info} }], [qw(dns_domain timestamp)],
@@ -458,11 +462,36 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
     $_->close for $http, $secure;
 }
 
+# ---- HTTP/2, where a connection is nobody's ----
+
+# A sanitizer's library is preloaded for httpd; curl would hang with it.
+sub curl {
+    local $ENV{LD_PRELOAD} = '';
+    return scalar qx(curl -s -i --max-time 20 @_ 2>&1);
+}
+
+SKIP: {
+    my ($modules) = slurp("$root/conf/modules.conf") =~ m{(\S+)/mod_\w+\.so};
+    skip('prefork has no HTTP/2', 5) if vars('mpm') eq 'prefork';
+    skip('no mod_http2, or no curl that knows HTTP/2', 5)
+        if !-e "$modules/mod_http2.so" || curl('-V') !~ /HTTP2/;
+    my $h = RPCH::Httpd->new;
+    $h->configure("LoadModule http2_module $modules/mod_http2.so\nProtocols h2c http/1.1\n"
+                  . "LogLevel auth_ntlm:debug\nAliasMatch ^/in/ $httpd->{dir}/in.txt\n" . location('here'))->start;
+    my $curl = sub { return curl(@_, "http://127.0.0.1:$h->{port}/in/here") };
+    my $plain = $curl->('--http2-prior-knowledge');
+    like($plain, qr{^HTTP/2 403}, 'nothing to offer: 403');
+    unlike($plain, qr/www-authenticate/i, 'NTLM is not offered');
+    my $token = encode_base64(RPCH::NTLM->new->negotiate, '');
+    like($curl->("--http2-prior-knowledge -H 'Authorization: NTLM $token'"), qr{^HTTP/2 403}, 'nor taken');
+    like($h->log, qr/HTTP\/2 has no connections of one user/, 'the log says why');
+    like($curl->('--http1.1'), qr{^HTTP/1\.1 401.*\nWWW-Authenticate: NTLM}s, 'beside it HTTP/1.1 is as ever');
+    $h->signal('TERM')->wait_gone;
+}
+
 # ---- the users file ----
 {
-    my $held = dial();
-    is(RPCH::NTLM->new(user => 'bob', password => 'hidden')->login($held, '/in/here')->{status}, 200,
-        'bob is let in');
+    is(try_in('here', user => 'bob', password => 'hidden'), 200, 'bob is let in');
     put($users, grep { !/^bob/ } accounts());
     is(try_in('here', user => 'bob', password => 'hidden'), 401,
         'without bob in the file he is not, without a restart');
@@ -479,39 +508,37 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
     is(try_in('unset'), 500, 'no AuthNtlmUserFile: 500');
     like($httpd->log, qr/AuthNtlmProvider file has no users here: set AuthNtlmUserFile/,
         'and the log says what is missing');
-    $held->close;
 }
 
 # ---- Negotiate ----
 {
+    my $send = sub { my ($http, $token) = @_; return ask($http, '/in/negotiate', $token, scheme => 'Negotiate') };
+    # The first leg or, where NTLM is not the favourite, the first two: its challenge is read
+    my $begin = sub {
+        my ($http, $ntlm, $mechs, %opt) = @_;
+        my $favourite = $mechs->[0] eq 'ntlm';
+        my $token = $favourite ? $ntlm->negotiate : 'a ticket';
+        my $answer = $send->($http, neg_init(mechs => $mechs, token => $token, bare => $opt{bare}));
+        my $resp = read_resp($answer->{token});
+        is("$answer->{status} $resp->{mech}", '401 ntlm', "@$mechs: NTLM it is");
+        is($resp->{state}, $favourite ? 'accept-incomplete' : 'request-mic', $favourite ? 'to go on' : 'with a MIC');
+        $resp = read_resp($send->($http, neg_resp(token => $ntlm->negotiate))->{token}) if !$favourite;
+        $ntlm->challenge($resp->{token});
+        return;
+    };
+    # The status of the whole, and the connection
     my $wrapped = sub {
         my ($mechs, %opt) = @_;
         my ($http, $ntlm) = (dial(), RPCH::NTLM->new(%{ $opt{ntlm} || {} }));
-        my @scheme = (scheme => 'Negotiate');
-        my $krb5_first = $mechs->[0] ne 'ntlm';
-        my $answer = ask($http, '/in/negotiate', neg_init(mechs => $mechs,
-            token => $krb5_first ? 'a ticket' : $ntlm->negotiate, bare => $opt{bare}), @scheme);
-        my $resp = read_resp($answer->{token});
-        if ($krb5_first) {
-            is("$answer->{status} $resp->{state} $resp->{mech}", '401 request-mic ntlm',
-                "@$mechs: NTLM is chosen, and a MIC asked for");
-            $resp = read_resp(ask($http, '/in/negotiate', neg_resp(token => $ntlm->negotiate),
-                @scheme)->{token});
-        }
-        else { is("$answer->{status} $resp->{state} $resp->{mech}", '401 accept-incomplete ntlm',
-            "@$mechs: NTLM is taken") }
-        $ntlm->challenge($resp->{token});
-        my $token = $ntlm->authenticate;
-        my $list = mech_list(@$mechs);
-        my $mic = $ntlm->signature(client => $opt{list} // $list);
-        $mic = $opt{mic} if exists $opt{mic};
-        $answer = ask($http, '/in/negotiate', neg_resp(token => $token, mic => $mic), @scheme);
+        $begin->($http, $ntlm, $mechs, %opt);
+        my ($token, $list) = ($ntlm->authenticate, mech_list(@$mechs));
+        my $mic = exists $opt{mic} ? $opt{mic} : $ntlm->signature(client => $opt{list} // $list);
+        my $answer = $send->($http, neg_resp(token => $token, mic => $mic));
         return ($answer->{status}, $http) if !defined $answer->{token};
-        $resp = read_resp($answer->{token});
+        my $resp = read_resp($answer->{token});
         is($resp->{state}, 'accept-completed', 'the end of it');
-        is(unpack('H*', $resp->{mic} // ''), defined $mic ? unpack 'H*',
-            $ntlm->signature(server => $list) : '',
-            'the server\'s mechListMIC, for a client that has sent one');
+        is(unpack('H*', $resp->{mic} // ''), defined $mic ? unpack('H*', $ntlm->signature(server => $list)) : '',
+           'the server\'s mechListMIC, for a client that has sent one');
         return ($answer->{status}, $http);
     };
     my ($status, $http) = $wrapped->(['ntlm'], mic => undef);
@@ -520,7 +547,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
     is(get($http, 'here')->{status}, 200, 'under the other name as well');
     $http->close;
     for (['with a mechListMIC', ['ntlm'], 200], ['with a wrong one', ['ntlm'], mic => 'x' x 16, 401],
-        ['with a short one', ['ntlm'], mic => 'x', 401],
+         ['with a short one', ['ntlm'], mic => 'x', 401],
          ['without the frame of GSSAPI', ['ntlm'], bare => 1, 200],
          ['Kerberos behind it', ['ntlm', 'krb5'], mic => undef, 200],
          ['Kerberos before it', [qw(krb5 ms_krb5 ntlm)], 200],
@@ -542,17 +569,16 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
     is($raw->login($http, '/in/negotiate', scheme => 'Negotiate')->{status}, 200,
         'raw NTLMSSP under the name Negotiate');
     is($raw->login($http, '/in/here', scheme => 'NTLM')->{status}, 200, 'and then under its own');
-    my $negotiate = sub { return ask($http, '/in/negotiate', $_[0], scheme => 'Negotiate') };
     my $init = neg_init(mechs => ['ntlm'], token => $raw->negotiate);
     for (['Kerberos alone', neg_init(mechs => ['krb5'], token => 'a ticket')],
-        ['no mechanism', neg_init(mechs => [], token => 'x')],
+         ['no mechanism', neg_init(mechs => [], token => 'x')],
          ['an answer to nothing', neg_resp(token => 'x')], ['an answer without a token', neg_resp(state => 1)],
          ['AUTHENTICATE to nothing', neg_resp(token => $raw->{authenticate})], ['no DER', 'x' x 50],
          ['another application', "\x60\x03\x06\x01\x2a"]) {
-        my $answer = $negotiate->($_->[1]);
+        my $answer = $send->($http, $_->[1]);
         is("$answer->{status} " . offered($answer), '401 Negotiate, NTLM', "Negotiate: $_->[0]");
     }
-    my @taken = grep { defined $negotiate->(substr $init, 0, $_)->{token} } 1 .. length $init;
+    my @taken = grep { defined $send->($http, substr $init, 0, $_)->{token} } 1 .. length $init;
     is("@taken", length $init, 'NegTokenInit cut off anywhere');
     $http->close;
 }
@@ -576,6 +602,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
     my $server = server(echo => 1);
     my $path = '/rpc/rpcproxy.dll';
     my $uri = "$path?" . $server->target;
+    my $answer = sub { return 'Authorization: NTLM ' . encode_base64($_[0]->authenticate, '') };
     my $client = sub { return plain(port => $httpd->{port}, target => $server->target, user => undef) };
     my $works = sub {
         my ($c, $name) = @_;
@@ -595,13 +622,12 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
         ['NEGOTIATE on the bare path, AUTHENTICATE with the channel', sub {
             my ($method, $http, $ntlm) = @_;
             $ntlm->knock($http, $path, method => $method, length => 0, headers => ['Expect: 100-continue']);
-            return (headers => ['Expect: 100-continue',
-                'Authorization: NTLM ' . encode_base64($ntlm->authenticate, '')]);
+            return (headers => ['Expect: 100-continue', $answer->($ntlm)]);
         }],
         ['NEGOTIATE with the target, AUTHENTICATE with the channel', sub {
             my ($method, $http, $ntlm) = @_;
             is($ntlm->knock($http, $uri, method => $method, length => 0)->{status}, 401, "$method: 401");
-            return (headers => ['Authorization: NTLM ' . encode_base64($ntlm->authenticate, '')]);
+            return (headers => [$answer->($ntlm)]);
         }],
     );
     for (@ways) {
@@ -624,8 +650,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
     my ($http, $ntlm) = (dial(), RPCH::NTLM->new(password => 'wrong'));
     $ntlm->knock($http, $uri, method => 'RPC_IN_DATA', length => 0);
     $c = $client->();
-    $c->open_out(connection => $http, headers => ['Authorization: NTLM ' . encode_base64($ntlm->authenticate,
-        '')]);
+    $c->open_out(connection => $http, headers => [$answer->($ntlm)]);
     $c->send_a1;
     is_answer($c->out->head, 401, 'AUTHENTICATE of a wrong password with a channel');
     $c->close;
@@ -640,19 +665,18 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
     put("$h->{dir}/users", smbpasswd_line(alice => 'secret'));
     my $said = sub { my ($conf) = @_; $h->configure($conf); return $h->configtest };
     for (['AuthNtlmProvider ldap',
-        qr/AuthNtlmProvider: "ldap": expected file, winbind, or what another module offers/],
+          qr/AuthNtlmProvider: "ldap": expected file, winbind, or what another module offers/],
          ['AuthNtlmBasicProvider ldap',
-         qr/"ldap" checks no passwords: expected a provider as for AuthBasicProvider; is its module \(mod_authn_ldap\?\)/],
+          qr/"ldap" checks no passwords: expected a provider as for AuthBasicProvider; is its module .mod_authn_ldap/],
          ['AuthNtlmUserFile nowhere',
-         qr/AuthNtlmUserFile \S+nowhere: cannot be read \(.*\): write it with pdbedit -Lw or smbpasswd/],
+          qr/AuthNtlmUserFile \S+nowhere: cannot be read \(.*\): write it with pdbedit -Lw or smbpasswd/],
          ['AuthNtlmUserFile .', qr/AuthNtlmUserFile \S+: is no file/],
          ['AuthNtlmExtendedProtection maybe',
-         qr/AuthNtlmExtendedProtection: "maybe": expected off, allow or require/],
+          qr/AuthNtlmExtendedProtection: "maybe": expected off, allow or require/],
          ['AuthNtlmTargetInfo CONTOSO',
-         qr/TargetInfo: "CONTOSO": expected domain=, computer=, dnsdomain=, dnscomputer= or dnstree= with a name/],
+          qr/TargetInfo: "CONTOSO": expected domain=, computer=, dnsdomain=, dnscomputer= or dnstree= with a name/],
          ['AuthNtlmTargetInfo realm=x', qr/AuthNtlmTargetInfo: "realm=x": expected domain=/],
-         ['AuthNtlmTargetInfo domain=',
-         qr/AuthNtlmTargetInfo: "domain=": expected a name of 1 to 15 characters/],
+         ['AuthNtlmTargetInfo domain=', qr/"domain=": expected a name of 1 to 15 characters/],
          ['AuthNtlmTargetInfo computer=ABCDEFGHIJKLMNOP', qr/expected a name of 1 to 15 characters/],
          ['AuthNtlmTargetInfo dnsdomain=' . 'x' x 256, qr/expected a name of 1 to 255 characters/],
          ['AuthNtlmNegotiate maybe', qr/AuthNtlmNegotiate must be On or Off/],
@@ -666,7 +690,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
         like($out, $says, 'and says why');
     }
     for ('AuthNtlmUserFile users', 'AuthNtlmTargetInfo DOMAIN=X Computer=Y',
-        'AuthNtlmExtendedProtection Require', 'AuthNtlmProvider file', 'AuthNtlmFailures off',
+         'AuthNtlmExtendedProtection Require', 'AuthNtlmProvider file', 'AuthNtlmFailures off',
          'AuthNtlmTargetInfo domain=ABCDEFGHIJKLMNO', 'AuthNtlmFailures 1000000 1') {
         my ($status, $out) = $said->("<Location /x>\n$_\n</Location>\n");
         is($status, 0, "taken: $_") or diag $out;
@@ -674,7 +698,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
     chmod 0644, "$h->{dir}/users";
     like(($said->('AuthNtlmUserFile users'))[1],
         qr/AuthNtlmUserFile \S+users may be read by everybody, and its hashes are .*: chmod o-rwx/,
-         'a file for everybody: a warning');
+        'a file for everybody: a warning');
     chmod 0640, "$h->{dir}/users";
     unlike(($said->('AuthNtlmUserFile users'))[1], qr/everybody/, 'none for one that is not');
 }

@@ -45,8 +45,7 @@ my $WINDOWS_10 = pack 'C C v x3 C', 10, 0, 19041, 15;
 sub new {
     my ($class, %arg) = @_;
     return bless { user => 'alice', password => 'secret', domain => '', workstation => 'CLIENT', version => 1,
-        mic => 1, late => 0,
-                   pairs => [], flags => 0, no_flags => 0, %arg }, $class;
+                   mic => 1, late => 0, pairs => [], flags => 0, no_flags => 0, %arg }, $class;
 }
 
 # ---- arithmetic ----
@@ -182,11 +181,13 @@ sub read_challenge {
         if $offset + $length > length $bytes || $info_offset + $info_length > length $bytes;
     my $name = substr $bytes, $offset, $length;
     my @pairs = pairs(substr $bytes, $info_offset, $info_length);
-    my %info = map { ($AV[$_->[0]] // $_->[0]) => $_->[0] == $AV{timestamp} ? unpack('Q<',
-        $_->[1]) : decode('UTF-16LE', $_->[1]) } @pairs;
+    my %info;
+    for (@pairs) {
+        my ($id, $value) = @$_;
+        $info{ $AV[$id] // $id } = $id == $AV{timestamp} ? unpack('Q<', $value) : decode('UTF-16LE', $value);
+    }
     return { flags => $flags, nonce => $nonce, name => $flags & UNICODE ? decode('UTF-16LE', $name) : $name,
-        info => \%info,
-             pairs => \@pairs, version => $flags & VERSION ? substr($bytes, 48, 8) : undef };
+             info => \%info, pairs => \@pairs, version => $flags & VERSION ? substr($bytes, 48, 8) : undef };
 }
 
 # AV pairs up to the end, which there must be.
