@@ -143,15 +143,20 @@ sub run {
 }
 
 # A child that died of a signal, or a sanitizer's finding, fails the run whatever the tests say.
+# What the server logged before tells whose child it was.
 sub crashes {
     my ($self) = @_;
-    my @bad;
+    my $bad = qr/exit signal|(?:Address|Leak|Thread|UndefinedBehavior)Sanitizer|runtime error:/;
+    my $found = 0;
     for my $log ("$self->{dir}/logs/error_log", glob "$self->{dir}/private-*/error_log") {
         open my $fh, '<', $log or next;
-        push @bad, grep { /exit signal|(?:Address|Leak|Thread|UndefinedBehavior)Sanitizer|runtime error:/ } <$fh>;
+        my @lines = <$fh>;
+        my @at = grep { $lines[$_] =~ $bad } 0 .. $#lines or next;
+        my $from = $at[0] > 30 ? $at[0] - 30 : 0;
+        print STDERR "$log:\n", @lines[$from .. $at[0]], @lines[@at[1 .. $#at]];
+        $found = 1;
     }
-    print STDERR "httpd's error log:\n", @bad if @bad;
-    return @bad ? 1 : 0;
+    return $found;
 }
 
 # Ends what an interrupted test may have left running.
