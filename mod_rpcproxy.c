@@ -185,7 +185,7 @@ typedef struct channel {
  * servers' health since. */
 static void follow(const channel_t *ch)
 {
-    char *hosts = apr_pstrdup(ch->r->pool, ch->spec->hosts), *state, *one;
+    char *hosts = apr_pstrdup(ch->r->pool, ch->spec->leg.hosts), *state, *one;
     const char *first = NULL, *others = "";
 
     if (!strchr(hosts, ','))
@@ -200,7 +200,7 @@ static void follow(const channel_t *ch)
             others = apr_pstrcat(ch->r->pool, others, ",", one, NULL);
     }
     if (first)
-        ch->spec->hosts = apr_pstrcat(ch->r->pool, first, others, NULL);
+        ch->spec->leg.hosts = apr_pstrcat(ch->r->pool, first, others, NULL);
 }
 
 static rpc_reason_t channel_claim(void *ctx, const rts_cookie_t *vc, int replacing)
@@ -302,14 +302,15 @@ static int route_to_endpoint(request_rec *r, rpc_channel_spec_t *spec, const cha
 {
     const rpc_server_config_t *sc = ap_get_module_config(ap_server_conf->module_config,
                                                          &rpcproxy_module);
-    rpc_preface_t preface = { spec->hosts, spec->port, target, r->user ? r->user : "", vhost };
+    rpc_preface_t preface = { spec->leg.hosts, spec->leg.port, target, r->user ? r->user : "", vhost,
+                              rpc_networks_text(spec->leg.networks), rpc_sources_text(spec->leg.sources) };
     uint8_t buf[RPC_PREFACE_MAX];
 
     spec->preface_len = rpc_preface_write(&preface, buf, sizeof(buf));
     if (!spec->preface_len)
         return 0;
     spec->preface = apr_pmemdup(r->pool, buf, spec->preface_len);
-    spec->unix_path = rpc_endpointd_socket(r->pool, r->server, sc->endpoint_socket);
+    spec->leg.unix_path = rpc_endpointd_socket(r->pool, r->server, sc->endpoint_socket);
     return 1;
 }
 
@@ -337,10 +338,10 @@ static const char *find_hosts(request_rec *r, const rpc_dir_config_t *dc, const 
         return why;
     rpc_route_order(places, count, key, health, r->request_time, ordered);
     *protseq = ordered[0].protseq;
-    spec->port = ordered[0].port;
-    spec->hosts = "";
+    spec->leg.port = ordered[0].port;
+    spec->leg.hosts = "";
     for (i = 0; i < count; i++)
-        spec->hosts = apr_psprintf(r->pool, "%s%s%s[%u]", spec->hosts, i ? "," : "", ordered[i].host,
+        spec->leg.hosts = apr_psprintf(r->pool, "%s%s%s[%u]", spec->leg.hosts, i ? "," : "", ordered[i].host,
                                    ordered[i].port);
     return NULL;
 }
@@ -362,13 +363,15 @@ static const char *make_spec(request_rec *r, const rpc_dir_config_t *dc, rpc_rol
     spec->receive_window = rpc_config_receive_window(dc);
     spec->connection_timeout = timeout ? timeout : rpc_config_connection_timeout(dc);
     spec->channel_lifetime = rpc_config_channel_lifetime(dc);
-    spec->connect_timeout = rpc_config_connect_timeout(dc);
     spec->setup_timeout = rpc_config_setup_timeout(dc);
     spec->rules = rpc_firewall_rules_both(r->pool, rpc_config_rules(r->pool, dc, target->port),
                                           rpc_require_interfaces(r));
     spec->asked_port = target->port;
     spec->least_level = rpc_config_min_auth_level(dc);
-    spec->log = request_log(r);
+    spec->log = spec->leg.log = request_log(r);
+    spec->leg.timeout = rpc_config_connect_timeout(dc);
+    spec->leg.networks = dc->networks;
+    spec->leg.sources = dc->sources;
     set_client_address(spec, r->useragent_addr);
     if (!wrong && protseq == RPC_PROTSEQ_TCP && !route_to_endpoint(r, spec, name, vhost))
         wrong = "names too long for the endpoint";
@@ -557,6 +560,8 @@ static apr_status_t prepare_endpoint(apr_pool_t *pconf, server_rec *s, int first
         .receive_window = rpc_config_receive_window(dc),
         .setup_timeout = rpc_config_setup_timeout(dc),
         .connect_timeout = rpc_config_connect_timeout(dc),
+        .networks = rpc_networks_text(dc->networks),
+        .sources = rpc_sources_text(dc->sources),
         .health = health,
     };
 

@@ -492,7 +492,7 @@ static void connect_done(void *ctx, rpc_reason_t reason, apr_status_t status, in
         rpc_virtual_end(v, RPC_REASON_NO_MEMORY, "no memory for the leg");
         return;
     }
-    if (spec->reached && !spec->unix_path)
+    if (spec->reached && !spec->leg.unix_path)
         spec->reached(spec->ctx, host, port);
     if (spec->preface_len)
         rpc_put_leg(v, spec->preface, (uint32_t)spec->preface_len);
@@ -524,11 +524,8 @@ static void virtual_open(rpc_channel_t *ch, int replacing)
     v->in_table = 1;
     apr_hash_set(v->proxy->tables[spec->role], v->cookie.b, sizeof(v->cookie.b), v);
     rpc_timer_set(loop, &v->timer, rpc_loop_now(loop) + spec->setup_timeout
-                  + rpc_dial_count(spec->hosts) * spec->connect_timeout);
-    v->connecting = spec->unix_path
-        ? rpc_dial_unix(loop, spec->unix_path, spec->connect_timeout, connect_done, v)
-        : rpc_dial_tcp(loop, v->proxy->dialer, spec->log, spec->hosts, spec->port,
-                       spec->connect_timeout, connect_done, v);
+                  + rpc_dial_count(spec->leg.hosts) * spec->leg.timeout);
+    v->connecting = rpc_dial_start(loop, v->proxy->dialer, &spec->leg, connect_done, v);
     if (!v->connecting)
         rpc_virtual_end(v, RPC_REASON_NO_MEMORY, "no memory to connect");
 }

@@ -324,6 +324,40 @@ static const char *set_min_auth_level(cmd_parms *cmd, void *dir_config, const ch
     return NULL;
 }
 
+/* They travel in every preface of a leg to the endpoint. */
+#define RULES_TEXT_MAX 2048
+
+static const char *rules_too_long(cmd_parms *cmd, const char *text)
+{
+    return strlen(text) <= RULES_TEXT_MAX ? NULL
+        : apr_psprintf(cmd->pool, "%s: at most %d characters in one section, for each channel is told them",
+                       cmd->cmd->name, RULES_TEXT_MAX);
+}
+
+static const char *set_target_networks(cmd_parms *cmd, void *dir_config, const char *args)
+{
+    rpc_dir_config_t *dc = dir_config;
+    rpc_networks_t *networks;
+    rpc_syntax_error_t err;
+
+    if (rpc_networks_parse(cmd->pool, args, dc->networks, &networks, &err) != APR_SUCCESS)
+        return configtest_fault(cmd, args, &err);
+    dc->networks = networks;
+    return rules_too_long(cmd, rpc_networks_text(networks));
+}
+
+static const char *set_source_address(cmd_parms *cmd, void *dir_config, const char *args)
+{
+    rpc_dir_config_t *dc = dir_config;
+    rpc_sources_t *sources;
+    rpc_syntax_error_t err;
+
+    if (rpc_sources_parse(cmd->pool, args, dc->sources, &sources, &err) != APR_SUCCESS)
+        return configtest_fault(cmd, args, &err);
+    dc->sources = sources;
+    return rules_too_long(cmd, rpc_sources_text(sources));
+}
+
 static const char *set_allow_anonymous(cmd_parms *cmd, void *dir_config, const char *arg)
 {
     rpc_dir_config_t *dc = dir_config;
@@ -435,6 +469,11 @@ const command_rec rpc_config_commands[] = {
                     "ports of the address book, as in the registry of a global catalog: ncacn_http:6004"),
     AP_INIT_TAKE_ARGV("RpcNspiServers", set_nspi_servers, NULL, ANYWHERE,
                       "the global catalogs that serve these ports, perhaps with their port behind"),
+    AP_INIT_RAW_ARGS("RpcTargetNetworks", set_target_networks, NULL, ANYWHERE,
+                     "networks that servers' addresses may be in, or with '!' may not; default: all "
+                     "but loopback, link-local, multicast"),
+    AP_INIT_RAW_ARGS("RpcSourceAddress", set_source_address, NULL, ANYWHERE,
+                     "addresses of this machine from which servers are connected to, in turn"),
     AP_INIT_RAW_ARGS("RpcAllowInterfaces", set_allow_interfaces, NULL, ANYWHERE,
                      "a port or range, then the RPC interfaces clients may bind to there, by name or "
                      "UUID, perhaps with @version: 6001-6002 emsmdb rfr"),
@@ -523,6 +562,8 @@ void *rpc_config_merge_dir(apr_pool_t *p, void *base, void *add)
     dc->nspi_servers = inner->nspi_servers ? inner->nspi_servers : outer->nspi_servers;
     dc->nspi_port = inner->nspi_servers ? inner->nspi_port : outer->nspi_port;
     dc->rules = inner->rules ? inner->rules : outer->rules;
+    dc->networks = inner->networks ? inner->networks : outer->networks;
+    dc->sources = inner->sources ? inner->sources : outer->sources;
     MERGE(min_auth_level);
     MERGE(allow_anonymous);
     MERGE(require_tls);

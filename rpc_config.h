@@ -11,6 +11,9 @@
  *                  fault. "RpcValidPorts none" allows nothing.
  *   RpcBackend     The inner section's are looked at first, then the outer ones'.
  *
+ *   RpcTargetNetworks, RpcSourceAddress
+ *                  Those of one section add up, and replace the outer ones'.
+ *
  * RpcAllowInterfaces and RpcProfile make one list: all of a section add up, and a section's list
  * replaces the outer one, for one that only adds could not take back. "RpcProfile none" adds
  * nothing: alone it lifts what is said further out. To it come NSPI and RFR, for the ports that
@@ -27,6 +30,7 @@
 #include <httpd.h>
 #include <http_config.h>
 #include "rpc_firewall_rules.h"
+#include "rpc_networks.h"
 #include "rpc_target.h"
 
 #define RPC_UNSET (-1)
@@ -45,6 +49,8 @@ typedef struct rpc_dir_config {
     apr_port_t nspi_port;                   /* of RpcNspiServers; 0: as asked for */
     const rpc_firewall_rules_t *rules;      /* RpcAllowInterfaces, RpcProfile; NULL: unset */
     int min_auth_level;                     /* RpcMinAuthLevel: rpc_auth_level_t */
+    const rpc_networks_t *networks;         /* RpcTargetNetworks; NULL: unset, see rpc_networks.h */
+    rpc_sources_t *sources;                 /* RpcSourceAddress; NULL: the system's choice */
     int allow_anonymous;                    /* RpcAllowAnonymous */
     int require_tls;                        /* RpcRequireTLS: bits, 0 off */
     int versions;                           /* RpcProtocolVersions: RPC_V1, RPC_V2 */

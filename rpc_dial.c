@@ -9,19 +9,17 @@
 struct rpc_dial {
     rpc_loop_t *loop;
     rpc_dialer_t dialer;
-    const rpc_log_t *log;
+    rpc_dial_params_t params;   /* but for HOSTS and UNIX_PATH */
     rpc_dial_done_t *done;
     void *ctx;
-    apr_interval_time_t timeout;
     rpc_connect_t *connecting;
     char *next;                 /* of HOSTS, which is taken apart; NULL: none is left */
     const char *host;           /* being tried */
-    uint16_t port, default_port;
+    uint16_t port;
     char hosts[];
 };
 
-static rpc_dial_t *dial_new(rpc_loop_t *loop, const char *hosts, apr_interval_time_t timeout,
-                            rpc_dial_done_t *done, void *ctx)
+static rpc_dial_t *dial_new(rpc_loop_t *loop, const char *hosts, rpc_dial_done_t *done, void *ctx)
 {
     size_t size = strlen(hosts) + 1;
     rpc_dial_t *d = calloc(1, sizeof(*d) + size);
@@ -29,7 +27,6 @@ static rpc_dial_t *dial_new(rpc_loop_t *loop, const char *hosts, apr_interval_ti
     if (!d)
         return NULL;
     d->loop = loop;
-    d->timeout = timeout;
     d->done = done;
     d->ctx = ctx;
     memcpy(d->hosts, hosts, size);
@@ -52,7 +49,7 @@ static void take_next(rpc_dial_t *d)
     if (comma)
         *comma = '\0';
     d->host = d->next;
-    d->port = d->default_port;
+    d->port = d->params.port;
     d->next = comma ? comma + 1 : NULL;
     bracket = strchr(d->host, '[');
     if (bracket) {
@@ -61,53 +58,58 @@ static void take_next(rpc_dial_t *d)
     }
 }
 
-static void connected(void *ctx, rpc_reason_t reason, apr_status_t status, int fd);
+static void connected(void *ctx, const rpc_connect_result_t *result);
 
 static int try_next(rpc_dial_t *d)
 {
+    rpc_connect_params_t params = {
+        .resolver = d->dialer.resolver,
+        .timeout = d->params.timeout,
+        .networks = d->params.networks,
+        .sources = d->params.sources,
+    };
+
     take_next(d);
-    d->connecting = rpc_connect_tcp(d->loop, d->dialer.resolver, d->host, d->port, d->timeout, connected, d);
+    params.host = d->host;
+    params.port = d->port;
+    d->connecting = rpc_connect_start(d->loop, &params, connected, d);
     return d->connecting != NULL;
 }
 
-static void connected(void *ctx, rpc_reason_t reason, apr_status_t status, int fd)
+/* A rule that hides a server says nothing of its health. */
+static void tell_health(rpc_dial_t *d, rpc_reason_t reason)
 {
-    rpc_dial_t *d = ctx;
-    char text[120];
-
-    d->connecting = NULL;
-    if (!reason) {
+    if (!reason)
         rpc_health_good(d->dialer.health, d->host, d->port);
-        finish(d, reason, status, fd);
-        return;
-    }
-    rpc_health_failed(d->dialer.health, d->host, d->port, apr_time_now());
-    if (!d->next) {
-        finish(d, reason, status, fd);
-        return;
-    }
-    rpc_log(d->log, RPC_LOG_WARN, 0, "%s port %u: %s: %s; the next server is tried", d->host, d->port,
-            rpc_reason_info(reason)->text, apr_strerror(status, text, sizeof(text)));
-    if (!try_next(d))
-        finish(d, RPC_REASON_NO_MEMORY, APR_ENOMEM, -1);
+    else if (reason != RPC_REASON_ADDRESS_REFUSED)
+        rpc_health_failed(d->dialer.health, d->host, d->port, apr_time_now());
 }
 
-rpc_dial_t *rpc_dial_tcp(rpc_loop_t *loop, const rpc_dialer_t *dialer, const rpc_log_t *log,
-                         const char *hosts, uint16_t port, apr_interval_time_t timeout,
-                         rpc_dial_done_t *done, void *ctx)
+static void log_failure(const rpc_dial_t *d, const rpc_connect_result_t *result)
 {
-    rpc_dial_t *d = dial_new(loop, hosts, timeout, done, ctx);
+    const char *more = d->next ? "; the next server is tried" : "";
+    char text[120];
 
-    if (!d)
-        return NULL;
-    d->dialer = *dialer;
-    d->log = log;
-    d->default_port = port;
-    if (!try_next(d)) {
-        free(d);
-        return NULL;
-    }
-    return d;
+    if (result->rule)
+        rpc_log(d->params.log, RPC_LOG_WARN, 0, "%s port %u: %s is refused by RpcTargetNetworks, nearest is %s%s",
+                d->host, d->port, result->address, result->rule, more);
+    else if (d->next)       /* the last one's failure is the connection's, and told at its end */
+        rpc_log(d->params.log, RPC_LOG_WARN, 0, "%s port %u: %s: %s%s", d->host, d->port,
+                rpc_reason_info(result->reason)->text, apr_strerror(result->status, text, sizeof(text)), more);
+}
+
+static void connected(void *ctx, const rpc_connect_result_t *result)
+{
+    rpc_dial_t *d = ctx;
+
+    d->connecting = NULL;
+    tell_health(d, result->reason);
+    if (result->reason)
+        log_failure(d, result);
+    if (!result->reason || !d->next)
+        finish(d, result->reason, result->status, result->fd);
+    else if (!try_next(d))
+        finish(d, RPC_REASON_NO_MEMORY, APR_ENOMEM, -1);
 }
 
 static void unix_connected(void *ctx, rpc_reason_t reason, apr_status_t status, int fd)
@@ -115,14 +117,19 @@ static void unix_connected(void *ctx, rpc_reason_t reason, apr_status_t status, 
     finish(ctx, reason, status, fd);
 }
 
-rpc_dial_t *rpc_dial_unix(rpc_loop_t *loop, const char *path, apr_interval_time_t timeout,
-                          rpc_dial_done_t *done, void *ctx)
+rpc_dial_t *rpc_dial_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, const rpc_dial_params_t *params,
+                           rpc_dial_done_t *done, void *ctx)
 {
-    rpc_dial_t *d = dial_new(loop, path, timeout, done, ctx);
+    rpc_dial_t *d = dial_new(loop, params->unix_path ? params->unix_path : params->hosts, done, ctx);
 
     if (!d)
         return NULL;
-    d->connecting = rpc_connect_unix(loop, path, timeout, unix_connected, d);
+    d->dialer = *dialer;
+    d->params = *params;
+    if (params->unix_path)
+        d->connecting = rpc_connect_unix(loop, d->host, params->timeout, unix_connected, d);
+    else
+        try_next(d);
     if (!d->connecting) {
         free(d);
         return NULL;

@@ -45,7 +45,8 @@ static const char *append(char **at, const char *text)
 /* A copy in one malloc'ed block. */
 static rpc_preface_t *preface_copy(const rpc_preface_t *p)
 {
-    size_t text = strlen(p->host) + strlen(p->target) + strlen(p->user) + strlen(p->vhost) + 4;
+    size_t text = strlen(p->host) + strlen(p->target) + strlen(p->user) + strlen(p->vhost)
+                  + strlen(p->networks) + strlen(p->sources) + 6;
     rpc_preface_t *copy = malloc(sizeof(*copy) + text);
     char *at = (char *)(copy + 1);
 
@@ -56,6 +57,8 @@ static rpc_preface_t *preface_copy(const rpc_preface_t *p)
     copy->target = append(&at, p->target);
     copy->user = append(&at, p->user);
     copy->vhost = append(&at, p->vhost);
+    copy->networks = append(&at, p->networks);
+    copy->sources = append(&at, p->sources);
     return copy;
 }
 
@@ -214,12 +217,9 @@ static void target_connected(void *ctx, rpc_reason_t reason, apr_status_t status
 
 void rpc_vc_connect(rpc_vc_t *vc)
 {
-    const rpc_endpoint_params_t *params = &vc->ep->params;
-
     if (vc->connecting || vc->target)
         return;
-    vc->connecting = rpc_dial_tcp(vc->ep->loop, &params->dialer, params->log, vc->preface->host,
-                                  vc->preface->port, params->connect_timeout, target_connected, vc);
+    vc->connecting = rpc_endpoint_dial(vc->ep, vc->preface, target_connected, vc);
     if (!vc->connecting)
         rpc_vc_end(vc, RPC_REASON_NO_MEMORY, 0, "%s", "");
 }
@@ -463,19 +463,19 @@ static void newcomer_turn(rpc_job_t *job)
 /* ---- the endpoint ---- */
 
 /* What a preface would have said. */
-static int preface_of(rpc_leg_t *leg, const rpc_endpoint_listener_t *via)
+static rpc_preface_t *preface_of(const rpc_endpoint_t *ep, const rpc_endpoint_listener_t *via)
 {
-    const rpc_preface_t preface = { via->host, via->port, via->name, "", via->name };
+    const rpc_preface_t preface = { via->host, via->port, via->name, "", via->name,
+                                    ep->params.networks, ep->params.sources };
 
-    leg->preface = preface_copy(&preface);
-    return leg->preface != NULL;
+    return preface_copy(&preface);
 }
 
 void rpc_endpoint_accept(rpc_endpoint_t *ep, int fd, const rpc_endpoint_listener_t *via)
 {
     rpc_leg_t *leg = calloc(1, sizeof(*leg));
 
-    if (leg && (!via || preface_of(leg, via)))
+    if (leg && (!via || (leg->preface = preface_of(ep, via))))
         leg->stream = rpc_stream_open(ep->loop, fd, &leg->turn);
     else
         close(fd);
@@ -526,7 +526,10 @@ rpc_endpoint_t *rpc_endpoint_create(rpc_loop_t *loop, const rpc_endpoint_params_
 
     ep->loop = loop;
     ep->params = *params;
+    ep->params.networks = params->networks ? params->networks : "";
+    ep->params.sources = params->sources ? params->sources : "";
     ep->table = apr_hash_make(pool);
+    ep->rules = apr_hash_make(pool);
     apr_pool_create(&ep->scratch, pool);
     return ep;
 }

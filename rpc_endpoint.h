@@ -21,6 +21,7 @@ typedef struct rpc_endpoint_params {
     apr_interval_time_t setup_timeout;  /* first half to second half, 3.2.5.2.1 */
     apr_interval_time_t connect_timeout;/* of the TCP connection to the target */
     rpc_dialer_t dialer;
+    const char *networks, *sources;     /* of listeners, as a preface would say it, or NULL */
     const rpc_log_t *log;               /* outlives the endpoint */
     /* Called when the number of virtual connections falls to zero; may be NULL. */
     void (*idle)(void *ctx);

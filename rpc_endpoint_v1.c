@@ -100,8 +100,7 @@ rpc_v1_t *rpc_v1_start(rpc_leg_t *leg)
 
     if (!v1)
         return NULL;
-    v1->connecting = rpc_dial_tcp(ep->loop, &ep->params.dialer, ep->params.log, leg->preface->host,
-                                  leg->preface->port, ep->params.connect_timeout, connected, v1);
+    v1->connecting = rpc_endpoint_dial(ep, leg->preface, connected, v1);
     if (!v1->connecting) {
         free(v1);
         return NULL;

@@ -116,6 +116,7 @@ struct rpc_endpoint {
     rpc_endpoint_params_t params;
     apr_pool_t *scratch;        /* cleared after each use */
     apr_hash_t *table;          /* VC cookie -> rpc_vc_t */
+    apr_hash_t *rules;          /* of rpc_endpoint_dial.c */
     rpc_vc_t *vcs;
     rpc_leg_t *newcomers;
     rpc_v1_t *v1s;
@@ -164,6 +165,12 @@ rpc_v1_t *rpc_v1_start(rpc_leg_t *leg);
 int rpc_v1_input(rpc_v1_t *v1, const uint8_t *data, size_t len);
 /* ABORT as for rpc_stream_close(). */
 void rpc_v1_end(rpc_v1_t *v1, rpc_reason_t reason, apr_status_t status, int abort);
+
+/* rpc_endpoint_dial.c */
+
+/* To the server of the preface, which may go before the dialling does. NULL: no memory. */
+rpc_dial_t *rpc_endpoint_dial(rpc_endpoint_t *ep, const rpc_preface_t *preface,
+                              rpc_dial_done_t *done, void *ctx);
 
 /* rpc_endpoint_states.c */
 

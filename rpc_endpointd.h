@@ -14,6 +14,7 @@ typedef struct rpc_endpointd_params {
     apr_uint32_t receive_window;            /* bytes */
     apr_interval_time_t setup_timeout;
     apr_interval_time_t connect_timeout;
+    const char *networks, *sources;         /* of LISTEN: see rpc_preface.h */
     rpc_health_t *health;                   /* in shared memory; may be NULL */
 } rpc_endpointd_params_t;
 

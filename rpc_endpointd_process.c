@@ -250,6 +250,8 @@ static apr_status_t make_endpoint(process_t *me, const rpc_endpointd_params_t *g
         .setup_timeout = given->setup_timeout,
         .connect_timeout = given->connect_timeout,
         .dialer.health = given->health,
+        .networks = given->networks,
+        .sources = given->sources,
         .log = &me->log,
         .idle = go_if_idle,
         .ctx = me,

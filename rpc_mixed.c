@@ -228,10 +228,7 @@ void rpc_mixed_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, rpc_mixed_t *
         m->next->prev = m;
     *list = m;
     client->owner = &m->turn;
-    m->connecting = spec->unix_path
-        ? rpc_dial_unix(loop, spec->unix_path, spec->connect_timeout, connect_done, m)
-        : rpc_dial_tcp(loop, dialer, spec->log, spec->hosts, spec->port, spec->connect_timeout,
-                       connect_done, m);
+    m->connecting = rpc_dial_start(loop, dialer, &spec->leg, connect_done, m);
     if (!m->connecting)
         end(m, RPC_REASON_NO_MEMORY, "no memory to connect");
     else

@@ -35,11 +35,13 @@ struct rpc_networks {
     apr_array_header_t *entries;    /* entry_t */
     int allows;                     /* one of them does */
     int unchecked;
+    const char *text;
 };
 
 struct rpc_sources {
     apr_array_header_t *v4, *v6;    /* rpc_address_t */
     unsigned v4_turn, v6_turn;      /* atomic */
+    const char *text;
 };
 
 static const struct special {
@@ -245,6 +247,11 @@ static apr_status_t parse_entry(const rpc_syntax_t *x, const char *at, apr_size_
     return APR_SUCCESS;
 }
 
+static const char *both_texts(apr_pool_t *pool, const char *a, const char *b)
+{
+    return *a && *b ? apr_pstrcat(pool, a, " ", b, NULL) : *a ? a : apr_pstrdup(pool, b);
+}
+
 rpc_networks_t *rpc_networks_join(apr_pool_t *pool, const rpc_networks_t *a, const rpc_networks_t *b)
 {
     rpc_networks_t *networks = apr_pcalloc(pool, sizeof *networks);
@@ -256,7 +263,13 @@ rpc_networks_t *rpc_networks_join(apr_pool_t *pool, const rpc_networks_t *a, con
         apr_array_cat(networks->entries, b->entries);
     networks->allows = (a && a->allows) || (b && b->allows);
     networks->unchecked = (a && a->unchecked) || (b && b->unchecked);
+    networks->text = both_texts(pool, rpc_networks_text(a), rpc_networks_text(b));
     return networks;
+}
+
+const char *rpc_networks_text(const rpc_networks_t *networks)
+{
+    return networks ? networks->text : "";
 }
 
 apr_status_t rpc_networks_parse(apr_pool_t *pool, const char *text, const rpc_networks_t *base,
@@ -277,6 +290,7 @@ apr_status_t rpc_networks_parse(apr_pool_t *pool, const char *text, const rpc_ne
         at += len;
         at += strspn(at, BLANKS);
     }
+    result->text = both_texts(pool, result->text, text);
     *networks = result;
     return APR_SUCCESS;
 }
@@ -285,7 +299,7 @@ apr_status_t rpc_networks_parse(apr_pool_t *pool, const char *text, const rpc_ne
 
 const rpc_networks_t *rpc_networks_unchecked(void)
 {
-    static const rpc_networks_t unchecked = { NULL, 0, 1 };
+    static const rpc_networks_t unchecked = { NULL, 0, 1, "" };
 
     return &unchecked;
 }
@@ -406,8 +420,14 @@ apr_status_t rpc_sources_parse(apr_pool_t *pool, const char *text, const rpc_sou
         at += len;
         at += strspn(at, BLANKS);
     }
+    result->text = both_texts(pool, rpc_sources_text(base), text);
     *sources = result;
     return APR_SUCCESS;
+}
+
+const char *rpc_sources_text(const rpc_sources_t *sources)
+{
+    return sources ? sources->text : "";
 }
 
 int rpc_sources_count(const rpc_sources_t *sources, int family)

@@ -49,6 +49,9 @@ apr_status_t rpc_networks_parse(apr_pool_t *pool, const char *text, const rpc_ne
 /* The entries of A and those of B, in POOL. Both may be NULL. */
 rpc_networks_t *rpc_networks_join(apr_pool_t *pool, const rpc_networks_t *a, const rpc_networks_t *b);
 
+/* As it was written, entries of the base first; "" for NULL. */
+const char *rpc_networks_text(const rpc_networks_t *networks);
+
 /* No rules at all, special addresses too: for what is connected to on other grounds. */
 const rpc_networks_t *rpc_networks_unchecked(void);
 
@@ -62,6 +65,8 @@ typedef struct rpc_sources rpc_sources_t;
 /* Local addresses, with blanks between them. As rpc_networks_parse(). */
 apr_status_t rpc_sources_parse(apr_pool_t *pool, const char *text, const rpc_sources_t *base,
                                rpc_sources_t **sources, rpc_syntax_error_t *err);
+/* As rpc_networks_text(). */
+const char *rpc_sources_text(const rpc_sources_t *sources);
 /* How many are of FAMILY; SOURCES may be NULL. */
 int rpc_sources_count(const rpc_sources_t *sources, int family);
 /* The next in turn of FAMILY, port 0; NULL: there is none. */

@@ -1,6 +1,6 @@
-/* rpc_preface: five strings in a small frame.
+/* rpc_preface: seven strings in a small frame.
  *
- * Both directions walk the same order: host, port, target, user, vhost. The reader
+ * Both directions walk the same order, that of rpc_preface_t. The reader
  * decides as early as the bytes allow, since an endpoint waits on its answer.
  */
 #include <string.h>
@@ -10,9 +10,9 @@
 
 #define PREFACE_MAGIC "RPXY"
 #define PREFACE_MAGIC_LEN 4
-#define PREFACE_VERSION 1
+#define PREFACE_VERSION 2
 #define PREFACE_HEAD 8          /* magic, version, length */
-#define PREFACE_STRINGS 5
+#define PREFACE_STRINGS 7
 
 static void put_u16(uint8_t *at, size_t value)
 {
@@ -28,7 +28,7 @@ static size_t get_u16(const uint8_t *at)
 size_t rpc_preface_write(const rpc_preface_t *preface, uint8_t *buf, size_t cap)
 {
     const char *strings[PREFACE_STRINGS] = { preface->host, NULL, preface->target, preface->user,
-                                             preface->vhost };
+                                             preface->vhost, preface->networks, preface->sources };
     size_t limit = cap < RPC_PREFACE_MAX ? cap : RPC_PREFACE_MAX, used = PREFACE_HEAD, i;
     char port[8];
 
@@ -95,6 +95,8 @@ static int read_strings(const uint8_t *at, const uint8_t *end, rpc_preface_t *pr
     preface->target = strings[2];
     preface->user = strings[3];
     preface->vhost = strings[4];
+    preface->networks = strings[5];
+    preface->sources = strings[6];
     return at == end && *preface->host && preface->port ? 0 : -2;
 }
 

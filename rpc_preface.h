@@ -1,8 +1,8 @@
 /* rpc_preface: what one of our proxies says first on a leg to our own endpoint: which
  * target, on whose behalf. So the endpoint pairs only halves of the same user and the
- * same target, and knows where to connect.
+ * same target, and knows where to connect, and by which rules.
  *
- * Wire form: "RPXY", u16 version 1, u16 whole length, then five strings, each u16 length
+ * Wire form: "RPXY", u16 version 2, u16 whole length, then seven strings, each u16 length
  * and bytes without NUL; all numbers little-endian. Bytes only, no httpd.
  */
 #ifndef RPC_PREFACE_H
@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <apr_pools.h>
 
-#define RPC_PREFACE_MAX 8192
+#define RPC_PREFACE_MAX 16384
 
 typedef struct rpc_preface {
     const char *host;       /* where to connect: servers in order, as rpc_dial takes them */
@@ -20,6 +20,8 @@ typedef struct rpc_preface {
     const char *target;     /* server:port as the client named it */
     const char *user;       /* authenticated user; "" when anonymous */
     const char *vhost;      /* name:port of the virtual host */
+    const char *networks;   /* RpcTargetNetworks as written; "": its default */
+    const char *sources;    /* RpcSourceAddress as written; "": none */
 } rpc_preface_t;
 
 /* Encodes into BUF; the size, or 0 when it exceeds CAP or RPC_PREFACE_MAX, or host or port

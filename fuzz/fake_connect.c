@@ -6,6 +6,7 @@
 struct rpc_connect {
     fake_world_t *world;
     rpc_loop_t *loop;
+    rpc_connect_ended_t *ended;     /* or: */
     rpc_connect_done_t *done;
     void *ctx;
     int port;
@@ -28,15 +29,19 @@ static void connect_free(rpc_connect_t *c)
 
 static void finish(rpc_connect_t *c, rpc_reason_t reason, apr_status_t status)
 {
-    rpc_connect_done_t *done = c->done;
     fake_peer_t *peer = reason ? NULL : c->world->connected(c->world, c->port);
+    rpc_connect_result_t result = { .reason = peer ? RPC_REASON_NONE : reason ? reason : RPC_REASON_CONNECT_FAILED,
+                                    .status = peer ? APR_SUCCESS : status ? status : APR_ECONNREFUSED,
+                                    .fd = peer ? peer->number : -1 };
+    rpc_connect_ended_t *ended = c->ended;
+    rpc_connect_done_t *done = c->done;
     void *ctx = c->ctx;
 
     connect_free(c);
-    if (peer)
-        done(ctx, RPC_REASON_NONE, APR_SUCCESS, peer->number);
+    if (ended)
+        ended(ctx, &result);
     else
-        done(ctx, reason ? reason : RPC_REASON_CONNECT_FAILED, status ? status : APR_ECONNREFUSED, -1);
+        done(ctx, result.reason, result.status, result.fd);
 }
 
 static void succeed(rpc_job_t *job)
@@ -59,16 +64,13 @@ void fake_connected(fake_world_t *world, int nth, int ok)
         finish(c, ok ? RPC_REASON_NONE : RPC_REASON_CONNECT_FAILED, ok ? 0 : APR_ECONNREFUSED);
 }
 
-rpc_connect_t *rpc_connect_tcp(rpc_loop_t *loop, rpc_resolver_t *resolver, const char *host,
-                               uint16_t port, apr_interval_time_t timeout,
-                               rpc_connect_done_t *done, void *ctx)
+static rpc_connect_t *connect_new(rpc_loop_t *loop, int port, apr_interval_time_t timeout, void *ctx)
 {
     rpc_connect_t *c = calloc(1, sizeof(*c));
 
     MUST(c, "out of memory");
     c->world = fake_world_of(loop);
     c->loop = loop;
-    c->done = done;
     c->ctx = ctx;
     c->port = port;
     c->step.run = succeed;
@@ -81,10 +83,22 @@ rpc_connect_t *rpc_connect_tcp(rpc_loop_t *loop, rpc_resolver_t *resolver, const
     return c;
 }
 
+rpc_connect_t *rpc_connect_start(rpc_loop_t *loop, const rpc_connect_params_t *params,
+                                 rpc_connect_ended_t *ended, void *ctx)
+{
+    rpc_connect_t *c = connect_new(loop, params->port, params->timeout, ctx);
+
+    c->ended = ended;
+    return c;
+}
+
 rpc_connect_t *rpc_connect_unix(rpc_loop_t *loop, const char *path, apr_interval_time_t timeout,
                                 rpc_connect_done_t *done, void *ctx)
 {
-    return rpc_connect_tcp(loop, NULL, path, (uint16_t)atoi(path), timeout, done, ctx);
+    rpc_connect_t *c = connect_new(loop, atoi(path), timeout, ctx);
+
+    c->done = done;
+    return c;
 }
 
 void rpc_connect_cancel(rpc_connect_t *connect)

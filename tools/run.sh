@@ -176,6 +176,7 @@ SSLSessionCache none
     AuthUserFile "$home/users"
     Require valid-user
     RpcValidPorts "$valid_ports"
+    RpcTargetNetworks loopback
 $backends
 </LocationMatch>
 CONF

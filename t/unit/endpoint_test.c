@@ -190,6 +190,7 @@ static world_t *world_new(apr_interval_time_t setup_timeout)
     params.setup_timeout = setup_timeout;
     params.connect_timeout = apr_time_from_sec(PATIENCE);
     params.log = &w->log;
+    params.networks = "loopback";
     params.idle = gone_idle;
     params.ctx = w;
     CHECK(rpc_loop_create(&w->loop, w->pool) == APR_SUCCESS);
@@ -333,7 +334,7 @@ static int leg_silent(world_t *w)
 
 static size_t preface(world_t *w, const char *user, uint8_t *buf)
 {
-    rpc_preface_t p = { "127.0.0.1", w->port, "srv:6001", user, "localhost:443" };
+    rpc_preface_t p = { "127.0.0.1", w->port, "srv:6001", user, "localhost:443", "loopback", "" };
 
     return rpc_preface_write(&p, buf, RPC_PREFACE_MAX);
 }

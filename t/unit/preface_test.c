@@ -3,22 +3,24 @@
 #include "rpc_preface.h"
 #include "unit.h"
 
-static const rpc_preface_t sample = { "dc1", 135, "DC1:135", "demo", "www:443" };
+static const rpc_preface_t sample = { "dc1", 135, "DC1:135", "demo", "www:443", "10.0.0.0/8", "10.0.0.1" };
 static const uint8_t sample_bytes[] =
-    "RPXY" "\x01\x00" "\x2a\x00"
-    "\x03\x00" "dc1" "\x03\x00" "135" "\x07\x00" "DC1:135" "\x04\x00" "demo" "\x07\x00" "www:443";
+    "RPXY" "\x02\x00" "\x40\x00"
+    "\x03\x00" "dc1" "\x03\x00" "135" "\x07\x00" "DC1:135" "\x04\x00" "demo" "\x07\x00" "www:443"
+    "\x0a\x00" "10.0.0.0/8" "\x08\x00" "10.0.0.1";
 #define SAMPLE_LEN (sizeof sample_bytes - 1)
 
 static void test_bytes(apr_pool_t *pool)
 {
     uint8_t buf[RPC_PREFACE_MAX];
-    rpc_preface_t back = { NULL, 0, NULL, NULL, NULL };
+    rpc_preface_t back = { NULL, 0, NULL, NULL, NULL, NULL, NULL };
     size_t size = rpc_preface_write(&sample, buf, sizeof buf);
 
     is_bytes(buf, size, sample_bytes, SAMPLE_LEN, "written byte-exact");
     ok(rpc_preface_read(sample_bytes, SAMPLE_LEN, &back, pool) == (int)SAMPLE_LEN, "and read");
     ok(!strcmp(back.host, "dc1") && back.port == 135 && !strcmp(back.target, "DC1:135")
-       && !strcmp(back.user, "demo") && !strcmp(back.vhost, "www:443"), "with every field");
+       && !strcmp(back.user, "demo") && !strcmp(back.vhost, "www:443")
+       && !strcmp(back.networks, "10.0.0.0/8") && !strcmp(back.sources, "10.0.0.1"), "with every field");
     memcpy(buf + size, "\x05\x00\x14\x03", 4);
     ok(rpc_preface_read(buf, size + 4, &back, pool) == (int)size, "what follows is left alone");
 }
@@ -66,11 +68,11 @@ static void test_limits(apr_pool_t *pool)
 
     memset(user, 'u', room);
     p.user = user;
-    ok(rpc_preface_write(&p, buf, sizeof buf) == RPC_PREFACE_MAX, "8,192 bytes are written");
+    ok(rpc_preface_write(&p, buf, sizeof buf) == RPC_PREFACE_MAX, "16,384 bytes are written");
     ok(rpc_preface_read(buf, RPC_PREFACE_MAX, &back, pool) == RPC_PREFACE_MAX && rpc_preface_equal(&p, &back),
        "and read");
     user[room] = 'u';
-    ok(rpc_preface_write(&p, buf, sizeof buf) == 0, "8,193 are not");
+    ok(rpc_preface_write(&p, buf, sizeof buf) == 0, "16,385 are not");
     memset(user, 'u', RPC_PREFACE_MAX);
     ok(rpc_preface_write(&p, buf, sizeof buf) == 0, "nor a user as long as that");
     p = sample;
@@ -97,19 +99,19 @@ static const struct damage {
     { 0, "r", 1, -1, "another first byte" },
     { 3, "X", 1, -1, "another fourth byte" },
     { 0, "\x05\x00\x14\x03", 4, -1, "an RTS PDU" },
-    { 4, "\x02", 1, -2, "version 2" },
+    { 4, "\x01", 1, -2, "version 1" },
     { 4, "\x00", 1, -2, "version 0" },
-    { 5, "\x01", 1, -2, "version 257" },
+    { 5, "\x01", 1, -2, "version 258" },
     { 6, "\x00\x00", 2, -2, "length 0" },
-    { 6, "\x11\x00", 2, -2, "length 17" },
-    { 6, "\x01\x20", 2, -2, "length 8,193" },
+    { 6, "\x15\x00", 2, -2, "length 21" },
+    { 6, "\x01\x40", 2, -2, "length 16,385" },
     { 6, "\xff\xff", 2, -2, "length 65,535" },
-    { 6, "\x2b\x00", 2, 0, "a byte more than came" },
-    { 6, "\x29\x00", 2, -2, "a byte less than its strings" },
+    { 6, "\x41\x00", 2, 0, "a byte more than came" },
+    { 6, "\x3f\x00", 2, -2, "a byte less than its strings" },
     { 8, "\x00\x00", 2, -2, "strings that do not end at the end" },
     { 8, "\xff\xff", 2, -2, "a string over the end" },
-    { 33, "\x08", 1, -2, "the last string one too long" },
-    { 33, "\x06", 1, -2, "the last string one too short" },
+    { 54, "\x09", 1, -2, "the last string one too long" },
+    { 54, "\x07", 1, -2, "the last string one too short" },
     { 10, "\x00", 1, -2, "a NUL in the host" },
     { 29, "\x00", 1, -2, "a NUL in the user" },
     { 15, "000", 3, -2, "port 0" },
@@ -132,22 +134,22 @@ static void test_damage(apr_pool_t *pool)
         ok(rv == damages[i].result, "%s: %d (is %d)", damages[i].name, damages[i].result, rv);
     }
     ok(read_exact((const uint8_t *)"RPY", 3, pool) == -1, "three bytes can tell");
-    ok(read_exact((const uint8_t *)"RPXY\x02\x00", 6, pool) == -2, "six bytes tell a version");
+    ok(read_exact((const uint8_t *)"RPXY\x01\x00", 6, pool) == -2, "six bytes tell a version");
 }
 
 /* Ports at and over the limits need another length. */
 static void test_ports(apr_pool_t *pool)
 {
-    static const uint8_t high[] = "RPXY\x01\x00\x18\x00\x01\x00h\x05\x00" "65535\x00\x00\x00\x00\x00\x00";
-    static const uint8_t over[] = "RPXY\x01\x00\x18\x00\x01\x00h\x05\x00" "65536\x00\x00\x00\x00\x00\x00";
-    static const uint8_t none[] = "RPXY\x01\x00\x13\x00\x01\x00h\x00\x00\x00\x00\x00\x00\x00\x00";
-    static const uint8_t nohost[] = "RPXY\x01\x00\x13\x00\x00\x00\x01\x00" "1\x00\x00\x00\x00\x00\x00";
+    static const uint8_t high[] = "RPXY\x02\x00\x1c\x00\x01\x00h\x05\x00" "65535\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+    static const uint8_t over[] = "RPXY\x02\x00\x1c\x00\x01\x00h\x05\x00" "65536\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+    static const uint8_t none[] = "RPXY\x02\x00\x17\x00\x01\x00h\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+    static const uint8_t nohost[] = "RPXY\x02\x00\x17\x00\x00\x00\x01\x00" "1\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
     rpc_preface_t p;
 
-    ok(rpc_preface_read(high, 24, &p, pool) == 24 && p.port == 65535, "port 65535");
-    ok(rpc_preface_read(over, 24, &p, pool) == -2, "not 65536");
-    ok(rpc_preface_read(none, 19, &p, pool) == -2, "nor none");
-    ok(rpc_preface_read(nohost, 19, &p, pool) == -2, "nor no host");
+    ok(rpc_preface_read(high, 28, &p, pool) == 28 && p.port == 65535, "port 65535");
+    ok(rpc_preface_read(over, 28, &p, pool) == -2, "not 65536");
+    ok(rpc_preface_read(none, 23, &p, pool) == -2, "nor none");
+    ok(rpc_preface_read(nohost, 23, &p, pool) == -2, "nor no host");
 }
 
 /* Every byte with every value: never a crash, never more used than there is. */

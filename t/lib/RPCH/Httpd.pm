@@ -48,6 +48,7 @@ ErrorLog $self->{dir}/error_log
 LogLevel info rpcproxy:debug
 LogFormat "%u \\"%r\\" %>s %B %I %O %{RPC_REASON}e" rpc
 CustomLog $self->{dir}/access_log rpc
+RpcTargetNetworks loopback
 $conf
 CONF
     close $fh or die "$self->{dir}: $!\n";
