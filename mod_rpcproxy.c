@@ -222,6 +222,7 @@ static void channel_reached(void *ctx, const char *host, uint16_t port)
 {
     const channel_t *ch = ctx;
 
+    apr_table_setn(ch->r->subprocess_env, "RPC_BACKEND", apr_psprintf(ch->r->pool, "%s[%u]", host, port));
     rpc_status_reached(live, ch->row, host, port);
 }
 
@@ -357,7 +358,6 @@ static const char *make_spec(request_rec *r, const rpc_dir_config_t *dc, rpc_rol
     apr_uint32_t timeout = role == RPC_OUTBOUND ? min_conn_timeout(r) : 0;
 
     ap_str_tolower(name);
-    apr_table_setn(r->subprocess_env, "RPC_TARGET", name);
     spec->role = role;
     spec->identity = apr_pstrcat(r->pool, r->user ? r->user : "", "\n", name, "\n", vhost, NULL);
     spec->receive_window = rpc_config_receive_window(dc);
@@ -510,6 +510,23 @@ static int root_is_no_folder(request_rec *r)
     return rpc_role_of(r->method) == RPC_MIXED && strcmp(r->uri, "/") == 0 ? OK : DECLINED;
 }
 
+/* Before authentication, so that authorization and expressions know what is asked for. Names are
+ * told in lower case. */
+static int name_target(request_rec *r)
+{
+    rpc_target_t target;
+    char *server;
+
+    if (rpc_role_of(r->method) < 0 || rpc_target_parse(r->pool, r->args ? r->args : "", &target))
+        return DECLINED;
+    server = apr_pstrdup(r->pool, target.server);
+    ap_str_tolower(server);
+    apr_table_setn(r->subprocess_env, "RPC_SERVER", server);
+    apr_table_setn(r->subprocess_env, "RPC_PORT", apr_psprintf(r->pool, "%u", target.port));
+    apr_table_setn(r->subprocess_env, "RPC_TARGET", apr_psprintf(r->pool, "%s:%u", server, target.port));
+    return DECLINED;
+}
+
 /* Before authentication. An IN request that is refused there (401) must not have its body, of
  * up to 2 GiB and never complete, read by httpd: its connection is closed instead. One that
  * has no body keeps its connection, which an expectation still pending at the 401 would cost;
@@ -660,6 +677,7 @@ static void register_hooks(apr_pool_t *p)
     ap_hook_child_stopping(child_stopping, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_status(child_status, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_map_to_storage(root_is_no_folder, NULL, NULL, APR_HOOK_FIRST);
+    ap_hook_header_parser(name_target, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_header_parser(spare_body, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_handler(rpc_handler, NULL, NULL, APR_HOOK_MIDDLE);
 }

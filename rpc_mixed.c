@@ -196,6 +196,8 @@ static void connect_done(void *ctx, rpc_reason_t reason, apr_status_t status, in
         end(m, RPC_REASON_NO_MEMORY, "no memory for the leg");
         return;
     }
+    if (spec->reached && !spec->leg.unix_path)
+        spec->reached(spec->ctx, host, port);
     rpc_stream_keepalive(m->pipe.server, 0);
     m->state = MIXED_SERVER_OPENED;
     rpc_timer_set(loop, &m->timer, rpc_loop_now(loop) + spec->setup_timeout);

@@ -32,6 +32,8 @@ my @good = (
     'RpcEndpointSocket endpoint.sock', 'RpcProtocolVersions v1 v2', 'RpcProtocolVersions V2', 'RpcProtocolVersions v1',
     'RpcEndpointListen 127.0.0.1:6001 ncacn_ip_tcp:dc1.contoso.test[135]', 'RpcEndpointListen [::1]:6001 ncacn_ip_tcp:[::1][135]',
     'RpcEndpointListen *:6001 ncacn_ip_tcp:10.0.0.1[1024]',
+    'RpcTargetNetworks 10.0.0.0/8 !10.1.9.0/24 2001:db8::/32 private loopback', 'RpcTargetNetworks any !link-local', 'RpcTargetNetworks 192.0.2.1 ::1',
+    'RpcSourceAddress 10.0.0.4 10.0.0.5 2001:db8::5',
 );
 for my $line (@good) {
     my ($status, $out) = configtest($line);
@@ -54,6 +56,16 @@ my @bad = (
     ['RpcValidPorts "ex*ch:6001"', qr/"\*".* column 3 .*once, at the beginning or the end/],
     ['RpcValidPorts "a b:6001"', qr/"b:6001" at column 3 .*no blank within one/],
     ['RpcValidPorts', qr/RpcValidPorts/],
+    ['RpcTargetNetworks', qr/expected a network such as 10\.1\.0\.0\/16/],
+    ['RpcTargetNetworks 10.0.0.1/8', qr/"10\.0\.0\.1\/8" at column 1.*expected 10\.0\.0\.0\/8, or the single address without '\/'/],
+    ['RpcTargetNetworks 10.0.0.0/33', qr/"33" at column 10.*a prefix length up to 32/],
+    ['RpcTargetNetworks 10.0.0.0/8,10.1.0.0/16', qr/expected a blank between two networks/],
+    ['RpcTargetNetworks lan', qr/"lan" at column 1.*or any, private, loopback/],
+    ['RpcTargetNetworks fe80::1%eth0', qr/expected an address without zone/],
+    ['RpcTargetNetworks ' . join(' ', map { "10.1.$_.0/24" } 0 .. 200), qr/RpcTargetNetworks: at most 2048 characters in one section/],
+    ['RpcSourceAddress 10.0.0.0/8', qr/expected a single address without '\/'/],
+    ['RpcSourceAddress 224.0.0.1', qr/expected an address of this machine, no multicast address/],
+    ['RpcSourceAddress', qr/expected an address of this machine/],
     ['RpcBackend dc1:135', qr/RpcBackend: expected server:ports as clients name it, then where it is/],
     ['RpcBackend a ncacn_http:x ncacn_ip_tcp:y', qr/"ncacn_ip_tcp:y" at column 1: expected the same protocol sequence as before it/],
     ['RpcBackend a ncacn_http:x weight=0', qr/"weight=0" at column 1: expected a weight from 1 to 9999/],

@@ -9,11 +9,11 @@ use IO::Socket::IP;
 use RPCH::Poll qw(wait_for);
 use parent -norequire, 'RPCH::Peer';
 
-# ARG: host, quiet (answers nothing), stalled (reads nothing).
+# ARG: host, port, quiet (answers nothing), stalled (reads nothing).
 sub new {
     my ($class, %arg) = @_;
     my $host = $arg{host} // '127.0.0.1';
-    my $fh = IO::Socket::IP->new(LocalHost => $host, LocalPort => 0, Listen => 1024, ReuseAddr => 1,
+    my $fh = IO::Socket::IP->new(LocalHost => $host, LocalPort => $arg{port} // 0, Listen => 1024, ReuseAddr => 1,
                                  GetAddrInfoFlags => 0) or die "cannot listen on $host: $@\n";
     my $self = $class->SUPER::new(%arg, fh => $fh, name => 'TCP server', new => [], all => []);
     $self->{port} = $fh->sockport;

@@ -1,0 +1,183 @@
+# Which addresses a name may stand for (RpcTargetNetworks), judged when they are connected to, and
+# which ones connections come from (RpcSourceAddress). Names are those of a hosts file of the test.
+
+use strict;
+use warnings;
+use Test::More;
+use RPCH::Httpd;
+use RPCH::RPC qw(bind_pdu request_pdu rpc_parse);
+use RPCH::Root;
+use RPCH::Test;
+
+plan skip_all => 'libnss-wrapper is not there' if !glob '/usr/lib/*/libnss_wrapper.so';
+
+# One port, and a server on it at each of these addresses.
+my $port = RPCH::Root::free_ports(1);
+my $tcp_port = RPCH::Root::free_ports(1);
+my @hosts = (qw(127.0.0.2 127.0.0.3 127.1.9.1 127.1.8.1), have_ipv6() ? '::1' : ());
+my %at = map { $_ => server(host => $_, port => $port, echo => 1) } @hosts;
+my %tcp = map { $_ => tcp_server(host => $_, port => $tcp_port) } @hosts;
+
+my $users = vars('serverroot') . '/conf/users';
+sub location {
+    my ($name, @conf) = @_;
+    return "<Location /$name>\nSetHandler rpcproxy\nAuthType Basic\nAuthName rpc\nAuthUserFile $users\n"
+        . join('', map { "$_\n" } 'Require valid-user', 'RpcRequireTLS off', 'RpcConnectTimeout 5',
+               'RpcValidPorts *:1-65535', 'RpcBackend tcp-* ncacn_ip_tcp:*', @conf) . "</Location>\n";
+}
+my $conf = join '',
+    location('default', 'RpcTargetNetworks any'),
+    location('some', 'RpcTargetNetworks 127.0.0.2 127.1.0.0/16', 'RpcTargetNetworks !127.1.9.0/24'),
+    location('some/inner', 'RpcTargetNetworks 127.0.0.3'),
+    location('six', 'RpcTargetNetworks ::1'),
+    location('others', 'RpcTargetNetworks loopback !127.0.0.2',
+             "RpcBackend second ncacn_http:127.0.0.2[$port] ncacn_http:127.0.0.3[$port]"),
+    location('from', 'RpcTargetNetworks loopback', 'RpcSourceAddress 127.0.0.7', 'RpcSourceAddress 127.0.0.8'),
+    location('from-nowhere', 'RpcTargetNetworks loopback', 'RpcSourceAddress 192.0.2.1');
+
+# ---- a hosts file ----
+
+my $hosts = vars('serverroot') . '/networks-hosts';
+my $age = time - 1000;
+sub write_hosts {
+    my (%address) = @_;
+    open my $fh, '>', "$hosts.new" or die "$hosts: $!\n";
+    print $fh "$address{$_} $_\n" for sort keys %address;
+    close $fh or die "$hosts: $!\n";
+    utime $age, ++$age, "$hosts.new";   # it is read anew when its time, in seconds, has changed
+    rename "$hosts.new", $hosts or die "$hosts: $!\n";
+    return;
+}
+my %names = ('good.rpch.test' => '127.0.0.2', 'moving.rpch.test' => '127.0.0.2', 'bad.rpch.test' => '127.0.0.3');
+write_hosts(%names);
+
+my $httpd = RPCH::Httpd->new(conf => $conf);
+{
+    local $ENV{LD_PRELOAD} = join ' ', grep { length } $ENV{LD_PRELOAD} // '', 'libnss_wrapper.so';
+    local $ENV{NSS_WRAPPER_HOSTS} = $hosts;
+    $httpd->start;
+}
+END { unlink $hosts if defined $hosts }
+
+# ---- clients ----
+
+sub client_of {
+    my ($where, $target) = @_;
+    return plain(port => $httpd->{port}, path => "/$where/rpcproxy.dll", target => $target);
+}
+sub total { my $n = 0; $n += $_->connections for values %at, values %tcp; return $n }
+sub log_since { my ($mark) = @_; return substr $httpd->log, $mark }
+
+# TARGET behind WHERE works, at HOST: where its connections come from.
+sub reaches {
+    my ($where, $target, $host, $servers) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my %before = map { $_ => $servers->{$_}->connections } keys %$servers;
+    my $c = client_of($where, $target);
+    my $answer = eval { $c->connect; $c->call($servers == \%tcp ? bind_pdu(call => 3) : request_pdu(1, 'call')) };
+    my @reached = sort grep { $servers->{$_}->connections > $before{$_} } keys %$servers;
+    is_deeply([defined $answer ? @reached : "no answer: $@"], [$host], "$where: $target is at $host");
+    my $connections = $servers->{$host}{$servers == \%tcp ? 'all' : 'legs'};
+    my %from = map { $_->{fh}->peerhost => 1 } @$connections[$before{$host} .. $#$connections];
+    $c->close;
+    return sort keys %from;
+}
+
+# Nobody hears of it.
+sub refused {
+    my ($where, $target, $line) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my ($before, $mark, $c) = (total(), -s "$httpd->{dir}/error_log", client_of($where, $target));
+    $c->open_out;
+    $c->send_a1;
+    is_rpc_error($c->out, '6ba', "$where: $target is refused", 0x5a0);
+    is(total(), $before, 'and no server hears of it');
+    my $log = log_since($mark);
+    like($log, $line, 'the log names address and rule');
+    like($log, qr/ended: address-refused\b/, 'and the reason');
+    return;
+}
+
+# ---- rules ----
+
+refused('default', "127.0.0.2:$port", qr/127\.0\.0\.2 port $port: 127\.0\.0\.2 is refused by RpcTargetNetworks, nearest is !loopback \(default\)/);
+refused('default', "good.rpch.test:$port", qr/good\.rpch\.test port $port: 127\.0\.0\.2 is refused by RpcTargetNetworks, nearest is !loopback/);
+refused('default', "169.254.1.1:$port", qr/169\.254\.1\.1 is refused by RpcTargetNetworks, nearest is !link-local \(default\)/);
+refused('default', "224.0.0.1:$port", qr/nearest is !multicast \(default\)/);
+refused('default', "0.0.0.0:$port", qr/nearest is !unspecified \(default\)/);
+refused('default', "[::ffff:127.0.0.2]:$port", qr/127\.0\.0\.2 is refused by RpcTargetNetworks, nearest is !loopback \(default\)/);
+
+reaches('some', "127.0.0.2:$port", '127.0.0.2', \%at);
+reaches('some', "good.rpch.test:$port", '127.0.0.2', \%at);
+reaches('some', "[::ffff:127.0.0.2]:$port", '127.0.0.2', \%at);
+reaches('some', "127.1.8.1:$port", '127.1.8.1', \%at);
+refused('some', "127.1.9.1:$port", qr/127\.1\.9\.1 is refused by RpcTargetNetworks, nearest is !127\.1\.9\.0\/24/);
+refused('some', "bad.rpch.test:$port", qr/bad\.rpch\.test port $port: 127\.0\.0\.3 is refused by RpcTargetNetworks, nearest is !loopback \(default\)/);
+refused('some', "192.0.2.1:$port", qr/192\.0\.2\.1 is refused by RpcTargetNetworks, nearest is !any \(default\)/);
+reaches('some/inner', "127.0.0.3:$port", '127.0.0.3', \%at);
+refused('some/inner', "127.0.0.2:$port", qr/127\.0\.0\.2 is refused/);
+refused('six', "127.0.0.2:$port", qr/127\.0\.0\.2 is refused/);
+SKIP: {
+    skip 'no IPv6 here', 1 if !have_ipv6();
+    reaches('six', "[::1]:$port", '::1', \%at);
+}
+{
+    my $mark = -s "$httpd->{dir}/error_log";
+    reaches('others', "second:$port", '127.0.0.3', \%at) for 1 .. 2;
+    my @lines = log_since($mark) =~ /127\.0\.0\.2 is refused by RpcTargetNetworks, nearest is !127\.0\.0\.2; the next server is tried/g;
+    is(scalar(@lines), 4, 'the first of two servers is refused, each time: that says nothing of its health');
+}
+
+# ---- the same by way of the endpoint, whose process serves all sections ----
+
+sub refused_by_endpoint {
+    my ($where, $target, $line) = @_;
+    my ($before, $c) = (total(), client_of($where, $target));
+    $c->open_in;
+    $c->send_b1;
+    $c->open_out;
+    $c->send_a1;
+    $c->out->head;
+    ok(eval { $c->out->wait_eof }, "$where: $target is refused: the channel ends");
+    is(total(), $before, 'and no server hears of it');
+    ok($httpd->logs($line), 'the log names address and rule');
+    ok($httpd->logs(qr/endpoint: virtual connection of alice to \Q$target\E .* ended: address-refused/), 'and the reason');
+    return;
+}
+reaches('some', "tcp-127.0.0.2:$tcp_port", '127.0.0.2', \%tcp);
+refused_by_endpoint('some', "tcp-127.0.0.3:$tcp_port", qr/127\.0\.0\.3 port $tcp_port: 127\.0\.0\.3 is refused by RpcTargetNetworks, nearest is !loopback \(default\)/);
+reaches('some/inner', "tcp-127.0.0.3:$tcp_port", '127.0.0.3', \%tcp);
+refused_by_endpoint('default', "tcp-127.0.0.2:$tcp_port", qr/127\.0\.0\.2 port $tcp_port: 127\.0\.0\.2 is refused/);
+
+# ---- the DNS changes its mind ----
+
+reaches('some', "moving.rpch.test:$port", '127.0.0.2', \%at);
+$at{'127.0.0.2'}->close;
+$names{'moving.rpch.test'} = '127.0.0.3';
+write_hosts(%names);
+{
+    # The old answer is remembered, until nothing answers there.
+    my $c = client_of('some', "moving.rpch.test:$port");
+    $c->open_out;
+    $c->send_a1;
+    is_answer($c->out->head, 503, 'the server is gone');
+    $c->close;
+}
+refused('some', "moving.rpch.test:$port", qr/moving\.rpch\.test port $port: 127\.0\.0\.3 is refused by RpcTargetNetworks/);
+reaches('some/inner', "moving.rpch.test:$port", '127.0.0.3', \%at);
+
+# ---- where connections come from ----
+
+{
+    is_deeply([reaches('from', "127.0.0.3:$port", '127.0.0.3', \%at)], ['127.0.0.7', '127.0.0.8'], 'connections come from each of the addresses');
+    my %from = map { $_ => 1 } map { reaches('from', "tcp-127.0.0.3:$tcp_port", '127.0.0.3', \%tcp) } 1 .. 2;
+    is_deeply([sort keys %from], ['127.0.0.7', '127.0.0.8'], 'the endpoint\'s, too');
+    is_deeply([reaches('from', "[::1]:$port", '::1', \%at)], ['::1'], 'of the other family, from where the system says') if have_ipv6();
+    my $c = client_of('from-nowhere', "127.0.0.3:$port");
+    $c->open_out;
+    $c->send_a1;
+    is_rpc_error($c->out, '6ba', 'an address that is not this machine\'s', 0x5a0);
+    ok($httpd->logs(qr/Cannot assign requested address/), 'the log says so');
+}
+
+done_testing;
