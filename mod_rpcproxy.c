@@ -43,27 +43,20 @@
 
 /* The engine of this child process. */
 static rpc_engine_t *engine;
-/* Of the whole server: its table of live channels, and which servers behind it answer. */
+/* Of the whole server: its table of live channels, which servers behind it answer, and who asks
+ * for too many of them. */
 static rpc_status_t *live;
 static rpc_health_t *health;
+static rpc_budgets_t *budgets;
 
 /* ---- answers of the handler ---- */
 
-/* Refuses a request: one line in the log, then an RPC error (2.1.2.1.3) or plain HTTP. */
-static int refuse(request_rec *r, rpc_reason_t reason, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-static int refuse(request_rec *r, rpc_reason_t reason, const char *fmt, ...)
+/* An RPC error (2.1.2.1.3) or plain HTTP. */
+static int answer_error(request_rec *r, rpc_reason_t reason)
 {
     const rpc_reason_info_t *info = rpc_reason_info(reason);
     rpc_error_t error;
-    va_list args;
-    const char *why;
 
-    va_start(args, fmt);
-    why = apr_pvsprintf(r->pool, fmt, args);
-    va_end(args);
-    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s refused: %s: %s", r->method, info->token,
-                  why);
     apr_table_setn(r->subprocess_env, "RPC_REASON", info->token);
     r->connection->keepalive = AP_CONN_CLOSE;   /* the body, up to 2 GiB, is not read */
     if (info->http_status != HTTP_SERVICE_UNAVAILABLE)
@@ -77,6 +70,22 @@ static int refuse(request_rec *r, rpc_reason_t reason, const char *fmt, ...)
     ap_set_content_length(r, (apr_off_t)strlen(error.body));
     ap_rputs(error.body, r);
     return OK;
+}
+
+/* Refuses a request, with one line in the log. */
+static int refuse(request_rec *r, rpc_reason_t reason, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+static int refuse(request_rec *r, rpc_reason_t reason, const char *fmt, ...)
+{
+    va_list args;
+    const char *why;
+
+    va_start(args, fmt);
+    why = apr_pvsprintf(r->pool, fmt, args);
+    va_end(args);
+    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s refused: %s: %s", r->method,
+                  rpc_reason_info(reason)->token, why);
+    return answer_error(r, reason);
 }
 
 /* The same answer from both proxies (2.1.2.1.6); the connection stays, NTLM clients need it. */
@@ -141,16 +150,67 @@ static apr_int64_t body_length(const request_rec *r)
     return length;
 }
 
+/* ---- targets that nobody should ask for ---- */
+
+static rts_address_t client_address(const request_rec *r)
+{
+    const apr_sockaddr_t *sa = r->useragent_addr;
+    rts_address_t address = { .ipv6 = 0 };
+
+    address.ipv6 = sa->family == APR_INET6 && !IN6_IS_ADDR_V4MAPPED((struct in6_addr *)sa->ipaddr_ptr);
+    if (address.ipv6)
+        memcpy(address.addr, sa->ipaddr_ptr, 16);
+    else if (sa->family == APR_INET6)
+        memcpy(address.addr, (const char *)sa->ipaddr_ptr + 12, 4);
+    else
+        memcpy(address.addr, sa->ipaddr_ptr, 4);
+    return address;
+}
+
+static rpc_budget_who_t asker(const request_rec *r)
+{
+    rpc_budget_who_t who = { r->user ? r->user : "", client_address(r) };
+
+    return who;
+}
+
+/* Once this is spent, the log has one line of it and no more. */
+static int check_budget(request_rec *r, const rpc_dir_config_t *dc)
+{
+    rpc_budget_limit_t limit = rpc_config_failed_targets(dc);
+    rpc_budget_who_t who = asker(r);
+
+    if (!rpc_budget_spent(budgets, &who, &limit, apr_time_now()))
+        return OK;
+    ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "%s refused: RpcMaxFailedTargets %u is reached",
+                  r->method, limit.targets);
+    return answer_error(r, RPC_REASON_TOO_MANY_FAILED);
+}
+
+/* Also on an I/O thread. */
+static void asked_in_vain(request_rec *r, const char *target)
+{
+    const rpc_dir_config_t *dc = ap_get_module_config(r->per_dir_config, &rpcproxy_module);
+    rpc_budget_limit_t limit = rpc_config_failed_targets(dc);
+    rpc_budget_who_t who = asker(r);
+
+    if (rpc_budget_spend(budgets, &who, target, &limit, apr_time_now()))
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "user \"%s\" at %s has asked for %u targets in "
+                      "vain within %d seconds (RpcMaxFailedTargets): nothing is served there until "
+                      "they are over", ap_escape_logitem(r->pool, who.user), r->useragent_ip,
+                      limit.targets, (int)apr_time_sec(limit.window));
+}
+
 static int check_target(request_rec *r, const rpc_dir_config_t *dc, rpc_target_t *target)
 {
     const rpc_valid_port_t *nearest;
-    const char *wrong = rpc_target_parse(r->pool, r->args ? r->args : "", target);
+    const char *query = r->args ? r->args : "", *wrong = rpc_target_parse(r->pool, query, target);
 
-    if (wrong)
-        return refuse(r, RPC_REASON_BAD_TARGET, "query \"%s\": %s",
-                      ap_escape_logitem(r->pool, r->args ? r->args : ""), wrong);
-    if (rpc_valid_ports_match(rpc_config_valid_ports(dc), target->server, target->port, &nearest))
+    if (!wrong && rpc_valid_ports_match(rpc_config_valid_ports(dc), target->server, target->port, &nearest))
         return OK;
+    asked_in_vain(r, query);
+    if (wrong)
+        return refuse(r, RPC_REASON_BAD_TARGET, "query \"%s\": %s", ap_escape_logitem(r->pool, query), wrong);
     return refuse(r, RPC_REASON_TARGET_REFUSED, "%s:%u is not in RpcValidPorts, nearest is %s",
                   ap_escape_logitem(r->pool, target->server), target->port,
                   nearest ? nearest->text : "none");
@@ -179,6 +239,7 @@ typedef struct channel {
     rpc_channel_spec_t *spec;
     int row;                /* in the table of live channels */
     unsigned refused;       /* binds */
+    unsigned opened:1;
 } channel_t;
 
 /* The server where the rest of its virtual connection is comes first, whatever has become of the
@@ -228,8 +289,9 @@ static void channel_reached(void *ctx, const char *host, uint16_t port)
 
 static void channel_opened(void *ctx)
 {
-    const channel_t *ch = ctx;
+    channel_t *ch = ctx;
 
+    ch->opened = 1;
     rpc_status_opened(live, ch->row);
 }
 
@@ -253,6 +315,8 @@ static void channel_ended(void *ctx, rpc_reason_t reason, uint64_t received, uin
     const char *token = rpc_reason_info(reason)->token;
 
     rpc_status_leave(live, ch->row);
+    if (!ch->opened && reason != RPC_REASON_SHUTDOWN)
+        asked_in_vain(r, r->args);      /* whoever closes early may have learned enough */
     r->bytes_sent = (apr_off_t)sent;
     apr_table_setn(r->subprocess_env, "RPC_REASON", token);
     if (ch->refused)
@@ -283,18 +347,6 @@ static apr_uint32_t min_conn_timeout(request_rec *r)
             pragma++;
     }
     return 0;
-}
-
-static void set_client_address(rpc_channel_spec_t *spec, const apr_sockaddr_t *sa)
-{
-    spec->client_address.ipv6 = sa->family == APR_INET6
-                                && !IN6_IS_ADDR_V4MAPPED((struct in6_addr *)sa->ipaddr_ptr);
-    if (spec->client_address.ipv6)
-        memcpy(spec->client_address.addr, sa->ipaddr_ptr, 16);
-    else if (sa->family == APR_INET6)
-        memcpy(spec->client_address.addr, (const char *)sa->ipaddr_ptr + 12, 4);
-    else
-        memcpy(spec->client_address.addr, sa->ipaddr_ptr, 4);
 }
 
 /* A TCP target is reached through our endpoint, which is told whose half this is. */
@@ -372,7 +424,7 @@ static const char *make_spec(request_rec *r, const rpc_dir_config_t *dc, rpc_rol
     spec->leg.timeout = rpc_config_connect_timeout(dc);
     spec->leg.networks = dc->networks;
     spec->leg.sources = dc->sources;
-    set_client_address(spec, r->useragent_addr);
+    spec->client_address = client_address(r);
     if (!wrong && protseq == RPC_PROTSEQ_TCP && !route_to_endpoint(r, spec, name, vhost))
         wrong = "names too long for the endpoint";
     return wrong;
@@ -405,7 +457,7 @@ static int enter(request_rec *r, const rpc_dir_config_t *dc, rpc_channel_spec_t 
         .unpaired = (uint32_t)rpc_config_max_unpaired(sc),
     };
     rpc_status_who_t who = { spec->role, spec->identity, r->user ? r->user : "", &spec->client_address };
-    channel_t *ch = apr_palloc(r->pool, sizeof(*ch));
+    channel_t *ch = apr_pcalloc(r->pool, sizeof(*ch));
     rpc_reason_t why;
 
     ch->r = r;
@@ -428,8 +480,10 @@ static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t r
     rpc_target_t target;
     rpc_channel_spec_t *spec = apr_pcalloc(r->pool, sizeof(*spec));
     const char *wrong;
-    int rv = check_target(r, dc, &target);
+    int rv = check_budget(r, dc);
 
+    if (rv == OK && r->status == HTTP_OK)
+        rv = check_target(r, dc, &target);
     if (rv != OK || r->status != HTTP_OK)
         return rv;
     wrong = make_spec(r, dc, role, &target, spec);
@@ -591,13 +645,14 @@ static apr_status_t prepare_endpoint(apr_pool_t *pconf, server_rec *s, int first
 typedef struct shared {
     rpc_status_t *live;
     rpc_health_t *health;
+    rpc_budgets_t *budgets;
 } shared_t;
 
 /* The first start's, kept by httpd. The number is the table's layout: a restart that brings
  * another version of the module must not take up what the old one has left. */
 static apr_status_t prepare_status(server_rec *s)
 {
-    static const char name[] = "rpcproxy-status-3";
+    static const char name[] = "rpcproxy-status-4";
     shared_t *kept = ap_retained_data_get(name);
     apr_status_t rv = APR_SUCCESS;
     apr_shm_t *shm;
@@ -609,9 +664,12 @@ static apr_status_t prepare_status(server_rec *s)
             rv = apr_shm_create(&shm, rpc_health_size(), NULL, s->process->pool);
         if (rv == APR_SUCCESS)      /* anonymous, so zeroed */
             kept->health = rpc_health_init(apr_shm_baseaddr_get(shm));
+        if (rv == APR_SUCCESS)
+            rv = rpc_budget_create(&kept->budgets, s->process->pool);
     }
     live = kept->live;
     health = kept->health;
+    budgets = kept->budgets;
     return rv;
 }
 

@@ -109,6 +109,13 @@ static const number_t max_channels_number = {
 static const number_t max_unpaired_number = { SERVER_LIMIT(max_unpaired) };
 static const number_t max_of_user_number = { DIR_LIMIT(max_of_user) };
 static const number_t max_of_address_number = { DIR_LIMIT(max_of_address) };
+static const number_t max_failed_number = {
+    DIR_NUMBER(max_failed) | OR_ZERO, 1, RPC_BUDGET_MAX, no_units, "a number from 1 to 512, or 0 for no limit"
+};
+static const number_t failed_window_number = {
+    DIR_NUMBER(failed_window), SECONDS(1), SECONDS(3600), time_units,
+    "a time from 1 to 3600 seconds (1s to 1h)"
+};
 static const number_t io_threads_number = {
     SERVER_NUMBER(io_threads), 1, 64, no_units, "a number from 1 to 64"
 };
@@ -161,6 +168,17 @@ static const char *set_number(cmd_parms *cmd, void *dir_config, const char *arg)
 }
 
 /* ---- the other directives ---- */
+
+static const char *set_failed_targets(cmd_parms *cmd, void *dir_config, const char *most, const char *window)
+{
+    rpc_dir_config_t *dc = dir_config;
+
+    if (!parse_number(most, &max_failed_number, &dc->max_failed))
+        return argument_fault(cmd, most, max_failed_number.expected);
+    if (window && !parse_number(window, &failed_window_number, &dc->failed_window))
+        return argument_fault(cmd, window, failed_window_number.expected);
+    return NULL;
+}
 
 /* One word of RpcValidPorts. */
 static const char *add_valid_ports(const cmd_parms *cmd, rpc_dir_config_t *dc, const char *word)
@@ -502,6 +520,9 @@ const command_rec rpc_config_commands[] = {
            "channels of one user, whole server; default 0, no limit"),
     NUMBER("RpcMaxChannelsPerAddress", max_of_address_number, ANYWHERE,
            "channels of one client address, an IPv6 one by its /64, whole server; default 0, no limit"),
+    AP_INIT_TAKE12("RpcMaxFailedTargets", set_failed_targets, NULL, ANYWHERE,
+                   "different targets that a user may ask for in vain, perhaps with the time that "
+                   "counts; default 100 60; 0: no limit"),
     NUMBER("RpcMaxUnpairedChannels", max_unpaired_number, RSRC_CONF,
            "channels whose server has not answered yet, 0 for no limit; default half of "
            "RpcMaxChannels, at least 100"),
@@ -529,6 +550,7 @@ void *rpc_config_create_dir(apr_pool_t *p, char *dir)
     dc->receive_window = dc->connection_timeout = dc->channel_lifetime = RPC_UNSET;
     dc->connect_timeout = dc->setup_timeout = RPC_UNSET;
     dc->max_of_user = dc->max_of_address = dc->min_auth_level = RPC_UNSET;
+    dc->max_failed = dc->failed_window = RPC_UNSET;
     return dc;
 }
 
@@ -575,6 +597,8 @@ void *rpc_config_merge_dir(apr_pool_t *p, void *base, void *add)
     MERGE(setup_timeout);
     MERGE(max_of_user);
     MERGE(max_of_address);
+    MERGE(max_failed);
+    MERGE(failed_window);
     return dc;
 }
 
@@ -676,6 +700,16 @@ int rpc_config_max_of_user(const rpc_dir_config_t *dc)
 int rpc_config_max_of_address(const rpc_dir_config_t *dc)
 {
     return (int)value_or(dc->max_of_address, 0);
+}
+
+rpc_budget_limit_t rpc_config_failed_targets(const rpc_dir_config_t *dc)
+{
+    rpc_budget_limit_t limit = {
+        (unsigned)value_or(dc->max_failed, 100),
+        value_or(dc->failed_window, SECONDS(60)),
+    };
+
+    return limit;
 }
 
 int rpc_config_max_channels(const rpc_server_config_t *sc)

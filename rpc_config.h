@@ -29,6 +29,7 @@
 
 #include <httpd.h>
 #include <http_config.h>
+#include "rpc_budget.h"
 #include "rpc_firewall_rules.h"
 #include "rpc_networks.h"
 #include "rpc_target.h"
@@ -61,6 +62,8 @@ typedef struct rpc_dir_config {
     apr_int64_t setup_timeout;              /* RpcSetupTimeout */
     apr_int64_t max_of_user;                /* RpcMaxChannelsPerUser; 0: no limit */
     apr_int64_t max_of_address;             /* RpcMaxChannelsPerAddress; 0: no limit */
+    apr_int64_t max_failed;                 /* RpcMaxFailedTargets; 0: no limit */
+    apr_int64_t failed_window;              /* and its time */
 } rpc_dir_config_t;
 
 /* The main server's; every virtual host sees the same. */
@@ -104,6 +107,7 @@ apr_interval_time_t rpc_config_setup_timeout(const rpc_dir_config_t *dc);   /* 6
  * 100 are allowed in any case. */
 int rpc_config_max_of_user(const rpc_dir_config_t *dc);         /* 0 */
 int rpc_config_max_of_address(const rpc_dir_config_t *dc);      /* 0 */
+rpc_budget_limit_t rpc_config_failed_targets(const rpc_dir_config_t *dc);   /* 100 in 60 s */
 int rpc_config_max_channels(const rpc_server_config_t *sc);     /* 10000 */
 int rpc_config_max_unpaired(const rpc_server_config_t *sc);     /* half of max_channels, or 100 */
 

@@ -29,6 +29,7 @@ static const rpc_reason_info_t table[RPC_REASON_COUNT] = {
     ROW(TOO_MANY_OF_ADDRESS, "too-many-of-address", 503, 0x6bb,
         "RpcMaxChannelsPerAddress is reached"),
     ROW(TOO_MANY_UNPAIRED, "too-many-unpaired", 503, 0x6bb, "RpcMaxUnpairedChannels is reached"),
+    ROW(TOO_MANY_FAILED, "too-many-failed", 503, 0x6ba, "RpcMaxFailedTargets is reached"),
     ROW(STOPPING, "stopping", 503, 0x6bb, "this child takes no more channels"),
     ROW(FIRST_PDU_TIMEOUT, "first-pdu-timeout", 503, 0x6c0, "no first PDU in time"),
     ROW_AT(RESOLVE_FAILED, "resolve-failed", 503, 0x6ba, CONNECT_ATTEMPT,

@@ -25,6 +25,7 @@ typedef enum {
     RPC_REASON_TOO_MANY_OF_USER,    /* RpcMaxChannelsPerUser */
     RPC_REASON_TOO_MANY_OF_ADDRESS, /* RpcMaxChannelsPerAddress */
     RPC_REASON_TOO_MANY_UNPAIRED,   /* RpcMaxUnpairedChannels */
+    RPC_REASON_TOO_MANY_FAILED,     /* RpcMaxFailedTargets; looks to the client as TARGET_REFUSED */
     RPC_REASON_STOPPING,            /* this child takes no more channels */
     /* failures while opening */
     RPC_REASON_FIRST_PDU_TIMEOUT,   /* no first PDU in time */

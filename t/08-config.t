@@ -33,6 +33,7 @@ my @good = (
     'RpcEndpointListen 127.0.0.1:6001 ncacn_ip_tcp:dc1.contoso.test[135]', 'RpcEndpointListen [::1]:6001 ncacn_ip_tcp:[::1][135]',
     'RpcEndpointListen *:6001 ncacn_ip_tcp:10.0.0.1[1024]',
     'RpcTargetNetworks 10.0.0.0/8 !10.1.9.0/24 2001:db8::/32 private loopback', 'RpcTargetNetworks any !link-local', 'RpcTargetNetworks 192.0.2.1 ::1',
+    'RpcMaxFailedTargets 0', 'RpcMaxFailedTargets 512 1h', 'RpcMaxFailedTargets 20 30',
     'RpcSourceAddress 10.0.0.4 10.0.0.5 2001:db8::5',
 );
 for my $line (@good) {
@@ -65,6 +66,8 @@ my @bad = (
     ['RpcTargetNetworks ' . join(' ', map { "10.1.$_.0/24" } 0 .. 200), qr/RpcTargetNetworks: at most 2048 characters in one section/],
     ['RpcSourceAddress 10.0.0.0/8', qr/expected a single address without '\/'/],
     ['RpcSourceAddress 224.0.0.1', qr/expected an address of this machine, no multicast address/],
+    ['RpcMaxFailedTargets 513', qr/expected a number from 1 to 512, or 0 for no limit/],
+    ['RpcMaxFailedTargets 5 0', qr/expected a time from 1 to 3600 seconds/],
     ['RpcSourceAddress', qr/expected an address of this machine/],
     ['RpcBackend dc1:135', qr/RpcBackend: expected server:ports as clients name it, then where it is/],
     ['RpcBackend a ncacn_http:x ncacn_ip_tcp:y', qr/"ncacn_ip_tcp:y" at column 1: expected the same protocol sequence as before it/],
