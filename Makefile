@@ -35,7 +35,7 @@ CORE     := rts dcerpc rpc_flow rpc_queue rpc_reason rpc_error rpc_log rpc_loop 
             rpc_networks rpc_budget rpc_interfaces rpc_firewall_rules rpc_firewall rpc_filter \
             rpc_channel rpc_inbound rpc_outbound rpc_mixed rpc_pipe $(patsubst %.c,%,$(wildcard rpc_endpoint.c rpc_endpoint_*.c))
 # What knows httpd.
-GLUE     := mod_rpcproxy rpc_config rpc_conn rpc_engine rpc_endpointd rpc_endpointd_process rpc_endpointd_listen rpc_limits rpc_status rpc_require
+GLUE     := mod_rpcproxy rpc_config rpc_conn rpc_engine rpc_endpointd rpc_endpointd_process rpc_endpointd_listen rpc_limits rpc_names rpc_status rpc_require
 # The messages of NTLM, and the module that speaks it over HTTP.
 NTLM     := $(patsubst %.c,%,$(wildcard ntlmssp.c ntlmssp_*.c spnego.c smbpasswd.c))
 AUTH     := $(patsubst %.c,%,$(wildcard auth_*.c))

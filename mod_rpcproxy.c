@@ -33,6 +33,7 @@
 #include "rpc_engine.h"
 #include "rpc_error.h"
 #include "rpc_limits.h"
+#include "rpc_names.h"
 #include "rpc_preface.h"
 #include "rpc_require.h"
 #include "rpc_status.h"
@@ -673,6 +674,12 @@ static apr_status_t prepare_status(server_rec *s)
     return rv;
 }
 
+/* Only for configtest: a start should not wait for the DNS. */
+static void test_config(apr_pool_t *pconf, server_rec *s)
+{
+    rpc_names_check(pconf);
+}
+
 static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
 {
     const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
@@ -730,6 +737,7 @@ static void register_hooks(apr_pool_t *p)
     rpc_conn_register(p);
     rpc_require_register(p);
     ap_hook_pre_config(pre_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_test_config(test_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_stopping(child_stopping, NULL, NULL, APR_HOOK_MIDDLE);

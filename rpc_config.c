@@ -13,6 +13,7 @@
 #include "mod_rpcproxy.h"
 #include "rpc_config.h"
 #include "rpc_endpointd_listen.h"
+#include "rpc_names.h"
 
 #define ECHO_MAX 100        /* longer arguments are not repeated in a message */
 #define TLS_BITS_DEFAULT 128
@@ -233,7 +234,7 @@ static const char *set_backend(cmd_parms *cmd, void *dir_config, int argc, char 
     rpc_dir_config_t *dc = dir_config;
     rpc_syntax_error_t err;
     rpc_backend_t *backend;
-    int arg;
+    int arg, i;
 
     if (argc < 2)
         return "RpcBackend: expected server:ports as clients name it, then where it is";
@@ -242,6 +243,8 @@ static const char *set_backend(cmd_parms *cmd, void *dir_config, int argc, char 
     if (!dc->backends)
         dc->backends = apr_array_make(cmd->pool, 4, sizeof(rpc_backend_t *));
     APR_ARRAY_PUSH(dc->backends, rpc_backend_t *) = backend;
+    for (i = 0; i < backend->count; i++)
+        rpc_names_note(cmd, backend->places[i].binding.host);
     /* Nobody knows what a variable will name. */
     if (backend->env || backend->places[0].binding.protseq == RPC_PROTSEQ_TCP)
         tcp_backends++;
@@ -279,6 +282,7 @@ static const char *add_nspi_server(cmd_parms *cmd, rpc_dir_config_t *dc, const c
     if (!rpc_ipv6_parse(name, strlen(name), addr)
         && rpc_syntax_name(&x, name, strlen(name), "") != APR_SUCCESS)
         return configtest_fault(cmd, name, &err);
+    rpc_names_note(cmd, name);
     APR_ARRAY_PUSH(dc->nspi_servers, const char *) = name;
     return NULL;
 }
@@ -467,6 +471,7 @@ static const char *set_endpoint_listen(cmd_parms *cmd, void *dir_config, const c
     apr_cpystrn(l.name, name, sizeof(l.name));
     apr_cpystrn(l.host, binding.host, sizeof(l.host));
     l.port = binding.port;
+    rpc_names_note(cmd, binding.host);
     APR_ARRAY_PUSH(sc->endpoint_listen, rpc_listen_t) = l;
     return NULL;
 }

@@ -8,6 +8,15 @@ use RPCH::Test;
 
 my $httpd = RPCH::Httpd->new;
 
+# Names are looked up in a hosts file of this test's.
+my $hosts = vars('serverroot') . '/config-hosts';
+open my $names, '>', $hosts or die "$hosts: $!\n";
+print $names "192.0.2.1 known.contoso.test\n2001:db8::1 known6.contoso.test\n";
+close $names or die "$hosts: $!\n";
+END { unlink $hosts if defined $hosts }
+$ENV{LD_PRELOAD} = join ' ', grep { length } $ENV{LD_PRELOAD} // '', 'libnss_wrapper.so';
+$ENV{NSS_WRAPPER_HOSTS} = $hosts;
+
 sub configtest {
     my ($conf) = @_;
     my ($status, $out) = $httpd->configure($conf)->configtest;
@@ -186,6 +195,21 @@ CONF
     ok($httpd->logs(qr/127\.0\.0\.1:593 is not in RpcValidPorts, nearest is none/), 'and logged');
     $c->close;
     $httpd->signal('TERM')->wait_gone;
+}
+
+# ---- names that do not resolve ----
+{
+    my ($status, $out) = configtest("RpcBackend a ncacn_http:known.contoso.test ncacn_http:lost1.contoso.test[6001]\n"
+        . "RpcBackend *.b ncacn_http:*.lost.contoso.test\nRpcBackend c env=LOST\nRpcBackend d ncacn_http:192.0.2.9 ncacn_http:[2001:db8::9]\n"
+        . "RpcNspiServers known6.contoso.test lost2.contoso.test 6004\n"
+        . "RpcEndpointListen 127.0.0.1:1 ncacn_ip_tcp:lost3.contoso.test[135]\nRpcBackend e ncacn_http:LOST1.contoso.test\n");
+    is($status, 0, 'names that do not resolve are no fault');
+    for ([RpcBackend => 'lost1'], [RpcNspiServers => 'lost2'], [RpcEndpointListen => 'lost3']) {
+        my ($directive, $name) = @$_;
+        like($out, qr/\[rpcproxy:warn\].* $directive in line \d+ of \S+httpd\.conf: "$name\.contoso\.test" does not resolve \(.*\).*: correct the name, or add it to the DNS/,
+             "but there is a warning: $name");
+    }
+    is(scalar(() = $out =~ /does not resolve/g), 3, 'of these, once each');
 }
 
 # ---- warnings at start-up ----
