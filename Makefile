@@ -30,12 +30,12 @@ HTTPD_CF := -isystem $(call apxs,INCLUDEDIR)
 LIBEXEC   = $(call apxs,LIBEXECDIR)
 
 # The protocol, the loop and the roles: compiled without httpd's headers.
-CORE     := rts dcerpc rpc_flow rpc_queue rpc_reason rpc_error rpc_log rpc_loop rpc_stream rpc_connect rpc_dial \
+CORE     := rts dcerpc rpc_flow rpc_queue rpc_reason rpc_error rpc_log rpc_loop rpc_stream rpc_connect rpc_dial rpc_probe \
             rpc_binding rpc_valid_ports rpc_target rpc_health rpc_route rpc_preface \
             rpc_networks rpc_budget rpc_interfaces rpc_firewall_rules rpc_firewall rpc_filter \
             rpc_channel rpc_inbound rpc_outbound rpc_mixed rpc_pipe $(patsubst %.c,%,$(wildcard rpc_endpoint.c rpc_endpoint_*.c))
 # What knows httpd.
-GLUE     := mod_rpcproxy rpc_config rpc_conn rpc_engine rpc_endpointd rpc_endpointd_process rpc_endpointd_listen rpc_limits rpc_names rpc_status rpc_require
+GLUE     := mod_rpcproxy rpc_config rpc_conn rpc_engine rpc_endpointd rpc_endpointd_process rpc_endpointd_listen rpc_limits rpc_servers rpc_check rpc_status rpc_require
 # The messages of NTLM, and the module that speaks it over HTTP.
 NTLM     := $(patsubst %.c,%,$(wildcard ntlmssp.c ntlmssp_*.c spnego.c smbpasswd.c))
 AUTH     := $(patsubst %.c,%,$(wildcard auth_*.c))

@@ -26,6 +26,7 @@
 #include <http_ssl.h>
 #include <mpm_common.h>
 
+#include "rpc_check.h"
 #include "rpc_config.h"
 #include "rpc_conn.h"
 #include "rpc_endpointd.h"
@@ -33,7 +34,7 @@
 #include "rpc_engine.h"
 #include "rpc_error.h"
 #include "rpc_limits.h"
-#include "rpc_names.h"
+#include "rpc_servers.h"
 #include "rpc_preface.h"
 #include "rpc_require.h"
 #include "rpc_status.h"
@@ -653,7 +654,7 @@ typedef struct shared {
  * another version of the module must not take up what the old one has left. */
 static apr_status_t prepare_status(server_rec *s)
 {
-    static const char name[] = "rpcproxy-status-4";
+    static const char name[] = "rpcproxy-status-5";
     shared_t *kept = ap_retained_data_get(name);
     apr_status_t rv = APR_SUCCESS;
     apr_shm_t *shm;
@@ -674,10 +675,15 @@ static apr_status_t prepare_status(server_rec *s)
     return rv;
 }
 
+static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
+{
+    return rpc_check_possible(s) ? OK : HTTP_INTERNAL_SERVER_ERROR;
+}
+
 /* Only for configtest: a start should not wait for the DNS. */
 static void test_config(apr_pool_t *pconf, server_rec *s)
 {
-    rpc_names_check(pconf);
+    rpc_servers_check_names(pconf);
 }
 
 static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
@@ -697,7 +703,8 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
         }
         rpc_limits_check(s, rpc_config_max_channels(sc));
     }
-    if (prepare_endpoint(pconf, s, first_pass) != APR_SUCCESS)
+    if (prepare_endpoint(pconf, s, first_pass) != APR_SUCCESS
+        || (!first_pass && rpc_check_start(pconf, s, health) != APR_SUCCESS))
         return HTTP_INTERNAL_SERVER_ERROR;      /* logged there */
     return OK;
 }
@@ -721,6 +728,7 @@ static void child_stopping(apr_pool_t *pchild, int graceful)
     const rpc_server_config_t *sc = ap_get_module_config(ap_server_conf->module_config,
                                                          &rpcproxy_module);
 
+    rpc_check_stop(ap_server_conf->process->pconf);
     if (engine)
         rpc_engine_retire(engine, graceful, rpc_config_graceful_timeout(sc));
 }
@@ -737,6 +745,7 @@ static void register_hooks(apr_pool_t *p)
     rpc_conn_register(p);
     rpc_require_register(p);
     ap_hook_pre_config(pre_config, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_check_config(check_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_test_config(test_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);

@@ -13,7 +13,7 @@
 #include "mod_rpcproxy.h"
 #include "rpc_config.h"
 #include "rpc_endpointd_listen.h"
-#include "rpc_names.h"
+#include "rpc_servers.h"
 
 #define ECHO_MAX 100        /* longer arguments are not repeated in a message */
 #define TLS_BITS_DEFAULT 128
@@ -116,6 +116,14 @@ static const number_t max_failed_number = {
 static const number_t failed_window_number = {
     DIR_NUMBER(failed_window), SECONDS(1), SECONDS(3600), time_units,
     "a time from 1 to 3600 seconds (1s to 1h)"
+};
+static const number_t check_interval_number = {
+    SERVER_NUMBER(check_interval), SECONDS(1), SECONDS(3600), time_units,
+    "a time from 1 to 3600 seconds (1s to 1h)"
+};
+static const number_t check_timeout_number = {
+    SERVER_NUMBER(check_timeout), SECONDS(1), SECONDS(60), time_units,
+    "a time from 1 to 60 seconds (1s to 1min)"
 };
 static const number_t io_threads_number = {
     SERVER_NUMBER(io_threads), 1, 64, no_units, "a number from 1 to 64"
@@ -228,6 +236,15 @@ static const char *set_valid_ports(cmd_parms *cmd, void *dir_config, const char 
     }
 }
 
+/* A port that is left out is the one asked for. */
+static void note_place(cmd_parms *cmd, const rpc_dir_config_t *dc, const rpc_backend_t *backend,
+                       const rpc_binding_t *binding)
+{
+    apr_port_t asked = backend->low == backend->high ? backend->low : 0;
+
+    rpc_servers_note(cmd, dc, binding->protseq, binding->host, binding->port ? binding->port : asked);
+}
+
 static const char *set_backend(cmd_parms *cmd, void *dir_config, int argc, char *const argv[])
 {
     const char *const *args = (const char *const *)argv;
@@ -244,7 +261,7 @@ static const char *set_backend(cmd_parms *cmd, void *dir_config, int argc, char 
         dc->backends = apr_array_make(cmd->pool, 4, sizeof(rpc_backend_t *));
     APR_ARRAY_PUSH(dc->backends, rpc_backend_t *) = backend;
     for (i = 0; i < backend->count; i++)
-        rpc_names_note(cmd, backend->places[i].binding.host);
+        note_place(cmd, dc, backend, &backend->places[i].binding);
     /* Nobody knows what a variable will name. */
     if (backend->env || backend->places[0].binding.protseq == RPC_PROTSEQ_TCP)
         tcp_backends++;
@@ -282,8 +299,8 @@ static const char *add_nspi_server(cmd_parms *cmd, rpc_dir_config_t *dc, const c
     if (!rpc_ipv6_parse(name, strlen(name), addr)
         && rpc_syntax_name(&x, name, strlen(name), "") != APR_SUCCESS)
         return configtest_fault(cmd, name, &err);
-    rpc_names_note(cmd, name);
     APR_ARRAY_PUSH(dc->nspi_servers, const char *) = name;
+    rpc_servers_note(cmd, dc, RPC_PROTSEQ_HTTP, name, dc->nspi_port);
     return NULL;
 }
 
@@ -380,6 +397,39 @@ static const char *set_source_address(cmd_parms *cmd, void *dir_config, const ch
     return rules_too_long(cmd, rpc_sources_text(sources));
 }
 
+/* One of RpcHealthCheck's options. */
+static const char *set_check_option(cmd_parms *cmd, rpc_server_config_t *sc, const char *arg)
+{
+    int interval = !apr_cstr_casecmpn(arg, "interval=", 9), timeout = !apr_cstr_casecmpn(arg, "timeout=", 8);
+    const number_t *number = interval ? &check_interval_number : &check_timeout_number;
+    const char *value = strchr(arg, '=');
+
+    if (!interval && !timeout)
+        return argument_fault(cmd, arg, "interval=time or timeout=time");
+    if (!parse_number(value + 1, number, interval ? &sc->check_interval : &sc->check_timeout))
+        return argument_fault(cmd, arg, number->expected);
+    return NULL;
+}
+
+static const char *set_health_check(cmd_parms *cmd, void *dir_config, int argc, char *const argv[])
+{
+    static const char *const words[] = { "off", "connect", "handshake" };    /* as rpc_check_t */
+    const char *wrong = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+    rpc_server_config_t *sc = server_config(cmd);
+    int i = 0;
+
+    if (wrong)
+        return wrong;
+    while (argc && i < 3 && apr_cstr_casecmp(argv[0], words[i]))
+        i++;
+    if (!argc || i == 3)
+        return argument_fault(cmd, argc ? argv[0] : "", "off, connect or handshake");
+    sc->check = i;
+    for (i = 1; i < argc && !wrong; i++)
+        wrong = set_check_option(cmd, sc, argv[i]);
+    return wrong;
+}
+
 static const char *set_allow_anonymous(cmd_parms *cmd, void *dir_config, const char *arg)
 {
     rpc_dir_config_t *dc = dir_config;
@@ -471,7 +521,7 @@ static const char *set_endpoint_listen(cmd_parms *cmd, void *dir_config, const c
     apr_cpystrn(l.name, name, sizeof(l.name));
     apr_cpystrn(l.host, binding.host, sizeof(l.host));
     l.port = binding.port;
-    rpc_names_note(cmd, binding.host);
+    rpc_servers_note(cmd, NULL, RPC_PROTSEQ_TCP, binding.host, binding.port);
     APR_ARRAY_PUSH(sc->endpoint_listen, rpc_listen_t) = l;
     return NULL;
 }
@@ -539,6 +589,9 @@ const command_rec rpc_config_commands[] = {
            "time channels are given when a child retires, 0 for no limit; default 1h"),
     AP_INIT_TAKE1("RpcEndpointSocket", set_endpoint_socket, NULL, RSRC_CONF,
                   "socket of the endpoint process, relative to DefaultRuntimeDir"),
+    AP_INIT_TAKE_ARGV("RpcHealthCheck", set_health_check, NULL, RSRC_CONF,
+                      "off, connect or handshake: servers that RpcBackend and RpcNspiServers name are "
+                      "probed every interval=10s, each for timeout=3s"),
     AP_INIT_TAKE2("RpcEndpointListen", set_endpoint_listen, NULL, RSRC_CONF,
                   "address:port where the endpoint serves other machines' proxies, then the "
                   "server behind, ncacn_ip_tcp:host[port]"),
@@ -612,6 +665,8 @@ void *rpc_config_create_server(apr_pool_t *p, server_rec *s)
     rpc_server_config_t *sc = apr_pcalloc(p, sizeof *sc);
 
     sc->max_channels = sc->max_unpaired = RPC_UNSET;
+    sc->check = RPC_UNSET;
+    sc->check_interval = sc->check_timeout = RPC_UNSET;
     sc->io_threads = sc->graceful_timeout = RPC_UNSET;
     return sc;
 }
@@ -715,6 +770,16 @@ rpc_budget_limit_t rpc_config_failed_targets(const rpc_dir_config_t *dc)
     };
 
     return limit;
+}
+
+rpc_check_t rpc_config_check(const rpc_server_config_t *sc, apr_interval_time_t *interval,
+                             apr_interval_time_t *timeout)
+{
+    if (interval)
+        *interval = value_or(sc->check_interval, SECONDS(10));
+    if (timeout)
+        *timeout = value_or(sc->check_timeout, SECONDS(3));
+    return (rpc_check_t)value_or(sc->check, RPC_CHECK_OFF);
 }
 
 int rpc_config_max_channels(const rpc_server_config_t *sc)

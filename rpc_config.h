@@ -66,11 +66,15 @@ typedef struct rpc_dir_config {
     apr_int64_t failed_window;              /* and its time */
 } rpc_dir_config_t;
 
+typedef enum { RPC_CHECK_OFF, RPC_CHECK_CONNECT, RPC_CHECK_HANDSHAKE } rpc_check_t;
+
 /* The main server's; every virtual host sees the same. */
 typedef struct rpc_server_config {
     apr_int64_t max_channels;               /* RpcMaxChannels, whole server */
     apr_int64_t max_unpaired;               /* RpcMaxUnpairedChannels, whole server; 0: no limit */
     apr_int64_t io_threads;                 /* RpcIOThreads, per child */
+    int check;                              /* RpcHealthCheck: rpc_check_t */
+    apr_int64_t check_interval, check_timeout;
     apr_int64_t graceful_timeout;           /* RpcGracefulTimeout; 0: no limit */
     const char *endpoint_socket;            /* RpcEndpointSocket, full path; NULL: default */
     apr_array_header_t *endpoint_listen;    /* RpcEndpointListen: rpc_listen_t, without version1;
@@ -108,6 +112,9 @@ apr_interval_time_t rpc_config_setup_timeout(const rpc_dir_config_t *dc);   /* 6
 int rpc_config_max_of_user(const rpc_dir_config_t *dc);         /* 0 */
 int rpc_config_max_of_address(const rpc_dir_config_t *dc);      /* 0 */
 rpc_budget_limit_t rpc_config_failed_targets(const rpc_dir_config_t *dc);   /* 100 in 60 s */
+/* How often, and how long a server has, both may be NULL. */
+rpc_check_t rpc_config_check(const rpc_server_config_t *sc, apr_interval_time_t *interval,
+                             apr_interval_time_t *timeout);     /* RPC_CHECK_OFF; 10 s, 3 s */
 int rpc_config_max_channels(const rpc_server_config_t *sc);     /* 10000 */
 int rpc_config_max_unpaired(const rpc_server_config_t *sc);     /* half of max_channels, or 100 */
 

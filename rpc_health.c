@@ -16,6 +16,7 @@ typedef struct slot {
     _Atomic uint64_t server;    /* hash of host:port; 0: free */
     _Atomic int64_t until;      /* avoided until then */
     _Atomic int64_t avoid;      /* how long the last time; 0: it is healthy */
+    _Atomic int64_t unfit;      /* a check has failed, which counts until then; 0: none has */
 } slot_t;
 
 struct rpc_health {
@@ -89,9 +90,22 @@ void rpc_health_good(rpc_health_t *health, const char *host, uint16_t port)
     }
 }
 
+int rpc_health_checked(rpc_health_t *health, const char *host, uint16_t port, int good, apr_time_t until)
+{
+    slot_t *slot = health ? find(health, host, port, !good) : NULL;
+
+    if (!slot)
+        return 0;
+    if (!good)
+        return atomic_exchange(&slot->unfit, until) == 0;
+    atomic_store(&slot->avoid, 0);
+    atomic_store(&slot->until, 0);
+    return atomic_exchange(&slot->unfit, 0) != 0;
+}
+
 int rpc_health_up(const rpc_health_t *health, const char *host, uint16_t port, apr_time_t now)
 {
-    const slot_t *slot = health ? find((rpc_health_t *)health, host, port, 0) : NULL;
+    slot_t *slot = health ? find((rpc_health_t *)health, host, port, 0) : NULL;
 
-    return !slot || atomic_load(&((slot_t *)slot)->until) <= now;
+    return !slot || (atomic_load(&slot->until) <= now && atomic_load(&slot->unfit) <= now);
 }

@@ -1,0 +1,131 @@
+# RpcHealthCheck: who does not pass is avoided before a client has paid for it, and is back with the
+# first check that passes.
+
+use strict;
+use warnings;
+use Test::More;
+use RPCH::Httpd;
+use RPCH::PDU qw(rts);
+use RPCH::Poll qw(wait_for turn);
+use RPCH::RPC qw(bind_pdu request_pdu);
+use RPCH::Root;
+use RPCH::Test;
+
+my $users = vars('serverroot') . '/conf/users';
+sub httpd {
+    my ($check, @conf) = @_;
+    return RPCH::Httpd->new(conf => "$check\n<Location /rpc/rpcproxy.dll>\nSetHandler rpcproxy\nAuthType Basic\nAuthName rpc\n"
+        . "AuthUserFile $users\nRequire valid-user\nRpcRequireTLS off\nRpcValidPorts *.contoso.test:1-65535\n"
+        . join('', map { "$_\n" } @conf) . "</Location>\n");
+}
+sub at { return "ncacn_http:127.0.0.$_[0]" . "[$_[1]]" }
+
+# Opens a virtual connection and makes a call: which of SERVERS has had a leg of it.
+sub reached {
+    my ($httpd, $target, @servers) = @_;
+    my %before = map { $_ => $_->connections } @servers;
+    my $c = plain(port => $httpd->{port}, target => $target);
+    my $answer = eval { $c->connect; $c->call($servers[0]->isa('RPCH::TCPServer') ? bind_pdu(call => 3) : request_pdu(1, 'call')) };
+    $c->close;
+    return defined $answer ? join ' ', map { $_->{host} } grep { $_->connections > $before{$_} } @servers : "no answer: $@";
+}
+sub down { my ($httpd, $host, $port, $why) = @_; return $httpd->logs(qr/\[rpcproxy:warn\].*health check: \Q$host\E port $port: .*$why.*; it is avoided until it passes/) }
+sub back { my ($httpd, $host, $port) = @_; return $httpd->logs(qr/\[rpcproxy:notice\].*health check: \Q$host\E port $port is back/) }
+
+# Waits for the end of a round that begins from now on: a check's connection to SERVER is gone.
+sub round_of {
+    my ($server) = @_;
+    my $had = $server->connections;
+    wait_for('a check', sub { $server->connections > $had });
+    wait_for('its end', sub { !grep { !$_->{eof} && !$_->{closed} } @{ $server->{legs} || $server->{all} }[$had .. $server->connections - 1] });
+    return;
+}
+
+# ---- a handshake ----
+{
+    my ($good, $silent) = (server(host => '127.0.0.2', echo => 1), server(host => '127.0.0.3', manual => 1));
+    my $gone = RPCH::Root::free_ports(1);
+    my $httpd = httpd('RpcHealthCheck handshake interval=1 timeout=1', "RpcBackend silent.contoso.test " . at(3, $silent->{port}) . ' ' . at(2, $good->{port}),
+                      "RpcBackend gone.contoso.test:7001 " . at(4, $gone) . ' ' . at(2, $good->{port}),
+                      "RpcBackend any.contoso.test " . at(5, ''), "RpcBackend *.star.contoso.test ncacn_http:*")->start;
+    ok(down($httpd, '127.0.0.3', $silent->{port}, 'no answer to the handshake in time'), 'a server that takes connections and no more fails');
+    ok(down($httpd, '127.0.0.4', $gone, 'Connection refused'), 'as does one that is not there');
+    my ($in, $out) = $silent->pair;
+    ok($in && $out, 'both were asked what a pair of proxies asks: CONN/A2 and CONN/B2');
+    is(reached($httpd, 'gone.contoso.test:7001', $good), '127.0.0.2', 'the next in order is reached');
+    unlike($httpd->log, qr/the next server is tried/, 'without a try of the first');
+    unlike($httpd->log, qr/127\.0\.0\.2 port $good->{port}/, 'who passes is not spoken of');
+    like($httpd->log, qr/no health check of 127\.0\.0\.5, which has no port but those clients ask for/, 'nor checked who has no port');
+    is(scalar(() = $httpd->log =~ /127\.0\.0\.3 port $silent->{port}: .*avoided/g), 1, 'one line for each that fails');
+
+    my $late = server(host => '127.0.0.4', port => $gone, echo => 1);
+    ok(back($httpd, '127.0.0.4', $gone), 'a server comes up: it is back');
+    is(reached($httpd, 'gone.contoso.test:7001', $good, $late), '127.0.0.4', 'and first again');
+    $silent->{manual} = 0;
+    $silent->{echo} = 1;
+    ok(back($httpd, '127.0.0.3', $silent->{port}), 'as is the other once it plays its part');
+    is(reached($httpd, 'silent.contoso.test:6001', $good, $silent), '127.0.0.3', 'and first again');
+    $late->close;
+    wait_for('it to fail again', sub { turn(0.05); 2 == (() = $httpd->log =~ /127\.0\.0\.4 port $gone: .*avoided/g) });
+    is(reached($httpd, 'gone.contoso.test:7001', $good), '127.0.0.2', 'one that goes is avoided again');
+    unlike($httpd->log, qr/the next server is tried/, 'and still no client has paid for it');
+}
+
+# ---- what counts as an answer ----
+for (['another PDU', sub { my ($leg) = @_; $leg->put(rts('Ping')) }, "another PDU than the handshake's"],
+     ['another protocol', sub { my ($leg) = @_; $leg->put("SSH-2.0-OpenSSH_9\r\n") }, 'what answers does not speak RPC over HTTP'],
+     ['the end', sub { my ($leg) = @_; $leg->close }, 'closed without an answer']) {
+    my ($name, $answer, $why) = @$_;
+    my $server = server(host => '127.0.0.2', manual => 1);
+    my $httpd = httpd('RpcHealthCheck handshake interval=1 timeout=2', 'RpcBackend x.contoso.test ' . at(2, $server->{port}))->start;
+    wait_for('the finding', sub {
+        $answer->($_) for splice @{ $server->{new} };
+        turn(0.02);
+        $httpd->log =~ /health check: 127\.0\.0\.2 port $server->{port}: .*\(.*\Q$why\E.*\)/;
+    });
+    pass("$name: fails");
+    $server->close;
+}
+{
+    my $server = server(host => '127.0.0.2', banner => 1, echo => 1);
+    my $httpd = httpd('RpcHealthCheck handshake interval=1', 'RpcBackend x.contoso.test ' . at(2, $server->{port}))->start;
+    round_of($server) for 1 .. 2;
+    unlike($httpd->log, qr/health check/, 'the banner before the answer: passes');
+}
+
+# ---- a connection ----
+{
+    my $port = RPCH::Root::free_ports(1);
+    my ($silent, $tcp) = (server(host => '127.0.0.3', manual => 1), tcp_server(host => '127.0.0.2', port => $port));
+    my $httpd = httpd('RpcHealthCheck connect interval=1', 'RpcBackend x.contoso.test ' . at(3, $silent->{port}),
+                      "RpcBackend tcp.contoso.test ncacn_ip_tcp:127.0.0.4[$port] ncacn_ip_tcp:127.0.0.2[$port]",
+                      "RpcNspiProtocolSequences ncacn_http:$port", 'RpcNspiServers 127.0.0.5')->start;
+    ok(down($httpd, $_, $port, 'Connection refused'), "$_ is not there") for '127.0.0.4', '127.0.0.5';
+    round_of($silent) for 1 .. 2;
+    unlike($httpd->log, qr/127\.0\.0\.3/, 'a connection is all that is asked for');
+    is(reached($httpd, 'tcp.contoso.test:6001', $tcp), '127.0.0.2', 'what the endpoint connects to is checked, too');
+    unlike($httpd->log, qr/the next server is tried/, 'and it knows');
+    my $late = tcp_server(host => '127.0.0.4', port => $port);
+    ok(back($httpd, '127.0.0.4', $port), 'back');
+    is(reached($httpd, 'tcp.contoso.test:6001', $tcp, $late), '127.0.0.4', 'and first again');
+    my $mark = -s "$httpd->{dir}/error_log";
+    $httpd->signal('USR1');
+    ok($httpd->logs(qr/resuming normal operations.*resuming normal operations/s), 'a graceful restart');
+    round_of($late) for 1 .. 2;
+    $late->close;
+    wait_for('it to fail', sub { turn(0.05); substr($httpd->log, $mark) =~ /127\.0\.0\.4 port $port: .*avoided/ });
+    pass('the next generation goes on with the checks');
+}
+
+# ---- addresses that are not allowed are nobody's fault ----
+{
+    my $server = server(host => '127.0.0.2', echo => 1);
+    my $other = server(host => '127.0.0.3', echo => 1);
+    my $httpd = httpd('RpcHealthCheck connect interval=1', 'RpcTargetNetworks 127.0.0.3',
+                      'RpcBackend x.contoso.test ' . at(2, $server->{port}) . ' ' . at(3, $other->{port}))->start;
+    ok($httpd->logs(qr/no health check of 127\.0\.0\.2 port $server->{port}: 127\.0\.0\.2 is refused by RpcTargetNetworks/), 'the section\'s rules count');
+    round_of($other);
+    is($server->connections, 0, 'and it is not asked');
+}
+
+done_testing;
