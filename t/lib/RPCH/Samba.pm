@@ -35,10 +35,13 @@ sub need {
 
 sub user { return scalar getpwuid $> }
 
+my $serial = 0;
+
+# ARG: address, low (the first of its ten ports).
 sub start {
-    my ($class) = @_;
-    my $dir = vars('serverroot') . "/samba-$$";
-    my $self = bless { dir => $dir, address => vars('sambaaddress'), owner => $$ }, $class;
+    my ($class, %arg) = @_;
+    my $dir = vars('serverroot') . "/samba-$$-" . ++$serial;
+    my $self = bless { address => vars('sambaaddress'), %arg, dir => $dir, owner => $$ }, $class;
     mkdir $_ for $dir, map { "$dir/$_" } qw(private state cache lock pid ncalrpc log client);
     $self->write('smb.conf', $self->conf);
     $self->write('smbpasswd', sprintf "%s:%d:%s:%s:[U          ]:LCT-6523A000:\n", user(), $>, 'X' x 32, NT_HASH);
@@ -63,7 +66,7 @@ sub start {
 sub conf {
     my ($self) = @_;
     my $dir = $self->{dir};
-    my $low = $self->{low} = RPCH::Root::free_ports(10);
+    my $low = $self->{low} //= RPCH::Root::free_ports(10);
     my %dirs = ('private dir' => 'private', 'state directory' => 'state', 'cache directory' => 'cache', 'lock directory' => 'lock',
                 'pid directory' => 'pid', 'ncalrpc dir' => 'ncalrpc', 'binddns dir' => 'state');
     return join "\n", '[global]', 'netbios name = ' . DOMAIN, 'workgroup = RPCGRP', 'server role = standalone server',
@@ -128,13 +131,21 @@ sub python {
     return $text // '';
 }
 
+# All of it, helpers included.
+sub stop {
+    my ($self) = @_;
+    kill TERM => -$self->{pid};
+    waitpid $self->{pid}, 0;
+    delete $self->{pid};
+    unlink "$self->{dir}/dcerpcd.pid";
+    return;
+}
+
 sub DESTROY {
     my ($self) = @_;
     return if $self->{owner} != $$ || !$self->{pid};
     local ($?, $@, $!);
-    kill TERM => $self->{pid};
-    waitpid $self->{pid}, 0;
-    unlink "$self->{dir}/dcerpcd.pid";
+    $self->stop;
     return;
 }
 

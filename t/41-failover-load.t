@@ -1,0 +1,104 @@
+# A server goes while calls are under way, and comes back: three doubles on different addresses,
+# IPv4 and IPv6, with one child, and with a child for each channel.
+
+use strict;
+use warnings;
+use Test::More;
+use RPCH::Httpd;
+use RPCH::Poll qw(wait_for turn);
+use RPCH::RPC qw(request_pdu rpc_parse);
+use RPCH::Root;
+use RPCH::Test;
+
+use constant { CLIENTS => 12, AVOIDED => 70 };  # seconds that a server is avoided for at most, and some
+
+my $users = vars('serverroot') . '/conf/users';
+my %LIMITS = (event => "ServerLimit 4\nStartServers 1\nThreadsPerChild 25\nMaxRequestWorkers 25\nAsyncRequestWorkerFactor 48\n",
+              prefork => "ServerLimit 80\nStartServers 40\nMinSpareServers 10\nMaxSpareServers 80\nMaxRequestWorkers 80\n");
+my @hosts = ('127.0.0.2', '127.0.0.3', have_ipv6() ? '::1' : '127.0.0.4');
+my ($serial, $port) = (0, scalar RPCH::Root::free_ports(1));
+
+sub binding { return "ncacn_http:" . ($_[0] =~ /:/ ? "[$_[0]]" : $_[0]) . "[$port]" }
+
+# A client and what it has asked for last.
+sub client_of {
+    my ($httpd, $name) = @_;
+    return { c => plain(port => $httpd->{port}, target => "$name.contoso.test:6001"), name => $name };
+}
+sub ask { my ($k) = @_; $k->{stub} = 'call ' . ++$serial; $k->{c}->send(request_pdu(1, $k->{stub})); return }
+sub answered {
+    my ($k) = @_;
+    my $answer = eval { $k->{c}->recv };
+    return defined $answer && rpc_parse($answer)->{stub} eq $k->{stub};
+}
+
+# Who of SERVERS has the virtual connection, both halves of it.
+sub at {
+    my ($k, @servers) = @_;
+    my @at = grep { my $vc = $_->{vcs}{ $k->{c}{vc} }; $vc && $vc->{in} && $vc->{out} } @servers;
+    return @at == 1 ? $at[0]{host} : 'nowhere, or with a half elsewhere';
+}
+
+for my $mpm (qw(event prefork)) {
+    my %server = map { $_ => server(host => $_, port => $port, echo => 1) } @hosts;
+    my $httpd = RPCH::Httpd->new(mpm => $mpm, limits => $LIMITS{$mpm}, conf => "<Location /rpc/rpcproxy.dll>\nSetHandler rpcproxy\n"
+        . "AuthType Basic\nAuthName rpc\nAuthUserFile $users\nRequire valid-user\nRpcRequireTLS off\nRpcValidPorts *.contoso.test:6001\n"
+        . 'RpcBackend order.contoso.test ' . join(' ', map { binding($_) } @hosts) . "\n"
+        . 'RpcBackend *.contoso.test ' . join(' ', map { binding($_) . ' weight=1' } @hosts) . "\n</Location>\n")->start;
+    my @load = map { client_of($httpd, "pool$_") } 1 .. CLIENTS;
+    push @load, map { client_of($httpd, 'order') } 1 .. CLIENTS / 2;
+    $_->{c}->connect for @load;
+    $_->{at} = at($_, values %server) for @load;
+    my %share;
+    $share{ $_->{at} }++ for @load[0 .. CLIENTS - 1];
+    is_deeply([sort keys %share], [sort @hosts], "$mpm: the load is on all servers");
+    is(scalar(grep { $_->{at} eq $hosts[0] } @load[CLIENTS .. $#load]), CLIENTS / 2, "$mpm: or on the first of them");
+    ask($_) for @load;
+    is(scalar(grep { answered($_) } @load), scalar @load, "$mpm: every call is answered");
+
+    # In the middle of calls
+    ask($_) for @load;
+    $server{ $hosts[0] }->close;
+    my (@alive, @hit);
+    push @{ $_->{at} eq $hosts[0] ? \@hit : \@alive }, $_ for @load;
+    is(scalar(grep { answered($_) } @alive), scalar @alive, "$mpm: one goes: calls to the others are answered");
+    # Answered before, or told: never left waiting.
+    my @told = grep { answered($_) || eval { $_->{c}->out->wait_eof; 1 } } @hit;
+    is(scalar(@told), scalar(@hit), "$mpm: its own connections end");
+
+    # Those who lost theirs come again, while the others go on
+    ask($_) for @alive;
+    my $failed = 0;
+    for my $k (@hit) {
+        $k->{c}->close;
+        $k->{c} = client_of($httpd, $k->{name})->{c};
+        $failed++ if !eval { $k->{c}->connect };
+        $k->{at} = at($k, @server{ @hosts[1, 2] });
+    }
+    is($failed, 0, "$mpm: who comes again is served, the first time");
+    is(scalar(grep { $_->{name} eq 'order' && $_->{at} eq $hosts[1] } @hit), CLIENTS / 2, "$mpm: the second in order takes over");
+    is(scalar(grep { my $k = $_; grep { $_ eq $k->{at} } @hosts[1, 2] } @hit), scalar(@hit), "$mpm: the others' shares grow");
+    is(scalar(grep { answered($_) } @alive), scalar @alive, "$mpm: nobody else has noticed");
+    ask($_) for @load;
+    is(scalar(grep { answered($_) } @load), scalar @load, "$mpm: all work");
+
+    # Back again, for those who come
+    $server{ $hosts[0] } = server(host => $hosts[0], port => $port, echo => 1);
+    wait_for('the first server to be the first again', sub {
+        my $k = client_of($httpd, 'order');
+        eval { $k->{c}->connect };
+        my $there = at($k, values %server) eq $hosts[0];
+        $k->{c}->close;
+        return $there || (turn(0.1) && 0);
+    }, AVOIDED);
+    my @new = map { client_of($httpd, "pool$_") } 1 .. CLIENTS;
+    $_->{c}->connect for @new;
+    my @moved = grep { at($new[$_], values %server) ne $load[$_]{at} } 0 .. $#new;
+    is(scalar(@moved), $share{ $hosts[0] }, "$mpm: the server is back, and has its share");
+    ask($_) for @load, @new;
+    is(scalar(grep { answered($_) } @load, @new), @load + @new, "$mpm: those that went elsewhere meanwhile stay there, and all work");
+    $_->{c}->close for @load, @new;
+    $_->close for values %server;
+}
+
+done_testing;
