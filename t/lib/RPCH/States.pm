@@ -218,11 +218,11 @@ sub log_says { my ($s, $text) = @_; return $s->log_has($s->{mark}, qr/\Q$text\E/
 sub dial {
     my ($s, $name, %over) = @_;
     my %preface = (user => 'alice', vhost => 'localhost:' . vars('plainport'), target => $s->{c}{target},
-                   host => '127.0.0.1', port => target()->{port}, %over);
-    my $strings = join '', map { pack 'v/a*', $_ } @preface{qw(host port target user vhost)};
+                   host => '127.0.0.1', port => target()->{port}, networks => 'loopback', sources => '', %over);
+    my $strings = join '', map { pack 'v/a*', $_ } @preface{qw(host port target user vhost networks sources)};
     my $fh = IO::Socket::UNIX->new(Peer => vars('serverroot') . '/run/rpcproxy.sock') or die "endpoint: $!\n";
     $s->{end}{$name} = RPCH::States::Leg->new(fh => $fh, server => { manual => 1 }, got => [], name => "$name leg");
-    $s->{end}{$name}->put(pack('a4 v v', 'RPXY', 1, 8 + length $strings) . $strings);
+    $s->{end}{$name}->put(pack('a4 v v', 'RPXY', 2, 8 + length $strings) . $strings);
     return $s;
 }
 
