@@ -255,7 +255,8 @@ static int complete(apr_pool_t *pool, const rpc_backend_t *be, const rpc_target_
     return 1;
 }
 
-/* The bindings that a variable of the request names, written as for RpcBackend. */
+/* The bindings that a variable of the request names, written as for RpcBackend, or with commas
+ * between them, for the values of a RewriteMap have no blanks. */
 static const rpc_backend_t *from_variable(apr_pool_t *pool, const rpc_directory_t *directory,
                                           const rpc_backend_t *be, const char **why)
 {
@@ -270,8 +271,8 @@ static const rpc_backend_t *from_variable(apr_pool_t *pool, const rpc_directory_
         *why = apr_psprintf(pool, "RpcBackend %s: the variable is not set", be->text);
         return NULL;
     }
-    for (word = apr_strtok(apr_pstrdup(pool, value), " \t", &state); word && count <= 2 * RPC_ROUTE_MAX;
-         word = apr_strtok(NULL, " \t", &state))
+    for (word = apr_strtok(apr_pstrdup(pool, value), " \t,", &state); word && count <= 2 * RPC_ROUTE_MAX;
+         word = apr_strtok(NULL, " \t,", &state))
         args[count++] = word;
     if (count > 1 && rpc_backend_parse(pool, args, count, &found, &err, &arg) == APR_SUCCESS && !found->env)
         return found;
