@@ -14,7 +14,11 @@ my %UUID = (
     rfr => ['1544f5e0-613c-11d1-93df-00c04fd7bd09', 1], nspi => ['f5cc5a18-4264-101a-8c59-08002b2f8426', 56], mgmt => [MGMT, 1],
     epm => ['e1af8308-5d1f-11c9-91a4-08002b14a0fa', 3], tsgu => ['44e265dd-7daf-42cd-8560-3cdb6e7a2729', 0x30001],
     samr => ['12345778-1234-abcd-ef00-0123456789ac', 1], winreg => ['338cd001-2244-31f1-aaaa-900038001003', 1],
-    svcctl => ['367abb81-9844-35f1-ad32-98f038001003', 2], unnamed => ['01234567-89ab-cdef-fedc-ba9876543210', 1],
+    svcctl => ['367abb81-9844-35f1-ad32-98f038001003', 2], lsarpc => ['12345778-1234-abcd-ef00-0123456789ab', 0],
+    netlogon => ['12345678-1234-abcd-ef00-01234567cffb', 1], drsuapi => ['e3514235-4b06-11d1-ab04-00c04fc2dcd2', 4],
+    dssetup => ['3919286a-b10c-11d0-9ba8-00c04fd92ef5', 0], backupkey => ['3dde7c30-165d-11d1-ab8f-00805f14db40', 1],
+    dnsserver => ['50abc2a4-574d-40b3-9d66-ee4fd5fba076', 5], srvsvc => ['4b324fc8-1670-01d3-1278-5a47bf6ee188', 3],
+    wkssvc => ['6bffd098-a112-3610-9833-46c3f87e345a', 1], unnamed => ['01234567-89ab-cdef-fedc-ba9876543210', 1],
 );
 # What stands in place of a refused interface.
 my @NOBODY = ('02f9bd78-f373-4ffc-8144-afede8f96ea8', 0);
@@ -46,6 +50,7 @@ my $httpd = RPCH::Httpd->new(conf => join '', "RpcAllowInterfaces 6009 mgmt\nRpc
     location(outer => ''), location(lifted => "RpcMinAuthLevel none\nRpcProfile none"),
     (map { location($_, "RpcMinAuthLevel none\nRpcProfile $_") } qw(exchange rdgateway samba)),
     location(nspi => "RpcMinAuthLevel none\nRpcProfile exchange\nRpcNspiProtocolSequences ncacn_http:6004"),
+    location(elsewhere => "RpcMinAuthLevel none\nRpcProfile exchange\nRpcNspiProtocolSequences ncacn_http:6005"),
     location(book => "RpcMinAuthLevel none\nRpcProfile none\nRpcNspiProtocolSequences ncacn_http:6004"),
     (map { location($_, "RpcProfile none\nRpcMinAuthLevel $_") } qw(connect integrity privacy)),
     location(groups => "RpcMinAuthLevel none\nRpcAllowInterfaces 6001 emsmdb rfr samr", <<'REQUIRE'),
@@ -207,12 +212,19 @@ sub open_v1 {
 }
 
 # ---- profiles, and where directives stand ----
+my $SAMBA = 'samr lsarpc netlogon drsuapi dssetup backupkey dnsserver srvsvc wkssvc mgmt';
 for my $case (
-    [exchange => 593, 'epm mgmt', 'samr emsmdb'], [exchange => 6001, 'emsmdb async-emsmdb mgmt', 'samr nspi'], [exchange => 6002, 'rfr mgmt', 'emsmdb nspi'],
-    [exchange => 6004, 'mgmt', 'nspi rfr samr'], [nspi => 6004, 'nspi rfr mgmt', 'samr emsmdb'], [nspi => 6001, 'emsmdb', 'nspi'],
+    [exchange => 593, 'epm mgmt', 'samr emsmdb nspi'], [exchange => 6001, 'emsmdb async-emsmdb mgmt', 'rfr nspi samr unnamed'],
+    [exchange => 6002, 'rfr mgmt', 'emsmdb nspi samr'], [exchange => 6003, 'samr', ''],
+    # NSPI and RFR come to a port once RpcNspiProtocolSequences names it, and to no other
+    [exchange => 6004, 'mgmt', 'nspi rfr emsmdb samr'], [nspi => 6004, 'nspi rfr mgmt', 'emsmdb async-emsmdb samr epm'],
+    [nspi => 6001, 'emsmdb', 'nspi rfr'], [nspi => 6002, 'rfr mgmt', 'nspi'],
+    [elsewhere => 6004, 'mgmt', 'nspi rfr'], [elsewhere => 6005, 'nspi rfr', 'mgmt emsmdb'],
     [book => 6004, 'nspi rfr', 'samr mgmt'], [book => 6001, 'samr nspi', ''],
-    [rdgateway => 3388, 'tsgu mgmt', 'samr epm'], [rdgateway => 593, 'epm', 'tsgu'],
-    [samba => 135, 'epm', 'samr'], [samba => 49152, 'samr mgmt', 'winreg svcctl'], [samba => 1024, 'samr', 'svcctl'],
+    [rdgateway => 593, 'epm mgmt', 'tsgu samr'], [rdgateway => 3388, 'tsgu mgmt', 'samr epm'], [rdgateway => 3389, 'samr', ''],
+    (map { [samba => $_, 'epm mgmt', 'samr winreg'] } 135, 593),
+    (map { [samba => $_, $SAMBA, 'winreg svcctl epm unnamed'] } 1024, 1300, 49152, 65535),
+    (map { [samba => $_, 'winreg', ''] } 1023, 1301, 49151),
     [outer => 6009, 'mgmt', 'samr', auth => [10, 2, 'x' x 16]], [rules => 6009, 'samr', ''], [lifted => 6009, 'samr', ''],
 ) {
     my ($where, $port, $allowed, $refused, %opt) = @$case;
