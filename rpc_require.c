@@ -4,6 +4,7 @@
 
 #include <apr_strings.h>
 #include <ap_provider.h>
+#include <http_core.h>
 #include <http_log.h>
 #include <http_request.h>
 #include <mod_auth.h>
@@ -41,6 +42,8 @@ static authz_status check_target(request_rec *r, const char *line, const void *p
         return AUTHZ_GRANTED;       /* the handler says what is wrong with it */
     if (rpc_valid_ports_match(parsed, target.server, target.port, NULL))
         return AUTHZ_GRANTED;
+    if (!r->user && ap_auth_type(r))
+        return AUTHZ_DENIED_NO_USER;    /* 401: who has not said who he is learns nothing */
     ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "%s:%u is not in Require rpc-target %s",
                   ap_escape_logitem(r->pool, target.server), target.port, line);
     return AUTHZ_DENIED;

@@ -65,6 +65,19 @@ Require rpc-interface rfr winreg
 </RequireAll>
 </RequireAny>
 REQUIRE
+    location(targets => '', <<'REQUIRE'),
+<RequireAny>
+<RequireAll>
+Require user alice
+Require rpc-target exch:6001-6002 exch:6004
+Require rpc-interface emsmdb nspi
+</RequireAll>
+<RequireAll>
+Require user bob
+Require rpc-target exch:49152
+</RequireAll>
+</RequireAny>
+REQUIRE
 )->start;
 
 sub client_at { my ($where, $port, %arg) = @_; return plain(port => $httpd->{port}, path => "/$where/rpcproxy.dll", target => "exch:$port", %arg) }
@@ -270,6 +283,33 @@ for my $case ([alice => 'secret', 'emsmdb samr rfr winreg', [2, 3], 'emsmdb samr
     ($c, $vc) = open_at(groups => 6002, user => $user, password => $password);
     bind_is($c, $vc, $names, $user eq 'alice' ? [2, 3] : [1, 2], 'also where RpcAllowInterfaces says nothing');
     $c->close;
+}
+
+# What the request of an OUT channel is answered.
+sub status_at {
+    my ($where, $port, %arg) = @_;
+    my $c = client_at($where, $port, %arg);
+    $c->open_out;
+    $c->send_a1;
+    my $status = $c->out->head->{status};
+    $c->close;
+    return $status;
+}
+{
+    my %mine = (alice => { map { $_ => 1 } 6001, 6002, 6004 }, bob => { 49152 => 1 });
+    for my $port (6001, 6002, 6003, 6004, 49152, 49153) {
+        for my $who ([alice => 'secret'], [bob => 'hidden']) {
+            my ($user, $password) = @$who;
+            my %who = (user => $user, password => $password);
+            if ($mine{$user}{$port}) {
+                my ($c, $vc) = open_at(targets => $port, %who);
+                pass("Require rpc-target: $port is a target of $user");
+                $c->close;
+            }
+            else { is(status_at(targets => $port, %who), 401, "Require rpc-target: $port is none of $user") }
+        }
+        is(status_at(targets => $port, user => undef), 401, "$port: who has no password is asked for it");
+    }
 }
 
 # ---- successors ----
