@@ -709,14 +709,28 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
     return OK;
 }
 
-static void child_init(apr_pool_t *pchild, server_rec *s)
+static apr_status_t start_engine(apr_pool_t *pchild, server_rec *s)
 {
     const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
+    sigset_t all, before;
+    apr_status_t rv;
+
+    /* A child that is told to go while it begins goes in the signal's handler, pools and all: not
+     * while a thread has been made and nobody knows it yet. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    rv = rpc_engine_start(&engine, rpc_config_io_threads(sc), health, pchild);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rv;
+}
+
+static void child_init(apr_pool_t *pchild, server_rec *s)
+{
     apr_status_t rv;
 
     rpc_status_set_pid(live, (uint32_t)getpid());
     rpc_endpointd_child_init();
-    rv = rpc_engine_start(&engine, rpc_config_io_threads(sc), health, pchild);
+    rv = start_engine(pchild, s);
     if (rv != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "cannot start the I/O threads");
         exit(APEXIT_CHILDSICK);
