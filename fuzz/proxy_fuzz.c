@@ -3,8 +3,10 @@
  * Two proxies on two loops, so that channels are handed over; two virtual connections. A script
  * opens clients and lets them, and the server at the end of each leg, send PDUs of the table or
  * none, RPC PDUs, acknowledgements; close, fail, stop reading; and lets time pass. Whatever comes
- * out is checked by proxy_model.c.
+ * out is checked by proxy_model.c. Where the settings say so a firewall is among it, and clients
+ * bind: proxy_binds.c.
  */
+#include "proxy_binds.h"
 #include "proxy_model.h"
 
 #define NO_SETTLE 0x80          /* of an op: the next step comes before anything is done */
@@ -192,9 +194,23 @@ static void say_rpc(side_t *side, uint32_t size, int break_it)
     fake_say(side->peer, buf, traffic_make(&side->traffic, side->number, size, buf));
 }
 
+/* What a firewall looks at. */
+static void say_bind(side_t *client, unsigned shape)
+{
+    uint8_t buf[BINDS_MAX];
+    size_t size;
+
+    if (client->game->budget < sizeof(buf) || !fake_alive(client->peer))
+        return;
+    size = binds_make(client, shape, buf);
+    script_trace("%d says a PDU of type %d, %zu bytes, shape %03x", client->number, buf[2], size, shape);
+    client->game->budget -= size;
+    fake_say(client->peer, buf, size);
+}
+
 /* ---- steps ---- */
 
-static void fill_spec(side_t *client, int stranger)
+static void fill_spec(side_t *client, int stranger, int other_rules)
 {
     static const rts_address_t address = { 0, { 192, 0, 2, 1 } };
     const game_t *game = client->game;
@@ -219,6 +235,7 @@ static void fill_spec(side_t *client, int stranger)
     spec->log = &game->log;
     spec->ended = model_ended;
     spec->ctx = client;
+    binds_fill_spec(client, other_rules);
 }
 
 /* A client of KIND. Variant 0: opens a connection; 1: replaces its predecessor; 2: says nothing
@@ -232,7 +249,7 @@ static void new_client(game_t *game, const step_t *step, side_kind_t kind)
     if (!client)
         return;
     script_trace("%d: a client, kind %d, variant %d, connection %d", client->number, kind, variant, client->vc);
-    fill_spec(client, stranger);
+    fill_spec(client, stranger, step->who & 32);
     if (kind == SIDE_IN && game->content_length != INT64_MAX)
         client->peer->length = (uint64_t)game->content_length;
     client->peer->chunk = step->arg >> 4;
@@ -289,7 +306,7 @@ static void op_rts_leg(game_t *game, const step_t *step)
         say_id(side, usual(side, step->arg & 127), 0, step->arg & ~64u);
 }
 
-/* Up to 16 RPC PDUs of one size. */
+/* Up to 16 RPC PDUs of one size; where there is a firewall, clients' variants 1 and 2 are for it. */
 static void op_rpc(game_t *game, const step_t *step)
 {
     side_t *side = pick(game, -1, step->who);
@@ -297,6 +314,10 @@ static void op_rpc(game_t *game, const step_t *step)
 
     if (!side || (side->kind == SIDE_OUT && VARIANT(step->op) != 3))
         return;
+    if (side->game->firewall && side->kind != SIDE_LEG && (VARIANT(step->op) == 1 || VARIANT(step->op) == 2)) {
+        say_bind(side, (unsigned)VARIANT(step->op) << 8 | step->arg);
+        return;
+    }
     script_trace("%d says %u RPC PDUs of %u bytes", side->number, times, traffic_size(step->arg));
     while (times--)
         say_rpc(side, traffic_size(step->arg), VARIANT(step->op) == 3);
@@ -468,6 +489,7 @@ static game_t *game_new(const uint8_t settings[3])
     game->content_length = lengths[settings[1] >> 2 & 3];
     game->with_preface = settings[1] >> 4 & 1;
     game->with_unix_path = settings[1] >> 5 & 1;
+    game->firewall = settings[2] >> 3;
     game->budget = 1536 * 1024;
     script_log(&game->log);
     for (i = 0; i < FAKE_LOOPS; i++)

@@ -1,6 +1,7 @@
 /* proxy_model.c: listens at every far end and keeps the books. It looks into rpc_virtual.h for
  * two things only: how full queues are, and in which state delivery can be expected.
  */
+#include "proxy_binds.h"
 #include "proxy_model.h"
 
 #include "rpc_mixed.h"
@@ -58,7 +59,7 @@ static void leg_hears_rpc(side_t *leg, const uint8_t *pdu, uint32_t size)
         MUST(strcmp(before->identity, source->identity) == 0, "a stranger's PDU");
         leg->channel = source->number;
     }
-    traffic_arrive(&source->traffic, source->number, pdu, size);
+    binds_arrive(leg, source, pdu, size);
     heard_counted(leg, source, size);
 }
 
@@ -96,6 +97,8 @@ static void hears_rts(side_t *side, const uint8_t *data, uint32_t size)
     if (side->kind == SIDE_LEG && !in_leg && id == RTS_FLOW_CONTROL_ACK)
         side->may_send = (int64_t)rts_ack(&pdu)->available_window
                          - (int64_t)(side->sent - rts_ack(&pdu)->bytes_received);
+    if (id == RTS_IN_R1_A2)
+        side->bound = 1;
     if (in_leg && id == RTS_IN_R1_B1)
         said_last(side, &side_of(side->game, side->channel)->traffic);
     if (side->kind == SIDE_OUT && (id == RTS_OUT_R1_A10 || id == RTS_OUT_R2_B3)) {
@@ -118,7 +121,7 @@ static void hears_pdu(side_t *side, const uint8_t *pdu, const dcerpc_header_t *h
     MUST(!side->said_last, "%d hears something after the last PDU", side->number);
     if (side_is_mixed(side)) {
         if (header->ptype != DCERPC_RTS)
-            traffic_arrive(&source_of(side, pdu)->traffic, traffic_source(pdu), pdu, header->frag_length);
+            binds_arrive(side, source_of(side, pdu), pdu, header->frag_length);
     }
     else if (header->ptype == DCERPC_RTS)
         hears_rts(side, pdu, header->frag_length);

@@ -38,6 +38,7 @@ struct side {
     int status;                 /* of the response header; 0: none yet */
     int64_t length, body;       /* announced, and sent so far */
     int leg;                    /* OUT: the leg whose PDUs it gets; -1 */
+    uint16_t shapes[TRAFFIC_MAX];   /* of its PDUs, see proxy_binds.h; 0: a request of script.h */
 
     /* legs */
     int said_banner;
@@ -45,6 +46,7 @@ struct side {
     int channel;                /* IN: whose PDUs come; OUT: to whom they go */
     int64_t may_send;           /* OUT: what hop 3 allows */
     uint64_t sent;              /* OUT: RPC bytes sent */
+    int bound;                  /* a bind has come, or may have come elsewhere */
 };
 
 struct game {
@@ -58,6 +60,7 @@ struct game {
     uint32_t client_window, server_window;
     int64_t content_length;
     int with_preface, with_unix_path;
+    int firewall;               /* bits of the settings, see proxy_binds.h */
     size_t budget;              /* bytes of RPC PDUs that may still be sent */
 };
 

@@ -74,25 +74,30 @@ static uint8_t byte_at(int source, unsigned serial, size_t i)
     return (uint8_t)(source * 37 + (int)serial * 11 + (int)i + (int)(i >> 8));
 }
 
+size_t traffic_stamp(traffic_t *t, int source, uint32_t size, uint8_t *buf)
+{
+    if (t->sent == TRAFFIC_MAX)
+        return 0;
+    buf[12] = (uint8_t)t->sent;
+    buf[13] = (uint8_t)(t->sent >> 8);
+    buf[14] = (uint8_t)source;
+    buf[15] = 0x5a;
+    t->size[t->sent++] = (uint16_t)size;
+    return size;
+}
+
 size_t traffic_make(traffic_t *t, int source, uint32_t size, uint8_t *buf)
 {
     static const uint8_t head[] = { 5, 0, DCERPC_REQUEST, 3, 0x10, 0, 0, 0 };
     size_t i;
 
-    if (t->sent == TRAFFIC_MAX)
-        return 0;
     memcpy(buf, head, sizeof(head));
     buf[8] = (uint8_t)size;
     buf[9] = (uint8_t)(size >> 8);
     buf[10] = buf[11] = 0;
-    buf[12] = (uint8_t)t->sent;
-    buf[13] = (uint8_t)(t->sent >> 8);
-    buf[14] = (uint8_t)source;
-    buf[15] = 0x5a;
     for (i = DCERPC_HEADER_SIZE; i < size; i++)
         buf[i] = byte_at(source, t->sent, i);
-    t->size[t->sent++] = (uint16_t)size;
-    return size;
+    return traffic_stamp(t, source, size, buf);
 }
 
 void traffic_mark(traffic_t *t)
@@ -106,21 +111,29 @@ int traffic_source(const uint8_t *pdu)
     return pdu[15] == 0x5a ? pdu[14] : -1;
 }
 
-void traffic_arrive_on(traffic_t *t, int source, int *next, const uint8_t *pdu, uint32_t size)
+/* Notes its number, which is returned. */
+static unsigned arrive(traffic_t *t, int source, int *next, const uint8_t *pdu, uint32_t size)
 {
     unsigned serial = pdu[12] | (unsigned)pdu[13] << 8;
-    size_t i;
 
     if (*next < 0)
         *next = (int)serial;
     MUST((int)serial == *next, "PDU %u of %d, not %d", serial, source, *next);
     MUST(serial < t->sent && size == t->size[serial], "PDU %u of %d: %u bytes", serial, source, size);
     MUST(!t->seen[serial], "PDU %u of %d twice", serial, source);
-    for (i = DCERPC_HEADER_SIZE; i < size; i++)
-        MUST(pdu[i] == byte_at(source, serial, i), "byte %zu of PDU %u of %d", i, serial, source);
     t->seen[serial] = 1;
     t->arrived++;
     *next += 1;
+    return serial;
+}
+
+void traffic_arrive_on(traffic_t *t, int source, int *next, const uint8_t *pdu, uint32_t size)
+{
+    unsigned serial = arrive(t, source, next, pdu, size);
+    size_t i;
+
+    for (i = DCERPC_HEADER_SIZE; i < size; i++)
+        MUST(pdu[i] == byte_at(source, serial, i), "byte %zu of PDU %u of %d", i, serial, source);
 }
 
 void traffic_arrive(traffic_t *t, int source, const uint8_t *pdu, uint32_t size)
@@ -128,6 +141,13 @@ void traffic_arrive(traffic_t *t, int source, const uint8_t *pdu, uint32_t size)
     int next = (int)t->arrived;
 
     traffic_arrive_on(t, source, &next, pdu, size);
+}
+
+unsigned traffic_arrive_any(traffic_t *t, int source, const uint8_t *pdu, uint32_t size)
+{
+    int next = (int)t->arrived;
+
+    return arrive(t, source, &next, pdu, size);
 }
 
 int traffic_at_mark(const traffic_t *t)

@@ -48,12 +48,16 @@ typedef struct traffic {
 uint32_t traffic_size(unsigned choice);
 /* Makes the next PDU of a source into BUF; 0 when it has made too many. */
 size_t traffic_make(traffic_t *t, int source, uint32_t size, uint8_t *buf);
+/* Gives the PDU in BUF, of another make, the next number of its source: in its call id. */
+size_t traffic_stamp(traffic_t *t, int source, uint32_t size, uint8_t *buf);
 /* Notes that what comes now is divided from what was sent before. */
 void traffic_mark(traffic_t *t);
 /* The source that a PDU names, or -1. */
 int traffic_source(const uint8_t *pdu);
 /* PDU, of SOURCE, has arrived: the next one, whole and unchanged. */
 void traffic_arrive(traffic_t *t, int source, const uint8_t *pdu, uint32_t size);
+/* The next one, whole; its bytes are the caller's to judge. Its number. */
+unsigned traffic_arrive_any(traffic_t *t, int source, const uint8_t *pdu, uint32_t size);
 /* The same where PDUs take several ways: on each without a gap, from NEXT on (-1: from any). */
 void traffic_arrive_on(traffic_t *t, int source, int *next, const uint8_t *pdu, uint32_t size);
 /* Has all up to one of the marks arrived, and no more? */
