@@ -56,7 +56,7 @@ include fuzz/fuzz.mk
 
 module: $(BUILD)/mod_rpcproxy.so $(BUILD)/mod_auth_ntlm.so
 tools: $(BUILD)/rpcping $(BUILD)/rpcdemo
-load: $(BUILD)/rpcload $(BUILD)/rpcserver
+load: $(BUILD)/rpcload $(BUILD)/rpcserver $(BUILD)/firewall_cost
 
 $(GLUE_O) $(AUTH_O): ALL_CF += $(HTTPD_CF)
 $(BUILD)/auth_ntlm_winbind.o: ALL_CF += $(if $(WBCLIENT),-DHAVE_WBCLIENT \
@@ -83,6 +83,9 @@ $(BUILD)/rpcload: $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/rpcload*.c bench/
 	$(CC) $(ALL_LD) -o $@ $^ -lssl -lcrypto
 $(BUILD)/rpcserver: $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/rpcserver*.c bench/bench_rpc.c)) $(CODEC_O)
 	$(CC) $(ALL_LD) -o $@ $^
+$(BUILD)/bench/firewall_cost.o: BASE_CF += $(APR_CF)
+$(BUILD)/firewall_cost: $(BUILD)/bench/firewall_cost.o $(BUILD)/bench/bench_rpc.o $(CORE_O)
+	$(CC) $(ALL_LD) -o $@ $^ $(APR_LD) -lcrypto -lm
 $(BUILD)/unit/%: t/unit/%.c $(CORE_O) $(NTLM_O)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CF) -I. -MMD -MP -o $@ $< $(CORE_O) $(NTLM_O) $(ALL_LD) $(APR_LD) -lcrypto -lm

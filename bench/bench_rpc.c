@@ -13,6 +13,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "dcerpc.h"
+
 #define OPNUM_AT 22
 
 void bench_pdu(uint8_t *pdu, uint8_t ptype, bench_op_t op, uint16_t size)
@@ -31,6 +33,19 @@ void bench_pdu(uint8_t *pdu, uint8_t ptype, bench_op_t op, uint16_t size)
 bench_op_t bench_op(const uint8_t *pdu)
 {
     return (bench_op_t)pdu[OPNUM_AT];
+}
+
+size_t bench_bind(uint8_t pdu[BENCH_BIND_SIZE])
+{
+    static const uint8_t body[BENCH_BIND_SIZE - 16] = {
+        0xd0, 0x16, 0xd0, 0x16, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 1, 0,
+        0xc5, 0x5e, 0xa1, 0x60, 0xe8, 0x4d, 0xd7, 0x11, 0xa6, 0x37, 0x00, 0x50, 0x56, 0xa2, 0x01, 0x82, 1, 0, 0, 0,
+        0x04, 0x5d, 0x88, 0x8a, 0xeb, 0x1c, 0xc9, 0x11, 0x9f, 0xe8, 0x08, 0x00, 0x2b, 0x10, 0x48, 0x60, 2, 0, 0, 0
+    };
+
+    bench_pdu(pdu, DCERPC_BIND, BENCH_ECHO, BENCH_BIND_SIZE);
+    memcpy(pdu + 16, body, sizeof(body));
+    return BENCH_BIND_SIZE;
 }
 
 void bench_put_u64(uint8_t *p, uint64_t value)

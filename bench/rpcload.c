@@ -6,6 +6,8 @@
  *   rounds   of ping-pong, bulk IN, bulk OUT, through one proxy and the other by turns;
  *            medians of the rounds, and of the ratios within a round
  *
+ * The two may also be one httpd with two configurations, named with its two ports.
+ *
  * usage: rpcload -u base64 -t server:port [-n idle] [-s seconds] [-r rounds] [-p pings]
  *                [-m MB] http:NAME:PORT:PID tcp:NAME:PORT:PID
  */
@@ -233,7 +235,9 @@ typedef struct work {
 static void work_opened(vc_t *vc)
 {
     work_t *w = vc_ctx(vc);
+    uint8_t bind[BENCH_BIND_SIZE];
 
+    vc_send(vc, bind, (uint32_t)bench_bind(bind));
     w->open = 1;
 }
 

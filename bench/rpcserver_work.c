@@ -59,6 +59,8 @@ const char *work_request(vc_t *vc, const uint8_t *data, uint32_t size)
     work_t *w = &vc->work;
     bench_op_t op = bench_op(data);
 
+    if (data[2] == DCERPC_BIND)
+        return NULL;    /* it is for the proxies, and nobody waits for its answer */
     if (op == BENCH_PATTERN || op == BENCH_PATTERN_END)
         return piece(w, data, size);
     if (size < BENCH_HEADER + 16)

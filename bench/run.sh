@@ -1,5 +1,6 @@
 #!/bin/bash
-# make bench: mod_rpcproxy beside HAProxy, in front of one server, in one run.
+# make bench: mod_rpcproxy beside HAProxy, in front of one server, in one run; then with a
+# firewall beside without one.
 # usage: [N=1000] [HOLD=2] [ROUNDS=7] [PINGS=5000] [MB=200] [BUILD=build] [EXTRA='directives'] bench/run.sh
 # N: idle virtual connections (0: none), held for HOLD seconds; EXTRA: more lines for
 # httpd.conf; KEEP=1: keeps the logs.
@@ -75,12 +76,13 @@ until [ -s "$BENCH_DIR/server.port" ]; do
 done
 BENCH_SERVER_PORT=$(cat "$BENCH_DIR/server.port")
 BENCH_HTTPD_PORT=$(free_port)
+BENCH_FIREWALL_PORT=$(free_port)
 BENCH_HAPROXY_PORT=$(free_port)
 # Suspended connections count against event's limit (see the README on MPM limits).
 BENCH_ASYNC_FACTOR=$((4 * n / 25 + 40))
 BENCH_MAXCONN=$((2 * n + 100))
 BENCH_USER=www-data BENCH_GROUP=www-data
-export BENCH_SERVER_PORT BENCH_HTTPD_PORT BENCH_HAPROXY_PORT BENCH_ASYNC_FACTOR BENCH_MAXCONN
+export BENCH_SERVER_PORT BENCH_HTTPD_PORT BENCH_FIREWALL_PORT BENCH_HAPROXY_PORT BENCH_ASYNC_FACTOR BENCH_MAXCONN
 export BENCH_USER BENCH_GROUP
 
 as_root=()
@@ -102,8 +104,15 @@ before=$(child)
 
 echo "$("$httpd" -v | sed -n 's/^Server version: //p'), event; $(haproxy -v | sed -n '1s/ *-.*//p'), 1 thread;" \
      "TLS, $(nproc) CPUs, MaxMemFree $BENCH_MAX_MEM_FREE"
-"$BENCH_BUILD/rpcload" -u "$(printf bench:bench | openssl base64)" \
-    -t "localhost:$BENCH_SERVER_PORT" -n "$n" -s "${HOLD:-2}" -r "${ROUNDS:-7}" -p "${PINGS:-5000}" -m "${MB:-200}" \
-    "http:mod_rpcproxy:$BENCH_HTTPD_PORT:$before" "tcp:HAProxy:$BENCH_HAPROXY_PORT:$haproxy"
+load() {
+    "$BENCH_BUILD/rpcload" -u "$(printf bench:bench | openssl base64)" -t "localhost:$BENCH_SERVER_PORT" \
+        -s "${HOLD:-2}" -r "${ROUNDS:-7}" -p "${PINGS:-5000}" -m "${MB:-200}" "$@"
+}
+load -n "$n" "http:mod_rpcproxy:$BENCH_HTTPD_PORT:$before" "tcp:HAProxy:$BENCH_HAPROXY_PORT:$haproxy"
+echo
+echo "The same httpd with a firewall (RpcProfile, RpcAllowInterfaces) and without"
+load -n 0 "http:firewall:$BENCH_FIREWALL_PORT:$before" "http:none:$BENCH_HTTPD_PORT:$before"
+echo
+"$BENCH_BUILD/firewall_cost"
 [ "$(child)" = "$before" ] || die "httpd's child has been replaced"
 if grep -qiE 'segmentation|assert|panic' "$BENCH_DIR/error.log"; then die "see error.log"; fi
