@@ -43,6 +43,8 @@ static const char checks_key[] = "rpcproxy-checks";
 
 /* ---- which servers ---- */
 
+/* By the rules of the section that names it, or the main server's; what a section between these
+ * says is known only when a request has come through it. */
 static void add(checks_t *checks, const rpc_named_server_t *named, const rpc_dir_config_t *main_server,
                 apr_port_t port)
 {
