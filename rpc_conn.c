@@ -43,6 +43,8 @@ APLOG_USE_MODULE(rpcproxy);
 #define SEND_PIECES 16
 #define JUNK_MAX 131072     /* read and thrown away in one turn */
 #define DRAIN_TIME apr_time_from_sec(10)
+#define ENDING_TIME apr_time_from_msec(500)     /* instead, when the child ends */
+#define FLUSH_LOOK apr_time_from_msec(250)      /* whether it does */
 #define LINGER_TIME apr_time_from_sec(2)
 #define QUARANTINE_TIME apr_time_from_sec(2)
 #define QUARANTINE_LOOK apr_time_from_msec(20)
@@ -386,12 +388,25 @@ static void give_back(rpc_conn_t *conn)
         abort(); /* the counter is 0; a write of 1 cannot fail */
 }
 
+/* The loops of a child that ends do not stay for a client that does not read. Its request is to be
+ * logged nevertheless, and a worker that waits for it would keep the child for ever. */
+static void flush_later(rpc_conn_t *conn, apr_time_t now)
+{
+    if (apr_atomic_read32(conn->home.ending) && conn->deadline > now + ENDING_TIME)
+        conn->deadline = now + ENDING_TIME;
+    rpc_timer_set(conn->s.loop, &conn->timer,
+                  conn->deadline < now + FLUSH_LOOK ? conn->deadline : now + FLUSH_LOOK);
+}
+
 static void phase_flush(rpc_conn_t *conn)
 {
     apr_status_t rv = rpc_stream_flush(&conn->s);
+    apr_time_t now = rpc_loop_now(conn->s.loop);
 
-    if (rv == APR_SUCCESS && conn->s.out.size && rpc_loop_now(conn->s.loop) < conn->deadline)
+    if (rv == APR_SUCCESS && conn->s.out.size && now < conn->deadline) {
+        flush_later(conn, now);
         return;
+    }
     if (rv != APR_SUCCESS || conn->s.out.size)
         conn->c->aborted = 1;
     if (conn->wake_worker >= 0) {

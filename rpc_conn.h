@@ -22,6 +22,7 @@ typedef void rpc_conn_arrived_t(rpc_stream_t *stream, request_rec *r, void *ctx)
 typedef struct rpc_conn_home {
     rpc_loop_t *loop;
     volatile apr_uint32_t *alive;   /* counts them, from hand-over to the very end */
+    volatile apr_uint32_t *ending;  /* not 0: the loops stay for a moment only */
     rpc_conn_arrived_t *arrived;
     void *ctx;
 } rpc_conn_home_t;

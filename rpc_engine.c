@@ -1,7 +1,7 @@
 /* rpc_engine.c: a worker thread hands a connection to one of the loops in turn; the channel
  * itself moves on to the loop of its cookie (rpc_channel.c). To end, each loop gets one job
- * that ends its channels and stops the loop when the last connection is gone, or after a
- * moment.
+ * that ends its channels and stops the loop when the last connection of all is gone (those that
+ * came to one loop may be on another), or after a moment.
  */
 #include "rpc_engine.h"
 #include "rpc_conn.h"
@@ -19,7 +19,6 @@ typedef struct engine_loop {
     rpc_engine_t *engine;
     rpc_loop_t *loop;
     rpc_proxy_t *proxy;
-    volatile apr_uint32_t alive;    /* connections not quite gone */
     rpc_conn_home_t home;
     rpc_job_t retire;               /* graceful: sets the timer */
     rpc_job_t finish;               /* ends the channels and the loop */
@@ -34,6 +33,7 @@ struct rpc_engine {
     rpc_dialer_t dialer;
     volatile apr_uint32_t turn;     /* of the loops, for the next hand-over */
     volatile apr_uint32_t retiring, finishing;
+    volatile apr_uint32_t alive;    /* connections not quite gone, on whichever loop they are by now */
     apr_interval_time_t grace_time;
 };
 
@@ -48,12 +48,18 @@ static void arrived(rpc_stream_t *stream, request_rec *r, void *ctx)
 int rpc_engine_hand_over(rpc_engine_t *engine, request_rec *r, const rpc_channel_spec_t *spec)
 {
     engine_loop_t *el;
+    int rv = HTTP_SERVICE_UNAVAILABLE;
 
-    if (apr_atomic_read32(&engine->retiring) || apr_atomic_read32(&engine->finishing))
-        return HTTP_SERVICE_UNAVAILABLE;
-    el = &engine->loops[apr_atomic_inc32(&engine->turn) % (apr_uint32_t)engine->count];
-    ap_set_module_config(r->request_config, &rpcproxy_module, (void *)spec);
-    return rpc_conn_hand_over(r, &el->home, spec->content_length, spec->role == RPC_OUTBOUND);
+    /* Counted, then looked; a loop that ends has that set, then looks at the count. So it either
+     * stays for this connection, or the connection stays away. */
+    apr_atomic_inc32(&engine->alive);
+    if (!apr_atomic_read32(&engine->retiring) && !apr_atomic_read32(&engine->finishing)) {
+        el = &engine->loops[apr_atomic_inc32(&engine->turn) % (apr_uint32_t)engine->count];
+        ap_set_module_config(r->request_config, &rpcproxy_module, (void *)spec);
+        rv = rpc_conn_hand_over(r, &el->home, spec->content_length, spec->role == RPC_OUTBOUND);
+    }
+    apr_atomic_dec32(&engine->alive);
+    return rv;
 }
 
 /* ---- the end ---- */
@@ -65,7 +71,7 @@ static void last_look(rpc_timer_t *timer)
 
     /* Again and again: a connection handed over at the last moment ends here, too. */
     rpc_proxy_end_all(el->proxy, RPC_REASON_SHUTDOWN);
-    if (!apr_atomic_read32(&el->alive) || now >= el->deadline)
+    if (!apr_atomic_read32(&el->engine->alive) || now >= el->deadline)
         rpc_loop_stop(el->loop);
     else
         rpc_timer_set(el->loop, timer, now + LAST_LOOK);
@@ -149,7 +155,7 @@ static apr_status_t make_loop(rpc_engine_t *engine, int i, apr_pool_t *parent)
     el->engine = engine;
     el->proxy = engine->proxies[i] = rpc_proxy_create(el->loop, &engine->dialer, engine->proxies,
                                                       (unsigned)engine->count, pool);
-    el->home = (rpc_conn_home_t){ el->loop, &el->alive, arrived, el };
+    el->home = (rpc_conn_home_t){ el->loop, &engine->alive, &engine->finishing, arrived, el };
     el->retire.run = retire;
     el->finish.run = finish;
     el->grace.fire = grace_over;

@@ -7,7 +7,7 @@ use Test::More;
 use RPCH::Httpd;
 use RPCH::PDU qw(rts);
 use RPCH::Poll qw(wait_for turn);
-use RPCH::RPC qw(bind_pdu request_pdu rpc_parse RESPONSE);
+use RPCH::RPC qw(bind_pdu request_pdu response_pdu rpc_parse RESPONSE);
 use RPCH::Test;
 
 sub private_client { my ($httpd, %arg) = @_; return plain(port => $httpd->{port}, %arg) }
@@ -140,6 +140,31 @@ sub wait_dead { my ($pid) = @_; return eval { wait_for("process $pid to end", su
     $httpd->signal('TERM');
     ok(eval { $httpd->wait_gone }, 'stop');
     unlike($httpd->log, qr/exit signal/, 'in order');
+}
+
+# ---- stop, by MPM: every channel is logged, on whichever I/O thread it has come to be, whether its
+# client reads or not; no worker that waits for one keeps its child ----
+for my $mpm (qw(event worker prefork)) {
+    my $limits = $mpm eq 'prefork' ? "StartServers 12\nMinSpareServers 12\nMaxSpareServers 20\nMaxRequestWorkers 20\n"
+               : "ServerLimit 1\nStartServers 1\nThreadsPerChild 25\nMaxRequestWorkers 25\n";
+    my $httpd = RPCH::Httpd->new(mpm => $mpm, limits => $limits, conf => "RpcIOThreads 2\n" . RPCH::Httpd->location)->start;
+    my @c = map { private_client($httpd, target => $native->target)->connect } 1 .. 4;
+    is(scalar(grep { works($_) } @c), 4, "$mpm: virtual connections on two I/O threads");
+    my $flood = server();
+    my $deaf = private_client($httpd, target => $flood->target, window => 1 << 30)->connect(dial => { rcvbuf => 65_536 });
+    my $vc = $flood->vc;
+    $deaf->out->stop_reading;
+    $vc->send(response_pdu('b' x 5000)) for 1 .. 2000;
+    is(scalar(grep { works($c[0]) } 1 .. 60), 60, "$mpm: beside a client that does not read");
+    $httpd->signal('TERM');
+    ok(eval { $httpd->wait_gone }, "$mpm: stop");
+    unlike($httpd->log, qr/exit signal|did not exit/, "$mpm: nobody had to be killed");
+    # Prefork's children go from a signal handler. Worker closes the sockets of its threads itself, so
+    # a write may be the first to notice.
+    is(scalar(() = $httpd->log('access_log') =~ /"RPC_(?:IN|OUT)_DATA .* (?:shutdown|client-error)$/mg), 10,
+       "$mpm: all channels are in the access log") if $mpm ne 'prefork';
+    $_->close for @c, $deaf, $flood;
+    @{ $native->{new} } = @{ $native->{opened} } = ();
 }
 
 # ---- RpcMaxChannels ----
