@@ -42,13 +42,14 @@ my $age = time - 1000;
 sub write_hosts {
     my (%address) = @_;
     open my $fh, '>', "$hosts.new" or die "$hosts: $!\n";
-    print $fh "$address{$_} $_\n" for sort keys %address;
+    for my $name (sort keys %address) { print $fh "$_ $name\n" for ref $address{$name} ? @{ $address{$name} } : $address{$name} }
     close $fh or die "$hosts: $!\n";
     utime $age, ++$age, "$hosts.new";   # it is read anew when its time, in seconds, has changed
     rename "$hosts.new", $hosts or die "$hosts: $!\n";
     return;
 }
-my %names = ('good.rpch.test' => '127.0.0.2', 'moving.rpch.test' => '127.0.0.2', 'bad.rpch.test' => '127.0.0.3');
+my %names = ('good.rpch.test' => '127.0.0.2', 'moving.rpch.test' => '127.0.0.2', 'bad.rpch.test' => '127.0.0.3',
+             'dual.rpch.test' => [have_ipv6() ? '::1' : '127.0.0.4', '127.0.0.3'], 'half.rpch.test' => ['127.0.0.3', '127.0.0.2']);
 write_hosts(%names);
 
 my $httpd = RPCH::Httpd->new(conf => $conf);
@@ -127,6 +128,20 @@ SKIP: {
     my @lines = log_since($mark) =~ /127\.0\.0\.2 is refused by RpcTargetNetworks, nearest is !127\.0\.0\.2; the next server is tried/g;
     # A half whose other half is at the second already goes there at once.
     cmp_ok(scalar(@lines), '>=', 2, 'the first of two servers is refused, each time: that says nothing of its health');
+}
+
+# ---- names with several addresses ----
+
+{
+    my $only = server(host => '127.0.0.3', echo => 1);
+    my $mark = -s "$httpd->{dir}/error_log";
+    is_deeply([reaches('others', "dual.rpch.test:$only->{port}", '127.0.0.3', { '127.0.0.3' => $only })], ['127.0.0.1'],
+              'nobody is at the first address: the second, from where the system says');
+    unlike(log_since($mark), qr/cannot be reached/, 'which is no failure');
+    reaches('some', "half.rpch.test:$port", '127.0.0.2', \%at);
+    unlike(log_since($mark), qr/is refused/, 'one address is allowed: that one');
+    refused('six', "half.rpch.test:$port", qr/half\.rpch\.test port $port: 127\.0\.0\.[23] is refused/);
+    $only->close;
 }
 
 # ---- the same by way of the endpoint, whose process serves all sections ----
