@@ -25,7 +25,12 @@ sub location {
         . join('', map { "$_\n" } 'Require valid-user', 'RpcRequireTLS off', 'RpcConnectTimeout 5',
                'RpcValidPorts *:1-65535', 'RpcBackend tcp-* ncacn_ip_tcp:*', @conf) . "</Location>\n";
 }
-my $conf = join '',
+my $listen = RPCH::Root::free_ports(2);
+my $listen_bad = $listen + 1;
+my $conf = join '', "RpcTargetNetworks !127.0.0.3\n",      # of the main server, which has "loopback" already
+    "RpcEndpointListen 127.0.0.1:$listen ncacn_ip_tcp:127.0.0.2[$tcp_port]\n",
+    "RpcEndpointListen 127.0.0.1:$listen_bad ncacn_ip_tcp:127.0.0.3[$tcp_port]\n",
+    location('listeners', 'RpcTargetNetworks 127.0.0.1', "RpcBackend ok ncacn_http:127.0.0.1[$listen]", "RpcBackend bad ncacn_http:127.0.0.1[$listen_bad]"),
     location('default', 'RpcTargetNetworks any'),
     location('some', 'RpcTargetNetworks 127.0.0.2 127.1.0.0/16', 'RpcTargetNetworks !127.1.9.0/24'),
     location('some/inner', 'RpcTargetNetworks 127.0.0.3'),
@@ -164,6 +169,20 @@ reaches('some', "tcp-127.0.0.2:$tcp_port", '127.0.0.2', \%tcp);
 refused_by_endpoint('some', "tcp-127.0.0.3:$tcp_port", qr/127\.0\.0\.3 port $tcp_port: 127\.0\.0\.3 is refused by RpcTargetNetworks, nearest is !loopback \(default\)/);
 reaches('some/inner', "tcp-127.0.0.3:$tcp_port", '127.0.0.3', \%tcp);
 refused_by_endpoint('default', "tcp-127.0.0.2:$tcp_port", qr/127\.0\.0\.2 port $tcp_port: 127\.0\.0\.2 is refused/);
+
+# ---- the endpoint's listeners have the main server's rules ----
+
+reaches('listeners', 'ok:1', '127.0.0.2', \%tcp);
+{
+    my ($before, $c) = (total(), client_of('listeners', 'bad:1'));
+    $c->open_out;
+    $c->send_a1;
+    $c->open_in;
+    $c->send_b1;
+    ok(eval { $c->out->wait_eof }, 'a listener whose server is not allowed: the channel ends');
+    is(total(), $before, 'and no server hears of it');
+    ok($httpd->logs(qr/127\.0\.0\.3 port $tcp_port: 127\.0\.0\.3 is refused by RpcTargetNetworks, nearest is !127\.0\.0\.3/), 'the log names address and rule');
+}
 
 # ---- the DNS changes its mind ----
 
