@@ -489,8 +489,10 @@ static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t r
     if (rv != OK || r->status != HTTP_OK)
         return rv;
     wrong = make_spec(r, dc, role, &target, spec);
-    if (wrong)
+    if (wrong) {
+        asked_in_vain(r, r->args);
         return refuse(r, RPC_REASON_BAD_TARGET, "%s", wrong);
+    }
     spec->content_length = length;
     rv = enter(r, dc, spec);
     if (rv != OK || r->status != HTTP_OK)
@@ -654,7 +656,7 @@ typedef struct shared {
  * another version of the module must not take up what the old one has left. */
 static apr_status_t prepare_status(server_rec *s)
 {
-    static const char name[] = "rpcproxy-status-5";
+    static const char name[] = "rpcproxy-status-6";
     shared_t *kept = ap_retained_data_get(name);
     apr_status_t rv = APR_SUCCESS;
     apr_shm_t *shm;

@@ -22,6 +22,7 @@ typedef struct slot {
     _Atomic uint64_t owner;     /* hash of user and address; 0: nobody yet */
     _Atomic int64_t start;      /* of the window */
     _Atomic int64_t end;
+    _Atomic uint32_t told;      /* that nothing is left */
     _Atomic uint64_t seen[WORDS];
 } slot_t;
 
@@ -55,13 +56,14 @@ static uint64_t hash_who(const rpc_budgets_t *budgets, const rpc_budget_who_t *w
 {
     uint8_t text[sizeof(window) + 9 + USER_MAX];
     size_t address = who->address.ipv6 ? 8 : 4, size = sizeof(window), i;
+    const char *domain_end = strrchr(who->user, '\\'), *user = domain_end ? domain_end + 1 : who->user;
 
     memcpy(text, &window, sizeof(window));
     text[size++] = (uint8_t)address;
     memcpy(text + size, who->address.addr, address);
     size += address;
-    for (i = 0; i < USER_MAX && who->user[i]; i++)
-        text[size++] = (uint8_t)apr_tolower(who->user[i]);
+    for (i = 0; i < USER_MAX && user[i] && user[i] != '@'; i++)
+        text[size++] = (uint8_t)apr_tolower(user[i]);
     return hash(budgets, text, size);
 }
 
@@ -90,6 +92,7 @@ static int renew(slot_t *slot, int64_t start, uint64_t owner, apr_time_t now, ap
         return 0;
     for (i = 0; i < WORDS; i++)
         atomic_store(&slot->seen[i], 0);
+    atomic_store(&slot->told, 0);
     atomic_store(&slot->end, now + window);
     atomic_store(&slot->owner, owner);
     return 1;
@@ -147,5 +150,5 @@ int rpc_budget_spend(rpc_budgets_t *budgets, const rpc_budget_who_t *who, const 
 
     if (!slot || atomic_fetch_or(&slot->seen[(h >> 6) % WORDS], bit) & bit)
         return 0;
-    return count(slot) == limit->targets;
+    return count(slot) >= limit->targets && !atomic_exchange(&slot->told, 1);
 }

@@ -27,7 +27,8 @@ typedef struct rpc_budget_limit {
     apr_interval_time_t window;
 } rpc_budget_limit_t;
 
-/* Whose: a user ("": nobody; case does not matter) at an address. */
+/* Whose: a user ("": nobody) at an address. His name alone counts, without case: DOM\alice and
+ * alice@realm are one. */
 typedef struct rpc_budget_who {
     const char *user;
     rts_address_t address;

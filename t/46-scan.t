@@ -26,7 +26,7 @@ my $httpd = RPCH::Httpd->new(conf => "LogLevel rpcproxy:info\n"
     . location('/rpc', "RpcMaxFailedTargets $budget 1h")
     . location('/short', 'RpcMaxFailedTargets 3 2')
     . location('/off', 'RpcMaxFailedTargets 0')
-    . location('/other', 'RpcMaxFailedTargets 3 1h', 'RpcBackend gone.contoso.test ncacn_http:127.0.0.2[' . $gone . ']'))->start;
+    . location('/other', 'RpcMaxFailedTargets 3 59min', 'RpcBackend gone.contoso.test ncacn_http:127.0.0.2[' . $gone . ']'))->start;
 
 # The answer to an OUT channel's request and A1, without what differs from one second to the next.
 sub answer {
@@ -135,7 +135,7 @@ $open->leg;
 
 # ---- servers that do not answer count, too, each once ----
 {
-    my ($user, $password) = ('RPCSRV\\alice', 'secret');
+    my ($user, $password) = ('bob', 'hidden');
     my $down = answer('/other', "gone.contoso.test:1", $user, $password);
     like($down, qr/^HTTP\/1\.0 503 RPC Error: 6ba, /, 'a server that is not there');
     is(answer('/other', "gone.contoso.test:1", $user, $password), $down, 'asked for again and again') for 1 .. 5;

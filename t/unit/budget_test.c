@@ -67,6 +67,8 @@ static void test_who(rpc_budgets_t *b)
     };
     static const rpc_budget_who_t six = { "alice", { 1, { 0x20, 1, 0xd, 0xb8, 0, 0, 0, 1, 9 } } };
     static const rpc_budget_who_t same[] = {
+        { "DOM\\alice", { 0, { 192, 0, 2, 1 } } },
+        { "alice@dom.test", { 0, { 192, 0, 2, 1 } } },
         { "ALICE", { 0, { 192, 0, 2, 1 } } },
         { "alice", { 1, { 0x20, 1, 0xd, 0xb8, 0, 0, 0, 1, 7 } } },
     };
@@ -137,7 +139,7 @@ static void test_race(rpc_budgets_t *b)
         spent += is_spent(b, &alice, now);
     }
     ok(spent == 50, "processes spend one budget together: %d", spent);
-    ok(told >= 1 && told <= 50, "and one of them hears of its end: %d", told);
+    ok(told >= 48 && told <= 50, "and one of them hears of its end: %d", told);
 }
 
 int main(void)
