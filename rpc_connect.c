@@ -24,8 +24,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <apr_allocator.h>
 #include <apr_cstr.h>
 #include <apr_strings.h>
+#include <apr_thread_mutex.h>
 #include <apr_thread_pool.h>
 
 #define BACKLOG_RETRY apr_time_from_msec(10)
@@ -354,6 +356,27 @@ static apr_status_t resolver_end(void *data)
     return APR_SUCCESS;
 }
 
+/* The threads come, and go when there is nothing to do, with a pool each, while a loop's thread
+ * allocates from POOL: below an allocator with a lock, which that of POOL need not have. */
+static apr_status_t make_threads(rpc_resolver_t *r, apr_pool_t *pool)
+{
+    apr_allocator_t *allocator;
+    apr_thread_mutex_t *mutex;
+    apr_pool_t *own;
+    apr_status_t rv = apr_allocator_create(&allocator);
+
+    if (rv == APR_SUCCESS)
+        rv = apr_pool_create_ex(&own, pool, NULL, allocator);
+    if (rv != APR_SUCCESS)
+        return rv;
+    apr_allocator_owner_set(allocator, own);
+    rv = apr_thread_mutex_create(&mutex, APR_THREAD_MUTEX_DEFAULT, own);
+    if (rv != APR_SUCCESS)
+        return rv;
+    apr_allocator_mutex_set(allocator, mutex);
+    return apr_thread_pool_create(&r->threads, 0, (apr_size_t)r->params.threads, own);
+}
+
 apr_status_t rpc_resolver_make(rpc_resolver_t **out, const rpc_resolver_params_t *params, apr_pool_t *pool)
 {
     rpc_resolver_t *r = apr_pcalloc(pool, sizeof(*r));
@@ -368,7 +391,7 @@ apr_status_t rpc_resolver_make(rpc_resolver_t **out, const rpc_resolver_params_t
         r->params.now = usual_now;
     pthread_mutex_init(&r->lock, NULL);
     *out = r;
-    rv = apr_thread_pool_create(&r->threads, 0, (apr_size_t)params->threads, pool);
+    rv = make_threads(r, pool);
     if (rv == APR_SUCCESS)
         apr_pool_pre_cleanup_register(pool, r, resolver_end);
     return rv;

@@ -884,6 +884,66 @@ static void test_system(void)
     ok(rpc_resolve("no such name", &found) != 0, "no such name");
 }
 
+/* ---- a pool as the endpoint process has it: its allocator has no lock ---- */
+
+#define CROWD 10000
+#define AT_A_TIME 6
+
+typedef struct crowd {
+    apr_pool_t *pool;
+    rpc_loop_t *loop;
+    rpc_connect_params_t params;
+    char host[32];
+    int begun, under_way, unknown;
+} crowd_t;
+
+static int unknown_name(void *ctx, const char *host, rpc_addresses_t *addresses)
+{
+    return EAI_NONAME;
+}
+
+static void crowd_go_on(crowd_t *crowd);
+
+/* Allocates beside the resolver's threads, as the endpoint does for each connection. */
+static void crowd_ended(void *ctx, const rpc_connect_result_t *result)
+{
+    crowd_t *crowd = ctx;
+    apr_pool_t *scratch;
+
+    apr_pool_create(&scratch, crowd->pool);
+    memset(apr_palloc(scratch, 30000), 1, 30000);
+    apr_pool_destroy(scratch);
+    crowd->unknown += result->reason == RPC_REASON_RESOLVE_FAILED;
+    crowd->under_way--;
+    crowd_go_on(crowd);
+}
+
+static void crowd_go_on(crowd_t *crowd)
+{
+    while (crowd->under_way < AT_A_TIME && crowd->begun < CROWD) {
+        snprintf(crowd->host, sizeof(crowd->host), "n%d.test", crowd->begun++);
+        crowd->under_way++;
+        CHECK(rpc_connect_start(crowd->loop, &crowd->params, crowd_ended, crowd));
+    }
+    if (!crowd->under_way)
+        rpc_loop_stop(crowd->loop);
+}
+
+static void test_crowd(void)
+{
+    rpc_resolver_params_t params = { .threads = 4, .look_up = unknown_name };
+    crowd_t crowd = { .params = { .port = 1, .timeout = PATIENCE } };
+
+    CHECK(apr_pool_create_unmanaged_ex(&crowd.pool, NULL, NULL) == APR_SUCCESS);
+    CHECK(rpc_loop_create(&crowd.loop, crowd.pool) == APR_SUCCESS);
+    CHECK(rpc_resolver_make(&crowd.params.resolver, &params, crowd.pool) == APR_SUCCESS);
+    crowd.params.host = crowd.host;
+    crowd_go_on(&crowd);
+    rpc_loop_run(crowd.loop);
+    is_int(crowd.unknown, CROWD, "%d names, looked up by threads that come and go beside a busy loop", CROWD);
+    apr_pool_destroy(crowd.pool);
+}
+
 int main(void)
 {
     apr_initialize();
@@ -903,5 +963,6 @@ int main(void)
     test_sources();
     test_without_rules();
     test_system();
+    test_crowd();
     return unit_done();
 }
