@@ -99,7 +99,7 @@ sub samba {
 # Status of curl's last request, and on how many connections.
 sub curl {
     my ($kind, @args) = @_;
-    return qx(curl -s -o /dev/null -w '%{http_code} %{num_connects}' --cacert $conf/server.crt -X RPC_IN_DATA @args @{[ url($kind) ]});
+    return qx(LD_PRELOAD= curl -s -o /dev/null -w '%{http_code} %{num_connects}' --cacert $conf/server.crt -X RPC_IN_DATA @args @{[ url($kind) ]});
 }
 
 # FreeRDP opens its tunnel, or does not.
