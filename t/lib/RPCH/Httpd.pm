@@ -97,7 +97,39 @@ sub read_pid {
     return (<$fh> // '') =~ /^(\d+)$/ ? $1 : undef;
 }
 
-sub signal { my ($self, $signal) = @_; kill $signal => $self->{pid}; return $self }
+sub signal {
+    my ($self, $signal) = @_;
+    $self->settle if $signal =~ /^(?:TERM|HUP)$/;
+    kill $signal => $self->{pid};
+    return $self;
+}
+
+# Event, when it is stopped, aborts the sockets that its workers have, and reads freed memory where
+# a worker is done with one at that moment: a child dies of a signal then, with any modules. So
+# what clients have closed is to be closed here, too, before; for a moment.
+sub settle {
+    my ($self) = @_;
+    return if $self->{mpm} ne 'event';
+    my $end = Time::HiRes::time() + 2;
+    turn(0.01) while $self->closing && Time::HiRes::time() < $end;
+    return;
+}
+
+# Is there a connection to us that its client has closed and a child has not? It is in CLOSE_WAIT, or
+# in no table any more.
+sub closing {
+    my ($self) = @_;
+    my %inode;
+    for my $table (qw(tcp tcp6 udp udp6 unix netlink)) {
+        open my $fh, '<', "/proc/net/$table" or next;
+        while (my $line = <$fh>) {
+            my @field = split ' ', $line;
+            my $waits = $table =~ /^tcp/ && $field[1] =~ /:(\w+)$/ && hex $1 == $self->{port} && $field[3] eq '08';
+            $inode{ $field[$table eq 'unix' ? 6 : 9] // '' } = 1 if !$waits;
+        }
+    }
+    return scalar grep { /^socket:\[(\d+)\]/ && !$inode{$1} } map { readlink($_) // () } map { glob "/proc/$_/fd/*" } $self->children;
+}
 
 # Waits, pumping all peers, until the parent is gone.
 sub wait_gone {
@@ -140,8 +172,7 @@ sub DESTROY {
     my ($self) = @_;
     return if $self->{owner} != $$ || !$self->{pid};
     local ($?, $@, $!);
-    kill TERM => $self->{pid};
-    eval { $self->wait_gone(15) } or kill KILL => $self->children, $self->{pid};
+    eval { $self->signal('TERM'); $self->wait_gone(15) } or kill KILL => $self->children, $self->{pid};
     return;
 }
 
