@@ -19,7 +19,7 @@ PREFIX   ?= /usr
 apxs      = $(shell $(APXS) -q $(1) 2>/dev/null)
 sysinc    = $(patsubst -I%,-isystem %,$(1))
 WARN     := -Wall -Wextra -Werror -Wmissing-prototypes -Wshadow -Wno-unused-parameter
-BASE_CF   = -std=gnu11 $(WARN) $(OPT) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) \
+BASE_CF   = -std=gnu11 -I. $(WARN) $(OPT) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) \
             -fPIC -fvisibility=hidden -pthread $(CFLAGS)
 ALL_CF    = $(BASE_CF) $(APR_CF)
 ALL_LD    = $(if $(SAN),-fsanitize=$(SAN)) -pthread $(LDFLAGS)
@@ -29,22 +29,20 @@ APR_LD   := $(shell apr-1-config --link-ld --libs 2>/dev/null) $(shell apu-1-con
 HTTPD_CF := -isystem $(call apxs,INCLUDEDIR)
 LIBEXEC   = $(call apxs,LIBEXECDIR)
 
+sources   = $(patsubst %.c,%,$(sort $(foreach d,$(1),$(wildcard $(d)/*.c))))
 # The protocol, the loop and the roles: compiled without httpd's headers.
-CORE     := rts dcerpc rpc_flow rpc_queue rpc_reason rpc_error rpc_log rpc_loop rpc_stream rpc_connect rpc_dial rpc_probe \
-            rpc_binding rpc_valid_ports rpc_target rpc_health rpc_route rpc_preface \
-            rpc_networks rpc_budget rpc_interfaces rpc_firewall_rules rpc_firewall rpc_filter \
-            rpc_channel rpc_inbound rpc_outbound rpc_mixed rpc_pipe $(patsubst %.c,%,$(wildcard rpc_endpoint.c rpc_endpoint_*.c))
+CORE     := rpc_channel $(call sources,base wire io shared target firewall proxy endpoint)
 # What knows httpd.
-GLUE     := mod_rpcproxy rpc_config rpc_conn rpc_engine rpc_endpointd rpc_endpointd_process rpc_endpointd_listen rpc_limits rpc_servers rpc_check rpc_status rpc_require
+GLUE     := mod_rpcproxy $(call sources,httpd)
 # The messages of NTLM, and the module that speaks it over HTTP.
-NTLM     := $(patsubst %.c,%,$(wildcard ntlmssp.c ntlmssp_*.c spnego.c smbpasswd.c))
-AUTH     := $(patsubst %.c,%,$(wildcard auth_*.c))
+NTLM     := $(call sources,ntlm)
+AUTH     := auth_ntlm $(call sources,auth)
 WBCLIENT := $(shell pkg-config --libs wbclient 2>/dev/null)
 CORE_O   := $(CORE:%=$(BUILD)/%.o)
 GLUE_O   := $(GLUE:%=$(BUILD)/%.o)
 NTLM_O   := $(NTLM:%=$(BUILD)/%.o)
 AUTH_O   := $(AUTH:%=$(BUILD)/%.o)
-CODEC_O  := $(BUILD)/rts.o $(BUILD)/dcerpc.o $(BUILD)/rpc_flow.o
+CODEC_O  := $(BUILD)/wire/rts.o $(BUILD)/wire/dcerpc.o $(BUILD)/wire/flow.o
 PING_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcping*.c tools/dce.c tools/ndr.c))
 DEMO_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcdemo*.c tools/dce.c tools/ndr.c))
 UNITS    := $(patsubst t/unit/%.c,$(BUILD)/unit/%,$(wildcard t/unit/*_test.c))
@@ -59,14 +57,14 @@ tools: $(BUILD)/rpcping $(BUILD)/rpcdemo
 load: $(BUILD)/rpcload $(BUILD)/rpcserver $(BUILD)/firewall_cost
 
 $(GLUE_O) $(AUTH_O): ALL_CF += $(HTTPD_CF)
-$(BUILD)/auth_ntlm_winbind.o: ALL_CF += $(if $(WBCLIENT),-DHAVE_WBCLIENT \
+$(BUILD)/auth/provider_winbind.o: ALL_CF += $(if $(WBCLIENT),-DHAVE_WBCLIENT \
     $(call sysinc,$(shell pkg-config --cflags wbclient)))
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CF) -MMD -MP -c -o $@ $<
 $(BUILD)/tools/%.o: tools/%.c
 	@mkdir -p $(@D)
-	$(CC) $(BASE_CF) -I. -MMD -MP -c -o $@ $<
+	$(CC) $(BASE_CF) -MMD -MP -c -o $@ $<
 
 $(BUILD)/mod_rpcproxy.so: $(CORE_O) $(GLUE_O)
 	$(CC) $(ALL_LD) -shared -o $@ $^ -lm
@@ -78,7 +76,7 @@ $(BUILD)/rpcdemo: $(DEMO_O) $(CODEC_O)
 	$(CC) $(ALL_LD) -o $@ $^
 $(BUILD)/bench/%.o: bench/%.c
 	@mkdir -p $(@D)
-	$(CC) $(BASE_CF) -I. -MMD -MP -c -o $@ $<
+	$(CC) $(BASE_CF) -MMD -MP -c -o $@ $<
 $(BUILD)/rpcload: $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/rpcload*.c bench/bench_rpc.c)) $(CODEC_O)
 	$(CC) $(ALL_LD) -o $@ $^ -lssl -lcrypto
 $(BUILD)/rpcserver: $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/rpcserver*.c bench/bench_rpc.c)) $(CODEC_O)
@@ -88,7 +86,7 @@ $(BUILD)/firewall_cost: $(BUILD)/bench/firewall_cost.o $(BUILD)/bench/bench_rpc.
 	$(CC) $(ALL_LD) -o $@ $^ $(APR_LD) -lcrypto -lm
 $(BUILD)/unit/%: t/unit/%.c $(CORE_O) $(NTLM_O)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CF) -I. -MMD -MP -o $@ $< $(CORE_O) $(NTLM_O) $(ALL_LD) $(APR_LD) -lcrypto -lm
+	$(CC) $(ALL_CF) -MMD -MP -o $@ $< $(CORE_O) $(NTLM_O) $(ALL_LD) $(APR_LD) -lcrypto -lm
 
 unit: $(UNITS)
 	prove -e '' $(UNITS)
@@ -126,4 +124,4 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
--include $(wildcard $(BUILD)/*.d $(BUILD)/tools/*.d $(BUILD)/unit/*.d $(BUILD)/bench/*.d)
+-include $(wildcard $(BUILD)/*.d $(BUILD)/*/*.d)

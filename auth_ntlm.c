@@ -1,7 +1,7 @@
 /* auth_ntlm.c: AuthType NTLM: module record, and what travels in HTTP's headers.
  *
  *   no Authorization   who the connection belongs to, or 401 with what is offered
- *   NTLM, Negotiate    one step of the connection's handshake (auth_ntlm_handshake.c)
+ *   NTLM, Negotiate    one step of the connection's handshake (auth/handshake.c)
  *   Basic              under TLS, any of httpd's authn providers
  *
  * NTLM belongs to the connection, so it is neither offered nor taken where the connection is
@@ -22,10 +22,10 @@
 #include <http_ssl.h>
 #include <mod_auth.h>
 
-#include "auth_failures.h"
-#include "auth_ntlm_config.h"
-#include "auth_ntlm_handshake.h"
-#include "auth_ntlm_negotiate.h"
+#include "auth/failures.h"
+#include "auth/config.h"
+#include "auth/handshake.h"
+#include "auth/negotiate.h"
 
 static int is_ours(request_rec *r)
 {

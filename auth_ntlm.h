@@ -1,12 +1,12 @@
 /* auth_ntlm: what mod_auth_ntlm's parts share: the contract of a provider, and the directives.
  *
  *   auth_ntlm.c            AuthType NTLM: module record, handshake, challenge and answer over HTTP
- *   auth_ntlm_config.c     directives
- *   auth_ntlm_binding.c    channel bindings: which certificate a connection has
- *   auth_ntlm_file.c       provider "file": NT hashes in smbpasswd's format
- *   auth_ntlm_winbind.c    provider "winbind": the domain, through libwbclient
- *   auth_failures.c        what guessing costs
- *   ntlmssp.c, spnego.c    messages
+ *   auth/config.c     directives
+ *   auth/channel_binding.c    channel bindings: which certificate a connection has
+ *   auth/provider_file.c       provider "file": NT hashes in smbpasswd's format
+ *   auth/provider_winbind.c    provider "winbind": the domain, through libwbclient
+ *   auth/failures.c        what guessing costs
+ *   ntlm/ntlmssp.c, ntlm/spnego.c    messages
  *
  * A module of its own, for any location: it knows nothing of RPC. Everything runs on worker
  * threads.
@@ -17,7 +17,7 @@
 #include <httpd.h>
 #include <http_config.h>
 
-#include "ntlmssp.h"
+#include "ntlm/ntlmssp.h"
 
 #define AUTH_NTLM_PROVIDER_GROUP "auth-ntlm"
 #define AUTH_NTLM_PROVIDER_VERSION "0"

@@ -3,7 +3,7 @@
  *
  * The handler runs after httpd's own authentication and authorization. What is wrong with a
  * request is answered here, on the worker thread; a channel that may be leaves for an I/O
- * thread (rpc_engine.c) and is answered there.
+ * thread (httpd/engine.c) and is answered there.
  *
  *   rpc_config    directives            rpc_target   which server, and where it is
  *   rpc_engine    I/O threads           rpc_conn     an httpd connection on one of them
@@ -26,18 +26,18 @@
 #include <http_ssl.h>
 #include <mpm_common.h>
 
-#include "rpc_check.h"
-#include "rpc_config.h"
-#include "rpc_conn.h"
-#include "rpc_endpointd.h"
-#include "rpc_endpointd_listen.h"
-#include "rpc_engine.h"
-#include "rpc_error.h"
-#include "rpc_limits.h"
-#include "rpc_servers.h"
-#include "rpc_preface.h"
-#include "rpc_require.h"
-#include "rpc_status.h"
+#include "httpd/health_check.h"
+#include "httpd/config.h"
+#include "httpd/conn.h"
+#include "httpd/endpoint_parent.h"
+#include "httpd/endpoint_listen.h"
+#include "httpd/engine.h"
+#include "wire/error.h"
+#include "httpd/mpm_limits.h"
+#include "httpd/named_servers.h"
+#include "wire/preface.h"
+#include "httpd/require.h"
+#include "shared/channel_table.h"
 
 #define HANDLER_NAME "rpcproxy"
 #define REFUSED_LOGGED 10   /* refused binds of a channel that have a line in the log */

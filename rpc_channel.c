@@ -4,16 +4,16 @@
  *     -> dispatch: asks whether the cookie is free for this user, target and host (claim(), which
  *        sees all children); R2 joins the virtual channel its cookie names; anything else makes a
  *        virtual channel, which connects a leg
- *     -> virtual_turn: reads clients and leg, gives each PDU to the role (rpc_inbound.c,
- *        rpc_outbound.c), drains what waits, flushes; repeats while anything moves
+ *     -> virtual_turn: reads clients and leg, gives each PDU to the role (proxy/inbound.c,
+ *        proxy/outbound.c), drains what waits, flushes; repeats while anything moves
  *     -> virtual_free: one line in the log, an answer if none is out, all closed in order
  *
  * An end is only noted (rpc_virtual_end) and carried out at the end of the turn, so no
  * function ever finds its objects gone.
  */
-#include "rpc_error.h"
-#include "rpc_mixed.h"
-#include "rpc_virtual.h"
+#include "wire/error.h"
+#include "proxy/mixed.h"
+#include "proxy/virtual.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* rpc_channel: the inbound and the outbound proxy of [MS-RPCH] 3.2.3 and 3.2.4.
  *
  * A channel is one HTTP request of a client. Its first PDU says whether it opens a virtual
- * channel or succeeds the channel of one; from then on the virtual channel (rpc_virtual.h)
+ * channel or succeeds the channel of one; from then on the virtual channel (proxy/virtual.h)
  * relays between its client connection and its leg to the server. The proxies of one loop
  * thread share two tables, virtual connection cookie -> virtual channel, one a role.
  * Knows streams and PDUs, neither httpd's configuration nor TLS.
@@ -9,15 +9,15 @@
 #ifndef RPC_CHANNEL_H
 #define RPC_CHANNEL_H
 
-#include "rpc_dial.h"
-#include "rpc_firewall_rules.h"
-#include "rpc_log.h"
-#include "rpc_loop.h"
-#include "rpc_reason.h"
-#include "rpc_stream.h"
-#include "rts.h"
+#include "target/dial.h"
+#include "firewall/rules.h"
+#include "base/log.h"
+#include "io/loop.h"
+#include "base/reason.h"
+#include "io/stream.h"
+#include "wire/rts.h"
 
-/* RPC_MIXED, the role of version 1, is played in rpc_mixed.c. */
+/* RPC_MIXED, the role of version 1, is played in proxy/mixed.c. */
 typedef enum { RPC_INBOUND, RPC_OUTBOUND, RPC_MIXED } rpc_role_t;
 
 typedef struct rpc_channel rpc_channel_t;

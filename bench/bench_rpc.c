@@ -13,7 +13,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "dcerpc.h"
+#include "wire/dcerpc.h"
 
 #define OPNUM_AT 22
 

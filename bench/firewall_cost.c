@@ -1,7 +1,7 @@
 /* firewall_cost: what the firewall costs a PDU, in nanoseconds: the best of several rounds, less
  * what the loop costs by itself.
  */
-#include "rpc_firewall.h"
+#include "firewall/firewall.h"
 
 #include <apr_general.h>
 #include <stdio.h>

@@ -14,9 +14,9 @@
 #include <sys/types.h>
 
 #include "bench_rpc.h"
-#include "dcerpc.h"
-#include "rpc_flow.h"
-#include "rts.h"
+#include "wire/dcerpc.h"
+#include "wire/flow.h"
+#include "wire/rts.h"
 
 #define PROXY_MAX_PORTS 8
 /* Channels that nobody has to replace. */

@@ -9,9 +9,9 @@
 #define RPCSERVER_H
 
 #include "bench_rpc.h"
-#include "dcerpc.h"
-#include "rpc_flow.h"
-#include "rts.h"
+#include "wire/dcerpc.h"
+#include "wire/flow.h"
+#include "wire/rts.h"
 
 #define RPCSERVER_BUCKETS 4096
 #define RPCSERVER_SCRATCH 65536

@@ -1,8 +1,8 @@
 /* codec_fuzz: the texts of configuration and requests, and the preface. The first byte of an
  * input chooses the parser; a text goes to its first newline, what follows is for a second one.
  */
-#include "rpc_preface.h"
-#include "rpc_target.h"
+#include "wire/preface.h"
+#include "target/backend.h"
 
 #include <apr_general.h>
 #include <apr_strings.h>

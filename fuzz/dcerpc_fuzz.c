@@ -1,7 +1,7 @@
 /* dcerpc_fuzz: a stream cut into any pieces gives the same PDUs, and the same end, as the stream
  * in one piece. The first four bytes of an input say how to cut, the rest is the stream.
  */
-#include "dcerpc.h"
+#include "wire/dcerpc.h"
 
 #include "fuzz.h"
 

@@ -1,5 +1,5 @@
 /* endpoint_model.c: listens at every far end and keeps the books. It looks into
- * rpc_endpoint_vc.h for how full queues are, and whether delivery can be expected.
+ * endpoint/vc.h for how full queues are, and whether delivery can be expected.
  */
 #include "endpoint_model.h"
 

@@ -5,7 +5,7 @@
 #define ENDPOINT_MODEL_H
 
 #include "fake.h"
-#include "rpc_endpoint_vc.h"
+#include "endpoint/vc.h"
 #include "script.h"
 
 typedef struct game game_t;

@@ -1,5 +1,5 @@
 /* fake: a world without sockets, threads and clocks, for targets that drive whole roles. It
- * replaces rpc_loop.c (fake_loop.c), rpc_connect.c (fake_connect.c) and what rpc_stream_open()
+ * replaces io/loop.c (fake_loop.c), target/connect.c (fake_connect.c) and what rpc_stream_open()
  * opens (fake_stream.c). The same script has the same course every time.
  *
  * A peer is the far end of one stream. Its number is the stream's "descriptor". Readiness is
@@ -8,10 +8,10 @@
 #ifndef FAKE_H
 #define FAKE_H
 
-#include "rpc_connect.h"
-#include "rpc_loop.h"
-#include "rpc_queue.h"
-#include "rpc_stream.h"
+#include "target/connect.h"
+#include "io/loop.h"
+#include "io/queue.h"
+#include "io/stream.h"
 
 #include "fuzz.h"
 

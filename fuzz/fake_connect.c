@@ -1,4 +1,4 @@
-/* fake_connect.c: rpc_connect.h without names and sockets. A connect succeeds in the next turn,
+/* fake_connect.c: target/connect.h without names and sockets. A connect succeeds in the next turn,
  * or waits until the script decides. Where it leads is the world's to say.
  */
 #include "fake.h"

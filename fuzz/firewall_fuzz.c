@@ -5,7 +5,7 @@
  * only if a second reading of it, plainer than the firewall's own, finds it harmless. A bind that
  * does not is blinded: nothing but refused syntaxes changes, and then it is harmless, too.
  */
-#include "rpc_firewall.h"
+#include "firewall/firewall.h"
 
 #include <apr_general.h>
 #include <apr_strings.h>

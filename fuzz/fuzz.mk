@@ -20,7 +20,7 @@ FUZZ_SAN   := address,undefined
 FUZZ_CF     = -std=gnu11 $(WARN) -O2 -g -fno-omit-frame-pointer -fno-sanitize-recover=all \
               -fsanitize=fuzzer-no-link,$(FUZZ_SAN) -pthread $(APR_CF) -I.
 # Loop and connections are the fakes', streams are what the fakes open.
-FUZZ_CORE  := $(filter-out rpc_loop rpc_connect,$(CORE))
+FUZZ_CORE  := $(filter-out io/loop target/connect,$(CORE))
 FUZZ_FAKES := $(patsubst %.c,%,$(wildcard fuzz/fake_*.c fuzz/script.c))
 FUZZ_LD     = -Wl,--wrap=rpc_stream_open $(APR_LD) -lcrypto -lm
 FUZZ_DIR   := $(BUILD)/fuzz
@@ -34,10 +34,10 @@ $(FUZZ_DIR)/instrumented/%.o: %.c
 	$(FUZZ_CC) $(FUZZ_CF) -MMD -MP -c -o $@ $<
 $(FUZZ_DIR)/plain/%.o: fuzz/%.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CF) -I. -MMD -MP -c -o $@ $<
+	$(CC) $(ALL_CF) -MMD -MP -c -o $@ $<
 $(FUZZ_DIR)/plain/%_replay.o: fuzz/replay.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CF) -I. '-DFUZZ_NAME="$*"' -MMD -MP -c -o $@ $<
+	$(CC) $(ALL_CF) '-DFUZZ_NAME="$*"' -MMD -MP -c -o $@ $<
 
 # A target is NAME_fuzz.c and what else is named NAME_*.c.
 define fuzz_target
@@ -63,4 +63,4 @@ $(FUZZ_ALL:%=fuzz-%): fuzz-%: $(FUZZ_DIR)/%_fuzz
 	    $(if $(wildcard fuzz/$*.dict),-dict=fuzz/$*.dict) \
 	    $(FUZZ_DIR)/found/$* fuzz/corpus/$*
 
--include $(wildcard $(FUZZ_DIR)/plain/*.d $(FUZZ_DIR)/instrumented/*.d $(FUZZ_DIR)/instrumented/fuzz/*.d)
+-include $(wildcard $(FUZZ_DIR)/plain/*.d $(FUZZ_DIR)/instrumented/*.d $(FUZZ_DIR)/instrumented/*/*.d)

@@ -3,7 +3,7 @@
  * what was put in; or a CHALLENGE of such names, whose pairs are walked. A piece is a byte of
  * length, and so many.
  */
-#include "ntlmssp.h"
+#include "ntlm/ntlmssp.h"
 
 #include "fuzz.h"
 

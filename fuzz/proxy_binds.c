@@ -7,7 +7,7 @@
  */
 #include "proxy_binds.h"
 
-#include "rpc_firewall.h"
+#include "firewall/firewall.h"
 
 #define BODY 28
 #define CONTEXT 44              /* with one transfer syntax */

@@ -1,12 +1,12 @@
-/* proxy_model.c: listens at every far end and keeps the books. It looks into rpc_virtual.h for
+/* proxy_model.c: listens at every far end and keeps the books. It looks into proxy/virtual.h for
  * two things only: how full queues are, and in which state delivery can be expected.
  */
 #include "proxy_binds.h"
 #include "proxy_model.h"
 
-#include "rpc_mixed.h"
-#include "rpc_pipe.h"
-#include "rpc_virtual.h"
+#include "proxy/mixed.h"
+#include "io/pipe.h"
+#include "proxy/virtual.h"
 
 rts_cookie_t model_cookie(uint8_t first)
 {

@@ -2,7 +2,7 @@
  * first byte of an input chooses: 0, the rest is a PDU; 1, the same with its frag_length put
  * right; above, a row of the table, whose values are the rest.
  */
-#include "rts.h"
+#include "wire/rts.h"
 
 #include "fuzz.h"
 

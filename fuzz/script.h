@@ -7,9 +7,9 @@
 
 #include <apr_pools.h>
 
-#include "dcerpc.h"
-#include "rpc_log.h"
-#include "rts.h"
+#include "wire/dcerpc.h"
+#include "base/log.h"
+#include "wire/rts.h"
 
 #include "fuzz.h"
 

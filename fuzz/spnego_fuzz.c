@@ -1,7 +1,7 @@
 /* spnego_fuzz: any bytes through spnego_read(), and its answer written and read again. The first byte
  * of an input chooses what is written; with its top bit the rest is a token's content, else a token.
  */
-#include "spnego.h"
+#include "ntlm/spnego.h"
 
 #include "fuzz.h"
 

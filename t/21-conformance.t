@@ -68,7 +68,7 @@ TABLE
 
 # The rows of the module's own table, in the words of the table above.
 sub module_rows {
-    open my $fh, '<', "$FindBin::Bin/../rts.c" or die "rts.c: $!\n";
+    open my $fh, '<', "$FindBin::Bin/../wire/rts.c" or die "wire/rts.c: $!\n";
     my $source = do { local $/; <$fh> };
     my %flag = (NONE => 0, PING => 1, OTHR => 2, RECY => 4, IN => 8, OUT => 0x10, EOF => 0x20, ECHO => 0x40);
     my %dest = (NO_DEST => '', ANY_DEST => '*', TO_C => 0, TO_S => 2);

@@ -1,4 +1,4 @@
-/* dce: what a DCE/RPC client and server need beyond framing (dcerpc.h): writing the
+/* dce: what a DCE/RPC client and server need beyond framing (wire/dcerpc.h): writing the
  * common header, the interfaces we speak, and names for interfaces and status codes.
  */
 #ifndef DCE_H

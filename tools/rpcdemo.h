@@ -13,7 +13,7 @@
 #define RPCDEMO_H
 
 #include <sys/uio.h>
-#include "dcerpc.h"
+#include "wire/dcerpc.h"
 #include "ndr.h"
 #include "dce.h"
 

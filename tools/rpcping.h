@@ -13,9 +13,9 @@
 #define RPCPING_H
 
 #include <curl/curl.h>
-#include "rts.h"
-#include "dcerpc.h"
-#include "rpc_flow.h"
+#include "wire/rts.h"
+#include "wire/dcerpc.h"
+#include "wire/flow.h"
 #include "ndr.h"
 #include "dce.h"
 

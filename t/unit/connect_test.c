@@ -1,7 +1,7 @@
 /* connect_test: names and addresses to connected sockets. Listeners on several loopback addresses
  * share a port; the names are the test's own, and so is the clock of the resolver's memory.
  */
-#include "rpc_connect.h"
+#include "target/connect.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>

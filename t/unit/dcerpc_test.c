@@ -1,5 +1,5 @@
 /* dcerpc_test: streams of PDUs cut at every place, and streams that are none. */
-#include "dcerpc.h"
+#include "wire/dcerpc.h"
 
 #include "unit.h"
 

@@ -2,7 +2,7 @@
  * its own; the tests play both proxies over socket pairs and the target over loopback TCP,
  * with blocking reads. A read that gets nothing for PATIENCE seconds fails the test.
  */
-#include "rpc_endpoint.h"
+#include "endpoint/endpoint.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -19,9 +19,9 @@
 
 #include <apr_general.h>
 
-#include "dcerpc.h"
-#include "rpc_preface.h"
-#include "rts.h"
+#include "wire/dcerpc.h"
+#include "wire/preface.h"
+#include "wire/rts.h"
 
 #define PATIENCE 20
 #define WINDOW 65536u

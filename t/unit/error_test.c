@@ -1,7 +1,7 @@
 /* error_test: the refusal of a channel, byte for byte. The record was checked against an
  * independent encoder of the [MS-EERR] IDL.
  */
-#include "rpc_error.h"
+#include "wire/error.h"
 
 #include "unit.h"
 

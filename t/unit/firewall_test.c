@@ -3,7 +3,7 @@
  */
 #include <apr_general.h>
 #include <apr_strings.h>
-#include "rpc_firewall.h"
+#include "firewall/firewall.h"
 #include "unit.h"
 
 #define EMSMDB  "a4f1db00-ca47-1067-b31f-00dd010662da"

@@ -1,5 +1,5 @@
 /* flow_test: windows and acknowledgements, by numbers and by simulation. */
-#include "rpc_flow.h"
+#include "wire/flow.h"
 
 #include "unit.h"
 

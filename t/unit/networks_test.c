@@ -4,7 +4,7 @@
 #include <arpa/inet.h>
 #include <apr_general.h>
 #include <apr_strings.h>
-#include "rpc_networks.h"
+#include "target/networks.h"
 #include "unit.h"
 
 static void address(const char *text, rpc_address_t *out)

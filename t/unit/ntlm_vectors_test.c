@@ -1,7 +1,7 @@
 /* ntlm_vectors_test: the example of [MS-NLMP] 4.2, NTLMv2 (4.2.4), byte by byte: user "User" of
  * "Domain", password "Password", server challenge 0123456789abcdef, time 0, client challenge aa...
  */
-#include "ntlmssp.h"
+#include "ntlm/ntlmssp.h"
 #include "unit.h"
 
 static const uint8_t challenge[8] = { 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef };

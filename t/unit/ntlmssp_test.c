@@ -2,7 +2,7 @@
  * refuse, and what is computed, against values that other implementations came to. The example of
  * [MS-NLMP] 4.2.4 is ntlm_vectors_test's.
  */
-#include "ntlmssp.h"
+#include "ntlm/ntlmssp.h"
 
 #include "ntlmssp_messages.h"
 #include "unit.h"

@@ -1,6 +1,6 @@
 /* preface_test: the preface byte by byte, cut anywhere, and damaged in every byte. */
 #include <apr_general.h>
-#include "rpc_preface.h"
+#include "wire/preface.h"
 #include "unit.h"
 
 static const rpc_preface_t sample = { "dc1", 135, "DC1:135", "demo", "www:443", "10.0.0.0/8", "10.0.0.1" };

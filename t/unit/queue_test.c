@@ -1,5 +1,5 @@
 /* queue_test: the byte queue against a plain buffer, its chunks, and the PDU queue. */
-#include "rpc_queue.h"
+#include "io/queue.h"
 
 #include "unit.h"
 

@@ -1,8 +1,8 @@
 /* reason_test: every cause has a row, a token of its own and the answer agreed on; and the
  * log formats what somebody reads.
  */
-#include "rpc_reason.h"
-#include "rpc_log.h"
+#include "base/reason.h"
+#include "base/log.h"
 
 #include "unit.h"
 

@@ -1,7 +1,7 @@
 /* rts_test: the table of RTS PDUs against the specification's list, the byte examples, and
  * everything that a parser has to refuse.
  */
-#include "rts.h"
+#include "wire/rts.h"
 
 #include "unit.h"
 

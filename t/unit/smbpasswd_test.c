@@ -1,6 +1,6 @@
 /* smbpasswd_test: lines of all kinds, and whom they let in.
  */
-#include "smbpasswd.h"
+#include "ntlm/smbpasswd.h"
 
 #include <apr_general.h>
 #include <apr_strings.h>

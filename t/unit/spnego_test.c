@@ -1,7 +1,7 @@
 /* spnego_test: tokens as clients send them, in every order and wrapping, everything a reader has to
  * refuse, and what is written, byte by byte.
  */
-#include "spnego.h"
+#include "ntlm/spnego.h"
 
 #include "unit.h"
 

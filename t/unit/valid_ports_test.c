@@ -1,7 +1,7 @@
 /* valid_ports_test: the grammar of RpcValidPorts, its messages, and who may reach what. */
 #include <apr_general.h>
 #include <apr_strings.h>
-#include "rpc_valid_ports.h"
+#include "target/valid_ports.h"
 #include "unit.h"
 
 /* ---- lists that parse, and one question about each ---- */

@@ -1,7 +1,7 @@
 package RPCH::PDU;
 
 # RTS PDUs of [MS-RPCH] 2.2.4 and the cutting of a byte stream into PDUs, written from the
-# specification's tables and independent of rts.c, so that each checks the other.
+# specification's tables and independent of wire/rts.c, so that each checks the other.
 
 use strict;
 use warnings;

@@ -1,0 +1,204 @@
+/* auth/config.c: the directives of mod_auth_ntlm. They may stand wherever AuthType may but
+ * in .htaccess: who checks passwords is the administrator's to say.
+ */
+#include "auth/config.h"
+
+#include <apr_lib.h>
+#include <apr_strings.h>
+#include <ap_provider.h>
+#include <http_core.h>
+#include <mod_auth.h>
+
+#include "auth/failures.h"
+
+#define FAILURES_MAX 1000000
+#define NB_NAME_MAX 15          /* characters of a NetBIOS name */
+#define DNS_NAME_MAX 255
+
+void *auth_ntlm_create_dir(apr_pool_t *p, char *dir)
+{
+    auth_ntlm_config_t *cfg = apr_pcalloc(p, sizeof(*cfg));
+
+    cfg->negotiate = cfg->omit_domain = cfg->protection = AUTH_NTLM_UNSET;
+    cfg->failures_max = cfg->failures_time = AUTH_NTLM_UNSET;
+    return cfg;
+}
+
+#define MERGE(field, unset) merged->field = add->field != (unset) ? add->field : base->field
+
+void *auth_ntlm_merge_dir(apr_pool_t *p, void *basev, void *addv)
+{
+    const auth_ntlm_config_t *base = basev, *add = addv;
+    auth_ntlm_config_t *merged = apr_pcalloc(p, sizeof(*merged));
+
+    MERGE(providers, NULL);
+    MERGE(basic, NULL);
+    MERGE(user_file, NULL);
+    MERGE(target, NULL);
+    MERGE(negotiate, AUTH_NTLM_UNSET);
+    MERGE(omit_domain, AUTH_NTLM_UNSET);
+    MERGE(protection, AUTH_NTLM_UNSET);
+    MERGE(failures_max, AUTH_NTLM_UNSET);
+    MERGE(failures_time, AUTH_NTLM_UNSET);
+    return merged;
+}
+
+const auth_ntlm_config_t *auth_ntlm_config(const request_rec *r)
+{
+    return ap_get_module_config(r->per_dir_config, &auth_ntlm_module);
+}
+
+/* ---- setters ---- */
+
+static const char *add_name(cmd_parms *cmd, apr_array_header_t **list, const char *name)
+{
+    if (!*list)
+        *list = apr_array_make(cmd->pool, 2, sizeof(const char *));
+    APR_ARRAY_PUSH(*list, const char *) = name;
+    return NULL;
+}
+
+static const char *set_provider(cmd_parms *cmd, void *config, const char *name)
+{
+    auth_ntlm_config_t *cfg = config;
+    const auth_ntlm_provider_t *provider =
+        ap_lookup_provider(AUTH_NTLM_PROVIDER_GROUP, name, AUTH_NTLM_PROVIDER_VERSION);
+    const char *missing;
+
+    if (!provider)
+        return apr_psprintf(cmd->pool, "AuthNtlmProvider: \"%s\": expected file, winbind, or what "
+                            "another module offers", name);
+    missing = provider->configured && strcmp(name, AUTH_NTLM_FILE) != 0
+              ? provider->configured(cmd->pool, NULL) : NULL;
+    if (missing)
+        return apr_psprintf(cmd->pool, "AuthNtlmProvider %s: %s", name, missing);
+    return add_name(cmd, &cfg->providers, name);
+}
+
+static const char *set_basic_provider(cmd_parms *cmd, void *config, const char *name)
+{
+    auth_ntlm_config_t *cfg = config;
+    const authn_provider *provider =
+        ap_lookup_provider(AUTHN_PROVIDER_GROUP, name, AUTHN_PROVIDER_VERSION);
+
+    if (!provider || !provider->check_password)
+        return apr_psprintf(cmd->pool, "AuthNtlmBasicProvider: \"%s\" checks no passwords: expected "
+                            "a provider as for AuthBasicProvider; is its module (mod_authn_%s?) loaded?",
+                            name, name);
+    return add_name(cmd, &cfg->basic, name);
+}
+
+static const char *set_user_file(cmd_parms *cmd, void *config, const char *arg)
+{
+    auth_ntlm_config_t *cfg = config;
+    const auth_ntlm_provider_t *provider =
+        ap_lookup_provider(AUTH_NTLM_PROVIDER_GROUP, AUTH_NTLM_FILE, AUTH_NTLM_PROVIDER_VERSION);
+    const char *missing;
+
+    cfg->user_file = ap_server_root_relative(cmd->pool, arg);
+    if (!cfg->user_file)
+        return apr_psprintf(cmd->pool, "AuthNtlmUserFile: \"%s\" is no path", arg);
+    missing = provider && provider->configured ? provider->configured(cmd->pool, cfg->user_file) : NULL;
+    return missing ? apr_psprintf(cmd->pool, "AuthNtlmUserFile %s: %s", cfg->user_file, missing) : NULL;
+}
+
+static const char *set_protection(cmd_parms *cmd, void *config, const char *arg)
+{
+    static const char *const names[] = { "off", "allow", "require" };
+    auth_ntlm_config_t *cfg = config;
+    int i;
+
+    for (i = 0; i < 3; i++) {
+        if (ap_cstr_casecmp(arg, names[i]) == 0) {
+            cfg->protection = i;
+            return NULL;
+        }
+    }
+    return apr_psprintf(cmd->pool, "AuthNtlmExtendedProtection: \"%s\": expected off, allow or require", arg);
+}
+
+/* The field that "name=" names, and the longest value for it. */
+static const char **target_field(ntlmssp_target_t *t, const char *arg, size_t name, size_t *max)
+{
+    const struct { const char *name; const char **field; size_t max; } fields[] = {
+        { "domain", &t->nb_domain, NB_NAME_MAX }, { "computer", &t->nb_computer, NB_NAME_MAX },
+        { "dnsdomain", &t->dns_domain, DNS_NAME_MAX }, { "dnscomputer", &t->dns_computer, DNS_NAME_MAX },
+        { "dnstree", &t->dns_tree, DNS_NAME_MAX },
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        if (strlen(fields[i].name) == name && ap_cstr_casecmpn(arg, fields[i].name, name) == 0) {
+            *max = fields[i].max;
+            return fields[i].field;
+        }
+    }
+    return NULL;
+}
+
+static const char *set_target(cmd_parms *cmd, void *config, const char *arg)
+{
+    auth_ntlm_config_t *cfg = config;
+    const char *equals = strchr(arg, '='), **field;
+    size_t max = 0;
+
+    if (!cfg->target)
+        cfg->target = apr_pcalloc(cmd->pool, sizeof(*cfg->target));
+    field = equals ? target_field(cfg->target, arg, (size_t)(equals - arg), &max) : NULL;
+    if (!field)
+        return apr_psprintf(cmd->pool, "AuthNtlmTargetInfo: \"%s\": expected domain=, computer=, dnsdomain=, "
+                            "dnscomputer= or dnstree= with a name", arg);
+    if (!equals[1] || strlen(equals + 1) > max)
+        return apr_psprintf(cmd->pool, "AuthNtlmTargetInfo: \"%s\": expected a name of 1 to %d characters",
+                            arg, (int)max);
+    *field = equals + 1;
+    return NULL;
+}
+
+static int number(const char *arg, int low)
+{
+    char *end;
+    long value = strtol(arg, &end, 10);
+
+    return *arg && !*end && value >= low && value <= FAILURES_MAX ? (int)value : -1;
+}
+
+static const char *set_failures(cmd_parms *cmd, void *config, const char *max, const char *seconds)
+{
+    auth_ntlm_config_t *cfg = config;
+
+    if (ap_cstr_casecmp(max, "off") == 0 && !seconds) {
+        cfg->failures_max = cfg->failures_time = 0;
+        return NULL;
+    }
+    cfg->failures_max = number(max, 1);
+    cfg->failures_time = seconds ? number(seconds, 1) : -1;
+    if (cfg->failures_max < 0 || cfg->failures_time < 0)
+        return "AuthNtlmFailures: expected a number of failures and the seconds they count for, "
+               "such as 10 600, or off";
+    return auth_failures_wanted(cmd);
+}
+
+#define FLAG_OF(field) (void *)APR_OFFSETOF(auth_ntlm_config_t, field)
+
+const command_rec auth_ntlm_commands[] = {
+    AP_INIT_ITERATE("AuthNtlmProvider", set_provider, NULL, RSRC_CONF | ACCESS_CONF,
+                    "who checks NTLM responses, asked in order: file, winbind"),
+    AP_INIT_ITERATE("AuthNtlmBasicProvider", set_basic_provider, NULL, RSRC_CONF | ACCESS_CONF,
+                    "offers Basic beside NTLM, under TLS; providers as for AuthBasicProvider"),
+    AP_INIT_TAKE1("AuthNtlmUserFile", set_user_file, NULL, RSRC_CONF | ACCESS_CONF,
+                  "users and NT hashes in the format of smbpasswd"),
+    AP_INIT_FLAG("AuthNtlmNegotiate", ap_set_flag_slot, FLAG_OF(negotiate), RSRC_CONF | ACCESS_CONF,
+                 "On: NTLM also under the name Negotiate, with or without SPNEGO"),
+    AP_INIT_FLAG("AuthNtlmOmitDomain", ap_set_flag_slot, FLAG_OF(omit_domain), RSRC_CONF | ACCESS_CONF,
+                 "On: REMOTE_USER is the user without DOMAIN\\"),
+    AP_INIT_TAKE1("AuthNtlmExtendedProtection", set_protection, NULL, RSRC_CONF | ACCESS_CONF,
+                  "whether a response must be bound to this server's certificate: off, allow, require"),
+    AP_INIT_ITERATE("AuthNtlmTargetInfo", set_target, NULL, RSRC_CONF | ACCESS_CONF,
+                    "what clients are told: domain= computer= dnsdomain= dnscomputer= dnstree="),
+    AP_INIT_TAKE12("AuthNtlmFailures", set_failures, NULL, RSRC_CONF | ACCESS_CONF,
+                   "failures of a user or an address, and the seconds, after which no more are tried"),
+    AP_INIT_TAKE1("AuthNtlmFailuresSOCache", auth_failures_set_socache, NULL, RSRC_CONF,
+                  "the cache that counts failures, as for AuthnCacheSOCache"),
+    { .name = NULL }
+};

@@ -1,0 +1,359 @@
+/* auth/handshake.c:
+ *
+ *   FRESH --NEGOTIATE: CHALLENGE--> CHALLENGED --AUTHENTICATE, right--> KNOWN
+ *     ^                                 |                                 |
+ *     +--- AUTHENTICATE, wrong ---------+      a NEGOTIATE starts anew ---+
+ *
+ * An AUTHENTICATE is judged from outside in: its form, its age, whether guessing has cost too
+ * much, the provider, then what only the password's owner can have made: the MIC, and the
+ * binding to our certificate.
+ */
+#include "auth/handshake.h"
+
+#include <apr_strings.h>
+#include <ap_provider.h>
+#include <http_core.h>
+#include <http_log.h>
+#include <openssl/rand.h>
+
+#include "auth/failures.h"
+
+APLOG_USE_MODULE(auth_ntlm);
+
+#define FILETIME_EPOCH APR_TIME_C(11644473600)  /* seconds from 1601 to 1970 */
+#define SKEW_MAX apr_time_from_sec(30 * 60)     /* of the client's clock; ours is in the CHALLENGE */
+#define CHALLENGE_TIME apr_time_from_sec(5 * 60)    /* that people take to type a password */
+#define NB_NAME_MAX 15
+
+typedef enum { NTLM_FRESH, NTLM_CHALLENGED, NTLM_KNOWN } ntlm_state_t;
+
+/* Which settings a handshake was made under. */
+typedef struct ntlm_settings {
+    const server_rec *server;
+    const char *providers, *user_file;
+    int protection, omit_domain;
+} ntlm_settings_t;
+
+typedef struct ntlm_conn {
+    apr_pool_t *pool;               /* of all below, cleared when a handshake starts */
+    ntlm_state_t state;
+    ntlm_settings_t settings;
+    uint8_t *negotiate, *challenge;     /* the messages: the MIC covers them */
+    size_t negotiate_size, challenge_size;
+    uint8_t nonce[NTLMSSP_CHALLENGE];
+    apr_time_t since;
+    auth_ntlm_mechs_t mechs;
+    const char *user;
+} ntlm_conn_t;
+
+/* ---- state ---- */
+
+static ntlm_conn_t *conn_state(request_rec *r)
+{
+    conn_rec *c = r->connection;
+    ntlm_conn_t *nc = ap_get_module_config(c->conn_config, &auth_ntlm_module);
+
+    if (!nc) {
+        nc = apr_pcalloc(c->pool, sizeof(*nc));
+        apr_pool_create(&nc->pool, c->pool);
+        ap_set_module_config(c->conn_config, &auth_ntlm_module, nc);
+    }
+    return nc;
+}
+
+static void forget(ntlm_conn_t *nc)
+{
+    apr_pool_t *pool = nc->pool;
+
+    apr_pool_clear(pool);
+    memset(nc, 0, sizeof(*nc));
+    nc->pool = pool;
+}
+
+static const char *provider_names(apr_pool_t *p, const auth_ntlm_config_t *cfg)
+{
+    return cfg->providers ? apr_array_pstrcat(p, cfg->providers, ' ') : AUTH_NTLM_FILE;
+}
+
+static int protection_here(const request_rec *r)
+{
+    int protection = auth_ntlm_config(r)->protection;
+
+    return protection == AUTH_NTLM_UNSET ? AUTH_NTLM_EP_ALLOW : protection;
+}
+
+static ntlm_settings_t settings_here(const request_rec *r, apr_pool_t *p)
+{
+    const auth_ntlm_config_t *cfg = auth_ntlm_config(r);
+    ntlm_settings_t s = { r->server, provider_names(p, cfg), cfg->user_file ? cfg->user_file : "",
+                          protection_here(r), cfg->omit_domain > 0 };
+
+    return s;
+}
+
+static int same_settings(const ntlm_settings_t *a, const ntlm_settings_t *b)
+{
+    return a->server == b->server && strcmp(a->providers, b->providers) == 0
+           && strcmp(a->user_file, b->user_file) == 0 && a->protection == b->protection
+           && a->omit_domain == b->omit_domain;
+}
+
+int auth_ntlm_known(request_rec *r)
+{
+    ntlm_conn_t *nc = ap_get_module_config(r->connection->conn_config, &auth_ntlm_module);
+    ntlm_settings_t here;
+
+    if (!nc || nc->state != NTLM_KNOWN)
+        return 0;
+    here = settings_here(r, r->pool);
+    if (!same_settings(&nc->settings, &here))
+        return 0;
+    r->user = apr_pstrdup(r->pool, nc->user);
+    return 1;
+}
+
+void auth_ntlm_forget(request_rec *r)
+{
+    forget(conn_state(r));
+}
+
+void auth_ntlm_keep_mechs(request_rec *r, const auth_ntlm_mechs_t *mechs)
+{
+    ntlm_conn_t *nc = conn_state(r);
+
+    nc->mechs = *mechs;
+    nc->mechs.list = apr_pmemdup(nc->pool, mechs->list, mechs->size);
+}
+
+auth_ntlm_mechs_t auth_ntlm_kept_mechs(request_rec *r)
+{
+    return conn_state(r)->mechs;
+}
+
+/* ---- NEGOTIATE ---- */
+
+/* By default a client is told the name it asked for, and nothing from inside. */
+static const ntlmssp_target_t *target_of(request_rec *r)
+{
+    const auth_ntlm_config_t *cfg = auth_ntlm_config(r);
+    const char *host = r->hostname ? r->hostname : "";
+    ntlmssp_target_t *t = cfg->target;
+    apr_size_t label = strcspn(host, ".:");
+    char *name;
+
+    if (t)
+        return t;
+    t = apr_pcalloc(r->pool, sizeof(*t));
+    name = apr_pstrndup(r->pool, host, label < NB_NAME_MAX ? label : NB_NAME_MAX);
+    if (strspn(name, "0123456789") == strlen(name) || strchr(host, ':'))
+        name = apr_pstrdup(r->pool, "WEB");     /* an address */
+    ap_str_toupper(name);
+    t->nb_domain = t->nb_computer = name;
+    return t;
+}
+
+static uint64_t filetime(apr_time_t t)
+{
+    return (uint64_t)(t + apr_time_from_sec(FILETIME_EPOCH)) * 10;
+}
+
+static auth_ntlm_step_t refuse(request_rec *r, const char *why)
+{
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM refused: %s", why);
+    return AUTH_NTLM_STEP_REFUSED;
+}
+
+static auth_ntlm_step_t take_negotiate(request_rec *r, ntlm_conn_t *nc, const uint8_t *msg, size_t size,
+                                       auth_ntlm_reply_t *reply)
+{
+    ntlmssp_negotiate_t negotiate;
+    ntlmssp_challenge_t challenge = { target_of(r), { 0 }, filetime(r->request_time) };
+    const char *wrong = ntlmssp_read_negotiate(msg, size, &negotiate);
+    uint8_t buf[NTLMSSP_MAX];
+
+    forget(nc);
+    if (wrong)
+        return refuse(r, wrong);
+    if (RAND_bytes(challenge.challenge, sizeof(challenge.challenge)) != 1) {
+        ap_log_rerror(APLOG_MARK, APLOG_CRIT, 0, r, "no random bytes for an NTLM challenge");
+        return AUTH_NTLM_STEP_ERROR;
+    }
+    nc->challenge_size = ntlmssp_write_challenge(&challenge, negotiate.flags, buf, sizeof(buf));
+    if (!nc->challenge_size) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "an NTLM challenge cannot be written: see AuthNtlmTargetInfo");
+        return AUTH_NTLM_STEP_ERROR;
+    }
+    nc->challenge = apr_pmemdup(nc->pool, buf, nc->challenge_size);
+    nc->negotiate = apr_pmemdup(nc->pool, msg, size);
+    nc->negotiate_size = size;
+    memcpy(nc->nonce, challenge.challenge, sizeof(nc->nonce));
+    nc->settings = settings_here(r, nc->pool);
+    nc->since = apr_time_now();
+    nc->state = NTLM_CHALLENGED;
+    reply->message = nc->challenge;
+    reply->size = nc->challenge_size;
+    return AUTH_NTLM_STEP_CHALLENGE;
+}
+
+/* ---- AUTHENTICATE ---- */
+
+/* "DOM\user", "user@realm" and "user" with a domain beside it. */
+static void split_name(request_rec *r, const ntlmssp_authenticate_t *auth, auth_ntlm_attempt_t *a)
+{
+    const char *slash = strchr(auth->user, '\\'), *at = strrchr(auth->user, '@');
+
+    a->user = auth->user;
+    a->domain = auth->domain;
+    if (*auth->domain)
+        return;
+    if (slash) {
+        a->domain = apr_pstrmemdup(r->pool, auth->user, (apr_size_t)(slash - auth->user));
+        a->user = slash + 1;
+    }
+    else if (at && at != auth->user) {
+        a->user = apr_pstrmemdup(r->pool, auth->user, (apr_size_t)(at - auth->user));
+        a->domain = at + 1;
+    }
+}
+
+static auth_ntlm_verdict_t ask_providers(request_rec *r, const auth_ntlm_attempt_t *attempt,
+                                         auth_ntlm_proof_t *proof)
+{
+    const apr_array_header_t *names = auth_ntlm_config(r)->providers;
+    auth_ntlm_verdict_t verdict = AUTH_NTLM_UNKNOWN;
+    int i, count = names ? names->nelts : 1;
+
+    for (i = 0; i < count && verdict == AUTH_NTLM_UNKNOWN; i++) {
+        const char *name = names ? APR_ARRAY_IDX(names, i, const char *) : AUTH_NTLM_FILE;
+        const auth_ntlm_provider_t *provider =
+            ap_lookup_provider(AUTH_NTLM_PROVIDER_GROUP, name, AUTH_NTLM_PROVIDER_VERSION);
+
+        verdict = provider->check(r, attempt, proof);
+    }
+    return verdict;
+}
+
+static int too_old(const ntlmssp_authenticate_t *auth, apr_time_t now)
+{
+    uint64_t here = filetime(now), apart;
+
+    apart = auth->timestamp > here ? auth->timestamp - here : here - auth->timestamp;
+    return apart / 10 > (uint64_t)SKEW_MAX;
+}
+
+/* What is wrong with it before anyone is asked. */
+static const char *wrong_form(const ntlm_conn_t *nc, const ntlmssp_authenticate_t *auth)
+{
+    apr_time_t now = apr_time_now();
+
+    if (auth->anonymous)
+        return "anonymous";
+    if (now - nc->since > CHALLENGE_TIME)
+        return "the challenge is too old";
+    if (too_old(auth, now))
+        return "the time in the response is more than 30 minutes off";
+    return NULL;
+}
+
+/* A password was right; was this message made for this handshake, and this server? */
+static const char *wrong_bond(request_rec *r, const ntlm_conn_t *nc, const ntlmssp_authenticate_t *auth,
+                              const uint8_t *session_key, const uint8_t *msg, size_t size)
+{
+    int protection = protection_here(r);
+
+    if (auth->mic_offset
+        && !ntlmssp_check_mic(session_key, nc->negotiate, nc->negotiate_size, nc->challenge,
+                              nc->challenge_size, msg, size, auth->mic_offset))
+        return "the MIC is wrong: the handshake was tampered with";
+    if (protection == AUTH_NTLM_EP_REQUIRE && !auth->channel_binding)
+        return "no channel binding, which AuthNtlmExtendedProtection requires";
+    if (protection > AUTH_NTLM_EP_OFF && auth->channel_binding
+        && !auth_ntlm_binding_matches(r, auth->channel_binding))
+        return "bound to another certificate than ours: relayed, or TLS ends before this server";
+    return NULL;
+}
+
+/* Copies what has to live as long as the connection. */
+static auth_ntlm_step_t grant(request_rec *r, ntlm_conn_t *nc, const auth_ntlm_proof_t *proof,
+                              auth_ntlm_reply_t *reply)
+{
+    int with_domain = *proof->domain && auth_ntlm_config(r)->omit_domain <= 0;
+
+    nc->user = with_domain ? apr_pstrcat(nc->pool, proof->domain, "\\", proof->user, NULL)
+                           : apr_pstrdup(nc->pool, proof->user);
+    nc->state = NTLM_KNOWN;
+    r->user = apr_pstrdup(r->pool, nc->user);
+    memcpy(reply->session_key, proof->session_key, sizeof(reply->session_key));
+    ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "NTLM: the connection is \"%s\"'s",
+                  ap_escape_logitem(r->pool, r->user));
+    return AUTH_NTLM_STEP_GRANTED;
+}
+
+static auth_ntlm_step_t judge(request_rec *r, ntlm_conn_t *nc, const ntlmssp_authenticate_t *auth,
+                              const uint8_t *msg, size_t size, auth_ntlm_reply_t *reply)
+{
+    auth_ntlm_attempt_t attempt = { .auth = auth };
+    auth_ntlm_proof_t proof = { "", "", { 0 } };
+    const char *wrong;
+
+    split_name(r, auth, &attempt);
+    memcpy(attempt.challenge, nc->nonce, sizeof(attempt.challenge));
+    if (auth_failures_blocked(r, attempt.user))
+        return AUTH_NTLM_STEP_REFUSED;
+    switch (ask_providers(r, &attempt, &proof)) {
+    case AUTH_NTLM_GRANTED:
+        break;
+    case AUTH_NTLM_ERROR:
+        return AUTH_NTLM_STEP_ERROR;
+    default:
+        auth_failures_count(r, attempt.user);
+        return AUTH_NTLM_STEP_REFUSED;
+    }
+    if (!ntlmssp_exported_key(auth, proof.session_key))
+        return refuse(r, "key exchange without a key");
+    wrong = wrong_bond(r, nc, auth, proof.session_key, msg, size);
+    if (wrong)
+        return refuse(r, wrong);
+    if (auth_failures_blocked(r, attempt.user))     /* others have guessed meanwhile */
+        return AUTH_NTLM_STEP_REFUSED;
+    auth_failures_forget(r, attempt.user);
+    reply->key_exch = (auth->flags & NTLMSSP_KEY_EXCH) != 0;
+    return grant(r, nc, &proof, reply);
+}
+
+/* The challenge is used up, whatever comes of it. */
+static auth_ntlm_step_t take_authenticate(request_rec *r, ntlm_conn_t *nc, const uint8_t *msg, size_t size,
+                                          auth_ntlm_reply_t *reply)
+{
+    ntlmssp_authenticate_t auth;
+    ntlm_settings_t here = settings_here(r, r->pool);
+    int challenged = nc->state == NTLM_CHALLENGED && same_settings(&nc->settings, &here);
+    const char *wrong;
+
+    nc->state = NTLM_FRESH;
+    if (!challenged)
+        return refuse(r, "a response without a challenge on this connection");
+    wrong = ntlmssp_read_authenticate(msg, size, &auth);
+    if (!wrong)
+        wrong = wrong_form(nc, &auth);
+    if (wrong) {
+        auth_failures_count(r, NULL);
+        return refuse(r, wrong);
+    }
+    return judge(r, nc, &auth, msg, size, reply);
+}
+
+auth_ntlm_step_t auth_ntlm_step(request_rec *r, const uint8_t *msg, size_t size, auth_ntlm_reply_t *reply)
+{
+    ntlm_conn_t *nc = conn_state(r);
+
+    switch (ntlmssp_type(msg, size)) {
+    case 1:
+        return take_negotiate(r, nc, msg, size, reply);
+    case 3:
+        return take_authenticate(r, nc, msg, size, reply);
+    default:
+        forget(nc);
+        return refuse(r, "no message of a client");
+    }
+}

@@ -1,0 +1,66 @@
+/* base/reason.c: the one table of causes. RPC errors are Windows' (6ba server unavailable,
+ * 6bb too busy, 6b9 out of resources, 6c0 protocol error, 6ab invalid network address, 5
+ * access denied); which cause gives which is ours but for 6ba. The one well-known detection
+ * location says that an RPC over HTTP proxy could not connect to the server.
+ */
+#include "base/reason.h"
+
+#define CONNECT_ATTEMPT 0x5A0   /* [MS-EERR] 2.2.3 */
+
+#define ROW_AT(reason, token, status, error, location, text) \
+    [RPC_REASON_##reason] = { RPC_REASON_##reason, token, status, error, location, text }
+#define ROW(reason, token, status, error, text) ROW_AT(reason, token, status, error, 0, text)
+
+static const rpc_reason_info_t table[RPC_REASON_COUNT] = {
+    ROW(NONE, "none", 0, 0, "has not ended"),
+    ROW(CLIENT_CLOSED, "client-closed", 0, 0, "the client closed its connection"),
+    ROW(SERVER_CLOSED, "server-closed", 0, 0, "the server closed the leg"),
+    ROW(RECYCLED, "recycled", 0, 0, "replaced by a successor channel"),
+    ROW(CONTENT_USED_UP, "content-used-up", 0, 0, "the request's Content-Length is used up"),
+    ROW(SHUTDOWN, "shutdown", 0, 0, "httpd stops or restarts"),
+    ROW(METHOD, "method", 405, 0, "neither RPC_IN_DATA nor RPC_OUT_DATA"),
+    ROW(ANONYMOUS, "anonymous", 403, 0x5, "no authenticated user"),
+    ROW(TLS_REQUIRED, "tls-required", 403, 0x5, "plain HTTP, or a cipher too weak"),
+    ROW(BAD_REQUEST, "bad-request", 400, 0, "no request for a channel"),
+    ROW(BAD_TARGET, "bad-target", 503, 0x6ab, "no usable server:port in the query"),
+    ROW(TARGET_REFUSED, "target-refused", 503, 0x6ba, "the target is not allowed"),
+    ROW(TOO_MANY_CHANNELS, "too-many-channels", 503, 0x6bb, "RpcMaxChannels is reached"),
+    ROW(TOO_MANY_OF_USER, "too-many-of-user", 503, 0x6bb, "RpcMaxChannelsPerUser is reached"),
+    ROW(TOO_MANY_OF_ADDRESS, "too-many-of-address", 503, 0x6bb,
+        "RpcMaxChannelsPerAddress is reached"),
+    ROW(TOO_MANY_UNPAIRED, "too-many-unpaired", 503, 0x6bb, "RpcMaxUnpairedChannels is reached"),
+    ROW(TOO_MANY_FAILED, "too-many-failed", 503, 0x6ba, "RpcMaxFailedTargets is reached"),
+    ROW(STOPPING, "stopping", 503, 0x6bb, "this child takes no more channels"),
+    ROW(FIRST_PDU_TIMEOUT, "first-pdu-timeout", 503, 0x6c0, "no first PDU in time"),
+    ROW_AT(RESOLVE_FAILED, "resolve-failed", 503, 0x6ba, CONNECT_ATTEMPT,
+           "the server's name cannot be resolved"),
+    ROW_AT(CONNECT_FAILED, "connect-failed", 503, 0x6ba, CONNECT_ATTEMPT,
+           "the server cannot be reached"),
+    ROW_AT(CONNECT_TIMEOUT, "connect-timeout", 503, 0x6ba, CONNECT_ATTEMPT,
+           "the server did not answer in time"),
+    ROW_AT(ADDRESS_REFUSED, "address-refused", 503, 0x6ba, CONNECT_ATTEMPT,
+           "the server's address is not allowed"),
+    ROW(SERVER_REFUSED, "server-refused", 503, 0x6ba, "the server closed the leg at once"),
+    ROW(SETUP_TIMEOUT, "setup-timeout", 503, 0x6ba, "the other half or the server never came"),
+    ROW(PEER_MISMATCH, "peer-mismatch", 503, 0x5, "halves of different users or targets"),
+    ROW(PROTOCOL, "protocol-error", 503, 0x6c0, "a PDU that is not allowed now"),
+    ROW(BAD_PDU, "bad-pdu", 503, 0x6c0, "bytes that are no PDU"),
+    ROW(WINDOW_OVERRUN, "window-overrun", 503, 0x6c0, "more was sent than the window allows"),
+    ROW(INTERFACE_REFUSED, "interface-refused", 0, 0, "a bind to an interface that is not allowed"),
+    ROW(LEVEL_REFUSED, "level-refused", 503, 0x5, "authentication below RpcMinAuthLevel"),
+    ROW(PDU_TOO_BIG, "pdu-too-big", 503, 0x6c0, "a PDU larger than the receiver's window"),
+    ROW(BUFFER_FULL, "buffer-full", 503, 0x6bb, "a peer does not read"),
+    ROW(UNKNOWN_COOKIE, "unknown-cookie", 503, 0x6c0, "successor of no channel here"),
+    ROW(DUPLICATE_COOKIE, "duplicate-cookie", 503, 0x6c0, "the virtual connection exists already"),
+    ROW(LIFETIME_EXCEEDED, "lifetime-exceeded", 0, 0, "the OUT channel is used up"),
+    ROW(IDLE_TIMEOUT, "idle-timeout", 503, 0x6ba, "silence beyond the connection time-out"),
+    ROW(CLIENT_ERROR, "client-error", 0, 0, "the client's connection failed"),
+    ROW(SERVER_ERROR, "server-error", 503, 0x6ba, "the connection to the server failed"),
+    ROW(PEER_CLOSED, "peer-closed", 0, 0, "another channel of the virtual connection ended"),
+    ROW(NO_MEMORY, "no-memory", 503, 0x6b9, "out of memory"),
+};
+
+const rpc_reason_info_t *rpc_reason_info(rpc_reason_t reason)
+{
+    return &table[(unsigned)reason < RPC_REASON_COUNT ? reason : RPC_REASON_NONE];
+}

@@ -1,0 +1,535 @@
+/* endpoint/endpoint.c: legs and virtual connections, from their first byte to their end.
+ *
+ *   accept -> newcomer: banner out, preface in, first RTS PDU in
+ *          -> the VC of its cookie (made by CONN/A2 or CONN/B2) takes it: endpoint/states.c
+ *          -> the VC's turns relay: endpoint/relay.c
+ *   or its first PDU is no RTS PDU: endpoint/v1.c takes it
+ *
+ * The target is connected as soon as the first half is there, and CONN/C1 and CONN/B3 go out
+ * only when both halves and the target are: a client that is told "open" has a server.
+ * What a newcomer does wrong costs the newcomer alone, so that nobody ends a stranger's VC
+ * by knowing its cookie; what a leg of a VC does wrong costs the VC (3.2.5.5.13).
+ */
+#include "endpoint/vc.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+const char *rpc_preface_user(const rpc_preface_t *preface)
+{
+    if (!preface)
+        return "unknown";
+    return preface->user[0] ? preface->user : "anonymous";
+}
+
+void rpc_endpoint_count_down(rpc_endpoint_t *ep)
+{
+    if (--ep->count == 0 && ep->params.idle && !ep->closing)
+        ep->params.idle(ep->params.ctx);
+}
+
+/* ---- prefaces ---- */
+
+static const char *append(char **at, const char *text)
+{
+    char *copy = *at;
+    size_t size = strlen(text) + 1;
+
+    memcpy(copy, text, size);
+    *at += size;
+    return copy;
+}
+
+/* A copy in one malloc'ed block. */
+static rpc_preface_t *preface_copy(const rpc_preface_t *p)
+{
+    size_t text = strlen(p->host) + strlen(p->target) + strlen(p->user) + strlen(p->vhost)
+                  + strlen(p->networks) + strlen(p->sources) + 6;
+    rpc_preface_t *copy = malloc(sizeof(*copy) + text);
+    char *at = (char *)(copy + 1);
+
+    if (!copy)
+        return NULL;
+    copy->host = append(&at, p->host);
+    copy->port = p->port;
+    copy->target = append(&at, p->target);
+    copy->user = append(&at, p->user);
+    copy->vhost = append(&at, p->vhost);
+    copy->networks = append(&at, p->networks);
+    copy->sources = append(&at, p->sources);
+    return copy;
+}
+
+/* ---- virtual connections ---- */
+
+static void setup_timeout(rpc_timer_t *timer)
+{
+    rpc_vc_t *vc = RPC_OWNER_OF(timer, rpc_vc_t, setup);
+    char state[64];
+
+    rpc_vc_end(vc, RPC_REASON_SETUP_TIMEOUT, 0, "in %s", rpc_vc_state_text(vc, state));
+}
+
+static void out_of_patience(rpc_timer_t *timer)
+{
+    rpc_vc_t *vc = RPC_OWNER_OF(timer, rpc_vc_t, patience);
+
+    if (vc->target_ended)
+        rpc_vc_end(vc, vc->target_ended, 0, "%zu bytes undelivered", vc->waiting.size);
+    else
+        rpc_vc_end(vc, RPC_REASON_LIFETIME_EXCEEDED, 0, "no successor of the OUT channel came");
+}
+
+static rpc_vc_t *vc_create(rpc_endpoint_t *ep, const rts_cookie_t *cookie)
+{
+    rpc_vc_t *vc = calloc(1, sizeof(*vc));
+
+    if (!vc)
+        return NULL;
+    vc->ep = ep;
+    vc->cookie = *cookie;
+    vc->turn.run = rpc_vc_turn;
+    vc->setup.fire = setup_timeout;
+    vc->patience.fire = out_of_patience;
+    vc->born = rpc_loop_now(ep->loop);
+    vc->next = ep->vcs;
+    if (ep->vcs)
+        ep->vcs->prev = vc;
+    ep->vcs = vc;
+    apr_hash_set(ep->table, &vc->cookie, sizeof(vc->cookie), vc);
+    ep->count++;
+    return vc;
+}
+
+void rpc_vc_end(rpc_vc_t *vc, rpc_reason_t reason, apr_status_t status, const char *fmt, ...)
+{
+    va_list args;
+
+    if (vc->reason)
+        return;
+    vc->reason = reason;
+    vc->status = status;
+    va_start(args, fmt);
+    vsnprintf(vc->detail, sizeof(vc->detail), fmt, args);
+    va_end(args);
+    apr_hash_set(vc->ep->table, &vc->cookie, sizeof(vc->cookie), NULL);
+    rpc_loop_schedule(vc->ep->loop, &vc->turn);
+}
+
+/* An unreachable target is for the administrator; how others end is one line at info. */
+int rpc_endpoint_level(rpc_reason_t reason)
+{
+    switch (reason) {
+    case RPC_REASON_RESOLVE_FAILED:
+    case RPC_REASON_CONNECT_FAILED:
+    case RPC_REASON_CONNECT_TIMEOUT:
+    case RPC_REASON_NO_MEMORY:
+        return RPC_LOG_ERR;
+    default:
+        return RPC_LOG_INFO;
+    }
+}
+
+static void log_end(const rpc_vc_t *vc)
+{
+    const rpc_preface_t *p = vc->preface;
+    const rpc_stream_t *target = vc->target;
+    apr_time_t lived = rpc_loop_now(vc->ep->loop) - vc->born;
+
+    rpc_log(vc->ep->params.log, rpc_endpoint_level(vc->reason), vc->status,
+            "endpoint: virtual connection of %s to %s (%s port %u) ended: %s%s%s, "
+            "%" APR_UINT64_T_FMT " bytes in, %" APR_UINT64_T_FMT " bytes out, %d.%03d s",
+            rpc_preface_user(p), p->target, p->host, p->port, rpc_reason_info(vc->reason)->token,
+            vc->detail[0] ? ", " : "", vc->detail,
+            target ? target->sent : 0, target ? target->received : 0,
+            (int)apr_time_sec(lived), (int)apr_time_msec(lived));
+}
+
+static void leg_drop(rpc_leg_t **leg, int abort)
+{
+    if (*leg)
+        rpc_leg_free(*leg, abort);
+    *leg = NULL;
+}
+
+static void close_streams(rpc_vc_t *vc, int abort)
+{
+    rpc_leg_t *leg;
+
+    leg_drop(&vc->in, abort);
+    leg_drop(&vc->out, abort);
+    leg_drop(&vc->in_next, abort);
+    leg_drop(&vc->out_next, abort);
+    leg_drop(&vc->out_old, abort);
+    while ((leg = vc->retired)) {
+        vc->retired = leg->next;
+        rpc_leg_free(leg, abort);
+    }
+    if (vc->connecting)
+        rpc_dial_cancel(vc->connecting);
+    if (vc->target)
+        rpc_stream_close(vc->target, abort);
+}
+
+void rpc_vc_finish(rpc_vc_t *vc, int abort)
+{
+    rpc_endpoint_t *ep = vc->ep;
+
+    log_end(vc);
+    close_streams(vc, abort);
+    rpc_timer_cancel(ep->loop, &vc->setup);
+    rpc_timer_cancel(ep->loop, &vc->patience);
+    rpc_loop_unschedule(ep->loop, &vc->turn);
+    dcerpc_framer_reset(&vc->target_framer);
+    rpc_pdus_clear(&vc->waiting);
+    rpc_pdus_clear(&vc->late);
+    if (vc->prev)
+        vc->prev->next = vc->next;
+    else
+        ep->vcs = vc->next;
+    if (vc->next)
+        vc->next->prev = vc->prev;
+    free(vc->preface);
+    free(vc);
+    rpc_endpoint_count_down(ep);
+}
+
+static void target_connected(void *ctx, rpc_reason_t reason, apr_status_t status, int fd,
+                             const char *host, uint16_t port)
+{
+    rpc_vc_t *vc = ctx;
+
+    vc->connecting = NULL;
+    if (reason) {
+        rpc_vc_end(vc, reason, status, "%s", "");
+        return;
+    }
+    vc->target = rpc_stream_open(vc->ep->loop, fd, &vc->turn);
+    if (!vc->target) {
+        rpc_vc_end(vc, RPC_REASON_NO_MEMORY, 0, "%s", "");
+        return;
+    }
+    rpc_vc_try_open(vc);
+    rpc_loop_schedule(vc->ep->loop, &vc->turn);
+}
+
+void rpc_vc_connect(rpc_vc_t *vc)
+{
+    if (vc->connecting || vc->target)
+        return;
+    vc->connecting = rpc_endpoint_dial(vc->ep, vc->preface, target_connected, vc);
+    if (!vc->connecting)
+        rpc_vc_end(vc, RPC_REASON_NO_MEMORY, 0, "%s", "");
+}
+
+/* ---- newcomers ---- */
+
+void rpc_leg_free(rpc_leg_t *leg, int abort)
+{
+    rpc_timer_cancel(leg->ep->loop, &leg->timer);
+    rpc_loop_unschedule(leg->ep->loop, &leg->turn);
+    if (leg->stream)
+        rpc_stream_close(leg->stream, abort);
+    dcerpc_framer_reset(&leg->framer);
+    free(leg->preface);
+    free(leg->head);
+    free(leg);
+}
+
+static void newcomer_unlink(rpc_leg_t *leg)
+{
+    rpc_endpoint_t *ep = leg->ep;
+
+    if (leg->prev)
+        leg->prev->next = leg->next;
+    else
+        ep->newcomers = leg->next;
+    if (leg->next)
+        leg->next->prev = leg->prev;
+    leg->next = leg->prev = NULL;
+}
+
+static void newcomer_refuse(rpc_leg_t *leg, rpc_reason_t reason, int abort)
+{
+    rpc_endpoint_t *ep = leg->ep;
+
+    rpc_log(ep->params.log, rpc_endpoint_level(reason), 0, "endpoint: leg of %s to %s refused: %s",
+            rpc_preface_user(leg->preface), leg->preface ? leg->preface->target : "unknown",
+            rpc_reason_info(reason)->token);
+    newcomer_unlink(leg);
+    rpc_leg_free(leg, abort);
+    rpc_endpoint_count_down(ep);
+}
+
+static void newcomer_timeout(rpc_timer_t *timer)
+{
+    newcomer_refuse(RPC_OWNER_OF(timer, rpc_leg_t, timer), RPC_REASON_FIRST_PDU_TIMEOUT, 0);
+}
+
+/* The VC has taken it. */
+static void newcomer_settle(rpc_leg_t *leg, rpc_vc_t *vc)
+{
+    newcomer_unlink(leg);
+    rpc_timer_cancel(leg->ep->loop, &leg->timer);
+    leg->vc = vc;
+    leg->stream->owner = &vc->turn;
+    if (!vc->preface) {
+        vc->preface = leg->preface;
+        leg->preface = NULL;
+    }
+    free(leg->preface);
+    leg->preface = NULL;
+    free(leg->head);
+    leg->head = NULL;
+    leg->ep->count--;
+    rpc_loop_schedule(leg->ep->loop, &vc->turn);
+}
+
+/* Appends to a preface that came in pieces; 0 when that cannot be. */
+static int keep_head(rpc_leg_t *leg, const uint8_t **data, size_t *len)
+{
+    size_t n = RPC_PREFACE_MAX - leg->head_len;
+
+    if (!leg->head && !(leg->head = malloc(RPC_PREFACE_MAX)))
+        return 0;
+    if (n > *len)
+        n = *len;
+    memcpy(leg->head + leg->head_len, *data, n);
+    leg->head_len += n;
+    *data += n;
+    *len -= n;
+    return n > 0;
+}
+
+/* Reads the preface off the start of the data. 1: it is complete. */
+static int take_preface(rpc_leg_t *leg, const uint8_t **data, size_t *len)
+{
+    apr_pool_t *pool = leg->ep->scratch;
+    size_t before = leg->head_len;
+    const uint8_t *start = *data;
+    size_t all = *len;
+    rpc_preface_t preface;
+    int used;
+
+    if (before && !keep_head(leg, data, len)) {
+        leg->refused = RPC_REASON_BAD_PDU;
+        return 0;
+    }
+    used = before ? rpc_preface_read(leg->head, leg->head_len, &preface, pool)
+                  : rpc_preface_read(*data, *len, &preface, pool);
+    if (used > 0 && !(leg->preface = preface_copy(&preface)))
+        leg->refused = RPC_REASON_NO_MEMORY;
+    apr_pool_clear(pool);
+    if (used > 0) {
+        *data = start + ((size_t)used - before);
+        *len = all - ((size_t)used - before);
+    }
+    else if (used < 0)
+        leg->refused = RPC_REASON_BAD_PDU;
+    else if (!before && *len && !keep_head(leg, data, len))
+        leg->refused = RPC_REASON_NO_MEMORY;
+    return leg->preface != NULL;
+}
+
+/* The VC that a first PDU is about; makes it for the first half of a new one. */
+static rpc_reason_t find_vc(rpc_leg_t *leg, rts_pdu_id_t id, const rts_cookie_t *cookie,
+                            rpc_vc_t **vc)
+{
+    *vc = apr_hash_get(leg->ep->table, cookie, sizeof(*cookie));
+    if (*vc)
+        return rpc_preface_equal((*vc)->preface, leg->preface) ? RPC_REASON_NONE
+                                                              : RPC_REASON_PEER_MISMATCH;
+    if (id != RTS_CONN_A2 && id != RTS_CONN_B2)
+        return RPC_REASON_UNKNOWN_COOKIE;
+    *vc = vc_create(leg->ep, cookie);
+    return *vc ? RPC_REASON_NONE : RPC_REASON_NO_MEMORY;
+}
+
+/* A lifetime that could not even hold the replacement of its channel is no lifetime. */
+static int acceptable(rts_pdu_id_t id, const rts_pdu_t *pdu)
+{
+    switch (id) {
+    case RTS_CONN_A2:
+    case RTS_OUT_R1_A4:
+        return rts_u32(pdu, RTS_CMD_CHANNEL_LIFETIME, 0) >= RPC_LIFETIME_MIN;
+    case RTS_CONN_B2:
+    case RTS_IN_R1_A2:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+/* The first RTS PDU of a leg (3.2.5.5.3, .4, .5, .9). */
+static rpc_reason_t first_pdu(rpc_leg_t *leg, const uint8_t *data, const dcerpc_header_t *header)
+{
+    const rpc_log_t *log = leg->ep->params.log;
+    rts_pdu_id_t id;
+    rts_pdu_t pdu;
+    rpc_reason_t reason;
+    rpc_vc_t *vc;
+    char text[33];
+
+    if (rts_parse(data, header->frag_length, &pdu))
+        return RPC_REASON_BAD_PDU;
+    leg->is_out = (pdu.flags & RTS_FLAG_OUT_CHANNEL) != 0;
+    id = rts_identify(&pdu, leg->is_out ? RTS_HOP_OP_S : RTS_HOP_IP_S);
+    if (!acceptable(id, &pdu))
+        return RPC_REASON_PROTOCOL;
+    if (rpc_log_is(log, RPC_LOG_DEBUG))
+        rpc_log(log, RPC_LOG_DEBUG, 0, "endpoint: leg begins with %s, virtual connection %s",
+                rts_info(id)->name, rts_cookie_text(rts_cookie(&pdu, 0), text));
+    reason = find_vc(leg, id, rts_cookie(&pdu, 0), &vc);
+    if (!reason)
+        reason = rpc_vc_join(vc, leg, id, &pdu);
+    if (reason)
+        return reason;
+    newcomer_settle(leg, vc);
+    rpc_vc_connect(vc);
+    return RPC_REASON_NONE;
+}
+
+/* No RTS PDU: a mixed proxy passes on what its client says (3.1.3). PDU and REST lie apart
+ * when the PDU came in pieces. */
+static rpc_reason_t first_of_v1(rpc_leg_t *leg, const uint8_t *pdu, size_t size,
+                                const uint8_t *rest, size_t len)
+{
+    rpc_v1_t *v1;
+
+    if (!leg->version1)
+        return RPC_REASON_PROTOCOL;
+    v1 = rpc_v1_start(leg);
+    if (!v1)
+        return RPC_REASON_NO_MEMORY;
+    if (rpc_v1_input(v1, pdu, size) != 0 || rpc_v1_input(v1, rest, len) != 0)
+        rpc_v1_end(v1, RPC_REASON_NO_MEMORY, 0, 1);
+    return RPC_REASON_NONE;
+}
+
+static void newcomer_input(rpc_leg_t *leg, const uint8_t *data, size_t len)
+{
+    dcerpc_header_t header;
+    const uint8_t *pdu;
+
+    if (!leg->preface && !take_preface(leg, &data, &len))
+        return;
+    switch (dcerpc_framer_next(&leg->framer, &data, &len, &pdu, &header)) {
+    case DCERPC_FRAME_MORE:
+        return;
+    case DCERPC_FRAME_ERROR:
+        leg->refused = RPC_REASON_BAD_PDU;
+        return;
+    case DCERPC_FRAME_PDU:
+        if (header.ptype != DCERPC_RTS) {
+            leg->refused = first_of_v1(leg, pdu, header.frag_length, data, len);
+            return;
+        }
+        leg->refused = first_pdu(leg, pdu, &header);
+        break;
+    }
+    if (leg->vc)
+        rpc_vc_input(leg, data, len);
+}
+
+static void newcomer_turn(rpc_job_t *job)
+{
+    rpc_leg_t *leg = RPC_OWNER_OF(job, rpc_leg_t, turn);
+    rpc_loop_t *loop = leg->ep->loop;
+    uint8_t *buf = rpc_loop_scratch(loop);
+    size_t len = RPC_LOOP_SCRATCH;
+    apr_status_t rv = rpc_stream_read(leg->stream, buf, &len);
+
+    if (rv == APR_SUCCESS)
+        newcomer_input(leg, buf, len);
+    else if (!APR_STATUS_IS_EAGAIN(rv))
+        leg->refused = RPC_REASON_CLIENT_CLOSED;
+    if (leg->vc)
+        return; /* its VC's from now on */
+    if (!leg->stream) {
+        newcomer_unlink(leg);   /* its connection is version 1's */
+        leg->ep->count--;
+        rpc_leg_free(leg, 0);
+        return;
+    }
+    rpc_stream_flush(leg->stream);
+    if (leg->refused)
+        newcomer_refuse(leg, leg->refused, 0);
+    else if (rv == APR_SUCCESS)
+        rpc_loop_schedule(loop, job);
+}
+
+/* ---- the endpoint ---- */
+
+/* What a preface would have said. */
+static rpc_preface_t *preface_of(const rpc_endpoint_t *ep, const rpc_endpoint_listener_t *via)
+{
+    const rpc_preface_t preface = { via->host, via->port, via->name, "", via->name,
+                                    ep->params.networks, ep->params.sources };
+
+    return preface_copy(&preface);
+}
+
+void rpc_endpoint_accept(rpc_endpoint_t *ep, int fd, const rpc_endpoint_listener_t *via)
+{
+    rpc_leg_t *leg = calloc(1, sizeof(*leg));
+
+    if (leg && (!via || (leg->preface = preface_of(ep, via))))
+        leg->stream = rpc_stream_open(ep->loop, fd, &leg->turn);
+    else
+        close(fd);
+    if (!leg || !leg->stream) {
+        if (leg)
+            free(leg->preface);
+        free(leg);
+        rpc_log(ep->params.log, RPC_LOG_ERR, APR_ENOMEM, "endpoint: cannot take a leg");
+        return;
+    }
+    leg->ep = ep;
+    leg->version1 = !via || via->version1;
+    leg->turn.run = newcomer_turn;
+    leg->timer.fire = newcomer_timeout;
+    leg->next = ep->newcomers;
+    if (ep->newcomers)
+        ep->newcomers->prev = leg;
+    ep->newcomers = leg;
+    ep->count++;
+    rpc_timer_set(ep->loop, &leg->timer, rpc_loop_now(ep->loop) + ep->params.setup_timeout);
+    rpc_stream_put(leg->stream, RTS_BANNER, RTS_BANNER_SIZE);   /* 2.1.2.2.1 */
+    rpc_loop_schedule(ep->loop, &leg->turn);
+}
+
+unsigned rpc_endpoint_count(const rpc_endpoint_t *ep)
+{
+    return ep->count;
+}
+
+void rpc_endpoint_close(rpc_endpoint_t *ep)
+{
+    ep->closing = 1;
+    while (ep->newcomers)
+        newcomer_refuse(ep->newcomers, RPC_REASON_SHUTDOWN, 1);
+    while (ep->v1s)
+        rpc_v1_end(ep->v1s, RPC_REASON_SHUTDOWN, 0, 1);
+    while (ep->vcs) {
+        rpc_vc_end(ep->vcs, RPC_REASON_SHUTDOWN, 0, "%s", "");
+        rpc_vc_finish(ep->vcs, 1);
+    }
+    ep->closing = 0;
+}
+
+rpc_endpoint_t *rpc_endpoint_create(rpc_loop_t *loop, const rpc_endpoint_params_t *params,
+                                    apr_pool_t *pool)
+{
+    rpc_endpoint_t *ep = apr_pcalloc(pool, sizeof(*ep));
+
+    ep->loop = loop;
+    ep->params = *params;
+    ep->params.networks = params->networks ? params->networks : "";
+    ep->params.sources = params->sources ? params->sources : "";
+    ep->table = apr_hash_make(pool);
+    ep->rules = apr_hash_make(pool);
+    apr_pool_create(&ep->scratch, pool);
+    return ep;
+}

@@ -1,0 +1,54 @@
+/* rpc_endpoint: the server role of [MS-RPCH] 3.2.5, in front of a DCE/RPC server that
+ * only speaks ncacn_ip_tcp.
+ *
+ * It takes legs from inbound and outbound proxies, pairs them into virtual connections by
+ * cookie (and by user and target, wire/preface.h), runs the server's state machines and
+ * relays RPC PDUs to and from one TCP connection per virtual connection. A leg of a mixed
+ * proxy (version 1) gets such a connection for itself. One loop thread owns an endpoint and
+ * all that is in it. No httpd headers.
+ */
+#ifndef RPC_ENDPOINT_H
+#define RPC_ENDPOINT_H
+
+#include "io/loop.h"
+#include "target/dial.h"
+#include "base/log.h"
+
+typedef struct rpc_endpoint rpc_endpoint_t;
+
+typedef struct rpc_endpoint_params {
+    uint32_t receive_window;            /* bytes, announced in B3 and IN_R1/B2 */
+    apr_interval_time_t setup_timeout;  /* first half to second half, 3.2.5.2.1 */
+    apr_interval_time_t connect_timeout;/* of the TCP connection to the target */
+    rpc_dialer_t dialer;
+    const char *networks, *sources;     /* of listeners, as a preface would say it, or NULL */
+    const rpc_log_t *log;               /* outlives the endpoint */
+    /* Called when the number of virtual connections falls to zero; may be NULL. */
+    void (*idle)(void *ctx);
+    void *ctx;
+} rpc_endpoint_params_t;
+
+/* An endpoint on LOOP without any leg yet; lives in POOL. */
+rpc_endpoint_t *rpc_endpoint_create(rpc_loop_t *loop, const rpc_endpoint_params_t *params,
+                                    apr_pool_t *pool);
+
+/* A TCP listener of the endpoint (RpcEndpointListen): its legs bring no preface, all of them
+ * are for this one target. */
+typedef struct rpc_endpoint_listener {
+    const char *name;                   /* "address:port", for the log */
+    const char *host;                   /* the target */
+    uint16_t port;
+    int version1;                       /* legs of version 1 may come, too */
+} rpc_endpoint_listener_t;
+
+/* Takes a leg: an accepted, non-blocking socket, owned from here. VIA is NULL for a leg of
+ * our own proxies, which begins with a preface. */
+void rpc_endpoint_accept(rpc_endpoint_t *ep, int fd, const rpc_endpoint_listener_t *via);
+
+/* Virtual connections alive, half-open ones and their legs included. */
+unsigned rpc_endpoint_count(const rpc_endpoint_t *ep);
+
+/* Ends everything at once (RPC_REASON_SHUTDOWN). */
+void rpc_endpoint_close(rpc_endpoint_t *ep);
+
+#endif

@@ -1,0 +1,65 @@
+/* endpoint/target.c: where the endpoint connects to, and from where.
+ *
+ * The rules of a section of the configuration come with the preface, as they are written there,
+ * for the configuration may be newer than this process. Each pair of texts is read once.
+ */
+#include "endpoint/vc.h"
+
+#include <apr_strings.h>
+
+/* As many sections may have rules of their own. Only our own proxies name any, but a process that
+ * has outlived many restarts may have heard of more. */
+#define RULES_MAX 1024
+
+typedef struct rules {
+    rpc_networks_t *networks;
+    rpc_sources_t *sources;
+} rules_t;
+
+/* They have passed configtest. */
+static rules_t *rules_parse(apr_pool_t *pool, const rpc_preface_t *preface)
+{
+    rules_t *rules = apr_pcalloc(pool, sizeof(*rules));
+    rpc_syntax_error_t err;
+
+    if (*preface->networks
+        && rpc_networks_parse(pool, preface->networks, NULL, &rules->networks, &err) != APR_SUCCESS)
+        return NULL;
+    if (*preface->sources
+        && rpc_sources_parse(pool, preface->sources, NULL, &rules->sources, &err) != APR_SUCCESS)
+        return NULL;
+    return rules;
+}
+
+static const rules_t *rules_of(rpc_endpoint_t *ep, const rpc_preface_t *preface)
+{
+    const char *key = apr_pstrcat(ep->scratch, preface->networks, "\n", preface->sources, NULL);
+    rules_t *rules = apr_hash_get(ep->rules, key, APR_HASH_KEY_STRING);
+    apr_pool_t *pool = apr_hash_pool_get(ep->rules);
+
+    if (!rules && apr_hash_count(ep->rules) < RULES_MAX && (rules = rules_parse(pool, preface)))
+        apr_hash_set(ep->rules, apr_pstrdup(pool, key), APR_HASH_KEY_STRING, rules);
+    apr_pool_clear(ep->scratch);
+    return rules;
+}
+
+rpc_dial_t *rpc_endpoint_dial(rpc_endpoint_t *ep, const rpc_preface_t *preface,
+                              rpc_dial_done_t *done, void *ctx)
+{
+    const rules_t *rules = rules_of(ep, preface);
+    rpc_dial_params_t params = {
+        .hosts = preface->host,
+        .port = preface->port,
+        .timeout = ep->params.connect_timeout,
+        .log = ep->params.log,
+    };
+
+    if (!rules) {
+        rpc_log(ep->params.log, RPC_LOG_ERR, 0, "endpoint: no place for the address rules of \"%s\"; "
+                "restart httpd", preface->target);
+        return NULL;
+    }
+    params.networks = rules->networks;
+    params.sources = rules->sources;
+    return rpc_dial_start(ep->loop, &ep->params.dialer, &params, done, ctx);
+}

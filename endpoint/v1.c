@@ -1,0 +1,129 @@
+/* endpoint/v1.c: the server role of version 1, [MS-RPCH] 3.1.3: after the banner a leg
+ * carries plain RPC PDUs both ways. It gets a connection to the target, and a pipe.
+ */
+#include "endpoint/vc.h"
+
+#include <stdlib.h>
+
+#include "io/pipe.h"
+
+struct rpc_v1 {
+    rpc_endpoint_t *ep;
+    rpc_preface_t *preface;     /* malloc'ed */
+    rpc_pipe_t pipe;            /* leg and target; the target is NULL until connected */
+    rpc_bytes_t early;          /* for the target, from before it was connected */
+    rpc_dial_t *connecting;
+    rpc_job_t turn;             /* until connected */
+    apr_time_t born;
+    rpc_v1_t *next, *prev;      /* of the endpoint */
+};
+
+static void log_end(const rpc_v1_t *v1, rpc_reason_t reason, apr_status_t status)
+{
+    const rpc_preface_t *p = v1->preface;
+    apr_time_t lived = rpc_loop_now(v1->ep->loop) - v1->born;
+
+    rpc_log(v1->ep->params.log, rpc_endpoint_level(reason), status,
+            "endpoint: connection (version 1) of %s to %s (%s port %u) ended: %s, "
+            "%" APR_UINT64_T_FMT " bytes in, %" APR_UINT64_T_FMT " bytes out, %d.%03d s",
+            rpc_preface_user(p), p->target, p->host, p->port, rpc_reason_info(reason)->token,
+            v1->pipe.server ? v1->pipe.server->sent : 0,
+            v1->pipe.server ? v1->pipe.server->received : 0,
+            (int)apr_time_sec(lived), (int)apr_time_msec(lived));
+}
+
+void rpc_v1_end(rpc_v1_t *v1, rpc_reason_t reason, apr_status_t status, int abort)
+{
+    rpc_endpoint_t *ep = v1->ep;
+
+    log_end(v1, reason, status);
+    rpc_pipe_stop(&v1->pipe, ep->loop);
+    rpc_loop_unschedule(ep->loop, &v1->turn);
+    if (v1->connecting)
+        rpc_dial_cancel(v1->connecting);
+    rpc_stream_close(v1->pipe.client, abort);
+    if (v1->pipe.server)
+        rpc_stream_close(v1->pipe.server, abort);
+    rpc_bytes_clear(&v1->early);
+    if (v1->prev)
+        v1->prev->next = v1->next;
+    else
+        ep->v1s = v1->next;
+    if (v1->next)
+        v1->next->prev = v1->prev;
+    free(v1->preface);
+    free(v1);
+    rpc_endpoint_count_down(ep);
+}
+
+static void pipe_ended(rpc_pipe_t *pipe, rpc_reason_t reason)
+{
+    const rpc_stream_t *failed = reason == RPC_REASON_CLIENT_ERROR ? pipe->client : pipe->server;
+
+    rpc_v1_end(RPC_OWNER_OF(pipe, rpc_v1_t, pipe), reason, failed->error, 0);
+}
+
+/* While connecting: the leg is not read, only its end is noticed; the banner goes out. */
+static void waiting_turn(rpc_job_t *job)
+{
+    rpc_v1_t *v1 = RPC_OWNER_OF(job, rpc_v1_t, turn);
+
+    if (v1->pipe.client->hup || rpc_stream_flush(v1->pipe.client) != APR_SUCCESS)
+        rpc_v1_end(v1, RPC_REASON_CLIENT_CLOSED, 0, 0);
+}
+
+static void connected(void *ctx, rpc_reason_t reason, apr_status_t status, int fd,
+                      const char *host, uint16_t port)
+{
+    rpc_v1_t *v1 = ctx;
+    const uint8_t *data;
+    size_t len;
+
+    v1->connecting = NULL;
+    if (!reason && !(v1->pipe.server = rpc_stream_open(v1->ep->loop, fd, NULL)))
+        reason = RPC_REASON_NO_MEMORY;
+    while (!reason && (data = rpc_bytes_peek(&v1->early, &len))) {
+        if (rpc_stream_put(v1->pipe.server, data, len) != APR_SUCCESS)
+            reason = RPC_REASON_NO_MEMORY;
+        rpc_bytes_drop(&v1->early, len);
+    }
+    if (reason)
+        rpc_v1_end(v1, reason, status, 0);
+    else
+        rpc_pipe_start(&v1->pipe);
+}
+
+rpc_v1_t *rpc_v1_start(rpc_leg_t *leg)
+{
+    rpc_endpoint_t *ep = leg->ep;
+    rpc_v1_t *v1 = calloc(1, sizeof(*v1));
+
+    if (!v1)
+        return NULL;
+    v1->connecting = rpc_endpoint_dial(ep, leg->preface, connected, v1);
+    if (!v1->connecting) {
+        free(v1);
+        return NULL;
+    }
+    v1->ep = ep;
+    v1->preface = leg->preface;
+    v1->pipe.client = leg->stream;
+    leg->preface = NULL;
+    leg->stream = NULL;
+    v1->pipe.ended = pipe_ended;
+    v1->turn.run = waiting_turn;
+    v1->pipe.client->owner = &v1->turn;
+    v1->born = rpc_loop_now(ep->loop);
+    v1->next = ep->v1s;
+    if (v1->next)
+        v1->next->prev = v1;
+    ep->v1s = v1;
+    ep->count++;
+    rpc_loop_schedule(ep->loop, &v1->turn);
+    return v1;
+}
+
+int rpc_v1_input(rpc_v1_t *v1, const uint8_t *data, size_t len)
+{
+    return rpc_bytes_put(&v1->early, data, len);
+}

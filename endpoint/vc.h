@@ -1,0 +1,204 @@
+/* rpc_endpoint_vc: what endpoint/endpoint.c, endpoint/states.c and endpoint/relay.c share;
+ * private to them.
+ *
+ * A leg is one connection from a proxy. It is a newcomer until its first RTS PDU tells which
+ * virtual connection (VC) it belongs to; from then on the VC owns it. A VC has a default IN
+ * and a default OUT leg, a successor of either while the channel is being replaced, the OUT
+ * predecessor that still empties its queue, and one TCP connection to the target. All of it
+ * belongs to the endpoint's loop thread.
+ */
+#ifndef RPC_ENDPOINT_VC_H
+#define RPC_ENDPOINT_VC_H
+
+#include <apr_hash.h>
+
+#include "wire/dcerpc.h"
+#include "endpoint/endpoint.h"
+#include "wire/flow.h"
+#include "wire/preface.h"
+#include "io/queue.h"
+#include "base/reason.h"
+#include "io/stream.h"
+#include "wire/rts.h"
+
+typedef struct rpc_leg rpc_leg_t;
+typedef struct rpc_vc rpc_vc_t;
+typedef struct rpc_v1 rpc_v1_t;
+
+/* How a virtual connection opens (3.2.5.1). */
+typedef enum {
+    RPC_VC_START,           /* Open_Start: no half yet */
+    RPC_VC_A2W,             /* has the IN half, waits for CONN/A2 */
+    RPC_VC_B2W,             /* has the OUT half, waits for CONN/B2 */
+    RPC_VC_CONNECTING,      /* both halves, the target is not connected yet */
+    RPC_VC_OPENED,
+    RPC_VC_STATE_COUNT
+} rpc_vc_state_t;
+
+/* Replacement of the IN channel; runs from Opened on. */
+typedef enum {
+    RPC_IN_START, RPC_IN_OPENED, RPC_IN_A6W, RPC_IN_OPENED_B1W, RPC_IN_STATE_COUNT
+} rpc_in_state_t;
+
+/* Replacement of the OUT channel; runs from Opened on. */
+typedef enum {
+    RPC_OUT_START, RPC_OUT_OPENED, RPC_OUT_OPENED_A4W, RPC_OUT_OPENED_A8W,
+    RPC_OUT_OPENED_R2A8W, RPC_OUT_STATE_COUNT
+} rpc_out_state_t;
+
+struct rpc_leg {
+    rpc_endpoint_t *ep;
+    rpc_vc_t *vc;               /* NULL: a newcomer */
+    rpc_stream_t *stream;
+    dcerpc_framer_t framer;
+    rts_cookie_t cookie;        /* of its channel */
+    rts_cookie_t former;        /* the channel cookie before R2 replaced it */
+    unsigned is_out:1;          /* from an outbound proxy */
+    unsigned retired:1;         /* not of the VC any more, closed at the end of the turn */
+    unsigned version1:1;        /* a newcomer that may be one of version 1 */
+
+    uint32_t peer_window;       /* IN: the inbound proxy's, for CONN/C1 */
+    uint32_t peer_timeout;      /* IN: the inbound proxy's ConnectionTimeout, ms */
+    rpc_flow_receiver_t hop2;   /* IN */
+
+    rpc_flow_sender_t hop3;     /* OUT */
+    uint64_t lifetime;          /* OUT: bytes its HTTP response can hold ... */
+    uint64_t used;              /* ... and those it holds (3.2.5.4.1) */
+
+    /* newcomers */
+    rpc_preface_t *preface;     /* one malloc'ed block; the VC takes it, or it goes */
+    uint8_t *head;              /* a preface begun */
+    size_t head_len;
+    rpc_reason_t refused;
+    rpc_job_t turn;
+    rpc_timer_t timer;          /* for preface and first PDU */
+
+    rpc_leg_t *next, *prev;     /* newcomers of the endpoint; retired legs of a VC */
+};
+
+struct rpc_vc {
+    rpc_endpoint_t *ep;
+    rts_cookie_t cookie;
+    rpc_preface_t *preface;     /* malloc'ed */
+    rpc_vc_state_t state;
+    rpc_in_state_t in_state;
+    rpc_out_state_t out_state;
+
+    rpc_leg_t *in, *out;        /* default channels */
+    rpc_leg_t *in_next;         /* R1: successor, from IN_R1/A2 to IN_R1/B1 */
+    rpc_leg_t *out_next;        /* R1: successor, from OUT_R1/A4 to OUT_R1/A8 */
+    rpc_leg_t *out_old;         /* R1: predecessor, from OUT_R1/A8 until it closes */
+    rpc_leg_t *retired;         /* to be closed at the end of the turn */
+    rts_cookie_t out_cookie;    /* OUT: the successor's, from A4 to A8 */
+
+    rpc_dial_t *connecting;
+    rpc_stream_t *target;       /* NULL until connected */
+    dcerpc_framer_t target_framer;
+    rpc_reason_t target_ended;  /* set: it will send and take no more */
+    uint64_t credited;          /* bytes of target->sent acknowledged on hop 2 */
+    rpc_pdus_t waiting;         /* from the target, until hop 3 has room */
+    rpc_pdus_t late;            /* RTS PDUs for the client: the OUT channel's successor takes them */
+
+    rpc_job_t turn;
+    rpc_timer_t setup;          /* for the other half, for IN_R1/A6 */
+    rpc_timer_t patience;       /* for what waits and may never go */
+    unsigned starved:1;         /* waits for a successor of the OUT channel */
+    apr_time_t born;
+
+    rpc_reason_t reason;        /* set: ends in its next turn; it is in no table any more */
+    apr_status_t status;
+    char detail[96];            /* for the line at its end */
+    rpc_vc_t *next, *prev;      /* of the endpoint */
+};
+
+struct rpc_endpoint {
+    rpc_loop_t *loop;
+    rpc_endpoint_params_t params;
+    apr_pool_t *scratch;        /* cleared after each use */
+    apr_hash_t *table;          /* VC cookie -> rpc_vc_t */
+    apr_hash_t *rules;          /* of endpoint/target.c */
+    rpc_vc_t *vcs;
+    rpc_leg_t *newcomers;
+    rpc_v1_t *v1s;
+    unsigned count;             /* of all three */
+    int closing;
+};
+
+/* Output held for a peer that does not take it: above this the target is not read. */
+#define RPC_LEG_HIGH 65536
+/* RTS PDUs go past that mark, but not past this one (RPC_REASON_BUFFER_FULL). */
+#define RPC_LEG_MAX (4 * RPC_LEG_HIGH)
+/* Read from one stream in one turn. */
+#define RPC_VC_BUDGET (128 * 1024)
+/* What RPC PDUs leave free of an OUT channel's lifetime: the RTS PDUs of its replacement,
+ * acknowledgements and pings meanwhile. */
+#define RPC_LIFETIME_RESERVE 2048
+/* Of these the replacement's own: A5, A9 as A10, IN_Rx/A3, pings. */
+#define RPC_LIFETIME_LAST 512
+/* 2.2.3.5.5 */
+#define RPC_LIFETIME_MIN 131072
+
+/* endpoint/endpoint.c */
+
+/* Ends the VC in its next turn; the first reason stays. */
+void rpc_vc_end(rpc_vc_t *vc, rpc_reason_t reason, apr_status_t status, const char *fmt, ...)
+    __attribute__((format(printf, 4, 5)));
+/* Closes all it has, logs, frees it. ABORT as for rpc_stream_close(). */
+void rpc_vc_finish(rpc_vc_t *vc, int abort);
+/* Begins to connect to the target, once. */
+void rpc_vc_connect(rpc_vc_t *vc);
+/* Closes a leg in order and frees it; it must be in no field of a VC any more. */
+void rpc_leg_free(rpc_leg_t *leg, int abort);
+/* One of the endpoint's has ended. */
+void rpc_endpoint_count_down(rpc_endpoint_t *ep);
+/* How loud an end of this reason is. */
+int rpc_endpoint_level(rpc_reason_t reason);
+/* "alice", "anonymous", "unknown", for the log. */
+const char *rpc_preface_user(const rpc_preface_t *preface);
+
+/* endpoint/v1.c */
+
+/* Takes stream and preface of a newcomer; the leg itself stays the caller's to free. NULL:
+ * without memory, nothing was taken. */
+rpc_v1_t *rpc_v1_start(rpc_leg_t *leg);
+/* What the newcomer had read already; -1 without memory. */
+int rpc_v1_input(rpc_v1_t *v1, const uint8_t *data, size_t len);
+/* ABORT as for rpc_stream_close(). */
+void rpc_v1_end(rpc_v1_t *v1, rpc_reason_t reason, apr_status_t status, int abort);
+
+/* endpoint/target.c */
+
+/* To the server of the preface, which may go before the dialling does. NULL: no memory. */
+rpc_dial_t *rpc_endpoint_dial(rpc_endpoint_t *ep, const rpc_preface_t *preface,
+                              rpc_dial_done_t *done, void *ctx);
+
+/* endpoint/states.c */
+
+/* Takes the leg, whose first PDU is this one, into the VC. RPC_REASON_NONE, or why not:
+ * then neither has changed. */
+rpc_reason_t rpc_vc_join(rpc_vc_t *vc, rpc_leg_t *leg, rts_pdu_id_t id, const rts_pdu_t *pdu);
+/* The target is connected, or the second half has come: opens when both are true. */
+void rpc_vc_try_open(rpc_vc_t *vc);
+/* An RTS PDU on a leg of a VC. */
+void rpc_vc_rts(rpc_leg_t *leg, const uint8_t *data, uint32_t size);
+/* Asks the client for a successor of the OUT channel, if that has not been done. */
+void rpc_vc_recycle_out(rpc_vc_t *vc);
+/* "IN Opened, OUT Opened_A4W", for the log; in BUF. */
+const char *rpc_vc_state_text(const rpc_vc_t *vc, char buf[64]);
+
+/* endpoint/relay.c */
+
+/* The job of a VC: reads, relays, acknowledges, writes. */
+void rpc_vc_turn(rpc_job_t *job);
+/* Bytes that came on a leg of a VC. */
+void rpc_vc_input(rpc_leg_t *leg, const uint8_t *data, size_t len);
+/* Puts a PDU on a leg. FOR_CLIENT: it goes on to the client, so it counts against the
+ * lifetime of an OUT channel. */
+void rpc_leg_put(rpc_leg_t *leg, const uint8_t *data, uint32_t size, int for_client);
+void rpc_leg_send(rpc_leg_t *leg, const rts_pdu_t *pdu);
+/* Asks the client for a successor when the OUT channel is nearly used up. */
+void rpc_vc_check_lifetime(rpc_vc_t *vc);
+/* Takes the leg from the VC; it is closed at the end of the turn. */
+void rpc_leg_retire(rpc_leg_t *leg);
+
+#endif

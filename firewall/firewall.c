@@ -1,0 +1,283 @@
+/* rpc_firewall: binds and what comes before them, looked at for the inbound proxy.
+ *
+ * FW->look says which PTYPEs are of interest now; judge() has one function for each of them.
+ * bind and alter_context share their layout: read_body() checks every length of it once, after
+ * which the contexts are walked without further checks, by the judge and by whoever blinds.
+ */
+#include "firewall/firewall.h"
+
+#include <string.h>
+
+/* PTYPEs that only matter here (C706 12.6.4). */
+#define CO_CANCEL 18
+#define ORPHANED  19
+
+#define PFC_WHOLE    0x03 /* first and last fragment */
+
+#define BODY_SIZE    28 /* of bind and alter_context, up to the first context */
+#define CONTEXT_SIZE 24 /* a context up to its transfer syntaxes */
+#define TRAILER_SIZE 8  /* sec_trailer, [MS-RPCE] 2.2.2.11 */
+#define LEVEL_HIGHEST RPC_AUTH_LEVEL_PRIVACY
+
+/* ---- what is of interest ---- */
+
+static uint32_t interest(const rpc_firewall_t *fw)
+{
+    uint32_t quiet = 1u << DCERPC_RTS;  /* the roles' own */
+
+    if (fw->least_level <= RPC_AUTH_LEVEL_NONE && !rpc_firewall_rules_cover(fw->rules, fw->port))
+        return 0;
+    if (fw->bound)
+        quiet |= 1u << CO_CANCEL | 1u << ORPHANED;
+    if (fw->bound && fw->least_level < RPC_AUTH_LEVEL_INTEGRITY)
+        quiet |= 1u << DCERPC_REQUEST;
+    return ~quiet;
+}
+
+void rpc_firewall_begin(rpc_firewall_t *fw, const rpc_firewall_rules_t *rules, apr_port_t port,
+                        rpc_auth_level_t least, int bound)
+{
+    fw->rules = rules;
+    fw->port = port;
+    fw->least_level = (uint8_t)least;
+    fw->level = bound && least >= RPC_AUTH_LEVEL_INTEGRITY ? (uint8_t)least : 0;
+    fw->bound = bound != 0;
+    fw->look = interest(fw);
+}
+
+void rpc_firewall_renew(rpc_firewall_t *fw, const rpc_firewall_rules_t *rules, rpc_auth_level_t least)
+{
+    uint8_t level = fw->level;
+
+    rpc_firewall_begin(fw, rules, fw->port, least, 1);
+    if (level > fw->level)
+        fw->level = level;
+}
+
+const char *rpc_firewall_cause_name(rpc_firewall_cause_t cause)
+{
+    static const char *const names[] = { "none", "interface", "level", "not-bound", "bad-ptype", "bad-pdu" };
+
+    return cause < sizeof(names) / sizeof(names[0]) ? names[cause] : "?";
+}
+
+/* ---- reading ---- */
+
+/* The contexts of a bind or alter_context, once every length is known to be right. */
+typedef struct contexts {
+    size_t next;                /* where, in the PDU */
+    unsigned left;
+} contexts_t;
+
+/* Where the authentication trailer begins, the end if there is none; 0 if it has no room
+ * behind AFTER bytes. */
+static size_t trailer_at(const dcerpc_header_t *h, size_t after)
+{
+    size_t need = h->auth_length ? TRAILER_SIZE + (size_t)h->auth_length : 0;
+
+    return h->frag_length >= after + need ? h->frag_length - need : 0;
+}
+
+/* The auth_level asked for; 0 without authentication, which RPC_C_AUTHN_NONE is none of. */
+static unsigned auth_level(const uint8_t *pdu, const dcerpc_header_t *h)
+{
+    const uint8_t *trailer;
+
+    if (!h->auth_length || !trailer_at(h, DCERPC_HEADER_SIZE))
+        return 0;
+    trailer = pdu + trailer_at(h, DCERPC_HEADER_SIZE);
+    return trailer[0] ? trailer[1] : 0;
+}
+
+static contexts_t contexts_of(const uint8_t *pdu)
+{
+    contexts_t contexts = { BODY_SIZE, pdu[24] };
+
+    return contexts;
+}
+
+/* Where the abstract syntax of the next context is; 0 behind the last. */
+static size_t next_context(contexts_t *c, const uint8_t *pdu)
+{
+    size_t at = c->next;
+
+    if (!c->left)
+        return 0;
+    c->next += CONTEXT_SIZE + (size_t)pdu[at + 2] * RPC_SYNTAX_SIZE;
+    c->left--;
+    return at + 4;
+}
+
+/* NULL if a bind or alter_context holds what its counts say, else what is wrong. */
+static const char *read_body(const uint8_t *pdu, const dcerpc_header_t *h)
+{
+    size_t end = trailer_at(h, BODY_SIZE), at = BODY_SIZE;
+    unsigned left;
+
+    if ((h->flags & PFC_WHOLE) != PFC_WHOLE)
+        return "fragmented";
+    if (!end)
+        return "too short for its authentication or its fixed part";
+    if (!pdu[24])
+        return "asks for nothing";
+    for (left = pdu[24]; left; left--) {
+        if (end - at < CONTEXT_SIZE)
+            return "too short for its presentation contexts";
+        if ((end - at - CONTEXT_SIZE) / RPC_SYNTAX_SIZE < pdu[at + 2])
+            return "too short for its transfer syntaxes";
+        at += CONTEXT_SIZE + (size_t)pdu[at + 2] * RPC_SYNTAX_SIZE;
+    }
+    return NULL;
+}
+
+/* ---- judging ---- */
+
+static rpc_firewall_verdict_t refuse(rpc_firewall_result_t *r, rpc_firewall_verdict_t verdict,
+                                     rpc_firewall_cause_t cause, const char *why)
+{
+    r->cause = cause;
+    r->why = why;
+    return verdict;
+}
+
+static rpc_firewall_verdict_t end(rpc_firewall_result_t *r, rpc_firewall_cause_t cause, const char *why)
+{
+    return refuse(r, RPC_FIREWALL_END, cause, why);
+}
+
+/* Counts the contexts that ask for what is not allowed; the first of them is the one reported. */
+static rpc_firewall_verdict_t check_interfaces(const rpc_firewall_t *fw, const uint8_t *pdu,
+                                               const dcerpc_header_t *h, rpc_firewall_result_t *r)
+{
+    contexts_t contexts = contexts_of(pdu);
+    size_t at;
+
+    while ((at = next_context(&contexts, pdu)) > 0) {
+        rpc_interface_t asked;
+        const char *nearest;
+        int allowed;
+
+        rpc_interface_read(pdu + at, h->little_endian, &asked);
+        allowed = rpc_firewall_rules_allowed(fw->rules, fw->port, &asked, &nearest);
+        if (!r->has_interface || (!allowed && !r->contexts)) {
+            r->has_interface = 1;
+            r->interface = asked;
+            r->nearest = nearest;
+        }
+        r->contexts += !allowed;
+    }
+    return r->contexts ? refuse(r, RPC_FIREWALL_BLIND, RPC_FIREWALL_INTERFACE,
+                                "interface not allowed behind this port") : RPC_FIREWALL_PASS;
+}
+
+/* NULL, or what is wrong with an authentication level. */
+static const char *level_fault(const rpc_firewall_t *fw, unsigned level)
+{
+    if (fw->least_level <= RPC_AUTH_LEVEL_NONE)
+        return NULL;
+    if (!level)
+        return "no authentication";
+    if (level > LEVEL_HIGHEST)
+        return "an authentication level that does not exist";
+    return level < fw->least_level ? "authentication level too low" : NULL;
+}
+
+/* A bind or alter_context. */
+static rpc_firewall_verdict_t check_bind(const rpc_firewall_t *fw, const uint8_t *pdu,
+                                         const dcerpc_header_t *h, rpc_firewall_result_t *r)
+{
+    int old_context = h->ptype == DCERPC_ALTER && !h->auth_length;
+    const char *wrong = read_body(pdu, h);
+    rpc_firewall_verdict_t verdict;
+
+    if (wrong)
+        return end(r, RPC_FIREWALL_BAD_PDU, wrong);
+    verdict = check_interfaces(fw, pdu, h, r);
+    wrong = level_fault(fw, old_context ? fw->level : r->level);
+    if (!wrong)
+        return verdict;
+    r->contexts = pdu[24];
+    return refuse(r, RPC_FIREWALL_BLIND, RPC_FIREWALL_LEVEL, wrong);
+}
+
+static rpc_firewall_verdict_t check_auth3(const rpc_firewall_t *fw, const dcerpc_header_t *h,
+                                          rpc_firewall_result_t *r)
+{
+    const char *wrong = level_fault(fw, r->level);
+
+    if (!trailer_at(h, DCERPC_HEADER_SIZE))
+        return end(r, RPC_FIREWALL_BAD_PDU, "too short for its authentication");
+    return wrong ? end(r, RPC_FIREWALL_LEVEL, wrong) : RPC_FIREWALL_PASS;
+}
+
+/* Every fragment has a verifier, and the server holds it to the level that it names. */
+static rpc_firewall_verdict_t check_request(const rpc_firewall_t *fw, rpc_firewall_result_t *r)
+{
+    const char *wrong = fw->least_level >= RPC_AUTH_LEVEL_INTEGRITY ? level_fault(fw, r->level) : NULL;
+
+    return wrong ? end(r, RPC_FIREWALL_LEVEL, wrong) : RPC_FIREWALL_PASS;
+}
+
+static rpc_firewall_verdict_t judge(const rpc_firewall_t *fw, const uint8_t *pdu,
+                                    const dcerpc_header_t *h, rpc_firewall_result_t *r)
+{
+    switch (h->ptype) {
+    case DCERPC_ALTER:
+    case DCERPC_AUTH3:
+    case DCERPC_REQUEST:
+    case CO_CANCEL:
+    case ORPHANED:
+        if (!fw->bound)
+            return end(r, RPC_FIREWALL_NOT_BOUND, "before a bind");
+        break;
+    case DCERPC_BIND:
+        break;
+    default:
+        return end(r, RPC_FIREWALL_BAD_PTYPE, "not a PDU that clients send");
+    }
+    if (h->ptype == DCERPC_BIND || h->ptype == DCERPC_ALTER)
+        return check_bind(fw, pdu, h, r);
+    if (h->ptype == DCERPC_AUTH3)
+        return check_auth3(fw, h, r);
+    return h->ptype == DCERPC_REQUEST ? check_request(fw, r) : RPC_FIREWALL_PASS;
+}
+
+rpc_firewall_verdict_t rpc_firewall_check(rpc_firewall_t *fw, const uint8_t *pdu,
+                                          const dcerpc_header_t *header, rpc_firewall_result_t *result)
+{
+    rpc_firewall_verdict_t verdict;
+
+    memset(result, 0, sizeof(*result));
+    if (!rpc_firewall_wants(fw, header->ptype))
+        return RPC_FIREWALL_PASS;
+    result->level = auth_level(pdu, header);
+    verdict = judge(fw, pdu, header, result);
+    if (verdict == RPC_FIREWALL_END || (header->ptype != DCERPC_BIND && header->ptype != DCERPC_ALTER))
+        return verdict;
+    if (result->level > fw->level && result->level <= LEVEL_HIGHEST)
+        fw->level = (uint8_t)result->level;
+    if (!fw->bound) {
+        fw->bound = 1;
+        fw->look = interest(fw);
+    }
+    return verdict;
+}
+
+/* ---- blinding ---- */
+
+void rpc_firewall_blind(const rpc_firewall_t *fw, uint8_t *pdu, const dcerpc_header_t *header,
+                        const rpc_firewall_result_t *result)
+{
+    contexts_t contexts = contexts_of(pdu);
+    rpc_interface_t nobody, asked;
+    size_t at;
+
+    memset(&nobody, 0, sizeof(nobody));
+    rpc_uuid_parse(RPC_FIREWALL_NOBODY, RPC_UUID_TEXT, nobody.uuid);
+    while ((at = next_context(&contexts, pdu)) > 0) {
+        rpc_interface_read(pdu + at, header->little_endian, &asked);
+        if (result->cause == RPC_FIREWALL_LEVEL
+            || !rpc_firewall_rules_allowed(fw->rules, fw->port, &asked, NULL))
+            rpc_interface_write(&nobody, header->little_endian, pdu + at);
+    }
+}

@@ -1,0 +1,78 @@
+/* rpc_firewall_rules: which RPC interfaces may be asked for behind which port.
+ *
+ *   rule      = ports interface *( interface )          separated by blanks
+ *   ports     = port [ "-" port ]
+ *   interface = ( name | uuid ) [ "@" major "." minor ]
+ *
+ * A port that no rule names is free. For a port that rules name, only what one of them
+ * names is allowed; several rules add up. With a version the client may ask for the same
+ * major and up to this minor one, as a server of that version would grant it, without one
+ * for any. Two sets of rules may have to allow both (rpc_firewall_rules_both()). The management interface is no exception: it must be named ("mgmt"), as the
+ * profiles do.
+ *
+ * No httpd headers; rules are read-only once made and may be used on any thread.
+ */
+#ifndef RPC_FIREWALL_RULES_H
+#define RPC_FIREWALL_RULES_H
+
+#include <apr_pools.h>
+#include "target/binding.h"
+#include "firewall/interfaces.h"
+
+typedef struct rpc_firewall_rules rpc_firewall_rules_t;
+
+/* Values are the auth_level of the wire ([MS-RPCE] 2.2.1.1.8). */
+typedef enum {
+    RPC_AUTH_LEVEL_NONE = 1,
+    RPC_AUTH_LEVEL_CONNECT = 2,
+    RPC_AUTH_LEVEL_INTEGRITY = 5,
+    RPC_AUTH_LEVEL_PRIVACY = 6
+} rpc_auth_level_t;
+
+/* RpcAllowInterfaces: one rule, TEXT, is added to BASE (NULL: none). APR_EINVAL: *ERR says
+ * which element, which column, what was expected. The result lives in POOL; BASE stays. */
+apr_status_t rpc_firewall_rules_parse(apr_pool_t *pool, const char *text,
+                                      const rpc_firewall_rules_t *base,
+                                      rpc_firewall_rules_t **rules, rpc_syntax_error_t *err);
+
+/* RpcProfile: the rules of a profile, "exchange", "rdgateway", "samba" or "none" (without
+ * case), are added to BASE. */
+apr_status_t rpc_firewall_rules_profile(apr_pool_t *pool, const char *name,
+                                        const rpc_firewall_rules_t *base,
+                                        rpc_firewall_rules_t **rules, rpc_syntax_error_t *err);
+
+/* The same from code: INTERFACES ("nspi rfr") for ports LOW to HIGH, on behalf of the directive
+ * BY. NULL if INTERFACES is no list of them, or there is no such range. */
+rpc_firewall_rules_t *rpc_firewall_rules_allow(apr_pool_t *pool, const rpc_firewall_rules_t *base,
+                                               apr_port_t low, apr_port_t high, const char *interfaces,
+                                               const char *by);
+
+/* Require rpc-interface: INTERFACES and nothing else, whatever the port. */
+apr_status_t rpc_firewall_rules_only(apr_pool_t *pool, const char *interfaces,
+                                     rpc_firewall_rules_t **rules, rpc_syntax_error_t *err);
+
+/* The rules of A, then those of B, in POOL. Both may be NULL; neither may come of
+ * rpc_firewall_rules_both(). */
+rpc_firewall_rules_t *rpc_firewall_rules_join(apr_pool_t *pool, const rpc_firewall_rules_t *a,
+                                              const rpc_firewall_rules_t *b);
+
+/* What A and B both allow, in POOL; they must live as long. NULL allows all. */
+const rpc_firewall_rules_t *rpc_firewall_rules_both(apr_pool_t *pool, const rpc_firewall_rules_t *a,
+                                                    const rpc_firewall_rules_t *b);
+
+/* RpcMinAuthLevel: "none", "connect", "integrity" or "privacy" (without case). */
+apr_status_t rpc_auth_level_parse(apr_pool_t *pool, const char *text, rpc_auth_level_t *level,
+                                  rpc_syntax_error_t *err);
+/* "privacy", "call", "pkt"...; "unknown" for what has no name. Any value of the wire. */
+const char *rpc_auth_level_name(unsigned level);
+
+/* Does any rule name PORT? RULES may be NULL: none does. */
+int rpc_firewall_rules_cover(const rpc_firewall_rules_t *rules, apr_port_t port);
+
+/* May INTERFACE be asked for behind PORT? 1 also where no rule names PORT. If not, *NEAREST
+ * (if not NULL) is the rule that came closest, with its directive: the port's with this interface
+ * in another version, else one that allows it behind another port, else the port's first. */
+int rpc_firewall_rules_allowed(const rpc_firewall_rules_t *rules, apr_port_t port,
+                               const rpc_interface_t *interface, const char **nearest);
+
+#endif

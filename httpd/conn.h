@@ -1,0 +1,37 @@
+/* rpc_conn: an httpd connection that has left its worker thread, as a stream.
+ *
+ * The request stays alive until the stream's end: its log line is written then. Reads and
+ * writes go through the connection's filters, so mod_ssl and the rest work; nothing blocks.
+ * On an MPM that can suspend (event) the worker thread goes back to its pool; on others it
+ * waits here for the stream's end.
+ */
+#ifndef RPC_CONN_H
+#define RPC_CONN_H
+
+#include <httpd.h>
+#include "io/stream.h"
+
+/* Registers filters and hooks. From register_hooks. */
+void rpc_conn_register(apr_pool_t *p);
+
+/* Called on the loop's thread when the connection is there. The stream, and with it R, are
+ * the callee's; R and what is in its pool may be used until rpc_stream_close(). */
+typedef void rpc_conn_arrived_t(rpc_stream_t *stream, request_rec *r, void *ctx);
+
+/* Where connections go, and how many are still on their way to their end. */
+typedef struct rpc_conn_home {
+    rpc_loop_t *loop;
+    volatile apr_uint32_t *alive;   /* counts them, from hand-over to the very end */
+    volatile apr_uint32_t *ending;  /* not 0: the loops stay for a moment only */
+    rpc_conn_arrived_t *arrived;
+    void *ctx;
+} rpc_conn_home_t;
+
+/* Hands R's connection over, on R's worker thread, as the last act of a handler, whose
+ * return value it gives (SUSPENDED, DONE, or an HTTP error when it cannot). BODY: bytes of
+ * the request body to come; reading past them is end of file, unless STAY is set: then
+ * the connection is only watched for its end. A pending 100-continue is sent. */
+int rpc_conn_hand_over(request_rec *r, const rpc_conn_home_t *home, apr_int64_t body, int stay);
+
+
+#endif

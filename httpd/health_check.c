@@ -1,0 +1,266 @@
+/* httpd/health_check.c: a round is one call of the watchdog. It has a loop of its own, which runs on the
+ * watchdog's thread until all probes are done; nothing of it outlives the call.
+ */
+#include "httpd/health_check.h"
+
+#include <stdlib.h>
+
+#include <apr_atomic.h>
+#include <apr_cstr.h>
+#include <http_log.h>
+#include <mod_watchdog.h>
+
+#include "mod_rpcproxy.h"
+#include "target/probe.h"
+#include "httpd/named_servers.h"
+
+APLOG_USE_MODULE(rpcproxy);
+
+#define WATCHDOG "_rpcproxy_"
+#define RESOLVER_THREADS 4
+#define LOOK apr_time_from_msec(100)    /* how often a round looks whether the child ends */
+
+/* A server to be checked. */
+typedef struct check {
+    const char *host;
+    apr_port_t port;
+    int handshake;
+    const rpc_networks_t *networks;
+    rpc_sources_t *sources;
+} check_t;
+
+/* Of one configuration: userdata of pconf. */
+typedef struct checks {
+    server_rec *s;
+    rpc_health_t *health;
+    apr_array_header_t *list;       /* check_t */
+    int handshake;
+    apr_interval_time_t interval, timeout;
+    volatile apr_uint32_t stopping;
+} checks_t;
+
+static const char checks_key[] = "rpcproxy-checks";
+
+/* ---- which servers ---- */
+
+/* By the rules of the section that names it, or the main server's; what a section between these
+ * says is known only when a request has come through it. */
+static void add(checks_t *checks, const rpc_named_server_t *named, const rpc_dir_config_t *main_server,
+                apr_port_t port)
+{
+    const rpc_dir_config_t *dc = named->dc ? named->dc : main_server;
+    check_t *check;
+    int i;
+
+    for (i = 0; i < checks->list->nelts; i++) {
+        check = &APR_ARRAY_IDX(checks->list, i, check_t);
+        if (check->port == port && apr_cstr_casecmp(check->host, named->host) == 0)
+            return;
+    }
+    check = apr_array_push(checks->list);
+    check->host = named->host;
+    check->port = port;
+    check->handshake = checks->handshake && named->protseq == RPC_PROTSEQ_HTTP;
+    check->networks = dc->networks ? dc->networks : main_server->networks;
+    check->sources = dc->sources ? dc->sources : main_server->sources;
+}
+
+/* A global catalog without a port of its own is there for those of the address book. */
+static void add_named(checks_t *checks, const rpc_named_server_t *named, const rpc_dir_config_t *main_server)
+{
+    const apr_array_header_t *ports = NULL;
+    int i;
+
+    if (named->port) {
+        add(checks, named, main_server, named->port);
+        return;
+    }
+    if (named->dc && apr_cstr_casecmp(named->where->directive, "RpcNspiServers") == 0)
+        ports = named->dc->nspi_ports ? named->dc->nspi_ports : main_server->nspi_ports;
+    for (i = 0; ports && i < ports->nelts; i++)
+        add(checks, named, main_server, APR_ARRAY_IDX(ports, i, apr_port_t));
+    if (!ports)
+        ap_log_error(APLOG_MARK, APLOG_INFO, 0, named->s, "%s in line %d of %s: no health check of %s, "
+                     "which has no port but those clients ask for", named->where->directive,
+                     named->where->line_num, named->where->filename, named->host);
+}
+
+/* ---- a round ---- */
+
+typedef struct round round_t;
+
+typedef struct probing {
+    round_t *round;
+    const check_t *check;
+    rpc_probe_t *probe;             /* NULL: done */
+} probing_t;
+
+struct round {
+    checks_t *checks;
+    rpc_loop_t *loop;
+    rpc_resolver_t *resolver;
+    probing_t *probings;
+    int left;
+    rpc_job_t begin;
+    rpc_timer_t look;
+};
+
+static void tell(checks_t *checks, const check_t *check, rpc_reason_t reason, const char *why)
+{
+    apr_time_t now = apr_time_now();
+    /* It is heard of again before this is over, unless no child checks any more. */
+    apr_time_t until = now + 2 * checks->interval + checks->timeout;
+
+    if (reason == RPC_REASON_ADDRESS_REFUSED || reason == RPC_REASON_NO_MEMORY) {
+        ap_log_error(APLOG_MARK, APLOG_DEBUG, 0, checks->s, "no health check of %s port %u: %s",
+                     check->host, check->port, why);
+        return;     /* says nothing of the server */
+    }
+    if (!rpc_health_checked(checks->health, check->host, check->port, !reason, until))
+        return;
+    if (reason)
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, checks->s, "health check: %s port %u: %s (%s); it is "
+                     "avoided until it passes", check->host, check->port, rpc_reason_info(reason)->text, why);
+    else
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, checks->s, "health check: %s port %u is back",
+                     check->host, check->port);
+}
+
+static void probed(void *ctx, rpc_reason_t reason, const char *why)
+{
+    probing_t *probing = ctx;
+    round_t *round = probing->round;
+
+    probing->probe = NULL;
+    tell(round->checks, probing->check, reason, why);
+    if (--round->left == 0)
+        rpc_loop_stop(round->loop);
+}
+
+static void look(rpc_timer_t *timer)
+{
+    round_t *round = RPC_OWNER_OF(timer, round_t, look);
+
+    if (apr_atomic_read32(&round->checks->stopping))
+        rpc_loop_stop(round->loop);
+    else
+        rpc_timer_set(round->loop, timer, rpc_loop_now(round->loop) + LOOK);
+}
+
+static void begin(rpc_job_t *job)
+{
+    round_t *round = RPC_OWNER_OF(job, round_t, begin);
+    const checks_t *checks = round->checks;
+    int i;
+
+    look(&round->look);
+    for (i = 0; i < checks->list->nelts; i++) {
+        probing_t *probing = &round->probings[i];
+        const check_t *check = &APR_ARRAY_IDX(checks->list, i, check_t);
+        rpc_connect_params_t params = {
+            .resolver = round->resolver,
+            .host = check->host,
+            .port = check->port,
+            .timeout = checks->timeout,
+            .networks = check->networks,
+            .sources = check->sources,
+        };
+
+        probing->round = round;
+        probing->check = check;
+        probing->probe = rpc_probe_start(round->loop, &params, check->handshake, probed, probing);
+        round->left += probing->probe != NULL;
+    }
+    if (!round->left)
+        rpc_loop_stop(round->loop);
+}
+
+static void run_round(checks_t *checks, apr_pool_t *pool)
+{
+    round_t round = { .checks = checks, .begin.run = begin, .look.fire = look };
+    int i;
+
+    if (rpc_loop_create(&round.loop, pool) != APR_SUCCESS
+        || rpc_resolver_create(&round.resolver, RESOLVER_THREADS, pool) != APR_SUCCESS)
+        return;
+    round.probings = apr_pcalloc(pool, sizeof(*round.probings) * (apr_size_t)checks->list->nelts);
+    rpc_loop_post(round.loop, &round.begin);
+    rpc_loop_run(round.loop);
+    for (i = 0; i < checks->list->nelts; i++)
+        if (round.probings[i].probe)
+            rpc_probe_cancel(round.probings[i].probe);
+    rpc_timer_cancel(round.loop, &round.look);
+}
+
+static apr_status_t on_watch(int state, void *data, apr_pool_t *pool)
+{
+    checks_t *checks = data;
+
+    if (state == AP_WATCHDOG_STATE_RUNNING && !apr_atomic_read32(&checks->stopping))
+        run_round(checks, pool);
+    return APR_SUCCESS;
+}
+
+/* ---- beginning and end ---- */
+
+int rpc_check_possible(server_rec *s)
+{
+    const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
+
+    if (!rpc_config_check(sc, NULL, NULL) || APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_get_instance))
+        return 1;
+    ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s, "RpcHealthCheck needs mod_watchdog: add \"LoadModule "
+                 "watchdog_module modules/mod_watchdog.so\"");
+    return 0;
+}
+
+static checks_t *make_checks(apr_pool_t *pconf, server_rec *s, rpc_health_t *health)
+{
+    const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
+    const rpc_dir_config_t *main_server = ap_get_module_config(s->lookup_defaults, &rpcproxy_module);
+    const apr_array_header_t *named = rpc_servers_named(pconf);
+    checks_t *checks = apr_pcalloc(pconf, sizeof(*checks));
+    int i;
+
+    checks->s = s;
+    checks->health = health;
+    checks->list = apr_array_make(pconf, 8, sizeof(check_t));
+    checks->handshake = rpc_config_check(sc, &checks->interval, &checks->timeout) == RPC_CHECK_HANDSHAKE;
+    for (i = 0; named && i < named->nelts; i++)
+        add_named(checks, &APR_ARRAY_IDX(named, i, rpc_named_server_t), main_server);
+    return checks;
+}
+
+apr_status_t rpc_check_start(apr_pool_t *pconf, server_rec *s, rpc_health_t *health)
+{
+    APR_OPTIONAL_FN_TYPE(ap_watchdog_get_instance) *get = APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_get_instance);
+    APR_OPTIONAL_FN_TYPE(ap_watchdog_register_callback) *call
+        = APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_register_callback);
+    const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
+    ap_watchdog_t *watchdog;
+    checks_t *checks;
+    apr_status_t rv;
+
+    if (!rpc_config_check(sc, NULL, NULL))
+        return APR_SUCCESS;
+    checks = make_checks(pconf, s, health);
+    if (!checks->list->nelts)
+        return APR_SUCCESS;
+    rv = get(&watchdog, WATCHDOG, 0, 1, pconf);
+    if (rv == APR_SUCCESS)
+        rv = call(watchdog, checks->interval, checks, on_watch);
+    if (rv == APR_SUCCESS)
+        apr_pool_userdata_setn(checks, checks_key, NULL, pconf);
+    else
+        ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "RpcHealthCheck: no watchdog");
+    return rv;
+}
+
+void rpc_check_stop(apr_pool_t *pconf)
+{
+    void *checks = NULL;
+
+    apr_pool_userdata_get(&checks, checks_key, pconf);
+    if (checks)
+        apr_atomic_set32(&((checks_t *)checks)->stopping, 1);
+}

@@ -1,0 +1,110 @@
+/* httpd/mpm_limits.c: the traps of running thousands of suspended connections on stock MPMs. */
+#include "httpd/mpm_limits.h"
+
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#include <ap_mpm.h>
+#include <http_config.h>
+#include <http_core.h>
+#include <http_log.h>
+
+#include "mod_rpcproxy.h"
+
+APLOG_USE_MODULE(rpcproxy);
+
+static int mpm(int query)
+{
+    int value = 0;
+
+    return ap_mpm_query(query, &value) == APR_SUCCESS ? value : 0;
+}
+
+/* The value of a directive at the top of the configuration; event tells no other way. */
+static double directive(const char *name, double deflt)
+{
+    const ap_directive_t *d;
+
+    for (d = ap_conftree; d; d = d->next) {
+        if (ap_cstr_casecmp(d->directive, name) == 0)
+            deflt = atof(d->args);
+    }
+    return deflt;
+}
+
+/* Event counts suspended connections against each child's asynchronous limit:
+ * ThreadsPerChild + idle threads x AsyncRequestWorkerFactor. */
+static void check_event(server_rec *s, int max_channels, int children, int threads)
+{
+    double factor = directive("AsyncRequestWorkerFactor", 2);
+    double room = children * threads * (1 + factor);
+
+    if (room < max_channels)
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                     "RpcMaxChannels is %d, but the event MPM stops accepting at about %.0f "
+                     "connections: raise AsyncRequestWorkerFactor (now %g) to %d",
+                     max_channels, room, factor,
+                     (int)(1.2 * max_channels / (children * threads)) + 1);
+    if (mpm(AP_MPMQ_HARD_LIMIT_DAEMONS) <= children)
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                     "ServerLimit (%d) leaves no room beside a child that still has channels after "
+                     "a graceful restart: set it to %d, MaxRequestWorkers / ThreadsPerChild being %d",
+                     mpm(AP_MPMQ_HARD_LIMIT_DAEMONS), 4 * children, children);
+    if (mpm(AP_MPMQ_MAX_SPARE_THREADS) < children * threads && children > 1)
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                     "a child full of channels looks idle and would be retired: raise "
+                     "MaxSpareThreads (now %d) to MaxRequestWorkers (%d)",
+                     mpm(AP_MPMQ_MAX_SPARE_THREADS), children * threads);
+}
+
+static void check_sync(server_rec *s, int max_channels, int workers)
+{
+    if (workers < max_channels)
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                     "RpcMaxChannels is %d, but this MPM keeps a worker for each channel and "
+                     "has %d: raise MaxRequestWorkers, lower RpcMaxChannels, or use the event MPM",
+                     max_channels, workers);
+}
+
+static void check_descriptors(server_rec *s, int max_channels, int children)
+{
+    struct rlimit limit;
+    /* A channel has its client's and its leg's. */
+    unsigned long wanted = 2ul * (unsigned long)(max_channels / (children ? children : 1)) + 100;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY
+        && limit.rlim_cur < wanted)
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                     "RpcMaxChannels %d needs about %lu open files a child, the limit is %lu: "
+                     "raise it (ulimit -n, or LimitNOFILE of the service)",
+                     max_channels, wanted, (unsigned long)limit.rlim_cur);
+}
+
+/* A replacement channel that lands in another child takes R1, which not every client knows. */
+static void check_children(server_rec *s, int children, int threads)
+{
+    if (children > 1)
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
+                     "channels are spread over %d children: clients that can replace a channel "
+                     "only within one child (FreeRDP) end after RpcChannelLifetime bytes; with "
+                     "MaxRequestWorkers %d, as ThreadsPerChild, one child has them all",
+                     children, threads);
+}
+
+void rpc_limits_check(server_rec *s, int max_channels)
+{
+    int children = mpm(AP_MPMQ_MAX_DAEMONS), threads = mpm(AP_MPMQ_MAX_THREADS);
+
+    if (threads < 1)
+        threads = 1;
+    if (mpm(AP_MPMQ_IS_ASYNC))
+        check_event(s, max_channels, children, threads);
+    else
+        check_sync(s, max_channels, children * threads);
+    check_descriptors(s, max_channels, children);
+    check_children(s, children, threads);
+    if (mpm(AP_MPMQ_MAX_REQUESTS_DAEMON) > 0)
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                     "MaxConnectionsPerChild %d ends children that still have channels: set it to 0",
+                     mpm(AP_MPMQ_MAX_REQUESTS_DAEMON));
+}

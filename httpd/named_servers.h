@@ -1,0 +1,32 @@
+/* rpc_servers: the servers that the configuration names, wherever it does: for configtest, which
+ * says whose names do not resolve, and for the health checks. Source: httpd/named_servers.c
+ */
+#ifndef RPC_SERVERS_H
+#define RPC_SERVERS_H
+
+#include <httpd.h>
+#include <http_config.h>
+
+#include "httpd/config.h"
+
+typedef struct rpc_named_server {
+    const char *host;
+    apr_port_t port;                /* 0: what clients ask for */
+    rpc_protseq_t protseq;
+    const rpc_dir_config_t *dc;     /* of the section, whose other directives may come later; or NULL */
+    const ap_directive_t *where;
+    server_rec *s;
+} rpc_named_server_t;
+
+/* While the configuration is read: the directive at hand, in the section DC, names this server; HOST
+ * lives in its pool. What has a `*` in it is passed over. */
+void rpc_servers_note(cmd_parms *cmd, const rpc_dir_config_t *dc, rpc_protseq_t protseq,
+                      const char *host, apr_port_t port);
+
+/* All of them, rpc_named_server_t, in the order written; some perhaps more than once. NULL: none. */
+const apr_array_header_t *rpc_servers_named(apr_pool_t *pconf);
+
+/* Warns of each name that does not resolve. Blocks. */
+void rpc_servers_check_names(apr_pool_t *pconf);
+
+#endif

@@ -1,0 +1,104 @@
+/* httpd/require.c: authz providers. */
+#include "httpd/require.h"
+#include "mod_rpcproxy.h"
+
+#include <apr_strings.h>
+#include <ap_provider.h>
+#include <http_core.h>
+#include <http_log.h>
+#include <http_request.h>
+#include <mod_auth.h>
+
+#include "target/backend.h"
+
+APLOG_USE_MODULE(rpcproxy);
+
+/* ---- rpc-target ---- */
+
+static const char *parse_target(cmd_parms *cmd, const char *line, const void **parsed)
+{
+    rpc_valid_ports_t *list = NULL;
+    rpc_syntax_error_t err;
+    const char *word;
+
+    while (*(word = ap_getword_conf(cmd->pool, &line))) {
+        if (rpc_valid_ports_parse(cmd->pool, word, list, &list, &err) != APR_SUCCESS)
+            return apr_psprintf(cmd->pool, "Require rpc-target: \"%s\" at column %d of \"%s\": expected %s",
+                                err.element, err.column, word, err.expected);
+    }
+    if (!list)
+        return "Require rpc-target: expected server:ports, as for RpcValidPorts";
+    *parsed = list;
+    return NULL;
+}
+
+static authz_status check_target(request_rec *r, const char *line, const void *parsed)
+{
+    rpc_target_t target;
+
+    if (!r->args || !*r->args)
+        return AUTHZ_GRANTED;
+    if (rpc_target_parse(r->pool, r->args, &target) != NULL)
+        return AUTHZ_GRANTED;       /* the handler says what is wrong with it */
+    if (rpc_valid_ports_match(parsed, target.server, target.port, NULL))
+        return AUTHZ_GRANTED;
+    if (!r->user && ap_auth_type(r))
+        return AUTHZ_DENIED_NO_USER;    /* 401: who has not said who he is learns nothing */
+    ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "%s:%u is not in Require rpc-target %s",
+                  ap_escape_logitem(r->pool, target.server), target.port, line);
+    return AUTHZ_DENIED;
+}
+
+static const authz_provider target_provider = { check_target, parse_target };
+
+/* ---- rpc-interface ---- */
+
+/* Of the pool of a request: what its authorization has come by, an rpc_firewall_rules_t. */
+static const char said_key[] = "rpcproxy-require-interface";
+
+const rpc_firewall_rules_t *rpc_require_interfaces(request_rec *r)
+{
+    void *said = NULL;
+
+    apr_pool_userdata_get(&said, said_key, r->pool);
+    return said;
+}
+
+/* httpd authorizes without a user first, and goes through more of the sections then. What was
+ * said in that pass does not count in the one with a user, which authentication precedes. */
+static int forget(request_rec *r)
+{
+    apr_pool_userdata_setn(NULL, said_key, NULL, r->pool);
+    return DECLINED;
+}
+
+static const char *parse_interface(cmd_parms *cmd, const char *line, const void **parsed)
+{
+    rpc_firewall_rules_t *rules;
+    rpc_syntax_error_t err;
+
+    if (rpc_firewall_rules_only(cmd->pool, line, &rules, &err) != APR_SUCCESS)
+        return apr_psprintf(cmd->pool, "Require rpc-interface: \"%s\" at column %d of \"%s\": expected %s",
+                            err.element, err.column, line, err.expected);
+    *parsed = rules;
+    return NULL;
+}
+
+static authz_status check_interface(request_rec *r, const char *line, const void *parsed)
+{
+    const rpc_firewall_rules_t *both = rpc_firewall_rules_both(r->pool, rpc_require_interfaces(r), parsed);
+
+    apr_pool_userdata_setn(both, said_key, NULL, r->pool);
+    return AUTHZ_GRANTED;
+}
+
+static const authz_provider interface_provider = { check_interface, parse_interface };
+
+void rpc_require_register(apr_pool_t *p)
+{
+    ap_register_auth_provider(p, AUTHZ_PROVIDER_GROUP, "rpc-target", AUTHZ_PROVIDER_VERSION,
+                              &target_provider, AP_AUTH_INTERNAL_PER_CONF);
+    ap_register_auth_provider(p, AUTHZ_PROVIDER_GROUP, "rpc-interface", AUTHZ_PROVIDER_VERSION,
+                              &interface_provider, AP_AUTH_INTERNAL_PER_CONF);
+    ap_hook_check_authn(forget, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
+}

@@ -1,0 +1,387 @@
+/* io/loop.c: one turn of a loop is
+ *
+ *   wait (epoll)  ->  descriptors that are ready  ->  timers that are due
+ *                 ->  work from other threads     ->  the run queue, once through
+ *
+ * A descriptor's readiness only sets flags and schedules its owner's job; owners do
+ * their work in the run queue, each a bounded piece, so all get their turn. A job that
+ * schedules itself again goes to the end and the loop looks at its descriptors before.
+ */
+#include "io/loop.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <apr_strings.h>
+
+#define LOOP_EVENTS 256
+
+struct rpc_loop {
+    int epoll_fd;
+    rpc_watch_t wakeup;             /* the eventfd that posts ring */
+    apr_time_t now;
+
+    rpc_job_t *run_first, *run_last;
+
+    rpc_timer_t **heap;             /* 1-based binary heap by due */
+    size_t timers, heap_cap;
+
+    struct epoll_event events[LOOP_EVENTS];
+    int event_count, event_at;      /* the batch being handled */
+
+    pthread_mutex_t lock;           /* guards posted and stopping */
+    rpc_job_t *posted_first, *posted_last;
+    int stopping;
+
+    pthread_t thread;
+    int has_thread;
+
+    uint8_t scratch[RPC_LOOP_SCRATCH];
+};
+
+static apr_time_t monotonic_now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (apr_time_t)ts.tv_sec * APR_USEC_PER_SEC + ts.tv_nsec / 1000;
+}
+
+/* ---- the run queue ---- */
+
+void rpc_loop_schedule(rpc_loop_t *loop, rpc_job_t *job)
+{
+    if (job->queued)
+        return;
+    job->queued = 1;
+    job->next = NULL;
+    job->prev = loop->run_last;
+    if (loop->run_last)
+        loop->run_last->next = job;
+    else
+        loop->run_first = job;
+    loop->run_last = job;
+}
+
+void rpc_loop_unschedule(rpc_loop_t *loop, rpc_job_t *job)
+{
+    if (!job->queued)
+        return;
+    job->queued = 0;
+    if (job->prev)
+        job->prev->next = job->next;
+    else
+        loop->run_first = job->next;
+    if (job->next)
+        job->next->prev = job->prev;
+    else
+        loop->run_last = job->prev;
+    job->next = job->prev = NULL;
+}
+
+/* Runs what is queued now, not what gets queued meanwhile: a marker job stands at
+ * the end of this turn. */
+static void run_queue(rpc_loop_t *loop)
+{
+    rpc_job_t marker = { NULL, NULL, NULL, 0 };
+
+    if (!loop->run_first)
+        return;
+    rpc_loop_schedule(loop, &marker);
+    for (;;) {
+        rpc_job_t *job = loop->run_first;
+
+        rpc_loop_unschedule(loop, job);
+        if (job == &marker)
+            return;
+        job->run(job);
+    }
+}
+
+/* ---- timers ---- */
+
+static void heap_place(rpc_loop_t *loop, size_t slot, rpc_timer_t *timer)
+{
+    loop->heap[slot] = timer;
+    timer->slot = slot;
+}
+
+static void heap_up(rpc_loop_t *loop, size_t slot)
+{
+    rpc_timer_t *timer = loop->heap[slot];
+
+    while (slot > 1 && loop->heap[slot / 2]->due > timer->due) {
+        heap_place(loop, slot, loop->heap[slot / 2]);
+        slot /= 2;
+    }
+    heap_place(loop, slot, timer);
+}
+
+static void heap_down(rpc_loop_t *loop, size_t slot)
+{
+    rpc_timer_t *timer = loop->heap[slot];
+    size_t child;
+
+    while ((child = slot * 2) <= loop->timers) {
+        if (child < loop->timers && loop->heap[child + 1]->due < loop->heap[child]->due)
+            child++;
+        if (loop->heap[child]->due >= timer->due)
+            break;
+        heap_place(loop, slot, loop->heap[child]);
+        slot = child;
+    }
+    heap_place(loop, slot, timer);
+}
+
+void rpc_timer_set(rpc_loop_t *loop, rpc_timer_t *timer, apr_time_t due)
+{
+    timer->due = due;
+    if (!timer->slot) {
+        if (loop->timers + 1 >= loop->heap_cap) {
+            size_t cap = loop->heap_cap ? loop->heap_cap * 2 : 64;
+            rpc_timer_t **heap = realloc(loop->heap, cap * sizeof(*heap));
+
+            if (!heap)
+                abort(); /* as APR does; a channel without its timer might live for ever */
+            loop->heap = heap;
+            loop->heap_cap = cap;
+        }
+        heap_place(loop, ++loop->timers, timer);
+    }
+    heap_up(loop, timer->slot);
+    heap_down(loop, timer->slot);
+}
+
+void rpc_timer_cancel(rpc_loop_t *loop, rpc_timer_t *timer)
+{
+    size_t slot = timer->slot;
+    rpc_timer_t *last;
+
+    if (!slot)
+        return;
+    timer->slot = 0;
+    last = loop->heap[loop->timers--];
+    if (last != timer) {
+        heap_place(loop, slot, last);
+        heap_up(loop, slot);
+        heap_down(loop, last->slot);
+    }
+}
+
+static void run_timers(rpc_loop_t *loop)
+{
+    while (loop->timers && loop->heap[1]->due <= loop->now) {
+        rpc_timer_t *timer = loop->heap[1];
+
+        rpc_timer_cancel(loop, timer);
+        timer->fire(timer);
+    }
+}
+
+/* Milliseconds epoll may wait, rounded up so that no timer is found early. */
+static int wait_time(const rpc_loop_t *loop)
+{
+    apr_time_t left;
+
+    if (loop->run_first)
+        return 0;
+    if (!loop->timers)
+        return -1;
+    left = loop->heap[1]->due - monotonic_now();
+    if (left <= 0)
+        return 0;
+    return left > apr_time_from_sec(3600) ? 3600000 : (int)((left + 999) / 1000);
+}
+
+/* ---- descriptors ---- */
+
+apr_status_t rpc_watch_add(rpc_loop_t *loop, rpc_watch_t *watch)
+{
+    struct epoll_event event;
+
+    memset(&event, 0, sizeof(event));
+    event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
+    event.data.ptr = watch;
+    if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, watch->fd, &event) < 0)
+        return errno;
+    return APR_SUCCESS;
+}
+
+void rpc_watch_remove(rpc_loop_t *loop, rpc_watch_t *watch)
+{
+    int i;
+
+    epoll_ctl(loop->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
+    for (i = loop->event_at; i < loop->event_count; i++) {
+        if (loop->events[i].data.ptr == watch)
+            loop->events[i].data.ptr = NULL;
+    }
+}
+
+static void run_events(rpc_loop_t *loop)
+{
+    for (loop->event_at = 0; loop->event_at < loop->event_count; ) {
+        struct epoll_event *event = &loop->events[loop->event_at++];
+        rpc_watch_t *watch = event->data.ptr;
+
+        if (watch)
+            watch->ready(watch, event->events);
+    }
+    loop->event_at = loop->event_count = 0;
+}
+
+/* ---- work from other threads ---- */
+
+static void ring(rpc_loop_t *loop)
+{
+    uint64_t one = 1;
+    ssize_t n;
+
+    do {
+        n = write(loop->wakeup.fd, &one, sizeof(one));
+    } while (n < 0 && errno == EINTR);
+    /* EAGAIN means that the counter is full, so the loop is awake anyway. */
+}
+
+void rpc_loop_post(rpc_loop_t *loop, rpc_job_t *job)
+{
+    pthread_mutex_lock(&loop->lock);
+    job->next = NULL;
+    if (loop->posted_last)
+        loop->posted_last->next = job;
+    else
+        loop->posted_first = job;
+    loop->posted_last = job;
+    pthread_mutex_unlock(&loop->lock);
+    ring(loop);
+}
+
+static void wakeup_ready(rpc_watch_t *watch, uint32_t events)
+{
+    uint64_t count;
+    ssize_t n;
+
+    do {
+        n = read(watch->fd, &count, sizeof(count));
+    } while (n < 0 && errno == EINTR);
+}
+
+/* Moves the posted jobs into the run queue; returns 1 when the loop shall end. */
+static int take_posted(rpc_loop_t *loop)
+{
+    rpc_job_t *job, *next;
+    int stopping;
+
+    pthread_mutex_lock(&loop->lock);
+    job = loop->posted_first;
+    loop->posted_first = loop->posted_last = NULL;
+    stopping = loop->stopping;
+    pthread_mutex_unlock(&loop->lock);
+
+    for (; job; job = next) {
+        next = job->next;
+        rpc_loop_schedule(loop, job);
+    }
+    return stopping;
+}
+
+/* ---- life ---- */
+
+void rpc_loop_run(rpc_loop_t *loop)
+{
+    loop->now = monotonic_now();
+    while (!take_posted(loop)) {
+        int n;
+
+        run_queue(loop);
+        n = epoll_wait(loop->epoll_fd, loop->events, LOOP_EVENTS, wait_time(loop));
+        loop->event_count = n > 0 ? n : 0;
+        loop->now = monotonic_now();
+        run_events(loop);
+        run_timers(loop);
+    }
+}
+
+static void *loop_thread(void *loop)
+{
+    rpc_loop_run(loop);
+    return NULL;
+}
+
+apr_status_t rpc_loop_start(rpc_loop_t *loop)
+{
+    sigset_t all, before;
+    int err;
+
+    /* Signals are for httpd's own threads; the mask is inherited at creation. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    err = pthread_create(&loop->thread, NULL, loop_thread, loop);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!err)
+        loop->has_thread = 1;
+    return err;
+}
+
+void rpc_loop_stop(rpc_loop_t *loop)
+{
+    pthread_mutex_lock(&loop->lock);
+    loop->stopping = 1;
+    pthread_mutex_unlock(&loop->lock);
+    ring(loop);
+}
+
+void rpc_loop_join(rpc_loop_t *loop)
+{
+    if (loop->has_thread)
+        pthread_join(loop->thread, NULL);
+    loop->has_thread = 0;
+}
+
+static apr_status_t loop_cleanup(void *data)
+{
+    rpc_loop_t *loop = data;
+
+    rpc_loop_stop(loop);
+    rpc_loop_join(loop);
+    if (loop->epoll_fd >= 0)
+        close(loop->epoll_fd);
+    if (loop->wakeup.fd >= 0)
+        close(loop->wakeup.fd);
+    free(loop->heap);
+    pthread_mutex_destroy(&loop->lock);
+    return APR_SUCCESS;
+}
+
+apr_status_t rpc_loop_create(rpc_loop_t **out, apr_pool_t *pool)
+{
+    rpc_loop_t *loop = apr_pcalloc(pool, sizeof(*loop));
+
+    loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    loop->wakeup.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    loop->wakeup.ready = wakeup_ready;
+    pthread_mutex_init(&loop->lock, NULL);
+    loop->now = monotonic_now();
+    apr_pool_cleanup_register(pool, loop, loop_cleanup, apr_pool_cleanup_null);
+    if (loop->epoll_fd < 0 || loop->wakeup.fd < 0)
+        return errno;
+    *out = loop;
+    return rpc_watch_add(loop, &loop->wakeup);
+}
+
+apr_time_t rpc_loop_now(const rpc_loop_t *loop)
+{
+    return loop->now;
+}
+
+uint8_t *rpc_loop_scratch(rpc_loop_t *loop)
+{
+    return loop->scratch;
+}

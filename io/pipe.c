@@ -1,0 +1,73 @@
+/* io/pipe.c: each turn reads from both sides while the other takes it, and writes. */
+#include "io/pipe.h"
+
+/* Rounds of reading and writing before others get their turn. */
+#define TURN_ROUNDS 4
+
+static rpc_reason_t put(rpc_pipe_t *pipe, rpc_stream_t *to, const uint8_t *data, size_t len)
+{
+    if (to == pipe->server && pipe->heard)
+        return pipe->heard(pipe, data, len);
+    return rpc_stream_put(to, data, len) == APR_SUCCESS ? RPC_REASON_NONE : RPC_REASON_NO_MEMORY;
+}
+
+/* One read of FROM into TO. Returns 1 when something came; sets *ENDED to CLOSED or FAILED
+ * when nothing more will. */
+static int move(rpc_pipe_t *pipe, rpc_stream_t *from, rpc_stream_t *to, rpc_reason_t closed,
+                rpc_reason_t failed, rpc_reason_t *ended)
+{
+    uint8_t *buf = rpc_loop_scratch(from->loop);
+    size_t len = RPC_LOOP_SCRATCH;
+    apr_status_t rv;
+
+    if (*ended || rpc_stream_pending(to) >= RPC_PIPE_HIGH)
+        return 0;
+    rv = rpc_stream_read(from, buf, &len);
+    if (rv == APR_SUCCESS)
+        *ended = put(pipe, to, buf, len);
+    else if (APR_STATUS_IS_EOF(rv))
+        *ended = closed;
+    else if (rv != APR_SUCCESS && !APR_STATUS_IS_EAGAIN(rv))
+        *ended = failed;
+    return rv == APR_SUCCESS;
+}
+
+static int flush(rpc_stream_t *s, rpc_reason_t failed, rpc_reason_t *ended)
+{
+    size_t before = rpc_stream_pending(s);
+
+    if (rpc_stream_flush(s) != APR_SUCCESS && !*ended)
+        *ended = failed;
+    return rpc_stream_pending(s) < before;
+}
+
+static void pipe_turn(rpc_job_t *job)
+{
+    rpc_pipe_t *pipe = RPC_OWNER_OF(job, rpc_pipe_t, turn);
+    rpc_stream_t *client = pipe->client, *server = pipe->server;
+    rpc_reason_t ended = RPC_REASON_NONE;
+    int rounds = TURN_ROUNDS, moved;
+
+    do {
+        moved = move(pipe, client, server, RPC_REASON_CLIENT_CLOSED, RPC_REASON_CLIENT_ERROR, &ended);
+        moved |= move(pipe, server, client, RPC_REASON_SERVER_CLOSED, RPC_REASON_SERVER_ERROR, &ended);
+        moved |= flush(server, RPC_REASON_SERVER_ERROR, &ended);
+        moved |= flush(client, RPC_REASON_CLIENT_ERROR, &ended);
+    } while (moved && !ended && --rounds);
+    if (ended)
+        pipe->ended(pipe, ended);
+    else if (moved)
+        rpc_loop_schedule(client->loop, job);
+}
+
+void rpc_pipe_start(rpc_pipe_t *pipe)
+{
+    pipe->turn.run = pipe_turn;
+    pipe->client->owner = pipe->server->owner = &pipe->turn;
+    rpc_loop_schedule(pipe->client->loop, &pipe->turn);
+}
+
+void rpc_pipe_stop(rpc_pipe_t *pipe, rpc_loop_t *loop)
+{
+    rpc_loop_unschedule(loop, &pipe->turn);
+}

@@ -1,0 +1,240 @@
+/* io/stream.c: what all streams share, and the plain socket.
+ *
+ * Readiness is kept in sticky flags: an event sets can_read / can_write / hup, and only
+ * a read or write that finds nothing to do clears them. With edge-triggered events that
+ * is what makes "read until nothing moves" safe.
+ */
+#include "io/stream.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+static void stream_ready(rpc_watch_t *watch, uint32_t events)
+{
+    rpc_stream_t *s = RPC_OWNER_OF(watch, rpc_stream_t, watch);
+
+    if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        s->can_read = 1;
+    if (events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+        s->can_write = 1;
+    if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
+        s->hup = 1;
+    if (s->owner)
+        rpc_loop_schedule(s->loop, s->owner);
+}
+
+void rpc_stream_init(rpc_stream_t *s, const rpc_stream_class_t *cls, rpc_loop_t *loop,
+                     int fd, rpc_job_t *owner)
+{
+    memset(s, 0, sizeof(*s));
+    s->cls = cls;
+    s->loop = loop;
+    s->owner = owner;
+    s->watch.fd = fd;
+    s->watch.ready = stream_ready;
+    s->can_read = s->can_write = 1; /* try once; edges only tell of changes */
+}
+
+apr_status_t rpc_stream_read(rpc_stream_t *s, void *buf, size_t *len)
+{
+    apr_status_t rv;
+
+    if (s->eof || s->error || !s->can_read) {
+        *len = 0;
+        return s->eof ? APR_EOF : s->error ? s->error : APR_EAGAIN;
+    }
+    rv = s->cls->read(s, buf, len);
+    if (rv == APR_SUCCESS) {
+        s->received += *len;
+        return rv;
+    }
+    *len = 0;
+    if (APR_STATUS_IS_EAGAIN(rv))
+        s->can_read = 0;
+    else if (APR_STATUS_IS_EOF(rv))
+        s->eof = 1;
+    else
+        s->error = rv;
+    return rv;
+}
+
+apr_status_t rpc_stream_put(rpc_stream_t *s, const void *data, size_t len)
+{
+    return rpc_bytes_put(&s->out, data, len) == 0 ? APR_SUCCESS : APR_ENOMEM;
+}
+
+apr_status_t rpc_stream_flush(rpc_stream_t *s)
+{
+    while (s->out.size && s->can_write && !s->error) {
+        size_t len;
+        const uint8_t *data = rpc_bytes_peek(&s->out, &len);
+        apr_status_t rv = s->cls->write(s, data, &len);
+
+        if (rv == APR_SUCCESS) {
+            rpc_bytes_drop(&s->out, len);
+            s->sent += len;
+        }
+        else if (APR_STATUS_IS_EAGAIN(rv))
+            s->can_write = 0;
+        else
+            s->error = rv;
+    }
+    if (!s->out.size && s->cls->push && s->can_write && !s->error) {
+        apr_status_t rv = s->cls->push(s);
+
+        if (APR_STATUS_IS_EAGAIN(rv))
+            s->can_write = 0;
+        else
+            s->error = rv;
+    }
+    return s->error;
+}
+
+size_t rpc_stream_pending(const rpc_stream_t *s)
+{
+    return s->out.size;
+}
+
+int rpc_stream_drained(const rpc_stream_t *s)
+{
+    return !s->out.size && s->can_write;
+}
+
+void rpc_stream_close(rpc_stream_t *s, int abort_it)
+{
+    s->owner = NULL;
+    s->cls->close(s, abort_it);
+}
+
+/* ---- the plain socket ---- */
+
+typedef struct socket_stream {
+    rpc_stream_t s;         /* first: a stream is one of these */
+    rpc_job_t drain;        /* the stream's own, once its owner has left */
+    rpc_timer_t patience;
+    int shut;               /* our end of file is sent; waiting for the peer's */
+} socket_stream_t;
+
+static apr_status_t socket_read(rpc_stream_t *s, void *buf, size_t *len)
+{
+    ssize_t n;
+
+    do {
+        n = recv(s->watch.fd, buf, *len, 0);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return errno;
+    *len = (size_t)n;
+    return n == 0 ? APR_EOF : APR_SUCCESS;
+}
+
+static apr_status_t socket_write(rpc_stream_t *s, const void *buf, size_t *len)
+{
+    ssize_t n;
+
+    do {
+        n = send(s->watch.fd, buf, *len, MSG_NOSIGNAL);
+    } while (n < 0 && errno == EINTR);
+    *len = n < 0 ? 0 : (size_t)n;
+    return n < 0 ? errno : APR_SUCCESS;
+}
+
+static void socket_free(socket_stream_t *ss)
+{
+    rpc_stream_t *s = &ss->s;
+
+    rpc_loop_unschedule(s->loop, &ss->drain);
+    rpc_timer_cancel(s->loop, &ss->patience);
+    rpc_watch_remove(s->loop, &s->watch);
+    close(s->watch.fd);
+    rpc_bytes_clear(&s->out);
+    free(ss);
+}
+
+/* Writes the rest, sends end of file, then reads the peer's: closing with input unread
+ * would make TCP reset the connection and the peer lose what is still on its way. */
+static void socket_drain(rpc_job_t *job)
+{
+    socket_stream_t *ss = RPC_OWNER_OF(job, socket_stream_t, drain);
+    rpc_stream_t *s = &ss->s;
+    apr_status_t rv = rpc_stream_flush(s);
+    size_t len = RPC_LOOP_SCRATCH;
+
+    if (rv == APR_SUCCESS && s->out.size)
+        return; /* an event or patience's end brings us back */
+    if (rv == APR_SUCCESS && !ss->shut) {
+        ss->shut = 1;
+        shutdown(s->watch.fd, SHUT_WR);
+    }
+    if (rv == APR_SUCCESS)
+        rv = rpc_stream_read(s, rpc_loop_scratch(s->loop), &len);
+    if (rv == APR_SUCCESS)
+        rpc_loop_schedule(s->loop, job);
+    else if (!APR_STATUS_IS_EAGAIN(rv))
+        socket_free(ss);
+}
+
+static void socket_out_of_patience(rpc_timer_t *timer)
+{
+    socket_free(RPC_OWNER_OF(timer, socket_stream_t, patience));
+}
+
+static void socket_close(rpc_stream_t *s, int abort_it)
+{
+    socket_stream_t *ss = (socket_stream_t *)s;
+
+    if (abort_it || s->error) {
+        socket_free(ss);
+        return;
+    }
+    s->owner = &ss->drain;
+    rpc_timer_set(s->loop, &ss->patience, rpc_loop_now(s->loop) + RPC_STREAM_DRAIN);
+    rpc_loop_schedule(s->loop, &ss->drain);
+}
+
+static const rpc_stream_class_t socket_class = {
+    .name = "socket",
+    .read = socket_read,
+    .write = socket_write,
+    .close = socket_close,
+};
+
+void rpc_stream_keepalive(rpc_stream_t *s, uint32_t ms)
+{
+    int on = 1, seconds;
+
+    if (s->cls != &socket_class)
+        return;
+    if (ms == 0)
+        ms = 300000;
+    seconds = ms < 1000 ? 1 : ms > 32767000 ? 32767 : (int)(ms / 1000); /* TCP's limit */
+    setsockopt(s->watch.fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    setsockopt(s->watch.fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof(seconds));
+    setsockopt(s->watch.fd, IPPROTO_TCP, TCP_KEEPINTVL, &seconds, sizeof(seconds));
+}
+
+rpc_stream_t *rpc_stream_open(rpc_loop_t *loop, int fd, rpc_job_t *owner)
+{
+    socket_stream_t *ss = calloc(1, sizeof(*ss));
+
+    if (!ss) {
+        close(fd);
+        return NULL;
+    }
+    rpc_stream_init(&ss->s, &socket_class, loop, fd, owner);
+    ss->drain.run = socket_drain;
+    ss->patience.fire = socket_out_of_patience;
+    if (rpc_watch_add(loop, &ss->s.watch) != APR_SUCCESS) {
+        close(fd);
+        free(ss);
+        return NULL;
+    }
+    return &ss->s;
+}

@@ -1,0 +1,114 @@
+/* ntlm/smbpasswd.c */
+#include "ntlm/smbpasswd.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <apr_lib.h>
+#include <apr_strings.h>
+
+#define HASH_DIGITS 32
+#define FIELDS 5                /* name, uid, LM, NT, flags; what follows is not looked at */
+
+/* Names in these files are ASCII as a rule; others have to be written as they are typed. */
+static char *lower(apr_pool_t *pool, const char *name)
+{
+    char *copy = apr_pstrdup(pool, name), *p;
+
+    for (p = copy; *p; p++)
+        *p = (char)apr_tolower(*p);
+    return copy;
+}
+
+static int read_hash(const char *text, uint8_t hash[16])
+{
+    int i;
+
+    if (strlen(text) != HASH_DIGITS || strspn(text, "0123456789abcdefABCDEF") != HASH_DIGITS)
+        return 0;
+    for (i = 0; i < 16; i++) {
+        const char digits[3] = { text[2 * i], text[2 * i + 1], '\0' };
+
+        hash[i] = (uint8_t)strtoul(digits, NULL, 16);
+    }
+    return 1;
+}
+
+/* Account control of smbpasswd(5). An account without a usable hash is there, but barred, so
+ * that it is not looked for elsewhere. */
+static const char *why_barred(const char *flags, int has_hash)
+{
+    if (strchr(flags, 'D'))
+        return "disabled";
+    if (strchr(flags, 'L'))
+        return "locked";
+    if (strpbrk(flags, "WSI"))
+        return "an account of a machine or a domain";
+    if (strchr(flags, 'N'))
+        return "without a password";
+    return has_hash ? NULL : "without an NT hash";
+}
+
+/* Splits LINE at colons, in place; the number of fields. */
+static int split(char *line, char *fields[FIELDS])
+{
+    int n = 0;
+
+    while (line && n < FIELDS) {
+        char *colon = strchr(line, ':');
+
+        if (colon)
+            *colon = '\0';
+        fields[n++] = line;
+        line = colon ? colon + 1 : NULL;
+    }
+    return n;
+}
+
+static int take_line(smbpasswd_t *table, apr_pool_t *pool, char *line)
+{
+    smbpasswd_user_t *user = apr_pcalloc(pool, sizeof(*user));
+    char *fields[FIELDS], *key;
+    int has_hash;
+
+    /* Flags without their end may be half of them, in a file that is being written. */
+    if (split(line, fields) < FIELDS || !*fields[0] || strlen(fields[3]) != HASH_DIGITS || fields[4][0] != '['
+        || !strchr(fields[4], ']'))
+        return 0;
+    has_hash = read_hash(fields[3], user->nt_hash);
+    user->name = apr_pstrdup(pool, fields[0]);
+    user->barred = why_barred(fields[4], has_hash);
+    key = lower(pool, user->name);
+    if (!apr_hash_get(table->users, key, APR_HASH_KEY_STRING))
+        apr_hash_set(table->users, key, APR_HASH_KEY_STRING, user);
+    return 1;
+}
+
+smbpasswd_t *smbpasswd_read(apr_pool_t *pool, const char *text, size_t size)
+{
+    smbpasswd_t *table = apr_pcalloc(pool, sizeof(*table));
+    const char *end = text + size;
+    unsigned number = 0;
+
+    table->users = apr_hash_make(pool);
+    while (text < end) {
+        const char *newline = memchr(text, '\n', (size_t)(end - text));
+        size_t len = (size_t)((newline ? newline : end) - text);
+        char *line = apr_pstrmemdup(pool, text, len);
+
+        number++;
+        text += len + 1;
+        if (len && line[len - 1] == '\r')
+            line[len - 1] = '\0';
+        if (!*line || *line == '#' || take_line(table, pool, line))
+            continue;
+        if (!table->malformed++)
+            table->first_malformed = number;
+    }
+    return table;
+}
+
+const smbpasswd_user_t *smbpasswd_find(const smbpasswd_t *table, apr_pool_t *pool, const char *name)
+{
+    return apr_hash_get(table->users, lower(pool, name), APR_HASH_KEY_STRING);
+}

@@ -1,0 +1,334 @@
+/* proxy/inbound.c: the inbound proxy, [MS-RPCH] 3.2.3 (fig. 27).
+ *
+ *   Open_Start --CONN/B1: B2--> B3W --B3--> Opened --IN_R2/A1: A2--> Opened_A5W --A5--> Opened
+ *   Open_Start --IN_R1/A1: A2--> Wait_B2 --B2--> Opened --A5: A6, rest, B1--> Finished
+ *
+ * RPC PDUs go client -> leg: hop 1 is our own window towards the client, hop 2 the server's
+ * towards us. Until B3 or B2 the leg is plugged and everything waits in order. What may go
+ * passes the firewall once, in the order in which the server will have it.
+ */
+#include "proxy/virtual.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "proxy/bind_filter.h"
+
+/* ---- hop 1 and hop 2 ---- */
+
+/* SIZE bytes went on to the server: the client may send as much again. The ack travels
+ * through the server and the outbound proxy (6.3, hop 1). */
+static void consumed(rpc_virtual_t *v, uint32_t size)
+{
+    rpc_channel_t *ch = v->current;
+    rts_ack_t ack;
+    rts_pdu_t pdu;
+
+    if (v->predecessors >= size) {  /* the predecessor's window has gone with it */
+        v->predecessors -= size;
+        return;
+    }
+    if (!rpc_flow_consumed(&ch->hop1, size))
+        return;
+    rpc_flow_ack(&ch->hop1, &ack.bytes_received, &ack.available_window);
+    ack.cookie = ch->cookie;
+    rts_begin(&pdu, RTS_FLOW_CONTROL_ACK_WITH_DESTINATION);
+    rts_set_u32(&pdu, RTS_CMD_DESTINATION, RTS_FD_CLIENT);
+    rts_set_ack(&pdu, &ack);
+    rpc_send_leg(v, &pdu);
+}
+
+static int leg_takes(const rpc_virtual_t *v, uint32_t size)
+{
+    return rpc_flow_may_send(&v->hop2, size) && rpc_stream_pending(v->leg) < RPC_OUT_HIGH;
+}
+
+static void to_leg(rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
+{
+    rpc_put_leg(v, pdu, size);
+    rpc_flow_sent(&v->hop2, size);
+    consumed(v, size);
+}
+
+/* Next in order: now, or behind what waits for a window. */
+static void send_or_hold(rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
+{
+    if (v->waiting.first || !leg_takes(v, size))
+        rpc_hold(v, &v->waiting, pdu, size, 1);
+    else
+        to_leg(v, pdu, size);
+}
+
+static void filter(rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
+{
+    rpc_filtered_t filtered;
+
+    rpc_filter(&v->firewall, v->current->spec, pdu, &filtered);
+    if (filtered.reason)
+        rpc_virtual_end(v, filtered.reason, "%s", filtered.why);
+    else
+        send_or_hold(v, filtered.instead ? filtered.instead : pdu, size);
+    free(filtered.instead);
+}
+
+static void in_relay(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu, uint32_t size)
+{
+    if (from == v->successor)
+        rpc_hold(v, &from->held, pdu, size, 1);
+    else if (!v->unplugged)
+        rpc_hold(v, &v->waiting, pdu, size, 1);
+    else if (rpc_firewall_wants(&v->firewall, dcerpc_ptype(pdu)))
+        filter(v, pdu, size);
+    else
+        send_or_hold(v, pdu, size);
+    if (v->unplugged && !rpc_flow_fits(&v->hop2, size))
+        rpc_virtual_end(v, RPC_REASON_PDU_TOO_BIG, "a PDU of %u bytes, the server's window is %u",
+                        size, (unsigned)v->hop2.window);
+}
+
+static void in_rpc_pdu(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu, uint32_t size)
+{
+    if (!from) {
+        rpc_virtual_end(v, RPC_REASON_PROTOCOL, "an RPC PDU from the server on the IN leg");
+        return;
+    }
+    /* A client that overruns is not punished; client_room() stops reading it. */
+    rpc_flow_received(&from->hop1, size);
+    in_relay(v, from, pdu, size);
+}
+
+/* Our window bounds what we hold of each channel; what an IN_R2 predecessor left was granted by
+ * its own. A PDU larger than what is left of it may be completed only when nothing else is held. */
+static size_t in_client_room(const rpc_virtual_t *v, const rpc_channel_t *from)
+{
+    size_t partial = dcerpc_framer_held(&from->framer);
+    size_t held = from == v->successor ? from->held.size : v->waiting.size - v->predecessors;
+    /* When RPC PDUs fill it to the last byte, acknowledgements must still come through. */
+    size_t window = from->spec->receive_window + RTS_MAX_SIZE;
+
+    if (v->last_words || v->state == RPC_FINISHED)
+        return 0;
+    if (held + partial < window)
+        return window - held - partial;
+    return held ? 0 : dcerpc_framer_missing(&from->framer);
+}
+
+/* What the client has sent last on this channel, and all that waits has gone: 3.2.3.5.6. */
+static void say_goodbye(rpc_virtual_t *v)
+{
+    rts_pdu_t pdu;
+
+    rts_begin(&pdu, RTS_IN_R1_B1);
+    rpc_send_leg(v, &pdu);
+    rpc_virtual_end(v, RPC_REASON_RECYCLED, "IN_R1 is complete");
+}
+
+static void in_drain(rpc_virtual_t *v)
+{
+    while (v->waiting.first && leg_takes(v, v->waiting.first->size) && !v->reason) {
+        to_leg(v, v->waiting.first->data, v->waiting.first->size);
+        rpc_pdus_drop(&v->waiting);
+    }
+    if (v->last_words && !v->waiting.first)
+        say_goodbye(v);
+}
+
+/* ---- RTS PDUs ---- */
+
+static int in_may_forward(const rpc_virtual_t *v, const rpc_channel_t *from, int destination,
+                          rts_pdu_id_t id)
+{
+    return from != NULL; /* from the server the table would send it back: spec gap 3.2.1.5.2 */
+}
+
+/* Unplugged, an RTS PDU passes the RPC PDUs that wait for a window: acks must get through. */
+static void in_forward(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu, uint32_t size)
+{
+    if (from == v->successor)
+        rpc_hold(v, &from->held, pdu, size, 0);
+    else if (!v->unplugged)
+        rpc_hold(v, &v->waiting, pdu, size, 0);
+    else
+        rpc_put_leg(v, pdu, size);
+}
+
+static void ignore(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
+{
+    /* A ping counts by having been read (spec gap 2.2.4.49). */
+}
+
+/* 2.2.4.46: the interval of TCP keep-alive on the leg. */
+static void set_keepalive(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
+{
+    rpc_stream_keepalive(v->leg, rts_u32(pdu, RTS_CMD_CLIENT_KEEPALIVE, 0));
+}
+
+/* CONN/B3 and IN_R1/B2: 3.2.3.5.4, 3.2.3.5.7. */
+static void server_ready(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
+{
+    rpc_flow_sender_start(&v->hop2, rts_u32(pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, 0));
+    rpc_virtual_state(v, RPC_OPENED);
+    rpc_virtual_unplug(v);
+}
+
+/* 3.2.1.5.1: an ack for a channel that is not (or no longer) ours is discarded. */
+static void hop2_ack(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
+{
+    const rts_ack_t *ack = rts_ack(pdu);
+
+    if (!rts_cookie_equal(&ack->cookie, &v->current->cookie)
+        && !rts_cookie_equal(&ack->cookie, &v->old_cookie)
+        && !(v->successor && rts_cookie_equal(&ack->cookie, &v->successor->cookie)))
+        return;
+    if (rpc_flow_acked(&v->hop2, ack->bytes_received, ack->available_window))
+        rpc_log(rpc_virtual_log(v), RPC_LOG_DEBUG, 0,
+                "impossible ack from the server clamped: %u received, %u available",
+                ack->bytes_received, ack->available_window);
+}
+
+/* IN_R1/A5: the client goes on elsewhere. A6 goes before what waits, B1 after it. */
+static void move_away(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
+{
+    rts_pdu_t a6;
+
+    rts_begin(&a6, RTS_IN_R1_A6);
+    rts_set_cookie(&a6, 0, rts_cookie(pdu, 0));
+    rpc_send_leg(v, &a6);
+    rpc_virtual_state(v, RPC_FINISHED);
+    v->last_words = 1;
+    from->reason = RPC_REASON_RECYCLED; /* whatever it says behind A5 is not looked at */
+}
+
+/* IN_R2/A5 on the old channel: the successor takes its place (3.2.3.5.8). */
+static void switch_channel(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
+{
+    rpc_channel_t *old = v->current, *successor = v->successor;
+
+    if (from != old) {
+        rpc_virtual_end(v, RPC_REASON_PROTOCOL, "IN_R2/A5 on the successor channel");
+        return;
+    }
+    v->successor = NULL;
+    rpc_virtual_state(v, RPC_OPENED);
+    if (!rts_cookie_equal(rts_cookie(pdu, 0), &successor->cookie)) {
+        v->old_cookie = successor->cookie;  /* the server's acks bear it, from IN_R2/A2 on */
+        rpc_virtual_release(v, successor, RPC_REASON_UNKNOWN_COOKIE);
+        return;
+    }
+    v->old_cookie = old->cookie;
+    v->current = successor;
+    v->predecessors = v->waiting.size;
+    rpc_firewall_renew(&v->firewall, successor->spec->rules, successor->spec->least_level);
+    rpc_virtual_release(v, old, RPC_REASON_RECYCLED);
+    rpc_virtual_replay(v, successor, &successor->held);
+}
+
+static rpc_action_t *in_action(const rpc_virtual_t *v, const rpc_channel_t *from, rts_pdu_id_t id)
+{
+    static const struct {
+        rts_pdu_id_t id;
+        int from_client;
+        rpc_action_t *in[RPC_STATE_COUNT];
+    } table[] = {
+        { RTS_CONN_B3, 0, { [RPC_B3W] = server_ready } },
+        { RTS_IN_R1_B2, 0, { [RPC_WAIT_B2] = server_ready } },
+        { RTS_FLOW_CONTROL_ACK, 0,
+          { [RPC_OPENED] = hop2_ack, [RPC_OPENED_A5W] = hop2_ack, [RPC_FINISHED] = hop2_ack } },
+        { RTS_IN_R1_A5, 1, { [RPC_OPENED] = move_away, [RPC_OPENED_A5W] = switch_channel } },
+        { RTS_PING, 1,
+          { [RPC_B3W] = ignore, [RPC_WAIT_B2] = ignore, [RPC_OPENED] = ignore,
+            [RPC_OPENED_A5W] = ignore } },
+        { RTS_KEEP_ALIVE, 1,
+          { [RPC_B3W] = set_keepalive, [RPC_WAIT_B2] = set_keepalive,
+            [RPC_OPENED] = set_keepalive, [RPC_OPENED_A5W] = set_keepalive } },
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        if (table[i].id == id && table[i].from_client == (from != NULL))
+            return table[i].in[v->state];
+    }
+    return NULL;
+}
+
+/* ---- opening and the rest ---- */
+
+/* CONN/B2 (3.2.3.5.3) or IN_R1/A2 (3.2.3.5.5.2). */
+static void in_connected(rpc_virtual_t *v, const rts_pdu_t *first)
+{
+    rpc_channel_t *ch = v->current;
+    rts_pdu_t pdu;
+
+    rts_begin(&pdu, v->replacing ? RTS_IN_R1_A2 : RTS_CONN_B2);
+    rts_set_cookie(&pdu, 0, &v->cookie);
+    rts_set_u32(&pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, ch->spec->receive_window);
+    rts_set_u32(&pdu, RTS_CMD_CONNECTION_TIMEOUT, ch->spec->connection_timeout);
+    if (v->replacing) {
+        rts_set_cookie(&pdu, 1, &v->old_cookie);
+        rts_set_cookie(&pdu, 2, &ch->cookie);
+        v->old_cookie = (rts_cookie_t){ { 0 } };    /* another proxy's, not acknowledged here */
+    }
+    else {
+        rts_set_cookie(&pdu, 1, &ch->cookie);
+        rts_set_group(&pdu, rts_group(first));
+        rts_set_address(&pdu, &ch->spec->client_address);
+        rpc_stream_keepalive(v->leg, rts_u32(first, RTS_CMD_CLIENT_KEEPALIVE, 0));
+    }
+    rpc_send_leg(v, &pdu);
+    rpc_firewall_begin(&v->firewall, ch->spec->rules, ch->spec->asked_port, ch->spec->least_level,
+                       v->replacing);
+    rpc_virtual_state(v, v->replacing ? RPC_WAIT_B2 : RPC_B3W);
+}
+
+/* IN_R2/A2, which the text forgets and figure 19 shows. */
+static void in_attached(rpc_virtual_t *v)
+{
+    rts_pdu_t pdu;
+
+    rts_begin(&pdu, RTS_IN_R2_A2);
+    rts_set_cookie(&pdu, 0, &v->successor->cookie);
+    rpc_send_leg(v, &pdu);
+    rpc_flow_sender_mark(&v->hop2);     /* a server may count anew from here (6.3) */
+    rpc_virtual_state(v, RPC_OPENED_A5W);
+}
+
+static void in_server_closed(rpc_virtual_t *v)
+{
+    if (v->state == RPC_B3W || v->state == RPC_WAIT_B2)
+        rpc_virtual_end(v, RPC_REASON_SERVER_REFUSED, "the leg closed without an answer");
+    else
+        rpc_virtual_end(v, RPC_REASON_SERVER_CLOSED, "the server closed the leg");
+}
+
+/* A client pings when idle for its connection time-out, and may skip a ping when it has sent
+ * something in the last half of it (n35); so twice the time-out is silence. */
+static apr_time_t in_tick(rpc_virtual_t *v)
+{
+    rpc_channel_t *ch = v->current;
+    apr_time_t due = ch->heard + 2 * apr_time_from_msec(ch->spec->connection_timeout);
+
+    if (due <= rpc_loop_now(v->leg->loop))
+        rpc_virtual_end(v, RPC_REASON_IDLE_TIMEOUT, "the client was silent for %u seconds",
+                        2 * ch->spec->connection_timeout / 1000);
+    return due;
+}
+
+const rpc_role_ops_t rpc_inbound_role = {
+    .name = "inbound",
+    .from_client = RTS_HOP_C_IP,
+    .from_server = RTS_HOP_S_IP,
+    .mine = RTS_FD_IN_PROXY,
+    .opener = RTS_CONN_B1,
+    .replacer = RTS_IN_R1_A1,
+    .connected = in_connected,
+    .attached = in_attached,
+    .action = in_action,
+    .rpc_pdu = in_rpc_pdu,
+    .relay = in_relay,
+    .may_forward = in_may_forward,
+    .forward = in_forward,
+    .drain = in_drain,
+    .client_room = in_client_room,
+    .server_closed = in_server_closed,
+    .tick = in_tick,
+};

@@ -1,0 +1,243 @@
+/* proxy/mixed.c: the mixed proxy, [MS-RPCH] 3.1.2 (fig. 14).
+ *
+ *   Client Opened --connected--> Server Opened --banner: 200--> Opened --either closes--> Closed
+ *
+ * The banner proves that the server means to be reached over HTTP (3.1.2.5.1); it is swallowed.
+ * What the client sends before it stays in its socket, unread. Once Opened, a pipe, of bytes;
+ * where interfaces or a level are asked for, of PDUs in the client's direction.
+ */
+#include "proxy/mixed.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <apr_strings.h>
+
+#include "wire/error.h"
+#include "proxy/bind_filter.h"
+#include "io/pipe.h"
+
+typedef enum { MIXED_CLIENT_OPENED, MIXED_SERVER_OPENED, MIXED_OPENED } mixed_state_t;
+
+struct rpc_mixed {
+    rpc_pipe_t pipe;            /* holds both streams; the server's is NULL until connected */
+    const rpc_channel_spec_t *spec;
+    mixed_state_t state;
+    size_t banner;              /* bytes of it seen */
+    rpc_firewall_t firewall;
+    dcerpc_framer_t framer;     /* of what the client says, if the firewall looks at any of it */
+    char why[RPC_FILTER_WHY_MAX];   /* it has ended the channel */
+    rpc_dial_t *connecting;
+    rpc_job_t turn;             /* until Opened */
+    rpc_timer_t timer;          /* the same */
+    rpc_mixed_t **list, *next, *prev;
+};
+
+static const char *state_name(const rpc_mixed_t *m)
+{
+    static const char *const names[] = { "Client Opened", "Server Opened", "Opened" };
+
+    return names[m->state];
+}
+
+static void mixed_free(rpc_mixed_t *m, rpc_reason_t reason)
+{
+    rpc_stream_t *client = m->pipe.client, *server = m->pipe.server;
+    rpc_loop_t *loop = client->loop;
+
+    if (m->state != MIXED_OPENED && rpc_reason_info(reason)->rpc_error && !client->hup && !client->error)
+        rpc_error_answer(client, reason);
+    if (m->connecting)
+        rpc_dial_cancel(m->connecting);
+    rpc_loop_unschedule(loop, &m->turn);
+    rpc_timer_cancel(loop, &m->timer);
+    rpc_pipe_stop(&m->pipe, loop);
+    dcerpc_framer_reset(&m->framer);
+    if (m->prev)
+        m->prev->next = m->next;
+    else
+        *m->list = m->next;
+    if (m->next)
+        m->next->prev = m->prev;
+    m->spec->ended(m->spec->ctx, reason, client->received, client->sent);
+    if (server)
+        rpc_stream_close(server, reason == RPC_REASON_SERVER_ERROR);
+    rpc_stream_close(client, reason == RPC_REASON_CLIENT_ERROR);
+    free(m);
+}
+
+static void end(rpc_mixed_t *m, rpc_reason_t reason, const char *why)
+{
+    rpc_log(m->spec->log, RPC_LOG_INFO, 0, "mixed proxy in %s ends: %s: %s", state_name(m),
+            rpc_reason_info(reason)->token, why);
+    mixed_free(m, reason);
+}
+
+static void pipe_ended(rpc_pipe_t *pipe, rpc_reason_t reason)
+{
+    rpc_mixed_t *m = RPC_OWNER_OF(pipe, rpc_mixed_t, pipe);
+
+    end(m, reason, *m->why ? m->why : rpc_reason_info(reason)->text);
+}
+
+static rpc_reason_t refuse(rpc_mixed_t *m, rpc_reason_t reason, const char *why)
+{
+    apr_snprintf(m->why, sizeof(m->why), "%s", why);
+    return reason;
+}
+
+static rpc_reason_t heard_pdu(rpc_mixed_t *m, const uint8_t *pdu, const dcerpc_header_t *header)
+{
+    rpc_filtered_t filtered = { .reason = RPC_REASON_NONE };
+    apr_status_t rv;
+
+    if (header->ptype == DCERPC_RTS)    /* a server might take it for a proxy's of version 2 */
+        return refuse(m, RPC_REASON_PROTOCOL, "an RTS PDU in version 1");
+    if (rpc_firewall_wants(&m->firewall, header->ptype))
+        rpc_filter(&m->firewall, m->spec, pdu, &filtered);
+    if (filtered.reason)
+        return refuse(m, filtered.reason, filtered.why);
+    rv = rpc_stream_put(m->pipe.server, filtered.instead ? filtered.instead : pdu, header->frag_length);
+    free(filtered.instead);
+    return rv == APR_SUCCESS ? RPC_REASON_NONE : RPC_REASON_NO_MEMORY;
+}
+
+static rpc_reason_t heard(rpc_pipe_t *pipe, const uint8_t *data, size_t len)
+{
+    rpc_mixed_t *m = RPC_OWNER_OF(pipe, rpc_mixed_t, pipe);
+    rpc_reason_t reason = RPC_REASON_NONE;
+    dcerpc_header_t header;
+    const uint8_t *pdu;
+
+    while (!reason) {
+        switch (dcerpc_framer_next(&m->framer, &data, &len, &pdu, &header)) {
+        case DCERPC_FRAME_MORE:
+            return RPC_REASON_NONE;
+        case DCERPC_FRAME_ERROR:
+            return refuse(m, RPC_REASON_BAD_PDU, m->framer.error);
+        case DCERPC_FRAME_PDU:
+            reason = heard_pdu(m, pdu, &header);
+        }
+    }
+    return reason;
+}
+
+static void start_firewall(rpc_mixed_t *m)
+{
+    rpc_firewall_begin(&m->firewall, m->spec->rules, m->spec->asked_port, m->spec->least_level, 0);
+    if (!rpc_firewall_idle(&m->firewall))
+        m->pipe.heard = heard;
+}
+
+/* The banner is whole: 2.1.1.1.2, without a length, to the end of the connection. */
+static void open_up(rpc_mixed_t *m)
+{
+    static const rpc_answer_t answer = { 200, "OK", 0, -1 };
+    rpc_loop_t *loop = m->pipe.client->loop;
+
+    rpc_timer_cancel(loop, &m->timer);
+    m->state = MIXED_OPENED;
+    start_firewall(m);
+    if (m->spec->opened)
+        m->spec->opened(m->spec->ctx);
+    if (m->pipe.client->cls->respond(m->pipe.client, &answer) != APR_SUCCESS)
+        end(m, RPC_REASON_CLIENT_ERROR, "the response cannot be written");
+    else
+        rpc_pipe_start(&m->pipe);
+}
+
+static void read_banner(rpc_mixed_t *m)
+{
+    char buf[RTS_BANNER_SIZE];
+    size_t len = RTS_BANNER_SIZE - m->banner;
+    apr_status_t rv = rpc_stream_read(m->pipe.server, buf, &len);
+
+    if (APR_STATUS_IS_EAGAIN(rv))
+        return;
+    if (rv != APR_SUCCESS)
+        end(m, RPC_REASON_SERVER_REFUSED, "the leg closed without a banner");
+    else if (memcmp(buf, &RTS_BANNER[m->banner], len) != 0)
+        end(m, RPC_REASON_PROTOCOL, "something else than the banner from the server");
+    else if ((m->banner += len) == RTS_BANNER_SIZE)
+        open_up(m);
+    else
+        rpc_loop_schedule(m->pipe.client->loop, &m->turn);
+}
+
+static void mixed_turn(rpc_job_t *job)
+{
+    rpc_mixed_t *m = RPC_OWNER_OF(job, rpc_mixed_t, turn);
+    rpc_stream_t *server = m->pipe.server;
+
+    if (m->pipe.client->hup || m->pipe.client->error)
+        end(m, RPC_REASON_CLIENT_CLOSED, "the client closed its connection");
+    else if (server && rpc_stream_flush(server) != APR_SUCCESS)
+        end(m, RPC_REASON_SERVER_ERROR, "writing failed");
+    else if (server)
+        read_banner(m);
+}
+
+static void connect_done(void *ctx, rpc_reason_t reason, apr_status_t status, int fd,
+                         const char *host, uint16_t port)
+{
+    rpc_mixed_t *m = ctx;
+    const rpc_channel_spec_t *spec = m->spec;
+    rpc_loop_t *loop = m->pipe.client->loop;
+    char text[120];
+
+    m->connecting = NULL;
+    if (reason) {
+        end(m, reason, apr_strerror(status, text, sizeof(text)));
+        return;
+    }
+    m->pipe.server = rpc_stream_open(loop, fd, &m->turn);
+    if (!m->pipe.server || (spec->preface_len
+        && rpc_stream_put(m->pipe.server, spec->preface, spec->preface_len) != APR_SUCCESS)) {
+        end(m, RPC_REASON_NO_MEMORY, "no memory for the leg");
+        return;
+    }
+    if (spec->reached && !spec->leg.unix_path)
+        spec->reached(spec->ctx, host, port);
+    rpc_stream_keepalive(m->pipe.server, 0);
+    m->state = MIXED_SERVER_OPENED;
+    rpc_timer_set(loop, &m->timer, rpc_loop_now(loop) + spec->setup_timeout);
+    rpc_loop_schedule(loop, &m->turn);
+}
+
+static void late(rpc_timer_t *timer)
+{
+    end(RPC_OWNER_OF(timer, rpc_mixed_t, timer), RPC_REASON_SETUP_TIMEOUT, "no banner in time");
+}
+
+void rpc_mixed_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, rpc_mixed_t **list,
+                     rpc_stream_t *client, const rpc_channel_spec_t *spec)
+{
+    rpc_mixed_t *m = calloc(1, sizeof(*m));
+
+    if (!m) {
+        spec->ended(spec->ctx, RPC_REASON_NO_MEMORY, 0, 0);
+        rpc_stream_close(client, 1);
+        return;
+    }
+    m->spec = spec;
+    m->pipe.client = client;
+    m->pipe.ended = pipe_ended;
+    m->turn.run = mixed_turn;
+    m->timer.fire = late;
+    m->list = list;
+    m->next = *list;
+    if (m->next)
+        m->next->prev = m;
+    *list = m;
+    client->owner = &m->turn;
+    m->connecting = rpc_dial_start(loop, dialer, &spec->leg, connect_done, m);
+    if (!m->connecting)
+        end(m, RPC_REASON_NO_MEMORY, "no memory to connect");
+    else
+        rpc_loop_schedule(loop, &m->turn);
+}
+
+void rpc_mixed_end(rpc_mixed_t **list, rpc_reason_t reason)
+{
+    end(*list, reason, rpc_reason_info(reason)->text);
+}

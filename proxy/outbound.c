@@ -1,0 +1,382 @@
+/* proxy/outbound.c: the outbound proxy, [MS-RPCH] 3.2.4 (fig. 28).
+ *
+ *   Open_Start --CONN/A1: A2, 200, A3--> C1W --C1: C2--> Opened
+ *   Open_Start --OUT_R1/A3: A4--> A11W --A11: 200--> Opened --A9: rest, A10--> Finished
+ *   Opened --OUT_R2/A3: A4--> B1OrC1W --C1--> B1W --B1: rest, B3, 200--> Opened
+ *                                     --B1: rest, B3--> R2C1W --C1: 200--> Opened
+ *
+ * RPC PDUs go leg -> client: hop 3 is our own window towards the server, hop 4 the client's
+ * towards us. What comes before B1 or A9 belongs to the old channel, the rest to the new.
+ */
+#include "proxy/virtual.h"
+
+/* PingTrafficSentNotify once more than this was sent in pings (n50). */
+#define PING_NOTIFY 1031
+#define B3_SIZE 24
+
+/* ---- hop 3 and hop 4 ---- */
+
+static void ack_server(rpc_virtual_t *v)
+{
+    rts_ack_t ack;
+    rts_pdu_t pdu;
+
+    rpc_flow_ack(&v->hop3, &ack.bytes_received, &ack.available_window);
+    ack.cookie = v->current->cookie;
+    rts_begin(&pdu, RTS_FLOW_CONTROL_ACK);
+    rts_set_ack(&pdu, &ack);
+    rpc_send_leg(v, &pdu);
+}
+
+static int client_takes(const rpc_virtual_t *v, uint32_t size)
+{
+    return rpc_flow_may_send(&v->current->hop4, size)
+        && rpc_stream_pending(v->current->client) < RPC_OUT_HIGH;
+}
+
+static void to_client(rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
+{
+    rpc_put_client(v, v->current, pdu, size);
+    rpc_flow_sent(&v->current->hop4, size);
+    if (rpc_flow_consumed(&v->hop3, size))
+        ack_server(v);
+}
+
+/* FROM is NULL, or a successor whose held PDUs are replayed. */
+static void out_relay(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu, uint32_t size)
+{
+    if (v->last_words && v->successor)
+        rpc_hold(v, &v->successor->held, pdu, size, 1);
+    else if (!v->unplugged || v->waiting.first || !client_takes(v, size))
+        rpc_hold(v, &v->waiting, pdu, size, 1);
+    else
+        to_client(v, pdu, size);
+    if (v->unplugged && !rpc_flow_fits(&v->current->hop4, size))
+        rpc_virtual_end(v, RPC_REASON_PDU_TOO_BIG, "a PDU of %u bytes, the client's window is %u",
+                        size, (unsigned)v->current->hop4.window);
+}
+
+static void out_rpc_pdu(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu, uint32_t size)
+{
+    if (from)
+        rpc_virtual_end(v, RPC_REASON_PROTOCOL, "an RPC PDU from the client on the OUT channel");
+    else if (v->state == RPC_C1W || v->state == RPC_FINISHED)
+        rpc_virtual_end(v, RPC_REASON_PROTOCOL, "an RPC PDU from the server in %s",
+                        rpc_state_name(v->state));
+    else if (rpc_flow_received(&v->hop3, size))
+        rpc_virtual_end(v, RPC_REASON_WINDOW_OVERRUN,
+                        "the server sent more than our window of %u",
+                        (unsigned)v->hop3.window);
+    else
+        out_relay(v, from, pdu, size);
+}
+
+/* The request body is 76 or 120 bytes long; only its PDUs are read as such. */
+static size_t out_client_room(const rpc_virtual_t *v, const rpc_channel_t *from)
+{
+    return RPC_LOOP_SCRATCH;
+}
+
+/* B3 is the old channel's last PDU, and out before the successor's 200 (3.2.4.5.10; figure 21
+ * draws it the other way round). Returns 1 when it is out. */
+static int say_b3(rpc_virtual_t *v)
+{
+    rts_pdu_t b3;
+
+    if (!v->said_last) {
+        v->said_last = 1;
+        rts_begin(&b3, RTS_OUT_R2_B3);
+        rpc_send_client(v, v->current, &b3);
+    }
+    rpc_stream_flush(v->current->client);
+    return rpc_stream_drained(v->current->client);
+}
+
+/* OUT_R2: the old channel has delivered all that was its own. */
+static void switch_channel(rpc_virtual_t *v)
+{
+    rpc_channel_t *old = v->current, *successor = v->successor;
+
+    v->last_words = v->said_last = 0;
+    v->ping_bytes = 0;      /* of the old response, which is no concern any more */
+    rpc_virtual_wait(v);
+    v->old_cookie = old->cookie;
+    v->current = successor;
+    v->successor = NULL;
+    rpc_virtual_release(v, old, RPC_REASON_RECYCLED);
+    v->waiting = successor->held;
+    successor->held = (rpc_pdus_t){ NULL, NULL, 0 };
+    /* An ack under the old cookie that the server discards must not stall it. */
+    ack_server(v);
+    if (v->state == RPC_B1_OR_C1W) {
+        rpc_virtual_state(v, RPC_R2C1W);
+        return;
+    }
+    rpc_virtual_state(v, RPC_OPENED);
+    rpc_answer_success(v, successor);
+    rpc_virtual_unplug(v);
+}
+
+static void out_drain(rpc_virtual_t *v)
+{
+    rts_pdu_t a10;
+
+    while (v->waiting.first && client_takes(v, v->waiting.first->size) && !v->reason) {
+        to_client(v, v->waiting.first->data, v->waiting.first->size);
+        rpc_pdus_drop(&v->waiting);
+    }
+    if (!v->last_words || v->waiting.first || v->reason)
+        return;
+    if (v->successor) {
+        if (say_b3(v))
+            switch_channel(v);
+        return;
+    }
+    rts_begin(&a10, RTS_OUT_R1_A10);
+    rpc_send_client(v, v->current, &a10);
+    rpc_virtual_end(v, RPC_REASON_RECYCLED, "OUT_R1 is complete");
+}
+
+/* ---- RTS PDUs ---- */
+
+/* While a successor waits for B1 the server is past OUT_Rx/A1 and past R1 (3.2.4.5.5); what
+ * comes after B1 is for the successor, whose own replacement may be near. */
+static int out_may_forward(const rpc_virtual_t *v, const rpc_channel_t *from, int destination,
+                           rts_pdu_id_t id)
+{
+    int replacing = (v->state == RPC_B1_OR_C1W || v->state == RPC_B1W) && !v->last_words;
+
+    return !from && destination == RTS_FD_CLIENT && v->state != RPC_C1W
+        && v->state != RPC_FINISHED
+        && !(replacing && (id == RTS_OUT_R1_A1 || id == RTS_OUT_R1_A5));
+}
+
+/* After B1 the client still listens on the old channel, until B3. What it needs to go on
+ * sending, acknowledgements and IN_Rx/A4, must not wait for all that the old channel still has
+ * to deliver: the client may be short of the very IN channel that brings its own. The next
+ * OUT_Rx/A2 is for the successor. */
+static int fits_old_channel(const rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
+{
+    return !v->said_last && !(pdu[16] & RTS_FLAG_RECYCLE_CHANNEL)
+        && v->current->body_left >= (int64_t)(v->waiting.size + size) + B3_SIZE;
+}
+
+/* Unplugged, an RTS PDU passes the RPC PDUs that wait for a window. */
+static void out_forward(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu, uint32_t size)
+{
+    if (v->last_words && v->successor && !fits_old_channel(v, pdu, size))
+        rpc_hold(v, &v->successor->held, pdu, size, 0);
+    else if (!v->unplugged)
+        rpc_hold(v, &v->waiting, pdu, size, 0);
+    else
+        rpc_put_client(v, v->current, pdu, size);
+}
+
+static uint32_t clamp(uint32_t value, uint32_t low, uint32_t high)
+{
+    return value < low ? low : value > high ? high : value;
+}
+
+/* CONN/C1 -> C2 with C1's values (spec gap 3.2.4.5.4); clients refuse any that are out of
+ * the commands' ranges. */
+static void server_ready(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *c1)
+{
+    rts_pdu_t c2;
+
+    rts_begin(&c2, RTS_CONN_C2);
+    rts_set_u32(&c2, RTS_CMD_RECEIVE_WINDOW_SIZE,
+                clamp(rts_u32(c1, RTS_CMD_RECEIVE_WINDOW_SIZE, 0),
+                      RPC_FLOW_WINDOW_MIN, RPC_FLOW_WINDOW_MAX));
+    rts_set_u32(&c2, RTS_CMD_CONNECTION_TIMEOUT,
+                clamp(rts_u32(c1, RTS_CMD_CONNECTION_TIMEOUT, 0), 120000, 14400000));
+    rpc_send_client(v, v->current, &c2);
+    rpc_virtual_state(v, RPC_OPENED);
+    rpc_virtual_unplug(v);
+}
+
+static void hop4_ack(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
+{
+    const rts_ack_t *ack = rts_ack(pdu);
+
+    if (!rts_cookie_equal(&ack->cookie, &v->current->cookie))
+        return; /* 3.2.1.5.1.2: of a channel that is gone */
+    if (rpc_flow_acked(&v->current->hop4, ack->bytes_received, ack->available_window))
+        rpc_log(rpc_virtual_log(v), RPC_LOG_DEBUG, 0,
+                "impossible ack from the client clamped: %u received, %u available",
+                ack->bytes_received, ack->available_window);
+}
+
+/* OUT_R1/A9: the server goes on over another leg; deliver the rest, then A10. */
+static void move_away(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
+{
+    rpc_virtual_state(v, RPC_FINISHED);
+    v->last_words = 1;
+}
+
+/* OUT_R2/B1. */
+static void last_for_old(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
+{
+    if (v->last_words)
+        rpc_virtual_end(v, RPC_REASON_PROTOCOL, "OUT_R2/B1 twice");
+    v->last_words = 1;
+}
+
+/* OUT_R2/B2: the successor is not wanted (also before C1: spec gap 3.2.4.5.12). */
+static void drop_successor(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
+{
+    rpc_channel_t *successor = v->successor;
+
+    if (v->last_words) {
+        rpc_virtual_end(v, RPC_REASON_PROTOCOL, "OUT_R2/B2 after B1");
+        return;
+    }
+    v->successor = NULL;
+    rpc_virtual_state(v, RPC_OPENED);
+    rpc_virtual_release(v, successor, RPC_REASON_UNKNOWN_COOKIE);
+}
+
+/* OUT_R1/A11: the old channel is done, this one may speak. */
+static void start_speaking(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
+{
+    rpc_virtual_state(v, RPC_OPENED);
+    rpc_answer_success(v, v->current);
+    rpc_virtual_unplug(v);
+}
+
+/* OUT_R2/C1 before B1. */
+static void client_first(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
+{
+    if (from == v->successor)
+        rpc_virtual_state(v, RPC_B1W);
+    else
+        rpc_virtual_end(v, RPC_REASON_PROTOCOL, "OUT_R2/C1 on the old channel");
+}
+
+static rpc_action_t *out_action(const rpc_virtual_t *v, const rpc_channel_t *from, rts_pdu_id_t id)
+{
+    static const struct {
+        rts_pdu_id_t id;
+        int from_client;
+        rpc_action_t *in[RPC_STATE_COUNT];
+    } table[] = {
+        { RTS_CONN_C1, 0, { [RPC_C1W] = server_ready } },
+        { RTS_OUT_R1_A9, 0,
+          { [RPC_OPENED] = move_away, [RPC_B1_OR_C1W] = last_for_old, [RPC_B1W] = last_for_old } },
+        { RTS_OUT_R2_B2, 0, { [RPC_B1_OR_C1W] = drop_successor, [RPC_B1W] = drop_successor } },
+        { RTS_FLOW_CONTROL_ACK_WITH_DESTINATION, 0,
+          { [RPC_A11W] = hop4_ack, [RPC_OPENED] = hop4_ack, [RPC_B1_OR_C1W] = hop4_ack,
+            [RPC_B1W] = hop4_ack, [RPC_R2C1W] = hop4_ack, [RPC_FINISHED] = hop4_ack } },
+        { RTS_OUT_R1_A11, 1, { [RPC_A11W] = start_speaking } },
+        { RTS_OUT_R2_C1, 1, { [RPC_B1_OR_C1W] = client_first, [RPC_R2C1W] = start_speaking } },
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        if (table[i].id == id && table[i].from_client == (from != NULL))
+            return table[i].in[v->state];
+    }
+    return NULL;
+}
+
+/* ---- opening and the rest ---- */
+
+/* CONN/A2, then 200 and A3 at once (3.2.4.5.3); or OUT_R1/A4, the 200 only after A11
+ * (3.2.4.5.6.2). */
+static void out_connected(rpc_virtual_t *v, const rts_pdu_t *first)
+{
+    rpc_channel_t *ch = v->current;
+    rts_pdu_t pdu;
+
+    rpc_flow_receiver_start(&v->hop3, ch->spec->receive_window);
+    rts_begin(&pdu, v->replacing ? RTS_OUT_R1_A4 : RTS_CONN_A2);
+    rts_set_cookie(&pdu, 0, &v->cookie);
+    rts_set_u32(&pdu, RTS_CMD_CHANNEL_LIFETIME, ch->spec->channel_lifetime);
+    rts_set_u32(&pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, ch->spec->receive_window);
+    if (v->replacing) {
+        rts_set_cookie(&pdu, 1, &v->old_cookie);
+        rts_set_cookie(&pdu, 2, &ch->cookie);
+        rts_set_u32(&pdu, RTS_CMD_CONNECTION_TIMEOUT, ch->spec->connection_timeout);
+        rpc_send_leg(v, &pdu);
+        rpc_virtual_state(v, RPC_A11W);
+        return;
+    }
+    rts_set_cookie(&pdu, 1, &ch->cookie);
+    rpc_send_leg(v, &pdu);
+    rpc_virtual_state(v, RPC_C1W);
+    rpc_answer_success(v, ch);
+    rts_begin(&pdu, RTS_CONN_A3);
+    rts_set_u32(&pdu, RTS_CMD_CONNECTION_TIMEOUT, ch->spec->connection_timeout);
+    rpc_send_client(v, ch, &pdu);
+}
+
+static void out_attached(rpc_virtual_t *v)
+{
+    rts_pdu_t pdu;
+
+    rts_begin(&pdu, RTS_OUT_R2_A4);
+    rts_set_cookie(&pdu, 0, &v->successor->cookie);
+    rpc_send_leg(v, &pdu);
+    rpc_virtual_state(v, RPC_B1_OR_C1W);
+}
+
+/* What the server said before it closed is still delivered, windows or not: the client's
+ * acks can no longer come. Hop 3 has bounded it. */
+static void out_server_closed(rpc_virtual_t *v)
+{
+    if (v->state == RPC_C1W || v->state == RPC_A11W) {
+        rpc_virtual_end(v, RPC_REASON_SERVER_REFUSED, "the leg closed without an answer");
+        return;
+    }
+    for (; v->unplugged && v->waiting.first && !v->reason; rpc_pdus_drop(&v->waiting))
+        rpc_put_client(v, v->current, v->waiting.first->data, v->waiting.first->size);
+    if (v->state != RPC_FINISHED)
+        rpc_virtual_end(v, RPC_REASON_SERVER_CLOSED, "the server closed the leg");
+}
+
+static void ping(rpc_virtual_t *v)
+{
+    rts_pdu_t pdu;
+
+    rts_begin(&pdu, RTS_PING);
+    rpc_send_client(v, v->current, &pdu);
+    v->ping_bytes += RTS_HEADER_SIZE;
+    if (v->ping_bytes > PING_NOTIFY) {
+        rts_begin(&pdu, RTS_PING_TRAFFIC_SENT_NOTIFY);
+        rts_set_u32(&pdu, RTS_CMD_PING_TRAFFIC_SENT_NOTIFY, v->ping_bytes);
+        rpc_send_leg(v, &pdu);
+        v->ping_bytes = 0;
+    }
+}
+
+/* A ping when idle for half of the announced time-out (3.2.4.6, 3.2.1.2.1). */
+static apr_time_t out_tick(rpc_virtual_t *v)
+{
+    rpc_channel_t *ch = v->current;
+    apr_time_t half = apr_time_from_msec(ch->spec->connection_timeout) / 2;
+
+    if (ch->spoke + half <= rpc_loop_now(v->leg->loop)
+        && (v->state == RPC_OPENED || v->state == RPC_B1_OR_C1W || v->state == RPC_B1W)
+        && !v->said_last)
+        ping(v);
+    return rpc_loop_now(v->leg->loop) + half - (rpc_loop_now(v->leg->loop) - ch->spoke) % half;
+}
+
+const rpc_role_ops_t rpc_outbound_role = {
+    .name = "outbound",
+    .from_client = RTS_HOP_C_OP,
+    .from_server = RTS_HOP_S_OP,
+    .mine = RTS_FD_OUT_PROXY,
+    .opener = RTS_CONN_A1,
+    .replacer = RTS_OUT_R1_A3,
+    .connected = out_connected,
+    .attached = out_attached,
+    .action = out_action,
+    .rpc_pdu = out_rpc_pdu,
+    .relay = out_relay,
+    .may_forward = out_may_forward,
+    .forward = out_forward,
+    .drain = out_drain,
+    .client_room = out_client_room,
+    .server_closed = out_server_closed,
+    .tick = out_tick,
+};

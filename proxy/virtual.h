@@ -1,0 +1,156 @@
+/* rpc_virtual: what rpc_channel.c, proxy/inbound.c and proxy/outbound.c share; private to them.
+ *
+ * A virtual channel is the succession of the channels that replace one another at this
+ * proxy ([MS-RPCH] 3.2.1.1.1), over one leg. In R2 the successor joins it; in R1 the
+ * successor starts a virtual channel, and a leg, of its own. All of it belongs to the
+ * proxy's loop thread.
+ */
+#ifndef RPC_VIRTUAL_H
+#define RPC_VIRTUAL_H
+
+#include "wire/dcerpc.h"
+#include "rpc_channel.h"
+#include "firewall/firewall.h"
+#include "wire/flow.h"
+#include "io/queue.h"
+
+/* States of 3.2.3.1 and 3.2.4.1, named as there. Each role uses its own. */
+typedef enum {
+    RPC_OPEN_START,
+    RPC_OPENED,
+    RPC_FINISHED,
+    RPC_B3W, RPC_WAIT_B2, RPC_OPENED_A5W,           /* inbound */
+    RPC_C1W, RPC_A11W, RPC_B1_OR_C1W, RPC_B1W, RPC_R2C1W, /* outbound */
+    RPC_STATE_COUNT
+} rpc_state_t;
+
+typedef struct rpc_virtual rpc_virtual_t;
+typedef struct rpc_role_ops rpc_role_ops_t;
+
+struct rpc_channel {
+    rpc_proxy_t *proxy;
+    const rpc_channel_spec_t *spec;
+    rpc_stream_t *client;
+    rpc_virtual_t *virt;        /* NULL in Open_Start */
+    rts_cookie_t cookie;        /* of this channel */
+    dcerpc_framer_t framer;     /* of what the client sends */
+    rpc_pdus_t held;            /* inbound successor: plugged, waits for A5 (3.2.3.5.8) */
+    rpc_flow_receiver_t hop1;   /* inbound: client -> us */
+    rpc_flow_sender_t hop4;     /* outbound: us -> client */
+    int64_t body_left;          /* outbound: what Content-Length still allows */
+    unsigned answered:1;        /* a response header is out */
+    apr_time_t heard, spoke;    /* last read from and write to the client */
+    rpc_reason_t reason;        /* set: nothing more is read from it */
+    rpc_job_t turn;             /* while in Open_Start */
+    rpc_timer_t timer;
+    rts_pdu_t first;            /* the first PDU, on its way to the proxy's home loop */
+    rpc_channel_t *released;    /* the next of its virtual channel's released ones */
+    rpc_channel_t *next, *prev; /* all channels of the proxy */
+};
+
+struct rpc_virtual {
+    rpc_proxy_t *proxy;
+    const rpc_role_ops_t *role;
+    rpc_state_t state;
+    rts_cookie_t cookie;        /* of the virtual connection */
+    rts_cookie_t old_cookie;    /* of the predecessor channel, for A2 / A4 of R1 */
+    rts_cookie_t group;         /* AssociationGroupId, from B1 */
+    rpc_channel_t *current;     /* the default channel */
+    rpc_channel_t *successor;   /* the non-default channel, or NULL */
+    rpc_channel_t *released;    /* given up in this turn, freed at its end */
+    rpc_stream_t *leg;          /* NULL until connected */
+    rpc_dial_t *connecting;
+    dcerpc_framer_t leg_framer;
+    uint32_t keepalive;         /* B1 or Keep-Alive: milliseconds */
+    rpc_pdus_t waiting;         /* plugged, or short of window: for the next hop */
+    size_t predecessors;        /* how much of waiting the predecessor received */
+    rpc_flow_sender_t hop2;     /* inbound: us -> server */
+    rpc_flow_receiver_t hop3;   /* outbound: server -> us */
+    rpc_firewall_t firewall;    /* inbound: what the client may ask the server for */
+    int replacing;              /* began as IN_R1 or OUT_R1 */
+    uint32_t ping_bytes;        /* sent since the last PingTrafficSentNotify */
+    unsigned unplugged:1;       /* the next hop may be sent to */
+    unsigned first_from_leg:1;  /* something other than the banner has come */
+    unsigned banner:4;          /* bytes of the legacy banner skipped */
+    unsigned last_words:1;      /* what waits goes, then the last PDU (A10, B3, IN_R1/B1) */
+    unsigned said_last:1;       /* B3 is written, and not out yet */
+    unsigned in_table:1;
+    rpc_reason_t reason;        /* set: ends at the end of this turn */
+    rpc_job_t turn;
+    rpc_timer_t timer;          /* setup, then idleness and pings */
+};
+
+/* Takes one step for a PDU in this state; NULL in a table: protocol error. */
+typedef void rpc_action_t(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu);
+
+/* What differs between the roles. */
+struct rpc_role_ops {
+    const char *name;           /* "inbound", "outbound" */
+    rts_hop_t from_client, from_server;
+    int mine;                   /* the Destination that is this role: FDInProxy, FDOutProxy */
+    rts_pdu_id_t opener;        /* first PDU of a first channel: CONN/B1, CONN/A1 */
+    rts_pdu_id_t replacer;      /* of a replacement: IN_R1/A1, OUT_R1/A3 */
+    /* The leg of a virtual channel is connected: send the first RTS PDU on it, answer the
+     * client; v->replacing: as IN_R1 / OUT_R1. */
+    void (*connected)(rpc_virtual_t *v, const rts_pdu_t *first);
+    /* v->successor has just joined (R2). */
+    void (*attached)(rpc_virtual_t *v);
+    /* What to do with PDU ID that concerns us, in v's state; FROM is NULL for the leg.
+     * NULL: not allowed, a protocol error. */
+    rpc_action_t *(*action)(const rpc_virtual_t *v, const rpc_channel_t *from, rts_pdu_id_t id);
+    /* An RPC PDU has come, from a client or (FROM NULL) from the leg. */
+    void (*rpc_pdu)(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu, uint32_t size);
+    /* Moves an RPC PDU, already counted as received, on: now, or into the right queue. */
+    void (*relay)(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu, uint32_t size);
+    /* May PDU ID with this Destination, not ours, be passed on; and pass it on (3.2.1.5.2). */
+    int (*may_forward)(const rpc_virtual_t *v, const rpc_channel_t *from, int destination,
+                       rts_pdu_id_t id);
+    void (*forward)(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu, uint32_t size);
+    /* Moves what waits as far as windows allow. */
+    void (*drain)(rpc_virtual_t *v);
+    /* How many bytes may be read from this client now. */
+    size_t (*client_room)(const rpc_virtual_t *v, const rpc_channel_t *from);
+    /* Its server has closed the leg in order. */
+    void (*server_closed)(rpc_virtual_t *v);
+    /* The timer went off in a state after opening; returns when to look again. */
+    apr_time_t (*tick)(rpc_virtual_t *v);
+};
+
+extern const rpc_role_ops_t rpc_inbound_role;
+extern const rpc_role_ops_t rpc_outbound_role;
+
+/* Output held for a peer that does not take it: above this nothing more is moved. */
+#define RPC_OUT_HIGH 65536
+/* RTS PDUs go past that mark, but not past this one (RPC_REASON_BUFFER_FULL). */
+#define RPC_OUT_MAX (4 * RPC_OUT_HIGH)
+
+/* rpc_channel.c, for the roles: */
+
+const char *rpc_state_name(rpc_state_t state);
+/* Ends the virtual channel at the end of this turn; the first reason stays. */
+void rpc_virtual_end(rpc_virtual_t *v, rpc_reason_t reason, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Changes state, with a line at debug; Opened is told to who counts (spec->opened). */
+void rpc_virtual_state(rpc_virtual_t *v, rpc_state_t state);
+/* Ends one channel of it, closing its connection in order; the other goes on. */
+void rpc_virtual_release(rpc_virtual_t *v, rpc_channel_t *ch, rpc_reason_t reason);
+/* Opened, by C1, B3, B2 or A11: the next hop is unplugged, what waited goes through the
+ * role's functions again, and the setup timer gives way to the role's tick. */
+void rpc_virtual_unplug(rpc_virtual_t *v);
+/* Plugged again, until unplugged or the set-up time is over. */
+void rpc_virtual_wait(rpc_virtual_t *v);
+/* The PDUs of QUEUE as if they came now; the queue is empty afterwards. */
+void rpc_virtual_replay(rpc_virtual_t *v, rpc_channel_t *from, rpc_pdus_t *queue);
+
+/* Write an RTS PDU, or raw bytes, to the leg / to a client, bounded. */
+void rpc_send_leg(rpc_virtual_t *v, const rts_pdu_t *pdu);
+void rpc_put_leg(rpc_virtual_t *v, const uint8_t *data, uint32_t size);
+void rpc_send_client(rpc_virtual_t *v, rpc_channel_t *ch, const rts_pdu_t *pdu);
+void rpc_put_client(rpc_virtual_t *v, rpc_channel_t *ch, const uint8_t *data, uint32_t size);
+/* Queues a PDU that cannot go now. */
+void rpc_hold(rpc_virtual_t *v, rpc_pdus_t *queue, const uint8_t *pdu, uint32_t size, int counted);
+/* Sends the 200 of an OUT channel (2.1.2.1.4). */
+void rpc_answer_success(rpc_virtual_t *v, rpc_channel_t *ch);
+const rpc_log_t *rpc_virtual_log(const rpc_virtual_t *v);
+
+#endif

@@ -1,0 +1,296 @@
+/* shared/channel_table.c: a table without locks, for any child may die at any moment and must not take a
+ * lock along.
+ *
+ *   enter: raise the high-water mark above a free row; whoever looks, looks below the mark
+ *          take it, by compare-and-swap on its pid
+ *          write user and address, then count all rows in use; over a limit: give it back
+ *   claim: write the cookie, then look for the same one in all rows in use
+ *
+ * Insert, then look. All accesses are sequentially consistent, so there is one order of them
+ * that every thread agrees on. Let A and B be newcomers that exclude each other. Whichever's
+ * insertion (mark and fields) comes second in that order begins to look after both, and sees the
+ * other: so they are never both admitted. When both look late both see each other, and both are
+ * refused; clients come back. Only a newcomer ever withdraws: what is established looks no more,
+ * and cannot be refused or stolen. The limits are as exact: never more than allowed, and at the
+ * brink a crowd may be kept one too few for a moment. Weaker orders would not do, for "write
+ * mine, read yours" is just what acquire and release leave unordered; a channel looks twice in
+ * its life, so the fences cost nothing that counts.
+ *
+ * A row that is given back loses its cookie first and its pid last. A reader that finds its
+ * cookie in a row reads the rest and then the cookie again: when it is still there, all of it
+ * was of one channel (or of another one with that cookie, which is as good).
+ *
+ * Each column is an array of its own, so that a scan for a cookie passes nothing else.
+ */
+#include "shared/channel_table.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <apr_general.h>
+#include <apr_shm.h>
+#include <apr_siphash.h>
+
+/* RpcMaxChannels may be raised by a restart, so there are rows for its maximum, and for those
+ * that come on top and are refused. Pages no row of which was ever used take no memory. */
+#define ROWS (1u << 20)
+#define HEAD_SIZE 64        /* of the shared memory, the mark alone on its cache line */
+#define ROW_SIZE (5 * sizeof(shared64_t) + 2 * sizeof(shared32_t))
+#define NAME_MAX_HASHED 255 /* users with so long a beginning in common count as one */
+#define OPENED 1u
+#define ROLE_SHIFT 1
+
+_Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2,
+               "a lock would be one process's alone");
+
+typedef _Atomic uint64_t shared64_t;
+typedef _Atomic uint32_t shared32_t;
+
+struct rpc_status {
+    uint8_t key[APR_SIPHASH_KSIZE];
+    uint32_t pid;
+    /* Shared. No row at or above *MARK was ever taken. */
+    shared32_t *mark;
+    /* Columns; 0: none. */
+    shared64_t *cookie, *identity, *user, *address, *place;
+    shared32_t *owner;      /* pid; 0: the row is free */
+    shared32_t *state;      /* OPENED, and the role + 1 */
+};
+
+apr_status_t rpc_status_create(rpc_status_t **out, apr_pool_t *pool)
+{
+    rpc_status_t *status = apr_pcalloc(pool, sizeof(*status));
+    apr_status_t rv = apr_generate_random_bytes(status->key, sizeof(status->key));
+    apr_shm_t *shm;
+    char *base;
+
+    if (rv == APR_SUCCESS)      /* anonymous, so zeroed */
+        rv = apr_shm_create(&shm, HEAD_SIZE + ROWS * ROW_SIZE, NULL, pool);
+    if (rv != APR_SUCCESS)
+        return rv;
+    base = apr_shm_baseaddr_get(shm);
+    status->mark = (shared32_t *)base;
+    status->cookie = (shared64_t *)(base + HEAD_SIZE);
+    status->identity = status->cookie + ROWS;
+    status->user = status->identity + ROWS;
+    status->address = status->user + ROWS;
+    status->place = status->address + ROWS;
+    status->owner = (shared32_t *)(status->place + ROWS);
+    status->state = status->owner + ROWS;
+    *out = status;
+    return APR_SUCCESS;
+}
+
+void rpc_status_set_pid(rpc_status_t *status, uint32_t pid)
+{
+    status->pid = pid;
+}
+
+/* ---- hashes ---- */
+
+/* Keyed, so that nobody can make names or cookies that collide. Never 0. */
+static uint64_t hash(const rpc_status_t *status, const void *data, size_t size)
+{
+    uint64_t h = apr_siphash24(data, size, status->key);
+
+    return h ? h : 1;
+}
+
+uint64_t rpc_status_hash_cookie(const rpc_status_t *status, const rts_cookie_t *cookie)
+{
+    return hash(status, cookie->b, sizeof(cookie->b));
+}
+
+/* Password providers may take a name in any case, which must not be a way around the limit. */
+static uint64_t hash_user(const rpc_status_t *status, const char *user)
+{
+    char name[NAME_MAX_HASHED];
+    size_t i;
+
+    for (i = 0; i < sizeof(name) && user[i]; i++)
+        name[i] = user[i] >= 'A' && user[i] <= 'Z' ? (char)(user[i] + 'a' - 'A') : user[i];
+    return i ? hash(status, name, i) : 0;
+}
+
+/* A site, or a subscriber, has a whole /64 of IPv6. */
+static uint64_t hash_address(const rpc_status_t *status, const rts_address_t *address)
+{
+    return hash(status, address->addr, address->ipv6 ? 8 : 4);
+}
+
+static uint64_t hash_place(const rpc_status_t *status, const char *host, uint16_t port)
+{
+    char place[NAME_MAX_HASHED + 8];
+    int n = snprintf(place, sizeof(place), "%u %.*s", port, NAME_MAX_HASHED, host), i;
+
+    for (i = 0; i < n; i++)
+        place[i] = place[i] >= 'A' && place[i] <= 'Z' ? (char)(place[i] + 'a' - 'A') : place[i];
+    return hash(status, place, (size_t)n);
+}
+
+/* ---- rows ---- */
+
+static int take_row(rpc_status_t *status)
+{
+    uint32_t row, mark = atomic_load(status->mark);
+
+    for (row = 0; row < ROWS; row++) {
+        uint32_t owner = atomic_load(&status->owner[row]);
+
+        if (owner)
+            continue;
+        while (mark <= row && !atomic_compare_exchange_weak(status->mark, &mark, row + 1))
+            ;
+        if (atomic_compare_exchange_strong(&status->owner[row], &owner, status->pid))
+            return (int)row;
+    }
+    return RPC_STATUS_NO_ROW;
+}
+
+void rpc_status_leave(rpc_status_t *status, int row)
+{
+    atomic_store(&status->cookie[row], 0);
+    atomic_store(&status->identity[row], 0);
+    atomic_store(&status->user[row], 0);
+    atomic_store(&status->address[row], 0);
+    atomic_store(&status->place[row], 0);
+    atomic_store(&status->state[row], 0);
+    atomic_store(&status->owner[row], 0);
+}
+
+void rpc_status_gone(rpc_status_t *status, uint32_t pid)
+{
+    uint32_t row, mark = atomic_load(status->mark);
+
+    for (row = 0; row < mark; row++) {
+        if (atomic_load(&status->owner[row]) == pid)
+            rpc_status_leave(status, (int)row);
+    }
+}
+
+void rpc_status_opened(rpc_status_t *status, int row)
+{
+    atomic_fetch_or(&status->state[row], OPENED);
+}
+
+/* ---- limits ---- */
+
+typedef struct tally {
+    uint32_t channels, unpaired, of_user, of_address;
+} tally_t;
+
+/* USER and ADDRESS as hashes; 0: nobody asks for their counts. */
+static tally_t count(rpc_status_t *status, uint64_t user, uint64_t address)
+{
+    tally_t n = { 0, 0, 0, 0 };
+    uint32_t row, mark = atomic_load(status->mark);
+
+    for (row = 0; row < mark; row++) {
+        if (!atomic_load(&status->owner[row]))
+            continue;
+        n.channels++;
+        n.unpaired += !(atomic_load(&status->state[row]) & OPENED);
+        n.of_user += user && atomic_load(&status->user[row]) == user;
+        n.of_address += address && atomic_load(&status->address[row]) == address;
+    }
+    return n;
+}
+
+static rpc_reason_t over_limit(const tally_t *n, const rpc_status_limits_t *limits)
+{
+    if (limits->channels && n->channels > limits->channels)
+        return RPC_REASON_TOO_MANY_CHANNELS;
+    if (limits->of_user && n->of_user > limits->of_user)
+        return RPC_REASON_TOO_MANY_OF_USER;
+    if (limits->of_address && n->of_address > limits->of_address)
+        return RPC_REASON_TOO_MANY_OF_ADDRESS;
+    if (limits->unpaired && n->unpaired > limits->unpaired)
+        return RPC_REASON_TOO_MANY_UNPAIRED;
+    return RPC_REASON_NONE;
+}
+
+int rpc_status_enter(rpc_status_t *status, const rpc_status_who_t *who, const rpc_status_limits_t *limits,
+                   rpc_reason_t *why)
+{
+    uint64_t user = hash_user(status, who->user), address = hash_address(status, who->address);
+    int row = take_row(status);
+    tally_t n;
+
+    *why = RPC_REASON_TOO_MANY_CHANNELS;
+    if (row == RPC_STATUS_NO_ROW)
+        return row;
+    atomic_store(&status->identity[row], hash(status, who->identity, strlen(who->identity)));
+    atomic_store(&status->state[row], (uint32_t)(who->role + 1) << ROLE_SHIFT);
+    atomic_store(&status->user[row], user);
+    atomic_store(&status->address[row], address);
+    n = count(status, limits->of_user ? user : 0, limits->of_address ? address : 0);
+    *why = over_limit(&n, limits);
+    if (!*why)
+        return row;
+    rpc_status_leave(status, row);
+    return RPC_STATUS_NO_ROW;
+}
+
+rpc_status_counts_t rpc_status_count(rpc_status_t *status)
+{
+    tally_t n = count(status, 0, 0);
+
+    return (rpc_status_counts_t){ n.channels, n.unpaired };
+}
+
+/* ---- cookies ---- */
+
+/* What keeps MINE from sharing its cookie with OTHER. */
+static rpc_reason_t conflict(rpc_status_t *status, uint32_t mine, uint32_t other, int replacing)
+{
+    uint64_t cookie = atomic_load(&status->cookie[mine]);
+    uint64_t identity = atomic_load(&status->identity[other]);
+    uint32_t role = atomic_load(&status->state[other]) >> ROLE_SHIFT;
+
+    if (!identity || atomic_load(&status->cookie[other]) != cookie)
+        return RPC_REASON_NONE;     /* it is just ending */
+    if (identity != atomic_load(&status->identity[mine]))
+        return RPC_REASON_PEER_MISMATCH;
+    /* A predecessor lives on beside its successor for a while. */
+    if (!replacing && role == atomic_load(&status->state[mine]) >> ROLE_SHIFT)
+        return RPC_REASON_DUPLICATE_COOKIE;
+    return RPC_REASON_NONE;
+}
+
+rpc_reason_t rpc_status_claim(rpc_status_t *status, int row, const rts_cookie_t *vc, int replacing)
+{
+    uint64_t cookie = rpc_status_hash_cookie(status, vc);
+    rpc_reason_t reason = RPC_REASON_NONE;
+    uint32_t mine = (uint32_t)row, other, mark;
+
+    atomic_store(&status->cookie[mine], cookie);
+    mark = atomic_load(status->mark);
+    /* A mismatch says more than a duplicate does. */
+    for (other = 0; other < mark && reason != RPC_REASON_PEER_MISMATCH; other++) {
+        rpc_reason_t found = RPC_REASON_NONE;
+
+        if (other == mine || atomic_load(&status->cookie[other]) != cookie)
+            continue;
+        found = conflict(status, mine, other, replacing);
+        if (found)
+            reason = found;
+        else if (atomic_load(&status->place[other]))
+            atomic_store(&status->place[mine], atomic_load(&status->place[other]));
+    }
+    if (reason)
+        atomic_store(&status->cookie[mine], 0);
+    return reason;
+}
+
+/* ---- places ---- */
+
+void rpc_status_reached(rpc_status_t *status, int row, const char *host, uint16_t port)
+{
+    atomic_store(&status->place[row], hash_place(status, host, port));
+}
+
+int rpc_status_meets(rpc_status_t *status, int row, const char *host, uint16_t port)
+{
+    return atomic_load(&status->place[row]) == hash_place(status, host, port);
+}

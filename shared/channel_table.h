@@ -1,0 +1,66 @@
+/* rpc_status: the table of live channels, shared by all children of the server: one row a
+ * channel. It keeps halves of one virtual connection with one user, target and virtual host,
+ * refuses cookies that are live already, counts for the limits, and tells a half which of several
+ * servers the other half has reached. On several machines each has a table of its own, and nothing
+ * but that is less strict for it.
+ * Names and cookies are in it as keyed hashes only. It outlives restarts, as children of the
+ * generation before, and their channels, do. Knows no httpd. Any thread may call.
+ */
+#ifndef RPC_STATUS_H
+#define RPC_STATUS_H
+
+#include "rpc_channel.h"
+
+typedef struct rpc_status rpc_status_t;
+
+#define RPC_STATUS_NO_ROW (-1)
+
+/* Makes the table, with a random key, in shared memory that children inherit by fork. Lives in
+ * POOL. Source: shared/channel_table.c */
+apr_status_t rpc_status_create(rpc_status_t **status, apr_pool_t *pool);
+/* Rows taken by this process from now on bear PID (not 0). Before its threads start. */
+void rpc_status_set_pid(rpc_status_t *status, uint32_t pid);
+
+/* Whose channel it is. */
+typedef struct rpc_status_who {
+    rpc_role_t role;
+    const char *identity;           /* as in rpc_channel_spec_t */
+    const char *user;               /* "": nobody, in no user's count; case does not matter */
+    const rts_address_t *address;   /* IPv6 counts by its first 64 bits */
+} rpc_status_who_t;
+
+/* The most there may be, the newcomer included; 0: no limit. */
+typedef struct rpc_status_limits {
+    uint32_t channels;
+    uint32_t of_user, of_address;
+    uint32_t unpaired;              /* not opened yet */
+} rpc_status_limits_t;
+
+/* Takes a row for a channel, or says by *WHY which limit keeps it out (RPC_STATUS_NO_ROW). */
+int rpc_status_enter(rpc_status_t *status, const rpc_status_who_t *who, const rpc_status_limits_t *limits,
+                   rpc_reason_t *why);
+/* Its virtual connection is VC; REPLACING: as the successor of a channel. PEER_MISMATCH: VC is
+ * live with another identity. DUPLICATE_COOKIE: it is live in this role, and the channel no
+ * successor. Refused, the row stays, without cookie, until rpc_status_leave(). */
+rpc_reason_t rpc_status_claim(rpc_status_t *status, int row, const rts_cookie_t *vc, int replacing);
+/* Its leg goes to this server. */
+void rpc_status_reached(rpc_status_t *status, int row, const char *host, uint16_t port);
+/* Is this the server that its virtual connection was at when the channel made its claim? */
+int rpc_status_meets(rpc_status_t *status, int row, const char *host, uint16_t port);
+/* The server has answered: no longer unpaired. */
+void rpc_status_opened(rpc_status_t *status, int row);
+/* Gives the row back. */
+void rpc_status_leave(rpc_status_t *status, int row);
+/* Gives back all rows of a process that has ended, however it did. */
+void rpc_status_gone(rpc_status_t *status, uint32_t pid);
+
+typedef struct rpc_status_counts {
+    uint32_t channels, unpaired;
+} rpc_status_counts_t;
+
+rpc_status_counts_t rpc_status_count(rpc_status_t *status);
+
+/* The table's name of a cookie: the same in all children, and of no use to anybody else. */
+uint64_t rpc_status_hash_cookie(const rpc_status_t *status, const rts_cookie_t *cookie);
+
+#endif

@@ -1,0 +1,154 @@
+/* shared/failed_targets.c: open addressing over atomic words, as in shared/health.c. A slot is its owner's until
+ * its window has ended and somebody else needs it. Whoever renews a slot wins it by exchanging the
+ * window's start; what others count meanwhile goes into the new window or is lost, either of which
+ * costs a scanner one target more or less.
+ */
+#include "shared/failed_targets.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include <apr_general.h>
+#include <apr_lib.h>
+#include <apr_shm.h>
+#include <apr_siphash.h>
+
+#define SLOTS 4096              /* a power of 2; clients that fail at one time */
+#define PROBES 16
+#define WORDS 16                /* of 64 targets each */
+#define USER_MAX 256            /* bytes of a name that tell users apart */
+
+typedef struct slot {
+    _Atomic uint64_t owner;     /* hash of user and address; 0: nobody yet */
+    _Atomic int64_t start;      /* of the window */
+    _Atomic int64_t end;
+    _Atomic uint32_t told;      /* that nothing is left */
+    _Atomic uint64_t seen[WORDS];
+} slot_t;
+
+struct rpc_budgets {
+    unsigned char key[APR_SIPHASH_KSIZE];
+    slot_t slots[SLOTS];
+};
+
+apr_status_t rpc_budget_create(rpc_budgets_t **budgets, apr_pool_t *pool)
+{
+    apr_shm_t *shm;
+    apr_status_t rv = apr_shm_create(&shm, sizeof(rpc_budgets_t), NULL, pool);
+
+    if (rv != APR_SUCCESS)
+        return rv;
+    *budgets = apr_shm_baseaddr_get(shm);   /* anonymous, so zeroed */
+    return apr_generate_random_bytes((*budgets)->key, sizeof((*budgets)->key));
+}
+
+/* ---- hashes ---- */
+
+static uint64_t hash(const rpc_budgets_t *budgets, const void *data, size_t size)
+{
+    uint64_t h = apr_siphash24(data, size, budgets->key);
+
+    return h ? h : 1;
+}
+
+static uint64_t hash_who(const rpc_budgets_t *budgets, const rpc_budget_who_t *who,
+                         apr_interval_time_t window)
+{
+    uint8_t text[sizeof(window) + 9 + USER_MAX];
+    size_t address = who->address.ipv6 ? 8 : 4, size = sizeof(window), i;
+    const char *domain_end = strrchr(who->user, '\\'), *user = domain_end ? domain_end + 1 : who->user;
+
+    memcpy(text, &window, sizeof(window));
+    text[size++] = (uint8_t)address;
+    memcpy(text + size, who->address.addr, address);
+    size += address;
+    for (i = 0; i < USER_MAX && user[i] && user[i] != '@'; i++)
+        text[size++] = (uint8_t)apr_tolower(user[i]);
+    return hash(budgets, text, size);
+}
+
+/* ---- slots ---- */
+
+/* OWNER's slot, if it has one. */
+static slot_t *find(rpc_budgets_t *budgets, uint64_t owner)
+{
+    unsigned i;
+
+    for (i = 0; i < PROBES; i++) {
+        slot_t *slot = &budgets->slots[(owner + i) % SLOTS];
+
+        if (atomic_load(&slot->owner) == owner)
+            return slot;
+    }
+    return NULL;
+}
+
+/* Makes SLOT, whose window has begun at START, a new one of OWNER's, unless others are faster. */
+static int renew(slot_t *slot, int64_t start, uint64_t owner, apr_time_t now, apr_interval_time_t window)
+{
+    int i;
+
+    if (!atomic_compare_exchange_strong(&slot->start, &start, now))
+        return 0;
+    for (i = 0; i < WORDS; i++)
+        atomic_store(&slot->seen[i], 0);
+    atomic_store(&slot->told, 0);
+    atomic_store(&slot->end, now + window);
+    atomic_store(&slot->owner, owner);
+    return 1;
+}
+
+/* OWNER's slot, whose window is open; made if need be. */
+static slot_t *find_open(rpc_budgets_t *budgets, uint64_t owner, apr_time_t now, apr_interval_time_t window)
+{
+    slot_t *slot = find(budgets, owner);
+    unsigned i;
+
+    if (slot) {
+        int64_t start = atomic_load(&slot->start);
+
+        if (atomic_load(&slot->end) <= now)
+            renew(slot, start, owner, now, window);
+        return slot;
+    }
+    for (i = 0; i < PROBES; i++) {
+        int64_t start;
+
+        slot = &budgets->slots[(owner + i) % SLOTS];
+        start = atomic_load(&slot->start);
+        if (atomic_load(&slot->end) <= now && renew(slot, start, owner, now, window))
+            return slot;
+    }
+    return NULL;
+}
+
+static unsigned count(const slot_t *slot)
+{
+    unsigned n = 0, i;
+
+    for (i = 0; i < WORDS; i++)
+        n += (unsigned)__builtin_popcountll(atomic_load(&((slot_t *)slot)->seen[i]));
+    return n;
+}
+
+/* ---- asking and spending ---- */
+
+apr_interval_time_t rpc_budget_spent(rpc_budgets_t *budgets, const rpc_budget_who_t *who,
+                                     const rpc_budget_limit_t *limit, apr_time_t now)
+{
+    slot_t *slot = limit->targets ? find(budgets, hash_who(budgets, who, limit->window)) : NULL;
+    apr_interval_time_t left = slot ? atomic_load(&slot->end) - now : 0;
+
+    return left > 0 && count(slot) >= limit->targets ? left : 0;
+}
+
+int rpc_budget_spend(rpc_budgets_t *budgets, const rpc_budget_who_t *who, const char *target,
+                     const rpc_budget_limit_t *limit, apr_time_t now)
+{
+    uint64_t h = hash(budgets, target, strlen(target)), bit = UINT64_C(1) << (h & 63);
+    slot_t *slot = limit->targets ? find_open(budgets, hash_who(budgets, who, limit->window), now, limit->window) : NULL;
+
+    if (!slot || atomic_fetch_or(&slot->seen[(h >> 6) % WORDS], bit) & bit)
+        return 0;
+    return count(slot) >= limit->targets && !atomic_exchange(&slot->told, 1);
+}

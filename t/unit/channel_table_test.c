@@ -1,0 +1,318 @@
+/* status_test: the table of live channels, which cookies it refuses, how it counts, and what
+ * becomes of it when several processes use it at once.
+ */
+#include "shared/channel_table.h"
+
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <apr_general.h>
+#include <apr_pools.h>
+#include <apr_shm.h>
+
+#include "unit.h"
+
+#define PROCESSES 4
+#define ROUNDS 20000
+
+typedef struct person {
+    const char *identity, *user;
+    rts_address_t address;
+} person_t;
+
+static const person_t alice = { "alice\nmail:6001\nhost:443", "alice", { 0, { 192, 0, 2, 1 } } };
+static const person_t bob = { "bob\nmail:6001\nhost:443", "bob", { 0, { 192, 0, 2, 2 } } };
+static const person_t alice_elsewhere = { "alice\nmail:6002\nhost:443", "alice", { 0, { 192, 0, 2, 1 } } };
+static const rpc_status_limits_t no_limits;
+
+static rts_cookie_t cookie(int n)
+{
+    rts_cookie_t c = { { 0 } };
+
+    memcpy(c.b, &n, sizeof(n));
+    return c;
+}
+
+static int enter_as(rpc_status_t *t, rpc_role_t role, const person_t *p, const rpc_status_limits_t *limits,
+                    rpc_reason_t *why)
+{
+    rpc_status_who_t who = { role, p->identity, p->user, &p->address };
+
+    return rpc_status_enter(t, &who, limits, why);
+}
+
+/* A row without limits. */
+static int row_of(rpc_status_t *t, rpc_role_t role, const person_t *p)
+{
+    rpc_reason_t why;
+
+    return enter_as(t, role, p, &no_limits, &why);
+}
+
+static void is_reason(rpc_reason_t got, rpc_reason_t want, const char *name)
+{
+    is_str(rpc_reason_info(got)->token, rpc_reason_info(want)->token, "%s", name);
+}
+
+/* Whether a newcomer passes beside alice's channel of the same virtual connection. */
+static void test_cookies(rpc_status_t *t)
+{
+    static const struct {
+        const char *name;
+        rpc_role_t established, newcomer;
+        const person_t *who;
+        int other_cookie, replacing;
+        rpc_reason_t reason;
+    } cases[] = {
+        { "the other half", RPC_INBOUND, RPC_OUTBOUND, &alice, 0, 0, RPC_REASON_NONE },
+        { "the other half, OUT first", RPC_OUTBOUND, RPC_INBOUND, &alice, 0, 0, RPC_REASON_NONE },
+        { "a second IN", RPC_INBOUND, RPC_INBOUND, &alice, 0, 0, RPC_REASON_DUPLICATE_COOKIE },
+        { "a second OUT", RPC_OUTBOUND, RPC_OUTBOUND, &alice, 0, 0, RPC_REASON_DUPLICATE_COOKIE },
+        { "a successor of IN", RPC_INBOUND, RPC_INBOUND, &alice, 0, 1, RPC_REASON_NONE },
+        { "a successor of OUT", RPC_OUTBOUND, RPC_OUTBOUND, &alice, 0, 1, RPC_REASON_NONE },
+        { "another user's half", RPC_OUTBOUND, RPC_INBOUND, &bob, 0, 0, RPC_REASON_PEER_MISMATCH },
+        { "another user's second IN", RPC_INBOUND, RPC_INBOUND, &bob, 0, 0, RPC_REASON_PEER_MISMATCH },
+        { "another user's successor", RPC_INBOUND, RPC_INBOUND, &bob, 0, 1, RPC_REASON_PEER_MISMATCH },
+        { "a successor while only the other half is here", RPC_INBOUND, RPC_OUTBOUND, &bob, 0, 1, RPC_REASON_PEER_MISMATCH },
+        { "another target", RPC_INBOUND, RPC_OUTBOUND, &alice_elsewhere, 0, 0, RPC_REASON_PEER_MISMATCH },
+        { "another connection", RPC_INBOUND, RPC_INBOUND, &alice, 1, 0, RPC_REASON_NONE },
+        { "another user's own", RPC_INBOUND, RPC_INBOUND, &bob, 1, 0, RPC_REASON_NONE },
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        rts_cookie_t first = cookie(1), second = cookie(cases[i].other_cookie ? 2 : 1);
+        int old = row_of(t, cases[i].established, &alice), new = row_of(t, cases[i].newcomer, cases[i].who);
+
+        is_reason(rpc_status_claim(t, old, &first, 0), RPC_REASON_NONE, "established");
+        is_reason(rpc_status_claim(t, new, &second, cases[i].replacing), cases[i].reason, cases[i].name);
+        rpc_status_leave(t, old);
+        rpc_status_leave(t, new);
+    }
+    is_int(rpc_status_count(t).channels, 0, "all have left");
+}
+
+/* What was refused is in nobody's way. */
+static void test_refused(rpc_status_t *t)
+{
+    rts_cookie_t vc = cookie(1);
+    int first = row_of(t, RPC_INBOUND, &alice), thief = row_of(t, RPC_OUTBOUND, &bob);
+    int second = row_of(t, RPC_OUTBOUND, &alice), again = row_of(t, RPC_OUTBOUND, &bob);
+
+    rpc_status_claim(t, first, &vc, 0);
+    is_reason(rpc_status_claim(t, thief, &vc, 0), RPC_REASON_PEER_MISMATCH, "a thief");
+    is_reason(rpc_status_claim(t, second, &vc, 0), RPC_REASON_NONE, "the right half beside it");
+    rpc_status_leave(t, first);
+    is_reason(rpc_status_claim(t, again, &vc, 0), RPC_REASON_PEER_MISMATCH, "while one half lives");
+    rpc_status_leave(t, second);
+    is_reason(rpc_status_claim(t, again, &vc, 0), RPC_REASON_NONE, "when both have ended the cookie is free");
+    rpc_status_leave(t, thief);
+    rpc_status_leave(t, again);
+}
+
+/* MAX channels of WHO pass, the next does not, until one has left. */
+static void limit_is(rpc_status_t *t, const char *name, const rpc_status_limits_t *limits, int max,
+                     const person_t *who, rpc_reason_t reason)
+{
+    rpc_reason_t why;
+    int row[8], i;
+
+    for (i = 0; i < max; i++)
+        row[i] = enter_as(t, RPC_INBOUND, who, limits, &why);
+    ok(row[max - 1] != RPC_STATUS_NO_ROW && !why, "%s: %d pass", name, max);
+    is_int(enter_as(t, RPC_INBOUND, who, limits, &why), RPC_STATUS_NO_ROW, "%s: one more does not", name);
+    is_reason(why, reason, name);
+    is_int(rpc_status_count(t).channels, max, "%s: it is not counted", name);
+    rpc_status_leave(t, row[0]);
+    row[0] = enter_as(t, RPC_INBOUND, who, limits, &why);
+    ok(row[0] != RPC_STATUS_NO_ROW, "%s: there is room again", name);
+    for (i = 0; i < max; i++)
+        rpc_status_leave(t, row[i]);
+}
+
+static void test_limits(rpc_status_t *t)
+{
+    limit_is(t, "in all", &(rpc_status_limits_t){ .channels = 3 }, 3, &alice, RPC_REASON_TOO_MANY_CHANNELS);
+    limit_is(t, "of a user", &(rpc_status_limits_t){ .channels = 9, .of_user = 2 }, 2, &alice,
+             RPC_REASON_TOO_MANY_OF_USER);
+    limit_is(t, "of an address", &(rpc_status_limits_t){ .of_user = 9, .of_address = 4 }, 4, &alice,
+             RPC_REASON_TOO_MANY_OF_ADDRESS);
+    limit_is(t, "unpaired", &(rpc_status_limits_t){ .of_user = 9, .unpaired = 1 }, 1, &alice,
+             RPC_REASON_TOO_MANY_UNPAIRED);
+}
+
+static void test_unpaired(rpc_status_t *t)
+{
+    rpc_status_limits_t limits = { .unpaired = 1 };
+    rpc_reason_t why;
+    int first = enter_as(t, RPC_INBOUND, &alice, &limits, &why), second;
+
+    is_int(rpc_status_count(t).unpaired, 1, "a new channel is unpaired");
+    rpc_status_opened(t, first);
+    rpc_status_opened(t, first);
+    is_int(rpc_status_count(t).unpaired, 0, "opened, and opened again, it is not");
+    second = enter_as(t, RPC_OUTBOUND, &alice, &limits, &why);
+    ok(second != RPC_STATUS_NO_ROW, "and another may come");
+    rpc_status_leave(t, first);
+    is_int(rpc_status_count(t).unpaired, 1, "which counts");
+    rpc_status_leave(t, second);
+    first = row_of(t, RPC_INBOUND, &alice);
+    is_int(rpc_status_count(t).unpaired, 1, "a row used again begins anew");
+    rpc_status_leave(t, first);
+}
+
+/* Do two channels of these count as one user's, or one address's? */
+static int same(rpc_status_t *t, const char *user, const char *other, const rts_address_t *address,
+                const rts_address_t *other_address)
+{
+    rpc_status_limits_t limits = { .of_user = user ? 1 : 0, .of_address = address ? 1 : 0 };
+    static const rts_address_t any = { 0, { 10, 0, 0, 1 } };
+    rpc_status_who_t one = { RPC_INBOUND, "x", user ? user : "", address ? address : &any };
+    rpc_status_who_t two = { RPC_INBOUND, "y", other ? other : "", other_address ? other_address : &any };
+    rpc_reason_t why;
+    int first = rpc_status_enter(t, &one, &limits, &why), second = rpc_status_enter(t, &two, &limits, &why);
+
+    rpc_status_leave(t, first);
+    if (second != RPC_STATUS_NO_ROW)
+        rpc_status_leave(t, second);
+    return second == RPC_STATUS_NO_ROW;
+}
+
+static void test_who(rpc_status_t *t)
+{
+    const rts_address_t v4 = { 0, { 192, 0, 2, 1 } }, neighbour = { 0, { 192, 0, 2, 2 } };
+    const rts_address_t v4_and_rest = { 0, { 192, 0, 2, 1, 9, 9, 9, 9 } };
+    const rts_address_t v6 = { 1, { 0x20, 1, 0xd, 0xb8, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1 } };
+    const rts_address_t v6_same_64 = { 1, { 0x20, 1, 0xd, 0xb8, 0, 0, 0, 1, 9, 9, 9, 9, 9, 9, 9, 9 } };
+    const rts_address_t v6_next_64 = { 1, { 0x20, 1, 0xd, 0xb8, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1 } };
+
+    ok(same(t, "alice", "alice", NULL, NULL), "a user");
+    ok(same(t, "Alice", "aLICE", NULL, NULL), "whatever the case");
+    ok(!same(t, "alice", "alic", NULL, NULL), "another user");
+    ok(!same(t, "", "", NULL, NULL), "nobody is not counted by user");
+    ok(same(t, NULL, NULL, &v4, &v4_and_rest), "an IPv4 address, 4 bytes of it");
+    ok(!same(t, NULL, NULL, &v4, &neighbour), "another one");
+    ok(same(t, NULL, NULL, &v6, &v6_same_64), "an IPv6 network of 64 bits");
+    ok(!same(t, NULL, NULL, &v6, &v6_next_64), "another one");
+}
+
+/* A half is told where the other one is, and a successor where its predecessor was. */
+static void test_places(rpc_status_t *t)
+{
+    rts_cookie_t vc = cookie(1), other_vc = cookie(2);
+    int out = row_of(t, RPC_OUTBOUND, &alice), in = row_of(t, RPC_INBOUND, &alice);
+    int next = row_of(t, RPC_INBOUND, &alice), other = row_of(t, RPC_INBOUND, &alice);
+
+    rpc_status_claim(t, out, &vc, 0);
+    rpc_status_reached(t, out, "GC1", 6004);
+    rpc_status_claim(t, in, &vc, 0);
+    ok(rpc_status_meets(t, in, "gc1", 6004), "the other half is there");
+    ok(!rpc_status_meets(t, in, "gc1", 6005), "not at another port");
+    ok(!rpc_status_meets(t, in, "gc2", 6004), "nor at another server");
+    rpc_status_claim(t, other, &other_vc, 0);
+    ok(!rpc_status_meets(t, other, "gc1", 6004), "another connection is nowhere yet");
+    rpc_status_leave(t, out);
+    rpc_status_claim(t, next, &vc, 1);
+    ok(rpc_status_meets(t, next, "gc1", 6004), "a successor goes where its predecessor was told to");
+    rpc_status_leave(t, in);
+    rpc_status_leave(t, next);
+    rpc_status_leave(t, other);
+    in = row_of(t, RPC_INBOUND, &alice);
+    rpc_status_claim(t, in, &vc, 0);
+    ok(!rpc_status_meets(t, in, "gc1", 6004), "nothing is left of it");
+    rpc_status_leave(t, in);
+}
+
+static void wait_all(const char *name)
+{
+    int status, bad = 0;
+
+    while (wait(&status) > 0)
+        bad += status != 0;
+    is_int(bad, 0, "%s", name);
+}
+
+static void test_gone(rpc_status_t *t)
+{
+    int mine = row_of(t, RPC_INBOUND, &alice), i;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        rpc_status_set_pid(t, (uint32_t)getpid());
+        for (i = 0; i < 5; i++)
+            row_of(t, RPC_OUTBOUND, &bob);
+        _exit(0);
+    }
+    wait_all("a process ends, leaving its rows");
+    is_int(rpc_status_count(t).channels, 6, "they count");
+    rpc_status_gone(t, (uint32_t)pid);
+    is_int(rpc_status_count(t).channels, 1, "until its end is told");
+    rpc_status_leave(t, mine);
+}
+
+/* Runs one of several processes: how often more than MAX of them were admitted at once. */
+static int crowd(rpc_status_t *t, _Atomic uint32_t *inside, uint32_t max, const rpc_status_limits_t *limits)
+{
+    rts_cookie_t vc = cookie(7);
+    int i, bad = 0;
+
+    for (i = 0; i < ROUNDS; i++) {
+        rpc_reason_t why;
+        int row = enter_as(t, RPC_INBOUND, &alice, limits, &why);
+
+        if (row == RPC_STATUS_NO_ROW)
+            continue;
+        if (limits->channels || rpc_status_claim(t, row, &vc, 0) == RPC_REASON_NONE) {
+            bad += atomic_fetch_add(inside, 1) >= max;
+            sched_yield();
+            atomic_fetch_sub(inside, 1);
+        }
+        rpc_status_leave(t, row);
+    }
+    return bad;
+}
+
+static void test_crowd(rpc_status_t *t, const char *name, uint32_t max, const rpc_status_limits_t *limits,
+                       apr_pool_t *pool)
+{
+    _Atomic uint32_t *inside;
+    apr_shm_t *shm;
+    int i;
+
+    if (!ok(apr_shm_create(&shm, sizeof(*inside), NULL, pool) == APR_SUCCESS, "shared memory"))
+        return;
+    inside = apr_shm_baseaddr_get(shm);
+    for (i = 0; i < PROCESSES; i++) {
+        if (fork() == 0) {
+            rpc_status_set_pid(t, (uint32_t)getpid());
+            _exit(crowd(t, inside, max, limits) != 0);
+        }
+    }
+    wait_all(name);
+    is_int(rpc_status_count(t).channels, 0, "and nothing is left");
+}
+
+int main(void)
+{
+    apr_pool_t *pool;
+    rpc_status_t *t;
+
+    apr_initialize();
+    apr_pool_create(&pool, NULL);
+    if (!ok(rpc_status_create(&t, pool) == APR_SUCCESS, "a table"))
+        return unit_done();
+    rpc_status_set_pid(t, (uint32_t)getpid());
+    test_cookies(t);
+    test_refused(t);
+    test_limits(t);
+    test_unpaired(t);
+    test_who(t);
+    test_places(t);
+    test_gone(t);
+    test_crowd(t, "of several processes' duplicates never two are in", 1, &no_limits, pool);
+    test_crowd(t, "nor more than a limit allows", 2, &(rpc_status_limits_t){ .channels = 2 }, pool);
+    apr_terminate();
+    return unit_done();
+}

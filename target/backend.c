@@ -1,0 +1,356 @@
+/* rpc_target: from the query string to the place to connect to.
+ *
+ * rpc_target_parse() reads what the client named, rpc_backend_parse() what the
+ * administrator says about it, rpc_target_places() puts the two together.
+ */
+#include <stdlib.h>
+#include <string.h>
+#include <apr_lib.h>
+#include <apr_strings.h>
+#include "target/backend.h"
+
+#define RPC_PORT_DIGITS 6       /* (2.2.2) */
+
+static int hex_value(unsigned char c)
+{
+    if (apr_isdigit(c))
+        return c - '0';
+    return apr_isxdigit(c) ? (c | 0x20) - 'a' + 10 : -1;
+}
+
+/* Decodes %XX once, refusing what must not reach names, logs or C strings. */
+static const char *decode(apr_pool_t *pool, const char *query, char **text)
+{
+    char *out = *text = apr_palloc(pool, strlen(query) + 1);
+
+    for (; *query; query++) {
+        int c = (unsigned char)*query;
+
+        if (c == '%') {
+            int high = hex_value((unsigned char)query[1]);
+            int low = high < 0 ? -1 : hex_value((unsigned char)query[2]);
+
+            if (low < 0)
+                return "'%' without two hexadecimal digits in the query";
+            c = high << 4 | low;
+            query += 2;
+        }
+        if (c <= ' ' || c == 0x7f)
+            return "a blank or control character in the query";
+        *out++ = (char)c;
+    }
+    *out = '\0';
+    return NULL;
+}
+
+static const char *parse_port(const char *digits, apr_port_t *port)
+{
+    apr_size_t len = strspn(digits, "0123456789");
+    unsigned long value = 0;
+    apr_size_t i;
+
+    if (len == 0 && !digits[len])
+        return "no port in the query";
+    if (digits[len] || len > RPC_PORT_DIGITS)
+        return "the port in the query is no number from 1 to 65535";
+    for (i = 0; i < len; i++)
+        value = value * 10 + (unsigned long)(digits[i] - '0');
+    if (value < 1 || value > 65535)
+        return "the port in the query is no number from 1 to 65535";
+    *port = (apr_port_t)value;
+    return NULL;
+}
+
+/* Takes the brackets off "[address]:port" and puts a NUL before ":port". */
+static const char *split(char *text, char **server, char **port)
+{
+    char *colon, *close;
+
+    *server = text;
+    if (*text == '[') {
+        if (!(close = strchr(text, ']')))
+            return "unbalanced brackets in the query";
+        if (close[1] != ':')
+            return close[1] ? "no ':' after the brackets in the query" : "no port in the query";
+        *server = text + 1;
+        *close = '\0';
+        *port = close + 2;
+    }
+    else {
+        if (!(colon = strrchr(text, ':')))
+            return "no port in the query";
+        *colon = '\0';
+        *port = colon + 1;
+    }
+    return strpbrk(*server, "[]") || strpbrk(*port, "[]") ? "unbalanced brackets in the query" : NULL;
+}
+
+const char *rpc_target_parse(apr_pool_t *pool, const char *query, rpc_target_t *target)
+{
+    char *text, *server, *port;
+    unsigned char addr[16];
+    const char *fault;
+    apr_size_t len;
+    int bare;
+
+    if (!query || !*query)
+        return "no server:port in the query";
+    if ((fault = decode(pool, query, &text)) || (fault = split(text, &server, &port)))
+        return fault;
+    bare = server == text;
+    len = strlen(server);
+    if (len == 0)
+        return "no server in the query";
+    if (len > RPC_SERVER_MAX)
+        return "the server in the query has 1,024 characters or more";
+    /* A name with a colon would be read in two ways further on. */
+    if ((!bare || strchr(server, ':')) && !rpc_ipv6_parse(server, len, addr))
+        return "the address in the query is no IPv6 address";
+    if ((fault = parse_port(port, &target->port)))
+        return fault;
+    target->server = server;
+    return NULL;
+}
+
+/* ---- RpcBackend ---- */
+
+/* "weight=3" behind a binding. */
+static apr_status_t parse_weight(const rpc_syntax_t *x, rpc_place_t *place)
+{
+    const char *digits = x->text + 7;
+    apr_size_t len = strlen(digits);
+
+    if (!place || place->weight)
+        return rpc_syntax_fail(x, x->text, strlen(x->text), "a binding before the weight");
+    if (!len || len > 4 || strspn(digits, "0123456789") != len || !(place->weight = atoi(digits)))
+        return rpc_syntax_fail(x, x->text, strlen(x->text), "a weight from 1 to 9999");
+    return APR_SUCCESS;
+}
+
+static apr_status_t parse_place(const rpc_syntax_t *x, rpc_backend_t *be, const char *text)
+{
+    rpc_place_t *place = &be->places[be->count];
+    apr_status_t rv;
+
+    if (be->count == RPC_ROUTE_MAX)
+        return rpc_syntax_fail(x, text, strlen(text), "at most %d servers", RPC_ROUTE_MAX);
+    rv = rpc_binding_parse(x->pool, text, &place->binding, x->err);
+    if (rv != APR_SUCCESS)
+        return rv;
+    if (strchr(place->binding.host, '*') && !strchr(be->pattern, '*'))
+        return rpc_syntax_fail(x, text, strlen(text), "a '*' in the first argument, for this one to repeat");
+    if (strchr(place->binding.host, '*') != strrchr(place->binding.host, '*'))
+        return rpc_syntax_fail(x, text, strlen(text), "one '*' at most");
+    if (be->count && place->binding.protseq != be->places[0].binding.protseq)
+        return rpc_syntax_fail(x, text, strlen(text), "the same protocol sequence as before it");
+    be->count++;
+    return APR_SUCCESS;
+}
+
+/* Some weights are none: the others count 1 then. */
+static void complete_weights(rpc_backend_t *be)
+{
+    int i, any = 0;
+
+    for (i = 0; i < be->count; i++)
+        any |= be->places[i].weight;
+    for (i = 0; any && i < be->count; i++) {
+        if (!be->places[i].weight)
+            be->places[i].weight = 1;
+    }
+}
+
+static apr_status_t parse_places(apr_pool_t *pool, const char *const *args, int count, rpc_backend_t *be,
+                                 rpc_syntax_error_t *err, int *arg)
+{
+    apr_status_t rv = APR_SUCCESS;
+    int i;
+
+    for (i = 0; i < count && rv == APR_SUCCESS; i++) {
+        rpc_syntax_t x = { pool, args[i], err };
+
+        *arg = i + 2;
+        if (!strncmp(args[i], "weight=", 7))
+            rv = parse_weight(&x, be->count ? &be->places[be->count - 1] : NULL);
+        else
+            rv = parse_place(&x, be, args[i]);
+    }
+    complete_weights(be);
+    return rv;
+}
+
+apr_status_t rpc_backend_parse(apr_pool_t *pool, const char *const *args, int count,
+                               rpc_backend_t **backend, rpc_syntax_error_t *err, int *arg)
+{
+    rpc_backend_t *be = apr_pcalloc(pool, sizeof *be);
+    rpc_valid_port_t entry;
+    apr_status_t rv;
+    int i;
+
+    *arg = 1;
+    if ((rv = rpc_valid_port_parse(pool, args[0], 1, &entry, err)) != APR_SUCCESS)
+        return rv;
+    be->pattern = entry.server;
+    be->low = entry.low;
+    be->high = entry.high;
+    if (count == 2 && !strncmp(args[1], "env=", 4) && args[1][4])
+        be->env = args[1] + 4;
+    else if ((rv = parse_places(pool, args + 1, count - 1, be, err, arg)) != APR_SUCCESS)
+        return rv;
+    be->text = args[0];
+    for (i = 1; i < count; i++)
+        be->text = apr_pstrcat(pool, be->text, " ", args[i], NULL);
+    *backend = be;
+    return APR_SUCCESS;
+}
+
+/* ---- where a target is ---- */
+
+int rpc_nspi_port(const rpc_nspi_t *nspi, apr_port_t port)
+{
+    int i;
+
+    for (i = 0; nspi->ports && i < nspi->ports->nelts; i++) {
+        if (APR_ARRAY_IDX(nspi->ports, i, apr_port_t) == port)
+            return 1;
+    }
+    return 0;
+}
+
+/* What the '*' of PATTERN stands for in NAME, which matches. */
+static const char *captured(apr_pool_t *pool, const char *pattern, const char *name)
+{
+    apr_size_t plen = strlen(pattern), nlen = strlen(name);
+
+    if (pattern[0] == '*')
+        return apr_pstrmemdup(pool, name, nlen - (plen - 1));
+    return plen && pattern[plen - 1] == '*' ? name + plen - 1 : "";
+}
+
+/* The name that a client chose becomes part of one that is looked up. */
+static int is_plain(const char *text)
+{
+    for (; *text; text++) {
+        if (!apr_isalnum(*text) && !strchr("-_.", *text))
+            return 0;
+    }
+    return 1;
+}
+
+/* Fills in ports and stars. 0: the client's name has what no name of a host may have. */
+static int complete(apr_pool_t *pool, const rpc_backend_t *be, const rpc_target_t *target, rpc_place_t *place)
+{
+    char *star = strchr(place->binding.host, '*');
+
+    if (!place->binding.port)
+        place->binding.port = target->port;
+    if (star) {
+        const char *text = captured(pool, be->pattern, target->server);
+
+        if (!is_plain(text))
+            return 0;
+        place->binding.host = apr_pstrcat(pool, apr_pstrmemdup(pool, place->binding.host,
+                                          (apr_size_t)(star - place->binding.host)), text, star + 1, NULL);
+    }
+    return 1;
+}
+
+/* The bindings that a variable of the request names, written as for RpcBackend, or with commas
+ * between them, for the values of a RewriteMap have no blanks. */
+static const rpc_backend_t *from_variable(apr_pool_t *pool, const rpc_directory_t *directory,
+                                          const rpc_backend_t *be, const char **why)
+{
+    const char *value = directory->variable ? directory->variable(directory->ctx, be->env) : NULL, *word;
+    const char *args[2 * RPC_ROUTE_MAX + 1] = { be->pattern };
+    rpc_syntax_error_t err;
+    rpc_backend_t *found;
+    int count = 1, arg;
+    char *state;
+
+    if (!value || !*value) {
+        *why = apr_psprintf(pool, "RpcBackend %s: the variable is not set", be->text);
+        return NULL;
+    }
+    for (word = apr_strtok(apr_pstrdup(pool, value), " \t,", &state); word && count <= 2 * RPC_ROUTE_MAX;
+         word = apr_strtok(NULL, " \t,", &state))
+        args[count++] = word;
+    if (count > 1 && rpc_backend_parse(pool, args, count, &found, &err, &arg) == APR_SUCCESS && !found->env)
+        return found;
+    *why = apr_psprintf(pool, "RpcBackend %s: \"%s\" is no list of bindings", be->text, value);
+    return NULL;
+}
+
+static int places_of(apr_pool_t *pool, const rpc_directory_t *directory, const rpc_backend_t *be,
+                     const rpc_target_t *target, rpc_place_t *places, const char **why)
+{
+    const rpc_backend_t *from = be->env ? from_variable(pool, directory, be, why) : be;
+    int i;
+
+    if (!from)
+        return 0;
+    for (i = 0; i < from->count; i++) {
+        places[i] = from->places[i];
+        if (!complete(pool, from, target, &places[i])) {
+            *why = apr_psprintf(pool, "RpcBackend %s: the name cannot be part of a host's", be->text);
+            return 0;
+        }
+    }
+    return from->count;
+}
+
+static const rpc_backend_t *find_backend(const apr_array_header_t *backends, const rpc_target_t *target)
+{
+    int i;
+
+    for (i = 0; backends && i < backends->nelts; i++) {
+        const rpc_backend_t *be = APR_ARRAY_IDX(backends, i, const rpc_backend_t *);
+
+        if (target->port >= be->low && target->port <= be->high
+            && rpc_server_pattern_match(be->pattern, target->server))
+            return be;
+    }
+    return NULL;
+}
+
+static int server_places(apr_pool_t *pool, const rpc_directory_t *directory, const rpc_target_t *target,
+                         rpc_place_t *places, const rpc_backend_t **backend, const char **why)
+{
+    const rpc_backend_t *be = find_backend(directory->backends, target);
+
+    if (backend)
+        *backend = be;
+    if (be)
+        return places_of(pool, directory, be, target, places, why);
+    places[0] = (rpc_place_t){ { RPC_PROTSEQ_HTTP, target->server, target->port }, 0 };
+    return 1;
+}
+
+/* Each global catalog where its own backend says it is, with an equal share of the clients. */
+static int nspi_places(apr_pool_t *pool, const rpc_directory_t *directory, const rpc_target_t *target,
+                       rpc_place_t *places, const rpc_backend_t **backend, const char **why)
+{
+    const rpc_nspi_t *nspi = &directory->nspi;
+    int i, count = 0;
+
+    for (i = 0; i < nspi->servers->nelts && count < RPC_ROUTE_MAX; i++) {
+        rpc_target_t gc = { APR_ARRAY_IDX(nspi->servers, i, const char *), nspi->port ? nspi->port : target->port };
+        rpc_place_t found[RPC_ROUTE_MAX];
+
+        if (!server_places(pool, directory, &gc, found, backend, why))
+            return 0;
+        if (count && found[0].binding.protseq != places[0].binding.protseq)
+            continue;
+        places[count] = found[0];
+        places[count++].weight = 1;
+    }
+    return count;
+}
+
+int rpc_target_places(apr_pool_t *pool, const rpc_directory_t *directory, const rpc_target_t *target,
+                      rpc_place_t *places, const rpc_backend_t **backend, const char **why)
+{
+    *why = NULL;
+    if (directory->nspi.servers && rpc_nspi_port(&directory->nspi, target->port))
+        return nspi_places(pool, directory, target, places, backend, why);
+    return server_places(pool, directory, target, places, backend, why);
+}

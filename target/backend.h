@@ -1,0 +1,71 @@
+/* rpc_target: which server a request asks for, whether it may, and where it really is.
+ *
+ * Knows the configuration's lists (RpcValidPorts, RpcBackend), no request_rec. Read-only
+ * after configuration, so any thread may ask.
+ */
+#ifndef RPC_TARGET_H
+#define RPC_TARGET_H
+
+#include <apr_pools.h>
+#include <apr_tables.h>
+#include "target/binding.h"
+#include "target/order.h"
+#include "target/valid_ports.h"
+
+/* What the client named in the query ([MS-RPCH] 2.2.2). */
+typedef struct rpc_target {
+    const char *server;     /* decoded, without brackets; case as sent */
+    apr_port_t port;
+} rpc_target_t;
+
+/* One RpcBackend directive. */
+typedef struct rpc_backend {
+    const char *pattern;    /* server part */
+    apr_port_t low, high;   /* ports it covers; 1-65535 when none was written */
+    rpc_place_t places[RPC_ROUTE_MAX];  /* in the order written, all of one protocol sequence */
+    int count;
+    const char *env;        /* instead of places: they stand in this variable of the request */
+    const char *text;       /* as written, for messages */
+} rpc_backend_t;
+
+/* RpcNspiProtocolSequences and RpcNspiServers: the ports of the address book, and the global
+ * catalogs that serve it. */
+typedef struct rpc_nspi {
+    const apr_array_header_t *ports;    /* apr_port_t; NULL: none */
+    const apr_array_header_t *servers;  /* const char *; NULL: the server that was asked for */
+    apr_port_t port;                    /* of the servers; 0: the one that was asked for */
+} rpc_nspi_t;
+
+/* What says where targets are. Arrays may be NULL. */
+typedef struct rpc_directory {
+    const apr_array_header_t *backends; /* rpc_backend_t *, the first that matches counts */
+    rpc_nspi_t nspi;
+    /* The value of a request's variable, or NULL; for RpcBackend env=. */
+    const char *(*variable)(void *ctx, const char *name);
+    void *ctx;
+} rpc_directory_t;
+
+/* Splits the raw query string "server:port": percent-decoded once, split at the last
+ * colon unless the address stands in brackets. NULL, or what is wrong with it (a
+ * constant string): empty, no port, port not 1-65535, server of 1,024 characters or
+ * more, a blank or control character, a bad escape, unbalanced brackets, a colon in what
+ * is no IPv6 address. *TARGET in POOL. */
+const char *rpc_target_parse(apr_pool_t *pool, const char *query, rpc_target_t *target);
+
+/* Parses the COUNT arguments of RpcBackend: "pattern:ports" or "pattern", then string bindings,
+ * each perhaps followed by "weight=N", or "env=NAME" alone. APR_EINVAL: *ERR, and *ARG is the
+ * argument's number, from 1. */
+apr_status_t rpc_backend_parse(apr_pool_t *pool, const char *const *args, int count,
+                               rpc_backend_t **backend, rpc_syntax_error_t *err, int *arg);
+
+/* Is this a port of the address book? */
+int rpc_nspi_port(const rpc_nspi_t *nspi, apr_port_t port);
+
+/* Where TARGET may really be: the global catalogs for a port of the address book; the first of
+ * the backends that matches, its empty ports and stars filled in; else ncacn_http:server[port].
+ * Their number, into PLACES (room for RPC_ROUTE_MAX), strings in POOL; 0: the backend has none
+ * for it, and *WHY says why. *BACKEND (if not NULL) is the directive that matched, or NULL. */
+int rpc_target_places(apr_pool_t *pool, const rpc_directory_t *directory, const rpc_target_t *target,
+                      rpc_place_t *places, const rpc_backend_t **backend, const char **why);
+
+#endif

@@ -1,0 +1,153 @@
+/* target/dial.c: one rpc_connect after the other. */
+#include "target/dial.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <apr_errno.h>
+
+struct rpc_dial {
+    rpc_loop_t *loop;
+    rpc_dialer_t dialer;
+    rpc_dial_params_t params;   /* but for HOSTS and UNIX_PATH */
+    rpc_dial_done_t *done;
+    void *ctx;
+    rpc_connect_t *connecting;
+    char *next;                 /* of HOSTS, which is taken apart; NULL: none is left */
+    const char *host;           /* being tried */
+    uint16_t port;
+    char hosts[];
+};
+
+static rpc_dial_t *dial_new(rpc_loop_t *loop, const char *hosts, rpc_dial_done_t *done, void *ctx)
+{
+    size_t size = strlen(hosts) + 1;
+    rpc_dial_t *d = calloc(1, sizeof(*d) + size);
+
+    if (!d)
+        return NULL;
+    d->loop = loop;
+    d->done = done;
+    d->ctx = ctx;
+    memcpy(d->hosts, hosts, size);
+    d->host = d->hosts;
+    d->next = d->hosts;
+    return d;
+}
+
+static void finish(rpc_dial_t *d, rpc_reason_t reason, apr_status_t status, int fd)
+{
+    d->done(d->ctx, reason, status, fd, d->host, d->port);
+    free(d);
+}
+
+/* Cuts the next server off the list. */
+static void take_next(rpc_dial_t *d)
+{
+    char *comma = strchr(d->next, ','), *bracket;
+
+    if (comma)
+        *comma = '\0';
+    d->host = d->next;
+    d->port = d->params.port;
+    d->next = comma ? comma + 1 : NULL;
+    bracket = strchr(d->host, '[');
+    if (bracket) {
+        *bracket = '\0';
+        d->port = (uint16_t)atoi(bracket + 1);
+    }
+}
+
+static void connected(void *ctx, const rpc_connect_result_t *result);
+
+static int try_next(rpc_dial_t *d)
+{
+    rpc_connect_params_t params = {
+        .resolver = d->dialer.resolver,
+        .timeout = d->params.timeout,
+        .networks = d->params.networks,
+        .sources = d->params.sources,
+    };
+
+    take_next(d);
+    params.host = d->host;
+    params.port = d->port;
+    d->connecting = rpc_connect_start(d->loop, &params, connected, d);
+    return d->connecting != NULL;
+}
+
+/* A rule that hides a server says nothing of its health. */
+static void tell_health(rpc_dial_t *d, rpc_reason_t reason)
+{
+    if (!reason)
+        rpc_health_good(d->dialer.health, d->host, d->port);
+    else if (reason != RPC_REASON_ADDRESS_REFUSED)
+        rpc_health_failed(d->dialer.health, d->host, d->port, apr_time_now());
+}
+
+static void log_failure(const rpc_dial_t *d, const rpc_connect_result_t *result)
+{
+    const char *more = d->next ? "; the next server is tried" : "";
+    char text[120];
+
+    if (result->rule)
+        rpc_log(d->params.log, RPC_LOG_WARN, 0, "%s port %u: %s is refused by RpcTargetNetworks, nearest is %s%s",
+                d->host, d->port, result->address, result->rule, more);
+    else if (d->next)       /* the last one's failure is the connection's, and told at its end */
+        rpc_log(d->params.log, RPC_LOG_WARN, 0, "%s port %u: %s: %s%s", d->host, d->port,
+                rpc_reason_info(result->reason)->text, apr_strerror(result->status, text, sizeof(text)), more);
+}
+
+static void connected(void *ctx, const rpc_connect_result_t *result)
+{
+    rpc_dial_t *d = ctx;
+
+    d->connecting = NULL;
+    tell_health(d, result->reason);
+    if (result->reason)
+        log_failure(d, result);
+    if (!result->reason || !d->next)
+        finish(d, result->reason, result->status, result->fd);
+    else if (!try_next(d))
+        finish(d, RPC_REASON_NO_MEMORY, APR_ENOMEM, -1);
+}
+
+static void unix_connected(void *ctx, rpc_reason_t reason, apr_status_t status, int fd)
+{
+    finish(ctx, reason, status, fd);
+}
+
+rpc_dial_t *rpc_dial_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, const rpc_dial_params_t *params,
+                           rpc_dial_done_t *done, void *ctx)
+{
+    rpc_dial_t *d = dial_new(loop, params->unix_path ? params->unix_path : params->hosts, done, ctx);
+
+    if (!d)
+        return NULL;
+    d->dialer = *dialer;
+    d->params = *params;
+    if (params->unix_path)
+        d->connecting = rpc_connect_unix(loop, d->host, params->timeout, unix_connected, d);
+    else
+        try_next(d);
+    if (!d->connecting) {
+        free(d);
+        return NULL;
+    }
+    return d;
+}
+
+void rpc_dial_cancel(rpc_dial_t *d)
+{
+    rpc_connect_cancel(d->connecting);
+    free(d);
+}
+
+int rpc_dial_count(const char *hosts)
+{
+    int count = 1;
+
+    for (; *hosts; hosts++)
+        count += *hosts == ',';
+    return count;
+}

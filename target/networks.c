@@ -1,0 +1,449 @@
+/* rpc_networks: the lists of RpcTargetNetworks and RpcSourceAddress, parsed and asked.
+ *
+ * A network is a family, up to 16 bytes and a number of bits. One table of the special ones
+ * serves as words of the grammar and, where they are denied, as implicit entries: a word is an
+ * entry for each of its rows. Asking walks through all entries and keeps the longest: lists have a
+ * handful and are asked once a connection.
+ */
+#include <string.h>
+#include <unistd.h>
+#include <arpa/inet.h>
+#include <apr_cstr.h>
+#include <apr_lib.h>
+#include <apr_strings.h>
+#include <apr_tables.h>
+#include "target/networks.h"
+
+#define V4_BYTES 4
+#define V6_BYTES 16
+#define MAPPED_BITS 96          /* of ::ffff:0:0, which IPv4 addresses follow (RFC 4291 2.5.5.2) */
+#define BLANKS " \t\r\n\v\f"
+
+typedef struct network {
+    int family;
+    int bits;
+    unsigned char addr[V6_BYTES];
+} network_t;
+
+typedef struct entry {
+    network_t network;
+    int denies;
+    const char *text;
+} entry_t;
+
+struct rpc_networks {
+    apr_array_header_t *entries;    /* entry_t */
+    int allows;                     /* one of them does */
+    int unchecked;
+    const char *text;
+};
+
+struct rpc_sources {
+    apr_array_header_t *v4, *v6;    /* rpc_address_t */
+    unsigned v4_turn, v6_turn;      /* atomic */
+    const char *text;
+};
+
+static const struct special {
+    const char *word;
+    network_t network;
+    const char *denied_by;      /* the implicit entry, if there is one */
+    int no_source;              /* nothing can be bound to it */
+} specials[] = {
+    { "any", { AF_INET, 0, { 0 } }, NULL, 0 },
+    { "any", { AF_INET6, 0, { 0 } }, NULL, 0 },
+    { "private", { AF_INET, 8, { 10 } }, NULL, 0 },
+    { "private", { AF_INET, 12, { 172, 16 } }, NULL, 0 },
+    { "private", { AF_INET, 16, { 192, 168 } }, NULL, 0 },
+    { "private", { AF_INET6, 7, { 0xfc } }, NULL, 0 },
+    { "loopback", { AF_INET, 8, { 127 } }, "!loopback (default)", 0 },
+    { "loopback", { AF_INET6, 128, { [15] = 1 } }, "!loopback (default)", 0 },
+    { "link-local", { AF_INET, 16, { 169, 254 } }, "!link-local (default)", 0 },
+    { "link-local", { AF_INET6, 10, { 0xfe, 0x80 } }, "!link-local (default)", 0 },
+    { "multicast", { AF_INET, 4, { 224 } }, "!multicast (default)", 1 },
+    { "multicast", { AF_INET6, 8, { 0xff } }, "!multicast (default)", 1 },
+    /* Linux takes 0.0.0.0 for loopback. */
+    { "unspecified", { AF_INET, 8, { 0 } }, "!unspecified (default)", 1 },
+    { "unspecified", { AF_INET6, 128, { 0 } }, "!unspecified (default)", 1 },
+    { "broadcast", { AF_INET, 32, { 255, 255, 255, 255 } }, "!broadcast (default)", 1 },
+};
+#define SPECIALS (sizeof specials / sizeof *specials)
+
+/* ---- addresses ---- */
+
+static const unsigned char mapped_prefix[V6_BYTES - V4_BYTES] = { [10] = 0xff, [11] = 0xff };
+
+static int is_mapped(const unsigned char addr[V6_BYTES])
+{
+    return !memcmp(addr, mapped_prefix, sizeof mapped_prefix);
+}
+
+int rpc_address_set(rpc_address_t *address, const struct sockaddr *from)
+{
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)from;
+
+    memset(address, 0, sizeof *address);
+    if (from->sa_family == AF_INET)
+        address->v4 = *(const struct sockaddr_in *)from;
+    else if (from->sa_family == AF_INET6 && is_mapped(v6->sin6_addr.s6_addr)) {
+        address->v4.sin_family = AF_INET;
+        address->v4.sin_port = v6->sin6_port;
+        memcpy(&address->v4.sin_addr, v6->sin6_addr.s6_addr + sizeof mapped_prefix, V4_BYTES);
+    }
+    else if (from->sa_family == AF_INET6)
+        address->v6 = *v6;
+    else
+        return 0;
+    return 1;
+}
+
+socklen_t rpc_address_size(const rpc_address_t *address)
+{
+    return address->any.sa_family == AF_INET ? sizeof address->v4 : sizeof address->v6;
+}
+
+static const void *bytes_of(const rpc_address_t *address)
+{
+    return address->any.sa_family == AF_INET ? (const void *)&address->v4.sin_addr
+                                             : (const void *)&address->v6.sin6_addr;
+}
+
+const char *rpc_address_text(const rpc_address_t *address, char text[RPC_ADDRESS_TEXT])
+{
+    if (!inet_ntop(address->any.sa_family, bytes_of(address), text, RPC_ADDRESS_TEXT))
+        apr_cpystrn(text, "?", RPC_ADDRESS_TEXT);
+    return text;
+}
+
+static int within(const network_t *network, int family, const unsigned char *addr)
+{
+    int whole = network->bits / 8, rest = network->bits % 8;
+
+    if (network->family != family || memcmp(network->addr, addr, (size_t)whole))
+        return 0;
+    return !rest || !((network->addr[whole] ^ addr[whole]) >> (8 - rest));
+}
+
+/* ---- parsing ---- */
+
+/* An address of either family, as written. */
+static apr_status_t parse_address(const rpc_syntax_t *x, const char *at, apr_size_t len, network_t *network)
+{
+    char buf[INET_ADDRSTRLEN];
+
+    memset(network, 0, sizeof *network);
+    if (memchr(at, '%', len))
+        return rpc_syntax_fail(x, at, len, "an address without zone");
+    if (memchr(at, '[', len))
+        return rpc_syntax_fail(x, at, len, "an IPv6 address without brackets");
+    if (memchr(at, ':', len)) {
+        network->family = AF_INET6;
+        network->bits = 8 * V6_BYTES;
+        return rpc_ipv6_parse(at, len, network->addr) ? APR_SUCCESS
+            : rpc_syntax_fail(x, at, len, "an IPv6 address");
+    }
+    network->family = AF_INET;
+    network->bits = 8 * V4_BYTES;
+    if (len && len < sizeof buf) {
+        memcpy(buf, at, len);
+        buf[len] = '\0';
+        if (inet_pton(AF_INET, buf, network->addr) == 1)
+            return APR_SUCCESS;
+    }
+    return rpc_syntax_fail(x, at, len, "an IPv4 address of four numbers up to 255");
+}
+
+/* The number of bits behind the '/', and nothing but zeros behind these. */
+static apr_status_t parse_bits(const rpc_syntax_t *x, const char *at, apr_size_t len, network_t *network)
+{
+    const char *slash = memchr(at, '/', len);
+    unsigned char host_bits = 0;
+    int bits = 0, most = network->bits, i;
+    apr_size_t n, digits = (apr_size_t)(at + len - slash) - 1;
+
+    for (n = 0; n < digits && apr_isdigit(slash[1 + n]) && bits <= most; n++)
+        bits = bits * 10 + (slash[1 + n] - '0');
+    if (!digits || n < digits || bits > most)
+        return rpc_syntax_fail(x, slash + 1, digits, "a prefix length up to %d behind the '/'", most);
+    network->bits = bits;
+    for (i = bits / 8; i < most / 8; i++) {
+        unsigned char keep = i == bits / 8 ? (unsigned char)(0xff00 >> bits % 8) : 0;
+
+        host_bits |= network->addr[i] & (unsigned char)~keep;
+        network->addr[i] &= keep;
+    }
+    if (host_bits) {
+        char text[INET6_ADDRSTRLEN];
+
+        inet_ntop(network->family, network->addr, text, sizeof text);
+        return rpc_syntax_fail(x, at, len, "%s/%d, or the single address without '/'", text, bits);
+    }
+    return APR_SUCCESS;
+}
+
+static apr_status_t parse_network(const rpc_syntax_t *x, const char *at, apr_size_t len, network_t *network)
+{
+    const char *slash = memchr(at, '/', len);
+    apr_status_t rv = parse_address(x, at, slash ? (apr_size_t)(slash - at) : len, network);
+
+    if (rv == APR_SUCCESS && slash)
+        rv = parse_bits(x, at, len, network);
+    if (rv != APR_SUCCESS || network->family != AF_INET6 || network->bits < MAPPED_BITS
+        || !is_mapped(network->addr))
+        return rv;
+    network->family = AF_INET;
+    network->bits -= MAPPED_BITS;
+    memmove(network->addr, network->addr + sizeof mapped_prefix, V4_BYTES);
+    memset(network->addr + V4_BYTES, 0, sizeof mapped_prefix);
+    return APR_SUCCESS;
+}
+
+static void add(rpc_networks_t *networks, const network_t *network, int denies, const char *text)
+{
+    entry_t *entry = apr_array_push(networks->entries);
+
+    entry->network = *network;
+    entry->denies = denies;
+    entry->text = text;
+    networks->allows |= !denies;
+}
+
+/* Adds the rows of a word; 0: it is none. */
+static int add_word(rpc_networks_t *networks, const char *at, apr_size_t len, int denies, const char *text)
+{
+    int found = 0;
+    size_t i;
+
+    for (i = 0; i < SPECIALS; i++) {
+        if (strlen(specials[i].word) == len && !apr_cstr_casecmpn(specials[i].word, at, len)) {
+            add(networks, &specials[i].network, denies, text);
+            found = 1;
+        }
+    }
+    return found;
+}
+
+static apr_status_t parse_entry(const rpc_syntax_t *x, const char *at, apr_size_t len, rpc_networks_t *networks)
+{
+    const char *text = apr_pstrmemdup(x->pool, at, len), *comma = strpbrk(text, ",;");
+    int denies = *at == '!';
+    network_t network;
+    apr_status_t rv;
+
+    if (comma)
+        return rpc_syntax_fail(x, at + (comma - text), 1, "a blank between two networks");
+    at += denies;
+    len -= (apr_size_t)denies;
+    if (!len)
+        return rpc_syntax_fail(x, at - 1, 1, "a network right behind the '!'");
+    if (add_word(networks, at, len, denies, text))
+        return APR_SUCCESS;
+    if (!memchr(at, ':', len) && !apr_isdigit(*at))
+        return rpc_syntax_fail(x, at, len, "a network such as 10.1.0.0/16 or 2001:db8::/32, or any, private, "
+                               "loopback, link-local, multicast, unspecified or broadcast");
+    if ((rv = parse_network(x, at, len, &network)) != APR_SUCCESS)
+        return rv;
+    add(networks, &network, denies, text);
+    return APR_SUCCESS;
+}
+
+static const char *both_texts(apr_pool_t *pool, const char *a, const char *b)
+{
+    return *a && *b ? apr_pstrcat(pool, a, " ", b, NULL) : *a ? a : apr_pstrdup(pool, b);
+}
+
+rpc_networks_t *rpc_networks_join(apr_pool_t *pool, const rpc_networks_t *a, const rpc_networks_t *b)
+{
+    rpc_networks_t *networks = apr_pcalloc(pool, sizeof *networks);
+
+    networks->entries = apr_array_make(pool, 4, sizeof(entry_t));
+    if (a && a->entries)
+        apr_array_cat(networks->entries, a->entries);
+    if (b && b->entries)
+        apr_array_cat(networks->entries, b->entries);
+    networks->allows = (a && a->allows) || (b && b->allows);
+    networks->unchecked = (a && a->unchecked) || (b && b->unchecked);
+    networks->text = both_texts(pool, rpc_networks_text(a), rpc_networks_text(b));
+    return networks;
+}
+
+const char *rpc_networks_text(const rpc_networks_t *networks)
+{
+    return networks ? networks->text : "";
+}
+
+apr_status_t rpc_networks_parse(apr_pool_t *pool, const char *text, const rpc_networks_t *base,
+                                rpc_networks_t **networks, rpc_syntax_error_t *err)
+{
+    rpc_networks_t *result = rpc_networks_join(pool, base, NULL);
+    rpc_syntax_t x = { pool, text, err };
+    const char *at = text + strspn(text, BLANKS);
+
+    if (!*at)
+        return rpc_syntax_fail(&x, at, 0, "a network such as 10.1.0.0/16");
+    while (*at) {
+        apr_size_t len = strcspn(at, BLANKS);
+        apr_status_t rv = parse_entry(&x, at, len, result);
+
+        if (rv != APR_SUCCESS)
+            return rv;
+        at += len;
+        at += strspn(at, BLANKS);
+    }
+    result->text = both_texts(pool, result->text, text);
+    *networks = result;
+    return APR_SUCCESS;
+}
+
+/* ---- asking ---- */
+
+const rpc_networks_t *rpc_networks_unchecked(void)
+{
+    static const rpc_networks_t unchecked = { NULL, 0, 1, "" };
+
+    return &unchecked;
+}
+
+/* The entry as written that decides, or NULL. */
+static const entry_t *best_entry(const rpc_networks_t *networks, int family, const unsigned char *addr)
+{
+    const entry_t *best = NULL;
+    int i;
+
+    for (i = 0; networks && networks->entries && i < networks->entries->nelts; i++) {
+        const entry_t *entry = &APR_ARRAY_IDX(networks->entries, i, entry_t);
+        int longer = best ? entry->network.bits - best->network.bits : 1;
+
+        if ((longer > 0 || (longer == 0 && entry->denies > best->denies))
+            && within(&entry->network, family, addr))
+            best = entry;
+    }
+    return best;
+}
+
+/* The implicit entry that denies it and is longer than MORE_THAN bits, or NULL. */
+static const char *denied_special(int family, const unsigned char *addr, int more_than)
+{
+    const struct special *best = NULL;
+    size_t i;
+
+    for (i = 0; i < SPECIALS; i++) {
+        const struct special *s = &specials[i];
+
+        if (s->denied_by && s->network.bits > more_than && within(&s->network, family, addr)) {
+            best = s;
+            more_than = s->network.bits;
+        }
+    }
+    return best ? best->denied_by : NULL;
+}
+
+static int answer(const char **rule, int allowed, const char *why)
+{
+    if (rule)
+        *rule = why;
+    return allowed;
+}
+
+int rpc_networks_allow(const rpc_networks_t *networks, const struct sockaddr *sa, const char **rule)
+{
+    const entry_t *entry;
+    rpc_address_t address;
+    const char *special;
+
+    if (networks && networks->unchecked)
+        return answer(rule, 1, "any (default)");
+    if (!rpc_address_set(&address, sa))
+        return answer(rule, 0, "!any (default)");
+    entry = best_entry(networks, address.any.sa_family, bytes_of(&address));
+    special = denied_special(address.any.sa_family, bytes_of(&address), entry ? entry->network.bits : -1);
+    if (special)
+        return answer(rule, 0, special);
+    if (entry)
+        return answer(rule, !entry->denies, entry->text);
+    if (networks && networks->allows)
+        return answer(rule, 0, "!any (default)");
+    return answer(rule, 1, "any (default)");
+}
+
+/* ---- sources ---- */
+
+static apr_status_t parse_source(const rpc_syntax_t *x, const char *at, apr_size_t len, rpc_address_t *source)
+{
+    network_t network;
+    apr_status_t rv;
+    size_t i;
+
+    if (memchr(at, '/', len))
+        return rpc_syntax_fail(x, at, len, "a single address without '/'");
+    if ((rv = parse_network(x, at, len, &network)) != APR_SUCCESS)
+        return rv;
+    for (i = 0; i < SPECIALS; i++) {
+        if (specials[i].no_source && within(&specials[i].network, network.family, network.addr))
+            return rpc_syntax_fail(x, at, len, "an address of this machine, no %s address", specials[i].word);
+    }
+    memset(source, 0, sizeof *source);
+    source->any.sa_family = (sa_family_t)network.family;
+    if (network.family == AF_INET)
+        memcpy(&source->v4.sin_addr, network.addr, V4_BYTES);
+    else
+        memcpy(&source->v6.sin6_addr, network.addr, V6_BYTES);
+    return APR_SUCCESS;
+}
+
+static rpc_sources_t *sources_copy(apr_pool_t *pool, const rpc_sources_t *base)
+{
+    rpc_sources_t *sources = apr_pcalloc(pool, sizeof *sources);
+
+    sources->v4 = base ? apr_array_copy(pool, base->v4) : apr_array_make(pool, 2, sizeof(rpc_address_t));
+    sources->v6 = base ? apr_array_copy(pool, base->v6) : apr_array_make(pool, 2, sizeof(rpc_address_t));
+    return sources;
+}
+
+apr_status_t rpc_sources_parse(apr_pool_t *pool, const char *text, const rpc_sources_t *base,
+                               rpc_sources_t **sources, rpc_syntax_error_t *err)
+{
+    rpc_sources_t *result = sources_copy(pool, base);
+    rpc_syntax_t x = { pool, text, err };
+    const char *at = text + strspn(text, BLANKS);
+
+    if (!*at)
+        return rpc_syntax_fail(&x, at, 0, "an address of this machine");
+    while (*at) {
+        apr_size_t len = strcspn(at, BLANKS);
+        rpc_address_t source = { .v4 = { .sin_family = AF_UNSPEC } };
+        apr_status_t rv = parse_source(&x, at, len, &source);
+
+        if (rv != APR_SUCCESS)
+            return rv;
+        APR_ARRAY_PUSH(source.any.sa_family == AF_INET ? result->v4 : result->v6, rpc_address_t) = source;
+        at += len;
+        at += strspn(at, BLANKS);
+    }
+    result->text = both_texts(pool, rpc_sources_text(base), text);
+    *sources = result;
+    return APR_SUCCESS;
+}
+
+const char *rpc_sources_text(const rpc_sources_t *sources)
+{
+    return sources ? sources->text : "";
+}
+
+int rpc_sources_count(const rpc_sources_t *sources, int family)
+{
+    return !sources ? 0 : family == AF_INET ? sources->v4->nelts : family == AF_INET6 ? sources->v6->nelts : 0;
+}
+
+/* The process's id makes children that were forked with the same turn begin differently. */
+const rpc_address_t *rpc_sources_next(rpc_sources_t *sources, int family)
+{
+    int count = rpc_sources_count(sources, family);
+    unsigned turn;
+
+    if (!count)
+        return NULL;
+    turn = __atomic_fetch_add(family == AF_INET ? &sources->v4_turn : &sources->v6_turn, 1, __ATOMIC_RELAXED);
+    turn += (unsigned)getpid();
+    return &APR_ARRAY_IDX(family == AF_INET ? sources->v4 : sources->v6, turn % (unsigned)count, rpc_address_t);
+}

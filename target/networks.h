@@ -1,0 +1,75 @@
+/* rpc_networks: which addresses a leg may be connected to (RpcTargetNetworks) and from
+ * (RpcSourceAddress).
+ *
+ *   networks = entry *( blank entry )
+ *   entry    = [ "!" ] network                     "!" denies, else it is allowed
+ *   network  = address [ "/" bits ] | word
+ *   word     = "any" | "private" | "loopback" | "link-local" | "multicast" | "unspecified" | "broadcast"
+ *
+ * The longest prefix that holds the address decides, and of two equally long ones the denial.
+ * There are implicit entries, which any other of the same length overrules:
+ *
+ *   !loopback !link-local !multicast !unspecified !broadcast
+ *   any, when nothing is written but denials; else !any
+ *
+ * so that "10.1.0.0/16 !10.1.9.0/24" is all that can be reached, "!10.1.9.0/24" all that cannot
+ * beside the special addresses, and these are reached only when named: "any" does not name them,
+ * "loopback" and "127.0.0.2" do. IPv4 addresses in IPv6 dress (::ffff:a.b.c.d) count, and are
+ * connected to, as IPv4; those within NAT64 and 6to4 addresses do not.
+ *
+ * No httpd headers. What is parsed is read-only, but for the sources' turn, which is atomic: any
+ * thread. Source: target/networks.c
+ */
+#ifndef RPC_NETWORKS_H
+#define RPC_NETWORKS_H
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include "target/binding.h"
+
+typedef union rpc_address {
+    struct sockaddr any;        /* of AF_INET or AF_INET6 */
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+} rpc_address_t;
+
+/* An IPv4 or IPv6 address as it is used here: IPv4 without its IPv6 dress. 0: another family. */
+int rpc_address_set(rpc_address_t *address, const struct sockaddr *from);
+socklen_t rpc_address_size(const rpc_address_t *address);
+/* The address without its port, for people; returns TEXT. */
+#define RPC_ADDRESS_TEXT INET6_ADDRSTRLEN
+const char *rpc_address_text(const rpc_address_t *address, char text[RPC_ADDRESS_TEXT]);
+
+typedef struct rpc_networks rpc_networks_t;
+
+/* Parses TEXT, whose entries are added to BASE (NULL: none). APR_EINVAL: *ERR says which entry,
+ * which column, what was expected. The result lives in POOL. */
+apr_status_t rpc_networks_parse(apr_pool_t *pool, const char *text, const rpc_networks_t *base,
+                                rpc_networks_t **networks, rpc_syntax_error_t *err);
+/* The entries of A and those of B, in POOL. Both may be NULL. */
+rpc_networks_t *rpc_networks_join(apr_pool_t *pool, const rpc_networks_t *a, const rpc_networks_t *b);
+
+/* As it was written, entries of the base first; "" for NULL. */
+const char *rpc_networks_text(const rpc_networks_t *networks);
+
+/* No rules at all, special addresses too: for what is connected to on other grounds. */
+const rpc_networks_t *rpc_networks_unchecked(void);
+
+/* May ADDRESS be connected to? *RULE (if not NULL) becomes the entry that decided, as written, or
+ * as above followed by " (default)"; it lives as long as NETWORKS. NULL for NETWORKS: the implicit
+ * entries alone. */
+int rpc_networks_allow(const rpc_networks_t *networks, const struct sockaddr *address, const char **rule);
+
+typedef struct rpc_sources rpc_sources_t;
+
+/* Local addresses, with blanks between them. As rpc_networks_parse(). */
+apr_status_t rpc_sources_parse(apr_pool_t *pool, const char *text, const rpc_sources_t *base,
+                               rpc_sources_t **sources, rpc_syntax_error_t *err);
+/* As rpc_networks_text(). */
+const char *rpc_sources_text(const rpc_sources_t *sources);
+/* How many are of FAMILY; SOURCES may be NULL. */
+int rpc_sources_count(const rpc_sources_t *sources, int family);
+/* The next in turn of FAMILY, port 0; NULL: there is none. */
+const rpc_address_t *rpc_sources_next(rpc_sources_t *sources, int family);
+
+#endif

@@ -1,0 +1,57 @@
+/* rpc_valid_ports: which server:port a client may name, in the grammar of the
+ * registry value ValidPorts (ms-rpch.md 7.2), with what httpd users need beside it.
+ *
+ *   list   = entry *( ";" entry ) [ ";" ]          spaces around entries are ignored
+ *   entry  = server ":" port [ "-" port ]
+ *   server = name | prefix "*" | "*" suffix | IPv6 literal, bare or in brackets | "*"
+ *
+ * Compared as text, without case, no DNS. A list permits; nothing else does.
+ * No httpd headers; a parsed list is read-only and may be used on any thread.
+ */
+#ifndef RPC_VALID_PORTS_H
+#define RPC_VALID_PORTS_H
+
+#include <apr_pools.h>
+#include "target/binding.h"
+
+#define RPC_SERVER_MAX 1023     /* characters of a server's name (2.2.2) */
+
+typedef struct rpc_valid_ports rpc_valid_ports_t;
+
+/* One entry. */
+typedef struct rpc_valid_port {
+    const char *server;         /* as written, without brackets */
+    apr_port_t low, high;
+    const char *text;           /* the entry as written */
+} rpc_valid_port_t;
+
+/* Parses TEXT, whose entries are added to BASE (NULL: none). APR_EINVAL: *ERR says
+ * which entry, which column, what was expected. The result lives in POOL. */
+apr_status_t rpc_valid_ports_parse(apr_pool_t *pool, const char *text,
+                                   const rpc_valid_ports_t *base,
+                                   rpc_valid_ports_t **list, rpc_syntax_error_t *err);
+
+/* Parses one entry, which is all of TEXT. PORT_OPTIONAL: without a port it covers all
+ * of them; an address that can be read both ways ("fe80::1:80") has a port, brackets
+ * settle it. Shared with RpcBackend. */
+apr_status_t rpc_valid_port_parse(apr_pool_t *pool, const char *text, int port_optional,
+                                  rpc_valid_port_t *entry, rpc_syntax_error_t *err);
+
+/* The entries of A, then those of B, in POOL. Both may be NULL. */
+rpc_valid_ports_t *rpc_valid_ports_join(apr_pool_t *pool, const rpc_valid_ports_t *a,
+                                        const rpc_valid_ports_t *b);
+
+/* May a client reach SERVER:PORT? The entry that allows it, or NULL; then *NEAREST
+ * (if not NULL) is the entry that came closest - same server, other ports; else same
+ * first label of the name ("rosco" against "rosco.example.com") - or NULL. LIST may
+ * be NULL: nothing is allowed. */
+const rpc_valid_port_t *rpc_valid_ports_match(const rpc_valid_ports_t *list,
+                                              const char *server, apr_port_t port,
+                                              const rpc_valid_port_t **nearest);
+
+/* Does a server pattern ("*@contoso.com", "data*", "dc1") match NAME, without case?
+ * IPv6 literals match in any spelling, and no pattern but "*" alone covers one it does
+ * not spell out. Shared with RpcBackend. */
+int rpc_server_pattern_match(const char *pattern, const char *name);
+
+#endif

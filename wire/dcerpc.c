@@ -1,0 +1,160 @@
+/* wire/dcerpc.c: the framer keeps only what is incomplete. While the length of a PDU is unknown
+ * it holds the header's bytes, then just as many bytes as the PDU has.
+ */
+#include "wire/dcerpc.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static uint16_t get16(const uint8_t *p, int little)
+{
+    return little ? (uint16_t)(p[0] | p[1] << 8) : (uint16_t)(p[0] << 8 | p[1]);
+}
+
+static uint32_t get32(const uint8_t *p, int little)
+{
+    return little ? get16(p, 1) | (uint32_t)get16(p + 2, 1) << 16
+                  : (uint32_t)get16(p, 0) << 16 | get16(p + 2, 0);
+}
+
+const char *dcerpc_header_parse(const uint8_t *data, dcerpc_header_t *h)
+{
+    h->version = data[0];
+    h->version_minor = data[1];
+    h->ptype = data[2];
+    h->flags = data[3];
+    h->little_endian = data[4] >> 4 == 1;
+    h->frag_length = get16(data + 8, h->little_endian);
+    h->auth_length = get16(data + 10, h->little_endian);
+    h->call_id = get32(data + 12, h->little_endian);
+    if (h->version != 5 || h->version_minor > 1)
+        return "not version 5.0 or 5.1";
+    if (h->ptype > DCERPC_RTS)
+        return "unknown PTYPE";
+    if (data[4] >> 4 > 1 || (data[4] & 15) > 1 || data[5] > 3)
+        return "impossible data representation";
+    if (h->frag_length < DCERPC_HEADER_SIZE)
+        return "frag_length below the header's size";
+    if (h->auth_length > h->frag_length - DCERPC_HEADER_SIZE)
+        return "auth_length beyond frag_length";
+    return NULL;
+}
+
+const char *dcerpc_ptype_name(uint8_t ptype)
+{
+    static const char *const names[] = {
+        "request", "ping", "response", "fault", "working", "nocall", "reject", "ack",
+        "cl_cancel", "fack", "cancel_ack", "bind", "bind_ack", "bind_nak", "alter_context",
+        "alter_context_resp", "auth3", "shutdown", "co_cancel", "orphaned", "RTS",
+    };
+
+    return ptype < sizeof(names) / sizeof(names[0]) ? names[ptype] : "PTYPE ?";
+}
+
+static dcerpc_frame_t fail(dcerpc_framer_t *f, const char *error)
+{
+    f->error = error;
+    return DCERPC_FRAME_ERROR;
+}
+
+/* Moves bytes from the input until the partial PDU has WANT of them; 1 when it has. */
+static int fill(dcerpc_framer_t *f, const uint8_t **data, size_t *len, size_t want)
+{
+    size_t n = want - f->have;
+
+    if (n > *len)
+        n = *len;
+    memcpy(f->partial + f->have, *data, n);
+    f->have += n;
+    *data += n;
+    *len -= n;
+    return f->have == want;
+}
+
+static int reserve(dcerpc_framer_t *f, size_t cap)
+{
+    uint8_t *bigger;
+
+    if (f->cap >= cap)
+        return 1;
+    bigger = realloc(f->partial, cap);
+    if (!bigger)
+        return 0;
+    f->partial = bigger;
+    f->cap = cap;
+    return 1;
+}
+
+/* Goes on with a PDU begun before. */
+static dcerpc_frame_t next_partial(dcerpc_framer_t *f, const uint8_t **data, size_t *len,
+                                   const uint8_t **pdu, dcerpc_header_t *header)
+{
+    const char *wrong;
+
+    if (f->have < DCERPC_HEADER_SIZE && !fill(f, data, len, DCERPC_HEADER_SIZE))
+        return DCERPC_FRAME_MORE;
+    wrong = dcerpc_header_parse(f->partial, header);
+    if (wrong)
+        return fail(f, wrong);
+    if (!reserve(f, header->frag_length))
+        return fail(f, "out of memory");
+    if (f->have < header->frag_length && !fill(f, data, len, header->frag_length))
+        return DCERPC_FRAME_MORE;
+    *pdu = f->partial;
+    f->have = 0;    /* the memory stays until the next call */
+    return DCERPC_FRAME_PDU;
+}
+
+dcerpc_frame_t dcerpc_framer_next(dcerpc_framer_t *f, const uint8_t **data, size_t *len,
+                                  const uint8_t **pdu, dcerpc_header_t *header)
+{
+    size_t cap = DCERPC_HEADER_SIZE;
+
+    if (f->error)
+        return DCERPC_FRAME_ERROR;
+    if (f->partial && !f->have)
+        dcerpc_framer_reset(f);     /* the PDU given out last */
+    if (!*len)
+        return DCERPC_FRAME_MORE;
+    if (f->have)
+        return next_partial(f, data, len, pdu, header);
+    if (*len >= DCERPC_HEADER_SIZE) {
+        const char *wrong = dcerpc_header_parse(*data, header);
+
+        if (wrong)
+            return fail(f, wrong);
+        cap = header->frag_length;
+        if (*len >= cap) {
+            *pdu = *data;
+            *data += cap;
+            *len -= cap;
+            return DCERPC_FRAME_PDU;
+        }
+    }
+    if (!reserve(f, cap))
+        return fail(f, "out of memory");
+    return next_partial(f, data, len, pdu, header);
+}
+
+size_t dcerpc_framer_held(const dcerpc_framer_t *f)
+{
+    return f->have;
+}
+
+size_t dcerpc_framer_missing(const dcerpc_framer_t *f)
+{
+    dcerpc_header_t header;
+
+    if (!f->have)
+        return 0;
+    if (f->have < DCERPC_HEADER_SIZE)
+        return DCERPC_HEADER_SIZE - f->have;
+    dcerpc_header_parse(f->partial, &header);
+    return header.frag_length - f->have;
+}
+
+void dcerpc_framer_reset(dcerpc_framer_t *f)
+{
+    free(f->partial);
+    memset(f, 0, sizeof(*f));
+}

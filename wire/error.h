@@ -1,0 +1,34 @@
+/* rpc_error: the answer that refuses a channel as an RPC error, [MS-RPCH] 2.1.2.1.3:
+ *
+ *     HTTP/1.0 503 RPC Error: 6ba, EEInfo: <base64>
+ *
+ *     RPC EEInfo:<base64>
+ *
+ * EEInfo is one record of [MS-EERR]. It names neither this machine nor this process. No httpd
+ * headers.
+ */
+#ifndef RPC_ERROR_H
+#define RPC_ERROR_H
+
+#include <apr_time.h>
+
+#include "base/reason.h"
+#include "io/stream.h"
+
+/* 2.1.2.1.3 allows 1,024 bytes; one record needs far less. */
+#define RPC_ERROR_PHRASE_MAX 128
+#define RPC_ERROR_BODY_MAX   128
+
+typedef struct rpc_error {
+    char phrase[RPC_ERROR_PHRASE_MAX];  /* reason phrase */
+    char body[RPC_ERROR_BODY_MAX];      /* message body, with its CRLF */
+} rpc_error_t;
+
+/* Writes the answer for a reason whose rpc_error is not 0. WHEN is the time of the record.
+ * Any thread. */
+void rpc_error_write(rpc_error_t *error, rpc_reason_t reason, apr_time_t when);
+
+/* The same as the answer of a stream whose response header is not out yet. */
+void rpc_error_answer(rpc_stream_t *client, rpc_reason_t reason);
+
+#endif

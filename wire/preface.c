@@ -1,0 +1,134 @@
+/* rpc_preface: seven strings in a small frame.
+ *
+ * Both directions walk the same order, that of rpc_preface_t. The reader
+ * decides as early as the bytes allow, since an endpoint waits on its answer.
+ */
+#include <string.h>
+#include <apr_cstr.h>
+#include <apr_strings.h>
+#include "wire/preface.h"
+
+#define PREFACE_MAGIC "RPXY"
+#define PREFACE_MAGIC_LEN 4
+#define PREFACE_VERSION 2
+#define PREFACE_HEAD 8          /* magic, version, length */
+#define PREFACE_STRINGS 7
+
+static void put_u16(uint8_t *at, size_t value)
+{
+    at[0] = (uint8_t)(value & 0xff);
+    at[1] = (uint8_t)(value >> 8);
+}
+
+static size_t get_u16(const uint8_t *at)
+{
+    return (size_t)(at[0] | at[1] << 8);
+}
+
+size_t rpc_preface_write(const rpc_preface_t *preface, uint8_t *buf, size_t cap)
+{
+    const char *strings[PREFACE_STRINGS] = { preface->host, NULL, preface->target, preface->user,
+                                             preface->vhost, preface->networks, preface->sources };
+    size_t limit = cap < RPC_PREFACE_MAX ? cap : RPC_PREFACE_MAX, used = PREFACE_HEAD, i;
+    char port[8];
+
+    if (!preface->host || !*preface->host || !preface->port || limit < PREFACE_HEAD)
+        return 0;
+    apr_snprintf(port, sizeof port, "%u", (unsigned int)preface->port);
+    strings[1] = port;
+    for (i = 0; i < PREFACE_STRINGS; i++) {
+        const char *text = strings[i] ? strings[i] : "";
+        size_t len = strlen(text);
+
+        if (len > limit || limit - used < len + 2)
+            return 0;
+        put_u16(buf + used, len);
+        memcpy(buf + used + 2, text, len);
+        used += 2 + len;
+    }
+    memcpy(buf, PREFACE_MAGIC, PREFACE_MAGIC_LEN);
+    put_u16(buf + 4, PREFACE_VERSION);
+    put_u16(buf + 6, used);
+    return used;
+}
+
+/* The next string of a whole preface; NULL when it runs over the end or holds a NUL. */
+static const char *next_string(const uint8_t **at, const uint8_t *end, apr_pool_t *pool)
+{
+    const char *text;
+    size_t len;
+
+    if (end - *at < 2)
+        return NULL;
+    len = get_u16(*at);
+    *at += 2;
+    if ((size_t)(end - *at) < len || memchr(*at, '\0', len))
+        return NULL;
+    text = apr_pstrmemdup(pool, (const char *)*at, len);
+    *at += len;
+    return text;
+}
+
+/* Digits only, 1 to 65535; else 0. */
+static uint16_t read_port(const char *text)
+{
+    unsigned long value = 0;
+    size_t len = strlen(text), i;
+
+    if (len == 0 || len > 5 || strspn(text, "0123456789") != len)
+        return 0;
+    for (i = 0; i < len; i++)
+        value = value * 10 + (unsigned long)(text[i] - '0');
+    return value <= 65535 ? (uint16_t)value : 0;
+}
+
+static int read_strings(const uint8_t *at, const uint8_t *end, rpc_preface_t *preface, apr_pool_t *pool)
+{
+    const char *strings[PREFACE_STRINGS];
+    int i;
+
+    for (i = 0; i < PREFACE_STRINGS; i++)
+        if (!(strings[i] = next_string(&at, end, pool)))
+            return -2;
+    preface->host = strings[0];
+    preface->port = read_port(strings[1]);
+    preface->target = strings[2];
+    preface->user = strings[3];
+    preface->vhost = strings[4];
+    preface->networks = strings[5];
+    preface->sources = strings[6];
+    return at == end && *preface->host && preface->port ? 0 : -2;
+}
+
+int rpc_preface_read(const uint8_t *data, size_t len, rpc_preface_t *preface, apr_pool_t *pool)
+{
+    size_t total;
+
+    if (memcmp(data, PREFACE_MAGIC, len < PREFACE_MAGIC_LEN ? len : PREFACE_MAGIC_LEN))
+        return -1;
+    if (len >= 6 && get_u16(data + 4) != PREFACE_VERSION)
+        return -2;
+    if (len < PREFACE_HEAD)
+        return 0;
+    total = get_u16(data + 6);
+    if (total > RPC_PREFACE_MAX || total < PREFACE_HEAD + 2 * PREFACE_STRINGS)
+        return -2;
+    if (len < total)
+        return 0;
+    return read_strings(data + PREFACE_HEAD, data + total, preface, pool) ? -2 : (int)total;
+}
+
+static int same(const char *a, const char *b)
+{
+    return !strcmp(a ? a : "", b ? b : "");
+}
+
+static int same_nocase(const char *a, const char *b)
+{
+    return !apr_cstr_casecmp(a ? a : "", b ? b : "");
+}
+
+int rpc_preface_equal(const rpc_preface_t *a, const rpc_preface_t *b)
+{
+    return same_nocase(a->target, b->target) && same(a->user, b->user) && same(a->vhost, b->vhost);
+}
