@@ -4,8 +4,8 @@
 #ifndef RPC_FILTER_H
 #define RPC_FILTER_H
 
-#include "rpc_channel.h"
 #include "firewall/firewall.h"
+#include "proxy/spec.h"
 
 #define RPC_FILTER_WHY_MAX 128
 

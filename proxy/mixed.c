@@ -13,9 +13,9 @@
 
 #include <apr_strings.h>
 
-#include "wire/error.h"
-#include "proxy/bind_filter.h"
 #include "io/pipe.h"
+#include "proxy/answer.h"
+#include "proxy/bind_filter.h"
 
 typedef enum { MIXED_CLIENT_OPENED, MIXED_SERVER_OPENED, MIXED_OPENED } mixed_state_t;
 

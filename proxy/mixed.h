@@ -4,7 +4,8 @@
 #ifndef RPC_MIXED_H
 #define RPC_MIXED_H
 
-#include "rpc_channel.h"
+#include "io/stream.h"
+#include "proxy/spec.h"
 
 typedef struct rpc_mixed rpc_mixed_t;
 

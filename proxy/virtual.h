@@ -1,4 +1,4 @@
-/* rpc_virtual: what rpc_channel.c, proxy/inbound.c and proxy/outbound.c share; private to them.
+/* rpc_virtual: what rpc_channel.c, proxy/virtual.c, proxy/inbound.c and proxy/outbound.c share; private to them.
  *
  * A virtual channel is the succession of the channels that replace one another at this
  * proxy ([MS-RPCH] 3.2.1.1.1), over one leg. In R2 the successor joins it; in R1 the
@@ -8,11 +8,15 @@
 #ifndef RPC_VIRTUAL_H
 #define RPC_VIRTUAL_H
 
-#include "wire/dcerpc.h"
-#include "rpc_channel.h"
+#include <apr_hash.h>
+
 #include "firewall/firewall.h"
-#include "wire/flow.h"
 #include "io/queue.h"
+#include "io/stream.h"
+#include "proxy/mixed.h"
+#include "proxy/spec.h"
+#include "wire/dcerpc.h"
+#include "wire/flow.h"
 
 /* States of 3.2.3.1 and 3.2.4.1, named as there. Each role uses its own. */
 typedef enum {
@@ -24,8 +28,22 @@ typedef enum {
     RPC_STATE_COUNT
 } rpc_state_t;
 
+typedef struct rpc_proxy rpc_proxy_t;
+typedef struct rpc_channel rpc_channel_t;
 typedef struct rpc_virtual rpc_virtual_t;
 typedef struct rpc_role_ops rpc_role_ops_t;
+
+struct rpc_proxy {
+    rpc_loop_t *loop;
+    const rpc_dialer_t *dialer;
+    rpc_proxy_t **siblings;
+    unsigned count;
+    /* One table a role: with a common one an IN_R1/A1 would meet the row of its own
+     * connection's CONN/A1 and take R2 (fig. 16). */
+    apr_hash_t *tables[2];
+    rpc_channel_t *channels;
+    rpc_mixed_t *mixed;         /* connections of version 1, which have no cookie */
+};
 
 struct rpc_channel {
     rpc_proxy_t *proxy;
@@ -124,7 +142,18 @@ extern const rpc_role_ops_t rpc_outbound_role;
 /* RTS PDUs go past that mark, but not past this one (RPC_REASON_BUFFER_FULL). */
 #define RPC_OUT_MAX (4 * RPC_OUT_HIGH)
 
-/* rpc_channel.c, for the roles: */
+/* proxy/virtual.c, for rpc_channel.c: */
+
+/* Makes a virtual channel whose first channel is CH; 0: no memory, nothing has changed. */
+int rpc_virtual_open(rpc_channel_t *ch, const rpc_role_ops_t *role, int replacing);
+/* Frees it with all its channels; its reason is set. */
+void rpc_virtual_free(rpc_virtual_t *v);
+/* Ends a channel and frees it. MAY_ANSWER: with an answer, if none is out and the reason has one. */
+void rpc_channel_free(rpc_channel_t *ch, rpc_reason_t reason, int may_answer);
+/* Tells who counts (spec->opened). */
+void rpc_channel_opened(const rpc_channel_t *ch);
+
+/* proxy/virtual.c, for the roles: */
 
 const char *rpc_state_name(rpc_state_t state);
 /* Ends the virtual channel at the end of this turn; the first reason stays. */

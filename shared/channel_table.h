@@ -9,7 +9,11 @@
 #ifndef RPC_STATUS_H
 #define RPC_STATUS_H
 
-#include "rpc_channel.h"
+#include <apr_pools.h>
+
+#include "base/reason.h"
+#include "wire/role.h"
+#include "wire/rts.h"
 
 typedef struct rpc_status rpc_status_t;
 

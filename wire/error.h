@@ -13,7 +13,6 @@
 #include <apr_time.h>
 
 #include "base/reason.h"
-#include "io/stream.h"
 
 /* 2.1.2.1.3 allows 1,024 bytes; one record needs far less. */
 #define RPC_ERROR_PHRASE_MAX 128
@@ -27,8 +26,5 @@ typedef struct rpc_error {
 /* Writes the answer for a reason whose rpc_error is not 0. WHEN is the time of the record.
  * Any thread. */
 void rpc_error_write(rpc_error_t *error, rpc_reason_t reason, apr_time_t when);
-
-/* The same as the answer of a stream whose response header is not out yet. */
-void rpc_error_answer(rpc_stream_t *client, rpc_reason_t reason);
 
 #endif

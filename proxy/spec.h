@@ -1,0 +1,50 @@
+/* rpc_channel_spec: what the handler has decided about a channel, and what it wants to hear of it.
+ * No httpd headers.
+ */
+#ifndef RPC_SPEC_H
+#define RPC_SPEC_H
+
+#include "base/log.h"
+#include "base/reason.h"
+#include "firewall/rules.h"
+#include "target/dial.h"
+#include "wire/role.h"
+#include "wire/rts.h"
+
+/* Owned by the caller, read-only, valid until
+ * ended() has been called. */
+typedef struct rpc_channel_spec {
+    rpc_role_t role;
+    int64_t content_length;         /* of the request; INT64_MAX: to the end of the connection */
+    const char *identity;           /* user, target, vhost: a successor must have the same */
+    rpc_dial_params_t leg;          /* where it goes; its Unix socket is the endpoint process's */
+    const uint8_t *preface;         /* first bytes of the leg, for the endpoint */
+    size_t preface_len;
+    rts_address_t client_address;   /* for CONN/B2 */
+    uint32_t receive_window;        /* our own, bytes */
+    uint32_t connection_timeout;    /* announced, milliseconds */
+    uint32_t channel_lifetime;      /* OUT Content-Length, bytes */
+    apr_interval_time_t setup_timeout;  /* for the first PDU, and for C1 / B3 / B2 */
+    const rpc_firewall_rules_t *rules;  /* interfaces that may be asked for; NULL: all */
+    uint16_t asked_port;            /* the one the rules speak of: what the client has named */
+    rpc_auth_level_t least_level;   /* of binds; 0: none */
+    const rpc_log_t *log;
+    /* The channel's first PDU names the virtual connection VC; REPLACING: as a successor. A
+     * reason refuses it. leg.hosts may change their order now, not later. On the loop's thread, once
+     * at most; NULL: nobody asks. */
+    rpc_reason_t (*claim)(void *ctx, const rts_cookie_t *vc, int replacing);
+    /* The leg goes to this one of HOSTS. On the loop's thread; NULL: nobody cares. */
+    void (*reached)(void *ctx, const char *host, uint16_t port);
+    /* The server has answered, or the channel succeeds one that it has. On the loop's thread,
+     * perhaps again and again; NULL: nobody cares. */
+    void (*opened)(void *ctx);
+    /* A bind is refused, TEXT says which and why; the channel goes on. On the loop's thread;
+     * NULL: nobody cares. */
+    void (*refused)(void *ctx, const char *text);
+    /* Called once, on the loop's thread, just before the client stream is closed. SENT:
+     * bytes of the response body. */
+    void (*ended)(void *ctx, rpc_reason_t reason, uint64_t received, uint64_t sent);
+    void *ctx;
+} rpc_channel_spec_t;
+
+#endif
