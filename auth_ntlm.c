@@ -7,8 +7,6 @@
  * NTLM belongs to the connection, so it is neither offered nor taken where the connection is
  * not the client's own: behind a proxy that says so (Via) and in HTTP/2.
  */
-#include "auth_ntlm.h"
-
 #include <openssl/evp.h>
 
 #include <apr_base64.h>
@@ -22,10 +20,12 @@
 #include <http_ssl.h>
 #include <mod_auth.h>
 
-#include "auth/failures.h"
+#include "auth/basic_watch.h"
 #include "auth/config.h"
+#include "auth/failures.h"
 #include "auth/handshake.h"
 #include "auth/negotiate.h"
+#include "auth/provider.h"
 
 static int is_ours(request_rec *r)
 {
@@ -179,6 +179,7 @@ static authn_status ask_basic(request_rec *r, const char *user, const char *pass
 
 static int take_basic(request_rec *r)
 {
+    const auth_failures_limit_t *limit = &auth_ntlm_config(r)->failures;
     const char *user, *password;
 
     if (!offers_basic(r)) {
@@ -188,23 +189,23 @@ static int take_basic(request_rec *r)
     }
     if (ap_get_basic_auth_components(r, &user, &password) != APR_SUCCESS) {
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "Basic refused: not a user and a password");
-        auth_failures_count(r, NULL);
+        auth_failures_count(r, limit, NULL);
         return refuse(r);
     }
-    if (auth_failures_blocked(r, user))
+    if (auth_failures_blocked(r, limit, user, NULL))
         return refuse(r);
     r->user = apr_pstrdup(r->pool, user);
     r->ap_auth_type = "Basic";
     switch (ask_basic(r, user, password)) {
     case AUTH_GRANTED:
-        if (auth_failures_blocked(r, user))     /* others have guessed meanwhile */
+        if (auth_failures_blocked(r, limit, user, NULL))     /* others have guessed meanwhile */
             return refuse(r);
-        auth_failures_forget(r, user);
+        auth_failures_forget(r, limit, user);
         return OK;
     case AUTH_GENERAL_ERROR:
         return HTTP_INTERNAL_SERVER_ERROR;
     default:
-        auth_failures_count(r, user);
+        auth_failures_count(r, limit, user);
         return refuse(r);
     }
 }
@@ -250,6 +251,7 @@ static void register_hooks(apr_pool_t *p)
     auth_ntlm_winbind_register(p);
     auth_ntlm_binding_register(p);
     auth_failures_register(p);
+    auth_basic_watch_register(p);
     ap_hook_check_authn(authenticate, NULL, after, APR_HOOK_MIDDLE, AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_note_auth_failure(note_failure, NULL, NULL, APR_HOOK_MIDDLE);
 }

@@ -16,6 +16,8 @@
 #include <http_log.h>
 #include <http_ssl.h>
 
+#include "auth/provider.h"
+
 APLOG_USE_MODULE(auth_ntlm);
 
 #define BINDING 16

@@ -9,7 +9,7 @@
 #include <http_core.h>
 #include <mod_auth.h>
 
-#include "auth/failures.h"
+#include "auth/provider.h"
 
 #define FAILURES_MAX 1000000
 #define NB_NAME_MAX 15          /* characters of a NetBIOS name */
@@ -20,7 +20,7 @@ void *auth_ntlm_create_dir(apr_pool_t *p, char *dir)
     auth_ntlm_config_t *cfg = apr_pcalloc(p, sizeof(*cfg));
 
     cfg->negotiate = cfg->omit_domain = cfg->protection = AUTH_NTLM_UNSET;
-    cfg->failures_max = cfg->failures_time = AUTH_NTLM_UNSET;
+    cfg->failures.max = cfg->failures.seconds = AUTH_NTLM_UNSET;
     return cfg;
 }
 
@@ -38,8 +38,8 @@ void *auth_ntlm_merge_dir(apr_pool_t *p, void *basev, void *addv)
     MERGE(negotiate, AUTH_NTLM_UNSET);
     MERGE(omit_domain, AUTH_NTLM_UNSET);
     MERGE(protection, AUTH_NTLM_UNSET);
-    MERGE(failures_max, AUTH_NTLM_UNSET);
-    MERGE(failures_time, AUTH_NTLM_UNSET);
+    MERGE(failures.max, AUTH_NTLM_UNSET);
+    MERGE(failures.seconds, AUTH_NTLM_UNSET);
     return merged;
 }
 
@@ -168,12 +168,12 @@ static const char *set_failures(cmd_parms *cmd, void *config, const char *max, c
     auth_ntlm_config_t *cfg = config;
 
     if (ap_cstr_casecmp(max, "off") == 0 && !seconds) {
-        cfg->failures_max = cfg->failures_time = 0;
+        cfg->failures.max = cfg->failures.seconds = 0;
         return NULL;
     }
-    cfg->failures_max = number(max, 1);
-    cfg->failures_time = seconds ? number(seconds, 1) : -1;
-    if (cfg->failures_max < 0 || cfg->failures_time < 0)
+    cfg->failures.max = number(max, 1);
+    cfg->failures.seconds = seconds ? number(seconds, 1) : -1;
+    if (cfg->failures.max < 0 || cfg->failures.seconds < 0)
         return "AuthNtlmFailures: expected a number of failures and the seconds they count for, "
                "such as 10 600, or off";
     return auth_failures_wanted(cmd);

@@ -1,8 +1,30 @@
-/* auth_ntlm_config: for the module record. Source: auth/config.c */
+/* auth_ntlm_config: the directives of mod_auth_ntlm, for its parts and for the module record. */
 #ifndef AUTH_NTLM_CONFIG_H
 #define AUTH_NTLM_CONFIG_H
 
-#include "auth_ntlm.h"
+#include <httpd.h>
+#include <http_config.h>
+
+#include "auth/failures.h"
+#include "ntlm/ntlmssp.h"
+
+typedef enum { AUTH_NTLM_EP_OFF, AUTH_NTLM_EP_ALLOW, AUTH_NTLM_EP_REQUIRE } auth_ntlm_ep_t;
+
+/* Per directory, merged; AUTH_NTLM_UNSET, or NULL, falls through. */
+#define AUTH_NTLM_UNSET (-1)
+typedef struct auth_ntlm_config {
+    apr_array_header_t *providers;      /* AuthNtlmProvider: names, const char * */
+    apr_array_header_t *basic;          /* AuthNtlmBasicProvider: names of authn providers; NULL: no Basic */
+    const char *user_file;              /* AuthNtlmUserFile, full path */
+    int negotiate;                      /* AuthNtlmNegotiate: also under the name Negotiate */
+    int omit_domain;                    /* AuthNtlmOmitDomain: REMOTE_USER without DOMAIN\ */
+    int protection;                     /* AuthNtlmExtendedProtection: auth_ntlm_ep_t; default: allow */
+    ntlmssp_target_t *target;           /* AuthNtlmTargetInfo; NULL: from the host's name */
+    auth_failures_limit_t failures;     /* AuthNtlmFailures */
+} auth_ntlm_config_t;
+
+/* Effective: of the directory that r is in. */
+const auth_ntlm_config_t *auth_ntlm_config(const request_rec *r);
 
 void *auth_ntlm_create_dir(apr_pool_t *p, char *dir);
 void *auth_ntlm_merge_dir(apr_pool_t *p, void *base, void *add);

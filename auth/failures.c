@@ -4,11 +4,10 @@
  *             a global mutex, for a tally is read, raised and written back
  *   tallies   one per account and one per address, each with a window that its first failure
  *             opens; full, it blocks until that window ends, and blocked tries do not count
- *   Basic     mod_auth_basic is watched from outside: a try is noted before it is asked, has
- *             passed when authorization is reached, and has failed when 401 goes out instead
  *
- * NTLM calls the public functions itself. What is kept lives as long as the configuration: a
- * restart forgets failures, unless the cache is another program's.
+ * NTLM and AuthNtlmBasicProvider call these functions themselves; for mod_auth_basic
+ * auth/basic_watch.c does. What is kept lives as long as the configuration: a restart forgets
+ * failures, unless the cache is another program's.
  */
 #include "auth/failures.h"
 
@@ -20,11 +19,9 @@
 #include <ap_socache.h>
 #include <http_core.h>
 #include <http_log.h>
-#include <http_protocol.h>
-#include <http_request.h>
 #include <util_mutex.h>
 
-#include "auth_ntlm.h"
+#include "auth/provider.h"
 
 APLOG_USE_MODULE(auth_ntlm);
 
@@ -33,7 +30,6 @@ APLOG_USE_MODULE(auth_ntlm);
 #define CACHE_ARGUMENTS "rpcproxy-failures(1048576)"    /* some 20,000 failures at a time */
 #define CACHE_INDEX 24                  /* bytes shmcb needs for an entry besides key and value */
 #define CACHE_SLACK apr_time_from_sec(2)
-#define TRY_KEY "auth-failures-try"
 #define KEY_SIZE 16
 #define TALLY_SIZE 12
 
@@ -45,11 +41,6 @@ typedef struct failures {
     apr_global_mutex_t *mutex;
 } failures_t;
 
-typedef struct limit {
-    unsigned max;                       /* 0: none */
-    int seconds;
-} limit_t;
-
 typedef struct tally {
     apr_uint32_t count;
     apr_time_t start;
@@ -60,32 +51,12 @@ typedef struct failure_key {
     unsigned char id[KEY_SIZE];
 } failure_key_t;
 
-/* A password shown to mod_auth_basic: userdata of the client's request, whatever subrequest or
- * internal redirect asks for it. One request, one verdict. */
-typedef struct basic_try {
-    const char *user;                   /* NULL: none in the header */
-    limit_t limit;
-    int suspect;                        /* the account has failures to forget */
-    int passed;                         /* somewhere in this request */
-    enum { TRY_OPEN, TRY_PASSED, TRY_COUNTED, TRY_BLOCKED } state;
-} basic_try_t;
-
 static failures_t *failures_of(apr_pool_t *pconf)
 {
     void *f = NULL;
 
     apr_pool_userdata_get(&f, CACHE_ID, pconf);
     return f;
-}
-
-static limit_t limit_of(const request_rec *r)
-{
-    const auth_ntlm_config_t *cfg = auth_ntlm_config(r);
-    limit_t limit = { 0, cfg->failures_time };
-
-    if (cfg->failures_max > 0 && cfg->failures_time > 0)
-        limit.max = (unsigned)cfg->failures_max;
-    return limit;
 }
 
 /* ---- keys ---- */
@@ -276,6 +247,11 @@ static apr_status_t look_up(failures_t *f, request_rec *r, int seconds, const ch
 
 /* ---- the three questions ---- */
 
+static const char *name_or_null(const char *user)
+{
+    return user && *user ? user : NULL;
+}
+
 static const char *quoted(request_rec *r, const char *user)
 {
     return user ? ap_escape_logitem(r->pool, user) : "";
@@ -283,20 +259,20 @@ static const char *quoted(request_rec *r, const char *user)
 
 /* The lines for fail2ban. The address stands in the text once more, because httpd writes
  * "[client 2001:db8::1:443]" and nobody can tell the port from the address. */
-static int is_over(request_rec *r, limit_t limit, const char *user, int *suspect)
+static int is_over(request_rec *r, const auth_failures_limit_t *limit, const char *user, int *suspect)
 {
     failures_t *f = failures_of(r->server->process->pconf);
     tally_t account, address, *full;
     apr_time_t left;
 
     *suspect = 1;
-    if (cache_failed(r, "look up failures", look_up(f, r, limit.seconds, user, &account, &address)))
+    if (cache_failed(r, "look up failures", look_up(f, r, limit->seconds, user, &account, &address)))
         return 0;
     *suspect = account.count > 0;
-    full = account.count >= limit.max ? &account : &address;
-    if (full->count < limit.max)
+    full = account.count >= (unsigned)limit->max ? &account : &address;
+    if (full->count < (unsigned)limit->max)
         return 0;
-    left = full->start + apr_time_from_sec(limit.seconds) - apr_time_now();
+    left = full->start + apr_time_from_sec(limit->seconds) - apr_time_now();
     ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "AuthNtlmFailures: blocked try from %s, user \"%s\": %u "
                   "failures of the %s, not looked at for another %d s", r->useragent_ip, quoted(r, user),
                   full->count, full == &account ? "account" : "address",
@@ -304,7 +280,7 @@ static int is_over(request_rec *r, limit_t limit, const char *user, int *suspect
     return 1;
 }
 
-static void count(request_rec *r, limit_t limit, const char *user)
+static void count(request_rec *r, const auth_failures_limit_t *limit, const char *user)
 {
     failures_t *f = failures_of(r->server->process->pconf);
     tally_t account = { 0, 0 }, address = { 0, 0 };
@@ -312,11 +288,11 @@ static void count(request_rec *r, limit_t limit, const char *user)
     apr_status_t rv = apr_global_mutex_lock(f->mutex);
 
     if (rv == APR_SUCCESS) {
-        address_key(&key, r, limit.seconds);
-        rv = raise_tally(f, r, &key, limit.seconds, &address);
+        address_key(&key, r, limit->seconds);
+        rv = raise_tally(f, r, &key, limit->seconds, &address);
         if (rv == APR_SUCCESS && user) {
-            account_key(&key, r->pool, limit.seconds, user);
-            rv = raise_tally(f, r, &key, limit.seconds, &account);
+            account_key(&key, r->pool, limit->seconds, user);
+            rv = raise_tally(f, r, &key, limit->seconds, &account);
         }
         apr_global_mutex_unlock(f->mutex);
     }
@@ -324,185 +300,40 @@ static void count(request_rec *r, limit_t limit, const char *user)
     ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "AuthNtlmFailures: failed try from %s, user \"%s\": %s, "
                   "account %u and address %u of %u within %d s", r->useragent_ip, quoted(r, user),
                   user ? "wrong password or unknown user" : "no user in it",
-                  account.count, address.count, limit.max, limit.seconds);
+                  account.count, address.count, (unsigned)limit->max, limit->seconds);
 }
 
-static void forget(request_rec *r, limit_t limit, const char *user)
+static void forget(request_rec *r, const auth_failures_limit_t *limit, const char *user)
 {
     failures_t *f = failures_of(r->server->process->pconf);
     failure_key_t key;
     apr_status_t rv = apr_global_mutex_lock(f->mutex);
 
     if (rv == APR_SUCCESS) {
-        account_key(&key, r->pool, limit.seconds, user);
+        account_key(&key, r->pool, limit->seconds, user);
         rv = f->provider->remove(f->cache, r->server, key.id, KEY_SIZE, r->pool);
         apr_global_mutex_unlock(f->mutex);
     }
     cache_failed(r, "forget failures", APR_STATUS_IS_NOTFOUND(rv) ? APR_SUCCESS : rv);
 }
 
-static const char *name_or_null(const char *user)
+int auth_failures_blocked(request_rec *r, const auth_failures_limit_t *limit, const char *user, int *suspect)
 {
-    return user && *user ? user : NULL;
+    int ignored;
+
+    return limit->max > 0 && is_over(r, limit, name_or_null(user), suspect ? suspect : &ignored);
 }
 
-int auth_failures_blocked(request_rec *r, const char *user)
+void auth_failures_count(request_rec *r, const auth_failures_limit_t *limit, const char *user)
 {
-    limit_t limit = limit_of(r);
-    int suspect;
-
-    return limit.max && is_over(r, limit, name_or_null(user), &suspect);
-}
-
-void auth_failures_count(request_rec *r, const char *user)
-{
-    limit_t limit = limit_of(r);
-
-    if (limit.max)
+    if (limit->max > 0)
         count(r, limit, name_or_null(user));
 }
 
-void auth_failures_forget(request_rec *r, const char *user)
+void auth_failures_forget(request_rec *r, const auth_failures_limit_t *limit, const char *user)
 {
-    limit_t limit = limit_of(r);
-
-    if (limit.max && name_or_null(user))
+    if (limit->max > 0 && name_or_null(user))
         forget(r, limit, user);
-}
-
-/* ---- Basic, by mod_auth_basic ---- */
-
-static apr_pool_t *client_pool(const request_rec *r)
-{
-    while (r->main)
-        r = r->main;
-    return r->pool;                     /* internal redirects share it */
-}
-
-static basic_try_t *try_of(const request_rec *r)
-{
-    void *t = NULL;
-
-    apr_pool_userdata_get(&t, TRY_KEY, client_pool(r));
-    return t;
-}
-
-/* The credentials if there are any, read as mod_auth_basic reads them: what does not decode is
- * a user as well, often an empty one. */
-static basic_try_t *new_try(request_rec *r, limit_t limit)
-{
-    const char *header = apr_table_get(r->headers_in, r->proxyreq == PROXYREQ_PROXY
-                                       ? "Proxy-Authorization" : "Authorization");
-    apr_pool_t *p = client_pool(r);
-    const char *decoded;
-    basic_try_t *t;
-
-    if (!header || ap_cstr_casecmp(ap_getword(r->pool, &header, ' '), "Basic") != 0)
-        return NULL;
-    while (*header == ' ' || *header == '\t')
-        header++;
-    decoded = ap_pbase64decode(p, header);
-    t = apr_pcalloc(p, sizeof(*t));
-    t->limit = limit;
-    t->user = name_or_null(ap_getword_nulls(p, &decoded, ':'));
-    apr_pool_userdata_setn(t, TRY_KEY, NULL, p);
-    return t;
-}
-
-/* As mod_auth_basic leaves a wrong password. */
-static int refuse(request_rec *r, const basic_try_t *t)
-{
-    r->ap_auth_type = (char *)ap_auth_type(r);
-    r->user = apr_pstrdup(r->pool, t->user ? t->user : "");
-    ap_note_auth_failure(r);
-    return HTTP_UNAUTHORIZED;
-}
-
-static int before_basic(request_rec *r)
-{
-    const char *type = ap_auth_type(r);
-    limit_t limit = limit_of(r);
-    basic_try_t *t;
-
-    if (!limit.max || !type || ap_cstr_casecmp(type, "Basic") != 0 || !ap_auth_name(r))
-        return DECLINED;
-    t = try_of(r);
-    if (!t) {
-        t = new_try(r, limit);
-        if (!t)
-            return DECLINED;
-        if (is_over(r, limit, t->user, &t->suspect))
-            t->state = TRY_BLOCKED;
-    }
-    if (t->state == TRY_PASSED)
-        t->state = TRY_OPEN;            /* another section asks */
-    return t->state == TRY_BLOCKED ? refuse(r, t) : DECLINED;
-}
-
-/* Authorization is asked only of those who are authenticated; its own 401 is no failure. Tries
- * that ran side by side may have reached the limit meanwhile: the right one among them does not
- * show, or many connections at once would buy as many guesses. */
-static int after_basic(request_rec *r)
-{
-    basic_try_t *t = try_of(r);
-
-    if (!t || t->state != TRY_OPEN)
-        return DECLINED;
-    if (is_over(r, t->limit, t->user, &t->suspect)) {
-        t->state = TRY_BLOCKED;
-        return refuse(r, t);
-    }
-    t->state = TRY_PASSED;
-    t->passed = 1;
-    if (t->suspect && t->user)
-        forget(r, t->limit, t->user);
-    return DECLINED;
-}
-
-static void failed(request_rec *r)
-{
-    basic_try_t *t = try_of(r);
-
-    if (t && t->state == TRY_OPEN) {
-        t->state = TRY_COUNTED;
-        count(r, t->limit, t->user);
-    }
-}
-
-static int is_refusal(const request_rec *r)
-{
-    return r->status == HTTP_UNAUTHORIZED || r->status == HTTP_PROXY_AUTHENTICATION_REQUIRED;
-}
-
-static void before_error(request_rec *r)
-{
-    if (is_refusal(r))
-        failed(r);
-}
-
-/* ErrorDocument 401 is an internal redirect: no error filter sees the refusal. */
-static int before_redirect(request_rec *r)
-{
-    if (r->prev && is_refusal(r->prev))
-        failed(r->prev);
-    return DECLINED;
-}
-
-/* What came to no 401: a subrequest's try, as for a listing that shows what the client may see.
- * It is none of who has passed elsewhere, and 5xx says nothing of the password. */
-static int at_end(request_rec *r)
-{
-    const basic_try_t *t = try_of(r);
-    const request_rec *q;
-
-    if (!t || t->passed)
-        return DECLINED;
-    for (q = r; q; q = q->next) {
-        if (ap_is_HTTP_SERVER_ERROR(q->status))
-            return DECLINED;
-    }
-    failed(r);
-    return DECLINED;
 }
 
 /* ---- configuration ---- */
@@ -609,17 +440,8 @@ static void child_init(apr_pool_t *p, server_rec *s)
 
 void auth_failures_register(apr_pool_t *p)
 {
-    /* mod_ssl's FakeBasicAuth writes the header that is looked at. */
-    static const char *const before[] = { "mod_ssl.c", NULL };
-    static const char *const after[] = { "mod_auth_basic.c", NULL };
-
     ap_hook_pre_config(pre_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_check_config(check_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_hook_check_authn(before_basic, before, after, APR_HOOK_FIRST, AP_AUTH_INTERNAL_PER_CONF);
-    ap_hook_check_authz(after_basic, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
-    ap_hook_insert_error_filter(before_error, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_hook_post_read_request(before_redirect, NULL, NULL, APR_HOOK_FIRST);
-    ap_hook_log_transaction(at_end, NULL, NULL, APR_HOOK_FIRST);
 }

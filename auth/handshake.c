@@ -16,7 +16,9 @@
 #include <http_log.h>
 #include <openssl/rand.h>
 
+#include "auth/config.h"
 #include "auth/failures.h"
+#include "auth/provider.h"
 
 APLOG_USE_MODULE(auth_ntlm);
 
@@ -292,13 +294,14 @@ static auth_ntlm_step_t grant(request_rec *r, ntlm_conn_t *nc, const auth_ntlm_p
 static auth_ntlm_step_t judge(request_rec *r, ntlm_conn_t *nc, const ntlmssp_authenticate_t *auth,
                               const uint8_t *msg, size_t size, auth_ntlm_reply_t *reply)
 {
+    const auth_failures_limit_t *limit = &auth_ntlm_config(r)->failures;
     auth_ntlm_attempt_t attempt = { .auth = auth };
     auth_ntlm_proof_t proof = { "", "", { 0 } };
     const char *wrong;
 
     split_name(r, auth, &attempt);
     memcpy(attempt.challenge, nc->nonce, sizeof(attempt.challenge));
-    if (auth_failures_blocked(r, attempt.user))
+    if (auth_failures_blocked(r, limit, attempt.user, NULL))
         return AUTH_NTLM_STEP_REFUSED;
     switch (ask_providers(r, &attempt, &proof)) {
     case AUTH_NTLM_GRANTED:
@@ -306,7 +309,7 @@ static auth_ntlm_step_t judge(request_rec *r, ntlm_conn_t *nc, const ntlmssp_aut
     case AUTH_NTLM_ERROR:
         return AUTH_NTLM_STEP_ERROR;
     default:
-        auth_failures_count(r, attempt.user);
+        auth_failures_count(r, limit, attempt.user);
         return AUTH_NTLM_STEP_REFUSED;
     }
     if (!ntlmssp_exported_key(auth, proof.session_key))
@@ -314,9 +317,9 @@ static auth_ntlm_step_t judge(request_rec *r, ntlm_conn_t *nc, const ntlmssp_aut
     wrong = wrong_bond(r, nc, auth, proof.session_key, msg, size);
     if (wrong)
         return refuse(r, wrong);
-    if (auth_failures_blocked(r, attempt.user))     /* others have guessed meanwhile */
+    if (auth_failures_blocked(r, limit, attempt.user, NULL))     /* others have guessed meanwhile */
         return AUTH_NTLM_STEP_REFUSED;
-    auth_failures_forget(r, attempt.user);
+    auth_failures_forget(r, limit, attempt.user);
     reply->key_exch = (auth->flags & NTLMSSP_KEY_EXCH) != 0;
     return grant(r, nc, &proof, reply);
 }
@@ -337,7 +340,7 @@ static auth_ntlm_step_t take_authenticate(request_rec *r, ntlm_conn_t *nc, const
     if (!wrong)
         wrong = wrong_form(nc, &auth);
     if (wrong) {
-        auth_failures_count(r, NULL);
+        auth_failures_count(r, &auth_ntlm_config(r)->failures, NULL);
         return refuse(r, wrong);
     }
     return judge(r, nc, &auth, msg, size, reply);

@@ -3,12 +3,14 @@
  * NTLM authenticates connections, not requests: a challenge belongs to the connection it was
  * sent on, is used once, and whoever has answered it is known on every later request of the
  * connection where the same settings hold. The state lives in a pool below the connection's and
- * is touched only by the thread that works on the connection. Source: auth/handshake.c
+ * is touched only by the thread that works on the connection.
  */
 #ifndef AUTH_NTLM_HANDSHAKE_H
 #define AUTH_NTLM_HANDSHAKE_H
 
-#include "auth_ntlm.h"
+#include <httpd.h>
+
+#include "ntlm/ntlmssp.h"
 
 typedef enum {
     AUTH_NTLM_STEP_CHALLENGE,   /* the reply is a CHALLENGE to send */

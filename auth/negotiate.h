@@ -1,5 +1,5 @@
 /* auth_ntlm_negotiate: NTLM under HTTP's name Negotiate (RFC 4559), wrapped in SPNEGO or raw as
- * Wine sends it. Source: auth/negotiate.c
+ * Wine sends it.
  */
 #ifndef AUTH_NTLM_NEGOTIATE_H
 #define AUTH_NTLM_NEGOTIATE_H

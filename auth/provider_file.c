@@ -2,7 +2,7 @@
  * has changed, into a table of its own pool, which lives as long as anyone looks at it; the
  * last good one stays when a file cannot be read any more. Shared by the child's threads.
  */
-#include "auth_ntlm.h"
+#include "auth/provider.h"
 
 #include <apr_file_io.h>
 #include <apr_hash.h>
@@ -12,6 +12,7 @@
 #include <http_config.h>
 #include <http_log.h>
 
+#include "auth/config.h"
 #include "ntlm/smbpasswd.h"
 
 APLOG_USE_MODULE(auth_ntlm);

@@ -2,7 +2,7 @@
  * Samba's winbindd. libwbclient's contexts are not for sharing, so each worker thread has one,
  * with its connection to winbindd, made when it first asks.
  */
-#include "auth_ntlm.h"
+#include "auth/provider.h"
 
 #include <apr_strings.h>
 #include <ap_provider.h>

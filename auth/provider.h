@@ -1,18 +1,21 @@
-/* auth_ntlm: what mod_auth_ntlm's parts share: the contract of a provider, and the directives.
+/* auth/provider: who can check an NTLM response, and the name of the module.
  *
- *   auth_ntlm.c            AuthType NTLM: module record, handshake, challenge and answer over HTTP
- *   auth/config.c     directives
- *   auth/channel_binding.c    channel bindings: which certificate a connection has
+ *   auth_ntlm.c                AuthType NTLM: module record, challenge and answer over HTTP
+ *   auth/handshake.c           what a connection has said and shown so far
+ *   auth/negotiate.c           NTLM under the name Negotiate
+ *   auth/channel_binding.c     which certificate a connection has
  *   auth/provider_file.c       provider "file": NT hashes in smbpasswd's format
  *   auth/provider_winbind.c    provider "winbind": the domain, through libwbclient
- *   auth/failures.c        what guessing costs
- *   ntlm/ntlmssp.c, ntlm/spnego.c    messages
+ *   auth/failures.c            what guessing costs
+ *   auth/basic_watch.c         ... with AuthType Basic
+ *   auth/config.c              directives
+ *   ntlm/                      messages
  *
  * A module of its own, for any location: it knows nothing of RPC. Everything runs on worker
  * threads.
  */
-#ifndef AUTH_NTLM_H
-#define AUTH_NTLM_H
+#ifndef AUTH_PROVIDER_H
+#define AUTH_PROVIDER_H
 
 #include <httpd.h>
 #include <http_config.h>
@@ -53,25 +56,6 @@ typedef struct auth_ntlm_provider {
      * user_file is AuthNtlmUserFile there, or NULL. */
     const char *(*configured)(apr_pool_t *p, const char *user_file);
 } auth_ntlm_provider_t;
-
-typedef enum { AUTH_NTLM_EP_OFF, AUTH_NTLM_EP_ALLOW, AUTH_NTLM_EP_REQUIRE } auth_ntlm_ep_t;
-
-/* Per directory, merged; AUTH_NTLM_UNSET, or NULL, falls through. */
-#define AUTH_NTLM_UNSET (-1)
-typedef struct auth_ntlm_config {
-    apr_array_header_t *providers;      /* AuthNtlmProvider: names, const char * */
-    apr_array_header_t *basic;          /* AuthNtlmBasicProvider: names of authn providers; NULL: no Basic */
-    const char *user_file;              /* AuthNtlmUserFile, full path */
-    int negotiate;                      /* AuthNtlmNegotiate: also under the name Negotiate */
-    int omit_domain;                    /* AuthNtlmOmitDomain: REMOTE_USER without DOMAIN\ */
-    int protection;                     /* AuthNtlmExtendedProtection: auth_ntlm_ep_t; default: allow */
-    ntlmssp_target_t *target;           /* AuthNtlmTargetInfo; NULL: from the host's name */
-    int failures_max;                   /* AuthNtlmFailures: 0 no limit */
-    int failures_time;                  /* ..., seconds */
-} auth_ntlm_config_t;
-
-/* Effective: of the directory that r is in. */
-const auth_ntlm_config_t *auth_ntlm_config(const request_rec *r);
 
 /* Registers the two providers; from register_hooks. */
 void auth_ntlm_file_register(apr_pool_t *p);

@@ -1,0 +1,12 @@
+/* auth_basic_watch: AuthNtlmFailures also counts what guessing costs with AuthType Basic, whose
+ * passwords mod_auth_basic checks.
+ */
+#ifndef AUTH_BASIC_WATCH_H
+#define AUTH_BASIC_WATCH_H
+
+#include <httpd.h>
+
+/* The hooks around mod_auth_basic. */
+void auth_basic_watch_register(apr_pool_t *p);
+
+#endif
