@@ -17,51 +17,6 @@
 #include <string.h>
 #include <unistd.h>
 
-const char *rpc_preface_user(const rpc_preface_t *preface)
-{
-    if (!preface)
-        return "unknown";
-    return preface->user[0] ? preface->user : "anonymous";
-}
-
-void rpc_endpoint_count_down(rpc_endpoint_t *ep)
-{
-    if (--ep->count == 0 && ep->params.idle && !ep->closing)
-        ep->params.idle(ep->params.ctx);
-}
-
-/* ---- prefaces ---- */
-
-static const char *append(char **at, const char *text)
-{
-    char *copy = *at;
-    size_t size = strlen(text) + 1;
-
-    memcpy(copy, text, size);
-    *at += size;
-    return copy;
-}
-
-/* A copy in one malloc'ed block. */
-static rpc_preface_t *preface_copy(const rpc_preface_t *p)
-{
-    size_t text = strlen(p->host) + strlen(p->target) + strlen(p->user) + strlen(p->vhost)
-                  + strlen(p->networks) + strlen(p->sources) + 6;
-    rpc_preface_t *copy = malloc(sizeof(*copy) + text);
-    char *at = (char *)(copy + 1);
-
-    if (!copy)
-        return NULL;
-    copy->host = append(&at, p->host);
-    copy->port = p->port;
-    copy->target = append(&at, p->target);
-    copy->user = append(&at, p->user);
-    copy->vhost = append(&at, p->vhost);
-    copy->networks = append(&at, p->networks);
-    copy->sources = append(&at, p->sources);
-    return copy;
-}
-
 /* ---- virtual connections ---- */
 
 static void setup_timeout(rpc_timer_t *timer)
@@ -103,99 +58,6 @@ static rpc_vc_t *vc_create(rpc_endpoint_t *ep, const rts_cookie_t *cookie)
     return vc;
 }
 
-void rpc_vc_end(rpc_vc_t *vc, rpc_reason_t reason, apr_status_t status, const char *fmt, ...)
-{
-    va_list args;
-
-    if (vc->reason)
-        return;
-    vc->reason = reason;
-    vc->status = status;
-    va_start(args, fmt);
-    vsnprintf(vc->detail, sizeof(vc->detail), fmt, args);
-    va_end(args);
-    apr_hash_set(vc->ep->table, &vc->cookie, sizeof(vc->cookie), NULL);
-    rpc_loop_schedule(vc->ep->loop, &vc->turn);
-}
-
-/* An unreachable target is for the administrator; how others end is one line at info. */
-int rpc_endpoint_level(rpc_reason_t reason)
-{
-    switch (reason) {
-    case RPC_REASON_RESOLVE_FAILED:
-    case RPC_REASON_CONNECT_FAILED:
-    case RPC_REASON_CONNECT_TIMEOUT:
-    case RPC_REASON_NO_MEMORY:
-        return RPC_LOG_ERR;
-    default:
-        return RPC_LOG_INFO;
-    }
-}
-
-static void log_end(const rpc_vc_t *vc)
-{
-    const rpc_preface_t *p = vc->preface;
-    const rpc_stream_t *target = vc->target;
-    apr_time_t lived = rpc_loop_now(vc->ep->loop) - vc->born;
-
-    rpc_log(vc->ep->params.log, rpc_endpoint_level(vc->reason), vc->status,
-            "endpoint: virtual connection of %s to %s (%s port %u) ended: %s%s%s, "
-            "%" APR_UINT64_T_FMT " bytes in, %" APR_UINT64_T_FMT " bytes out, %d.%03d s",
-            rpc_preface_user(p), p->target, p->host, p->port, rpc_reason_info(vc->reason)->token,
-            vc->detail[0] ? ", " : "", vc->detail,
-            target ? target->sent : 0, target ? target->received : 0,
-            (int)apr_time_sec(lived), (int)apr_time_msec(lived));
-}
-
-static void leg_drop(rpc_leg_t **leg, int abort)
-{
-    if (*leg)
-        rpc_leg_free(*leg, abort);
-    *leg = NULL;
-}
-
-static void close_streams(rpc_vc_t *vc, int abort)
-{
-    rpc_leg_t *leg;
-
-    leg_drop(&vc->in, abort);
-    leg_drop(&vc->out, abort);
-    leg_drop(&vc->in_next, abort);
-    leg_drop(&vc->out_next, abort);
-    leg_drop(&vc->out_old, abort);
-    while ((leg = vc->retired)) {
-        vc->retired = leg->next;
-        rpc_leg_free(leg, abort);
-    }
-    if (vc->connecting)
-        rpc_dial_cancel(vc->connecting);
-    if (vc->target)
-        rpc_stream_close(vc->target, abort);
-}
-
-void rpc_vc_finish(rpc_vc_t *vc, int abort)
-{
-    rpc_endpoint_t *ep = vc->ep;
-
-    log_end(vc);
-    close_streams(vc, abort);
-    rpc_timer_cancel(ep->loop, &vc->setup);
-    rpc_timer_cancel(ep->loop, &vc->patience);
-    rpc_loop_unschedule(ep->loop, &vc->turn);
-    dcerpc_framer_reset(&vc->target_framer);
-    rpc_pdus_clear(&vc->waiting);
-    rpc_pdus_clear(&vc->late);
-    if (vc->prev)
-        vc->prev->next = vc->next;
-    else
-        ep->vcs = vc->next;
-    if (vc->next)
-        vc->next->prev = vc->prev;
-    free(vc->preface);
-    free(vc);
-    rpc_endpoint_count_down(ep);
-}
-
 static void target_connected(void *ctx, rpc_reason_t reason, apr_status_t status, int fd,
                              const char *host, uint16_t port)
 {
@@ -215,7 +77,8 @@ static void target_connected(void *ctx, rpc_reason_t reason, apr_status_t status
     rpc_loop_schedule(vc->ep->loop, &vc->turn);
 }
 
-void rpc_vc_connect(rpc_vc_t *vc)
+/* Begins to connect to the target, once. */
+static void vc_connect(rpc_vc_t *vc)
 {
     if (vc->connecting || vc->target)
         return;
@@ -225,18 +88,6 @@ void rpc_vc_connect(rpc_vc_t *vc)
 }
 
 /* ---- newcomers ---- */
-
-void rpc_leg_free(rpc_leg_t *leg, int abort)
-{
-    rpc_timer_cancel(leg->ep->loop, &leg->timer);
-    rpc_loop_unschedule(leg->ep->loop, &leg->turn);
-    if (leg->stream)
-        rpc_stream_close(leg->stream, abort);
-    dcerpc_framer_reset(&leg->framer);
-    free(leg->preface);
-    free(leg->head);
-    free(leg);
-}
 
 static void newcomer_unlink(rpc_leg_t *leg)
 {
@@ -319,7 +170,7 @@ static int take_preface(rpc_leg_t *leg, const uint8_t **data, size_t *len)
     }
     used = before ? rpc_preface_read(leg->head, leg->head_len, &preface, pool)
                   : rpc_preface_read(*data, *len, &preface, pool);
-    if (used > 0 && !(leg->preface = preface_copy(&preface)))
+    if (used > 0 && !(leg->preface = rpc_preface_copy(&preface)))
         leg->refused = RPC_REASON_NO_MEMORY;
     apr_pool_clear(pool);
     if (used > 0) {
@@ -387,7 +238,7 @@ static rpc_reason_t first_pdu(rpc_leg_t *leg, const uint8_t *data, const dcerpc_
     if (reason)
         return reason;
     newcomer_settle(leg, vc);
-    rpc_vc_connect(vc);
+    vc_connect(vc);
     return RPC_REASON_NONE;
 }
 
@@ -468,7 +319,7 @@ static rpc_preface_t *preface_of(const rpc_endpoint_t *ep, const rpc_endpoint_li
     const rpc_preface_t preface = { via->host, via->port, via->name, "", via->name,
                                     ep->params.networks, ep->params.sources };
 
-    return preface_copy(&preface);
+    return rpc_preface_copy(&preface);
 }
 
 void rpc_endpoint_accept(rpc_endpoint_t *ep, int fd, const rpc_endpoint_listener_t *via)

@@ -14,61 +14,6 @@
  */
 #include "endpoint/vc.h"
 
-/* ---- towards the legs ---- */
-
-void rpc_vc_check_lifetime(rpc_vc_t *vc)
-{
-    const rpc_leg_t *leg = vc->out;
-    uint64_t margin = leg->lifetime / 16;
-
-    if (margin < 8192)
-        margin = 8192;          /* note 51 */
-    else if (margin > 256 * 1024)
-        margin = 256 * 1024;    /* a window on its way should fit */
-    if (leg->used + margin >= leg->lifetime)
-        rpc_vc_recycle_out(vc);
-}
-
-void rpc_leg_put(rpc_leg_t *leg, const uint8_t *data, uint32_t size, int for_client)
-{
-    rpc_vc_t *vc = leg->vc;
-
-    if (rpc_stream_pending(leg->stream) + size > RPC_LEG_MAX + RPC_LOOP_SCRATCH) {
-        rpc_vc_end(vc, RPC_REASON_BUFFER_FULL, 0, "the %s leg is not read",
-                   leg->is_out ? "OUT" : "IN");
-        return;
-    }
-    if (rpc_stream_put(leg->stream, data, size) != APR_SUCCESS)
-        rpc_vc_end(vc, RPC_REASON_NO_MEMORY, 0, "%s", "");
-    if (!leg->is_out || !for_client)
-        return;
-    leg->used += size;
-    if (leg->used > leg->lifetime)
-        rpc_vc_end(vc, RPC_REASON_LIFETIME_EXCEEDED, 0, "%s", "");
-    else if (leg == vc->out)
-        rpc_vc_check_lifetime(vc);
-}
-
-void rpc_leg_send(rpc_leg_t *leg, const rts_pdu_t *pdu)
-{
-    uint8_t buf[RTS_MAX_SIZE];
-
-    rpc_leg_put(leg, buf, (uint32_t)rts_write(pdu, buf, sizeof(buf)), 1);
-}
-
-void rpc_leg_retire(rpc_leg_t *leg)
-{
-    rpc_vc_t *vc = leg->vc;
-
-    if (vc->in == leg)
-        vc->in = NULL;
-    if (vc->out_old == leg)
-        vc->out_old = NULL;
-    leg->retired = 1;
-    leg->next = vc->retired;
-    vc->retired = leg;
-}
-
 static void leg_gone(rpc_leg_t *leg, apr_status_t status)
 {
     rpc_vc_t *vc = leg->vc;
@@ -115,8 +60,10 @@ void rpc_vc_input(rpc_leg_t *leg, const uint8_t *data, size_t len)
         if (frame == DCERPC_FRAME_ERROR)
             rpc_vc_end(vc, RPC_REASON_BAD_PDU, 0, "%s leg: %s", leg->is_out ? "OUT" : "IN",
                        leg->framer.error);
-        else if (header.ptype == DCERPC_RTS)
+        else if (header.ptype == DCERPC_RTS) {
             rpc_vc_rts(leg, pdu, header.frag_length);
+            rpc_vc_check_lifetime(vc);
+        }
         else
             rpc_from_leg(leg, pdu, header.frag_length);
     }
@@ -193,6 +140,7 @@ static int rpc_to_client(rpc_vc_t *vc, const uint8_t *data, uint32_t size)
         return 0;
     rpc_flow_sent(&leg->hop3, size);
     rpc_leg_put(leg, data, size, 1);
+    rpc_vc_check_lifetime(vc);
     return 1;
 }
 
@@ -360,8 +308,10 @@ void rpc_vc_turn(rpc_job_t *job)
         deliver(vc);
     if (!vc->reason && vc->target)
         target_read(vc);
-    if (!vc->reason)
+    if (!vc->reason) {
+        rpc_vc_check_lifetime(vc);
         write_all(vc);
+    }
     close_retired(vc);
     if (!vc->reason && vc->target_ended && !vc->waiting.first)
         rpc_vc_end(vc, vc->target_ended, vc->target->error, "%s", "");

@@ -8,25 +8,8 @@
  */
 #include "endpoint/vc.h"
 
-#include <stdio.h>
-
 typedef rpc_reason_t join_t(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu);
 typedef void action_t(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu);
-
-const char *rpc_vc_state_text(const rpc_vc_t *vc, char buf[64])
-{
-    static const char *const opening[RPC_VC_STATE_COUNT] =
-        { "Open_Start", "A2W", "B2W", "Connecting", "Opened" };
-    static const char *const in[RPC_IN_STATE_COUNT] = { "-", "Opened", "A6W", "Opened_B1W" };
-    static const char *const out[RPC_OUT_STATE_COUNT] =
-        { "-", "Opened", "Opened_A4W", "Opened_A8W", "Opened_R2A8W" };
-
-    if (vc->state == RPC_VC_OPENED)
-        snprintf(buf, 64, "IN %s, OUT %s", in[vc->in_state], out[vc->out_state]);
-    else
-        snprintf(buf, 64, "%s", opening[vc->state]);
-    return buf;
-}
 
 static void protocol_error(rpc_vc_t *vc, const rpc_leg_t *leg, const char *what)
 {
@@ -188,6 +171,22 @@ void rpc_vc_recycle_out(rpc_vc_t *vc)
     rpc_leg_send(vc->out, &a1);
 }
 
+void rpc_vc_check_lifetime(rpc_vc_t *vc)
+{
+    const rpc_leg_t *leg = vc->out;
+    uint64_t margin;
+
+    if (vc->out_state != RPC_OUT_OPENED)
+        return;
+    margin = leg->lifetime / 16;
+    if (margin < 8192)
+        margin = 8192;          /* note 51 */
+    else if (margin > 256 * 1024)
+        margin = 256 * 1024;    /* a window on its way should fit */
+    if (leg->used + margin >= leg->lifetime)
+        rpc_vc_recycle_out(vc);
+}
+
 static void out_switched(rpc_vc_t *vc)
 {
     vc->out_state = RPC_OUT_OPENED;
@@ -291,8 +290,6 @@ static void out_ack(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu)
 static void out_pings(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu)
 {
     leg->used += rts_u32(pdu, RTS_CMD_PING_TRAFFIC_SENT_NOTIFY, 0);
-    if (leg == vc->out)
-        rpc_vc_check_lifetime(vc);
 }
 
 /* ---- the tables ---- */

@@ -1,5 +1,12 @@
-/* rpc_endpoint_vc: what endpoint/endpoint.c, endpoint/states.c and endpoint/relay.c share;
- * private to them.
+/* rpc_endpoint_vc: legs and virtual connections, which all files of endpoint/ share; private to
+ * them. Each calls only those below it:
+ *
+ *   endpoint.c  first bytes: which virtual connection a leg belongs to
+ *   relay.c     what moves between legs and target
+ *   states.c    the server's state machines
+ *   vc.c        what all of these do to a leg or a virtual connection
+ *
+ * Beside them v1.c and target.c.
  *
  * A leg is one connection from a proxy. It is a newcomer until its first RTS PDU tells which
  * virtual connection (VC) it belongs to; from then on the VC owns it. A VC has a default IN
@@ -138,23 +145,27 @@ struct rpc_endpoint {
 /* 2.2.3.5.5 */
 #define RPC_LIFETIME_MIN 131072
 
-/* endpoint/endpoint.c */
+/* endpoint/vc.c: below the others, calls none of them */
 
 /* Ends the VC in its next turn; the first reason stays. */
 void rpc_vc_end(rpc_vc_t *vc, rpc_reason_t reason, apr_status_t status, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 /* Closes all it has, logs, frees it. ABORT as for rpc_stream_close(). */
 void rpc_vc_finish(rpc_vc_t *vc, int abort);
-/* Begins to connect to the target, once. */
-void rpc_vc_connect(rpc_vc_t *vc);
+/* "IN Opened, OUT Opened_A4W", for the log; in BUF. */
+const char *rpc_vc_state_text(const rpc_vc_t *vc, char buf[64]);
+/* Puts a PDU on a leg. FOR_CLIENT: it goes on to the client, so it counts against the
+ * lifetime of an OUT channel. */
+void rpc_leg_put(rpc_leg_t *leg, const uint8_t *data, uint32_t size, int for_client);
+void rpc_leg_send(rpc_leg_t *leg, const rts_pdu_t *pdu);
+/* Takes the leg from the VC; it is closed at the end of the turn. */
+void rpc_leg_retire(rpc_leg_t *leg);
 /* Closes a leg in order and frees it; it must be in no field of a VC any more. */
 void rpc_leg_free(rpc_leg_t *leg, int abort);
 /* One of the endpoint's has ended. */
 void rpc_endpoint_count_down(rpc_endpoint_t *ep);
 /* How loud an end of this reason is. */
 int rpc_endpoint_level(rpc_reason_t reason);
-/* "alice", "anonymous", "unknown", for the log. */
-const char *rpc_preface_user(const rpc_preface_t *preface);
 
 /* endpoint/v1.c */
 
@@ -183,8 +194,8 @@ void rpc_vc_try_open(rpc_vc_t *vc);
 void rpc_vc_rts(rpc_leg_t *leg, const uint8_t *data, uint32_t size);
 /* Asks the client for a successor of the OUT channel, if that has not been done. */
 void rpc_vc_recycle_out(rpc_vc_t *vc);
-/* "IN Opened, OUT Opened_A4W", for the log; in BUF. */
-const char *rpc_vc_state_text(const rpc_vc_t *vc, char buf[64]);
+/* The same, but only when that channel is nearly used up. Behind what was put for the client. */
+void rpc_vc_check_lifetime(rpc_vc_t *vc);
 
 /* endpoint/relay.c */
 
@@ -192,13 +203,5 @@ const char *rpc_vc_state_text(const rpc_vc_t *vc, char buf[64]);
 void rpc_vc_turn(rpc_job_t *job);
 /* Bytes that came on a leg of a VC. */
 void rpc_vc_input(rpc_leg_t *leg, const uint8_t *data, size_t len);
-/* Puts a PDU on a leg. FOR_CLIENT: it goes on to the client, so it counts against the
- * lifetime of an OUT channel. */
-void rpc_leg_put(rpc_leg_t *leg, const uint8_t *data, uint32_t size, int for_client);
-void rpc_leg_send(rpc_leg_t *leg, const rts_pdu_t *pdu);
-/* Asks the client for a successor when the OUT channel is nearly used up. */
-void rpc_vc_check_lifetime(rpc_vc_t *vc);
-/* Takes the leg from the VC; it is closed at the end of the turn. */
-void rpc_leg_retire(rpc_leg_t *leg);
 
 #endif

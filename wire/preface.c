@@ -3,6 +3,7 @@
  * Both directions walk the same order, that of rpc_preface_t. The reader
  * decides as early as the bytes allow, since an endpoint waits on its answer.
  */
+#include <stdlib.h>
 #include <string.h>
 #include <apr_cstr.h>
 #include <apr_strings.h>
@@ -131,4 +132,40 @@ static int same_nocase(const char *a, const char *b)
 int rpc_preface_equal(const rpc_preface_t *a, const rpc_preface_t *b)
 {
     return same_nocase(a->target, b->target) && same(a->user, b->user) && same(a->vhost, b->vhost);
+}
+
+static const char *append(char **at, const char *text)
+{
+    char *copy = *at;
+    size_t size = strlen(text) + 1;
+
+    memcpy(copy, text, size);
+    *at += size;
+    return copy;
+}
+
+rpc_preface_t *rpc_preface_copy(const rpc_preface_t *p)
+{
+    size_t text = strlen(p->host) + strlen(p->target) + strlen(p->user) + strlen(p->vhost)
+                  + strlen(p->networks) + strlen(p->sources) + 6;
+    rpc_preface_t *copy = malloc(sizeof(*copy) + text);
+    char *at = (char *)(copy + 1);
+
+    if (!copy)
+        return NULL;
+    copy->host = append(&at, p->host);
+    copy->port = p->port;
+    copy->target = append(&at, p->target);
+    copy->user = append(&at, p->user);
+    copy->vhost = append(&at, p->vhost);
+    copy->networks = append(&at, p->networks);
+    copy->sources = append(&at, p->sources);
+    return copy;
+}
+
+const char *rpc_preface_user(const rpc_preface_t *preface)
+{
+    if (!preface)
+        return "unknown";
+    return preface->user[0] ? preface->user : "anonymous";
 }

@@ -36,4 +36,10 @@ int rpc_preface_read(const uint8_t *data, size_t len, rpc_preface_t *preface, ap
  * them, but for the order, which depends on the servers' health at the moment. */
 int rpc_preface_equal(const rpc_preface_t *a, const rpc_preface_t *b);
 
+/* A copy in one malloc'ed block; NULL without memory. */
+rpc_preface_t *rpc_preface_copy(const rpc_preface_t *preface);
+
+/* "alice", "anonymous", or without a preface "unknown": for the log. */
+const char *rpc_preface_user(const rpc_preface_t *preface);
+
 #endif

@@ -1,0 +1,176 @@
+/* endpoint/vc.c: what every part of the endpoint does to legs and virtual connections: put bytes
+ * on a leg, take a leg away, end a virtual connection and say how it ended. It calls none of
+ * those parts.
+ */
+#include "endpoint/vc.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+void rpc_endpoint_count_down(rpc_endpoint_t *ep)
+{
+    if (--ep->count == 0 && ep->params.idle && !ep->closing)
+        ep->params.idle(ep->params.ctx);
+}
+
+/* ---- legs ---- */
+
+void rpc_leg_free(rpc_leg_t *leg, int abort)
+{
+    rpc_timer_cancel(leg->ep->loop, &leg->timer);
+    rpc_loop_unschedule(leg->ep->loop, &leg->turn);
+    if (leg->stream)
+        rpc_stream_close(leg->stream, abort);
+    dcerpc_framer_reset(&leg->framer);
+    free(leg->preface);
+    free(leg->head);
+    free(leg);
+}
+
+void rpc_leg_put(rpc_leg_t *leg, const uint8_t *data, uint32_t size, int for_client)
+{
+    rpc_vc_t *vc = leg->vc;
+
+    if (rpc_stream_pending(leg->stream) + size > RPC_LEG_MAX + RPC_LOOP_SCRATCH) {
+        rpc_vc_end(vc, RPC_REASON_BUFFER_FULL, 0, "the %s leg is not read",
+                   leg->is_out ? "OUT" : "IN");
+        return;
+    }
+    if (rpc_stream_put(leg->stream, data, size) != APR_SUCCESS)
+        rpc_vc_end(vc, RPC_REASON_NO_MEMORY, 0, "%s", "");
+    if (!leg->is_out || !for_client)
+        return;
+    leg->used += size;
+    if (leg->used > leg->lifetime)
+        rpc_vc_end(vc, RPC_REASON_LIFETIME_EXCEEDED, 0, "%s", "");
+}
+
+void rpc_leg_send(rpc_leg_t *leg, const rts_pdu_t *pdu)
+{
+    uint8_t buf[RTS_MAX_SIZE];
+
+    rpc_leg_put(leg, buf, (uint32_t)rts_write(pdu, buf, sizeof(buf)), 1);
+}
+
+void rpc_leg_retire(rpc_leg_t *leg)
+{
+    rpc_vc_t *vc = leg->vc;
+
+    if (vc->in == leg)
+        vc->in = NULL;
+    if (vc->out_old == leg)
+        vc->out_old = NULL;
+    leg->retired = 1;
+    leg->next = vc->retired;
+    vc->retired = leg;
+}
+
+/* ---- virtual connections ---- */
+
+const char *rpc_vc_state_text(const rpc_vc_t *vc, char buf[64])
+{
+    static const char *const opening[RPC_VC_STATE_COUNT] =
+        { "Open_Start", "A2W", "B2W", "Connecting", "Opened" };
+    static const char *const in[RPC_IN_STATE_COUNT] = { "-", "Opened", "A6W", "Opened_B1W" };
+    static const char *const out[RPC_OUT_STATE_COUNT] =
+        { "-", "Opened", "Opened_A4W", "Opened_A8W", "Opened_R2A8W" };
+
+    if (vc->state == RPC_VC_OPENED)
+        snprintf(buf, 64, "IN %s, OUT %s", in[vc->in_state], out[vc->out_state]);
+    else
+        snprintf(buf, 64, "%s", opening[vc->state]);
+    return buf;
+}
+
+void rpc_vc_end(rpc_vc_t *vc, rpc_reason_t reason, apr_status_t status, const char *fmt, ...)
+{
+    va_list args;
+
+    if (vc->reason)
+        return;
+    vc->reason = reason;
+    vc->status = status;
+    va_start(args, fmt);
+    vsnprintf(vc->detail, sizeof(vc->detail), fmt, args);
+    va_end(args);
+    apr_hash_set(vc->ep->table, &vc->cookie, sizeof(vc->cookie), NULL);
+    rpc_loop_schedule(vc->ep->loop, &vc->turn);
+}
+
+/* An unreachable target is for the administrator; how others end is one line at info. */
+int rpc_endpoint_level(rpc_reason_t reason)
+{
+    switch (reason) {
+    case RPC_REASON_RESOLVE_FAILED:
+    case RPC_REASON_CONNECT_FAILED:
+    case RPC_REASON_CONNECT_TIMEOUT:
+    case RPC_REASON_NO_MEMORY:
+        return RPC_LOG_ERR;
+    default:
+        return RPC_LOG_INFO;
+    }
+}
+
+static void log_end(const rpc_vc_t *vc)
+{
+    const rpc_preface_t *p = vc->preface;
+    const rpc_stream_t *target = vc->target;
+    apr_time_t lived = rpc_loop_now(vc->ep->loop) - vc->born;
+
+    rpc_log(vc->ep->params.log, rpc_endpoint_level(vc->reason), vc->status,
+            "endpoint: virtual connection of %s to %s (%s port %u) ended: %s%s%s, "
+            "%" APR_UINT64_T_FMT " bytes in, %" APR_UINT64_T_FMT " bytes out, %d.%03d s",
+            rpc_preface_user(p), p->target, p->host, p->port, rpc_reason_info(vc->reason)->token,
+            vc->detail[0] ? ", " : "", vc->detail,
+            target ? target->sent : 0, target ? target->received : 0,
+            (int)apr_time_sec(lived), (int)apr_time_msec(lived));
+}
+
+static void leg_drop(rpc_leg_t **leg, int abort)
+{
+    if (*leg)
+        rpc_leg_free(*leg, abort);
+    *leg = NULL;
+}
+
+static void close_streams(rpc_vc_t *vc, int abort)
+{
+    rpc_leg_t *leg;
+
+    leg_drop(&vc->in, abort);
+    leg_drop(&vc->out, abort);
+    leg_drop(&vc->in_next, abort);
+    leg_drop(&vc->out_next, abort);
+    leg_drop(&vc->out_old, abort);
+    while ((leg = vc->retired)) {
+        vc->retired = leg->next;
+        rpc_leg_free(leg, abort);
+    }
+    if (vc->connecting)
+        rpc_dial_cancel(vc->connecting);
+    if (vc->target)
+        rpc_stream_close(vc->target, abort);
+}
+
+void rpc_vc_finish(rpc_vc_t *vc, int abort)
+{
+    rpc_endpoint_t *ep = vc->ep;
+
+    log_end(vc);
+    close_streams(vc, abort);
+    rpc_timer_cancel(ep->loop, &vc->setup);
+    rpc_timer_cancel(ep->loop, &vc->patience);
+    rpc_loop_unschedule(ep->loop, &vc->turn);
+    dcerpc_framer_reset(&vc->target_framer);
+    rpc_pdus_clear(&vc->waiting);
+    rpc_pdus_clear(&vc->late);
+    if (vc->prev)
+        vc->prev->next = vc->next;
+    else
+        ep->vcs = vc->next;
+    if (vc->next)
+        vc->next->prev = vc->prev;
+    free(vc->preface);
+    free(vc);
+    rpc_endpoint_count_down(ep);
+}
