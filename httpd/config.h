@@ -35,6 +35,7 @@
 #include "target/backend.h"
 
 #define RPC_UNSET (-1)
+#define RPC_TLS_BITS_DEFAULT 128
 
 /* Versions of the protocol. */
 #define RPC_V1 1
@@ -125,11 +126,5 @@ void *rpc_config_create_dir(apr_pool_t *p, char *dir);
 void *rpc_config_merge_dir(apr_pool_t *p, void *base, void *add);
 void *rpc_config_create_server(apr_pool_t *p, server_rec *s);
 void *rpc_config_merge_server(apr_pool_t *p, void *base, void *add);
-extern const command_rec rpc_config_commands[];
-
-/* Does any configuration of the server (counted while directives are read, reset in
- * pre_config) name an ncacn_ip_tcp backend, so that the endpoint process is needed? */
-void rpc_config_reset(void);
-int rpc_config_needs_endpoint(void);
 
 #endif

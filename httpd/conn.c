@@ -35,7 +35,7 @@
 #include <scoreboard.h>
 #include <util_filter.h>
 
-#include "mod_rpcproxy.h"
+#include "httpd/module.h"
 
 APLOG_USE_MODULE(rpcproxy);
 

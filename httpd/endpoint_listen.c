@@ -16,7 +16,7 @@
 #include <http_log.h>
 #include <unixd.h>
 
-#include "mod_rpcproxy.h"
+#include "httpd/module.h"
 
 APLOG_USE_MODULE(rpcproxy);
 

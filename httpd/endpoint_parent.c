@@ -27,7 +27,7 @@
 #include <http_log.h>
 #include <mpm_common.h>
 
-#include "mod_rpcproxy.h"
+#include "httpd/module.h"
 #include "httpd/endpoint_process.h"
 
 APLOG_USE_MODULE(rpcproxy);

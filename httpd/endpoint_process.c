@@ -24,7 +24,7 @@
 #include <mpm_common.h>
 #include <unixd.h>
 
-#include "mod_rpcproxy.h"
+#include "httpd/module.h"
 #include "target/connect.h"
 #include "endpoint/endpoint.h"
 

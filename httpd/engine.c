@@ -5,7 +5,7 @@
  */
 #include "httpd/engine.h"
 #include "httpd/conn.h"
-#include "mod_rpcproxy.h"
+#include "httpd/module.h"
 
 #include <apr_allocator.h>
 #include <apr_atomic.h>

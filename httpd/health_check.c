@@ -10,7 +10,7 @@
 #include <http_log.h>
 #include <mod_watchdog.h>
 
-#include "mod_rpcproxy.h"
+#include "httpd/module.h"
 #include "target/probe.h"
 #include "httpd/named_servers.h"
 

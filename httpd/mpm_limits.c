@@ -9,7 +9,7 @@
 #include <http_core.h>
 #include <http_log.h>
 
-#include "mod_rpcproxy.h"
+#include "httpd/module.h"
 
 APLOG_USE_MODULE(rpcproxy);
 

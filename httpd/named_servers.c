@@ -7,7 +7,7 @@
 #include <apr_cstr.h>
 #include <http_log.h>
 
-#include "mod_rpcproxy.h"
+#include "httpd/module.h"
 #include "target/connect.h"
 
 APLOG_USE_MODULE(rpcproxy);

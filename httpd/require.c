@@ -1,6 +1,6 @@
 /* httpd/require.c: authz providers. */
 #include "httpd/require.h"
-#include "mod_rpcproxy.h"
+#include "httpd/module.h"
 
 #include <apr_strings.h>
 #include <ap_provider.h>

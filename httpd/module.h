@@ -1,6 +1,6 @@
-/* mod_rpcproxy.h: the module record, for the files that know httpd. */
-#ifndef MOD_RPCPROXY_H
-#define MOD_RPCPROXY_H
+/* httpd/module.h: the module record, for the files that know httpd. */
+#ifndef RPC_MODULE_H
+#define RPC_MODULE_H
 
 #include <httpd.h>
 #include <http_config.h>

@@ -1,0 +1,609 @@
+/* httpd/directives.c: directives into rpc_dir_config_t and rpc_server_config_t.
+ *
+ * Numbers, sizes and times share one setter: a number_t per directive says where the
+ * value goes, what it may be, and how to tell the user. The lists go to their parsers
+ * (target/valid_ports, target/backend and others), whose complaints configtest_fault() turns into
+ * text.
+ */
+#include <stddef.h>
+#include <errno.h>
+#include <sys/un.h>
+#include <apr_cstr.h>
+#include <apr_lib.h>
+#include <apr_strings.h>
+#include "httpd/module.h"
+#include "httpd/config.h"
+#include "httpd/directives.h"
+#include "httpd/endpoint_listen.h"
+#include "httpd/named_servers.h"
+
+#define ECHO_MAX 100        /* longer arguments are not repeated in a message */
+#define TLS_BITS_MAX 512
+
+/* RpcBackend directives that name ncacn_ip_tcp, in whatever section: configurations do not
+ * know of each other. Written only while the configuration is read, on one thread. */
+static int tcp_backends;
+
+void rpc_directives_reset(void)
+{
+    tcp_backends = 0;
+}
+
+int rpc_directives_need_endpoint(void)
+{
+    return tcp_backends > 0;
+}
+
+/* ---- messages ---- */
+
+static const char *configtest_fault(const cmd_parms *cmd, const char *arg, const rpc_syntax_error_t *err)
+{
+    const char *name = cmd->directive->directive;
+
+    if (!strcmp(arg, err->element))
+        return apr_psprintf(cmd->pool, "%s: \"%s\" at column %d: expected %s",
+                            name, err->element, err->column, err->expected);
+    if (strlen(arg) > ECHO_MAX)
+        return apr_psprintf(cmd->pool, "%s: \"%s\" at column %d of the argument: expected %s",
+                            name, err->element, err->column, err->expected);
+    return apr_psprintf(cmd->pool, "%s: \"%s\" at column %d of \"%s\": expected %s",
+                        name, err->element, err->column, arg, err->expected);
+}
+
+/* The whole argument is at fault. */
+static const char *argument_fault(const cmd_parms *cmd, const char *arg, const char *expected)
+{
+    rpc_syntax_error_t err = { 1, arg, expected };
+
+    return configtest_fault(cmd, arg, &err);
+}
+
+/* ---- numbers, sizes, times ---- */
+
+typedef struct unit {
+    const char *suffix;
+    apr_int64_t factor;
+} unit_t;
+
+#define PER_SERVER 1    /* in rpc_server_config_t */
+#define OR_ZERO 2       /* 0 is allowed, whatever the range */
+
+typedef struct number {
+    apr_size_t offset;          /* of an apr_int64_t in the configuration */
+    int kind;                   /* PER_SERVER, OR_ZERO */
+    apr_int64_t low, high;
+    const unit_t *units;        /* up to one without suffix and factor */
+    const char *expected;
+} number_t;
+
+static const unit_t no_units[] = { { "", 1 }, { NULL, 0 } };
+static const unit_t size_units[] = {
+    { "", 1 }, { "K", 1024 }, { "M", 1024 * 1024 }, { "G", 1024 * 1024 * 1024 }, { NULL, 0 }
+};
+static const unit_t time_units[] = {
+    { "", APR_USEC_PER_SEC }, { "ms", 1000 }, { "s", APR_USEC_PER_SEC },
+    { "min", 60 * APR_USEC_PER_SEC }, { "h", 3600 * APR_USEC_PER_SEC }, { NULL, 0 }
+};
+
+#define DIR_NUMBER(field) offsetof(rpc_dir_config_t, field), 0
+#define SERVER_NUMBER(field) offsetof(rpc_server_config_t, field), PER_SERVER
+#define SECONDS(n) ((n) * APR_USEC_PER_SEC)
+
+/* Of channels: a virtual connection is two. */
+#define DIR_LIMIT(field) offsetof(rpc_dir_config_t, field), OR_ZERO, LIMIT
+#define SERVER_LIMIT(field) offsetof(rpc_server_config_t, field), PER_SERVER | OR_ZERO, LIMIT
+#define LIMIT 2, 1000000, no_units, "a number from 2 to 1000000, or 0 for no limit"
+
+static const number_t receive_window_number = {
+    DIR_NUMBER(receive_window), 8192, 262144, size_units,
+    "a size from 8192 to 262144 bytes (8K to 256K)"
+};
+static const number_t connection_timeout_number = {
+    DIR_NUMBER(connection_timeout), SECONDS(120), SECONDS(14400), time_units,
+    "a time from 120 to 14400 seconds (2min to 4h)"
+};
+static const number_t channel_lifetime_number = {
+    DIR_NUMBER(channel_lifetime), 131072, APR_INT64_C(2147483648), size_units,
+    "a size from 131072 to 2147483648 bytes (128K to 2G)"
+};
+static const number_t connect_timeout_number = {
+    DIR_NUMBER(connect_timeout), SECONDS(1), SECONDS(600), time_units,
+    "a time from 1 to 600 seconds (1s to 10min)"
+};
+static const number_t setup_timeout_number = {
+    DIR_NUMBER(setup_timeout), SECONDS(1), SECONDS(3600), time_units,
+    "a time from 1 to 3600 seconds (1s to 1h)"
+};
+static const number_t max_channels_number = {
+    SERVER_NUMBER(max_channels), 1, 1000000, no_units, "a number from 1 to 1000000"
+};
+static const number_t max_unpaired_number = { SERVER_LIMIT(max_unpaired) };
+static const number_t max_of_user_number = { DIR_LIMIT(max_of_user) };
+static const number_t max_of_address_number = { DIR_LIMIT(max_of_address) };
+static const number_t max_failed_number = {
+    DIR_NUMBER(max_failed) | OR_ZERO, 1, RPC_BUDGET_MAX, no_units, "a number from 1 to 512, or 0 for no limit"
+};
+static const number_t failed_window_number = {
+    DIR_NUMBER(failed_window), SECONDS(1), SECONDS(3600), time_units,
+    "a time from 1 to 3600 seconds (1s to 1h)"
+};
+static const number_t check_interval_number = {
+    SERVER_NUMBER(check_interval), SECONDS(1), SECONDS(3600), time_units,
+    "a time from 1 to 3600 seconds (1s to 1h)"
+};
+static const number_t check_timeout_number = {
+    SERVER_NUMBER(check_timeout), SECONDS(1), SECONDS(60), time_units,
+    "a time from 1 to 60 seconds (1s to 1min)"
+};
+static const number_t io_threads_number = {
+    SERVER_NUMBER(io_threads), 1, 64, no_units, "a number from 1 to 64"
+};
+static const number_t graceful_timeout_number = {
+    SERVER_NUMBER(graceful_timeout), 0, SECONDS(604800), time_units,
+    "a time from 1 to 604800 seconds (1s to 168h), or 0 for no limit"
+};
+
+/* The module's configuration of the server CMD stands in. */
+static rpc_server_config_t *server_config(const cmd_parms *cmd)
+{
+    return ap_get_module_config(cmd->server->module_config, &rpcproxy_module);
+}
+
+/* Digits and one of UNITS, within LOW and HIGH. Nonzero when it is so. */
+static int parse_number(const char *arg, const number_t *number, apr_int64_t *value)
+{
+    const unit_t *unit;
+    apr_int64_t n;
+    char *end;
+
+    if (!apr_isdigit(*arg))
+        return 0;
+    errno = 0;
+    n = apr_strtoi64(arg, &end, 10);
+    if (errno)
+        return 0;
+    for (unit = number->units; unit->suffix && apr_cstr_casecmp(unit->suffix, end); unit++)
+        ;
+    if (!unit->suffix || n > number->high / unit->factor)
+        return 0;
+    *value = n * unit->factor;
+    return *value >= number->low || (number->kind & OR_ZERO && !*value);
+}
+
+static const char *set_number(cmd_parms *cmd, void *dir_config, const char *arg)
+{
+    const number_t *number = cmd->info;
+    int per_server = number->kind & PER_SERVER;
+    const char *wrong = per_server ? ap_check_cmd_context(cmd, GLOBAL_ONLY) : NULL;
+    char *config = per_server ? (char *)server_config(cmd) : dir_config;
+    apr_int64_t value;
+
+    if (wrong)
+        return wrong;
+    if (!parse_number(arg, number, &value))
+        return argument_fault(cmd, arg, number->expected);
+    memcpy(config + number->offset, &value, sizeof value);
+    return NULL;
+}
+
+/* ---- the other directives ---- */
+
+static const char *set_failed_targets(cmd_parms *cmd, void *dir_config, const char *most, const char *window)
+{
+    rpc_dir_config_t *dc = dir_config;
+
+    if (!parse_number(most, &max_failed_number, &dc->max_failed))
+        return argument_fault(cmd, most, max_failed_number.expected);
+    if (window && !parse_number(window, &failed_window_number, &dc->failed_window))
+        return argument_fault(cmd, window, failed_window_number.expected);
+    return NULL;
+}
+
+/* One word of RpcValidPorts. */
+static const char *add_valid_ports(const cmd_parms *cmd, rpc_dir_config_t *dc, const char *word)
+{
+    rpc_valid_ports_t *list;
+    rpc_syntax_error_t err;
+
+    if (rpc_valid_ports_parse(cmd->pool, word, dc->valid_ports, &list, &err) != APR_SUCCESS)
+        return configtest_fault(cmd, word, &err);
+    dc->valid_ports = list;
+    return NULL;
+}
+
+/* Adds to the outer list, or replaces it: all directives of a section agree on that. */
+static const char *set_adding(const cmd_parms *cmd, rpc_dir_config_t *dc, const char *word)
+{
+    int add = *word == '+';
+
+    if (dc->valid_ports_add != RPC_UNSET && dc->valid_ports_add != add)
+        return argument_fault(cmd, word, "'+' before all lists of this section, or before none");
+    dc->valid_ports_add = add;
+    return NULL;
+}
+
+static const char *set_valid_ports(cmd_parms *cmd, void *dir_config, const char *args)
+{
+    rpc_dir_config_t *dc = dir_config;
+    const char *word = ap_getword_conf(cmd->pool, &args), *wrong;
+
+    if (!*word && !*args)
+        return argument_fault(cmd, word, "a list such as \"server:6001-6002;server:6004\", or none");
+    if ((wrong = set_adding(cmd, dc, word)))
+        return wrong;
+    if (!strcmp(word, "+") && *args)        /* alone, before the list */
+        word = ap_getword_conf(cmd->pool, &args);
+    if (!apr_cstr_casecmp(word, "none") && !*args) {
+        dc->valid_ports = rpc_valid_ports_join(cmd->pool, dc->valid_ports, NULL);
+        return NULL;
+    }
+    for (;;) {
+        if ((wrong = add_valid_ports(cmd, dc, word + (dc->valid_ports_add && *word == '+'))))
+            return wrong;
+        if (!*args)
+            return NULL;
+        word = ap_getword_conf(cmd->pool, &args);
+    }
+}
+
+/* A port that is left out is the one asked for. */
+static void note_place(cmd_parms *cmd, const rpc_dir_config_t *dc, const rpc_backend_t *backend,
+                       const rpc_binding_t *binding)
+{
+    apr_port_t asked = backend->low == backend->high ? backend->low : 0;
+
+    rpc_servers_note(cmd, dc, binding->protseq, binding->host, binding->port ? binding->port : asked);
+}
+
+static const char *set_backend(cmd_parms *cmd, void *dir_config, int argc, char *const argv[])
+{
+    const char *const *args = (const char *const *)argv;
+    rpc_dir_config_t *dc = dir_config;
+    rpc_syntax_error_t err;
+    rpc_backend_t *backend;
+    int arg, i;
+
+    if (argc < 2)
+        return "RpcBackend: expected server:ports as clients name it, then where it is";
+    if (rpc_backend_parse(cmd->pool, args, argc, &backend, &err, &arg) != APR_SUCCESS)
+        return configtest_fault(cmd, args[arg - 1], &err);
+    if (!dc->backends)
+        dc->backends = apr_array_make(cmd->pool, 4, sizeof(rpc_backend_t *));
+    APR_ARRAY_PUSH(dc->backends, rpc_backend_t *) = backend;
+    for (i = 0; i < backend->count; i++)
+        note_place(cmd, dc, backend, &backend->places[i].binding);
+    /* Nobody knows what a variable will name. */
+    if (backend->env || backend->places[0].binding.protseq == RPC_PROTSEQ_TCP)
+        tcp_backends++;
+    return NULL;
+}
+
+/* One string of the registry value "NSPI interface protocol sequences". */
+static const char *set_nspi_sequence(cmd_parms *cmd, void *dir_config, const char *arg)
+{
+    static const char http[] = "ncacn_http:";
+    rpc_dir_config_t *dc = dir_config;
+    const apr_size_t len = sizeof(http) - 1;
+    rpc_syntax_error_t err;
+    const rpc_syntax_t x = { cmd->pool, arg, &err };
+    apr_port_t port;
+
+    if (apr_cstr_casecmpn(arg, http, len))
+        return argument_fault(cmd, arg, "ncacn_http:port, such as ncacn_http:6004");
+    if (rpc_syntax_port(&x, arg + len, strlen(arg + len), &port) != APR_SUCCESS)
+        return configtest_fault(cmd, arg, &err);
+    if (!dc->nspi_ports)
+        dc->nspi_ports = apr_array_make(cmd->pool, 2, sizeof(apr_port_t));
+    APR_ARRAY_PUSH(dc->nspi_ports, apr_port_t) = port;
+    return NULL;
+}
+
+static const char *add_nspi_server(cmd_parms *cmd, rpc_dir_config_t *dc, const char *name)
+{
+    rpc_syntax_error_t err;
+    const rpc_syntax_t x = { cmd->pool, name, &err };
+    unsigned char addr[16];
+
+    if (dc->nspi_servers->nelts == RPC_ROUTE_MAX)
+        return argument_fault(cmd, name, apr_psprintf(cmd->pool, "at most %d servers", RPC_ROUTE_MAX));
+    if (!rpc_ipv6_parse(name, strlen(name), addr)
+        && rpc_syntax_name(&x, name, strlen(name), "") != APR_SUCCESS)
+        return configtest_fault(cmd, name, &err);
+    APR_ARRAY_PUSH(dc->nspi_servers, const char *) = name;
+    rpc_servers_note(cmd, dc, RPC_PROTSEQ_HTTP, name, dc->nspi_port);
+    return NULL;
+}
+
+/* The global catalogs, and perhaps their port behind them. */
+static const char *set_nspi_servers(cmd_parms *cmd, void *dir_config, int argc, char *const argv[])
+{
+    rpc_dir_config_t *dc = dir_config;
+    const char *last = argc ? argv[argc - 1] : "", *wrong = NULL;
+    rpc_syntax_error_t err;
+    const rpc_syntax_t x = { cmd->pool, last, &err };
+    int i;
+
+    dc->nspi_servers = apr_array_make(cmd->pool, 4, sizeof(const char *));
+    dc->nspi_port = 0;
+    if (*last && strspn(last, "0123456789") == strlen(last)) {
+        if (rpc_syntax_port(&x, last, strlen(last), &dc->nspi_port) != APR_SUCCESS)
+            return configtest_fault(cmd, last, &err);
+        argc--;
+    }
+    if (!argc)
+        return "RpcNspiServers: expected global catalog servers, perhaps with their port behind";
+    for (i = 0; i < argc && !wrong; i++)
+        wrong = add_nspi_server(cmd, dc, argv[i]);
+    return wrong;
+}
+
+static const char *set_allow_interfaces(cmd_parms *cmd, void *dir_config, const char *args)
+{
+    rpc_dir_config_t *dc = dir_config;
+    rpc_firewall_rules_t *rules;
+    rpc_syntax_error_t err;
+
+    if (rpc_firewall_rules_parse(cmd->pool, args, dc->rules, &rules, &err) != APR_SUCCESS)
+        return configtest_fault(cmd, args, &err);
+    dc->rules = rules;
+    return NULL;
+}
+
+static const char *set_profile(cmd_parms *cmd, void *dir_config, const char *arg)
+{
+    rpc_dir_config_t *dc = dir_config;
+    rpc_firewall_rules_t *rules;
+    rpc_syntax_error_t err;
+
+    if (rpc_firewall_rules_profile(cmd->pool, arg, dc->rules, &rules, &err) != APR_SUCCESS)
+        return configtest_fault(cmd, arg, &err);
+    dc->rules = rules;
+    return NULL;
+}
+
+static const char *set_min_auth_level(cmd_parms *cmd, void *dir_config, const char *arg)
+{
+    rpc_dir_config_t *dc = dir_config;
+    rpc_syntax_error_t err;
+    rpc_auth_level_t level;
+
+    if (rpc_auth_level_parse(cmd->pool, arg, &level, &err) != APR_SUCCESS)
+        return configtest_fault(cmd, arg, &err);
+    dc->min_auth_level = level;
+    return NULL;
+}
+
+/* They travel in every preface of a leg to the endpoint. */
+#define RULES_TEXT_MAX 2048
+
+static const char *rules_too_long(cmd_parms *cmd, const char *text)
+{
+    return strlen(text) <= RULES_TEXT_MAX ? NULL
+        : apr_psprintf(cmd->pool, "%s: at most %d characters in one section, for each channel is told them",
+                       cmd->cmd->name, RULES_TEXT_MAX);
+}
+
+static const char *set_target_networks(cmd_parms *cmd, void *dir_config, const char *args)
+{
+    rpc_dir_config_t *dc = dir_config;
+    rpc_networks_t *networks;
+    rpc_syntax_error_t err;
+
+    if (rpc_networks_parse(cmd->pool, args, dc->networks, &networks, &err) != APR_SUCCESS)
+        return configtest_fault(cmd, args, &err);
+    dc->networks = networks;
+    return rules_too_long(cmd, rpc_networks_text(networks));
+}
+
+static const char *set_source_address(cmd_parms *cmd, void *dir_config, const char *args)
+{
+    rpc_dir_config_t *dc = dir_config;
+    rpc_sources_t *sources;
+    rpc_syntax_error_t err;
+
+    if (rpc_sources_parse(cmd->pool, args, dc->sources, &sources, &err) != APR_SUCCESS)
+        return configtest_fault(cmd, args, &err);
+    dc->sources = sources;
+    return rules_too_long(cmd, rpc_sources_text(sources));
+}
+
+/* One of RpcHealthCheck's options. */
+static const char *set_check_option(cmd_parms *cmd, rpc_server_config_t *sc, const char *arg)
+{
+    int interval = !apr_cstr_casecmpn(arg, "interval=", 9), timeout = !apr_cstr_casecmpn(arg, "timeout=", 8);
+    const number_t *number = interval ? &check_interval_number : &check_timeout_number;
+    const char *value = strchr(arg, '=');
+
+    if (!interval && !timeout)
+        return argument_fault(cmd, arg, "interval=time or timeout=time");
+    if (!parse_number(value + 1, number, interval ? &sc->check_interval : &sc->check_timeout))
+        return argument_fault(cmd, arg, number->expected);
+    return NULL;
+}
+
+static const char *set_health_check(cmd_parms *cmd, void *dir_config, int argc, char *const argv[])
+{
+    static const char *const words[] = { "off", "connect", "handshake" };    /* as rpc_check_t */
+    const char *wrong = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+    rpc_server_config_t *sc = server_config(cmd);
+    int i = 0;
+
+    if (wrong)
+        return wrong;
+    while (argc && i < 3 && apr_cstr_casecmp(argv[0], words[i]))
+        i++;
+    if (!argc || i == 3)
+        return argument_fault(cmd, argc ? argv[0] : "", "off, connect or handshake");
+    sc->check = i;
+    for (i = 1; i < argc && !wrong; i++)
+        wrong = set_check_option(cmd, sc, argv[i]);
+    return wrong;
+}
+
+static const char *set_allow_anonymous(cmd_parms *cmd, void *dir_config, const char *arg)
+{
+    rpc_dir_config_t *dc = dir_config;
+
+    if (apr_cstr_casecmp(arg, "on") && apr_cstr_casecmp(arg, "off"))
+        return argument_fault(cmd, arg, "On or Off");
+    dc->allow_anonymous = !apr_cstr_casecmp(arg, "on");
+    return NULL;
+}
+
+static const char *set_require_tls(cmd_parms *cmd, void *dir_config, const char *arg)
+{
+    const number_t bits = { 0, 0, 1, TLS_BITS_MAX, no_units, "On, Off or a number of bits from 1 to 512" };
+    rpc_dir_config_t *dc = dir_config;
+    apr_int64_t value = 0;
+
+    if (!apr_cstr_casecmp(arg, "on"))
+        value = RPC_TLS_BITS_DEFAULT;
+    else if (apr_cstr_casecmp(arg, "off") && !parse_number(arg, &bits, &value))
+        return argument_fault(cmd, arg, bits.expected);
+    dc->require_tls = (int)value;
+    return NULL;
+}
+
+static const char *set_versions(cmd_parms *cmd, void *dir_config, const char *arg)
+{
+    rpc_dir_config_t *dc = dir_config;
+    int version = !apr_cstr_casecmp(arg, "v1") ? RPC_V1 : !apr_cstr_casecmp(arg, "v2") ? RPC_V2 : 0;
+
+    if (!version)
+        return argument_fault(cmd, arg, "v1, v2 or both");
+    dc->versions = version | (dc->versions == RPC_UNSET ? 0 : dc->versions);
+    return NULL;
+}
+
+static const char *set_endpoint_socket(cmd_parms *cmd, void *dir_config, const char *arg)
+{
+    const apr_size_t max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
+    const char *path, *wrong = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+
+    if (wrong)
+        return wrong;
+    path = *arg ? ap_runtime_dir_relative(cmd->pool, arg) : NULL;
+    if (!path)
+        return argument_fault(cmd, arg, "the path of a socket");
+    if (strlen(path) > max)
+        return argument_fault(cmd, path, apr_psprintf(cmd->pool,
+                              "a path of up to %d characters, a limit of sockets", (int)max));
+    server_config(cmd)->endpoint_socket = path;
+    return NULL;
+}
+
+static int is_listening(const apr_array_header_t *all, const char *name)
+{
+    int i;
+
+    for (i = 0; i < all->nelts; i++) {
+        if (!apr_cstr_casecmp(APR_ARRAY_IDX(all, i, rpc_listen_t).name, name))
+            return 1;
+    }
+    return 0;
+}
+
+static const char *set_endpoint_listen(cmd_parms *cmd, void *dir_config, const char *name,
+                                       const char *text)
+{
+    const char *host, *port, *wrong = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+    rpc_server_config_t *sc = server_config(cmd);
+    rpc_syntax_error_t err;
+    rpc_binding_t binding;
+    rpc_listen_t l = { .fd = -1 };
+
+    if (wrong)
+        return wrong;
+    if (strlen(name) >= sizeof(l.name) || rpc_listen_parse(cmd->temp_pool, name, &host, &port) != 0)
+        return argument_fault(cmd, name, "address:port, or *:port for all addresses");
+    if (rpc_binding_parse(cmd->pool, text, &binding, &err) != APR_SUCCESS)
+        return configtest_fault(cmd, text, &err);
+    if (binding.protseq != RPC_PROTSEQ_TCP || !binding.port || strlen(binding.host) >= sizeof(l.host)
+        || strchr(binding.host, '*'))
+        return argument_fault(cmd, text, "the server behind, ncacn_ip_tcp:host[port]");
+    if (!sc->endpoint_listen)
+        sc->endpoint_listen = apr_array_make(cmd->pool, 2, sizeof(rpc_listen_t));
+    if (is_listening(sc->endpoint_listen, name))
+        return argument_fault(cmd, name, "an address that no other RpcEndpointListen names");
+    if (sc->endpoint_listen->nelts == RPC_LISTEN_MAX - 1)
+        return argument_fault(cmd, name, apr_psprintf(cmd->pool, "at most %d of these directives",
+                                                      RPC_LISTEN_MAX - 1));
+    apr_cpystrn(l.name, name, sizeof(l.name));
+    apr_cpystrn(l.host, binding.host, sizeof(l.host));
+    l.port = binding.port;
+    rpc_servers_note(cmd, NULL, RPC_PROTSEQ_TCP, binding.host, binding.port);
+    APR_ARRAY_PUSH(sc->endpoint_listen, rpc_listen_t) = l;
+    return NULL;
+}
+
+#define ANYWHERE (RSRC_CONF | ACCESS_CONF)
+#define NUMBER(directive, number, where, help) \
+    AP_INIT_TAKE1(directive, set_number, (void *)&(number), where, help)
+
+const command_rec rpc_directives[] = {
+    AP_INIT_RAW_ARGS("RpcValidPorts", set_valid_ports, NULL, ANYWHERE,
+                     "what clients may reach: \"server:6001-6002;server:6004\"; '+' before it adds to "
+                     "the outer list; none"),
+    AP_INIT_TAKE_ARGV("RpcBackend", set_backend, NULL, ANYWHERE,
+                      "where it is: server:ports as clients name it, then one or more of "
+                      "ncacn_http:host[port] or ncacn_ip_tcp:host[port], each perhaps with weight=N; "
+                      "or env=NAME"),
+    AP_INIT_ITERATE("RpcNspiProtocolSequences", set_nspi_sequence, NULL, ANYWHERE,
+                    "ports of the address book, as in the registry of a global catalog: ncacn_http:6004"),
+    AP_INIT_TAKE_ARGV("RpcNspiServers", set_nspi_servers, NULL, ANYWHERE,
+                      "the global catalogs that serve these ports, perhaps with their port behind"),
+    AP_INIT_RAW_ARGS("RpcTargetNetworks", set_target_networks, NULL, ANYWHERE,
+                     "networks that servers' addresses may be in, or with '!' may not; default: all "
+                     "but loopback, link-local, multicast"),
+    AP_INIT_RAW_ARGS("RpcSourceAddress", set_source_address, NULL, ANYWHERE,
+                     "addresses of this machine from which servers are connected to, in turn"),
+    AP_INIT_RAW_ARGS("RpcAllowInterfaces", set_allow_interfaces, NULL, ANYWHERE,
+                     "a port or range, then the RPC interfaces clients may bind to there, by name or "
+                     "UUID, perhaps with @version: 6001-6002 emsmdb rfr"),
+    AP_INIT_TAKE1("RpcProfile", set_profile, NULL, ANYWHERE,
+                  "exchange, rdgateway or samba: RpcAllowInterfaces as their clients need it; none"),
+    AP_INIT_TAKE1("RpcMinAuthLevel", set_min_auth_level, NULL, ANYWHERE,
+                  "least authentication level of binds: none, connect, integrity or privacy; "
+                  "default none"),
+    AP_INIT_TAKE1("RpcAllowAnonymous", set_allow_anonymous, NULL, ANYWHERE,
+                  "On to serve clients without authenticated user; default Off"),
+    AP_INIT_TAKE1("RpcRequireTLS", set_require_tls, NULL, ANYWHERE,
+                  "On, Off or the bits a cipher must have; default On, 128 bits"),
+    AP_INIT_ITERATE("RpcProtocolVersions", set_versions, NULL, ANYWHERE,
+                    "v1, v2 or both; default v2"),
+    NUMBER("RpcReceiveWindow", receive_window_number, ANYWHERE,
+           "bytes a peer may send ahead, 8K to 256K; default 256K"),
+    NUMBER("RpcConnectionTimeout", connection_timeout_number, ANYWHERE,
+           "silence after which a connection is taken for dead, 120s to 4h; default 120s"),
+    NUMBER("RpcChannelLifetime", channel_lifetime_number, ANYWHERE,
+           "bytes of one OUT channel before it is replaced, 128K to 2G; default 1G"),
+    NUMBER("RpcConnectTimeout", connect_timeout_number, ANYWHERE,
+           "time to connect to a server, up to 10min; default 10s"),
+    NUMBER("RpcSetupTimeout", setup_timeout_number, ANYWHERE,
+           "time for a virtual connection to come about, up to 1h; default 60s"),
+    NUMBER("RpcMaxChannelsPerUser", max_of_user_number, ANYWHERE,
+           "channels of one user, whole server; default 0, no limit"),
+    NUMBER("RpcMaxChannelsPerAddress", max_of_address_number, ANYWHERE,
+           "channels of one client address, an IPv6 one by its /64, whole server; default 0, no limit"),
+    AP_INIT_TAKE12("RpcMaxFailedTargets", set_failed_targets, NULL, ANYWHERE,
+                   "different targets that a user may ask for in vain, perhaps with the time that "
+                   "counts; default 100 60; 0: no limit"),
+    NUMBER("RpcMaxUnpairedChannels", max_unpaired_number, RSRC_CONF,
+           "channels whose server has not answered yet, 0 for no limit; default half of "
+           "RpcMaxChannels, at least 100"),
+    NUMBER("RpcMaxChannels", max_channels_number, RSRC_CONF,
+           "channels of the whole server; default 10000"),
+    NUMBER("RpcIOThreads", io_threads_number, RSRC_CONF,
+           "I/O threads of a child, 1 to 64; default 1"),
+    NUMBER("RpcGracefulTimeout", graceful_timeout_number, RSRC_CONF,
+           "time channels are given when a child retires, 0 for no limit; default 1h"),
+    AP_INIT_TAKE1("RpcEndpointSocket", set_endpoint_socket, NULL, RSRC_CONF,
+                  "socket of the endpoint process, relative to DefaultRuntimeDir"),
+    AP_INIT_TAKE_ARGV("RpcHealthCheck", set_health_check, NULL, RSRC_CONF,
+                      "off, connect or handshake: servers that RpcBackend and RpcNspiServers name are "
+                      "probed every interval=10s, each for timeout=3s"),
+    AP_INIT_TAKE2("RpcEndpointListen", set_endpoint_listen, NULL, RSRC_CONF,
+                  "address:port where the endpoint serves other machines' proxies, then the "
+                  "server behind, ncacn_ip_tcp:host[port]"),
+    { .name = NULL }
+};

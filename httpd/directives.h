@@ -1,0 +1,16 @@
+/* httpd/directives.h: the table of the module's directives. What they mean and where they may stand
+ * is said in httpd/config.h, and in README.
+ */
+#ifndef RPC_DIRECTIVES_H
+#define RPC_DIRECTIVES_H
+
+#include <http_config.h>
+
+extern const command_rec rpc_directives[];
+
+/* Does any section of the configuration name an ncacn_ip_tcp backend, so that the endpoint's process
+ * is needed? Counted while directives are read; reset before, in pre_config. */
+void rpc_directives_reset(void);
+int rpc_directives_need_endpoint(void);
+
+#endif

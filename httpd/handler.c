@@ -1,0 +1,313 @@
+/* httpd/handler.c: the content handler, which turns method, URL and policy into a channel.
+ *
+ * It runs after httpd's own authentication and authorization. What is wrong with a request is
+ * answered here, on the worker thread; a channel that may be leaves for an I/O thread
+ * (httpd/engine.c) and is answered there.
+ */
+#include "httpd/handler.h"
+
+#include <apr_lib.h>
+#include <apr_strings.h>
+#include <http_core.h>
+#include <http_log.h>
+#include <http_protocol.h>
+#include <http_request.h>
+#include <http_ssl.h>
+
+#include "httpd/config.h"
+#include "httpd/module.h"
+#include "wire/error.h"
+
+APLOG_USE_MODULE(rpcproxy);
+
+#define HANDLER_NAME "rpcproxy"
+#define ECHO_MAX 16     /* bytes of body that make a request an echo (2.1.2.1.5) */
+
+static const rpc_context_t *context;
+
+/* ---- answers of the handler ---- */
+
+/* An RPC error (2.1.2.1.3) or plain HTTP. */
+static int answer_error(request_rec *r, rpc_reason_t reason)
+{
+    const rpc_reason_info_t *info = rpc_reason_info(reason);
+    rpc_error_t error;
+
+    apr_table_setn(r->subprocess_env, "RPC_REASON", info->token);
+    r->connection->keepalive = AP_CONN_CLOSE;   /* the body, up to 2 GiB, is not read */
+    if (info->http_status != HTTP_SERVICE_UNAVAILABLE)
+        return info->http_status;
+    rpc_error_write(&error, reason, r->request_time);
+    r->status = info->http_status;
+    r->status_line = apr_psprintf(r->pool, "%d %s", info->http_status, error.phrase);
+    r->proto_num = HTTP_VERSION(1, 0);
+    apr_table_setn(r->subprocess_env, "force-response-1.0", "1");
+    ap_set_content_type(r, "application/rpc");
+    ap_set_content_length(r, (apr_off_t)strlen(error.body));
+    ap_rputs(error.body, r);
+    return OK;
+}
+
+/* Refuses a request, with one line in the log. */
+static int refuse(request_rec *r, rpc_reason_t reason, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+static int refuse(request_rec *r, rpc_reason_t reason, const char *fmt, ...)
+{
+    va_list args;
+    const char *why;
+
+    va_start(args, fmt);
+    why = apr_pvsprintf(r->pool, fmt, args);
+    va_end(args);
+    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s refused: %s: %s", r->method,
+                  rpc_reason_info(reason)->token, why);
+    return answer_error(r, reason);
+}
+
+/* The same answer from both proxies (2.1.2.1.6); the connection stays, NTLM clients need it. */
+static int answer_echo(request_rec *r, apr_int64_t length)
+{
+    rts_pdu_t echo;
+    uint8_t buf[RTS_MAX_SIZE];
+    size_t size;
+
+    if (length > 0 && ap_discard_request_body(r) != OK)
+        return HTTP_BAD_REQUEST;
+    rts_begin(&echo, RTS_ECHO);
+    size = rts_write(&echo, buf, sizeof(buf));
+    r->status_line = "200 Success";
+    ap_set_content_type(r, "application/rpc");
+    ap_set_content_length(r, (apr_off_t)size);
+    ap_rwrite(buf, (int)size, r);
+    return OK;
+}
+
+/* ---- policy ---- */
+
+static int check_tls(request_rec *r, const rpc_dir_config_t *dc)
+{
+    int wanted = rpc_config_require_tls(dc), bits;
+    const char *value;
+
+    if (!wanted)
+        return OK;
+    if (!ap_ssl_conn_is_ssl(r->connection))
+        return refuse(r, RPC_REASON_TLS_REQUIRED,
+                      "plain HTTP, but RpcRequireTLS wants TLS with %d bits", wanted);
+    value = ap_ssl_var_lookup(r->pool, r->server, r->connection, r, "SSL_CIPHER_USEKEYSIZE");
+    bits = value ? atoi(value) : 0;
+    if (bits < wanted)
+        return refuse(r, RPC_REASON_TLS_REQUIRED,
+                      "the cipher has %d bits, RpcRequireTLS wants %d", bits, wanted);
+    return OK;
+}
+
+static int check_user(request_rec *r, const rpc_dir_config_t *dc)
+{
+    if (r->user || rpc_config_allow_anonymous(dc))
+        return OK;
+    return refuse(r, RPC_REASON_ANONYMOUS, "nobody is authenticated here: set AuthType and "
+                  "Require valid-user, or RpcAllowAnonymous On");
+}
+
+/* Bytes of the body; -1 when the request does not say, or says it in a way we refuse. */
+static apr_int64_t body_length(const request_rec *r)
+{
+    const char *text = apr_table_get(r->headers_in, "Content-Length");
+    char *end;
+    apr_off_t length;
+
+    if (apr_table_get(r->headers_in, "Transfer-Encoding"))
+        return -1;
+    if (!text)
+        return 0;
+    if (apr_strtoff(&length, text, &end, 10) != APR_SUCCESS || *end || length < 0)
+        return -1;
+    return length;
+}
+
+/* Once this is spent, the log has one line of it and no more. */
+static int check_budget(request_rec *r, const rpc_dir_config_t *dc)
+{
+    rpc_budget_limit_t limit = rpc_config_failed_targets(dc);
+    rpc_budget_who_t who = rpc_request_asker(r);
+
+    if (!rpc_budget_spent(context->budgets, &who, &limit, apr_time_now()))
+        return OK;
+    ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "%s refused: RpcMaxFailedTargets %u is reached",
+                  r->method, limit.targets);
+    return answer_error(r, RPC_REASON_TOO_MANY_FAILED);
+}
+
+static int check_target(request_rec *r, const rpc_dir_config_t *dc, rpc_target_t *target)
+{
+    const rpc_valid_port_t *nearest;
+    const char *query = r->args ? r->args : "", *wrong = rpc_target_parse(r->pool, query, target);
+
+    if (!wrong && rpc_valid_ports_match(rpc_config_valid_ports(dc), target->server, target->port, &nearest))
+        return OK;
+    rpc_request_in_vain(context, r, query);
+    if (wrong)
+        return refuse(r, RPC_REASON_BAD_TARGET, "query \"%s\": %s", ap_escape_logitem(r->pool, query), wrong);
+    return refuse(r, RPC_REASON_TARGET_REFUSED, "%s:%u is not in RpcValidPorts, nearest is %s",
+                  ap_escape_logitem(r->pool, target->server), target->port,
+                  nearest ? nearest->text : "none");
+}
+
+/* ---- the channel ---- */
+
+static int refuse_limit(request_rec *r, rpc_reason_t why)
+{
+    rpc_status_limits_t limits = rpc_request_limits(r);
+
+    switch (why) {
+    case RPC_REASON_TOO_MANY_OF_USER:
+        return refuse(r, why, "RpcMaxChannelsPerUser %u is reached by user \"%s\"",
+                      limits.of_user, ap_escape_logitem(r->pool, r->user));
+    case RPC_REASON_TOO_MANY_OF_ADDRESS:
+        return refuse(r, why, "RpcMaxChannelsPerAddress %u is reached by %s",
+                      limits.of_address, r->useragent_ip);
+    case RPC_REASON_TOO_MANY_UNPAIRED:
+        return refuse(r, why, "RpcMaxUnpairedChannels %u is reached", limits.unpaired);
+    default:
+        return refuse(r, why, "RpcMaxChannels %u is reached", limits.channels);
+    }
+}
+
+static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t role,
+                        apr_int64_t length)
+{
+    rpc_target_t target;
+    rpc_channel_spec_t *spec = apr_pcalloc(r->pool, sizeof(*spec));
+    rpc_reason_t limit;
+    const char *wrong;
+    int rv = check_budget(r, dc);
+
+    if (rv == OK && r->status == HTTP_OK)
+        rv = check_target(r, dc, &target);
+    if (rv != OK || r->status != HTTP_OK)
+        return rv;
+    wrong = rpc_request_spec(context, r, role, &target, spec);
+    if (wrong) {
+        rpc_request_in_vain(context, r, r->args);
+        return refuse(r, RPC_REASON_BAD_TARGET, "%s", wrong);
+    }
+    spec->content_length = length;
+    limit = rpc_request_enter(context, r, spec);
+    if (limit)
+        return refuse_limit(r, limit);
+    rv = rpc_engine_hand_over(context->engine, r, spec);
+    if (rv == HTTP_SERVICE_UNAVAILABLE) {
+        rpc_request_leave(spec);
+        return refuse(r, RPC_REASON_STOPPING, "this child takes no new channels");
+    }
+    return rv;
+}
+
+static int rpc_role_of(const char *method)
+{
+    return ap_cstr_casecmp(method, "RPC_IN_DATA") == 0 ? RPC_INBOUND
+         : ap_cstr_casecmp(method, "RPC_OUT_DATA") == 0 ? RPC_OUTBOUND
+         : ap_cstr_casecmp(method, "RPC_CONNECT") == 0 ? RPC_MIXED : -1;
+}
+
+static int check_method(request_rec *r, int role, int versions)
+{
+    if (role >= 0 && (versions & (role == RPC_MIXED ? RPC_V1 : RPC_V2)))
+        return OK;
+    ap_allow_methods(r, REPLACE_ALLOW, NULL);
+    if (versions & RPC_V2)
+        ap_allow_methods(r, MERGE_ALLOW, "RPC_IN_DATA", "RPC_OUT_DATA", NULL);
+    if (versions & RPC_V1)
+        ap_allow_methods(r, MERGE_ALLOW, "RPC_CONNECT", NULL);
+    return refuse(r, RPC_REASON_METHOD, role >= 0 ? "not in RpcProtocolVersions"
+                  : "the method is none of RPC over HTTP");
+}
+
+/* Bytes that the client may send: what Content-Length says, and for version 1, which has no
+ * such field (2.1.1.1.1), all there is. -1: the request is not as it should be. */
+static apr_int64_t channel_length(const request_rec *r, int role)
+{
+    if (role != RPC_MIXED)
+        return body_length(r);
+    return apr_table_get(r->headers_in, "Transfer-Encoding")
+           || apr_table_get(r->headers_in, "Content-Length") ? -1 : INT64_MAX;
+}
+
+static int rpc_handler(request_rec *r)
+{
+    const rpc_dir_config_t *dc;
+    apr_int64_t length;
+    int role, rv;
+
+    if (!r->handler || strcmp(r->handler, HANDLER_NAME) != 0)
+        return DECLINED;
+    dc = ap_get_module_config(r->per_dir_config, &rpcproxy_module);
+    role = rpc_role_of(r->method);
+    if ((rv = check_method(r, role, rpc_config_versions(dc))) != OK
+        || (rv = check_tls(r, dc)) != OK || (rv = check_user(r, dc)) != OK)
+        return rv;
+    length = channel_length(r, role);
+    if (length < 0)
+        return refuse(r, RPC_REASON_BAD_REQUEST, role == RPC_MIXED
+                      ? "RPC_CONNECT with a Content-Length, or chunked"
+                      : "no usable Content-Length, or chunked");
+    if (length <= ECHO_MAX)
+        return answer_echo(r, length);
+    if (r->main || r->connection->master)
+        return refuse(r, RPC_REASON_BAD_REQUEST, "a channel needs an HTTP/1 connection of its own");
+    return open_channel(r, dc, (rpc_role_t)role, length);
+}
+
+/* Version 1 listens on / (3.1.2.3), which must not be taken for a folder: httpd ignores
+ * SetHandler for folders. (A target without any path, "RPC_CONNECT server:port", is refused
+ * by httpd before a module sees it.) */
+static int root_is_no_folder(request_rec *r)
+{
+    return rpc_role_of(r->method) == RPC_MIXED && strcmp(r->uri, "/") == 0 ? OK : DECLINED;
+}
+
+/* Before authentication, so that authorization and expressions know what is asked for. Names are
+ * told in lower case. */
+static int name_target(request_rec *r)
+{
+    rpc_target_t target;
+    char *server;
+
+    if (rpc_role_of(r->method) < 0 || rpc_target_parse(r->pool, r->args ? r->args : "", &target))
+        return DECLINED;
+    server = apr_pstrdup(r->pool, target.server);
+    ap_str_tolower(server);
+    apr_table_setn(r->subprocess_env, "RPC_SERVER", server);
+    apr_table_setn(r->subprocess_env, "RPC_PORT", apr_psprintf(r->pool, "%u", target.port));
+    apr_table_setn(r->subprocess_env, "RPC_TARGET", apr_psprintf(r->pool, "%s:%u", server, target.port));
+    return DECLINED;
+}
+
+/* Before authentication. An IN request that is refused there (401) must not have its body, of
+ * up to 2 GiB and never complete, read by httpd: its connection is closed instead. One that
+ * has no body keeps its connection, which an expectation still pending at the 401 would cost;
+ * impacket expects 100-continue even then. */
+static int spare_body(request_rec *r)
+{
+    int role = rpc_role_of(r->method);
+    apr_int64_t length;
+
+    if (role < 0)
+        return DECLINED;
+    length = body_length(r);
+    if (role == RPC_MIXED || (role == RPC_INBOUND && length > ECHO_MAX))
+        r->connection->keepalive = AP_CONN_CLOSE;
+    else if (length == 0)
+        r->expecting_100 = 0;
+    return DECLINED;
+}
+
+void rpc_handler_register(apr_pool_t *p, const rpc_context_t *of_requests)
+{
+    context = of_requests;
+    ap_hook_map_to_storage(root_is_no_folder, NULL, NULL, APR_HOOK_FIRST);
+    ap_hook_header_parser(name_target, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_header_parser(spare_body, NULL, NULL, APR_HOOK_FIRST);
+    ap_hook_handler(rpc_handler, NULL, NULL, APR_HOOK_MIDDLE);
+}

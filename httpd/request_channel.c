@@ -1,0 +1,318 @@
+/* httpd/request_channel.c: from a request to what a channel is to do (role, limits, where the server
+ * is), and from what becomes of the channel back to the request: its log lines, its environment,
+ * its row in the table of live channels.
+ */
+#include "httpd/request_channel.h"
+
+#include <apr_lib.h>
+#include <apr_strings.h>
+#include <http_core.h>
+#include <http_log.h>
+#include <http_main.h>
+#include <http_protocol.h>
+
+#include "httpd/endpoint_parent.h"
+#include "httpd/module.h"
+#include "httpd/require.h"
+#include "wire/preface.h"
+
+APLOG_USE_MODULE(rpcproxy);
+
+#define REFUSED_LOGGED 10   /* refused binds of a channel that have a line in the log */
+
+/* ---- who asks ---- */
+
+static rts_address_t client_address(const request_rec *r)
+{
+    const apr_sockaddr_t *sa = r->useragent_addr;
+    rts_address_t address = { .ipv6 = 0 };
+
+    address.ipv6 = sa->family == APR_INET6 && !IN6_IS_ADDR_V4MAPPED((struct in6_addr *)sa->ipaddr_ptr);
+    if (address.ipv6)
+        memcpy(address.addr, sa->ipaddr_ptr, 16);
+    else if (sa->family == APR_INET6)
+        memcpy(address.addr, (const char *)sa->ipaddr_ptr + 12, 4);
+    else
+        memcpy(address.addr, sa->ipaddr_ptr, 4);
+    return address;
+}
+
+rpc_budget_who_t rpc_request_asker(const request_rec *r)
+{
+    rpc_budget_who_t who = { r->user ? r->user : "", client_address(r) };
+
+    return who;
+}
+
+void rpc_request_in_vain(const rpc_context_t *context, request_rec *r, const char *target)
+{
+    const rpc_dir_config_t *dc = ap_get_module_config(r->per_dir_config, &rpcproxy_module);
+    rpc_budget_limit_t limit = rpc_config_failed_targets(dc);
+    rpc_budget_who_t who = rpc_request_asker(r);
+
+    if (rpc_budget_spend(context->budgets, &who, target, &limit, apr_time_now()))
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "user \"%s\" at %s has asked for %u targets in "
+                      "vain within %d seconds (RpcMaxFailedTargets): nothing is served there until "
+                      "they are over", ap_escape_logitem(r->pool, who.user), r->useragent_ip,
+                      limit.targets, (int)apr_time_sec(limit.window));
+}
+
+/* ---- a channel as the I/O thread shows it to us ---- */
+
+static void write_log(const rpc_log_t *log, int level, apr_status_t status, const char *text)
+{
+    ap_log_rerror(APLOG_MARK, level, status, (request_rec *)log->ctx, "%s", text);
+}
+
+static rpc_log_t *request_log(request_rec *r)
+{
+    rpc_log_t *log = apr_palloc(r->pool, sizeof(*log));
+
+    log->write = write_log;
+    log->level = ap_get_request_module_loglevel(r, APLOG_MODULE_INDEX);
+    log->ctx = r;
+    return log;
+}
+
+typedef struct channel {
+    const rpc_context_t *context;
+    request_rec *r;
+    rpc_channel_spec_t *spec;
+    int row;                /* in the table of live channels */
+    unsigned refused;       /* binds */
+    unsigned opened:1;
+} channel_t;
+
+/* The server where the rest of its virtual connection is comes first, whatever has become of the
+ * servers' health since. */
+static void follow(const channel_t *ch)
+{
+    char *hosts = apr_pstrdup(ch->r->pool, ch->spec->leg.hosts), *state, *one;
+    const char *first = NULL, *others = "";
+
+    if (!strchr(hosts, ','))
+        return;
+    for (one = apr_strtok(hosts, ",", &state); one; one = apr_strtok(NULL, ",", &state)) {
+        char *port = strrchr(one, '[');
+        const char *host = apr_pstrmemdup(ch->r->pool, one, (apr_size_t)(port - one));
+
+        if (!first && rpc_status_meets(ch->context->live, ch->row, host, (uint16_t)atoi(port + 1)))
+            first = one;
+        else
+            others = apr_pstrcat(ch->r->pool, others, ",", one, NULL);
+    }
+    if (first)
+        ch->spec->leg.hosts = apr_pstrcat(ch->r->pool, first, others, NULL);
+}
+
+static rpc_reason_t channel_claim(void *ctx, const rts_cookie_t *vc, int replacing)
+{
+    const channel_t *ch = ctx;
+    rpc_reason_t reason;
+
+    /* The table's name of it, for who has read a cookie in the log might use it. */
+    ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, ch->r, "%s channel%s of virtual connection %016"
+                  APR_UINT64_T_HEX_FMT, ch->r->method, replacing ? ", a successor," : "",
+                  (apr_uint64_t)rpc_status_hash_cookie(ch->context->live, vc));
+    reason = rpc_status_claim(ch->context->live, ch->row, vc, replacing);
+    if (!reason)
+        follow(ch);
+    return reason;
+}
+
+static void channel_reached(void *ctx, const char *host, uint16_t port)
+{
+    const channel_t *ch = ctx;
+
+    apr_table_setn(ch->r->subprocess_env, "RPC_BACKEND", apr_psprintf(ch->r->pool, "%s[%u]", host, port));
+    rpc_status_reached(ch->context->live, ch->row, host, port);
+}
+
+static void channel_opened(void *ctx)
+{
+    channel_t *ch = ctx;
+
+    ch->opened = 1;
+    rpc_status_opened(ch->context->live, ch->row);
+}
+
+/* A client may ask without end. */
+static void channel_refused(void *ctx, const char *text)
+{
+    channel_t *ch = ctx;
+    request_rec *r = ch->r;
+
+    if (ch->refused++ < REFUSED_LOGGED)
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "channel to %s of user \"%s\": %s%s",
+                      apr_table_get(r->subprocess_env, "RPC_TARGET"), r->user ? r->user : "", text,
+                      ch->refused == REFUSED_LOGGED ? "; of more of these there is no word" : "");
+}
+
+/* The last that happens with r but for its log line. */
+static void channel_ended(void *ctx, rpc_reason_t reason, uint64_t received, uint64_t sent)
+{
+    const channel_t *ch = ctx;
+    request_rec *r = ch->r;
+    const char *token = rpc_reason_info(reason)->token;
+
+    rpc_status_leave(ch->context->live, ch->row);
+    if (!ch->opened && reason != RPC_REASON_SHUTDOWN)
+        rpc_request_in_vain(ch->context, r, r->args);      /* whoever closes early may have learned enough */
+    r->bytes_sent = (apr_off_t)sent;
+    apr_table_setn(r->subprocess_env, "RPC_REASON", token);
+    if (ch->refused)
+        apr_table_setn(r->subprocess_env, "RPC_REFUSED", apr_psprintf(r->pool, "%u", ch->refused));
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
+                  "%s channel to %s of user \"%s\" ended: %s, %" APR_UINT64_T_FMT
+                  " bytes in, %" APR_UINT64_T_FMT " out, %" APR_TIME_T_FMT " ms",
+                  r->method, apr_table_get(r->subprocess_env, "RPC_TARGET"),
+                  r->user ? r->user : "", token, (apr_uint64_t)received, (apr_uint64_t)sent,
+                  apr_time_as_msec(apr_time_now() - r->request_time));
+}
+
+/* ---- from request to channel ---- */
+
+/* Pragma: MinConnTimeout=T, in seconds (2.1.2.1.2); 0 when there is none in its range. */
+static apr_uint32_t min_conn_timeout(request_rec *r)
+{
+    static const char name[] = "MinConnTimeout=";
+    const char *pragma = apr_table_get(r->headers_in, "Pragma");
+    const char *item;
+
+    while (pragma && (item = ap_get_token(r->pool, &pragma, 1)) && *item) {
+        if (ap_cstr_casecmpn(item, name, sizeof(name) - 1) == 0) {
+            char *end;
+            long t = strtol(item + sizeof(name) - 1, &end, 10);
+
+            return !*end && t >= 120 && t <= 14400 ? (apr_uint32_t)t * 1000 : 0;
+        }
+        while (*pragma == ',' || apr_isspace(*pragma))
+            pragma++;
+    }
+    return 0;
+}
+
+/* A TCP target is reached through our endpoint, which is told whose half this is. */
+static int route_to_endpoint(request_rec *r, rpc_channel_spec_t *spec, const char *target,
+                             const char *vhost)
+{
+    const rpc_server_config_t *sc = ap_get_module_config(ap_server_conf->module_config,
+                                                         &rpcproxy_module);
+    rpc_preface_t preface = { spec->leg.hosts, spec->leg.port, target, r->user ? r->user : "", vhost,
+                              rpc_networks_text(spec->leg.networks), rpc_sources_text(spec->leg.sources) };
+    uint8_t buf[RPC_PREFACE_MAX];
+
+    spec->preface_len = rpc_preface_write(&preface, buf, sizeof(buf));
+    if (!spec->preface_len)
+        return 0;
+    spec->preface = apr_pmemdup(r->pool, buf, spec->preface_len);
+    spec->leg.unix_path = rpc_endpointd_socket(r->pool, r->server, sc->endpoint_socket);
+    return 1;
+}
+
+static const char *request_variable(void *ctx, const char *name)
+{
+    const request_rec *r = ctx;
+
+    return apr_table_get(r->subprocess_env, name);
+}
+
+/* Where the leg may go, best first, as rpc_dial takes it. NULL, or why there is no such place. */
+static const char *find_hosts(request_rec *r, const rpc_dir_config_t *dc, rpc_health_t *health,
+                              const rpc_target_t *target, rpc_channel_spec_t *spec, rpc_protseq_t *protseq)
+{
+    rpc_directory_t directory = rpc_config_directory(dc);
+    rpc_place_t places[RPC_ROUTE_MAX];
+    rpc_binding_t ordered[RPC_ROUTE_MAX];
+    const char *why, *key = apr_pstrcat(r->pool, r->user ? r->user : "", "\n", target->server, NULL);
+    int count, i;
+
+    directory.variable = request_variable;
+    directory.ctx = r;
+    count = rpc_target_places(r->pool, &directory, target, places, NULL, &why);
+    if (!count)
+        return why;
+    rpc_route_order(places, count, key, health, r->request_time, ordered);
+    *protseq = ordered[0].protseq;
+    spec->leg.port = ordered[0].port;
+    spec->leg.hosts = "";
+    for (i = 0; i < count; i++)
+        spec->leg.hosts = apr_psprintf(r->pool, "%s%s%s[%u]", spec->leg.hosts, i ? "," : "", ordered[i].host,
+                                   ordered[i].port);
+    return NULL;
+}
+
+const char *rpc_request_spec(const rpc_context_t *context, request_rec *r, rpc_role_t role,
+                             const rpc_target_t *target, rpc_channel_spec_t *spec)
+{
+    const rpc_dir_config_t *dc = ap_get_module_config(r->per_dir_config, &rpcproxy_module);
+    rpc_protseq_t protseq;
+    const char *wrong = find_hosts(r, dc, context->health, target, spec, &protseq);
+    char *name = apr_psprintf(r->pool, "%s:%u", target->server, target->port);
+    const char *vhost = apr_psprintf(r->pool, "%s:%u", r->server->server_hostname,
+                                     r->connection->local_addr->port);
+    apr_uint32_t timeout = role == RPC_OUTBOUND ? min_conn_timeout(r) : 0;
+
+    ap_str_tolower(name);
+    spec->role = role;
+    spec->identity = apr_pstrcat(r->pool, r->user ? r->user : "", "\n", name, "\n", vhost, NULL);
+    spec->receive_window = rpc_config_receive_window(dc);
+    spec->connection_timeout = timeout ? timeout : rpc_config_connection_timeout(dc);
+    spec->channel_lifetime = rpc_config_channel_lifetime(dc);
+    spec->setup_timeout = rpc_config_setup_timeout(dc);
+    spec->rules = rpc_firewall_rules_both(r->pool, rpc_config_rules(r->pool, dc, target->port),
+                                          rpc_require_interfaces(r));
+    spec->asked_port = target->port;
+    spec->least_level = rpc_config_min_auth_level(dc);
+    spec->log = spec->leg.log = request_log(r);
+    spec->leg.timeout = rpc_config_connect_timeout(dc);
+    spec->leg.networks = dc->networks;
+    spec->leg.sources = dc->sources;
+    spec->client_address = client_address(r);
+    if (!wrong && protseq == RPC_PROTSEQ_TCP && !route_to_endpoint(r, spec, name, vhost))
+        wrong = "names too long for the endpoint";
+    return wrong;
+}
+rpc_status_limits_t rpc_request_limits(const request_rec *r)
+{
+    const rpc_dir_config_t *dc = ap_get_module_config(r->per_dir_config, &rpcproxy_module);
+    const rpc_server_config_t *sc = ap_get_module_config(ap_server_conf->module_config,
+                                                         &rpcproxy_module);
+    rpc_status_limits_t limits = {
+        .channels = (uint32_t)rpc_config_max_channels(sc),
+        .of_user = (uint32_t)rpc_config_max_of_user(dc),
+        .of_address = (uint32_t)rpc_config_max_of_address(dc),
+        .unpaired = (uint32_t)rpc_config_max_unpaired(sc),
+    };
+
+    return limits;
+}
+
+rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r, rpc_channel_spec_t *spec)
+{
+    rpc_status_limits_t limits = rpc_request_limits(r);
+    rpc_status_who_t who = { spec->role, spec->identity, r->user ? r->user : "", &spec->client_address };
+    channel_t *ch = apr_pcalloc(r->pool, sizeof(*ch));
+    rpc_reason_t why = RPC_REASON_NONE;
+
+    ch->context = context;
+    ch->r = r;
+    ch->spec = spec;
+    ch->row = rpc_status_enter(context->live, &who, &limits, &why);
+    if (ch->row == RPC_STATUS_NO_ROW)
+        return why;
+    spec->claim = channel_claim;
+    spec->reached = channel_reached;
+    spec->opened = channel_opened;
+    spec->refused = channel_refused;
+    spec->ended = channel_ended;
+    spec->ctx = ch;
+    return RPC_REASON_NONE;
+}
+
+void rpc_request_leave(const rpc_channel_spec_t *spec)
+{
+    const channel_t *ch = spec->ctx;
+
+    rpc_status_leave(ch->context->live, ch->row);
+}
