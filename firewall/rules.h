@@ -16,7 +16,7 @@
 #define RPC_FIREWALL_RULES_H
 
 #include <apr_pools.h>
-#include "target/binding.h"
+#include "base/syntax.h"
 #include "firewall/interfaces.h"
 
 typedef struct rpc_firewall_rules rpc_firewall_rules_t;

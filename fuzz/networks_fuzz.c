@@ -4,7 +4,7 @@
  * A list is taken or refused with its place. What one that is taken says of an address is compared
  * with a second, plainer reading: bit by bit, entry by entry.
  */
-#include "target/networks.h"
+#include "target/sources.h"
 
 #include <arpa/inet.h>
 

@@ -31,7 +31,7 @@
 #include <http_config.h>
 #include "shared/failed_targets.h"
 #include "firewall/rules.h"
-#include "target/networks.h"
+#include "target/sources.h"
 #include "target/backend.h"
 
 #define RPC_UNSET (-1)

@@ -1,4 +1,4 @@
-/* rpc_target: which server a request asks for, whether it may, and where it really is.
+/* rpc_backend: where the server that a request asks for really is.
  *
  * Knows the configuration's lists (RpcValidPorts, RpcBackend), no request_rec. Read-only
  * after configuration, so any thread may ask.
@@ -6,17 +6,11 @@
 #ifndef RPC_TARGET_H
 #define RPC_TARGET_H
 
-#include <apr_pools.h>
 #include <apr_tables.h>
 #include "target/binding.h"
 #include "target/order.h"
+#include "target/query.h"
 #include "target/valid_ports.h"
-
-/* What the client named in the query ([MS-RPCH] 2.2.2). */
-typedef struct rpc_target {
-    const char *server;     /* decoded, without brackets; case as sent */
-    apr_port_t port;
-} rpc_target_t;
 
 /* One RpcBackend directive. */
 typedef struct rpc_backend {
@@ -44,13 +38,6 @@ typedef struct rpc_directory {
     const char *(*variable)(void *ctx, const char *name);
     void *ctx;
 } rpc_directory_t;
-
-/* Splits the raw query string "server:port": percent-decoded once, split at the last
- * colon unless the address stands in brackets. NULL, or what is wrong with it (a
- * constant string): empty, no port, port not 1-65535, server of 1,024 characters or
- * more, a blank or control character, a bad escape, unbalanced brackets, a colon in what
- * is no IPv6 address. *TARGET in POOL. */
-const char *rpc_target_parse(apr_pool_t *pool, const char *query, rpc_target_t *target);
 
 /* Parses the COUNT arguments of RpcBackend: "pattern:ports" or "pattern", then string bindings,
  * each perhaps followed by "weight=N", or "env=NAME" alone. APR_EINVAL: *ERR, and *ARG is the

@@ -12,7 +12,7 @@
 #define RPC_CONNECT_H
 
 #include "io/loop.h"
-#include "target/networks.h"
+#include "target/sources.h"
 #include "base/reason.h"
 
 typedef struct rpc_resolver rpc_resolver_t;

@@ -1,4 +1,4 @@
-/* rpc_networks: the lists of RpcTargetNetworks and RpcSourceAddress, parsed and asked.
+/* rpc_networks: the lists of RpcTargetNetworks, parsed and asked.
  *
  * A network is a family, up to 16 bytes and a number of bits. One table of the special ones
  * serves as words of the grammar and, where they are denied, as implicit entries: a word is an
@@ -14,15 +14,12 @@
 #include <apr_tables.h>
 #include "target/networks.h"
 
-#define V4_BYTES 4
-#define V6_BYTES 16
-#define MAPPED_BITS 96          /* of ::ffff:0:0, which IPv4 addresses follow (RFC 4291 2.5.5.2) */
-#define BLANKS " \t\r\n\v\f"
+#define MAPPED_BITS 96          /* of the prefix of IPv4 addresses in IPv6 dress */
 
 typedef struct network {
     int family;
     int bits;
-    unsigned char addr[V6_BYTES];
+    unsigned char addr[RPC_ADDRESS_V6];
 } network_t;
 
 typedef struct entry {
@@ -35,12 +32,6 @@ struct rpc_networks {
     apr_array_header_t *entries;    /* entry_t */
     int allows;                     /* one of them does */
     int unchecked;
-    const char *text;
-};
-
-struct rpc_sources {
-    apr_array_header_t *v4, *v6;    /* rpc_address_t */
-    unsigned v4_turn, v6_turn;      /* atomic */
     const char *text;
 };
 
@@ -69,52 +60,6 @@ static const struct special {
 };
 #define SPECIALS (sizeof specials / sizeof *specials)
 
-/* ---- addresses ---- */
-
-static const unsigned char mapped_prefix[V6_BYTES - V4_BYTES] = { [10] = 0xff, [11] = 0xff };
-
-static int is_mapped(const unsigned char addr[V6_BYTES])
-{
-    return !memcmp(addr, mapped_prefix, sizeof mapped_prefix);
-}
-
-int rpc_address_set(rpc_address_t *address, const struct sockaddr *from)
-{
-    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)from;
-
-    memset(address, 0, sizeof *address);
-    if (from->sa_family == AF_INET)
-        address->v4 = *(const struct sockaddr_in *)from;
-    else if (from->sa_family == AF_INET6 && is_mapped(v6->sin6_addr.s6_addr)) {
-        address->v4.sin_family = AF_INET;
-        address->v4.sin_port = v6->sin6_port;
-        memcpy(&address->v4.sin_addr, v6->sin6_addr.s6_addr + sizeof mapped_prefix, V4_BYTES);
-    }
-    else if (from->sa_family == AF_INET6)
-        address->v6 = *v6;
-    else
-        return 0;
-    return 1;
-}
-
-socklen_t rpc_address_size(const rpc_address_t *address)
-{
-    return address->any.sa_family == AF_INET ? sizeof address->v4 : sizeof address->v6;
-}
-
-static const void *bytes_of(const rpc_address_t *address)
-{
-    return address->any.sa_family == AF_INET ? (const void *)&address->v4.sin_addr
-                                             : (const void *)&address->v6.sin6_addr;
-}
-
-const char *rpc_address_text(const rpc_address_t *address, char text[RPC_ADDRESS_TEXT])
-{
-    if (!inet_ntop(address->any.sa_family, bytes_of(address), text, RPC_ADDRESS_TEXT))
-        apr_cpystrn(text, "?", RPC_ADDRESS_TEXT);
-    return text;
-}
-
 static int within(const network_t *network, int family, const unsigned char *addr)
 {
     int whole = network->bits / 8, rest = network->bits % 8;
@@ -138,12 +83,12 @@ static apr_status_t parse_address(const rpc_syntax_t *x, const char *at, apr_siz
         return rpc_syntax_fail(x, at, len, "an IPv6 address without brackets");
     if (memchr(at, ':', len)) {
         network->family = AF_INET6;
-        network->bits = 8 * V6_BYTES;
+        network->bits = 8 * RPC_ADDRESS_V6;
         return rpc_ipv6_parse(at, len, network->addr) ? APR_SUCCESS
             : rpc_syntax_fail(x, at, len, "an IPv6 address");
     }
     network->family = AF_INET;
-    network->bits = 8 * V4_BYTES;
+    network->bits = 8 * RPC_ADDRESS_V4;
     if (len && len < sizeof buf) {
         memcpy(buf, at, len);
         buf[len] = '\0';
@@ -189,12 +134,12 @@ static apr_status_t parse_network(const rpc_syntax_t *x, const char *at, apr_siz
     if (rv == APR_SUCCESS && slash)
         rv = parse_bits(x, at, len, network);
     if (rv != APR_SUCCESS || network->family != AF_INET6 || network->bits < MAPPED_BITS
-        || !is_mapped(network->addr))
+        || !rpc_address_is_mapped(network->addr))
         return rv;
     network->family = AF_INET;
     network->bits -= MAPPED_BITS;
-    memmove(network->addr, network->addr + sizeof mapped_prefix, V4_BYTES);
-    memset(network->addr + V4_BYTES, 0, sizeof mapped_prefix);
+    memmove(network->addr, network->addr + RPC_ADDRESS_MAPPED, RPC_ADDRESS_V4);
+    memset(network->addr + RPC_ADDRESS_V4, 0, RPC_ADDRESS_MAPPED);
     return APR_SUCCESS;
 }
 
@@ -277,18 +222,18 @@ apr_status_t rpc_networks_parse(apr_pool_t *pool, const char *text, const rpc_ne
 {
     rpc_networks_t *result = rpc_networks_join(pool, base, NULL);
     rpc_syntax_t x = { pool, text, err };
-    const char *at = text + strspn(text, BLANKS);
+    const char *at = text + strspn(text, RPC_BLANKS);
 
     if (!*at)
         return rpc_syntax_fail(&x, at, 0, "a network such as 10.1.0.0/16");
     while (*at) {
-        apr_size_t len = strcspn(at, BLANKS);
+        apr_size_t len = strcspn(at, RPC_BLANKS);
         apr_status_t rv = parse_entry(&x, at, len, result);
 
         if (rv != APR_SUCCESS)
             return rv;
         at += len;
-        at += strspn(at, BLANKS);
+        at += strspn(at, RPC_BLANKS);
     }
     result->text = both_texts(pool, result->text, text);
     *networks = result;
@@ -355,8 +300,8 @@ int rpc_networks_allow(const rpc_networks_t *networks, const struct sockaddr *sa
         return answer(rule, 1, "any (default)");
     if (!rpc_address_set(&address, sa))
         return answer(rule, 0, "!any (default)");
-    entry = best_entry(networks, address.any.sa_family, bytes_of(&address));
-    special = denied_special(address.any.sa_family, bytes_of(&address), entry ? entry->network.bits : -1);
+    entry = best_entry(networks, address.any.sa_family, rpc_address_bytes(&address));
+    special = denied_special(address.any.sa_family, rpc_address_bytes(&address), entry ? entry->network.bits : -1);
     if (special)
         return answer(rule, 0, special);
     if (entry)
@@ -366,9 +311,10 @@ int rpc_networks_allow(const rpc_networks_t *networks, const struct sockaddr *sa
     return answer(rule, 1, "any (default)");
 }
 
-/* ---- sources ---- */
+/* ---- single addresses ---- */
 
-static apr_status_t parse_source(const rpc_syntax_t *x, const char *at, apr_size_t len, rpc_address_t *source)
+apr_status_t rpc_networks_parse_local(const rpc_syntax_t *x, const char *at, apr_size_t len,
+                                      rpc_address_t *address)
 {
     network_t network;
     apr_status_t rv;
@@ -382,68 +328,11 @@ static apr_status_t parse_source(const rpc_syntax_t *x, const char *at, apr_size
         if (specials[i].no_source && within(&specials[i].network, network.family, network.addr))
             return rpc_syntax_fail(x, at, len, "an address of this machine, no %s address", specials[i].word);
     }
-    memset(source, 0, sizeof *source);
-    source->any.sa_family = (sa_family_t)network.family;
+    memset(address, 0, sizeof *address);
+    address->any.sa_family = (sa_family_t)network.family;
     if (network.family == AF_INET)
-        memcpy(&source->v4.sin_addr, network.addr, V4_BYTES);
+        memcpy(&address->v4.sin_addr, network.addr, RPC_ADDRESS_V4);
     else
-        memcpy(&source->v6.sin6_addr, network.addr, V6_BYTES);
+        memcpy(&address->v6.sin6_addr, network.addr, RPC_ADDRESS_V6);
     return APR_SUCCESS;
-}
-
-static rpc_sources_t *sources_copy(apr_pool_t *pool, const rpc_sources_t *base)
-{
-    rpc_sources_t *sources = apr_pcalloc(pool, sizeof *sources);
-
-    sources->v4 = base ? apr_array_copy(pool, base->v4) : apr_array_make(pool, 2, sizeof(rpc_address_t));
-    sources->v6 = base ? apr_array_copy(pool, base->v6) : apr_array_make(pool, 2, sizeof(rpc_address_t));
-    return sources;
-}
-
-apr_status_t rpc_sources_parse(apr_pool_t *pool, const char *text, const rpc_sources_t *base,
-                               rpc_sources_t **sources, rpc_syntax_error_t *err)
-{
-    rpc_sources_t *result = sources_copy(pool, base);
-    rpc_syntax_t x = { pool, text, err };
-    const char *at = text + strspn(text, BLANKS);
-
-    if (!*at)
-        return rpc_syntax_fail(&x, at, 0, "an address of this machine");
-    while (*at) {
-        apr_size_t len = strcspn(at, BLANKS);
-        rpc_address_t source = { .v4 = { .sin_family = AF_UNSPEC } };
-        apr_status_t rv = parse_source(&x, at, len, &source);
-
-        if (rv != APR_SUCCESS)
-            return rv;
-        APR_ARRAY_PUSH(source.any.sa_family == AF_INET ? result->v4 : result->v6, rpc_address_t) = source;
-        at += len;
-        at += strspn(at, BLANKS);
-    }
-    result->text = both_texts(pool, rpc_sources_text(base), text);
-    *sources = result;
-    return APR_SUCCESS;
-}
-
-const char *rpc_sources_text(const rpc_sources_t *sources)
-{
-    return sources ? sources->text : "";
-}
-
-int rpc_sources_count(const rpc_sources_t *sources, int family)
-{
-    return !sources ? 0 : family == AF_INET ? sources->v4->nelts : family == AF_INET6 ? sources->v6->nelts : 0;
-}
-
-/* The process's id makes children that were forked with the same turn begin differently. */
-const rpc_address_t *rpc_sources_next(rpc_sources_t *sources, int family)
-{
-    int count = rpc_sources_count(sources, family);
-    unsigned turn;
-
-    if (!count)
-        return NULL;
-    turn = __atomic_fetch_add(family == AF_INET ? &sources->v4_turn : &sources->v6_turn, 1, __ATOMIC_RELAXED);
-    turn += (unsigned)getpid();
-    return &APR_ARRAY_IDX(family == AF_INET ? sources->v4 : sources->v6, turn % (unsigned)count, rpc_address_t);
 }

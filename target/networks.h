@@ -1,5 +1,5 @@
-/* rpc_networks: which addresses a leg may be connected to (RpcTargetNetworks) and from
- * (RpcSourceAddress).
+/* rpc_networks: which addresses a leg may be connected to (RpcTargetNetworks), and the grammar of
+ * networks.
  *
  *   networks = entry *( blank entry )
  *   entry    = [ "!" ] network                     "!" denies, else it is allowed
@@ -17,28 +17,13 @@
  * "loopback" and "127.0.0.2" do. IPv4 addresses in IPv6 dress (::ffff:a.b.c.d) count, and are
  * connected to, as IPv4; those within NAT64 and 6to4 addresses do not.
  *
- * No httpd headers. What is parsed is read-only, but for the sources' turn, which is atomic: any
- * thread. Source: target/networks.c
+ * No httpd headers. What is parsed is read-only: any thread. Source: target/networks.c
  */
 #ifndef RPC_NETWORKS_H
 #define RPC_NETWORKS_H
 
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include "target/binding.h"
-
-typedef union rpc_address {
-    struct sockaddr any;        /* of AF_INET or AF_INET6 */
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
-} rpc_address_t;
-
-/* An IPv4 or IPv6 address as it is used here: IPv4 without its IPv6 dress. 0: another family. */
-int rpc_address_set(rpc_address_t *address, const struct sockaddr *from);
-socklen_t rpc_address_size(const rpc_address_t *address);
-/* The address without its port, for people; returns TEXT. */
-#define RPC_ADDRESS_TEXT INET6_ADDRSTRLEN
-const char *rpc_address_text(const rpc_address_t *address, char text[RPC_ADDRESS_TEXT]);
+#include "base/address.h"
+#include "base/syntax.h"
 
 typedef struct rpc_networks rpc_networks_t;
 
@@ -60,16 +45,9 @@ const rpc_networks_t *rpc_networks_unchecked(void);
  * entries alone. */
 int rpc_networks_allow(const rpc_networks_t *networks, const struct sockaddr *address, const char **rule);
 
-typedef struct rpc_sources rpc_sources_t;
-
-/* Local addresses, with blanks between them. As rpc_networks_parse(). */
-apr_status_t rpc_sources_parse(apr_pool_t *pool, const char *text, const rpc_sources_t *base,
-                               rpc_sources_t **sources, rpc_syntax_error_t *err);
-/* As rpc_networks_text(). */
-const char *rpc_sources_text(const rpc_sources_t *sources);
-/* How many are of FAMILY; SOURCES may be NULL. */
-int rpc_sources_count(const rpc_sources_t *sources, int family);
-/* The next in turn of FAMILY, port 0; NULL: there is none. */
-const rpc_address_t *rpc_sources_next(rpc_sources_t *sources, int family);
+/* The LEN characters AT a place of the text of SYNTAX, as an address that this machine may have,
+ * port 0: no network, none of the special addresses that nothing can be bound to. */
+apr_status_t rpc_networks_parse_local(const rpc_syntax_t *syntax, const char *at, apr_size_t len,
+                                      rpc_address_t *address);
 
 #endif

@@ -4,7 +4,7 @@
 #include <arpa/inet.h>
 #include <apr_general.h>
 #include <apr_strings.h>
-#include "target/networks.h"
+#include "target/sources.h"
 #include "unit.h"
 
 static void address(const char *text, rpc_address_t *out)

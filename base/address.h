@@ -1,0 +1,29 @@
+/* rpc_address: an IPv4 or IPv6 address with a port. No httpd headers. Source: base/address.c */
+#ifndef RPC_ADDRESS_H
+#define RPC_ADDRESS_H
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+typedef union rpc_address {
+    struct sockaddr any;        /* of AF_INET or AF_INET6 */
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+} rpc_address_t;
+
+/* An IPv4 or IPv6 address as it is used here: IPv4 without its IPv6 dress. 0: another family. */
+int rpc_address_set(rpc_address_t *address, const struct sockaddr *from);
+socklen_t rpc_address_size(const rpc_address_t *address);
+/* The address without its port, for people; returns TEXT. */
+#define RPC_ADDRESS_TEXT INET6_ADDRSTRLEN
+const char *rpc_address_text(const rpc_address_t *address, char text[RPC_ADDRESS_TEXT]);
+/* Its 4 or 16 bytes. */
+const void *rpc_address_bytes(const rpc_address_t *address);
+
+#define RPC_ADDRESS_V4 4
+#define RPC_ADDRESS_V6 16
+/* What IPv4 addresses in IPv6 dress begin with, ::ffff:0:0 (RFC 4291 2.5.5.2). */
+#define RPC_ADDRESS_MAPPED (RPC_ADDRESS_V6 - RPC_ADDRESS_V4)
+int rpc_address_is_mapped(const unsigned char addr[RPC_ADDRESS_V6]);
+
+#endif

@@ -1,0 +1,23 @@
+/* rpc_sources: the addresses of this machine that legs are connected from, in turn (RpcSourceAddress).
+ *
+ * No httpd headers. What is parsed is read-only, but for the turn, which is atomic: any thread.
+ * Source: target/sources.c
+ */
+#ifndef RPC_SOURCES_H
+#define RPC_SOURCES_H
+
+#include "target/networks.h"
+
+typedef struct rpc_sources rpc_sources_t;
+
+/* Local addresses, with blanks between them. As rpc_networks_parse(). */
+apr_status_t rpc_sources_parse(apr_pool_t *pool, const char *text, const rpc_sources_t *base,
+                               rpc_sources_t **sources, rpc_syntax_error_t *err);
+/* As rpc_networks_text(). */
+const char *rpc_sources_text(const rpc_sources_t *sources);
+/* How many are of FAMILY; SOURCES may be NULL. */
+int rpc_sources_count(const rpc_sources_t *sources, int family);
+/* The next in turn of FAMILY, port 0; NULL: there is none. */
+const rpc_address_t *rpc_sources_next(rpc_sources_t *sources, int family);
+
+#endif
