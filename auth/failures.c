@@ -22,16 +22,20 @@
 #include <util_mutex.h>
 
 #include "auth/provider.h"
+#include "base/clock.h"
 
 APLOG_USE_MODULE(auth_ntlm);
 
 #define CACHE_ID "ntlm-failures"        /* of cache and mutex; a cache takes 16 characters */
 #define CACHE_DEFAULT "shmcb"
-#define CACHE_ARGUMENTS "rpcproxy-failures(1048576)"    /* some 20,000 failures at a time */
+#define CACHE_ARGUMENTS "rpcproxy-failures(1048576)"    /* some 15,000 failures at a time */
 #define CACHE_INDEX 24                  /* bytes shmcb needs for an entry besides key and value */
-#define CACHE_SLACK apr_time_from_sec(2)
+/* The cache lets go of a tally by the time of day. It is kept for a day longer than it counts, so that
+ * a clock set forward by less forgets nothing. */
+#define CACHE_SLACK apr_time_from_sec(24 * 3600)
+#define BOOT_ID "/proc/sys/kernel/random/boot_id"
 #define KEY_SIZE 16
-#define TALLY_SIZE 12
+#define TALLY_SIZE 28
 
 /* Of one configuration: userdata of pconf. */
 typedef struct failures {
@@ -39,11 +43,16 @@ typedef struct failures {
     const ap_socache_provider_t *provider;
     ap_socache_instance_t *cache;
     apr_global_mutex_t *mutex;
+    apr_uint64_t boot;                  /* of this machine; 0: not known */
 } failures_t;
 
+/* A window is measured by the clock that nobody sets, which is one machine's from one boot to the
+ * next. Whoever has its tally from another machine, or from before, goes by the time of day. */
 typedef struct tally {
     apr_uint32_t count;
-    apr_time_t start;
+    apr_uint64_t boot;
+    apr_time_t since;                   /* as rpc_clock_now() on that machine */
+    apr_time_t start;                   /* the same moment's time of day */
 } tally_t;
 
 /* What a tally is kept under. */
@@ -144,27 +153,45 @@ static void address_key(failure_key_t *key, const request_rec *r, int seconds)
 /* ---- tallies in the cache ---- */
 
 /* Big-endian, so that machines that share a cache agree. */
+static unsigned char *write_number(unsigned char *out, apr_uint64_t n, int bytes)
+{
+    while (bytes-- > 0)
+        *out++ = (unsigned char)(n >> 8 * bytes);
+    return out;
+}
+
+static apr_uint64_t read_number(const unsigned char **in, int bytes)
+{
+    apr_uint64_t n = 0;
+
+    while (bytes-- > 0)
+        n = n << 8 | *(*in)++;
+    return n;
+}
+
 static void write_tally(unsigned char *out, const tally_t *t)
 {
-    apr_uint64_t start = (apr_uint64_t)t->start;
-    int i;
-
-    for (i = 0; i < 4; i++)
-        out[i] = (unsigned char)(t->count >> (24 - 8 * i));
-    for (i = 0; i < 8; i++)
-        out[4 + i] = (unsigned char)(start >> (56 - 8 * i));
+    out = write_number(out, t->count, 4);
+    out = write_number(out, t->boot, 8);
+    out = write_number(out, (apr_uint64_t)t->since, 8);
+    write_number(out, (apr_uint64_t)t->start, 8);
 }
 
 static void read_tally(const unsigned char *in, tally_t *t)
 {
-    apr_uint64_t start = 0;
-    int i;
+    t->count = (apr_uint32_t)read_number(&in, 4);
+    t->boot = read_number(&in, 8);
+    t->since = (apr_time_t)read_number(&in, 8);
+    t->start = (apr_time_t)read_number(&in, 8);
+}
 
-    for (t->count = 0, i = 0; i < 4; i++)
-        t->count = t->count << 8 | in[i];
-    for (i = 0; i < 8; i++)
-        start = start << 8 | in[4 + i];
-    t->start = (apr_time_t)start;
+/* What is left of its window; 0 or less: nothing. */
+static apr_interval_time_t left_of(const failures_t *f, const tally_t *t, int seconds)
+{
+    apr_interval_time_t age = t->boot && t->boot == f->boot ? rpc_clock_now() - t->since
+                                                            : apr_time_now() - t->start;
+
+    return apr_time_from_sec(seconds) - age;
 }
 
 /* The tally of a window that is still open; else a new one from now on. APR_EGENERAL is how dbm
@@ -173,20 +200,17 @@ static apr_status_t fetch(failures_t *f, request_rec *r, const failure_key_t *ke
 {
     unsigned char data[TALLY_SIZE + 1] = { 0 };
     unsigned size = TALLY_SIZE;
-    apr_time_t now = apr_time_now();
     apr_status_t rv = f->provider->retrieve(f->cache, r->server, key->id, KEY_SIZE, data, &size, r->pool);
 
     if (rv == APR_SUCCESS && size == TALLY_SIZE) {
         read_tally(data, t);
-        if (now < t->start + apr_time_from_sec(seconds))
+        if (left_of(f, t, seconds) > 0)
             return APR_SUCCESS;
     }
-    t->count = 0;
-    t->start = now;
+    *t = (tally_t){ 0, f->boot, rpc_clock_now(), apr_time_now() };
     return APR_STATUS_IS_NOTFOUND(rv) || rv == APR_EGENERAL ? APR_SUCCESS : rv;
 }
 
-/* Kept a little longer than its window: memcache refuses what has less than a second to live. */
 static apr_status_t raise_tally(failures_t *f, request_rec *r, const failure_key_t *key, int seconds,
                                 tally_t *t)
 {
@@ -198,7 +222,7 @@ static apr_status_t raise_tally(failures_t *f, request_rec *r, const failure_key
     t->count++;
     write_tally(data, t);
     return f->provider->store(f->cache, r->server, key->id, KEY_SIZE,
-                              t->start + apr_time_from_sec(seconds) + CACHE_SLACK, data, TALLY_SIZE, r->pool);
+                              apr_time_now() + left_of(f, t, seconds) + CACHE_SLACK, data, TALLY_SIZE, r->pool);
 }
 
 /* A cache that cannot be reached lets tries through: the passwords are still checked, and a
@@ -263,7 +287,7 @@ static int is_over(request_rec *r, const auth_failures_limit_t *limit, const cha
 {
     failures_t *f = failures_of(r->server->process->pconf);
     tally_t account, address, *full;
-    apr_time_t left;
+    apr_interval_time_t left;
 
     *suspect = 1;
     if (cache_failed(r, "look up failures", look_up(f, r, limit->seconds, user, &account, &address)))
@@ -272,7 +296,7 @@ static int is_over(request_rec *r, const auth_failures_limit_t *limit, const cha
     full = account.count >= (unsigned)limit->max ? &account : &address;
     if (full->count < (unsigned)limit->max)
         return 0;
-    left = full->start + apr_time_from_sec(limit->seconds) - apr_time_now();
+    left = left_of(f, full, limit->seconds);
     ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "AuthNtlmFailures: blocked try from %s, user \"%s\": %u "
                   "failures of the %s, not looked at for another %d s", r->useragent_ip, quoted(r, user),
                   full->count, full == &account ? "account" : "address",
@@ -283,7 +307,7 @@ static int is_over(request_rec *r, const auth_failures_limit_t *limit, const cha
 static void count(request_rec *r, const auth_failures_limit_t *limit, const char *user)
 {
     failures_t *f = failures_of(r->server->process->pconf);
-    tally_t account = { 0, 0 }, address = { 0, 0 };
+    tally_t account = { .count = 0 }, address = { .count = 0 };
     failure_key_t key;
     apr_status_t rv = apr_global_mutex_lock(f->mutex);
 
@@ -404,6 +428,29 @@ static apr_status_t close_cache(void *server)
     return APR_SUCCESS;
 }
 
+/* Which boot of which machine this is. */
+static apr_uint64_t boot_of_machine(apr_pool_t *ptemp)
+{
+    unsigned char digest[APR_SHA1_DIGESTSIZE];
+    const unsigned char *at = digest;
+    char text[64];
+    apr_size_t size = sizeof(text);
+    apr_sha1_ctx_t ctx;
+    apr_file_t *file;
+
+    if (apr_file_open(&file, BOOT_ID, APR_FOPEN_READ, 0, ptemp) != APR_SUCCESS)
+        return 0;
+    if (apr_file_read(file, text, &size) != APR_SUCCESS)
+        size = 0;
+    apr_file_close(file);
+    if (!size)
+        return 0;
+    apr_sha1_init(&ctx);
+    apr_sha1_update(&ctx, text, (unsigned)size);
+    apr_sha1_final(digest, &ctx);
+    return read_number(&at, 8);
+}
+
 static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
 {
     /* shmcb divides its memory by the sum, and forgets its index in doing so */
@@ -413,6 +460,7 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
 
     if (!f->wanted || ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG)
         return OK;
+    f->boot = boot_of_machine(ptemp);
     rv = ap_global_mutex_create(&f->mutex, NULL, CACHE_ID, NULL, s, pconf, 0);
     if (rv == APR_SUCCESS)
         rv = f->provider->init(f->cache, CACHE_ID, &hints, s, pconf);

@@ -16,6 +16,7 @@
 #include <http_log.h>
 #include <openssl/rand.h>
 
+#include "base/clock.h"
 #include "auth/config.h"
 #include "auth/failures.h"
 #include "auth/provider.h"
@@ -43,7 +44,7 @@ typedef struct ntlm_conn {
     uint8_t *negotiate, *challenge;     /* the messages: the MIC covers them */
     size_t negotiate_size, challenge_size;
     uint8_t nonce[NTLMSSP_CHALLENGE];
-    apr_time_t since;
+    apr_time_t since;               /* as rpc_clock_now() */
     auth_ntlm_mechs_t mechs;
     const char *user;
 } ntlm_conn_t;
@@ -169,7 +170,7 @@ static auth_ntlm_step_t take_negotiate(request_rec *r, ntlm_conn_t *nc, const ui
                                        auth_ntlm_reply_t *reply)
 {
     ntlmssp_negotiate_t negotiate;
-    ntlmssp_challenge_t challenge = { target_of(r), { 0 }, filetime(r->request_time) };
+    ntlmssp_challenge_t challenge = { target_of(r), { 0 }, filetime(apr_time_now()) };
     const char *wrong = ntlmssp_read_negotiate(msg, size, &negotiate);
     uint8_t buf[NTLMSSP_MAX];
 
@@ -190,7 +191,7 @@ static auth_ntlm_step_t take_negotiate(request_rec *r, ntlm_conn_t *nc, const ui
     nc->negotiate_size = size;
     memcpy(nc->nonce, challenge.challenge, sizeof(nc->nonce));
     nc->settings = settings_here(r, nc->pool);
-    nc->since = apr_time_now();
+    nc->since = rpc_clock_now();
     nc->state = NTLM_CHALLENGED;
     reply->message = nc->challenge;
     reply->size = nc->challenge_size;
@@ -246,13 +247,11 @@ static int too_old(const ntlmssp_authenticate_t *auth, apr_time_t now)
 /* What is wrong with it before anyone is asked. */
 static const char *wrong_form(const ntlm_conn_t *nc, const ntlmssp_authenticate_t *auth)
 {
-    apr_time_t now = apr_time_now();
-
     if (auth->anonymous)
         return "anonymous";
-    if (now - nc->since > CHALLENGE_TIME)
+    if (rpc_clock_now() - nc->since > CHALLENGE_TIME)
         return "the challenge is too old";
-    if (too_old(auth, now))
+    if (too_old(auth, apr_time_now()))
         return "the time in the response is more than 30 minutes off";
     return NULL;
 }

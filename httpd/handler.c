@@ -14,6 +14,7 @@
 #include <http_request.h>
 #include <http_ssl.h>
 
+#include "base/clock.h"
 #include "httpd/config.h"
 #include "httpd/module.h"
 #include "wire/error.h"
@@ -132,7 +133,7 @@ static int check_budget(request_rec *r, const rpc_dir_config_t *dc)
     rpc_budget_limit_t limit = rpc_config_failed_targets(dc);
     rpc_budget_who_t who = rpc_request_asker(r);
 
-    if (!rpc_budget_spent(context->budgets, &who, &limit, apr_time_now()))
+    if (!rpc_budget_spent(context->budgets, &who, &limit, rpc_clock_now()))
         return OK;
     ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "%s refused: RpcMaxFailedTargets %u is reached",
                   r->method, limit.targets);

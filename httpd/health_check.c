@@ -10,6 +10,7 @@
 #include <http_log.h>
 #include <mod_watchdog.h>
 
+#include "base/clock.h"
 #include "httpd/module.h"
 #include "target/probe.h"
 #include "httpd/named_servers.h"
@@ -107,7 +108,7 @@ struct round {
 
 static void tell(checks_t *checks, const check_t *check, rpc_reason_t reason, const char *why)
 {
-    apr_time_t now = apr_time_now();
+    apr_time_t now = rpc_clock_now();
     /* It is heard of again before this is over, unless no child checks any more. */
     apr_time_t until = now + 2 * checks->interval + checks->timeout;
 

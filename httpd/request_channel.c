@@ -11,6 +11,7 @@
 #include <http_main.h>
 #include <http_protocol.h>
 
+#include "base/clock.h"
 #include "httpd/endpoint_parent.h"
 #include "httpd/module.h"
 #include "httpd/require.h"
@@ -50,7 +51,7 @@ void rpc_request_in_vain(const rpc_context_t *context, request_rec *r, const cha
     rpc_budget_limit_t limit = rpc_config_failed_targets(dc);
     rpc_budget_who_t who = rpc_request_asker(r);
 
-    if (rpc_budget_spend(context->budgets, &who, target, &limit, apr_time_now()))
+    if (rpc_budget_spend(context->budgets, &who, target, &limit, rpc_clock_now()))
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "user \"%s\" at %s has asked for %u targets in "
                       "vain within %d seconds (RpcMaxFailedTargets): nothing is served there until "
                       "they are over", ap_escape_logitem(r->pool, who.user), r->useragent_ip,
@@ -79,6 +80,7 @@ typedef struct channel {
     request_rec *r;
     rpc_channel_spec_t *spec;
     int row;                /* in the table of live channels */
+    apr_time_t since;       /* as rpc_clock_now() */
     unsigned refused;       /* binds */
     unsigned opened:1;
 } channel_t;
@@ -167,7 +169,7 @@ static void channel_ended(void *ctx, rpc_reason_t reason, uint64_t received, uin
                   " bytes in, %" APR_UINT64_T_FMT " out, %" APR_TIME_T_FMT " ms",
                   r->method, apr_table_get(r->subprocess_env, "RPC_TARGET"),
                   r->user ? r->user : "", token, (apr_uint64_t)received, (apr_uint64_t)sent,
-                  apr_time_as_msec(apr_time_now() - r->request_time));
+                  apr_time_as_msec(rpc_clock_now() - ch->since));
 }
 
 /* ---- from request to channel ---- */
@@ -232,7 +234,7 @@ static const char *find_hosts(request_rec *r, const rpc_dir_config_t *dc, rpc_he
     count = rpc_target_places(r->pool, &directory, target, places, NULL, &why);
     if (!count)
         return why;
-    rpc_route_order(places, count, key, health, r->request_time, ordered);
+    rpc_route_order(places, count, key, health, rpc_clock_now(), ordered);
     *protseq = ordered[0].protseq;
     spec->leg.port = ordered[0].port;
     spec->leg.hosts = "";
@@ -297,6 +299,7 @@ rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r, rpc
 
     ch->context = context;
     ch->r = r;
+    ch->since = rpc_clock_now();
     ch->spec = spec;
     ch->row = rpc_status_enter(context->live, &who, &limits, &why);
     if (ch->row == RPC_STATUS_NO_ROW)

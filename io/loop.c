@@ -16,10 +16,11 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <apr_strings.h>
+
+#include "base/clock.h"
 
 #define LOOP_EVENTS 256
 
@@ -45,14 +46,6 @@ struct rpc_loop {
 
     uint8_t scratch[RPC_LOOP_SCRATCH];
 };
-
-static apr_time_t monotonic_now(void)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (apr_time_t)ts.tv_sec * APR_USEC_PER_SEC + ts.tv_nsec / 1000;
-}
 
 /* ---- the run queue ---- */
 
@@ -194,7 +187,7 @@ static int wait_time(const rpc_loop_t *loop)
         return 0;
     if (!loop->timers)
         return -1;
-    left = loop->heap[1]->due - monotonic_now();
+    left = loop->heap[1]->due - rpc_clock_now();
     if (left <= 0)
         return 0;
     return left > apr_time_from_sec(3600) ? 3600000 : (int)((left + 999) / 1000);
@@ -296,14 +289,14 @@ static int take_posted(rpc_loop_t *loop)
 
 void rpc_loop_run(rpc_loop_t *loop)
 {
-    loop->now = monotonic_now();
+    loop->now = rpc_clock_now();
     while (!take_posted(loop)) {
         int n;
 
         run_queue(loop);
         n = epoll_wait(loop->epoll_fd, loop->events, LOOP_EVENTS, wait_time(loop));
         loop->event_count = n > 0 ? n : 0;
-        loop->now = monotonic_now();
+        loop->now = rpc_clock_now();
         run_events(loop);
         run_timers(loop);
     }
@@ -368,7 +361,7 @@ apr_status_t rpc_loop_create(rpc_loop_t **out, apr_pool_t *pool)
     loop->wakeup.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     loop->wakeup.ready = wakeup_ready;
     pthread_mutex_init(&loop->lock, NULL);
-    loop->now = monotonic_now();
+    loop->now = rpc_clock_now();
     apr_pool_cleanup_register(pool, loop, loop_cleanup, apr_pool_cleanup_null);
     if (loop->epoll_fd < 0 || loop->wakeup.fd < 0)
         return errno;

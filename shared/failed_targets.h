@@ -37,7 +37,7 @@ typedef struct rpc_budget_who {
 /* The table, with a random key; lives in POOL. */
 apr_status_t rpc_budget_create(rpc_budgets_t **budgets, apr_pool_t *pool);
 
-/* Is nothing left? Then for so long, from NOW; else 0. */
+/* Is nothing left? Then for so long, from NOW, which is of rpc_clock_now() (base/clock.h); else 0. */
 apr_interval_time_t rpc_budget_spent(rpc_budgets_t *budgets, const rpc_budget_who_t *who,
                                      const rpc_budget_limit_t *limit, apr_time_t now);
 /* TARGET was asked for in vain. 1: that was the last one. */

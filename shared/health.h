@@ -19,7 +19,9 @@ typedef struct rpc_health rpc_health_t;
 size_t rpc_health_size(void);
 rpc_health_t *rpc_health_init(void *memory);
 
-/* HOST:PORT did not answer: it is avoided for 2 seconds, twice as long after each further
+/* NOW and UNTIL are of rpc_clock_now() (base/clock.h), one for all processes.
+ *
+ * HOST:PORT did not answer: it is avoided for 2 seconds, twice as long after each further
  * failure, up to 60. */
 void rpc_health_failed(rpc_health_t *health, const char *host, uint16_t port, apr_time_t now);
 /* It answered: a connection, no more. */

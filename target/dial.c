@@ -6,6 +6,8 @@
 
 #include <apr_errno.h>
 
+#include "base/clock.h"
+
 struct rpc_dial {
     rpc_loop_t *loop;
     rpc_dialer_t dialer;
@@ -82,7 +84,7 @@ static void tell_health(rpc_dial_t *d, rpc_reason_t reason)
     if (!reason)
         rpc_health_good(d->dialer.health, d->host, d->port);
     else if (reason != RPC_REASON_ADDRESS_REFUSED)
-        rpc_health_failed(d->dialer.health, d->host, d->port, apr_time_now());
+        rpc_health_failed(d->dialer.health, d->host, d->port, rpc_clock_now());
 }
 
 static void log_failure(const rpc_dial_t *d, const rpc_connect_result_t *result)

@@ -20,7 +20,7 @@ typedef struct rpc_place {
     int weight;                 /* its share, from 1; 0: in the order written */
 } rpc_place_t;
 
-/* Copies PLACES, COUNT of them, to OUT (room for COUNT), best first. */
+/* NOW as in shared/health.h. Copies PLACES, COUNT of them, to OUT (room for COUNT), best first. */
 void rpc_route_order(const rpc_place_t *places, int count, const char *key,
                      const rpc_health_t *health, apr_time_t now, rpc_binding_t *out);
 

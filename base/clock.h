@@ -1,0 +1,22 @@
+/* rpc_clock: the time that durations are measured by. It only goes forward, at one rate, whatever is
+ * done to the time of day, and is the same for all processes of the machine since it was booted: it
+ * may stand in shared memory. The time of day (apr_time_now(), r->request_time) is for people and
+ * for protocols. Any thread.
+ */
+#ifndef RPC_CLOCK_H
+#define RPC_CLOCK_H
+
+#include <time.h>
+
+#include <apr_time.h>
+
+/* Microseconds since some moment in the past. */
+static inline apr_time_t rpc_clock_now(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return apr_time_from_sec(ts.tv_sec) + ts.tv_nsec / 1000;
+}
+
+#endif
