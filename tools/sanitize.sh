@@ -13,7 +13,7 @@ chmod 1777 "$reports"
 export ASAN_OPTIONS="detect_leaks=0:log_path=$reports/asan"
 export UBSAN_OPTIONS="print_stacktrace=1:log_path=$reports/ubsan"
 LD_PRELOAD="$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)" \
-    RPCPROXY_SO=build/asan/mod_rpcproxy.so MPM="${MPM:-event}" perl t/TEST "$@"
+    RPCPROXY_SO=build/asan/mod_rpcproxy.so perl t/SUITE "${@:-${MPM:-event}}"
 
 if [ -n "$(ls -A "$reports")" ]; then
     cat "$reports"/*

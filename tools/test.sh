@@ -1,12 +1,6 @@
 #!/bin/bash
-# What `make test` runs after the unit tests: the suite under event, and a short one under the MPMs that keep a worker for each channel.
+# What `make test` runs after the unit tests: the suite under event, and a short one under the MPMs
+# that keep a worker for each channel. Beside it the module is built by the other compiler.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-
-# The module must build with both compilers.
-make -s CC=clang BUILD=build/clang all
-
-MPM=event perl t/TEST
-for mpm in worker prefork; do
-    MPM=$mpm perl t/TEST
-done
+exec perl t/SUITE -also 'make -s CC=clang BUILD=build/clang all' event worker prefork

@@ -45,6 +45,7 @@ sub new {
     chmod 0755, $self->{dir};
     mkdir "$self->{dir}/$_" for qw(conf logs run htdocs);
     $self->{owner} = $$;
+    $self->claim_ports;
     $self->base_conf;
     $self->certificate;
     $self->users;
@@ -100,46 +101,85 @@ sub users {
     return;
 }
 
-# N neighbouring ports that are free now, below those that the kernel gives away by itself.
-sub free_ports {
-    my ($n) = @_;
-    for (1 .. 200) {
-        my $base = 10_000 + int rand 20_000;
-        my @taken = grep { !IO::Socket::IP->new(LocalHost => '0.0.0.0', LocalPort => $_, Listen => 1) }
-                    $base .. $base + $n - 1;
-        return $base if !@taken;
+# A root owns a block of neighbouring ports, below those that the kernel gives away by itself. Whoever
+# listens at the first of them owns them all, until his process ends: two runs never share a block.
+use constant { PORTS_LOW => 10_000, PORTS_HIGH => 30_000, BLOCK => 100 };
+
+sub claim_ports {
+    my ($self) = @_;
+    for (1 .. 1000) {
+        my $first = PORTS_LOW + BLOCK * int rand +(PORTS_HIGH - PORTS_LOW) / BLOCK;
+        $self->{claim} = IO::Socket::IP->new(LocalHost => '0.0.0.0', LocalPort => $first, Listen => 1) or next;
+        $ENV{RPCH_PORTS} = $self->{ports} = $first;
+        return;
     }
     die "no free ports\n";
 }
 
-sub default_tests {
-    my ($self) = @_;
-    return @SHORT if $self->{mpm} ne 'event';
-    return map { s{.*/}{}r } sort glob "$self->{top}/t/*.t";
+# N neighbouring ports of the root's block that are free now: in turn, so that a port is seldom used again.
+my $next_port = 0;
+sub free_ports {
+    my ($n) = @_;
+    my $first = $ENV{RPCH_PORTS} or die "run the tests by t/TEST\n";
+    $next_port ||= 4 + int rand BLOCK - 4;      # each process begins elsewhere; the root itself has four
+    for (1 .. 2 * BLOCK) {
+        $next_port = 4 if $next_port + $n > BLOCK;
+        my $base = $first + $next_port++;
+        next if grep { !IO::Socket::IP->new(LocalHost => '0.0.0.0', LocalPort => $_, Listen => 1) } $base .. $base + $n - 1;
+        $next_port += $n - 1;
+        return $base;
+    }
+    die "no free ports\n";
 }
 
-# Hands over to Apache::Test; the exit status.
+# The files that fit an MPM.
+sub tests_of {
+    my ($mpm, $top) = @_;
+    return @SHORT if $mpm ne 'event';
+    return map { s{.*/}{}r } sort glob "$top/t/*.t";
+}
+
+# Runs tests by Apache::Test, which starts its httpd before and stops it behind them; the exit status.
 sub run {
     my ($self, @args) = @_;
-    my $port = free_ports(3);
+    my $status = $self->apache_test(@args);
+    return $self->crashes || $status;
+}
+
+# Starts httpd and leaves it running, until stop_servers(); the exit status. What Apache::Test says is in a file.
+sub start {
+    my ($self, $says) = @_;
+    return $self->apache_test({ output => $says }, '-start-httpd');
+}
+
+# Hands over to Apache::Test, in a process of its own; its exit status.
+sub apache_test {
+    my ($self, @args) = @_;
+    my %how = ref $args[0] ? %{ shift @args } : ();
+    my $port = $self->{ports} + 1;
     my @opts = (-apxs => $self->{apxs}, -httpd => $self->{httpd}, -serverroot => $self->{dir},
                 -t_conf => "$self->{dir}/conf", -httpd_conf => "$self->{dir}/conf/base.conf",
                 -servername => '127.0.0.1', -port => $port);
     $ENV{RPCH_ROOT} = $self->{dir};
     defined(my $pid = fork) or die "fork: $!\n";
     if (!$pid) {
+        if ($how{output}) { open STDOUT, '>', $how{output}; open STDERR, '>&', \*STDOUT }
         unshift @INC, $self->{dir};     # where Apache::Test finds what it has saved
         require RPCH::Run;
         RPCH::Run->new->with(tlsport => $port + 1, plainport => $port + 2, mpm => $self->{mpm},
-                             maxchannels => $self->{limits}{channels},
-                             sambaaddress => join('.', 127, 1 + int rand 250, 1 + int rand 250, 1))->run(@opts, @args);
+                             maxchannels => $self->{limits}{channels}, sambaaddress => $self->samba_address)->run(@opts, @args);
         exit 0;
     }
     # Apache::Test stops its httpd on an interrupt; this process only waits and cleans up.
     local @SIG{qw(INT TERM)} = (sub { }, sub { kill TERM => $pid });
     1 while waitpid($pid, 0) != $pid;
-    my $status = $? >> 8 || $? & 127;
-    return $self->crashes || $status;
+    return $? >> 8 || $? & 127;
+}
+
+# As private as the ports: Samba's endpoint mapper has a port of its own choice.
+sub samba_address {
+    my ($self) = @_;
+    return join '.', 127, 1 + ($self->{ports} - PORTS_LOW) / BLOCK, 1 + int rand 250, 1;
 }
 
 # A child that died of a signal, or a sanitizer's finding, fails the run whatever the tests say.

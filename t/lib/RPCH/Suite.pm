@@ -1,0 +1,233 @@
+package RPCH::Suite;
+
+# The whole suite, in shards that run side by side. A shard is a process with a server root of its
+# own; it takes the next job from a queue that all share, until that is empty:
+#
+#   parent --numbers of jobs--> shards --results--> parent
+#
+# A job is a test file under an MPM, or a command that has to succeed. What a job writes is kept,
+# and shown whole when it fails.
+
+use strict;
+use warnings;
+use File::Temp qw(tempdir);
+use POSIX ();
+use TAP::Parser;
+use Time::HiRes ();
+use RPCH::Root;
+
+my @MPMS = qw(prefork worker event);    # in this order: the short suites first, so that no shard ends late
+
+# ARG: top, shards, verbose, keep.
+sub new {
+    my ($class, %arg) = @_;
+    my $self = bless { %arg, jobs => [], passed => 0, failed => 0, dir => tempdir('rpcproxy-suite-XXXXXX', TMPDIR => 1) }, $class;
+    $self->{owner} = $$;
+    return $self;
+}
+
+sub add_files {
+    my ($self, $mpm, @files) = @_;
+    push @{ $self->{jobs} }, map { { name => "$_ ($mpm)", mpm => $mpm, file => $_, alone => $self->wants_alone($_) } } @files;
+    return;
+}
+
+# A command of the shell; it counts as one test.
+sub add_command {
+    my ($self, $command) = @_;
+    push @{ $self->{jobs} }, { name => $command, command => $command };
+    return;
+}
+
+# Does a file say that nothing may run beside it?
+sub wants_alone {
+    my ($self, $file) = @_;
+    open my $fh, '<', "$self->{top}/$file" or die "$file: $!\n";
+    return scalar grep { /^# Runs alone:/ } <$fh>;
+}
+
+# Does all jobs; the exit status.
+sub run {
+    my ($self) = @_;
+    my $begin = Time::HiRes::time();
+    local @SIG{qw(INT TERM)} = (sub { $self->{interrupted} = 1; kill TERM => @{ $self->{shard_pids} } }) x 2;
+    $self->{jobs} = [$self->in_order];
+    my @all = 0 .. $#{ $self->{jobs} };
+    $self->round($self->{shards}, grep { !$self->{jobs}[$_]{alone} } @all);
+    $self->round(1, grep { $self->{jobs}[$_]{alone} } @all);
+    $self->keep_times;
+    return $self->summary(Time::HiRes::time() - $begin);
+}
+
+# Commands, then MPM by MPM, since a shard starts another server for each; of these the longest first.
+sub in_order {
+    my ($self) = @_;
+    my %last = $self->last_times;
+    my %place = map { $MPMS[$_] => 1 + $_ } 0 .. $#MPMS;
+    my $long = sub { my ($job) = @_; $last{ $job->{name} } // ($job->{file} ? (-s "$self->{top}/$job->{file}") / 1000 : 0) };
+    return sort { ($place{ $a->{mpm} // '' } // 0) <=> ($place{ $b->{mpm} // '' } // 0) || $long->($b) <=> $long->($a) }
+           @{ $self->{jobs} };
+}
+
+# How long each job took in the last run of this build folder, in seconds.
+sub times_file { my ($self) = @_; return "$self->{top}/build/t/seconds" }
+sub last_times {
+    my ($self) = @_;
+    open my $fh, '<', $self->times_file or return;
+    return map { /^(\S+) (.+)$/ ? ($2 => $1) : () } <$fh>;
+}
+
+sub keep_times {
+    my ($self) = @_;
+    my %times = ($self->last_times, map { defined $_->{seconds} ? ($_->{name} => $_->{seconds}) : () } @{ $self->{jobs} });
+    mkdir "$self->{top}/build/t";
+    open my $fh, '>', $self->times_file or return;
+    printf $fh "%.1f %s\n", $times{$_}, $_ for sort { $times{$b} <=> $times{$a} || $a cmp $b } keys %times;
+    return close $fh;
+}
+
+# ---- the parent ----
+
+# Does the jobs with these numbers in N shards.
+sub round {
+    my ($self, $n, @numbers) = @_;
+    return if !@numbers || $self->{interrupted};
+    $n = @numbers if $n > @numbers;
+    pipe my $queue, my $jobs or die "pipe: $!\n";
+    pipe my $results, my $result or die "pipe: $!\n";
+    syswrite $jobs, join '', map { pack 'N', $_ } @numbers;     # 16,000 fit into a pipe
+    close $jobs;
+    my @pids = map { $self->fork_shard($queue, $result) } 1 .. $n;
+    $self->{shard_pids} = \@pids;
+    close $result;
+    while (my $line = <$results>) {
+        my ($number, $status, $seconds) = split ' ', $line;
+        $self->finished($self->{jobs}[$number], $number, $status, $seconds);
+    }
+    for my $pid (@pids) {
+        1 while waitpid($pid, 0) != $pid && $!{EINTR};
+        $self->{failed_shards} += $? != 0;
+    }
+    return;
+}
+
+# A job's output becomes counts and a line; and is shown whole if something is wrong.
+sub finished {
+    my ($self, $job, $number, $status, $seconds) = @_;
+    my $output = do { open my $fh, '<', "$self->{dir}/$number.out" or die "$job->{name}: $!\n"; local $/; <$fh> // '' };
+    $job->{seconds} = $seconds;
+    my ($passed, @wrong) = $job->{file} ? judge($output) : $status ? 0 : 1;
+    push @wrong, 'status ' . ($status >> 8 || 'signal ' . ($status & 127)) if $status;
+    $job->{wrong} = \@wrong;
+    $self->{passed} += $passed;
+    $self->{failed} += @wrong;
+    print $output if @wrong || $self->{verbose};
+    printf "%-36s %s %6.1f s  %s\n", $job->{name}, @wrong ? 'FAILED' : 'ok    ', $seconds,
+           @wrong ? join ', ', @wrong : $output =~ /^1\.\.0 # SKIP (.*)/mi ? "skipped: $1" : $passed == 1 ? '1 test' : "$passed tests";
+    return;
+}
+
+# How many tests passed; which failed, and what else is wrong with the output of a file.
+sub judge {
+    my ($output) = @_;
+    my $tap = TAP::Parser->new({ tap => $output, merge => 1 });
+    $tap->run;
+    return (scalar $tap->passed, map({ "test $_" } $tap->failed), $tap->parse_errors);
+}
+
+# What went wrong, and lines for people and for programs that read prove's.
+sub summary {
+    my ($self, $seconds) = @_;
+    my @bad = grep { !$_->{wrong} || @{ $_->{wrong} } } @{ $self->{jobs} };
+    $self->{failed} += grep { !$_->{wrong} } @bad;
+    $self->{failed} += $self->{failed_shards} || 0;
+    if ($self->{failed}) {
+        print "\nFailed:\n";
+        print "    $_->{name}: ", $_->{wrong} ? join(', ', @{ $_->{wrong} }) : 'did not run', "\n" for @bad;
+        print "    a shard: see what it wrote above\n" if $self->{failed_shards};
+    }
+    else { print "All tests successful.\n" }
+    printf "Files=%d, Tests=%d, %d wallclock secs (%.0f CPU)\nResult: %s\n%d passed, %d failed\n", scalar @{ $self->{jobs} },
+           $self->{passed} + $self->{failed}, $seconds, cpu(), $self->{failed} ? 'FAIL' : 'PASS', @$self{qw(passed failed)};
+    return $self->{failed} ? 1 : 0;
+}
+
+sub cpu { my (undef, undef, $user, $system) = times; return $user + $system }
+
+sub DESTROY {
+    my ($self) = @_;
+    return if $self->{owner} != $$;
+    local ($?, $@, $!);
+    File::Path::remove_tree($self->{dir});
+    return;
+}
+
+# ---- a shard ----
+
+sub fork_shard {
+    my ($self, $queue, $result) = @_;
+    defined(my $pid = fork) or die "fork: $!\n";
+    return $pid if $pid;
+    my $shard = bless { suite => $self, mpm => '' }, 'RPCH::Suite::Shard';
+    my $ended = eval { $shard->work($queue, $result); 1 };
+    print STDERR "shard: $@" if !$ended;
+    $ended &&= eval { $shard->end_root; 1 };
+    POSIX::_exit($ended && !$shard->{crashed} ? 0 : 1);
+}
+
+package RPCH::Suite::Shard;
+
+use strict;
+use warnings;
+
+sub work {
+    my ($self, $queue, $result) = @_;
+    local @SIG{qw(INT TERM)} = (sub { kill TERM => $self->{pid} if $self->{pid}; die "interrupted\n" }) x 2;
+    while (sysread $queue, my $number, 4) {
+        $number = unpack 'N', $number;
+        my $job = $self->{suite}{jobs}[$number];
+        $self->begin_root($job->{mpm}) if $job->{mpm} && $job->{mpm} ne $self->{mpm};
+        my $begin = Time::HiRes::time();
+        my $status = $self->do($job, "$self->{suite}{dir}/$number.out");
+        syswrite $result, sprintf "%d %d %.1f\n", $number, $status, Time::HiRes::time() - $begin;
+    }
+    return;
+}
+
+# Runs a job to its end; its wait status.
+sub do {
+    my ($self, $job, $output) = @_;
+    my @command = $job->{file} ? ($^X, $job->{file}) : ('/bin/sh', '-c', $job->{command});
+    defined($self->{pid} = fork) or die "fork: $!\n";
+    if (!$self->{pid}) {
+        open STDIN, '<', '/dev/null';
+        open STDOUT, '>', $output or die "$output: $!\n";
+        open STDERR, '>&', \*STDOUT;
+        exec @command or POSIX::_exit(127);
+    }
+    1 while waitpid($self->{pid}, 0) != $self->{pid} && $!{EINTR};
+    undef $self->{pid};
+    return $?;
+}
+
+# The server of an MPM.
+sub begin_root {
+    my ($self, $mpm) = @_;
+    $self->end_root;
+    my $suite = $self->{suite};
+    $self->{root} = RPCH::Root->new(top => $suite->{top}, mpm => $mpm, keep => $suite->{keep});
+    $self->{mpm} = $mpm;
+    $self->{root}->start("$suite->{dir}/start-$$") and die "httpd did not start: " . qx(cat $suite->{dir}/start-$$);
+    return;
+}
+
+# Stops the server, and looks whether it or one of a test's own has crashed.
+sub end_root {
+    my ($self) = @_;
+    my $root = delete $self->{root} or return;
+    $root->stop_servers;
+    $self->{crashed} ||= $root->crashes;
+    return;
+}
+
+1;
