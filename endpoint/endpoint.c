@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /* ---- virtual connections ---- */
@@ -192,7 +193,7 @@ static rpc_reason_t find_vc(rpc_leg_t *leg, rts_pdu_id_t id, const rts_cookie_t 
     if (*vc)
         return rpc_preface_equal((*vc)->preface, leg->preface) ? RPC_REASON_NONE
                                                               : RPC_REASON_PEER_MISMATCH;
-    if (id != RTS_CONN_A2 && id != RTS_CONN_B2)
+    if ((id != RTS_CONN_A2 && id != RTS_CONN_B2) || leg->ep->retired)
         return RPC_REASON_UNKNOWN_COOKIE;
     *vc = vc_create(leg->ep, cookie);
     return *vc ? RPC_REASON_NONE : RPC_REASON_NO_MEMORY;
@@ -213,9 +214,63 @@ static int acceptable(rts_pdu_id_t id, const rts_pdu_t *pdu)
     }
 }
 
-/* The first RTS PDU of a leg (3.2.5.5.3, .4, .5, .9). */
-static rpc_reason_t first_pdu(rpc_leg_t *leg, const uint8_t *data, const dcerpc_header_t *header)
+/* Its preface, and these bytes behind, as they would be read anew. NULL: without memory. */
+static uint8_t *pack(const rpc_leg_t *leg, const struct iovec parts[2], size_t *size)
 {
+    uint8_t *bytes = malloc(RPC_PREFACE_MAX + parts[0].iov_len + parts[1].iov_len);
+    int i;
+
+    *size = 0;
+    if (!bytes)
+        return NULL;
+    if (leg->preface)
+        *size = rpc_preface_write(leg->preface, bytes, RPC_PREFACE_MAX);
+    for (i = 0; i < 2; i++) {
+        if (parts[i].iov_len)
+            memcpy(bytes + *size, parts[i].iov_base, parts[i].iov_len);
+        *size += parts[i].iov_len;
+    }
+    return bytes;
+}
+
+/* The connection goes to another endpoint, with what was read from it: what is in PARTS. */
+static void newcomer_pass(rpc_leg_t *leg, void (*pass)(void *, const rpc_endpoint_leg_t *),
+                          void *owner, const struct iovec parts[2])
+{
+    rpc_endpoint_leg_t packed = { .version1 = leg->version1 };
+    uint8_t *bytes = pack(leg, parts, &packed.len);
+
+    if (!bytes)
+        leg->refused = RPC_REASON_NO_MEMORY;
+    else if (rpc_stream_flush(leg->stream) != APR_SUCCESS || rpc_stream_pending(leg->stream))
+        leg->refused = RPC_REASON_CLIENT_ERROR;     /* not even the banner has gone */
+    else {
+        packed.data = bytes;
+        packed.fd = rpc_stream_detach(leg->stream);
+        leg->stream = NULL;
+        pass(owner, &packed);
+    }
+    free(bytes);
+}
+
+/* 1: the virtual connection is another endpoint's, and so is the leg now. */
+static int is_of_kin(rpc_leg_t *leg, const rts_cookie_t *cookie, const struct iovec parts[2])
+{
+    const rpc_endpoint_kin_t *kin = leg->ep->kin;
+    void *owner;
+
+    if (!kin || apr_hash_get(leg->ep->table, cookie, sizeof(*cookie))
+        || !(owner = kin->owner(kin->ctx, cookie)))
+        return 0;
+    newcomer_pass(leg, kin->pass, owner, parts);
+    return 1;
+}
+
+/* The first RTS PDU of a leg (3.2.5.5.3, .4, .5, .9), and what came behind it. */
+static rpc_reason_t first_pdu(rpc_leg_t *leg, const dcerpc_header_t *header,
+                              const uint8_t *data, const uint8_t *rest, size_t len)
+{
+    const struct iovec parts[2] = { { (void *)data, header->frag_length }, { (void *)rest, len } };
     const rpc_log_t *log = leg->ep->params.log;
     rts_pdu_id_t id;
     rts_pdu_t pdu;
@@ -232,6 +287,8 @@ static rpc_reason_t first_pdu(rpc_leg_t *leg, const uint8_t *data, const dcerpc_
     if (rpc_log_is(log, RPC_LOG_DEBUG))
         rpc_log(log, RPC_LOG_DEBUG, 0, "endpoint: leg begins with %s, virtual connection %s",
                 rts_info(id)->name, rts_cookie_text(rts_cookie(&pdu, 0), text));
+    if (is_of_kin(leg, rts_cookie(&pdu, 0), parts))
+        return leg->refused;
     reason = find_vc(leg, id, rts_cookie(&pdu, 0), &vc);
     if (!reason)
         reason = rpc_vc_join(vc, leg, id, &pdu);
@@ -277,38 +334,51 @@ static void newcomer_input(rpc_leg_t *leg, const uint8_t *data, size_t len)
             leg->refused = first_of_v1(leg, pdu, header.frag_length, data, len);
             return;
         }
-        leg->refused = first_pdu(leg, pdu, &header);
+        leg->refused = first_pdu(leg, &header, pdu, data, len);
         break;
     }
     if (leg->vc)
         rpc_vc_input(leg, data, len);
 }
 
-static void newcomer_turn(rpc_job_t *job)
+/* Its connection is another's: version 1's, or another endpoint's. */
+static void newcomer_gone(rpc_leg_t *leg)
 {
-    rpc_leg_t *leg = RPC_OWNER_OF(job, rpc_leg_t, turn);
-    rpc_loop_t *loop = leg->ep->loop;
-    uint8_t *buf = rpc_loop_scratch(loop);
-    size_t len = RPC_LOOP_SCRATCH;
-    apr_status_t rv = rpc_stream_read(leg->stream, buf, &len);
+    rpc_endpoint_t *ep = leg->ep;
 
-    if (rv == APR_SUCCESS)
-        newcomer_input(leg, buf, len);
-    else if (!APR_STATUS_IS_EAGAIN(rv))
-        leg->refused = RPC_REASON_CLIENT_CLOSED;
+    newcomer_unlink(leg);
+    rpc_leg_free(leg, 0);
+    rpc_endpoint_count_down(ep);
+}
+
+/* What has become of it? MORE: there may be more to read. */
+static void newcomer_after(rpc_leg_t *leg, int more)
+{
     if (leg->vc)
         return; /* its VC's from now on */
     if (!leg->stream) {
-        newcomer_unlink(leg);   /* its connection is version 1's */
-        leg->ep->count--;
-        rpc_leg_free(leg, 0);
+        newcomer_gone(leg);
         return;
     }
     rpc_stream_flush(leg->stream);
     if (leg->refused)
         newcomer_refuse(leg, leg->refused, 0);
-    else if (rv == APR_SUCCESS)
-        rpc_loop_schedule(loop, job);
+    else if (more)
+        rpc_loop_schedule(leg->ep->loop, &leg->turn);
+}
+
+static void newcomer_turn(rpc_job_t *job)
+{
+    rpc_leg_t *leg = RPC_OWNER_OF(job, rpc_leg_t, turn);
+    uint8_t *buf = rpc_loop_scratch(leg->ep->loop);
+    size_t len = RPC_LOOP_SCRATCH;
+    apr_status_t rv = leg->ep->held ? APR_EAGAIN : rpc_stream_read(leg->stream, buf, &len);
+
+    if (rv == APR_SUCCESS)
+        newcomer_input(leg, buf, len);
+    else if (!APR_STATUS_IS_EAGAIN(rv))
+        leg->refused = RPC_REASON_CLIENT_CLOSED;
+    newcomer_after(leg, rv == APR_SUCCESS);
 }
 
 /* ---- the endpoint ---- */
@@ -322,7 +392,8 @@ static rpc_preface_t *preface_of(const rpc_endpoint_t *ep, const rpc_endpoint_li
     return rpc_preface_copy(&preface);
 }
 
-void rpc_endpoint_accept(rpc_endpoint_t *ep, int fd, const rpc_endpoint_listener_t *via)
+/* Owns FD, also on failure, which is logged. */
+static rpc_leg_t *newcomer_create(rpc_endpoint_t *ep, int fd, const rpc_endpoint_listener_t *via)
 {
     rpc_leg_t *leg = calloc(1, sizeof(*leg));
 
@@ -335,7 +406,7 @@ void rpc_endpoint_accept(rpc_endpoint_t *ep, int fd, const rpc_endpoint_listener
             free(leg->preface);
         free(leg);
         rpc_log(ep->params.log, RPC_LOG_ERR, APR_ENOMEM, "endpoint: cannot take a leg");
-        return;
+        return NULL;
     }
     leg->ep = ep;
     leg->version1 = !via || via->version1;
@@ -347,8 +418,71 @@ void rpc_endpoint_accept(rpc_endpoint_t *ep, int fd, const rpc_endpoint_listener
     ep->newcomers = leg;
     ep->count++;
     rpc_timer_set(ep->loop, &leg->timer, rpc_loop_now(ep->loop) + ep->params.setup_timeout);
-    rpc_stream_put(leg->stream, RTS_BANNER, RTS_BANNER_SIZE);   /* 2.1.2.2.1 */
     rpc_loop_schedule(ep->loop, &leg->turn);
+    return leg;
+}
+
+void rpc_endpoint_accept(rpc_endpoint_t *ep, int fd, const rpc_endpoint_listener_t *via)
+{
+    rpc_leg_t *leg = newcomer_create(ep, fd, via);
+
+    if (leg)
+        rpc_stream_put(leg->stream, RTS_BANNER, RTS_BANNER_SIZE);   /* 2.1.2.2.1 */
+}
+
+/* ---- others ---- */
+
+void rpc_endpoint_set_kin(rpc_endpoint_t *ep, const rpc_endpoint_kin_t *kin)
+{
+    ep->kin = kin;
+}
+
+void rpc_endpoint_hold(rpc_endpoint_t *ep, int hold)
+{
+    rpc_leg_t *leg;
+
+    ep->held = hold != 0;
+    for (leg = ep->newcomers; leg && !hold; leg = leg->next)
+        rpc_loop_schedule(ep->loop, &leg->turn);
+}
+
+void rpc_endpoint_adopt(rpc_endpoint_t *ep, const rpc_endpoint_leg_t *packed)
+{
+    rpc_leg_t *leg = newcomer_create(ep, packed->fd, NULL);
+
+    if (!leg)
+        return;
+    leg->version1 = packed->version1 != 0;
+    if (packed->len)
+        newcomer_input(leg, packed->data, packed->len);
+    newcomer_after(leg, 1);
+}
+
+void rpc_endpoint_each_vc(rpc_endpoint_t *ep, void (*tell)(void *ctx, const rts_cookie_t *vc),
+                          void *ctx)
+{
+    const rpc_vc_t *vc;
+
+    for (vc = ep->vcs; vc; vc = vc->next)
+        if (!vc->reason)
+            tell(ctx, &vc->cookie);
+}
+
+void rpc_endpoint_retire(rpc_endpoint_t *ep, void (*pass)(void *owner, const rpc_endpoint_leg_t *leg),
+                         void *owner)
+{
+    rpc_leg_t *leg, *next;
+
+    ep->retired = 1;
+    for (leg = ep->newcomers; leg; leg = next) {
+        struct iovec parts[2] = { { leg->framer.partial, leg->framer.have }, { NULL, 0 } };
+
+        next = leg->next;
+        if (!leg->preface)      /* not whole yet */
+            parts[0] = (struct iovec){ leg->head, leg->head_len };
+        newcomer_pass(leg, pass, owner, parts);
+        newcomer_after(leg, 0);
+    }
 }
 
 unsigned rpc_endpoint_count(const rpc_endpoint_t *ep)

@@ -13,6 +13,7 @@
 #include "io/loop.h"
 #include "target/dial.h"
 #include "base/log.h"
+#include "wire/rts.h"
 
 typedef struct rpc_endpoint rpc_endpoint_t;
 
@@ -44,6 +45,45 @@ typedef struct rpc_endpoint_listener {
 /* Takes a leg: an accepted, non-blocking socket, owned from here. VIA is NULL for a leg of
  * our own proxies, which begins with a preface. */
 void rpc_endpoint_accept(rpc_endpoint_t *ep, int fd, const rpc_endpoint_listener_t *via);
+
+/* ---- one endpoint follows another at a restart: endpoint/handover.h makes use of these ---- */
+
+/* A leg between two endpoints: its descriptor and all that was read from it, a preface first. */
+typedef struct rpc_endpoint_leg {
+    int fd;
+    int version1;                       /* it may be of version 1 */
+    const uint8_t *data;
+    size_t len;
+} rpc_endpoint_leg_t;
+
+/* Other endpoints, which have virtual connections from before the restart. */
+typedef struct rpc_endpoint_kin {
+    /* The one that has this virtual connection; NULL: none of them. */
+    void *(*owner)(void *ctx, const rts_cookie_t *vc);
+    /* Hands it a leg, whose descriptor is not ours any more. */
+    void (*pass)(void *owner, const rpc_endpoint_leg_t *leg);
+    /* A virtual connection of our own has ended. */
+    void (*ended)(void *ctx, const rts_cookie_t *vc);
+    void *ctx;
+} rpc_endpoint_kin_t;
+
+/* From now on legs for what others have go to them. KIN outlives the endpoint. */
+void rpc_endpoint_set_kin(rpc_endpoint_t *ep, const rpc_endpoint_kin_t *kin);
+
+/* While HOLD is 1 legs are accepted but not read: who has what is not known yet. */
+void rpc_endpoint_hold(rpc_endpoint_t *ep, int hold);
+
+/* Takes a leg that another endpoint has accepted and greeted. */
+void rpc_endpoint_adopt(rpc_endpoint_t *ep, const rpc_endpoint_leg_t *leg);
+
+/* Tells the cookies of all virtual connections. */
+void rpc_endpoint_each_vc(rpc_endpoint_t *ep, void (*tell)(void *ctx, const rts_cookie_t *vc),
+                          void *ctx);
+
+/* Another endpoint takes its place: begins no virtual connection any more; legs that have not
+ * said which one they belong to go to PASS. */
+void rpc_endpoint_retire(rpc_endpoint_t *ep, void (*pass)(void *owner, const rpc_endpoint_leg_t *leg),
+                         void *owner);
 
 /* Virtual connections alive, half-open ones and their legs included. */
 unsigned rpc_endpoint_count(const rpc_endpoint_t *ep);

@@ -84,6 +84,7 @@ const char *rpc_vc_state_text(const rpc_vc_t *vc, char buf[64])
 
 void rpc_vc_end(rpc_vc_t *vc, rpc_reason_t reason, apr_status_t status, const char *fmt, ...)
 {
+    rpc_endpoint_t *ep = vc->ep;
     va_list args;
 
     if (vc->reason)
@@ -93,8 +94,10 @@ void rpc_vc_end(rpc_vc_t *vc, rpc_reason_t reason, apr_status_t status, const ch
     va_start(args, fmt);
     vsnprintf(vc->detail, sizeof(vc->detail), fmt, args);
     va_end(args);
-    apr_hash_set(vc->ep->table, &vc->cookie, sizeof(vc->cookie), NULL);
-    rpc_loop_schedule(vc->ep->loop, &vc->turn);
+    apr_hash_set(ep->table, &vc->cookie, sizeof(vc->cookie), NULL);
+    if (ep->kin && !ep->closing)
+        ep->kin->ended(ep->kin->ctx, &vc->cookie);
+    rpc_loop_schedule(ep->loop, &vc->turn);
 }
 
 /* An unreachable target is for the administrator; how others end is one line at info. */

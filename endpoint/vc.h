@@ -128,7 +128,10 @@ struct rpc_endpoint {
     rpc_leg_t *newcomers;
     rpc_v1_t *v1s;
     unsigned count;             /* of all three */
-    int closing;
+    const rpc_endpoint_kin_t *kin;
+    unsigned held:1;            /* newcomers are not read for a moment */
+    unsigned retired:1;         /* another endpoint takes what is new */
+    unsigned closing:1;
 };
 
 /* Output held for a peer that does not take it: above this the target is not read. */

@@ -146,16 +146,22 @@ static apr_status_t socket_write(rpc_stream_t *s, const void *buf, size_t *len)
     return n < 0 ? errno : APR_SUCCESS;
 }
 
-static void socket_free(socket_stream_t *ss)
+int rpc_stream_detach(rpc_stream_t *s)
 {
-    rpc_stream_t *s = &ss->s;
+    socket_stream_t *ss = (socket_stream_t *)s;
+    int fd = s->watch.fd;
 
     rpc_loop_unschedule(s->loop, &ss->drain);
     rpc_timer_cancel(s->loop, &ss->patience);
     rpc_watch_remove(s->loop, &s->watch);
-    close(s->watch.fd);
     rpc_bytes_clear(&s->out);
     free(ss);
+    return fd;
+}
+
+static void socket_free(socket_stream_t *ss)
+{
+    close(rpc_stream_detach(&ss->s));
 }
 
 /* Writes the rest, sends end of file, then reads the peer's: closing with input unread

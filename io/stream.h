@@ -87,4 +87,8 @@ void rpc_stream_keepalive(rpc_stream_t *s, uint32_t ms);
 void rpc_stream_close(rpc_stream_t *s, int abort);
 #define RPC_STREAM_DRAIN apr_time_from_sec(10)
 
+/* Frees a plain socket's stream, but not its descriptor, which is the caller's again and not
+ * watched any more. What was put and not written is lost. */
+int rpc_stream_detach(rpc_stream_t *s);
+
 #endif
