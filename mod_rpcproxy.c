@@ -52,23 +52,29 @@ static apr_array_header_t *with_versions(apr_array_header_t *listen, int version
     return listen;
 }
 
-static apr_status_t prepare_endpoint(apr_pool_t *pconf, server_rec *s, int first_pass)
+static rpc_endpointd_params_t endpoint_params(server_rec *s)
 {
     const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
     const rpc_dir_config_t *dc = ap_get_module_config(s->lookup_defaults, &rpcproxy_module);
-    rpc_endpointd_params_t params = {
+
+    return (rpc_endpointd_params_t){
+        .wanted = rpc_directives_need_endpoint() || sc->endpoint_listen,
         .socket = sc->endpoint_socket,
         .listen = with_versions(sc->endpoint_listen, rpc_config_versions(dc)),
         .receive_window = rpc_config_receive_window(dc),
         .setup_timeout = rpc_config_setup_timeout(dc),
         .connect_timeout = rpc_config_connect_timeout(dc),
+        .graceful_timeout = rpc_config_graceful_timeout(sc),
         .networks = rpc_networks_text(dc->networks),
         .sources = rpc_sources_text(dc->sources),
         .health = context.health,
     };
+}
 
-    if (!rpc_directives_need_endpoint() && !sc->endpoint_listen)
-        return APR_SUCCESS;
+static apr_status_t prepare_endpoint(apr_pool_t *pconf, server_rec *s, int first_pass)
+{
+    const rpc_endpointd_params_t params = endpoint_params(s);
+
     return first_pass ? rpc_endpointd_listen(pconf, s, &params)
                       : rpc_endpointd_start(pconf, s, &params);
 }
@@ -98,7 +104,13 @@ static apr_status_t prepare_status(server_rec *s)
 
 static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
 {
-    return rpc_check_possible(s) ? OK : HTTP_INTERNAL_SERVER_ERROR;
+    const rpc_endpointd_params_t params = endpoint_params(s);
+
+    if (!rpc_check_possible(s))
+        return HTTP_INTERNAL_SERVER_ERROR;
+    /* Only for configtest: a start finds out by itself, and a restart goes on without. */
+    return ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST && rpc_endpointd_check(ptemp, s, &params)
+           ? HTTP_INTERNAL_SERVER_ERROR : OK;
 }
 
 /* Only for configtest: a start should not wait for the DNS. */
@@ -173,6 +185,14 @@ static void child_status(server_rec *s, pid_t pid, ap_generation_t gen, int slot
 {
     if (state == MPM_CHILD_EXITED && context.live)
         rpc_status_gone(context.live, (uint32_t)pid);
+    else if (state == MPM_CHILD_STARTED)
+        rpc_endpointd_child_started();
+}
+
+static int monitor(apr_pool_t *p, server_rec *s)
+{
+    rpc_endpointd_monitor();
+    return DECLINED;
 }
 
 static void register_hooks(apr_pool_t *p)
@@ -187,6 +207,7 @@ static void register_hooks(apr_pool_t *p)
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_stopping(child_stopping, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_status(child_status, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_monitor(monitor, NULL, NULL, APR_HOOK_MIDDLE);
 }
 
 AP_DECLARE_MODULE(rpcproxy) = {

@@ -477,7 +477,7 @@ static const char *set_versions(cmd_parms *cmd, void *dir_config, const char *ar
 
 static const char *set_endpoint_socket(cmd_parms *cmd, void *dir_config, const char *arg)
 {
-    const apr_size_t max = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
+    const apr_size_t max = RPC_LISTEN_PATH_MAX;
     const char *path, *wrong = ap_check_cmd_context(cmd, GLOBAL_ONLY);
 
     if (wrong)

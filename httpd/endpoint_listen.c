@@ -22,6 +22,17 @@ APLOG_USE_MODULE(rpcproxy);
 
 #define BACKLOG 4096
 
+/* -1, with errno as it was. */
+static int close_failed(int fd)
+{
+    int error = errno;
+
+    if (fd >= 0)
+        close(fd);
+    errno = error;
+    return -1;
+}
+
 int rpc_listen_parse(apr_pool_t *pool, const char *name, const char **host, const char **port)
 {
     apr_port_t number;
@@ -35,32 +46,84 @@ int rpc_listen_parse(apr_pool_t *pool, const char *name, const char **host, cons
     return 0;
 }
 
-static int is_unix(const rpc_listen_t *l)
+int rpc_listen_is_unix(const rpc_listen_t *l)
 {
     return l->host[0] == '\0';
 }
 
+/* ---- the Unix socket ---- */
+
+/* Does its name still lead to it? */
+static int is_there(const rpc_listen_t *l)
+{
+    struct stat st;
+
+    return lstat(l->name, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_dev == l->dev && st.st_ino == l->ino;
+}
+
+/* The process id in the name was another's before. What it has left is removed, if it is a
+ * socket at which nobody listens. 0: the name is taken. */
+static int remove_remains(const struct sockaddr_un *addr)
+{
+    struct stat st;
+    int fd, dead;
+
+    if (lstat(addr->sun_path, &st) < 0)
+        return 1;       /* bind() says what is wrong, if anything is */
+    if (!S_ISSOCK(st.st_mode) || (fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) < 0)
+        return 0;
+    dead = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 && errno == ECONNREFUSED;
+    close(fd);
+    return dead && unlink(addr->sun_path) == 0;
+}
+
+static const char *unix_hint(int error)
+{
+    switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+        return "create the folder, or name another";
+    case EADDRINUSE:
+        return "the file is somebody else's: remove it, or name another";
+    case EACCES:
+    case EROFS:
+        return "httpd may not write into the folder: name another, or change its rights";
+    default:
+        return "correct that, or name another";
+    }
+}
+
+static int bind_unix(int fd, const struct sockaddr_un *addr)
+{
+    mode_t mask = umask(0177);
+    int rv = bind(fd, (const struct sockaddr *)addr, sizeof(*addr));
+
+    umask(mask);
+    return rv;
+}
+
 /* Only httpd's User may connect: mode 0600, and his. */
-static int open_unix(const char *path)
+static int open_unix(rpc_listen_t *l, const char **hint)
 {
     struct sockaddr_un addr = { .sun_family = AF_UNIX };
-    mode_t mask = umask(0177);
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), failed;
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct stat st;
 
-    apr_cpystrn(addr.sun_path, path, sizeof(addr.sun_path));
-    unlink(path);
-    failed = fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0
-             || (geteuid() == 0 && chown(path, ap_unixd_config.user_id, (gid_t)-1) < 0)
-             || listen(fd, BACKLOG) < 0;
-    umask(mask);
-    if (failed && fd >= 0) {
-        int error = errno;
-
-        close(fd);
-        errno = error;
+    apr_cpystrn(addr.sun_path, l->name, sizeof(addr.sun_path));
+    if (fd >= 0 && !remove_remains(&addr))
+        errno = EADDRINUSE;
+    else if (fd >= 0 && bind_unix(fd, &addr) == 0
+             && (geteuid() != 0 || lchown(l->name, ap_unixd_config.user_id, (gid_t)-1) == 0)
+             && listen(fd, BACKLOG) == 0 && lstat(l->name, &st) == 0) {
+        l->dev = st.st_dev;
+        l->ino = st.st_ino;
+        return fd;
     }
-    return failed ? -1 : fd;
+    *hint = unix_hint(errno);
+    return close_failed(fd);
 }
+
+/* ---- TCP ---- */
 
 static int open_address(const struct addrinfo *ai)
 {
@@ -73,29 +136,41 @@ static int open_address(const struct addrinfo *ai)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));  /* inherited by the legs */
     if (ai->ai_family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off));
-    if (bind(fd, ai->ai_addr, ai->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0) {
-        int error = errno;
-
-        close(fd);
-        errno = error;
-        return -1;
-    }
+    if (bind(fd, ai->ai_addr, ai->ai_addrlen) < 0 || listen(fd, BACKLOG) < 0)
+        return close_failed(fd);
     return fd;
 }
 
+static const char *tcp_hint(int error)
+{
+    switch (error) {
+    case EADDRINUSE:
+        return "another program listens there: stop it, or choose another port";
+    case EADDRNOTAVAIL:
+        return "it is no address of this machine: name one that is, or * for all of them";
+    case EACCES:
+        return "only root may use this port: start httpd as root, or choose one above 1023";
+    default:
+        return "correct that, or name another address";
+    }
+}
+
 /* "*" is one IPv6 socket for both families, or where there is no IPv6 one of IPv4. */
-static int open_tcp(const char *name, apr_pool_t *ptemp)
+int rpc_listen_open_tcp(const char *name, apr_pool_t *pool, const char **hint)
 {
     struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM };
     struct addrinfo *all, *ai;
     const char *host, *port;
-    int fd = -1;
+    int fd = -1, error;
 
-    if (rpc_listen_parse(ptemp, name, &host, &port) != 0)
+    *hint = "name an address of this machine";
+    if (rpc_listen_parse(pool, name, &host, &port) != 0)
         return errno = EINVAL, -1;
-    if (getaddrinfo(host ? host : "::", port, &hints, &all) != 0
-        && (host || getaddrinfo("0.0.0.0", port, &hints, &all) != 0))
+    error = getaddrinfo(host ? host : "::", port, &hints, &all);
+    if (error && (host || getaddrinfo("0.0.0.0", port, &hints, &all) != 0)) {
+        *hint = apr_psprintf(pool, "the name does not resolve (%s): write an address", gai_strerror(error));
         return errno = EADDRNOTAVAIL, -1;
+    }
     for (ai = all; ai && fd < 0; ai = ai->ai_next)
         fd = open_address(ai);
     freeaddrinfo(all);
@@ -103,7 +178,21 @@ static int open_tcp(const char *name, apr_pool_t *ptemp)
         fd = open_address(all);
         freeaddrinfo(all);
     }
+    *hint = tcp_hint(errno);
     return fd;
+}
+
+/* ---- sets of them ---- */
+
+/* Is it still what it was? A name may be gone, and a listener may have been shut. */
+static int is_whole(const rpc_listen_t *l)
+{
+    int listens = 0;
+    socklen_t len = sizeof(listens);
+
+    if (l->fd < 0 || getsockopt(l->fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) < 0 || !listens)
+        return 0;
+    return !rpc_listen_is_unix(l) || is_there(l);
 }
 
 static rpc_listen_t *find(rpc_listen_set_t *set, const char *name)
@@ -111,18 +200,24 @@ static rpc_listen_t *find(rpc_listen_set_t *set, const char *name)
     int i;
 
     for (i = 0; i < set->count; i++) {
-        if (set->at[i].fd >= 0 && strcmp(set->at[i].name, name) == 0)
+        if (strcmp(set->at[i].name, name) == 0 && is_whole(&set->at[i]))
             return &set->at[i];
     }
     return NULL;
 }
 
-static int same_target(const rpc_listen_t *a, const rpc_listen_t *b)
+void rpc_listen_shut_tcp(const rpc_listen_set_t *set)
 {
-    return strcmp(a->host, b->host) == 0 && a->port == b->port && a->version1 == b->version1;
+    int i;
+
+    for (i = 0; i < set->count; i++) {
+        if (set->at[i].fd >= 0 && !rpc_listen_is_unix(&set->at[i]))
+            shutdown(set->at[i].fd, SHUT_RDWR);
+    }
 }
 
-/* Children of before may hold a copy; shutting the socket down ends it for them, too. */
+/* Others hold copies, children for a moment and endpoint processes; shutting a socket down ends
+ * it for them, too. */
 static void give_up(rpc_listen_set_t *set)
 {
     int i;
@@ -130,7 +225,7 @@ static void give_up(rpc_listen_set_t *set)
     for (i = 0; i < set->count; i++) {
         if (set->at[i].fd < 0)
             continue;
-        if (is_unix(&set->at[i]))
+        if (rpc_listen_is_unix(&set->at[i]) && is_there(&set->at[i]))
             unlink(set->at[i].name);
         shutdown(set->at[i].fd, SHUT_RDWR);
     }
@@ -147,38 +242,47 @@ void rpc_listen_close(rpc_listen_set_t *set)
     }
 }
 
+static apr_status_t open_listener(rpc_listen_t *l, server_rec *s, int level)
+{
+    const char *hint = "";
+    apr_status_t rv;
+
+    l->fd = rpc_listen_is_unix(l) ? open_unix(l, &hint)
+                                  : rpc_listen_open_tcp(l->name, s->process->pconf, &hint);
+    if (l->fd >= 0)
+        return APR_SUCCESS;
+    rv = errno;
+    ap_log_error(APLOG_MARK, level, rv, s, "cannot listen at %s %s: %s%s",
+                 rpc_listen_is_unix(l) ? "RpcEndpointSocket" : "RpcEndpointListen", l->name, hint,
+                 level == APLOG_ERR ? "; httpd goes on without it until a restart" : "");
+    return rv;
+}
+
 apr_status_t rpc_listen_update(rpc_listen_set_t *kept, const rpc_listen_set_t *wanted,
-                               server_rec *s, int *changed)
+                               server_rec *s, int level)
 {
     rpc_listen_set_t now = *wanted;
+    apr_status_t first = APR_SUCCESS;
     int i;
 
-    *changed = kept->count != wanted->count;
     for (i = 0; i < now.count; i++) {
         rpc_listen_t *l = &now.at[i], *old = find(kept, l->name);
 
-        if (old) {
-            l->fd = old->fd;
-            old->fd = -1;
-            *changed |= !same_target(l, old);
-        }
+        if (!old)
+            continue;
+        l->fd = old->fd;
+        l->dev = old->dev;
+        l->ino = old->ino;
+        old->fd = -1;
     }
     give_up(kept);      /* what is left; an address may change hands among the others */
     *kept = now;
     for (i = 0; i < now.count; i++) {
-        rpc_listen_t *l = &kept->at[i];
+        if (kept->at[i].fd < 0) {
+            apr_status_t rv = open_listener(&kept->at[i], s, level);
 
-        if (l->fd >= 0)
-            continue;
-        *changed = 1;
-        l->fd = is_unix(l) ? open_unix(l->name) : open_tcp(l->name, s->process->pconf);
-        if (l->fd < 0) {
-            apr_status_t rv = errno;
-
-            ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "cannot listen at %s %s",
-                         is_unix(l) ? "RpcEndpointSocket" : "RpcEndpointListen", l->name);
-            return rv;
+            first = first ? first : rv;
         }
     }
-    return APR_SUCCESS;
+    return first;
 }

@@ -1,23 +1,31 @@
 /* rpc_endpointd_listen: the sockets on which the endpoint listens: a Unix socket for our own
  * proxies, and those of RpcEndpointListen. The parent opens them, as root if it is, and keeps
- * them open over restarts; the endpoint process, and the next one, get them from it.
+ * them open over restarts; each endpoint process inherits them from it.
+ *
+ * A Unix socket's name is one thing and the socket another: the name bears the parent's process
+ * id, so that two servers with one configuration have two, and a name is removed only while it
+ * still leads to the socket of this server.
  */
 #ifndef RPC_ENDPOINTD_LISTEN_H
 #define RPC_ENDPOINTD_LISTEN_H
 
 #include <stdint.h>
+#include <sys/types.h>
 #include <httpd.h>
 
 #define RPC_LISTEN_MAX 17       /* the Unix socket, and 16 addresses */
 #define RPC_LISTEN_HOST_MAX 256
+#define RPC_LISTEN_PATH_MAX 99  /* sun_path has 107, of which a dot and a process id may need 8 */
 
-/* One of them; a plain value that travels over the control socket. */
+/* One of them; a plain value. */
 typedef struct rpc_listen {
     int fd;                             /* -1: not open */
     char name[108];                     /* path, as long as one may be, or "address:port" */
     char host[RPC_LISTEN_HOST_MAX];     /* TCP: the target of all its legs; "": Unix */
     uint16_t port;                      /* of the target */
     int version1;                       /* TCP: legs of version 1 may come, too */
+    dev_t dev;                          /* Unix: which file it is */
+    ino_t ino;
 } rpc_listen_t;
 
 typedef struct rpc_listen_set {
@@ -25,16 +33,26 @@ typedef struct rpc_listen_set {
     rpc_listen_t at[RPC_LISTEN_MAX];
 } rpc_listen_set_t;
 
-/* Makes KEPT what WANTED says: what has the same name stays open, the rest is closed, what is
- * missing is opened; logs what cannot be. *CHANGED: has it become another set? */
+/* Makes KEPT what WANTED says, which may be nothing: what has the same name and is still there
+ * stays open, the rest is closed, what is missing is opened. What cannot be opened is logged at
+ * LEVEL with what to do about it; the others are opened nevertheless. The first error. */
 apr_status_t rpc_listen_update(rpc_listen_set_t *kept, const rpc_listen_set_t *wanted,
-                               server_rec *s, int *changed);
+                               server_rec *s, int level);
 
 /* Closes this process's copies; others go on listening. */
 void rpc_listen_close(rpc_listen_set_t *set);
 
+/* Ends the addresses of TCP for whoever has a copy; safe in a signal handler. The descriptors
+ * stay open. */
+void rpc_listen_shut_tcp(const rpc_listen_set_t *set);
+
+int rpc_listen_is_unix(const rpc_listen_t *l);
+
 /* Splits "address:port", "[v6]:port" or "*:port" (all addresses) into HOST, NULL for all, and
  * PORT. 0, or -1 when it is none of these. */
 int rpc_listen_parse(apr_pool_t *pool, const char *name, const char **host, const char **port);
+
+/* A TCP socket that listens at NAME. -1: errno says why not, *HINT what to do about it. */
+int rpc_listen_open_tcp(const char *name, apr_pool_t *pool, const char **hint);
 
 #endif

@@ -1,20 +1,27 @@
-/* httpd/endpoint_parent.c: the parent's side of the endpoint process. Parent and process share two
- * things, both made by the parent:
+/* httpd/endpoint_parent.c: the parent's side of the endpoint processes. What it shares with each
+ * of them it has made itself:
  *
  *   the listening sockets (httpd/endpoint_listen.c), which stay open in the parent over all
- *     restarts, so that legs wait in their backlog while one endpoint process follows another;
- *   a control socket: each restart sends the re-opened error log through it, and the listening
- *     sockets if they changed, and asks the process to go once it has no virtual connection;
- *     its end of file says that the parent is gone.
+ *     restarts, so that legs wait in their backlog while one process follows another;
+ *   a control socket, over which a process says that it serves, and the parent what is to be
+ *     done (httpd/endpoint_process.h); its end of file says that the parent is gone.
  *
- * The parent starts a new process, with the configuration of then, whenever one has ended.
+ * Each restart starts a new process, with the configuration and the module of then. It gets a
+ * line (endpoint/handover.h) to each one of before that still runs; these go when they have no
+ * virtual connection left. Which of them accepts legs is settled between them: the newest that
+ * could begin.
+ *
+ * A process that dies is followed by another at once. One that dies young again and again is
+ * followed by one that answers its legs by closing them for a while, longer each time; when none
+ * can be made at all the sockets are closed, and that is tried again, too. Either way proxies
+ * know at once that there is no endpoint, and their clients get 503.
  */
 #include "httpd/endpoint_parent.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -27,17 +34,37 @@
 #include <http_log.h>
 #include <mpm_common.h>
 
-#include "httpd/module.h"
+#include "base/clock.h"
 #include "httpd/endpoint_process.h"
+#include "httpd/module.h"
+#include "io/pass.h"
 
 APLOG_USE_MODULE(rpcproxy);
 
-/* What outlives restarts in the parent. */
+/* Who lives for a shorter time has died young. */
+#define YOUNG apr_time_from_sec(10)
+/* Of one restart each; when there are as many, the oldest must go. */
+#define PROCESSES RPC_PROCESS_LINES
+
+typedef struct process {
+    apr_proc_t proc;            /* pid 0: the place is free */
+    unsigned number;            /* 1, 2, ..., in the order of their births */
+    int control;                /* our end */
+    apr_time_t born;
+} process_t;
+
+/* What outlives restarts in the parent. Its layout is the number in KEPT_NAME. */
+#define KEPT_NAME "rpcproxy-endpoint-2"
 typedef struct retained {
-    rpc_listen_set_t listening; /* the Unix socket is the first */
-    int control;                /* our end; -1 when no process runs */
+    rpc_listen_set_t listening;
+    char path[108];             /* of the Unix socket */
     pid_t parent;
-    apr_proc_t proc;
+    process_t processes[PROCESSES];
+    unsigned newest;            /* number of the youngest; 0: there was none */
+    unsigned serving;           /* number of the youngest that has said it serves */
+    int deaths;                 /* one after the other, young */
+    int attempts;               /* in vain, to make a process */
+    apr_time_t again;           /* the next one */
 } retained_t;
 
 /* What the supervision of one generation of the configuration needs. */
@@ -48,223 +75,480 @@ typedef struct supervisor {
     rpc_endpointd_params_t params;
 } supervisor_t;
 
-const char *rpc_endpointd_socket(apr_pool_t *p, server_rec *s, const char *configured)
+/* What httpd's table of other children knows one process by. */
+typedef struct watched {
+    supervisor_t *sup;
+    apr_proc_t proc;
+} watched_t;
+
+static supervisor_t *supervisor;    /* NULL: between two configurations */
+
+static retained_t *get_retained(void)
 {
-    return ap_runtime_dir_relative(p, configured ? configured : "rpcproxy.sock");
+    retained_t *kept = ap_retained_data_get(KEPT_NAME);
+
+    return kept ? kept : ap_retained_data_create(KEPT_NAME, sizeof(*kept));
+}
+
+const char *rpc_endpointd_socket(void)
+{
+    return get_retained()->path;
+}
+
+/* ---- what is said ---- */
+
+static void tell(const process_t *p, server_rec *s, char what, int fd)
+{
+    const struct iovec part = { &what, 1 };
+    apr_status_t rv = rpc_pass_send(p->control, &part, 1, fd);
+
+    /* At the end of file it is about to have ended, which is well, too. */
+    if (rv != APR_SUCCESS && rv != APR_EOF)
+        ap_log_error(APLOG_MARK, APLOG_WARNING, rv, s,
+                     "cannot tell endpoint process %d of the restart", (int)p->proc.pid);
+}
+
+/* Hears who serves. */
+static void listen_to_all(retained_t *kept)
+{
+    process_t *p;
+    char letter;
+    size_t len;
+    int fd;
+
+    for (p = kept->processes; p < kept->processes + PROCESSES; p++) {
+        while (p->proc.pid
+               && (len = 1, rpc_pass_receive(p->control, &letter, &len, &fd)) == APR_SUCCESS) {
+            if (letter == RPC_SAY_READY && p->number > kept->serving)
+                kept->serving = p->number;
+            if (fd >= 0)
+                close(fd);
+        }
+    }
+}
+
+/* ---- processes ---- */
+
+static process_t *process_of(retained_t *kept, pid_t pid)
+{
+    process_t *p;
+
+    for (p = kept->processes; p < kept->processes + PROCESSES; p++)
+        if (p->proc.pid == pid)
+            return p;
+    return NULL;
+}
+
+static process_t *process_number(retained_t *kept, unsigned number)
+{
+    process_t *p;
+
+    for (p = kept->processes; p < kept->processes + PROCESSES; p++)
+        if (p->proc.pid && p->number == number)
+            return p;
+    return NULL;
+}
+
+static void process_gone(process_t *p)
+{
+    close(p->control);
+    memset(p, 0, sizeof(*p));
+}
+
+/* Where the next one is noted; the oldest must go for it if need be. */
+static process_t *free_place(retained_t *kept, server_rec *s)
+{
+    process_t *p, *oldest = kept->processes;
+
+    for (p = kept->processes; p < kept->processes + PROCESSES; p++) {
+        if (!p->proc.pid)
+            return p;
+        if (p->number < oldest->number)
+            oldest = p;
+    }
+    ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s, "endpoint process %d, of %d restarts ago, ends with its "
+                 "virtual connections: there are no more than %d processes", (int)oldest->proc.pid,
+                 PROCESSES, PROCESSES);
+    tell(oldest, s, RPC_SAY_LEAVE, -1);
+    process_gone(oldest);
+    return oldest;
 }
 
 static void supervise(int reason, void *data, apr_wait_t status);
 
-static apr_status_t start_process(supervisor_t *sup)
+static void watch(supervisor_t *sup, const process_t *p)
 {
-    retained_t *kept = sup->kept;
-    int control[2];
-    apr_status_t rv;
+    watched_t *watched = apr_palloc(sup->pconf, sizeof(*watched));
 
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, control) < 0)
-        return errno;
-    kept->control = control[0];
-    rv = apr_proc_fork(&kept->proc, sup->pconf);
-    if (rv == APR_INCHILD) {
-        close(kept->control);
-        rpc_endpointd_process(sup->s, &sup->params, &kept->listening, control[1]);
+    *watched = (watched_t){ sup, p->proc };
+    apr_proc_other_child_register(&watched->proc, supervise, watched, NULL, sup->pconf);
+}
+
+static void close_all(int *fds, int count)
+{
+    int i;
+
+    for (i = 0; i < count; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+}
+
+/* Lines from a new process, whose ends are THEIRS, to each that runs, OURS. */
+static apr_status_t make_lines(const retained_t *kept, int ours[PROCESSES], int theirs[PROCESSES])
+{
+    apr_status_t rv = APR_SUCCESS;
+    int i, pair[2];
+
+    for (i = 0; i < PROCESSES; i++)
+        ours[i] = theirs[i] = -1;
+    for (i = 0; i < PROCESSES && rv == APR_SUCCESS; i++) {
+        if (kept->processes[i].proc.pid && (rv = rpc_pass_pair(pair)) == APR_SUCCESS) {
+            ours[i] = pair[0];
+            theirs[i] = pair[1];
+        }
     }
+    if (rv != APR_SUCCESS) {
+        close_all(ours, PROCESSES);
+        close_all(theirs, PROCESSES);
+    }
+    return rv;
+}
+
+/* In the new process: its own are LINES and the end of CONTROL that it has been given. */
+static void be_born(const supervisor_t *sup, rpc_endpointd_birth_t *birth, int ours[PROCESSES],
+                    int parents_end)
+{
+    int i;
+
+    close(parents_end);
+    close_all(ours, PROCESSES);
+    for (i = 0; i < PROCESSES; i++)
+        if (sup->kept->processes[i].proc.pid)
+            close(sup->kept->processes[i].control);
+    rpc_endpointd_process(birth);
+}
+
+static apr_status_t fork_process(supervisor_t *sup, process_t *p, rpc_endpointd_birth_t *birth,
+                                 int ours[PROCESSES])
+{
+    int control[2];
+    apr_proc_t proc;
+    apr_status_t rv = rpc_pass_pair(control);
+
+    if (rv != APR_SUCCESS)
+        return rv;
+    birth->control = control[1];
+    rv = apr_proc_fork(&proc, sup->pconf);
+    if (rv == APR_INCHILD)
+        be_born(sup, birth, ours, control[0]);
     close(control[1]);
     if (rv != APR_INPARENT) {
         close(control[0]);
-        kept->control = -1;
         return rv;
     }
-    apr_proc_other_child_register(&kept->proc, supervise, sup, NULL, sup->pconf);
-    ap_log_error(APLOG_MARK, APLOG_INFO, 0, sup->s, "endpoint process %d started",
-                 (int)kept->proc.pid);
+    p->proc = proc;
+    p->control = control[0];
+    p->number = ++sup->kept->newest;
+    p->born = rpc_clock_now() + birth->pause;
     return APR_SUCCESS;
 }
 
-static void process_ended(supervisor_t *sup, apr_wait_t status)
+static apr_status_t start_process(supervisor_t *sup, apr_interval_time_t pause)
 {
-    int stopping = 0;
-    apr_status_t rv;
+    retained_t *kept = sup->kept;
+    rpc_endpointd_birth_t birth = { sup->s, &sup->params, &kept->listening, .pause = pause };
+    process_t *p = free_place(kept, sup->s);
+    int ours[PROCESSES], i;
+    apr_status_t rv = make_lines(kept, ours, birth.lines);
 
-    close(sup->kept->control);
-    sup->kept->control = -1;
-    if (ap_mpm_query(AP_MPMQ_MPM_STATE, &stopping) != APR_SUCCESS
-        || stopping == AP_MPMQ_STOPPING)
-        return;
-    if (status) /* the MPM passes the exit code or the signal, without saying which */
-        ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s,
-                     "endpoint process %d died (exit code or signal %d): starting another",
-                     (int)sup->kept->proc.pid, (int)status);
-    rv = start_process(sup);
     if (rv != APR_SUCCESS)
-        ap_log_error(APLOG_MARK, APLOG_CRIT, rv, sup->s, "cannot start the endpoint process");
+        return rv;
+    listen_to_all(kept);
+    birth.alone = process_number(kept, kept->serving) == NULL;
+    rv = fork_process(sup, p, &birth, ours);
+    for (i = 0; i < PROCESSES && rv == APR_SUCCESS; i++)
+        if (ours[i] >= 0)
+            tell(&kept->processes[i], sup->s, RPC_SAY_SUCCESSOR, ours[i]);
+    close_all(ours, PROCESSES);
+    close_all(birth.lines, PROCESSES);
+    if (rv != APR_SUCCESS)
+        return rv;
+    watch(sup, p);
+    ap_log_error(APLOG_MARK, APLOG_INFO, 0, sup->s, "endpoint process %d started", (int)p->proc.pid);
+    return APR_SUCCESS;
+}
+
+/* ---- when there can be none ---- */
+
+/* In the order of their names. The addresses are the parent's since the first post_config. */
+static void make_set(rpc_listen_set_t *set, const rpc_endpointd_params_t *params, const char *path)
+{
+    int i;
+
+    memset(set, 0, sizeof(*set));
+    if (path) {
+        set->at[0].fd = -1;
+        apr_cpystrn(set->at[0].name, path, sizeof(set->at[0].name));
+        set->count = 1;
+    }
+    for (i = 0; params->listen && i < params->listen->nelts && set->count < RPC_LISTEN_MAX; i++)
+        set->at[set->count++] = APR_ARRAY_IDX(params->listen, i, rpc_listen_t);
+}
+
+/* Opens what the configuration names, as long as it wants anything. */
+static apr_status_t listen_all(supervisor_t *sup, int level)
+{
+    rpc_listen_set_t wanted = { 0 };
+
+    if (sup->params.wanted)
+        make_set(&wanted, &sup->params, sup->kept->path);
+    return rpc_listen_update(&sup->kept->listening, &wanted, sup->s, level);
+}
+
+/* While another process serves, it goes on. Else nobody may wait for what does not come. */
+static void put_off(supervisor_t *sup, apr_status_t rv)
+{
+    static const rpc_listen_set_t nothing;
+    retained_t *kept = sup->kept;
+
+    if (!kept->attempts++)
+        ap_log_error(APLOG_MARK, APLOG_CRIT, rv, sup->s, "cannot start the endpoint process, which is tried "
+                     "again, with pauses of up to a minute; %s",
+                     process_number(kept, kept->serving) ? "the one of before the restart goes on"
+                     : "until then its clients are answered 503");
+    listen_to_all(kept);
+    if (!process_number(kept, kept->serving))
+        rpc_listen_update(&kept->listening, &nothing, sup->s, APLOG_ERR);
+    kept->again = rpc_clock_now() + rpc_endpointd_pause(kept->attempts);
+}
+
+static void start_or_put_off(supervisor_t *sup, apr_interval_time_t pause)
+{
+    apr_status_t rv = start_process(sup, pause);
+
+    if (rv != APR_SUCCESS) {
+        put_off(sup, rv);
+        return;
+    }
+    if (sup->kept->attempts)
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, sup->s, "the endpoint process could be started, after %d "
+                     "attempts in vain", sup->kept->attempts);
+    sup->kept->attempts = 0;
+}
+
+void rpc_endpointd_monitor(void)
+{
+    supervisor_t *sup = supervisor;
+
+    if (!sup || !sup->params.wanted || !sup->kept->attempts || rpc_clock_now() < sup->kept->again)
+        return;
+    listen_all(sup, APLOG_ERR);
+    start_or_put_off(sup, 0);
+}
+
+/* ---- when one has ended ---- */
+
+static int is_stopping(void)
+{
+    int state = 0;
+
+    return ap_mpm_query(AP_MPMQ_MPM_STATE, &state) != APR_SUCCESS || state == AP_MPMQ_STOPPING;
+}
+
+/* The MPM passes the exit code or the signal, without saying which. */
+static void log_death(const supervisor_t *sup, pid_t pid, apr_wait_t status, apr_interval_time_t pause)
+{
+    if (pause)
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s, "endpoint process %d died (exit code or signal %d), as "
+                     "those before it: the next one serves in %d s, until then its clients are answered 503",
+                     (int)pid, (int)status, (int)apr_time_sec(pause));
+    else
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s, "endpoint process %d died (exit code or signal %d): "
+                     "starting another", (int)pid, (int)status);
+}
+
+static void process_ended(supervisor_t *sup, process_t *p, apr_wait_t status)
+{
+    retained_t *kept = sup->kept;
+    apr_interval_time_t pause = 0;
+    pid_t pid = p->proc.pid;
+    int newest = p->number == kept->newest;
+
+    listen_to_all(kept);
+    if (newest)
+        kept->deaths = rpc_clock_now() - p->born < YOUNG ? kept->deaths + 1 : 0;
+    process_gone(p);
+    if (is_stopping())
+        return;
+    if (!newest || !sup->params.wanted) {
+        if (status)
+            ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s, "endpoint process %d, of before the restart, died "
+                         "(exit code or signal %d)", (int)pid, (int)status);
+        return;
+    }
+    if (kept->deaths > 1)
+        pause = rpc_endpointd_pause(kept->deaths - 1);
+    if (status)
+        log_death(sup, pid, status, pause);
+    start_or_put_off(sup, pause);
 }
 
 static void supervise(int reason, void *data, apr_wait_t status)
 {
-    supervisor_t *sup = data;
+    watched_t *watched = data;
+    process_t *p;
 
     switch (reason) {
     case APR_OC_REASON_DEATH:
     case APR_OC_REASON_LOST:
         apr_proc_other_child_unregister(data);
-        process_ended(sup, status);
+        p = process_of(watched->sup->kept, watched->proc.pid);
+        if (p)      /* else it was told to leave */
+            process_ended(watched->sup, p, status);
         break;
     default:    /* a restart goes through post_config; unregistering tells nothing new */
         break;
     }
 }
 
-/* Says something to the running process, with a descriptor unless it is -1. */
-static void tell(const retained_t *kept, server_rec *s, char what, const rpc_listen_t *where, int fd)
+/* ---- graceful stop: httpd closes its own listeners, and tells no module ---- */
+
+static struct {
+    struct sigaction before;
+    const retained_t *kept;
+} stop;
+
+/* The addresses of TCP are free for the next server from here, as httpd's own are. */
+static void graceful_stop(int signal)
 {
-    char room[CMSG_SPACE(sizeof(int))];
-    struct iovec iov[2] = { { &what, 1 }, { (void *)where, sizeof(*where) } };
-    struct msghdr msg = { .msg_iov = iov, .msg_iovlen = where ? 2 : 1 };
+    int error = errno;
 
-    if (fd >= 0) {
-        struct cmsghdr *c;
-
-        memset(room, 0, sizeof(room));
-        msg.msg_control = room;
-        msg.msg_controllen = sizeof(room);
-        c = CMSG_FIRSTHDR(&msg);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(c), &fd, sizeof(int));
-    }
-    /* EPIPE, ECONNRESET: it is about to have ended, which is well too. */
-    if (sendmsg(kept->control, &msg, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno != EPIPE
-        && errno != ECONNRESET)
-        ap_log_error(APLOG_MARK, APLOG_WARNING, errno, s,
-                     "cannot tell endpoint process %d of the restart", (int)kept->proc.pid);
+    if (getpid() == stop.kept->parent)
+        rpc_listen_shut_tcp(&stop.kept->listening);
+    errno = error;
+    if (stop.before.sa_handler != SIG_IGN && stop.before.sa_handler != SIG_DFL)
+        stop.before.sa_handler(signal);
 }
 
-/* A process that went on over the restart: where to listen and log, and to go when idle. */
-static void carry_over(const retained_t *kept, server_rec *s, int changed)
+/* The MPM sets its handler when it begins to run, and starts children behind that. */
+void rpc_endpointd_child_started(void)
 {
-    apr_os_file_t log = -1;
-    int i;
+    retained_t *kept = get_retained();
+    struct sigaction ours, now;
 
-    if (changed) {
-        tell(kept, s, RPC_SAY_FORGET, NULL, -1);
-        for (i = 0; i < kept->listening.count; i++)
-            tell(kept, s, RPC_SAY_LISTEN, &kept->listening.at[i], kept->listening.at[i].fd);
-    }
-    if (!s->error_log || apr_os_file_get(&log, s->error_log) != APR_SUCCESS)
-        log = -1;
-    tell(kept, s, RPC_SAY_GO_WHEN_IDLE, NULL, log);
+    if (getpid() != kept->parent || !supervisor || sigaction(AP_SIG_GRACEFUL_STOP, NULL, &now) < 0
+        || now.sa_handler == graceful_stop || (now.sa_flags & SA_SIGINFO))
+        return;
+    stop.before = ours = now;
+    stop.kept = kept;
+    ours.sa_handler = graceful_stop;
+    sigaction(AP_SIG_GRACEFUL_STOP, &ours, NULL);
 }
 
-/* Did it end while nobody watched, between two configurations? */
-static int is_running(const retained_t *kept)
+static void leave_signal(void)
 {
-    return kept->control >= 0 && waitpid(kept->proc.pid, NULL, WNOHANG) == 0;
+    struct sigaction now;
+
+    if (sigaction(AP_SIG_GRACEFUL_STOP, NULL, &now) == 0 && now.sa_handler == graceful_stop)
+        sigaction(AP_SIG_GRACEFUL_STOP, &stop.before, NULL);
 }
 
-/* The configuration's pool goes, at a restart or at the end. The next configuration may
- * need no endpoint and never come to say so: it is told to go when idle now. */
+/* ---- configurations come and go ---- */
+
+/* At the end the Unix socket's name goes. At a restart the next configuration may not even have
+ * this module. */
 static apr_status_t let_go(void *data)
 {
-    const supervisor_t *sup = data;
+    static const rpc_listen_set_t nothing;
+    supervisor_t *sup = data;
+    process_t *p = sup->kept->processes;
 
+    supervisor = NULL;
     if (getpid() != sup->kept->parent)
         return APR_SUCCESS;
+    leave_signal();
     if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_EXITING)
-        unlink(sup->kept->listening.at[0].name);
-    else if (sup->kept->control >= 0)
-        tell(sup->kept, sup->s, RPC_SAY_GO_WHEN_IDLE, NULL, -1);
+        rpc_listen_update(&sup->kept->listening, &nothing, sup->s, APLOG_ERR);
+    else for (; p < sup->kept->processes + PROCESSES; p++)
+        if (p->proc.pid)
+            tell(p, sup->s, RPC_SAY_UNCERTAIN, -1);
     return APR_SUCCESS;
 }
 
-static retained_t *get_retained(void)
+/* Those of before: some may have ended while nobody watched, between two configurations. The
+ * others are watched again, and write where this configuration does. */
+static void carry_over(supervisor_t *sup)
 {
-    static const char key[] = "rpcproxy-endpoint";
-    retained_t *kept = ap_retained_data_get(key);
+    process_t *p = sup->kept->processes;
+    apr_os_file_t log = -1;
 
-    if (!kept) {
-        kept = ap_retained_data_create(key, sizeof(*kept));
-        kept->control = -1;
+    if (!sup->s->error_log || apr_os_file_get(&log, sup->s->error_log) != APR_SUCCESS)
+        log = -1;
+    for (; p < sup->kept->processes + PROCESSES; p++) {
+        if (!p->proc.pid)
+            continue;
+        if (waitpid(p->proc.pid, NULL, WNOHANG) != 0) {
+            process_gone(p);
+            continue;
+        }
+        watch(sup, p);
+        tell(p, sup->s, RPC_SAY_RESTARTED, log);
+        if (!sup->params.wanted)
+            tell(p, sup->s, RPC_SAY_RETIRE, -1);
     }
-    return kept;
-}
-
-static apr_status_t make_set(rpc_listen_set_t *set, const rpc_endpointd_params_t *params,
-                             apr_pool_t *pconf, server_rec *s)
-{
-    const char *path = rpc_endpointd_socket(pconf, s, params->socket);
-    int i;
-
-    memset(set, 0, sizeof(*set));
-    set->at[0].fd = -1;
-    if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path)) {
-        ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s, "RpcEndpointSocket %s: a Unix socket's path "
-                     "has at most %d characters", path,
-                     (int)sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1);
-        return APR_ENAMETOOLONG;
-    }
-    apr_cpystrn(set->at[0].name, path, sizeof(set->at[0].name));
-    set->count = 1;
-    for (i = 0; params->listen && i < params->listen->nelts && set->count < RPC_LISTEN_MAX; i++)
-        set->at[set->count++] = APR_ARRAY_IDX(params->listen, i, rpc_listen_t);
-    return APR_SUCCESS;
-}
-
-static apr_status_t listen_all(retained_t *kept, apr_pool_t *pconf, server_rec *s,
-                               const rpc_endpointd_params_t *params, int *changed)
-{
-    rpc_listen_set_t wanted;
-    apr_status_t rv = make_set(&wanted, params, pconf, s);
-
-    return rv == APR_SUCCESS ? rpc_listen_update(&kept->listening, &wanted, s, changed) : rv;
 }
 
 apr_status_t rpc_endpointd_listen(apr_pool_t *pconf, server_rec *s,
                                   const rpc_endpointd_params_t *params)
 {
-    int changed;
+    rpc_listen_set_t wanted = { 0 };
 
-    return listen_all(get_retained(), pconf, s, params, &changed);
+    if (params->wanted)
+        make_set(&wanted, params, NULL);
+    return rpc_listen_update(&get_retained()->listening, &wanted, s, APLOG_EMERG);
+}
+
+const char *rpc_endpointd_base(apr_pool_t *p, const rpc_endpointd_params_t *params)
+{
+    return ap_runtime_dir_relative(p, params->socket ? params->socket : "rpcproxy.sock");
 }
 
 apr_status_t rpc_endpointd_start(apr_pool_t *pconf, server_rec *s,
                                  const rpc_endpointd_params_t *params)
 {
     supervisor_t *sup = apr_pcalloc(pconf, sizeof(*sup));
+    retained_t *kept = sup->kept = get_retained();
+    int restart = kept->parent == getpid();
     apr_status_t rv;
-    int changed;
 
-    sup->kept = get_retained();
     sup->s = s;
     sup->pconf = pconf;
-    sup->kept->parent = getpid();
     sup->params = *params;
-    rv = listen_all(sup->kept, pconf, s, params, &changed);
-    if (rv != APR_SUCCESS)
-        return rv;
+    kept->parent = getpid();
+    kept->deaths = kept->attempts = 0;
+    apr_snprintf(kept->path, sizeof(kept->path), "%s.%" APR_PID_T_FMT, rpc_endpointd_base(pconf, params),
+                 kept->parent);
     apr_pool_cleanup_register(pconf, sup, let_go, apr_pool_cleanup_null);
-    if (is_running(sup->kept)) {
-        apr_proc_other_child_register(&sup->kept->proc, supervise, sup, NULL, pconf);
-        carry_over(sup->kept, s, changed);
-        return APR_SUCCESS;
-    }
-    if (sup->kept->control >= 0)
-        close(sup->kept->control);
-    rv = start_process(sup);
-    if (rv != APR_SUCCESS)
-        ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "cannot start the endpoint process");
-    return rv;
+    supervisor = sup;
+    rv = listen_all(sup, restart ? APLOG_ERR : APLOG_EMERG);
+    if (rv != APR_SUCCESS && !restart)
+        return rv;
+    carry_over(sup);
+    if (params->wanted)
+        start_or_put_off(sup, 0);
+    return APR_SUCCESS;
 }
 
 void rpc_endpointd_child_init(void)
 {
     retained_t *kept = get_retained();
+    process_t *p;
 
     if (getpid() == kept->parent)
         return;     /* httpd -X: one process is both */
+    supervisor = NULL;
     rpc_listen_close(&kept->listening);
-    if (kept->control >= 0)
-        close(kept->control);
-    kept->control = -1;
+    for (p = kept->processes; p < kept->processes + PROCESSES; p++)
+        if (p->proc.pid)
+            process_gone(p);
 }

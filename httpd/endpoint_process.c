@@ -1,16 +1,26 @@
-/* httpd/endpoint_process.c: the endpoint process: a loop, an endpoint on it, the sockets to
- * accept legs from, and the parent at the other end of a control socket, whose end of file
- * says that the parent is gone.
+/* httpd/endpoint_process.c: an endpoint process: a loop, an endpoint on it, the sockets to accept
+ * legs from, lines to the processes before and after it, and the parent at the other end of a
+ * control socket, whose end of file says that the parent is gone.
+ *
+ *   waiting   cannot begin, or is not to yet: closes the legs that come, if nobody else takes
+ *             them, so that nobody waits for it; tries again, with longer and longer pauses
+ *   serving   accepts legs
+ *   retired   another process accepts them, or none any more: goes when it has no virtual
+ *             connection left, at the latest after RpcGracefulTimeout
  */
 #include "httpd/endpoint_process.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <ap_listen.h>
@@ -24,36 +34,52 @@
 #include <mpm_common.h>
 #include <unixd.h>
 
+#include "base/clock.h"
+#include "endpoint/handover.h"
 #include "httpd/module.h"
+#include "io/pass.h"
 #include "target/connect.h"
-#include "endpoint/endpoint.h"
 
 APLOG_USE_MODULE(rpcproxy);
 
 #define RESOLVER_THREADS 4
 #define ACCEPT_AGAIN apr_time_from_msec(100)
+/* While it waits it looks for signals as often. */
+#define LOOK_UP apr_time_from_msec(500)
+/* A restart takes no longer, or what comes after it has no use for us. */
+#define UNCERTAIN_MAX apr_time_from_sec(120)
 
 typedef struct process process_t;
 
 typedef struct listener {
     process_t *me;
-    rpc_watch_t watch;
+    rpc_watch_t watch;      /* fd -1: closed */
     rpc_listen_t says;
     rpc_endpoint_listener_t via;
 } listener_t;
 
 struct process {
+    const rpc_endpointd_birth_t *birth;
     server_rec *s;
+    apr_pool_t *pool;       /* of all that is below */
     rpc_loop_t *loop;
     rpc_endpoint_t *endpoint;
+    rpc_handover_t *handover;
     int count;
     listener_t listeners[RPC_LISTEN_MAX];
     rpc_watch_t control, sigterm;
-    rpc_timer_t again;
+    sigset_t term;          /* of the latter */
+    int has_user;           /* it runs as httpd's User */
+    rpc_timer_t again, limit, uncertain;
     rpc_log_t log;
-    int retiring;           /* goes when idle */
+    int retired;            /* goes when idle */
     int leaving;            /* goes now: legs that still come are for the next process */
 };
+
+apr_interval_time_t rpc_endpointd_pause(int attempt)
+{
+    return apr_time_from_sec(attempt < 7 ? 1 << (attempt - 1) : 60);
+}
 
 static void write_log(const rpc_log_t *log, int level, apr_status_t status, const char *text)
 {
@@ -62,18 +88,30 @@ static void write_log(const rpc_log_t *log, int level, apr_status_t status, cons
 
 /* ---- legs ---- */
 
+static void listener_close(listener_t *l)
+{
+    if (l->watch.fd < 0)
+        return;
+    rpc_watch_remove(l->me->loop, &l->watch);
+    close(l->watch.fd);
+    l->watch.fd = -1;
+}
+
 static void accept_legs(listener_t *l)
 {
     process_t *me = l->me;
     int fd;
 
-    if (me->leaving)
+    if (me->leaving || l->watch.fd < 0)
         return;
     while ((fd = accept4(l->watch.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
         rpc_endpoint_accept(me->endpoint, fd, l->says.host[0] ? &l->via : NULL);
-    /* EINVAL: the parent has given this socket up, and says so in a moment. */
-    if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR || errno == EINVAL)
+    if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR)
         return;
+    if (errno == EINVAL) {  /* shut: a restart has taken it from us, or httpd stops */
+        listener_close(l);
+        return;
+    }
     /* Out of descriptors: no further edge tells when to try again. */
     ap_log_error(APLOG_MARK, APLOG_ERR, errno, me->s, "endpoint: cannot accept a leg");
     rpc_timer_set(me->loop, &me->again, rpc_loop_now(me->loop) + ACCEPT_AGAIN);
@@ -93,32 +131,13 @@ static void accept_again(rpc_timer_t *timer)
         accept_legs(&me->listeners[i]);
 }
 
-static apr_status_t listen_too(process_t *me, const rpc_listen_t *says, int fd)
-{
-    listener_t *l = &me->listeners[me->count];
-
-    if (me->count == RPC_LISTEN_MAX) {
-        close(fd);
-        return APR_ENOSPC;
-    }
-    l->me = me;
-    l->says = *says;
-    l->via = (rpc_endpoint_listener_t){ l->says.name, l->says.host, says->port, says->version1 };
-    l->watch = (rpc_watch_t){ fd, listener_ready };
-    me->count++;
-    return rpc_watch_add(me->loop, &l->watch);
-}
-
 /* What has connected here already is still taken. */
-static void forget_listeners(process_t *me)
+static void listen_no_more(process_t *me)
 {
-    while (me->count) {
-        listener_t *l = &me->listeners[me->count - 1];
-
-        accept_legs(l);
-        rpc_watch_remove(me->loop, &l->watch);
-        close(l->watch.fd);
-        me->count--;
+    rpc_timer_cancel(me->loop, &me->again);
+    for (; me->count; me->count--) {
+        accept_legs(&me->listeners[me->count - 1]);
+        listener_close(&me->listeners[me->count - 1]);
     }
 }
 
@@ -134,8 +153,35 @@ static void go_if_idle(void *ctx)
 {
     process_t *me = ctx;
 
-    if (me->retiring && rpc_endpoint_count(me->endpoint) == 0)
+    if (me->retired && rpc_endpoint_count(me->endpoint) == 0 && !rpc_handover_pending(me->handover))
         leave(me);
+}
+
+static void out_of_time(rpc_timer_t *timer)
+{
+    process_t *me = RPC_OWNER_OF(timer, process_t, limit);
+
+    ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, me->s, "endpoint: RpcGracefulTimeout is over, with %u virtual "
+                 "connections from before the restart", rpc_endpoint_count(me->endpoint));
+    leave(me);
+}
+
+static void retire(process_t *me)
+{
+    apr_interval_time_t limit = me->birth->params->graceful_timeout;
+
+    if (me->retired)
+        return;
+    listen_no_more(me);
+    me->retired = 1;
+    if (limit)
+        rpc_timer_set(me->loop, &me->limit, rpc_loop_now(me->loop) + limit);
+    go_if_idle(me);
+}
+
+static void succeeded(void *ctx)
+{
+    retire(ctx);
 }
 
 static void sigterm_ready(rpc_watch_t *watch, uint32_t events)
@@ -146,7 +192,7 @@ static void sigterm_ready(rpc_watch_t *watch, uint32_t events)
 /* ---- what the parent says ---- */
 
 /* The parent has opened its logs anew, say after a rotation: write where it writes. */
-static void use_log(process_t *me, int fd)
+static void use_log(const process_t *me, int fd)
 {
     apr_os_file_t current;
 
@@ -156,69 +202,130 @@ static void use_log(process_t *me, int fd)
     close(fd);
 }
 
-static void go_when_idle(process_t *me, int log)
+/* Nobody has come back from the restart: this module is not in the configuration any more. The
+ * parent still has the sockets, so they are ended for it, too. */
+static void nobody_came(rpc_timer_t *timer)
 {
-    if (log >= 0)
-        use_log(me, log);
-    me->retiring = 1;
-    go_if_idle(me);
+    process_t *me = RPC_OWNER_OF(timer, process_t, uncertain);
+    int i;
+
+    for (i = 0; i < me->count; i++)
+        if (me->listeners[i].watch.fd >= 0)
+            shutdown(me->listeners[i].watch.fd, SHUT_RDWR);
+    retire(me);
 }
 
-/* Another build of the module may say things of another size: those are let be. */
-static void obey(process_t *me, const char *message, size_t len, int fd)
+/* FD is ours, or -1. */
+static void obey(process_t *me, char letter, int fd)
 {
-    rpc_listen_t says;
-    apr_status_t rv = APR_SUCCESS;
-
-    if (*message == RPC_SAY_GO_WHEN_IDLE) {
-        go_when_idle(me, fd);
+    if (letter != RPC_SAY_UNCERTAIN)
+        rpc_timer_cancel(me->loop, &me->uncertain);
+    switch (letter) {
+    case RPC_SAY_SUCCESSOR:
+        if (fd >= 0 && rpc_handover_offer(me->handover, fd) == APR_SUCCESS)
+            return;
+        break;
+    case RPC_SAY_RESTARTED:
+        if (fd >= 0)
+            use_log(me, fd);
         return;
+    case RPC_SAY_RETIRE:
+        retire(me);
+        break;
+    case RPC_SAY_LEAVE:
+        leave(me);
+        break;
+    case RPC_SAY_UNCERTAIN:
+        rpc_timer_set(me->loop, &me->uncertain, rpc_loop_now(me->loop) + UNCERTAIN_MAX);
+        break;
     }
-    if (*message == RPC_SAY_FORGET)
-        forget_listeners(me);
-    else if (*message == RPC_SAY_LISTEN && len == 1 + sizeof(says) && fd >= 0) {
-        memcpy(&says, message + 1, sizeof(says));
-        rv = listen_too(me, &says, fd);
-        fd = -1;
-    }
-    if (rv != APR_SUCCESS)
-        ap_log_error(APLOG_MARK, APLOG_ERR, rv, me->s, "endpoint: cannot listen at %s", says.name);
     if (fd >= 0)
         close(fd);
-}
-
-static int received_fd(struct msghdr *msg)
-{
-    struct cmsghdr *c = CMSG_FIRSTHDR(msg);
-    int fd;
-
-    if (!c || c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS
-        || c->cmsg_len != CMSG_LEN(sizeof(fd)))
-        return -1;
-    memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-    return fd;
 }
 
 static void control_ready(rpc_watch_t *watch, uint32_t events)
 {
     process_t *me = RPC_OWNER_OF(watch, process_t, control);
+    apr_status_t rv;
 
     for (;;) {
-        char message[1 + sizeof(rpc_listen_t)], room[CMSG_SPACE(sizeof(int))];
-        struct iovec iov = { message, sizeof(message) };
-        struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = room,
-                              .msg_controllen = sizeof(room) };
-        ssize_t n = recvmsg(watch->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        char letter;
+        size_t len = 1;
+        int fd;
 
-        if (n < 0 && errno == EINTR)
+        rv = rpc_pass_receive(watch->fd, &letter, &len, &fd);
+        if (rv != APR_SUCCESS)
+            break;
+        obey(me, letter, fd);
+    }
+    if (!APR_STATUS_IS_EAGAIN(rv))
+        leave(me);      /* the parent is gone */
+}
+
+/* ---- waiting ---- */
+
+/* Who connects while nothing can be done for him is told so, by the end of file. */
+static void close_legs(int listener)
+{
+    int fd;
+
+    while ((fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0)
+        close(fd);
+}
+
+/* What the parent says meanwhile: only the log matters to a process that has nothing. */
+static void obey_waiting(const process_t *me)
+{
+    for (;;) {
+        char letter;
+        size_t len = 1;
+        int fd;
+        apr_status_t rv = rpc_pass_receive(me->control.fd, &letter, &len, &fd);
+
+        if (APR_STATUS_IS_EAGAIN(rv))
+            return;
+        if (rv != APR_SUCCESS || letter == RPC_SAY_SUCCESSOR || letter == RPC_SAY_RETIRE
+            || letter == RPC_SAY_LEAVE)
+            _exit(0);
+        if (letter == RPC_SAY_RESTARTED && fd >= 0)
+            use_log(me, fd);
+        else if (fd >= 0)
+            close(fd);
+    }
+}
+
+/* SIGTERM is blocked, and there may be no descriptor to read it from. */
+static int is_told_to_stop(void)
+{
+    sigset_t pending;
+
+    return sigpending(&pending) == 0 && sigismember(&pending, SIGTERM);
+}
+
+static void wait_for(const process_t *me, apr_interval_time_t pause)
+{
+    const rpc_listen_set_t *set = me->birth->listeners;
+    apr_time_t end = rpc_clock_now() + pause, left;
+    struct pollfd fds[1 + RPC_LISTEN_MAX] = { { me->control.fd, POLLIN, 0 } };
+    int i, count = me->birth->alone ? set->count : 0;
+
+    for (i = 0; i < count; i++)
+        fds[1 + i] = (struct pollfd){ set->at[i].fd, POLLIN, 0 };
+    while ((left = end - rpc_clock_now()) > 0) {
+        if (left > LOOK_UP)
+            left = LOOK_UP;
+        if (is_told_to_stop())
+            _exit(0);
+        if (poll(fds, (nfds_t)(1 + count), (int)apr_time_as_msec(left) + 1) <= 0)
             continue;
-        if (n < 0 && errno == EAGAIN)
-            return;
-        if (n <= 0) {
-            leave(me);  /* the parent is gone */
-            return;
+        if (fds[0].revents)
+            obey_waiting(me);
+        for (i = 0; i < count; i++) {
+            if (fds[1 + i].revents & (POLLHUP | POLLERR))
+                fds[1 + i].fd = -1;     /* shut */
+            else if (fds[1 + i].revents)
+                close_legs(fds[1 + i].fd);
         }
-        obey(me, message, (size_t)n, received_fd(&msg));
     }
 }
 
@@ -226,10 +333,8 @@ static void control_ready(rpc_watch_t *watch, uint32_t events)
 
 /* Stop reaches the whole process group with some MPMs; restarts come over the control
  * socket. SIGTERM is read from a descriptor, so that connections end with a log line. */
-static int set_signals(void)
+static void set_signals(sigset_t *term)
 {
-    sigset_t term;
-
     apr_signal(SIGINT, SIG_IGN);
     apr_signal(SIGHUP, SIG_IGN);
     apr_signal(SIGPIPE, SIG_IGN);
@@ -237,14 +342,75 @@ static int set_signals(void)
     apr_signal(AP_SIG_GRACEFUL, SIG_IGN);
     apr_signal(AP_SIG_GRACEFUL_STOP, SIG_IGN);
     apr_signal(SIGTERM, SIG_DFL);
-    sigemptyset(&term);
-    sigaddset(&term, SIGTERM);
-    sigprocmask(SIG_BLOCK, &term, NULL);
-    return signalfd(-1, &term, SFD_NONBLOCK | SFD_CLOEXEC);
+    sigemptyset(term);
+    sigaddset(term, SIGTERM);
+    sigprocmask(SIG_BLOCK, term, NULL);
 }
 
-static apr_status_t make_endpoint(process_t *me, const rpc_endpointd_params_t *given)
+static int is_ours(const process_t *me, int fd)
 {
+    const rpc_endpointd_birth_t *birth = me->birth;
+    apr_os_file_t log;
+    int i;
+
+    if (fd <= STDERR_FILENO || fd == birth->control
+        || (me->s->error_log && apr_os_file_get(&log, me->s->error_log) == APR_SUCCESS && fd == log))
+        return 1;
+    for (i = 0; i < birth->listeners->count; i++)
+        if (fd == birth->listeners->at[i].fd)
+            return 1;
+    return 0;
+}
+
+/* Would it keep something alive that is the parent's to end? Files that are written, such as
+ * access logs that are rotated away; pipes, to programs that end with them; listeners. */
+static int keeps_alive(int fd)
+{
+    struct stat st;
+    int listens = 0;
+    socklen_t len = sizeof(listens);
+
+    if (fstat(fd, &st) < 0)
+        return 0;
+    if (S_ISREG(st.st_mode))
+        return (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY;
+    return S_ISFIFO(st.st_mode)
+           || (S_ISSOCK(st.st_mode) && getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens);
+}
+
+static void close_others(const process_t *me)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    struct dirent *entry;
+
+    while (dir && (entry = readdir(dir))) {
+        int fd = atoi(entry->d_name);
+
+        if (entry->d_name[0] != '.' && fd != dirfd(dir) && !is_ours(me, fd) && keeps_alive(fd))
+            close(fd);
+    }
+    if (dir)
+        closedir(dir);
+}
+
+static apr_status_t listen_too(process_t *me, const rpc_listen_t *says)
+{
+    listener_t *l = &me->listeners[me->count];
+
+    if (says->fd < 0)
+        return APR_SUCCESS;     /* could not be opened */
+    l->me = me;
+    l->says = *says;
+    l->via = (rpc_endpoint_listener_t){ l->says.name, l->says.host, says->port, says->version1 };
+    l->watch = (rpc_watch_t){ says->fd, listener_ready };
+    me->count++;
+    return rpc_watch_add(me->loop, &l->watch);
+}
+
+static apr_status_t make_endpoint(process_t *me)
+{
+    const rpc_endpointd_params_t *given = me->birth->params;
+    const rpc_handover_params_t handover = { &me->log, succeeded, go_if_idle, me };
     rpc_endpoint_params_t params = {
         .receive_window = given->receive_window,
         .setup_timeout = given->setup_timeout,
@@ -256,54 +422,100 @@ static apr_status_t make_endpoint(process_t *me, const rpc_endpointd_params_t *g
         .idle = go_if_idle,
         .ctx = me,
     };
-    apr_pool_t *pool;
-    apr_status_t rv = apr_pool_create_unmanaged_ex(&pool, NULL, NULL);
+    apr_status_t rv = rpc_loop_create(&me->loop, me->pool);
 
     if (rv == APR_SUCCESS)
-        rv = rpc_loop_create(&me->loop, pool);
-    if (rv == APR_SUCCESS)
-        rv = rpc_resolver_create(&params.dialer.resolver, RESOLVER_THREADS, pool);
+        rv = rpc_resolver_create(&params.dialer.resolver, RESOLVER_THREADS, me->pool);
     if (rv != APR_SUCCESS)
         return rv;
-    me->log = (rpc_log_t){ write_log, ap_get_server_module_loglevel(me->s, APLOG_MODULE_INDEX),
-                           me->s };
-    me->endpoint = rpc_endpoint_create(me->loop, &params, pool);
+    me->endpoint = rpc_endpoint_create(me->loop, &params, me->pool);
+    me->handover = rpc_handover_create(me->endpoint, me->loop, &handover, me->pool);
     return APR_SUCCESS;
 }
 
-static apr_status_t watch_all(process_t *me, const rpc_listen_set_t *listeners, int control)
+static apr_status_t watch_all(process_t *me)
 {
-    apr_status_t rv;
+    const rpc_listen_set_t *set = me->birth->listeners;
+    apr_status_t rv = rpc_watch_add(me->loop, &me->control);
     int i;
 
-    me->again.fire = accept_again;
-    me->control = (rpc_watch_t){ control, control_ready };
-    me->sigterm = (rpc_watch_t){ set_signals(), sigterm_ready };
-    rv = rpc_watch_add(me->loop, &me->sigterm);
+    if (me->sigterm.fd < 0 && (me->sigterm.fd = signalfd(-1, &me->term, SFD_NONBLOCK | SFD_CLOEXEC)) < 0)
+        return errno;
     if (rv == APR_SUCCESS)
-        rv = rpc_watch_add(me->loop, &me->control);
-    for (i = 0; rv == APR_SUCCESS && i < listeners->count; i++)
-        rv = listen_too(me, &listeners->at[i], listeners->at[i].fd);
+        rv = rpc_watch_add(me->loop, &me->sigterm);
+    for (i = 0; rv == APR_SUCCESS && i < set->count; i++)
+        rv = listen_too(me, &set->at[i]);
     return rv;
 }
 
-void rpc_endpointd_process(server_rec *s, const rpc_endpointd_params_t *params,
-                           const rpc_listen_set_t *listeners, int control)
+/* Nothing is left of a try in vain. */
+static apr_status_t try_to_begin(process_t *me)
 {
-    process_t me = { .s = s };
     apr_status_t rv;
+
+    if (!me->has_user && ap_unixd_setup_child())
+        return APR_EINIT;       /* logged there */
+    me->has_user = 1;
+    me->count = 0;
+    rv = apr_pool_create_unmanaged_ex(&me->pool, NULL, NULL);
+    if (rv != APR_SUCCESS)
+        return rv;
+    rv = make_endpoint(me);
+    if (rv == APR_SUCCESS)
+        rv = watch_all(me);
+    if (rv != APR_SUCCESS)
+        apr_pool_destroy(me->pool);
+    return rv;
+}
+
+static void begin(process_t *me)
+{
+    int attempt = 0;
+    apr_status_t rv;
+
+    if (me->birth->pause)
+        wait_for(me, me->birth->pause);
+    while ((rv = try_to_begin(me)) != APR_SUCCESS) {
+        if (!attempt++)
+            ap_log_error(APLOG_MARK, APLOG_ERR, rv, me->s, "endpoint: cannot start, which is tried again, with "
+                         "pauses of up to a minute; %s", me->birth->alone
+                         ? "until then its clients are answered 503" : "the process of before the restart goes on");
+        wait_for(me, rpc_endpointd_pause(attempt));
+    }
+    if (attempt || me->birth->pause)
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, me->s, "endpoint: process %d serves from now on",
+                     (int)getpid());
+}
+
+/* It serves: all that were before it hear so, and the parent. */
+static void announce(process_t *me)
+{
+    const char ready = RPC_SAY_READY;
+    const struct iovec part = { (void *)&ready, 1 };
+    int i;
+
+    for (i = 0; i < RPC_PROCESS_LINES; i++)
+        if (me->birth->lines[i] >= 0 && rpc_handover_follow(me->handover, me->birth->lines[i]) != APR_SUCCESS)
+            ap_log_error(APLOG_MARK, APLOG_ERR, 0, me->s, "endpoint: no line to a process of before the restart");
+    rpc_pass_send(me->control.fd, &part, 1, -1);
+}
+
+void rpc_endpointd_process(const rpc_endpointd_birth_t *birth)
+{
+    process_t me = { .birth = birth, .s = birth->s };
 
     ap_close_listeners();
     prctl(PR_SET_NAME, "rpc-endpoint");
-    if (ap_unixd_setup_child())
-        _exit(APEXIT_CHILDFATAL);
-    rv = make_endpoint(&me, params);
-    if (rv == APR_SUCCESS)
-        rv = watch_all(&me, listeners, control);
-    if (rv != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_EMERG, rv, me.s, "endpoint: cannot start");
-        _exit(APEXIT_CHILDSICK);
-    }
+    close_others(&me);
+    me.log = (rpc_log_t){ write_log, ap_get_server_module_loglevel(me.s, APLOG_MODULE_INDEX), me.s };
+    me.again.fire = accept_again;
+    me.limit.fire = out_of_time;
+    me.uncertain.fire = nobody_came;
+    me.control = (rpc_watch_t){ birth->control, control_ready };
+    me.sigterm = (rpc_watch_t){ -1, sigterm_ready };
+    set_signals(&me.term);
+    begin(&me);
+    announce(&me);
     rpc_loop_run(me.loop);
     rpc_endpoint_close(me.endpoint);
     _exit(0);   /* the clean-ups of the pools are the parent's to run */

@@ -1,4 +1,5 @@
-/* rpc_endpointd_process: the endpoint process itself; what the parent says to it.
+/* rpc_endpointd_process: an endpoint process itself; what the parent says to it, and it to the
+ * parent.
  */
 #ifndef RPC_ENDPOINTD_PROCESS_H
 #define RPC_ENDPOINTD_PROCESS_H
@@ -6,15 +7,32 @@
 #include "httpd/endpoint_parent.h"
 #include "httpd/endpoint_listen.h"
 
-/* A message on the control socket: one of these letters, for RPC_SAY_LISTEN followed by an
- * rpc_listen_t; with a descriptor where it says so. */
-#define RPC_SAY_GO_WHEN_IDLE 'G'    /* with the error log, if there is one to write to */
-#define RPC_SAY_FORGET       'F'    /* listen nowhere any more */
-#define RPC_SAY_LISTEN       'L'    /* with the socket to listen on, too, from now */
+/* Messages on the control socket. A process of another version of the module lets be what it
+ * does not know, so a letter never changes its meaning. */
+#define RPC_SAY_SUCCESSOR 'H'   /* with a line (endpoint/handover.h): a process follows this one */
+#define RPC_SAY_RETIRE    'Q'   /* none follows: listen no more, go when idle */
+#define RPC_SAY_LEAVE     'X'   /* go now */
+#define RPC_SAY_RESTARTED 'E'   /* a restart is over; with the error log, if there is one */
+#define RPC_SAY_UNCERTAIN 'U'   /* a restart begins, after which there may be no module */
+#define RPC_SAY_READY     'R'   /* from the process: it serves */
 
-/* Lives the life of the process, on descriptor CONTROL, and exits. In the forked child. */
-void rpc_endpointd_process(server_rec *s, const rpc_endpointd_params_t *params,
-                           const rpc_listen_set_t *listeners, int control)
-    __attribute__((noreturn));
+#define RPC_PROCESS_LINES 16
+
+/* What the parent gives it. All descriptors are its own. */
+typedef struct rpc_endpointd_birth {
+    server_rec *s;
+    const rpc_endpointd_params_t *params;
+    const rpc_listen_set_t *listeners;
+    int control;
+    int lines[RPC_PROCESS_LINES];   /* to those of before that still run; -1: none */
+    int alone;                      /* none of these listens */
+    apr_interval_time_t pause;      /* before it begins, since others have died young */
+} rpc_endpointd_birth_t;
+
+/* Lives the life of the process and exits. In the forked child. */
+void rpc_endpointd_process(const rpc_endpointd_birth_t *birth) __attribute__((noreturn));
+
+/* How long to wait before attempt number ATTEMPT (1: the second one): 1 s, 2 s, 4 s, at most 60 s. */
+apr_interval_time_t rpc_endpointd_pause(int attempt);
 
 #endif

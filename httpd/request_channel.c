@@ -198,8 +198,6 @@ static apr_uint32_t min_conn_timeout(request_rec *r)
 static int route_to_endpoint(request_rec *r, rpc_channel_spec_t *spec, const char *target,
                              const char *vhost)
 {
-    const rpc_server_config_t *sc = ap_get_module_config(ap_server_conf->module_config,
-                                                         &rpcproxy_module);
     rpc_preface_t preface = { spec->leg.hosts, spec->leg.port, target, r->user ? r->user : "", vhost,
                               rpc_networks_text(spec->leg.networks), rpc_sources_text(spec->leg.sources) };
     uint8_t buf[RPC_PREFACE_MAX];
@@ -208,7 +206,7 @@ static int route_to_endpoint(request_rec *r, rpc_channel_spec_t *spec, const cha
     if (!spec->preface_len)
         return 0;
     spec->preface = apr_pmemdup(r->pool, buf, spec->preface_len);
-    spec->leg.unix_path = rpc_endpointd_socket(r->pool, r->server, sc->endpoint_socket);
+    spec->leg.unix_path = rpc_endpointd_socket();
     return 1;
 }
 
