@@ -224,6 +224,15 @@ static int oem_name(const uint8_t *in, size_t size, char *out)
     return 1;
 }
 
+static const char *text_of(const uint8_t *data, size_t size, int unicode, char name[NTLMSSP_NAME])
+{
+    if (size > 2 * (NTLMSSP_NAME / 3 - 1))
+        return "a name that is too long";
+    if (unicode ? !ntlmssp_from_utf16(data, size, name, NTLMSSP_NAME) : !oem_name(data, size, name))
+        return "a name that is no text";
+    return NULL;
+}
+
 static const char *take_name(message_t *m, size_t at, int unicode, char name[NTLMSSP_NAME])
 {
     const uint8_t *data;
@@ -232,30 +241,34 @@ static const char *take_name(message_t *m, size_t at, int unicode, char name[NTL
     name[0] = '\0';
     if (!take_field(m, at, &data, &size))
         return "a name outside the message";
-    if (size > 2 * (NTLMSSP_NAME / 3 - 1))
-        return "a name that is too long";
-    if (unicode ? !ntlmssp_from_utf16(data, size, name, NTLMSSP_NAME) : !oem_name(data, size, name))
-        return "a name that is no text";
-    return NULL;
+    return text_of(data, size, unicode, name);
 }
 
 static const char *take_pair(ntlmssp_authenticate_t *out, unsigned id, const uint8_t *value, size_t size)
 {
     static const uint8_t none[16];
 
-    if (id == AV_FLAGS) {
+    switch (id) {
+    case AV_FLAGS:
         if (size != 4)
             return "MsvAvFlags of a wrong size";
         out->av_flags = get32(value);
-    }
-    else if (id == AV_BINDINGS) {
+        return NULL;
+    case AV_BINDINGS:
         if (size != sizeof(none))
             return "channel bindings of a wrong size";
         out->channel_binding = memcmp(value, none, sizeof(none)) == 0 ? NULL : value;
+        return NULL;
+    case AV_TIMESTAMP:
+        if (size != 8)
+            return "a timestamp of a wrong size";
+        out->server_time = get64(value);
+        return NULL;
+    case AV_TARGET_NAME:
+        return text_of(value, size, 1, out->target_name);
+    default:
+        return NULL;
     }
-    else if (id == AV_TIMESTAMP && size != 8)
-        return "a timestamp of a wrong size";
-    return NULL;
 }
 
 /* The pairs up to MsvAvEOL, which there must be; each of those looked at may come once. */

@@ -77,6 +77,8 @@ typedef struct ntlmssp_authenticate {
     /* from the blob (2.2.2.7): */
     uint64_t timestamp;
     uint32_t av_flags;                  /* MsvAvFlags */
+    uint64_t server_time;               /* MsvAvTimestamp, which the CHALLENGE had; 0: no such pair */
+    char target_name[NTLMSSP_NAME];     /* MsvAvTargetName, UTF-8; "": no such pair, or an empty one */
     const uint8_t *channel_binding;     /* 16 bytes; NULL: no such pair, or all zero, "none" */
     size_t mic_offset;                  /* of the MIC in the message; 0: the client sends none */
     int anonymous;                      /* neither user nor responses */

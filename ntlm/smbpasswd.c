@@ -4,20 +4,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <apr_lib.h>
 #include <apr_strings.h>
+
+#include "ntlm/unicode.h"
 
 #define HASH_DIGITS 32
 #define FIELDS 5                /* name, uid, LM, NT, flags; what follows is not looked at */
 
-/* Names in these files are ASCII as a rule; others have to be written as they are typed. */
-static char *lower(apr_pool_t *pool, const char *name)
+/* What is the same for all spellings of a name. One that is no UTF-8 is nobody's whom NTLM names;
+ * it stays as it is written. */
+static const char *key_of(apr_pool_t *pool, const char *name)
 {
-    char *copy = apr_pstrdup(pool, name), *p;
+    size_t room = 3 * strlen(name) + 5;
+    char *key = apr_palloc(pool, room);
 
-    for (p = copy; *p; p++)
-        *p = (char)apr_tolower(*p);
-    return copy;
+    return ntlmssp_upcase_utf8(name, key, room) ? key : apr_pstrdup(pool, name);
 }
 
 static int read_hash(const char *text, uint8_t hash[16])
@@ -68,7 +69,8 @@ static int split(char *line, char *fields[FIELDS])
 static int take_line(smbpasswd_t *table, apr_pool_t *pool, char *line)
 {
     smbpasswd_user_t *user = apr_pcalloc(pool, sizeof(*user));
-    char *fields[FIELDS], *key;
+    char *fields[FIELDS];
+    const char *key;
     int has_hash;
 
     /* Flags without their end may be half of them, in a file that is being written. */
@@ -78,7 +80,7 @@ static int take_line(smbpasswd_t *table, apr_pool_t *pool, char *line)
     has_hash = read_hash(fields[3], user->nt_hash);
     user->name = apr_pstrdup(pool, fields[0]);
     user->barred = why_barred(fields[4], has_hash);
-    key = lower(pool, user->name);
+    key = key_of(pool, user->name);
     if (!apr_hash_get(table->users, key, APR_HASH_KEY_STRING))
         apr_hash_set(table->users, key, APR_HASH_KEY_STRING, user);
     return 1;
@@ -110,5 +112,5 @@ smbpasswd_t *smbpasswd_read(apr_pool_t *pool, const char *text, size_t size)
 
 const smbpasswd_user_t *smbpasswd_find(const smbpasswd_t *table, apr_pool_t *pool, const char *name)
 {
-    return apr_hash_get(table->users, lower(pool, name), APR_HASH_KEY_STRING);
+    return apr_hash_get(table->users, key_of(pool, name), APR_HASH_KEY_STRING);
 }

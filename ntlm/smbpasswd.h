@@ -21,7 +21,7 @@ typedef struct smbpasswd_user {
 } smbpasswd_user_t;
 
 typedef struct smbpasswd {
-    apr_hash_t *users;          /* smbpasswd_user_t by name in lower case */
+    apr_hash_t *users;          /* smbpasswd_user_t by name in upper case */
     unsigned malformed;         /* lines skipped */
     unsigned first_malformed;   /* number of the first of them */
 } smbpasswd_t;
@@ -29,7 +29,7 @@ typedef struct smbpasswd {
 /* Reads SIZE bytes of TEXT; all of the table lives in POOL. Empty lines and comments (#) are no
  * lines; of several for a name the first counts. */
 smbpasswd_t *smbpasswd_read(apr_pool_t *pool, const char *text, size_t size);
-/* The user of that name, in whatever case; NULL: none. POOL is for a moment's memory. */
+/* The user of that name (UTF-8), in whatever case; NULL: none. POOL is for a moment's memory. */
 const smbpasswd_user_t *smbpasswd_find(const smbpasswd_t *table, apr_pool_t *pool, const char *name);
 
 #endif

@@ -1,9 +1,7 @@
 /* ntlm/unicode.c */
 #include "ntlm/unicode.h"
 
-#include <locale.h>
-#include <string.h>
-#include <wctype.h>
+#include "ntlm/upcase.h"
 
 #define BAD 0xffffffffu
 
@@ -80,34 +78,42 @@ static uint32_t next_utf8(const uint8_t **in)
     return c < least[more] || c > 0x10ffff || c >> 11 == 0xd800 >> 11 ? BAD : c;
 }
 
-/* As Windows does: one character for one, so sharp s and ligatures stay. Not the locale that the
- * process happens to have; C.UTF-8 is glibc's and musl's own, and without it ASCII is left. */
-static uint32_t upper_of(uint32_t c, locale_t locale)
+int ntlmssp_is_utf8(const char *s)
 {
-    if (c < 0x80)
-        return c >= 'a' && c <= 'z' ? c - 32 : c;
-    return locale && c < 0x10000 ? (uint32_t)towupper_l((wint_t)c, locale) : c;
-}
+    const uint8_t *p = (const uint8_t *)s;
 
-static int is_ascii(const char *s)
-{
-    for (; *s; s++) {
-        if ((uint8_t)*s >= 0x80)
+    while (*p) {
+        if (next_utf8(&p) == BAD)
             return 0;
     }
     return 1;
 }
 
+int ntlmssp_upcase_utf8(const char *in, char *out, size_t room)
+{
+    const uint8_t *p = (const uint8_t *)in;
+    size_t at = 0;
+
+    while (*p) {
+        uint32_t c = next_utf8(&p);
+
+        if (c == BAD || at + 5 > room)
+            return 0;
+        at += put_utf8(ntlmssp_upcase(c), out + at);
+    }
+    out[at] = '\0';
+    return 1;
+}
+
 size_t ntlmssp_to_utf16(const char *in, int upper, uint8_t *out, size_t room)
 {
-    locale_t locale = upper && !is_ascii(in) ? newlocale(LC_CTYPE_MASK, "C.UTF-8", NULL) : (locale_t)0;
     const uint8_t *p = (const uint8_t *)in;
     size_t at = 0;
     uint32_t c = 0;
 
     while (*p && at + 4 <= room && (c = next_utf8(&p)) != BAD) {
         if (upper)
-            c = upper_of(c, locale);
+            c = ntlmssp_upcase(c);
         if (c >= 0x10000) {
             uint32_t high = 0xd800 | (c - 0x10000) >> 10;
 
@@ -118,7 +124,5 @@ size_t ntlmssp_to_utf16(const char *in, int upper, uint8_t *out, size_t room)
         out[at++] = (uint8_t)c;
         out[at++] = (uint8_t)(c >> 8);
     }
-    if (locale)
-        freelocale(locale);
     return *p || c == BAD ? (size_t)-1 : at;
 }

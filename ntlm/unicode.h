@@ -10,5 +10,9 @@
 int ntlmssp_from_utf16(const uint8_t *in, size_t size, char *out, size_t room);
 /* UTF-8 as UTF-16LE; UPPER: in upper case. Bytes written, (size_t)-1: no UTF-8, or no room. */
 size_t ntlmssp_to_utf16(const char *in, int upper, uint8_t *out, size_t room);
+/* UTF-8 in upper case, up to three bytes for each one of IN and a terminator. 0: no UTF-8, or no room. */
+int ntlmssp_upcase_utf8(const char *in, char *out, size_t room);
+/* Is it UTF-8 from beginning to end, in the shortest form? */
+int ntlmssp_is_utf8(const char *s);
 
 #endif

@@ -277,18 +277,19 @@ static void test_challenge_names(void)
 
 typedef struct client {
     const char *name, *negotiate, *challenge, *authenticate, *key;
-    const char *workstation;
+    const char *workstation, *target_name;
     size_t mic_offset;
     int key_exch, own_time;
 } client_t;
 
 static const client_t clients[] = {
     { "Impacket", impacket_negotiate, impacket_challenge, impacket_authenticate, impacket_key, "CLIENT",
-      0, 0, 0 },
+      "cifs/SERVER", 0, 0, 0 },
     { "Impacket, signing", impacket_sign_negotiate, impacket_sign_challenge, impacket_sign_authenticate,
-      impacket_sign_key, "CLIENT", 0, 1, 0 },
-    { "Samba", samba_negotiate, samba_challenge, samba_authenticate, samba_key, "CLIENT", 72, 1, 0 },
-    { "curl", curl_negotiate, curl_challenge, curl_authenticate, NULL, "WORKSTATION", 0, 0, 1 },
+      impacket_sign_key, "CLIENT", "cifs/SERVER", 0, 1, 0 },
+    { "Samba", samba_negotiate, samba_challenge, samba_authenticate, samba_key, "CLIENT",
+      "host/server.test.example", 72, 1, 0 },
+    { "curl", curl_negotiate, curl_challenge, curl_authenticate, NULL, "WORKSTATION", "", 0, 0, 1 },
 };
 
 /* The key that both sides have now; 0: the response is wrong. */
@@ -349,6 +350,8 @@ static void test_read(const client_t *c, const bytes_t *a, ntlmssp_authenticate_
     is_str(auth->workstation, c->workstation, "its workstation");
     ok(!auth->anonymous && !auth->channel_binding, "neither anonymous nor bound");
     ok((auth->timestamp == TIMESTAMP) == !c->own_time, "the server's time, or its own");
+    ok(auth->server_time == TIMESTAMP, "MsvAvTimestamp as it was sent");
+    is_str(auth->target_name, c->target_name, "MsvAvTargetName");
     is_int(auth->mic_offset, c->mic_offset, "the place of its MIC");
     is_int(auth->flags & NTLMSSP_KEY_EXCH ? 1 : 0, c->key_exch, "KEY_EXCH");
     ok(!auth->session_key == !c->key_exch, "and a key with it alone");
@@ -556,6 +559,9 @@ static void test_pairs(void)
         { RESPONSE("06000200" "0200" EOL), "MsvAvFlags of 2 bytes", 0 },
         { RESPONSE("06000800" "0200000000000000" EOL), "MsvAvFlags of 8 bytes", 0 },
         { RESPONSE("07000400" "00000000" EOL), "a timestamp of 4 bytes", 0 },
+        { RESPONSE("09000200" "4100" EOL), "a target name", 1 }, { RESPONSE("09000000" EOL), "an empty one", 1 },
+        { RESPONSE("09000300" "410042" EOL), "one with half a letter", 0 },
+        { RESPONSE("09000400" "41000000" EOL), "one with a NUL in it", 0 },
         { RESPONSE("0a000800" "0000000000000000" EOL), "channel bindings of 8 bytes", 0 },
         { RESPONSE("0a001400" PROOF_HEX "00000000" EOL), "channel bindings of 20 bytes", 0 },
         { RESPONSE("0a000000" EOL), "channel bindings of none", 0 },
