@@ -10,6 +10,7 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 
 #include <apr_hooks.h>
 #include <apr_optional_hooks.h>
@@ -84,17 +85,33 @@ static const char *ssl_variable(request_rec *r, const char *name)
     return value ? value : "";
 }
 
+/* The certificate that r's connection has used, to be freed; NULL: none. */
+static X509 *used_certificate(request_rec *r)
+{
+    BIO *bio = BIO_new_mem_buf(ssl_variable(r, "SSL_SERVER_CERT"), -1);
+    X509 *cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+
+    BIO_free(bio);
+    return cert;
+}
+
 static int matches_used(request_rec *r, const uint8_t *binding)
 {
-    const char *pem = ssl_variable(r, "SSL_SERVER_CERT");
-    BIO *bio = BIO_new_mem_buf(pem, -1);
-    X509 *cert = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    X509 *cert = used_certificate(r);
     uint8_t ours[BINDING];
     int same = cert && binding_of(cert, ours) && CRYPTO_memcmp(ours, binding, BINDING) == 0;
 
     X509_free(cert);
-    BIO_free(bio);
     return same;
+}
+
+int auth_ntlm_certificate_names(request_rec *r, const char *host)
+{
+    X509 *cert = ap_ssl_conn_is_ssl(r->connection) ? used_certificate(r) : NULL;
+    int good = cert && (X509_check_host(cert, host, 0, 0, NULL) == 1 || X509_check_ip_asc(cert, host, 0) == 1);
+
+    X509_free(cert);
+    return good;
 }
 
 static int matches_any(const server_rec *s, const uint8_t *binding)

@@ -3,13 +3,17 @@
  */
 #include "auth/config.h"
 
-#include <apr_lib.h>
 #include <apr_strings.h>
 #include <ap_provider.h>
 #include <http_core.h>
+#include <http_log.h>
 #include <mod_auth.h>
 
+#include "auth/basic.h"
 #include "auth/provider.h"
+#include "auth/targets.h"
+
+APLOG_USE_MODULE(auth_ntlm);
 
 #define FAILURES_MAX 1000000
 #define NB_NAME_MAX 15          /* characters of a NetBIOS name */
@@ -19,7 +23,7 @@ void *auth_ntlm_create_dir(apr_pool_t *p, char *dir)
 {
     auth_ntlm_config_t *cfg = apr_pcalloc(p, sizeof(*cfg));
 
-    cfg->negotiate = cfg->omit_domain = cfg->protection = AUTH_NTLM_UNSET;
+    cfg->negotiate = cfg->omit_domain = cfg->protection = cfg->pinned = AUTH_NTLM_UNSET;
     cfg->failures.max = cfg->failures.seconds = AUTH_NTLM_UNSET;
     return cfg;
 }
@@ -35,6 +39,9 @@ void *auth_ntlm_merge_dir(apr_pool_t *p, void *basev, void *addv)
     MERGE(basic, NULL);
     MERGE(user_file, NULL);
     MERGE(target, NULL);
+    MERGE(targets, NULL);
+    MERGE(basic_charset, NULL);
+    MERGE(pinned, AUTH_NTLM_UNSET);
     MERGE(negotiate, AUTH_NTLM_UNSET);
     MERGE(omit_domain, AUTH_NTLM_UNSET);
     MERGE(protection, AUTH_NTLM_UNSET);
@@ -155,6 +162,36 @@ static const char *set_target(cmd_parms *cmd, void *config, const char *arg)
     return NULL;
 }
 
+static const char *add_target(cmd_parms *cmd, void *config, const char *arg)
+{
+    auth_ntlm_config_t *cfg = config;
+
+    return auth_ntlm_add_target(cmd, &cfg->targets, arg);
+}
+
+/* What is said at each start, since nothing else can show that it is wrong. */
+static const char *set_pinned(cmd_parms *cmd, void *config, int on)
+{
+    auth_ntlm_config_t *cfg = config;
+
+    cfg->pinned = on;
+    if (on)
+        ap_log_perror(APLOG_MARK, APLOG_NOTICE | APLOG_STARTUP, 0, cmd->temp_pool, "AuthNtlmPinnedConnections On "
+                      "(%s line %d): where a front end sends requests of several clients on one connection, "
+                      "each of them is served as the one who has logged on", cmd->directive->filename,
+                      cmd->directive->line_num);
+    return NULL;
+}
+
+static const char *set_basic_charset(cmd_parms *cmd, void *config, const char *arg)
+{
+    auth_ntlm_config_t *cfg = config;
+    const char *wrong = auth_ntlm_basic_charset_fault(cmd->temp_pool, arg);
+
+    cfg->basic_charset = arg;
+    return wrong ? apr_psprintf(cmd->pool, "AuthNtlmBasicCharset: \"%s\" %s", arg, wrong) : NULL;
+}
+
 static int number(const char *arg, int low)
 {
     char *end;
@@ -196,6 +233,12 @@ const command_rec auth_ntlm_commands[] = {
                   "whether a response must be bound to this server's certificate: off, allow, require"),
     AP_INIT_ITERATE("AuthNtlmTargetInfo", set_target, NULL, RSRC_CONF | ACCESS_CONF,
                     "what clients are told: domain= computer= dnsdomain= dnscomputer= dnstree="),
+    AP_INIT_ITERATE("AuthNtlmTargets", add_target, NULL, RSRC_CONF | ACCESS_CONF,
+                    "services that clients may have meant, such as HTTP/mail.example.com; any: do not look"),
+    AP_INIT_FLAG("AuthNtlmPinnedConnections", set_pinned, NULL, RSRC_CONF | ACCESS_CONF,
+                 "On: the front end sends requests of one client only on each connection to this server"),
+    AP_INIT_TAKE1("AuthNtlmBasicCharset", set_basic_charset, NULL, RSRC_CONF | ACCESS_CONF,
+                  "how Basic is read that is no UTF-8, such as windows-1252"),
     AP_INIT_TAKE12("AuthNtlmFailures", set_failures, NULL, RSRC_CONF | ACCESS_CONF,
                    "failures of a user or an address, and the seconds, after which no more are tried"),
     AP_INIT_TAKE1("AuthNtlmFailuresSOCache", auth_failures_set_socache, NULL, RSRC_CONF,

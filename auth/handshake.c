@@ -5,21 +5,27 @@
  *     +--- AUTHENTICATE, wrong ---------+      a NEGOTIATE starts anew ---+
  *
  * An AUTHENTICATE is judged from outside in: its form, its age, whether guessing has cost too
- * much, the provider, then what only the password's owner can have made: the MIC, and the
- * binding to our certificate.
+ * much, the provider, then what only the password's owner can have made: the timestamp that we
+ * sent, the MIC, the binding to our certificate, the name of our service.
+ *
+ * A connection on which somebody else may ask does not become KNOWN (auth/shared_connection.c).
  */
 #include "auth/handshake.h"
 
+#include <apr_atomic.h>
 #include <apr_strings.h>
 #include <ap_provider.h>
 #include <http_core.h>
 #include <http_log.h>
 #include <openssl/rand.h>
 
-#include "base/clock.h"
+#include "auth/account_name.h"
 #include "auth/config.h"
 #include "auth/failures.h"
 #include "auth/provider.h"
+#include "auth/shared_connection.h"
+#include "auth/targets.h"
+#include "base/clock.h"
 
 APLOG_USE_MODULE(auth_ntlm);
 
@@ -38,13 +44,16 @@ typedef struct ntlm_settings {
 } ntlm_settings_t;
 
 typedef struct ntlm_conn {
-    apr_pool_t *pool;               /* of all below, cleared when a handshake starts */
+    apr_uint32_t told;              /* the log knows that it may be shared; set from any thread */
+    apr_pool_t *pool;               /* of all below, cleared when a handshake starts; NULL: none yet */
     ntlm_state_t state;
+    const char *asker;              /* whose handshake it is */
     ntlm_settings_t settings;
     uint8_t *negotiate, *challenge;     /* the messages: the MIC covers them */
     size_t negotiate_size, challenge_size;
     uint8_t nonce[NTLMSSP_CHALLENGE];
     apr_time_t since;               /* as rpc_clock_now() */
+    uint64_t server_time;           /* MsvAvTimestamp, as it was sent */
     auth_ntlm_mechs_t mechs;
     const char *user;
 } ntlm_conn_t;
@@ -54,23 +63,32 @@ typedef struct ntlm_conn {
 static ntlm_conn_t *conn_state(request_rec *r)
 {
     conn_rec *c = r->connection;
-    ntlm_conn_t *nc = ap_get_module_config(c->conn_config, &auth_ntlm_module);
 
-    if (!nc) {
-        nc = apr_pcalloc(c->pool, sizeof(*nc));
-        apr_pool_create(&nc->pool, c->pool);
-        ap_set_module_config(c->conn_config, &auth_ntlm_module, nc);
-    }
-    return nc;
+    if (!ap_get_module_config(c->conn_config, &auth_ntlm_module))
+        auth_ntlm_conn_begin(c);
+    return ap_get_module_config(c->conn_config, &auth_ntlm_module);
 }
 
-static void forget(ntlm_conn_t *nc)
+void auth_ntlm_conn_begin(conn_rec *c)
 {
-    apr_pool_t *pool = nc->pool;
+    ap_set_module_config(c->conn_config, &auth_ntlm_module, apr_pcalloc(c->pool, sizeof(ntlm_conn_t)));
+}
 
-    apr_pool_clear(pool);
-    memset(nc, 0, sizeof(*nc));
-    nc->pool = pool;
+int auth_ntlm_conn_told(conn_rec *c)
+{
+    ntlm_conn_t *nc = ap_get_module_config(c->conn_config, &auth_ntlm_module);
+
+    return nc && apr_atomic_xchg32(&nc->told, 1);
+}
+
+/* Nothing has been shown yet. */
+static void begin(request_rec *r, ntlm_conn_t *nc)
+{
+    if (!nc->pool)
+        apr_pool_create(&nc->pool, r->connection->pool);
+    apr_pool_clear(nc->pool);
+    nc->state = NTLM_FRESH;
+    nc->mechs = (auth_ntlm_mechs_t){ NULL, 0, 0 };
 }
 
 static const char *provider_names(apr_pool_t *p, const auth_ntlm_config_t *cfg)
@@ -101,15 +119,26 @@ static int same_settings(const ntlm_settings_t *a, const ntlm_settings_t *b)
            && a->omit_domain == b->omit_domain;
 }
 
+/* Is it another who asks now than at the handshake? Then that is void. */
+static int is_another(request_rec *r, ntlm_conn_t *nc)
+{
+    const char *asker = auth_ntlm_asker(r);
+
+    if (strcmp(nc->asker, asker) == 0)
+        return 0;
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM refused: the connection is shared: its handshake came "
+                  "from \"%s\", and a request comes from \"%s\"", ap_escape_logitem(r->pool, nc->asker),
+                  ap_escape_logitem(r->pool, asker));
+    begin(r, nc);
+    return 1;
+}
+
 int auth_ntlm_known(request_rec *r)
 {
-    ntlm_conn_t *nc = ap_get_module_config(r->connection->conn_config, &auth_ntlm_module);
-    ntlm_settings_t here;
+    ntlm_conn_t *nc = conn_state(r);
+    ntlm_settings_t here = settings_here(r, r->pool);
 
-    if (!nc || nc->state != NTLM_KNOWN)
-        return 0;
-    here = settings_here(r, r->pool);
-    if (!same_settings(&nc->settings, &here))
+    if (nc->state != NTLM_KNOWN || is_another(r, nc) || !same_settings(&nc->settings, &here))
         return 0;
     r->user = apr_pstrdup(r->pool, nc->user);
     return 1;
@@ -117,7 +146,7 @@ int auth_ntlm_known(request_rec *r)
 
 void auth_ntlm_forget(request_rec *r)
 {
-    forget(conn_state(r));
+    begin(r, conn_state(r));
 }
 
 void auth_ntlm_keep_mechs(request_rec *r, const auth_ntlm_mechs_t *mechs)
@@ -174,7 +203,7 @@ static auth_ntlm_step_t take_negotiate(request_rec *r, ntlm_conn_t *nc, const ui
     const char *wrong = ntlmssp_read_negotiate(msg, size, &negotiate);
     uint8_t buf[NTLMSSP_MAX];
 
-    forget(nc);
+    begin(r, nc);
     if (wrong)
         return refuse(r, wrong);
     if (RAND_bytes(challenge.challenge, sizeof(challenge.challenge)) != 1) {
@@ -191,6 +220,8 @@ static auth_ntlm_step_t take_negotiate(request_rec *r, ntlm_conn_t *nc, const ui
     nc->negotiate_size = size;
     memcpy(nc->nonce, challenge.challenge, sizeof(nc->nonce));
     nc->settings = settings_here(r, nc->pool);
+    nc->asker = apr_pstrdup(nc->pool, auth_ntlm_asker(r));
+    nc->server_time = challenge.timestamp;
     nc->since = rpc_clock_now();
     nc->state = NTLM_CHALLENGED;
     reply->message = nc->challenge;
@@ -200,23 +231,13 @@ static auth_ntlm_step_t take_negotiate(request_rec *r, ntlm_conn_t *nc, const ui
 
 /* ---- AUTHENTICATE ---- */
 
-/* "DOM\user", "user@realm" and "user" with a domain beside it. */
+/* A domain that stands beside the name leaves that as it is. */
 static void split_name(request_rec *r, const ntlmssp_authenticate_t *auth, auth_ntlm_attempt_t *a)
 {
-    const char *slash = strchr(auth->user, '\\'), *at = strrchr(auth->user, '@');
-
     a->user = auth->user;
     a->domain = auth->domain;
-    if (*auth->domain)
-        return;
-    if (slash) {
-        a->domain = apr_pstrmemdup(r->pool, auth->user, (apr_size_t)(slash - auth->user));
-        a->user = slash + 1;
-    }
-    else if (at && at != auth->user) {
-        a->user = apr_pstrmemdup(r->pool, auth->user, (apr_size_t)(at - auth->user));
-        a->domain = at + 1;
-    }
+    if (!*auth->domain)
+        a->user = auth_ntlm_account_name(r->pool, auth->user, &a->domain);
 }
 
 static auth_ntlm_verdict_t ask_providers(request_rec *r, const auth_ntlm_attempt_t *attempt,
@@ -262,6 +283,10 @@ static const char *wrong_bond(request_rec *r, const ntlm_conn_t *nc, const ntlms
 {
     int protection = protection_here(r);
 
+    /* Clients give back the pairs that they were sent, and send a MIC where the time is among them:
+     * who takes it out on the way there makes them send none (3.1.5.1.2). */
+    if (auth->server_time != nc->server_time)
+        return "it lacks the timestamp that was sent: the handshake was tampered with";
     if (auth->mic_offset
         && !ntlmssp_check_mic(session_key, nc->negotiate, nc->negotiate_size, nc->challenge,
                               nc->challenge_size, msg, size, auth->mic_offset))
@@ -271,22 +296,30 @@ static const char *wrong_bond(request_rec *r, const ntlm_conn_t *nc, const ntlms
     if (protection > AUTH_NTLM_EP_OFF && auth->channel_binding
         && !auth_ntlm_binding_matches(r, auth->channel_binding))
         return "bound to another certificate than ours: relayed, or TLS ends before this server";
+    if (!auth_ntlm_is_target(r, auth->target_name, target_of(r)))
+        return apr_psprintf(r->pool, "it was made for \"%s\": relayed, or AuthNtlmTargets lacks that name of "
+                            "this server", ap_escape_logitem(r->pool, auth->target_name));
     return NULL;
 }
 
-/* Copies what has to live as long as the connection. */
+/* Copies what has to live as long as the connection, where that stays the client's. */
 static auth_ntlm_step_t grant(request_rec *r, ntlm_conn_t *nc, const auth_ntlm_proof_t *proof,
                               auth_ntlm_reply_t *reply)
 {
     int with_domain = *proof->domain && auth_ntlm_config(r)->omit_domain <= 0;
 
-    nc->user = with_domain ? apr_pstrcat(nc->pool, proof->domain, "\\", proof->user, NULL)
-                           : apr_pstrdup(nc->pool, proof->user);
-    nc->state = NTLM_KNOWN;
-    r->user = apr_pstrdup(r->pool, nc->user);
+    r->user = with_domain ? apr_pstrcat(r->pool, proof->domain, "\\", proof->user, NULL)
+                          : apr_pstrdup(r->pool, proof->user);
     memcpy(reply->session_key, proof->session_key, sizeof(reply->session_key));
     ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "NTLM: the connection is \"%s\"'s",
                   ap_escape_logitem(r->pool, r->user));
+    if (auth_ntlm_client_keeps(r)) {
+        nc->user = apr_pstrdup(nc->pool, r->user);
+        nc->state = NTLM_KNOWN;
+    }
+    else if (!auth_ntlm_conn_told(r->connection))
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM: each request on this connection needs a login of its "
+                      "own: without \"Connection: keep-alive\" a proxy may have sent it, and share the connection");
     return AUTH_NTLM_STEP_GRANTED;
 }
 
@@ -333,6 +366,8 @@ static auth_ntlm_step_t take_authenticate(request_rec *r, ntlm_conn_t *nc, const
     const char *wrong;
 
     nc->state = NTLM_FRESH;
+    if (challenged && is_another(r, nc))
+        return AUTH_NTLM_STEP_REFUSED;
     if (!challenged)
         return refuse(r, "a response without a challenge on this connection");
     wrong = ntlmssp_read_authenticate(msg, size, &auth);
@@ -355,7 +390,7 @@ auth_ntlm_step_t auth_ntlm_step(request_rec *r, const uint8_t *msg, size_t size,
     case 3:
         return take_authenticate(r, nc, msg, size, reply);
     default:
-        forget(nc);
+        begin(r, nc);
         return refuse(r, "no message of a client");
     }
 }

@@ -26,7 +26,8 @@ typedef struct auth_ntlm_reply {
     int key_exch;               /* GRANTED: the client has chosen it */
 } auth_ntlm_reply_t;
 
-/* Sets r->user when this connection has authenticated under the settings that hold here. */
+/* Sets r->user when this connection has authenticated under the settings that hold here, for the one
+ * who asks now. */
 int auth_ntlm_known(request_rec *r);
 /* Takes one NTLM message. */
 auth_ntlm_step_t auth_ntlm_step(request_rec *r, const uint8_t *msg, size_t size,
@@ -45,8 +46,15 @@ typedef struct auth_ntlm_mechs {
 void auth_ntlm_keep_mechs(request_rec *r, const auth_ntlm_mechs_t *mechs);
 auth_ntlm_mechs_t auth_ntlm_kept_mechs(request_rec *r);
 
+/* What a connection has, from its beginning. */
+void auth_ntlm_conn_begin(conn_rec *c);
+/* Has this been asked of the connection before? From any thread. */
+int auth_ntlm_conn_told(conn_rec *c);
+
 /* auth/channel_binding.c: is BINDING, 16 bytes, that of the certificate of r's connection? */
 int auth_ntlm_binding_matches(request_rec *r, const uint8_t *binding);
+/* Is that certificate good for HOST, a name or an address? */
+int auth_ntlm_certificate_names(request_rec *r, const char *host);
 void auth_ntlm_binding_register(apr_pool_t *p);
 
 #endif

@@ -29,7 +29,7 @@ class Client(HTTPSRelayClient):
         done = super().initConnection()
         request = self.session.request
         self.session.request = lambda method, path, headers={}: request(
-            'RPC_IN_DATA', path, headers={**headers, 'Content-Length': '0'})
+            'RPC_IN_DATA', path, headers={**headers, 'Content-Length': '0', 'Connection': 'keep-alive'})
         return done
 
 

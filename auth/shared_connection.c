@@ -1,0 +1,153 @@
+/* auth/shared_connection.c: traces are looked for before any other module has seen the request:
+ * mod_remoteip takes the field away that it has read, and mod_headers may be told to. What was
+ * found waits in the configuration vector of the request.
+ *
+ * HTTP/2 handles the requests of a connection on several threads, so whether the connection has
+ * had its log line is a number that is swapped, made when the connection begins.
+ */
+#include "auth/shared_connection.h"
+
+#include <apr_atomic.h>
+#include <apr_lib.h>
+#include <apr_strings.h>
+#include <http_config.h>
+#include <http_connection.h>
+#include <http_log.h>
+#include <http_protocol.h>
+
+#include "auth/config.h"
+#include "auth/handshake.h"
+#include "auth/provider.h"
+
+APLOG_USE_MODULE(auth_ntlm);
+
+/* Fields that proxies, balancers and content networks add; clients send none of them. A star
+ * stands for any end. */
+static const char *const fields[] = {
+    "Via", "Forwarded", "X-Forwarded*", "X-Real-IP", "X-Client-IP", "Client-IP", "X-Cluster-Client-IP",
+    "True-Client-IP", "X-ProxyUser-IP", "X-Remote-IP", "X-Remote-Addr", "X-Originating-IP", "X-Original-*",
+    "X-Envoy-*", "X-Varnish", "X-ARR-*", "X-Azure-*", "X-Amzn-Trace-Id", "X-Cloud-Trace-Context", "CF-*",
+    "CDN-Loop", "Fastly-*", "Front-End-Https", "X-Scheme", "X-BlueCoat-Via", "Surrogate-Capability",
+    "Proxy-Connection",
+};
+
+static int is_field(const char *name, const char *pattern)
+{
+    size_t size = strlen(pattern);
+
+    return pattern[size - 1] == '*' ? ap_cstr_casecmpn(name, pattern, size - 1) == 0
+                                    : ap_cstr_casecmp(name, pattern) == 0;
+}
+
+/* For apr_table_do: 0 ends it. */
+static int look_at_field(void *found, const char *name, const char *value)
+{
+    size_t i;
+
+    for (i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        if (is_field(name, fields[i])) {
+            *(const char **)found = name;
+            return 0;
+        }
+    }
+    return 1;
+}
+
+/* What a request has shown on the wire, in r->pool. */
+typedef struct traces {
+    const char *field;          /* one that a front end has added; NULL: none */
+    const char *asker;
+} traces_t;
+
+static const char *value_of(request_rec *r, const char *name)
+{
+    const char *value = apr_table_get(r->headers_in, name);
+
+    return value ? value : "";
+}
+
+/* Hook, before mod_remoteip's and mod_headers'. */
+static int note_traces(request_rec *r)
+{
+    traces_t *t = apr_pcalloc(r->pool, sizeof(*t));
+
+    apr_table_do(look_at_field, &t->field, r->headers_in, NULL);
+    if (t->field)
+        t->asker = apr_pstrcat(r->pool, value_of(r, "X-Forwarded-For"), " ", value_of(r, "X-Real-IP"), NULL);
+    ap_set_module_config(r->request_config, &auth_ntlm_module, t);
+    return DECLINED;
+}
+
+/* Of the request that came on the wire, which R may only be a part of. */
+static const traces_t *traces_of(const request_rec *r)
+{
+    static const traces_t none = { NULL, NULL };
+    const traces_t *t;
+
+    while (r->main || r->prev)
+        r = r->main ? r->main : r->prev;
+    t = ap_get_module_config(r->request_config, &auth_ntlm_module);
+    return t ? t : &none;
+}
+
+/* Has a module, such as mod_remoteip, taken the client's address from this request? One that came
+ * with the connection (PROXY protocol) lives as long as that, and is no trace. */
+static int has_address_of_its_own(const request_rec *r)
+{
+    const conn_rec *c = r->connection;
+
+    return r->useragent_addr != c->client_addr && r->useragent_addr->pool != c->pool;
+}
+
+const char *auth_ntlm_why_shared(request_rec *r)
+{
+    const traces_t *t = traces_of(r);
+
+    if (r->connection->master)
+        return "HTTP/2 has no connections of one user";
+    if (auth_ntlm_config(r)->pinned > 0)
+        return NULL;
+    if (t->field)
+        return apr_psprintf(r->pool, "a proxy (%s) may share the connection among users",
+                            ap_escape_logitem(r->pool, t->field));
+    if (has_address_of_its_own(r))
+        return apr_psprintf(r->pool, "a proxy may share the connection among users: it came from %s, and "
+                            "the request from %s", r->connection->client_ip, r->useragent_ip);
+    return NULL;
+}
+
+const char *auth_ntlm_asker(request_rec *r)
+{
+    const char *told = traces_of(r)->asker;
+
+    return told ? apr_pstrcat(r->pool, r->useragent_ip, " ", told, NULL) : r->useragent_ip;
+}
+
+int auth_ntlm_client_keeps(request_rec *r)
+{
+    return auth_ntlm_config(r)->pinned > 0
+           || ap_find_token(r->pool, value_of(r, "Connection"), "keep-alive");
+}
+
+/* ---- the line in the log ---- */
+
+static int note_connection(conn_rec *c, void *csd)
+{
+    if (!c->master)
+        auth_ntlm_conn_begin(c);
+    return OK;
+}
+
+void auth_ntlm_tell_shared(request_rec *r, const char *why)
+{
+    if (auth_ntlm_conn_told(r->connection->master ? r->connection->master : r->connection))
+        return;
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM is neither offered nor taken here: %s%s", why,
+                  r->connection->master ? "" : "; see AuthNtlmPinnedConnections");
+}
+
+void auth_ntlm_shared_register(apr_pool_t *p)
+{
+    ap_hook_pre_connection(note_connection, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_post_read_request(note_traces, NULL, NULL, APR_HOOK_REALLY_FIRST);
+}
