@@ -69,6 +69,7 @@ static void target_connected(void *ctx, rpc_reason_t reason, apr_status_t status
         rpc_vc_end(vc, reason, status, "%s", "");
         return;
     }
+    vc->served = strdup(host);
     vc->target = rpc_stream_open(vc->ep->loop, fd, &vc->turn);
     if (!vc->target) {
         rpc_vc_end(vc, RPC_REASON_NO_MEMORY, 0, "%s", "");

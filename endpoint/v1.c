@@ -4,6 +4,7 @@
 #include "endpoint/vc.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "io/pipe.h"
 
@@ -13,6 +14,7 @@ struct rpc_v1 {
     rpc_pipe_t pipe;            /* leg and target; the target is NULL until connected */
     rpc_bytes_t early;          /* for the target, from before it was connected */
     rpc_dial_t *connecting;
+    char *served;               /* by which of the preface's servers, malloc'ed; may be NULL */
     rpc_job_t turn;             /* until connected */
     apr_time_t born;
     rpc_v1_t *next, *prev;      /* of the endpoint */
@@ -26,7 +28,8 @@ static void log_end(const rpc_v1_t *v1, rpc_reason_t reason, apr_status_t status
     rpc_log(v1->ep->params.log, rpc_endpoint_level(reason), status,
             "endpoint: connection (version 1) of %s to %s (%s port %u) ended: %s, "
             "%" APR_UINT64_T_FMT " bytes in, %" APR_UINT64_T_FMT " bytes out, %d.%03d s",
-            rpc_preface_user(p), p->target, p->host, p->port, rpc_reason_info(reason)->token,
+            rpc_preface_user(p), p->target, v1->served ? v1->served : p->host, p->port,
+            rpc_reason_info(reason)->token,
             v1->pipe.server ? v1->pipe.server->sent : 0,
             v1->pipe.server ? v1->pipe.server->received : 0,
             (int)apr_time_sec(lived), (int)apr_time_msec(lived));
@@ -51,6 +54,7 @@ void rpc_v1_end(rpc_v1_t *v1, rpc_reason_t reason, apr_status_t status, int abor
         ep->v1s = v1->next;
     if (v1->next)
         v1->next->prev = v1->prev;
+    free(v1->served);
     free(v1->preface);
     free(v1);
     rpc_endpoint_count_down(ep);
@@ -80,6 +84,8 @@ static void connected(void *ctx, rpc_reason_t reason, apr_status_t status, int f
     size_t len;
 
     v1->connecting = NULL;
+    if (!reason)
+        v1->served = strdup(host);
     if (!reason && !(v1->pipe.server = rpc_stream_open(v1->ep->loop, fd, NULL)))
         reason = RPC_REASON_NO_MEMORY;
     while (!reason && (data = rpc_bytes_peek(&v1->early, &len))) {

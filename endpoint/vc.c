@@ -123,8 +123,8 @@ static void log_end(const rpc_vc_t *vc)
     rpc_log(vc->ep->params.log, rpc_endpoint_level(vc->reason), vc->status,
             "endpoint: virtual connection of %s to %s (%s port %u) ended: %s%s%s, "
             "%" APR_UINT64_T_FMT " bytes in, %" APR_UINT64_T_FMT " bytes out, %d.%03d s",
-            rpc_preface_user(p), p->target, p->host, p->port, rpc_reason_info(vc->reason)->token,
-            vc->detail[0] ? ", " : "", vc->detail,
+            rpc_preface_user(p), p->target, vc->served ? vc->served : p->host, p->port,
+            rpc_reason_info(vc->reason)->token, vc->detail[0] ? ", " : "", vc->detail,
             target ? target->sent : 0, target ? target->received : 0,
             (int)apr_time_sec(lived), (int)apr_time_msec(lived));
 }
@@ -173,6 +173,7 @@ void rpc_vc_finish(rpc_vc_t *vc, int abort)
         ep->vcs = vc->next;
     if (vc->next)
         vc->next->prev = vc->prev;
+    free(vc->served);
     free(vc->preface);
     free(vc);
     rpc_endpoint_count_down(ep);

@@ -100,6 +100,7 @@ struct rpc_vc {
 
     rpc_dial_t *connecting;
     rpc_stream_t *target;       /* NULL until connected */
+    char *served;               /* by which of the preface's servers, malloc'ed; may be NULL */
     dcerpc_framer_t target_framer;
     rpc_reason_t target_ended;  /* set: it will send and take no more */
     uint64_t credited;          /* bytes of target->sent acknowledged on hop 2 */
