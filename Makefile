@@ -37,6 +37,9 @@ GLUE     := mod_rpcproxy $(call sources,httpd)
 # The messages of NTLM, and the module that speaks it over HTTP.
 NTLM     := $(call sources,ntlm)
 AUTH     := auth_ntlm $(call sources,auth)
+# What both modules know of users and addresses; libutf8proc knows how names are spelled.
+WHO      := base/who base/address
+WHO_LD   := -lutf8proc
 WBCLIENT := $(shell pkg-config --libs wbclient 2>/dev/null)
 CORE_O   := $(CORE:%=$(BUILD)/%.o)
 GLUE_O   := $(GLUE:%=$(BUILD)/%.o)
@@ -67,9 +70,9 @@ $(BUILD)/tools/%.o: tools/%.c
 	$(CC) $(BASE_CF) -MMD -MP -c -o $@ $<
 
 $(BUILD)/mod_rpcproxy.so: $(CORE_O) $(GLUE_O)
-	$(CC) $(ALL_LD) -shared -o $@ $^ -lm
-$(BUILD)/mod_auth_ntlm.so: $(AUTH_O) $(NTLM_O)
-	$(CC) $(ALL_LD) -shared -o $@ $^ $(WBCLIENT) -lssl -lcrypto
+	$(CC) $(ALL_LD) -shared -o $@ $^ $(WHO_LD) -lm
+$(BUILD)/mod_auth_ntlm.so: $(AUTH_O) $(NTLM_O) $(WHO:%=$(BUILD)/%.o)
+	$(CC) $(ALL_LD) -shared -o $@ $^ $(WBCLIENT) $(WHO_LD) -lssl -lcrypto
 $(BUILD)/rpcping: $(PING_O) $(CODEC_O)
 	$(CC) $(ALL_LD) -o $@ $^ -lcurl -lssl -lcrypto
 $(BUILD)/rpcdemo: $(DEMO_O) $(CODEC_O)
@@ -83,10 +86,10 @@ $(BUILD)/rpcserver: $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/rpcserver*.c be
 	$(CC) $(ALL_LD) -o $@ $^
 $(BUILD)/bench/firewall_cost.o: BASE_CF += $(APR_CF)
 $(BUILD)/firewall_cost: $(BUILD)/bench/firewall_cost.o $(BUILD)/bench/bench_rpc.o $(CORE_O)
-	$(CC) $(ALL_LD) -o $@ $^ $(APR_LD) -lcrypto -lm
+	$(CC) $(ALL_LD) -o $@ $^ $(APR_LD) $(WHO_LD) -lcrypto -lm
 $(BUILD)/unit/%: t/unit/%.c $(CORE_O) $(NTLM_O)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CF) -MMD -MP -o $@ $< $(CORE_O) $(NTLM_O) $(ALL_LD) $(APR_LD) -lcrypto -lm
+	$(CC) $(ALL_CF) -MMD -MP -o $@ $< $(CORE_O) $(NTLM_O) $(ALL_LD) $(APR_LD) $(WHO_LD) -lcrypto -lm
 
 unit: $(UNITS)
 	prove -e '' $(UNITS)

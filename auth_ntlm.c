@@ -20,6 +20,7 @@
 #include "auth/basic.h"
 #include "auth/basic_watch.h"
 #include "auth/config.h"
+#include "auth/failure_cache.h"
 #include "auth/failures.h"
 #include "auth/handshake.h"
 #include "auth/negotiate.h"
@@ -184,6 +185,14 @@ static int take_token(request_rec *r, const char *scheme, const char *text)
 
 /* ---- hooks ---- */
 
+/* Who counts users, as mod_rpcproxy does, learns which names are one account. */
+static int tell_domains(request_rec *r)
+{
+    if (auth_ntlm_domains(r) == RPC_WHO_ANY_DOMAIN)
+        apr_table_setn(r->notes, RPC_WHO_ANY_DOMAIN_NOTE, "1");
+    return DECLINED;
+}
+
 /* Whatever a shared connection has shown is nobody's. */
 static int is_shared(request_rec *r)
 {
@@ -233,9 +242,10 @@ static void register_hooks(apr_pool_t *p)
     auth_ntlm_winbind_register(p);
     auth_ntlm_binding_register(p);
     auth_ntlm_shared_register(p);
-    auth_failures_register(p);
+    auth_failure_cache_register(p);
     auth_basic_watch_register(p);
     ap_hook_check_authn(authenticate, NULL, after, APR_HOOK_MIDDLE, AP_AUTH_INTERNAL_PER_CONF);
+    ap_hook_fixups(tell_domains, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_note_auth_failure(note_failure, NULL, NULL, APR_HOOK_MIDDLE);
 }
 

@@ -88,28 +88,29 @@ static authn_status ask(request_rec *r, const char *user, const char *password)
 static int log_on(request_rec *r, const char *typed, const char *password)
 {
     const auth_failures_limit_t *limit = &auth_ntlm_config(r)->failures;
-    const char *domain, *bare = auth_ntlm_account_name(r->pool, typed, &domain), *user = typed;
+    const char *domain, *bare = auth_ntlm_account_name(r->pool, typed, &domain);
+    auth_account_t account = auth_ntlm_account(r, r->pool, typed);
     authn_status status;
 
-    if (auth_failures_blocked(r, limit, user, NULL))
+    if (auth_failures_blocked(r, limit, &account))
         return HTTP_UNAUTHORIZED;
-    status = ask(r, user, password);
+    status = ask(r, typed, password);
     if (status == AUTH_USER_NOT_FOUND && *domain && *bare) {
-        user = bare;
-        if (auth_failures_blocked(r, limit, user, NULL))
+        account = auth_ntlm_account(r, r->pool, bare);
+        if (auth_failures_blocked(r, limit, &account))
             return HTTP_UNAUTHORIZED;
-        status = ask(r, user, password);
+        status = ask(r, bare, password);
     }
     switch (status) {
     case AUTH_GRANTED:
-        if (auth_failures_blocked(r, limit, user, NULL))    /* others have guessed meanwhile */
+        if (auth_failures_blocked(r, limit, &account))    /* others have guessed meanwhile */
             return HTTP_UNAUTHORIZED;
-        auth_failures_forget(r, limit, user);
+        auth_failures_success(r, limit, &account);
         return OK;
     case AUTH_GENERAL_ERROR:
         return HTTP_INTERNAL_SERVER_ERROR;
     default:
-        auth_failures_count(r, limit, user);
+        auth_failures_count(r, limit, &account);
         return HTTP_UNAUTHORIZED;
     }
 }
@@ -117,6 +118,7 @@ static int log_on(request_rec *r, const char *typed, const char *password)
 int auth_ntlm_basic(request_rec *r)
 {
     const auth_ntlm_config_t *cfg = auth_ntlm_config(r);
+    const auth_account_t nobody = { "", "" };
     const char *user, *password, *why = NULL;
 
     r->ap_auth_type = "Basic";
@@ -131,7 +133,7 @@ int auth_ntlm_basic(request_rec *r)
         why = apr_psprintf(r->pool, "its text is neither UTF-8 nor %s", cfg->basic_charset);
     if (why) {
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "Basic refused: %s", why);
-        auth_failures_count(r, &cfg->failures, NULL);
+        auth_failures_count(r, &cfg->failures, &nobody);
         return HTTP_UNAUTHORIZED;
     }
     return log_on(r, user, password);

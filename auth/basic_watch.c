@@ -19,9 +19,8 @@
 /* A password shown to mod_auth_basic: userdata of the client's request, whatever subrequest or
  * internal redirect asks for it. One request, one verdict. */
 typedef struct basic_try {
-    const char *user;                   /* may be empty */
+    auth_account_t account;
     auth_failures_limit_t limit;
-    int suspect;                        /* the account has failures to forget */
     int passed;                         /* somewhere in this request */
     enum { TRY_OPEN, TRY_PASSED, TRY_COUNTED, TRY_BLOCKED } state;
 } basic_try_t;
@@ -58,7 +57,7 @@ static basic_try_t *new_try(request_rec *r, const auth_failures_limit_t *limit)
     decoded = ap_pbase64decode(p, header);
     t = apr_pcalloc(p, sizeof(*t));
     t->limit = *limit;
-    t->user = ap_getword_nulls(p, &decoded, ':');
+    t->account = auth_ntlm_account(r, p, ap_getword_nulls(p, &decoded, ':'));
     apr_pool_userdata_setn(t, TRY_KEY, NULL, p);
     return t;
 }
@@ -67,7 +66,7 @@ static basic_try_t *new_try(request_rec *r, const auth_failures_limit_t *limit)
 static int refuse(request_rec *r, const basic_try_t *t)
 {
     r->ap_auth_type = (char *)ap_auth_type(r);
-    r->user = apr_pstrdup(r->pool, t->user);
+    r->user = apr_pstrdup(r->pool, t->account.name);
     ap_note_auth_failure(r);
     return HTTP_UNAUTHORIZED;
 }
@@ -85,7 +84,7 @@ static int before_basic(request_rec *r)
         t = new_try(r, limit);
         if (!t)
             return DECLINED;
-        if (auth_failures_blocked(r, limit, t->user, &t->suspect))
+        if (auth_failures_blocked(r, limit, &t->account))
             t->state = TRY_BLOCKED;
     }
     if (t->state == TRY_PASSED)
@@ -102,14 +101,13 @@ static int after_basic(request_rec *r)
 
     if (!t || t->state != TRY_OPEN)
         return DECLINED;
-    if (auth_failures_blocked(r, &t->limit, t->user, &t->suspect)) {
+    if (auth_failures_blocked(r, &t->limit, &t->account)) {
         t->state = TRY_BLOCKED;
         return refuse(r, t);
     }
     t->state = TRY_PASSED;
     t->passed = 1;
-    if (t->suspect)
-        auth_failures_forget(r, &t->limit, t->user);
+    auth_failures_success(r, &t->limit, &t->account);
     return DECLINED;
 }
 
@@ -119,7 +117,7 @@ static void failed(request_rec *r)
 
     if (t && t->state == TRY_OPEN) {
         t->state = TRY_COUNTED;
-        auth_failures_count(r, &t->limit, t->user);
+        auth_failures_count(r, &t->limit, &t->account);
     }
 }
 

@@ -10,8 +10,10 @@
 #include <mod_auth.h>
 
 #include "auth/basic.h"
+#include "auth/failure_cache.h"
 #include "auth/provider.h"
 #include "auth/targets.h"
+#include "base/who.h"
 
 APLOG_USE_MODULE(auth_ntlm);
 
@@ -53,6 +55,33 @@ void *auth_ntlm_merge_dir(apr_pool_t *p, void *basev, void *addv)
 const auth_ntlm_config_t *auth_ntlm_config(const request_rec *r)
 {
     return ap_get_module_config(r->per_dir_config, &auth_ntlm_module);
+}
+
+/* Does the part of a name before the backslash, or behind the at sign, tell accounts apart here? */
+static int has_domains(const request_rec *r, const auth_ntlm_config_t *cfg)
+{
+    const char *type = ap_auth_type((request_rec *)r);
+    int i;
+
+    if (cfg->omit_domain > 0)
+        return 0;
+    if (!type || ap_cstr_casecmp(type, "NTLM") != 0 || !cfg->providers)
+        return 1;
+    for (i = 0; i < cfg->providers->nelts; i++) {
+        if (strcmp(APR_ARRAY_IDX(cfg->providers, i, const char *), AUTH_NTLM_FILE) == 0)
+            return 0;
+    }
+    return 1;
+}
+
+rpc_who_domain_t auth_ntlm_domains(const request_rec *r)
+{
+    return has_domains(r, auth_ntlm_config(r)) ? RPC_WHO_WITH_DOMAIN : RPC_WHO_ANY_DOMAIN;
+}
+
+auth_account_t auth_ntlm_account(const request_rec *r, apr_pool_t *pool, const char *name)
+{
+    return (auth_account_t){ name, rpc_who_user(pool, name, auth_ntlm_domains(r)) };
 }
 
 /* ---- setters ---- */
@@ -213,7 +242,8 @@ static const char *set_failures(cmd_parms *cmd, void *config, const char *max, c
     if (cfg->failures.max < 0 || cfg->failures.seconds < 0)
         return "AuthNtlmFailures: expected a number of failures and the seconds they count for, "
                "such as 10 600, or off";
-    return auth_failures_wanted(cmd);
+    auth_failure_cache_wanted(cmd);
+    return NULL;
 }
 
 #define FLAG_OF(field) (void *)APR_OFFSETOF(auth_ntlm_config_t, field)
@@ -241,7 +271,9 @@ const command_rec auth_ntlm_commands[] = {
                   "how Basic is read that is no UTF-8, such as windows-1252"),
     AP_INIT_TAKE12("AuthNtlmFailures", set_failures, NULL, RSRC_CONF | ACCESS_CONF,
                    "failures of a user or an address, and the seconds, after which no more are tried"),
-    AP_INIT_TAKE1("AuthNtlmFailuresSOCache", auth_failures_set_socache, NULL, RSRC_CONF,
+    AP_INIT_TAKE1("AuthNtlmFailuresSOCache", auth_failure_cache_set, NULL, RSRC_CONF,
                   "the cache that counts failures, as for AuthnCacheSOCache"),
+    AP_INIT_TAKE1("AuthNtlmFailuresSecret", auth_failure_cache_set_secret, NULL, RSRC_CONF,
+                  "the same on all machines that share a cache: with it they hash what they count"),
     { .name = NULL }
 };

@@ -6,6 +6,7 @@
 #include <http_config.h>
 
 #include "auth/failures.h"
+#include "base/who.h"
 #include "ntlm/ntlmssp.h"
 
 typedef enum { AUTH_NTLM_EP_OFF, AUTH_NTLM_EP_ALLOW, AUTH_NTLM_EP_REQUIRE } auth_ntlm_ep_t;
@@ -28,6 +29,12 @@ typedef struct auth_ntlm_config {
 
 /* Effective: of the directory that r is in. */
 const auth_ntlm_config_t *auth_ntlm_config(const request_rec *r);
+
+/* Whether names of different domains are different accounts where r is: not with AuthNtlmOmitDomain,
+ * nor with the provider file, which knows no domains. */
+rpc_who_domain_t auth_ntlm_domains(const request_rec *r);
+/* The account that NAME, which has to last, stands for there; in POOL. */
+auth_account_t auth_ntlm_account(const request_rec *r, apr_pool_t *pool, const char *name);
 
 void *auth_ntlm_create_dir(apr_pool_t *p, char *dir);
 void *auth_ntlm_merge_dir(apr_pool_t *p, void *base, void *add);

@@ -323,17 +323,25 @@ static auth_ntlm_step_t grant(request_rec *r, ntlm_conn_t *nc, const auth_ntlm_p
     return AUTH_NTLM_STEP_GRANTED;
 }
 
+static auth_account_t account_of(request_rec *r, const auth_ntlm_attempt_t *attempt)
+{
+    return auth_ntlm_account(r, r->pool, *attempt->domain
+                             ? apr_pstrcat(r->pool, attempt->domain, "\\", attempt->user, NULL) : attempt->user);
+}
+
 static auth_ntlm_step_t judge(request_rec *r, ntlm_conn_t *nc, const ntlmssp_authenticate_t *auth,
                               const uint8_t *msg, size_t size, auth_ntlm_reply_t *reply)
 {
     const auth_failures_limit_t *limit = &auth_ntlm_config(r)->failures;
     auth_ntlm_attempt_t attempt = { .auth = auth };
     auth_ntlm_proof_t proof = { "", "", { 0 } };
+    auth_account_t account;
     const char *wrong;
 
     split_name(r, auth, &attempt);
+    account = account_of(r, &attempt);
     memcpy(attempt.challenge, nc->nonce, sizeof(attempt.challenge));
-    if (auth_failures_blocked(r, limit, attempt.user, NULL))
+    if (auth_failures_blocked(r, limit, &account))
         return AUTH_NTLM_STEP_REFUSED;
     switch (ask_providers(r, &attempt, &proof)) {
     case AUTH_NTLM_GRANTED:
@@ -341,7 +349,7 @@ static auth_ntlm_step_t judge(request_rec *r, ntlm_conn_t *nc, const ntlmssp_aut
     case AUTH_NTLM_ERROR:
         return AUTH_NTLM_STEP_ERROR;
     default:
-        auth_failures_count(r, limit, attempt.user);
+        auth_failures_count(r, limit, &account);
         return AUTH_NTLM_STEP_REFUSED;
     }
     if (!ntlmssp_exported_key(auth, proof.session_key))
@@ -349,9 +357,9 @@ static auth_ntlm_step_t judge(request_rec *r, ntlm_conn_t *nc, const ntlmssp_aut
     wrong = wrong_bond(r, nc, auth, proof.session_key, msg, size);
     if (wrong)
         return refuse(r, wrong);
-    if (auth_failures_blocked(r, limit, attempt.user, NULL))     /* others have guessed meanwhile */
+    if (auth_failures_blocked(r, limit, &account))     /* others have guessed meanwhile */
         return AUTH_NTLM_STEP_REFUSED;
-    auth_failures_forget(r, limit, attempt.user);
+    auth_failures_success(r, limit, &account);
     reply->key_exch = (auth->flags & NTLMSSP_KEY_EXCH) != 0;
     return grant(r, nc, &proof, reply);
 }
@@ -362,6 +370,7 @@ static auth_ntlm_step_t take_authenticate(request_rec *r, ntlm_conn_t *nc, const
 {
     ntlmssp_authenticate_t auth;
     ntlm_settings_t here = settings_here(r, r->pool);
+    auth_account_t nobody = { "", "" };
     int challenged = nc->state == NTLM_CHALLENGED && same_settings(&nc->settings, &here);
     const char *wrong;
 
@@ -374,7 +383,7 @@ static auth_ntlm_step_t take_authenticate(request_rec *r, ntlm_conn_t *nc, const
     if (!wrong)
         wrong = wrong_form(nc, &auth);
     if (wrong) {
-        auth_failures_count(r, &auth_ntlm_config(r)->failures, NULL);
+        auth_failures_count(r, &auth_ntlm_config(r)->failures, &nobody);
         return refuse(r, wrong);
     }
     return judge(r, nc, &auth, msg, size, reply);

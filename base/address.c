@@ -48,3 +48,19 @@ const char *rpc_address_text(const rpc_address_t *address, char text[RPC_ADDRESS
         apr_cpystrn(text, "?", RPC_ADDRESS_TEXT);
     return text;
 }
+
+int rpc_address_embedded(const unsigned char addr[RPC_ADDRESS_V6], unsigned char v4[RPC_ADDRESS_V4])
+{
+    static const unsigned char zero[RPC_ADDRESS_MAPPED] = { 0 };
+    static const unsigned char nat64[RPC_ADDRESS_MAPPED] = { 0x00, 0x64, 0xff, 0x9b };
+    const unsigned char *last = addr + RPC_ADDRESS_MAPPED;
+    int is_compatible = !memcmp(addr, zero, sizeof zero) && (last[0] || last[1] || last[2] || last[3] > 1);
+
+    if (addr[0] == 0x20 && addr[1] == 0x02)
+        memcpy(v4, addr + 2, RPC_ADDRESS_V4);
+    else if (is_compatible || rpc_address_is_mapped(addr) || !memcmp(addr, nat64, sizeof nat64))
+        memcpy(v4, last, RPC_ADDRESS_V4);
+    else
+        return 0;
+    return 1;
+}

@@ -12,6 +12,7 @@
 #include <http_protocol.h>
 
 #include "base/clock.h"
+#include "base/who.h"
 #include "httpd/endpoint_parent.h"
 #include "httpd/module.h"
 #include "httpd/require.h"
@@ -38,9 +39,16 @@ static rts_address_t client_address(const request_rec *r)
     return address;
 }
 
+/* The user as limits, tables and the endpoint see it (base/who.h). */
+static const char *canonical_user(const request_rec *r)
+{
+    return rpc_who_user(r->pool, r->user, apr_table_get(r->notes, RPC_WHO_ANY_DOMAIN_NOTE)
+                                          ? RPC_WHO_ANY_DOMAIN : RPC_WHO_WITH_DOMAIN);
+}
+
 rpc_budget_who_t rpc_request_asker(const request_rec *r)
 {
-    rpc_budget_who_t who = { r->user ? r->user : "", client_address(r) };
+    rpc_budget_who_t who = { canonical_user(r), client_address(r) };
 
     return who;
 }
@@ -54,7 +62,7 @@ void rpc_request_in_vain(const rpc_context_t *context, request_rec *r, const cha
     if (rpc_budget_spend(context->budgets, &who, target, &limit, rpc_clock_now()))
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "user \"%s\" at %s has asked for %u targets in "
                       "vain within %d seconds (RpcMaxFailedTargets): nothing is served there until "
-                      "they are over", ap_escape_logitem(r->pool, who.user), r->useragent_ip,
+                      "they are over", ap_escape_logitem(r->pool, r->user ? r->user : ""), r->useragent_ip,
                       limit.targets, (int)apr_time_sec(limit.window));
 }
 
@@ -198,7 +206,7 @@ static apr_uint32_t min_conn_timeout(request_rec *r)
 static int route_to_endpoint(request_rec *r, rpc_channel_spec_t *spec, const char *target,
                              const char *vhost)
 {
-    rpc_preface_t preface = { spec->leg.hosts, spec->leg.port, target, r->user ? r->user : "", vhost,
+    rpc_preface_t preface = { spec->leg.hosts, spec->leg.port, target, canonical_user(r), vhost,
                               rpc_networks_text(spec->leg.networks), rpc_sources_text(spec->leg.sources) };
     uint8_t buf[RPC_PREFACE_MAX];
 
@@ -224,7 +232,7 @@ static const char *find_hosts(request_rec *r, const rpc_dir_config_t *dc, rpc_he
     rpc_directory_t directory = rpc_config_directory(dc);
     rpc_place_t places[RPC_ROUTE_MAX];
     rpc_binding_t ordered[RPC_ROUTE_MAX];
-    const char *why, *key = apr_pstrcat(r->pool, r->user ? r->user : "", "\n", target->server, NULL);
+    const char *why, *key = apr_pstrcat(r->pool, canonical_user(r), "\n", target->server, NULL);
     int count, i;
 
     directory.variable = request_variable;
@@ -255,7 +263,7 @@ const char *rpc_request_spec(const rpc_context_t *context, request_rec *r, rpc_r
 
     ap_str_tolower(name);
     spec->role = role;
-    spec->identity = apr_pstrcat(r->pool, r->user ? r->user : "", "\n", name, "\n", vhost, NULL);
+    spec->identity = apr_pstrcat(r->pool, canonical_user(r), "\n", name, "\n", vhost, NULL);
     spec->receive_window = rpc_config_receive_window(dc);
     spec->connection_timeout = timeout ? timeout : rpc_config_connection_timeout(dc);
     spec->channel_lifetime = rpc_config_channel_lifetime(dc);
@@ -291,7 +299,7 @@ rpc_status_limits_t rpc_request_limits(const request_rec *r)
 rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r, rpc_channel_spec_t *spec)
 {
     rpc_status_limits_t limits = rpc_request_limits(r);
-    rpc_status_who_t who = { spec->role, spec->identity, r->user ? r->user : "", &spec->client_address };
+    rpc_status_who_t who = { spec->role, spec->identity, canonical_user(r), &spec->client_address };
     channel_t *ch = apr_pcalloc(r->pool, sizeof(*ch));
     rpc_reason_t why = RPC_REASON_NONE;
 

@@ -32,12 +32,14 @@
 #include <apr_shm.h>
 #include <apr_siphash.h>
 
+#include "base/who.h"
+
 /* RpcMaxChannels may be raised by a restart, so there are rows for its maximum, and for those
  * that come on top and are refused. Pages no row of which was ever used take no memory. */
 #define ROWS (1u << 20)
 #define HEAD_SIZE 64        /* of the shared memory, the mark alone on its cache line */
 #define ROW_SIZE (5 * sizeof(shared64_t) + 2 * sizeof(shared32_t))
-#define NAME_MAX_HASHED 255 /* users with so long a beginning in common count as one */
+#define NAME_MAX_HASHED 255 /* bytes of a host's name */
 #define OPENED 1u
 #define ROLE_SHIFT 1
 
@@ -102,21 +104,16 @@ uint64_t rpc_status_hash_cookie(const rpc_status_t *status, const rts_cookie_t *
     return hash(status, cookie->b, sizeof(cookie->b));
 }
 
-/* Password providers may take a name in any case, which must not be a way around the limit. */
 static uint64_t hash_user(const rpc_status_t *status, const char *user)
 {
-    char name[NAME_MAX_HASHED];
-    size_t i;
-
-    for (i = 0; i < sizeof(name) && user[i]; i++)
-        name[i] = user[i] >= 'A' && user[i] <= 'Z' ? (char)(user[i] + 'a' - 'A') : user[i];
-    return i ? hash(status, name, i) : 0;
+    return *user ? hash(status, user, strlen(user)) : 0;
 }
 
-/* A site, or a subscriber, has a whole /64 of IPv6. */
 static uint64_t hash_address(const rpc_status_t *status, const rts_address_t *address)
 {
-    return hash(status, address->addr, address->ipv6 ? 8 : 4);
+    rpc_who_network_t network = rpc_who_network(address->addr, address->ipv6 ? 16 : 4);
+
+    return hash(status, &network, sizeof(network));
 }
 
 static uint64_t hash_place(const rpc_status_t *status, const char *host, uint16_t port)

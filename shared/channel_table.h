@@ -29,8 +29,8 @@ void rpc_status_set_pid(rpc_status_t *status, uint32_t pid);
 typedef struct rpc_status_who {
     rpc_role_t role;
     const char *identity;           /* as in rpc_channel_spec_t */
-    const char *user;               /* "": nobody, in no user's count; case does not matter */
-    const rts_address_t *address;   /* IPv6 counts by its first 64 bits */
+    const char *user;               /* canonical (base/who.h); "": nobody, in no user's count */
+    const rts_address_t *address;   /* counts as base/who.h says */
 } rpc_status_who_t;
 
 /* The most there may be, the newcomer included; 0: no limit. */

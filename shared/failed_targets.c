@@ -9,14 +9,14 @@
 #include <string.h>
 
 #include <apr_general.h>
-#include <apr_lib.h>
 #include <apr_shm.h>
 #include <apr_siphash.h>
+
+#include "base/who.h"
 
 #define SLOTS 4096              /* a power of 2; clients that fail at one time */
 #define PROBES 16
 #define WORDS 16                /* of 64 targets each */
-#define USER_MAX 256            /* bytes of a name that tell users apart */
 
 typedef struct slot {
     _Atomic uint64_t owner;     /* hash of user and address; 0: nobody yet */
@@ -54,17 +54,14 @@ static uint64_t hash(const rpc_budgets_t *budgets, const void *data, size_t size
 static uint64_t hash_who(const rpc_budgets_t *budgets, const rpc_budget_who_t *who,
                          apr_interval_time_t window)
 {
-    uint8_t text[sizeof(window) + 9 + USER_MAX];
-    size_t address = who->address.ipv6 ? 8 : 4, size = sizeof(window), i;
-    const char *domain_end = strrchr(who->user, '\\'), *user = domain_end ? domain_end + 1 : who->user;
+    rpc_who_network_t network = rpc_who_network(who->address.addr, who->address.ipv6 ? 16 : 4);
+    struct { apr_interval_time_t window; uint64_t user; rpc_who_network_t network; } whole;
 
-    memcpy(text, &window, sizeof(window));
-    text[size++] = (uint8_t)address;
-    memcpy(text + size, who->address.addr, address);
-    size += address;
-    for (i = 0; i < USER_MAX && user[i] && user[i] != '@'; i++)
-        text[size++] = (uint8_t)apr_tolower(user[i]);
-    return hash(budgets, text, size);
+    memset(&whole, 0, sizeof(whole));       /* what lies between the fields is hashed, too */
+    whole.window = window;
+    whole.user = hash(budgets, who->user, strlen(who->user));
+    whole.network = network;
+    return hash(budgets, &whole, sizeof(whole));
 }
 
 /* ---- slots ---- */

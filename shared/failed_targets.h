@@ -27,10 +27,9 @@ typedef struct rpc_budget_limit {
     apr_interval_time_t window;
 } rpc_budget_limit_t;
 
-/* Whose: a user ("": nobody) at an address. His name alone counts, without case: DOM\alice and
- * alice@realm are one. */
+/* Whose: a user at an address, both as base/who.h sees them. */
 typedef struct rpc_budget_who {
-    const char *user;
+    const char *user;           /* canonical; "": nobody */
     rts_address_t address;
 } rpc_budget_who_t;
 

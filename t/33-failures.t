@@ -7,6 +7,7 @@
 use strict;
 use warnings;
 use Test::More;
+use Digest::SHA qw(sha1 sha1_base64);
 use IO::Socket::IP;
 use MIME::Base64 qw(encode_base64);
 use RPCH::HTTP;
@@ -102,13 +103,15 @@ $slow = '' if $slow !~ /^\$2y\$12\$.{53}$/;
 my $port6 = have_ipv6() ? RPCH::Root::free_ports(1) : 0;
 my $httpd = httpd(join '', load('remoteip'), "RemoteIPHeader X-Client\nRemoteIPInternalProxy 127.0.0.99\n",
     $port6 ? "Listen [::1]:$port6\n" : '',
-    location('account', '3 600'), location('address', '3 601'), location('odd', '3 602'), location('forget', '3 603'),
+    location('account', '3 600'), location('address', '3 601'), location('odd', '3 602'), location('success', '3 603'),
+    location('domain', '3 612', "AuthNtlmOmitDomain On\nRequire valid-user"), location('tenants', '3 613', "AuthUserFile WWW/tenants.users\nRequire valid-user"),
     location('short', '2 2'), location('bob', '3 605', 'Require user bob'), location('all', '3 605'),
     location('document', '3 606', "Require valid-user\nErrorDocument 401 /denied.txt"),
     "Alias /denied.txt WWW/denied.txt\nAlias /limited/sub/ WWW/\n",
     "<Directory WWW>\nDirectoryIndex index.html\n<Files index.html>\nAuthType Basic\nAuthName rpc\nAuthUserFile $users\n",
     "Require valid-user\nAuthNtlmFailures 3 607\n</Files>\n</Directory>\n",
     location('v6', '3 608'), location('parallel', '3 609', "AuthUserFile WWW/slow.users\nRequire valid-user"), location('open', 'off'));
+put("$httpd->{dir}/www/tenants.users", join '', map { "alice\@$_.test:{SHA}" . sha1_base64("tenant $_") . "=\n" } qw(a b));
 put("$httpd->{dir}/www/slow.users", "slow:$slow\n");
 $httpd->start;
 
@@ -123,8 +126,15 @@ $httpd->start;
     is_deeply($blocked, $wrong[0], 'and so does a blocked try, from another address');
     is(status($httpd, 'account', 'alice', 'secret', from => '127.0.1.3'), 401, 'even with the right password');
     is(asked($httpd, 'alice'), 3, 'for the provider is not asked');
-    is(status($httpd, 'account', $_, 'secret', from => '127.0.1.4'), 401, "$_ is the same account")
-        for 'ALICE', 'RPCSRV\\alice', 'rpcsrv\\Alice@contoso.test';
+    is(status($httpd, 'account', $_, 'secret', from => '127.0.1.4'), 401, "\"$_\" is the same account")
+        for 'ALICE', ' alice', "alice\t ", "\xef\xbd\x81lice", "al\xc2\xadice";
+    is(status($httpd, 'account', 'RPCSRV\\alice', 'secret', from => '127.0.1.4'), 200, 'a domain makes it another account');
+    is(status($httpd, 'domain', 'RPCSRV\\alice', 'guess', from => "127.0.14.$_"), 401, 'a wrong password') for 1 .. 3;
+    is(status($httpd, 'domain', $_, 'secret', from => '127.0.14.4'), 401, "with AuthNtlmOmitDomain $_ is the same")
+        for 'alice', 'RPCSRV\\alice', 'alice@contoso.test';
+    is(tries($httpd, 'tenants', (map { ['alice@a.test', 'guess', "127.0.15.$_"] } 1 .. 3), ['alice@a.test', 'tenant a', '127.0.15.4'],
+             ['alice@b.test', 'tenant b', '127.0.15.5'], ['alice@a.test', 'tenant a', '127.0.15.6']),
+       '401 401 401 401 200 401', 'an account of one domain is none of another, and its login frees nobody');
     is(status($httpd, 'account', 'bob', 'hidden', from => '127.0.1.5'), 200, 'another user goes on');
     is(status($httpd, 'account', undef, undef, from => '127.0.1.1'), 401, 'without a password: 401 as ever');
     is(status($httpd, 'address', 'alice', 'secret', from => '127.0.1.5'), 200, 'another window counts apart');
@@ -132,7 +142,7 @@ $httpd->start;
          'a failure is logged');
     like($httpd->log, qr/\[client 127\.0\.1\.3:\d+\] AuthNtlmFailures: blocked try from 127\.0\.1\.3, user "alice": 3 failures of the account, not looked at for another \d+ s$/m,
          'so is a blocked try');
-    is(seen($httpd, qr/blocked try from 127\.0\.1\./), 5, 'each one once, and none without a password');
+    is(seen($httpd, qr/blocked try from 127\.0\.1\./), 7, 'each one once, and none without a password');
 }
 
 # ---- an address ----
@@ -163,12 +173,17 @@ $httpd->start;
          'an ugly name stays within its line');
 }
 
-# ---- success ----
+# ---- success: frees nobody, and makes an address known ----
 {
     my ($wrong, $right) = (sub { ['bob', 'guess', "127.0.4.$_[0]"] }, sub { ['bob', 'hidden', "127.0.4.$_[0]"] });
-    is(tries($httpd, 'forget', $wrong->(1), $wrong->(1), $right->(2), $wrong->(3), $wrong->(3), $right->(4)), '401 401 200 401 401 200',
-       'the right password forgets the failures of an account');
-    is(tries($httpd, 'forget', ['mallory', 'guess', '127.0.4.1'], $right->(1), $right->(5)), '401 401 200', 'but not those of an address');
+    is(tries($httpd, 'success', $wrong->(1), $right->(2), $wrong->(1), $right->(2), $wrong->(3), $wrong->(4), $right->(5)),
+       '401 200 401 200 401 401 401', 'the right password takes no failure of others back');
+    is(seen($httpd, qr/failed try from 127\.0\.4\./), 3, 'so there are no more guesses than the limit says');
+    is(tries($httpd, 'success', $right->(2), $right->(6), $right->(2)), '200 401 200',
+       'its owner goes on where it has succeeded, and nowhere else');
+    is(tries($httpd, 'success', ['alice', 'secret', '127.0.4.3'], ['alice', 'secret', '127.0.4.2']), '200 200', 'another account goes on');
+    is(tries($httpd, 'success', (map { ["user$_", 'guess', '127.0.4.2'] } 1 .. 3), $right->(2)), '401 401 401 401',
+       'failures of the address itself block it, known or not');
 }
 
 # ---- the window ends, though tries go on ----
@@ -232,6 +247,8 @@ is(seen($httpd, qr/AuthNtlmFailures: .*127\.0\.9\.1/), 0, 'and no line');
     like($httpd->log, qr/blocked try from 2001:db8:1:2:ffff::9, user "bob"/, 'logged by its address');
     $as->('::ffff:192.0.2.1', "user$_", 'guess') for 4 .. 6;
     is($as->('192.0.2.1', 'bob', 'hidden'), 401, 'a mapped IPv4 address is the IPv4 address');
+    is($as->('64:ff9b::192.0.2.1', 'bob', 'hidden'), 401, 'behind NAT64, too');
+    is($as->('2002:c000:201::7', 'bob', 'hidden'), 401, 'and by 6to4');
     is($as->('::ffff:192.0.2.2', 'bob', 'hidden'), 200, 'and no network');
     SKIP: {
         skip 'no IPv6 here', 2 if !$port6;
@@ -277,6 +294,17 @@ $httpd->signal('TERM')->wait_gone;
     ok(eval { wait_for('a restart', sub { turn(0.02); seen($h, qr/resuming normal operations/) == 2 }) }, 'a graceful restart');
     is(tries($h, 'all', ['alice', 'secret', '127.0.10.5'], (map { ['alice', 'guess', '127.0.10.6'] } 1 .. 3), ['alice', 'secret', '127.0.10.7']),
        '200 401 401 401 401', 'forgets, and counts again');
+    $h->signal('TERM')->wait_gone;
+}
+
+# ---- names that would meet in one part of the cache, were their hashes known outside ----
+{
+    my $h = httpd("AuthNtlmFailuresSOCache shmcb:flood(131072)\n" . location('all', '3 600'))->start;
+    my $part = sub { substr sha1("u600:$_[0]"), 0, 1 };      # as a hash without a secret would begin
+    my @meet = grep { $part->($_) eq $part->('bob') } map { "guess$_" } 1 .. 60_000;
+    is(tries($h, 'all', map { ['bob', 'guess', "127.0.16.$_"] } 1 .. 3), '401 401 401', 'a full tally');
+    is(tries($h, 'all', map { [$meet[$_], 'guess', '127.0.17.' . ($_ + 1)] } 0 .. 149), join(' ', ('401') x 150), 'stays');
+    is(status($h, 'all', 'bob', 'hidden', from => '127.0.16.9'), 401, 'whatever other names are tried');
     $h->signal('TERM')->wait_gone;
 }
 

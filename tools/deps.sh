@@ -3,7 +3,7 @@
 # usage: deps.sh build|run|test|bench|fuzz|all   (SAMBA=1 adds Samba to "run")
 set -euo pipefail
 
-build="gcc make pkg-config libc6-dev apache2-bin apache2-dev libssl-dev libcurl4-openssl-dev libwbclient-dev"
+build="gcc make pkg-config libc6-dev apache2-bin apache2-dev libssl-dev libcurl4-openssl-dev libwbclient-dev libutf8proc-dev"
 run="$build openssl curl"
 samba="samba samba-common-bin smbclient"
 tests="$run $samba clang libapache2-mod-perl2 libapache2-mod-perl2-dev libio-socket-ssl-perl

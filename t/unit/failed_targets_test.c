@@ -62,14 +62,14 @@ static void test_who(rpc_budgets_t *b)
     static const rpc_budget_who_t others[] = {
         { "bob", { 0, { 192, 0, 2, 1 } } },
         { "", { 0, { 192, 0, 2, 1 } } },
+        { "alice@dom", { 0, { 192, 0, 2, 1 } } },
         { "alice", { 0, { 192, 0, 2, 2 } } },
         { "alice", { 1, { 192, 0, 2, 1 } } },
     };
     static const rpc_budget_who_t six = { "alice", { 1, { 0x20, 1, 0xd, 0xb8, 0, 0, 0, 1, 9 } } };
     static const rpc_budget_who_t same[] = {
-        { "DOM\\alice", { 0, { 192, 0, 2, 1 } } },
-        { "alice@dom.test", { 0, { 192, 0, 2, 1 } } },
-        { "ALICE", { 0, { 192, 0, 2, 1 } } },
+        { "alice", { 1, { [10] = 0xff, 0xff, 192, 0, 2, 1 } } },
+        { "alice", { 1, { 0, 0x64, 0xff, 0x9b, [12] = 192, 0, 2, 1 } } },
         { "alice", { 1, { 0x20, 1, 0xd, 0xb8, 0, 0, 0, 1, 7 } } },
     };
     static const rpc_budget_who_t next64 = { "alice", { 1, { 0x20, 1, 0xd, 0xb8, 0, 0, 0, 2, 9 } } };
