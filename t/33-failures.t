@@ -318,6 +318,18 @@ $httpd->signal('TERM')->wait_gone;
     $h->signal('TERM')->wait_gone;
 }
 
+# ---- two starts of httpd share a cache if they have the same secret ----
+for (['the same secret', '0123456789abcdef', '0123456789abcdef', 401], ['another secret', '0123456789abcdef', 'fedcba9876543210', 200]) {
+    my ($name, $first, $second, $want) = @$_;
+    my $cache = vars('serverroot') . "/failures-$want";
+    my $conf = sub { load('socache_dbm') . "AuthNtlmFailuresSOCache dbm:$cache\nAuthNtlmFailuresSecret $_[0]\n" . location('all', '1 600') };
+    my $one = httpd($conf->($first))->start;
+    is(status($one, 'all', 'alice', 'guess', from => '127.0.18.1'), 401, 'a wrong password');
+    my $two = httpd($conf->($second))->start;
+    is(status($two, 'all', 'alice', 'secret', from => '127.0.18.2'), $want, "is known to a server with $name: $want");
+    $_->signal('TERM')->wait_gone for $one, $two;
+}
+
 # ---- configtest ----
 {
     my $h = RPCH::Httpd->new;
@@ -336,13 +348,17 @@ $httpd->signal('TERM')->wait_gone;
     for (['the default cache', $location], ['no section, no cache', '', 1], ['off needs none', location('all', 'off'), 1],
          ['its mutex can be tuned', "Mutex file:$h->{dir} ntlm-failures\n$location"],
          ['another size', "AuthNtlmFailuresSOCache shmcb:failures(65536)\n$location"],
+         ['a secret', "AuthNtlmFailuresSecret 0123456789abcdef\n$location"],
          ['another cache', load('socache_memcache') . "AuthNtlmFailuresSOCache memcache:127.0.0.1:11211\n$location", 1]) {
         my ($name, @args) = @$_;
         my ($status, $out) = $test->(@args);
         is($status, 0, $name) or diag $out;
+        my $warned = $out =~ /AuthNtlmFailuresSOCache memcache: without AuthNtlmFailuresSecret each machine, .* set the same secret on all machines/ ? 1 : 0;
+        is($warned, $name eq 'another cache' ? 1 : 0, "a warning: $warned");
     }
     for (['no shmcb', qr/AuthNtlmFailures: there is no cache "shmcb"; expected before: LoadModule socache_shmcb_module modules\/mod_socache_shmcb\.so; or choose another cache by AuthNtlmFailuresSOCache/, $location, 1],
          ['no such cache', qr/AuthNtlmFailuresSOCache: there is no cache "redis"; expected before: LoadModule socache_redis_module/, 'AuthNtlmFailuresSOCache redis:127.0.0.1:1'],
+         ['a secret that is short', qr/AuthNtlmFailuresSecret: expected 16 characters or more, that nobody can guess, such as/, 'AuthNtlmFailuresSecret 0123456789abcde'],
          ['size', qr/AuthNtlmFailuresSOCache: .*8192/, 'AuthNtlmFailuresSOCache shmcb:failures(100)'],
          ['per host', qr/cannot occur within <VirtualHost>/, "<VirtualHost *:1>\nAuthNtlmFailuresSOCache shmcb\n</VirtualHost>"]) {
         my ($name, $says, @args) = @$_;

@@ -73,11 +73,12 @@ sub new {
     return $self;
 }
 
-# Connects (and shakes hands) at once; the httpd under test is another process.
+# Connects (and shakes hands) at once, FROM an address if one is given; the httpd under test is another process.
 sub dial {
     my ($class, %arg) = @_;
     my $fh = IO::Socket::IP->new(PeerHost => $arg{host} // '127.0.0.1', PeerPort => $arg{port},
-                                 Timeout => $RPCH::Poll::TIMEOUT, GetAddrInfoFlags => 0)
+                                 Timeout => $RPCH::Poll::TIMEOUT, GetAddrInfoFlags => 0,
+                                 $arg{from} ? (LocalHost => $arg{from}) : ())
         or die "cannot connect to port $arg{port}: $@\n";
     setsockopt $fh, Socket::SOL_SOCKET(), Socket::SO_RCVBUF(), $arg{rcvbuf} if $arg{rcvbuf};
     $fh->setsockopt(Socket::IPPROTO_TCP(), Socket::TCP_NODELAY(), 1);
