@@ -128,7 +128,7 @@ static void settle_scheme(ping_http_t *http, CURL *easy)
 {
     long offered = 0;
 
-    if (http->auth == CURLAUTH_BASIC || http->auth == CURLAUTH_NTLM) {
+    if (http->auth != PING_ANY_SCHEME) {
         return;
     }
     curl_easy_getinfo(easy, CURLINFO_HTTPAUTH_AVAIL, &offered);
@@ -141,7 +141,10 @@ static void report_auth(const ping_t *p, CURL *easy)
     double ms = info_ms(easy, CURLINFO_STARTTRANSFER_TIME) - from;
     const char *scheme = p->http.auth == CURLAUTH_NTLM ? "NTLM" : "Basic";
 
-    if (p->options->user) {
+    if (p->http.auth == CURLAUTH_NEGOTIATE) {
+        report(p, PING_AUTH, ms, "Negotiate, with the ticket of this session");
+    }
+    else if (p->options->user) {
         report(p, PING_AUTH, ms, "%s, user %s", scheme, p->options->user);
     }
     else if (p->options->netrc) {
@@ -188,8 +191,10 @@ static int try_echo(ping_t *p, const char *method, int first)
         return out_of_memory(p);
     }
     ping_http_wait(&p->http, since + p->options->timeout * 1000, is_done, ch);
-    if (first && info_ms(ch->easy, CURLINFO_PRETRANSFER_TIME) > 0) {
+    if (first && (ch->requests || ch->tls_begun)) {
         report_address(p, ch->easy);
+    }
+    if (first && ch->requests) {
         report_tls(p, ch->easy);
     }
     settle_scheme(&p->http, ch->easy);

@@ -32,6 +32,9 @@ typedef enum {
     PING_CALL = 8
 } ping_layer_t;
 
+/* -a any: the better of the two that take a password. */
+#define PING_ANY_SCHEME (CURLAUTH_BASIC | CURLAUTH_NTLM)
+
 typedef struct ping_options {
     char *user, *password;
     char *proxy, *netrc, *cacert;
@@ -75,8 +78,10 @@ typedef struct ping_channel {
     ndr_out_t body;         /* queued to be sent */
     size_t taken;           /* of it, by libcurl */
     int paused;             /* libcurl waits for more body */
+    int tls_begun;          /* the TCP connection is there, the handshake has begun */
+    unsigned requests;      /* heads sent: an authentication may take several */
     char status_line[256];
-    long status;            /* 0: no answer yet */
+    long status;            /* of the answer to the latest of them; 0: none yet */
     int done;               /* ended, RESULT says how */
     CURLcode result;
     char error[CURL_ERROR_SIZE];
@@ -99,6 +104,8 @@ ping_channel_t *ping_channel_open(ping_http_t *http, const char *method, curl_of
                                   void (*take)(void *ctx, const uint8_t *data, size_t len), void *ctx);
 void ping_channel_send(ping_channel_t *ch, const void *data, size_t len);
 void ping_channel_close(ping_channel_t *ch);
+/* Is the answer a refusal for good? While libcurl authenticates, a 401 asks for its next leg. */
+int ping_channel_refused(const ping_channel_t *ch);
 
 /* The layer at which CH failed - ELSE_LAYER where nothing points to an earlier one -
  * and the reason in TEXT. A channel that is not done timed out. */
@@ -108,6 +115,7 @@ ping_layer_t ping_explain(const ping_channel_t *ch, ping_layer_t else_layer, cha
 typedef struct ping_vc {
     ping_http_t *http;
     ping_channel_t *in, *out;
+    ping_channel_t *probe;          /* asks whether something in between buffers; mostly NULL */
     rts_cookie_t cookie, in_cookie, out_cookie, group;
     dcerpc_framer_t framer;
     rpc_flow_sender_t sender;       /* hop C->IP */
@@ -129,7 +137,8 @@ void ping_vc_close(ping_vc_t *vc);
 int ping_vc_is_open(void *vc);
 int ping_vc_is_answered(void *vc);
 int ping_vc_failed(const ping_vc_t *vc);
-/* Why it failed, or what is missing. */
+/* Why it failed, or what is missing. To find out it may wait for as long again as a layer may
+ * take. */
 ping_layer_t ping_vc_explain(ping_vc_t *vc, ping_layer_t else_layer, char *text, size_t size);
 
 /* Each sends one PDU and forgets the answer before. Returns 0 when out of memory. */

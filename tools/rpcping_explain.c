@@ -36,6 +36,9 @@ static const char *hint_of_result(CURLcode result, int tls)
         return "; trust its issuer with --cacert FILE, or look on regardless with -k";
     case CURLE_SSL_CONNECT_ERROR:
         return "; is this really an https port?";
+    case CURLE_WEIRD_SERVER_REPLY:
+    case CURLE_UNSUPPORTED_PROTOCOL:    /* an answer without a head, as HTTP/0.9 had */
+        return "; what answers there does not speak HTTP";
     case CURLE_GOT_NOTHING:
         return tls ? "; the proxy closed the connection" : "; is this an https port?";
     default:
@@ -76,7 +79,11 @@ static const char *words_of_401(const ping_channel_t *ch)
     if (offered && !((unsigned long)offered & ch->http->options->auth)) {
         return offered & CURLAUTH_BASIC ? "this scheme is not offered, Basic is (-a basic)"
             : offered & CURLAUTH_NTLM ? "this scheme is not offered, NTLM is (-a ntlm)"
+            : offered & CURLAUTH_NEGOTIATE ? "this scheme is not offered, Negotiate is (-a negotiate)"
             : "neither Basic nor NTLM is offered";
+    }
+    if (ch->http->auth == CURLAUTH_NEGOTIATE) {
+        return "there is no ticket for this proxy (see klist), or the proxy does not take it";
     }
     return "the user name or the password is wrong";
 }
@@ -89,6 +96,7 @@ static const char *words_of_status(const ping_channel_t *ch)
     case 403: return "this user may not, the proxy demands (stronger) TLS, or the path is none of its own";
     case 404: return "no RPC proxy at this path (--path)";
     case 407: return "the HTTP proxy in between asks for a user";
+    case 413: return "something in between does not let a request of 1 GB pass";
     case 405:
     case 501: return "the web server does not know this method: no RPC proxy here";
     case 502:
@@ -117,19 +125,24 @@ static ping_layer_t explain_timeout(const ping_channel_t *ch, ping_layer_t else_
                                     char *text, size_t size)
 {
     const ping_options_t *o = ch->http->options;
-    double connected = 0, started = 0;
+    double looked_up = 0;
 
-    curl_easy_getinfo(ch->easy, CURLINFO_CONNECT_TIME, &connected);
-    curl_easy_getinfo(ch->easy, CURLINFO_PRETRANSFER_TIME, &started);
-    if (started > 0) {
+    if (ch->requests > 1) {
+        snprintf(text, size, "the proxy began to authenticate the user and gave no further answer to "
+                 "%s in %g s", ch->method, o->timeout);
+        return PING_AUTH;
+    }
+    if (ch->requests) {
         snprintf(text, size, "no answer to %s in %g s", ch->method, o->timeout);
         return else_layer;
     }
-    if (connected > 0 && o->tls) {
+    if (ch->tls_begun) {
         snprintf(text, size, "the TLS handshake did not end in %g s", o->timeout);
         return PING_TLS;
     }
-    snprintf(text, size, "no connection to %s in %g s", o->host, o->timeout);
+    curl_easy_getinfo(ch->easy, CURLINFO_NAMELOOKUP_TIME, &looked_up);
+    snprintf(text, size, looked_up > 0 ? "no TCP connection to %s in %g s"
+             : "the name %s was not resolved in %g s", o->host, o->timeout);
     return PING_ADDRESS;
 }
 

@@ -137,12 +137,37 @@ static size_t on_write(char *data, size_t size, size_t count, void *ctx)
     return size * count;
 }
 
+/* A head of this request, and not of a CONNECT to an HTTP proxy in between. */
+static void note_request(ping_channel_t *ch, const char *head, size_t len)
+{
+    size_t name = strlen(ch->method);
+
+    if (len > name && memcmp(head, ch->method, name) == 0) {
+        ch->requests++;
+        ch->status = 0;
+        ch->status_line[0] = '\0';
+    }
+}
+
+/* libcurl's report of what it does tells how far a silent connection has got. */
 static int on_debug(CURL *easy, curl_infotype type, char *data, size_t len, void *ctx)
 {
-    const ping_channel_t *ch = ctx;
+    ping_channel_t *ch = ctx;
 
-    if (type == CURLINFO_TEXT) {
-        fprintf(stderr, "    %-12s * %.*s", ch->method, (int)len, data);
+    switch (type) {
+    case CURLINFO_TEXT:
+        if (ch->http->options->verbose > 1) {
+            fprintf(stderr, "    %-12s * %.*s", ch->method, (int)len, data);
+        }
+        break;
+    case CURLINFO_SSL_DATA_OUT:
+        ch->tls_begun = 1;
+        break;
+    case CURLINFO_HEADER_OUT:
+        note_request(ch, data, len);
+        break;
+    default:
+        break;
     }
     return 0;
 }
@@ -220,11 +245,12 @@ static void set_request(ping_channel_t *ch, curl_off_t length)
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, ch);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_write);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, ch);
-    if (o->verbose > 1) {
-        curl_easy_setopt(easy, CURLOPT_DEBUGFUNCTION, on_debug);
-        curl_easy_setopt(easy, CURLOPT_DEBUGDATA, ch);
-        curl_easy_setopt(easy, CURLOPT_VERBOSE, 1L);
-    }
+    curl_easy_setopt(easy, CURLOPT_DEBUGFUNCTION, on_debug);
+    curl_easy_setopt(easy, CURLOPT_DEBUGDATA, ch);
+    curl_easy_setopt(easy, CURLOPT_VERBOSE, 1L);
+#if LIBCURL_VERSION_NUM >= 0x075700
+    curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);     /* nothing waits for a name that hangs */
+#endif
 }
 
 ping_channel_t *ping_channel_open(ping_http_t *http, const char *method, curl_off_t length,
@@ -265,6 +291,11 @@ void ping_channel_send(ping_channel_t *ch, const void *data, size_t len)
         ch->paused = 0;
         curl_easy_pause(ch->easy, CURLPAUSE_CONT);
     }
+}
+
+int ping_channel_refused(const ping_channel_t *ch)
+{
+    return ch->status >= 300 && (ch->done || (ch->status != 401 && ch->status != 407));
 }
 
 void ping_channel_close(ping_channel_t *ch)

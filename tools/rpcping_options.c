@@ -23,7 +23,8 @@ static const char usage_text[] =
     "  -p, --password-file FILE    its first line is the password; \"-\": standard input.\n"
     "                              Or the environment variable RPCPING_PASSWORD\n"
     "      --netrc-file FILE       name and password from a .netrc file\n"
-    "  -a, --auth SCHEME           basic (default), ntlm, or any: the better one offered\n"
+    "  -a, --auth SCHEME           basic (default), ntlm, any (the better of these two that is\n"
+    "                              offered), or negotiate (Kerberos, with a ticket of kinit)\n"
     "      --cacert FILE           the certificates to trust, PEM\n"
     "  -k, --insecure              accept any certificate\n"
     "      --path PATH             of the proxy (" DEFAULT_PATH ", or the URL's own)\n"
@@ -96,7 +97,8 @@ static int read_password(ping_options_t *o, const char *name)
 static int set_scheme(ping_options_t *o, const char *name)
 {
     static const struct { const char *name; unsigned long bits; } schemes[] = {
-        { "basic", CURLAUTH_BASIC }, { "ntlm", CURLAUTH_NTLM }, { "any", CURLAUTH_BASIC | CURLAUTH_NTLM }
+        { "basic", CURLAUTH_BASIC }, { "ntlm", CURLAUTH_NTLM }, { "any", PING_ANY_SCHEME },
+        { "negotiate", CURLAUTH_NEGOTIATE }
     };
     size_t i;
 
@@ -106,7 +108,7 @@ static int set_scheme(ping_options_t *o, const char *name)
             return 1;
         }
     }
-    return usage_error("--auth is one of basic, ntlm, any");
+    return usage_error("--auth is one of basic, ntlm, any, negotiate");
 }
 
 static int set_number(double *at, const char *text, double min, double max)
@@ -214,11 +216,23 @@ end:
     return ok;
 }
 
+/* A ticket names its user by itself, but libcurl offers it only where a user is set. */
+static int complete_ticket(ping_options_t *o)
+{
+    if (!(curl_version_info(CURLVERSION_NOW)->features & CURL_VERSION_SPNEGO)) {
+        return usage_error("the libcurl of this machine knows no Negotiate");
+    }
+    return (o->user || set_string(&o->user, "")) && (o->password || set_string(&o->password, ""));
+}
+
 /* A name without a password: the environment's, or ask a person. */
 static int complete_password(ping_options_t *o)
 {
     const char *given = getenv("RPCPING_PASSWORD");
 
+    if (o->auth == CURLAUTH_NEGOTIATE) {
+        return complete_ticket(o);
+    }
     if (!o->user || o->password) {
         return 1;
     }

@@ -222,6 +222,7 @@ void ping_vc_close(ping_vc_t *vc)
 {
     ping_channel_close(vc->in);
     ping_channel_close(vc->out);
+    ping_channel_close(vc->probe);
     dcerpc_framer_reset(&vc->framer);
     ndr_out_free(&vc->answer);
 }
@@ -229,7 +230,8 @@ void ping_vc_close(ping_vc_t *vc)
 /* An answer to the IN channel is always a failure (2.1.2.1.3). */
 int ping_vc_failed(const ping_vc_t *vc)
 {
-    return vc->error || vc->in->done || vc->out->done || vc->in->status >= 300 || vc->out->status >= 300;
+    return vc->error || vc->in->done || vc->out->done || ping_channel_refused(vc->in)
+        || ping_channel_refused(vc->out);
 }
 
 int ping_vc_is_open(void *ctx)
@@ -247,20 +249,57 @@ int ping_vc_is_answered(void *ctx)
 static int has_status(void *ctx)
 {
     const ping_vc_t *vc = ctx;
-    return vc->in->status >= 300 || vc->out->status >= 300 || (vc->in->done && vc->out->done);
+    return ping_channel_refused(vc->in) || ping_channel_refused(vc->out)
+        || (vc->in->done && vc->out->done);
 }
 
-static const char *what_is_missing(const ping_vc_t *vc)
+/* Both requests are out, and nothing tells what has become of them. */
+static int is_silent(const ping_vc_t *vc)
 {
+    return !vc->c2 && !ping_vc_failed(vc) && vc->in->requests && vc->out->requests;
+}
+
+static int probe_is_over(void *ctx)
+{
+    const ping_vc_t *vc = ctx;
+    return vc->probe->done || ping_channel_refused(vc->probe) || vc->c2 || ping_vc_failed(vc);
+}
+
+/* Between here and the proxy there may be one that keeps a request until all of its body is
+ * there, and a channel's never is. A proxy that sees the first bytes of a request refuses it at
+ * once when these are no PDU; so silence on such a request tells. */
+static int requests_are_kept(ping_vc_t *vc)
+{
+    static const uint8_t no_pdu[DCERPC_HEADER_SIZE];
+    double until = ping_now() + vc->http->options->timeout * 1000;
+
+    if (!vc->probe) {
+        vc->probe = ping_channel_open(vc->http, "RPC_IN_DATA", IN_LENGTH, no_pdu, sizeof(no_pdu), NULL, NULL);
+    }
+    return vc->probe && !ping_http_wait(vc->http, until, probe_is_over, vc);
+}
+
+/* The echo has worked, and now there is silence at LAYER. */
+static const char *what_is_missing(const ping_vc_t *vc, ping_layer_t layer, int kept)
+{
+    if (vc->c2 && layer == PING_CONNECTION) {
+        return "the virtual connection did not open in time, but later (a longer -t helps)";
+    }
     if (vc->c2) {
         return "the virtual connection is open, but no answer comes from the server";
+    }
+    if (kept) {
+        return "the echo works, but what is sent on a channel does not arrive: something in between "
+               "buffers requests until they are whole (nginx: proxy_request_buffering off)";
     }
     if (vc->a3) {
         return "the outbound proxy answered (CONN/A3) but the server did not complete the connection "
                "(no CONN/C2): it does not speak ncacn_http, or the inbound half never reached the "
                "same server";
     }
-    return "the outbound proxy accepted the request but sent no CONN/A3";
+    return "the echo works and requests arrive, but the OUT channel gets no answer: something in between "
+           "buffers answers (nginx: proxy_buffering off), or the proxy still tries to reach the server "
+           "(a longer -t tells)";
 }
 
 /* What the outbound proxy closed, it closed after ... */
@@ -275,6 +314,8 @@ static const char *how_far(const ping_vc_t *vc)
  * other may still be on its way. */
 ping_layer_t ping_vc_explain(ping_vc_t *vc, ping_layer_t else_layer, char *text, size_t size)
 {
+    int kept = is_silent(vc) && requests_are_kept(vc);
+
     if (vc->error) {
         snprintf(text, size, "the proxy or server broke the protocol: %s", vc->error);
         return else_layer;
@@ -282,17 +323,17 @@ ping_layer_t ping_vc_explain(ping_vc_t *vc, ping_layer_t else_layer, char *text,
     if (vc->in->done || vc->out->done) {
         ping_http_wait(vc->http, ping_now() + GRACE, has_status, vc);
     }
-    if (vc->in->status >= 300 || (vc->in->done && !vc->out->done)) {
+    if (vc->in->status >= 300 || !vc->in->requests || (vc->in->done && !vc->out->done)) {
         return ping_explain(vc->in, else_layer, text, size);
     }
-    if (vc->out->status != 200) {
+    if (vc->out->status >= 300 || !vc->out->requests || (vc->out->done && vc->out->status != 200)) {
         return ping_explain(vc->out, else_layer, text, size);
     }
     if (vc->out->done) {
         snprintf(text, size, "the outbound proxy closed the connection after %s", how_far(vc));
     }
     else {
-        snprintf(text, size, "%s, in %g s", what_is_missing(vc), vc->http->options->timeout);
+        snprintf(text, size, "%s, in %g s", what_is_missing(vc, else_layer, kept), vc->http->options->timeout);
     }
     return else_layer;
 }
