@@ -208,6 +208,16 @@ subtest 'curl' => sub {
     is($curl->('--basic -u bob:wrong'), '401 1', 'if it is right');
 };
 
+# The server behind is none, so that what counts stands before: the layers up to the echo.
+subtest 'rpcping' => sub {
+    my $ping = sub { my ($args) = @_; return qx(LD_PRELOAD= build/rpcping -a negotiate $args --cacert @{[ vars('serverroot') ]}/conf/server.crt https://localhost:$httpd->{port} 127.0.0.1:1024 2>&1) };
+    like($ping->(''), qr/authentication +FAILED.*401.*no ticket/s, 'without a ticket');
+    $kdc->login(alice => 'Wonderland');
+    my $text = $ping->('-u alice');
+    like($text, qr/authentication +ok .*Negotiate, with the ticket.*echo +ok .*virtual connection.*(?:503 RPC Error: 6ba|CONN)/s, 'with one') or diag $text;
+    $kdc->logout;
+};
+
 # Its first message can be as long as a ticket, with the longest of names in it.
 subtest 'NTLM under the name Negotiate' => sub {
     my $type1 = pack 'a8 V V vvV vvV a*', 'NTLMSSP', 1, 0xa008b207, 0, 0, 32, 300, 300, 32, 'W' x 300;
