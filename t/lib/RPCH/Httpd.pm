@@ -8,9 +8,11 @@ use warnings;
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
 use RPCH::Test qw(vars);
+use Scalar::Util ();
 use Time::HiRes ();
 
 my $serial = 0;
+my (%running, @ending);     # objects, and processes that have been told to end
 
 # ARG: mpm, limits (text, default those of the run), conf (text), port.
 sub new {
@@ -84,6 +86,8 @@ sub start {
     my ($self) = @_;
     my ($status, $out) = $self->run('-k start');
     die "httpd did not start: $out\n" . $self->log if $status;
+    $running{ 0 + $self } = $self;
+    Scalar::Util::weaken($running{ 0 + $self });
     wait_for('the private httpd', sub {
         $self->{pid} = $self->read_pid or return turn(0.02) && 0;
         return IO::Socket::IP->new(PeerHost => '127.0.0.1', PeerPort => $self->{port});
@@ -139,13 +143,14 @@ sub wait_gone {
 }
 
 # Process ids below the parent.
-sub children {
-    my ($self) = @_;
+sub children { my ($self) = @_; return children_of($self->{pid}) }
+sub children_of {
+    my ($parent) = @_;
     my @pids;
     for my $file (glob '/proc/[0-9]*/stat') {
         open my $fh, '<', $file or next;
         my ($pid, $ppid) = (<$fh> // '') =~ /^(\d+) \(.*\) \S (\d+)/ or next;
-        push @pids, $pid if $ppid == $self->{pid};
+        push @pids, $pid if $ppid == $parent;
     }
     return sort { $a <=> $b } @pids;
 }
@@ -168,12 +173,28 @@ sub logs {
     return eval { wait_for("$re in the log", sub { turn(0.02); $self->log($name) =~ $re }) } ? 1 : 0;
 }
 
-sub DESTROY {
+# A server whose object is gone ends while the test goes on; with the test those end that are left, and
+# all are waited for together.
+sub stop {
     my ($self) = @_;
-    return if $self->{owner} != $$ || !$self->{pid};
-    local ($?, $@, $!);
-    eval { $self->signal('TERM'); $self->wait_gone(15) } or kill KILL => $self->children, $self->{pid};
+    my $pid = delete $self->{pid};
+    delete $running{ 0 + $self };
+    return if $self->{owner} != $$ || !$pid || !kill 0, $pid;
+    eval { local $self->{pid} = $pid; $self->signal('TERM') };
+    push @ending, $pid;
     return;
+}
+
+sub DESTROY { my ($self) = @_; local ($?, $@, $!); $self->stop; return }
+
+END {
+    local ($?, $@, $!);
+    $_->stop for grep { defined } values %running;
+    my $end = Time::HiRes::time() + 15;
+    for my $pid (@ending) {
+        turn(0.02) while kill(0, $pid) && Time::HiRes::time() < $end;
+        kill KILL => children_of($pid), $pid if kill 0, $pid;
+    }
 }
 
 1;

@@ -40,6 +40,7 @@ sub new {
     -e $self->{so} or die "$self->{so} is not built\n";
     $self->{apxs} = $ENV{APXS} || (grep { -x } map { ("$_/apxs", "$_/apxs2") } File::Spec->path, '/usr/bin')[0]
         or die "no apxs\n";
+    $self->apxs($_) for qw(SBINDIR PROGNAME LIBEXECDIR), qw(BINDIR TARGET SYSCONFDIR PREFIX);     # the latter for Apache::Test
     $self->{httpd} = $ENV{HTTPD} || $self->apxs('SBINDIR') . '/' . $self->apxs('PROGNAME');
     $self->{dir} = tempdir('rpcproxy-XXXXXX', TMPDIR => 1);
     chmod 0755, $self->{dir};
@@ -53,7 +54,13 @@ sub new {
     return $self;
 }
 
-sub apxs { my ($self, $name) = @_; chomp(my $value = qx($self->{apxs} -q $name)); return $value }
+# What apxs says, asked once: it is slow. Processes forked later know it, too.
+my %said;
+sub ask_apxs {
+    my ($apxs, $name) = @_;
+    return $said{$name} //= do { chomp(my $value = qx($apxs -q $name 2>/dev/null) // ''); $value };
+}
+sub apxs { my ($self, $name) = @_; return ask_apxs($self->{apxs}, $name) }
 
 sub write {
     my ($self, $name, $text) = @_;

@@ -35,6 +35,9 @@ use parent -norequire, 'Apache::TestConfig';
 # The templates' virtual hosts stay as they are: Apache::Test's would listen on all addresses.
 sub parse_vhost { return }
 
+# Asked once: it would ask for what is empty, such as PREFIX, dozens of times.
+sub apxs { my ($self, $name) = @_; return RPCH::Root::ask_apxs($self->{APXS}, $name) }
+
 # httpd -V complains when its default configuration file is missing, as on Debian.
 sub open_cmd { my ($self, $cmd) = @_; return $self->SUPER::open_cmd("$cmd 2>/dev/null") }
 

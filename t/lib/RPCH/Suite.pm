@@ -101,8 +101,9 @@ sub round {
     $self->{shard_pids} = \@pids;
     close $result;
     while (my $line = <$results>) {
-        my ($number, $status, $seconds) = split ' ', $line;
-        $self->finished($self->{jobs}[$number], $number, $status, $seconds);
+        my ($number, $status, $seconds, $cpu) = split ' ', $line;
+        @{ $self->{jobs}[$number] }{qw(status seconds cpu)} = ($status, $seconds, $cpu);
+        $self->finished($self->{jobs}[$number], "$self->{dir}/$number.out");
     }
     for my $pid (@pids) {
         1 while waitpid($pid, 0) != $pid && $!{EINTR};
@@ -113,26 +114,37 @@ sub round {
 
 # A job's output becomes counts and a line; and is shown whole if something is wrong.
 sub finished {
-    my ($self, $job, $number, $status, $seconds) = @_;
-    my $output = do { open my $fh, '<', "$self->{dir}/$number.out" or die "$job->{name}: $!\n"; local $/; <$fh> // '' };
-    $job->{seconds} = $seconds;
-    my ($passed, @wrong) = $job->{file} ? judge($output) : $status ? 0 : 1;
-    push @wrong, 'status ' . ($status >> 8 || 'signal ' . ($status & 127)) if $status;
+    my ($self, $job, $file) = @_;
+    my $output = do { open my $fh, '<', $file or die "$job->{name}: $!\n"; local $/; <$fh> // '' };
+    my $status = $job->{status};
+    my ($passed, $failed, @wrong) = $job->{file} ? judge($output) : $status ? (0, 1) : (1, 0);
+    push @wrong, $status >> 8 ? 'exit status ' . ($status >> 8) : "signal $status" if $status;
     $job->{wrong} = \@wrong;
     $self->{passed} += $passed;
-    $self->{failed} += @wrong;
+    $self->{failed} += @wrong && !$failed ? 1 : $failed;
     print $output if @wrong || $self->{verbose};
-    printf "%-36s %s %6.1f s  %s\n", $job->{name}, @wrong ? 'FAILED' : 'ok    ', $seconds,
+    printf "%-36s %s %6.1f s %6.1f CPU  %s\n", $job->{name}, @wrong ? 'FAILED' : 'ok    ', @$job{qw(seconds cpu)},
            @wrong ? join ', ', @wrong : $output =~ /^1\.\.0 # SKIP (.*)/mi ? "skipped: $1" : $passed == 1 ? '1 test' : "$passed tests";
     return;
 }
 
-# How many tests passed; which failed, and what else is wrong with the output of a file.
+# How many tests passed and failed; and what is wrong with the output of a file.
 sub judge {
     my ($output) = @_;
-    my $tap = TAP::Parser->new({ tap => $output, merge => 1 });
+    my $tap = TAP::Parser->new({ tap => $output });
     $tap->run;
-    return (scalar $tap->passed, map({ "test $_" } $tap->failed), $tap->parse_errors);
+    my @failed = $tap->failed;
+    return (scalar $tap->passed, scalar @failed, @failed ? 'tests ' . ranges(@failed) : (), $tap->parse_errors);
+}
+
+# 1, 2, 3, 7 is 1-3 7.
+sub ranges {
+    my @ranges;
+    for my $n (@_) {
+        if (@ranges && $ranges[-1][1] == $n - 1) { $ranges[-1][1] = $n }
+        else { push @ranges, [$n, $n] }
+    }
+    return join ' ', map { $_->[0] == $_->[1] ? $_->[0] : "$_->[0]-$_->[1]" } @ranges;
 }
 
 # What went wrong, and lines for people and for programs that read prove's.
@@ -152,6 +164,7 @@ sub summary {
     return $self->{failed} ? 1 : 0;
 }
 
+# What ended children of this process have used; servers in the background are not among them.
 sub cpu { my (undef, undef, $user, $system) = times; return $user + $system }
 
 sub DESTROY {
@@ -187,9 +200,9 @@ sub work {
         $number = unpack 'N', $number;
         my $job = $self->{suite}{jobs}[$number];
         $self->begin_root($job->{mpm}) if $job->{mpm} && $job->{mpm} ne $self->{mpm};
-        my $begin = Time::HiRes::time();
+        my ($begin, $cpu) = (Time::HiRes::time(), RPCH::Suite::cpu());
         my $status = $self->do($job, "$self->{suite}{dir}/$number.out");
-        syswrite $result, sprintf "%d %d %.1f\n", $number, $status, Time::HiRes::time() - $begin;
+        syswrite $result, sprintf "%d %d %.1f %.1f\n", $number, $status, Time::HiRes::time() - $begin, RPCH::Suite::cpu() - $cpu;
     }
     return;
 }
