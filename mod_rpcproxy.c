@@ -83,7 +83,7 @@ static apr_status_t prepare_endpoint(apr_pool_t *pconf, server_rec *s, int first
  * another version of the module must not take up what the old one has left. */
 static apr_status_t prepare_status(server_rec *s)
 {
-    static const char name[] = "rpcproxy-status-6";
+    static const char name[] = "rpcproxy-status-7";
     rpc_context_t *kept = ap_retained_data_get(name);
     apr_status_t rv = APR_SUCCESS;
     apr_shm_t *shm;
@@ -135,6 +135,7 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
             return HTTP_INTERNAL_SERVER_ERROR;
         }
         rpc_limits_check(s, rpc_config_max_channels(sc));
+        rpc_servers_reserve(pconf, context.health);
     }
     if (prepare_endpoint(pconf, s, first_pass) != APR_SUCCESS
         || (!first_pass && rpc_check_start(pconf, s, context.health) != APR_SUCCESS))

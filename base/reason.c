@@ -58,7 +58,15 @@ static const rpc_reason_info_t table[RPC_REASON_COUNT] = {
     ROW(SERVER_ERROR, "server-error", 503, 0x6ba, "the connection to the server failed"),
     ROW(PEER_CLOSED, "peer-closed", 0, 0, "another channel of the virtual connection ended"),
     ROW(NO_MEMORY, "no-memory", 503, 0x6b9, "out of memory"),
+    ROW(LOCAL_FAILURE, "local-failure", 503, 0x6b9,
+        "this machine is short of what a connection needs"),
 };
+
+int rpc_reason_is_ours(rpc_reason_t reason)
+{
+    return reason == RPC_REASON_SHUTDOWN || reason == RPC_REASON_STOPPING
+        || reason == RPC_REASON_NO_MEMORY || reason == RPC_REASON_LOCAL_FAILURE;
+}
 
 const rpc_reason_info_t *rpc_reason_info(rpc_reason_t reason)
 {

@@ -52,6 +52,7 @@ typedef enum {
     RPC_REASON_SERVER_ERROR,        /* read or write error on the leg */
     RPC_REASON_PEER_CLOSED,         /* another channel of the virtual connection ended */
     RPC_REASON_NO_MEMORY,
+    RPC_REASON_LOCAL_FAILURE,       /* out of descriptors, ports ...: not the server's fault */
     RPC_REASON_COUNT
 } rpc_reason_t;
 
@@ -63,6 +64,9 @@ typedef struct rpc_reason_info {
     unsigned location;      /* DetectionLocation of its EEInfo ([MS-EERR] 2.2.3); 0: none */
     const char *text;       /* for people, one line */
 } rpc_reason_info_t;
+
+/* Is the cause on this side, so that nothing is to be held against server or user? */
+int rpc_reason_is_ours(rpc_reason_t reason);
 
 /* The row of a reason; never NULL. Any thread. Source: base/reason.c */
 const rpc_reason_info_t *rpc_reason_info(rpc_reason_t reason);

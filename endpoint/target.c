@@ -50,6 +50,7 @@ rpc_dial_t *rpc_endpoint_dial(rpc_endpoint_t *ep, const rpc_preface_t *preface,
     rpc_dial_params_t params = {
         .hosts = preface->host,
         .port = preface->port,
+        .user = preface->user,
         .timeout = ep->params.connect_timeout,
         .log = ep->params.log,
     };

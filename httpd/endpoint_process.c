@@ -37,12 +37,12 @@
 #include "base/clock.h"
 #include "endpoint/handover.h"
 #include "httpd/module.h"
+#include "httpd/server_log.h"
 #include "io/pass.h"
 #include "target/connect.h"
 
 APLOG_USE_MODULE(rpcproxy);
 
-#define RESOLVER_THREADS 4
 #define ACCEPT_AGAIN apr_time_from_msec(100)
 /* While it waits it looks for signals as often. */
 #define LOOK_UP apr_time_from_msec(500)
@@ -79,11 +79,6 @@ struct process {
 apr_interval_time_t rpc_endpointd_pause(int attempt)
 {
     return apr_time_from_sec(attempt < 7 ? 1 << (attempt - 1) : 60);
-}
-
-static void write_log(const rpc_log_t *log, int level, apr_status_t status, const char *text)
-{
-    ap_log_error(APLOG_MARK, level, status, (server_rec *)log->ctx, "%s", text);
 }
 
 /* ---- legs ---- */
@@ -425,7 +420,7 @@ static apr_status_t make_endpoint(process_t *me)
     apr_status_t rv = rpc_loop_create(&me->loop, me->pool);
 
     if (rv == APR_SUCCESS)
-        rv = rpc_resolver_create(&params.dialer.resolver, RESOLVER_THREADS, me->pool);
+        rv = rpc_resolver_make(&params.dialer.resolver, &(rpc_resolver_params_t){ .log = &me->log }, me->pool);
     if (rv != APR_SUCCESS)
         return rv;
     me->endpoint = rpc_endpoint_create(me->loop, &params, me->pool);
@@ -507,7 +502,7 @@ void rpc_endpointd_process(const rpc_endpointd_birth_t *birth)
     ap_close_listeners();
     prctl(PR_SET_NAME, "rpc-endpoint");
     close_others(&me);
-    me.log = (rpc_log_t){ write_log, ap_get_server_module_loglevel(me.s, APLOG_MODULE_INDEX), me.s };
+    me.log = rpc_server_log(me.s);
     me.again.fire = accept_again;
     me.limit.fire = out_of_time;
     me.uncertain.fire = nobody_came;

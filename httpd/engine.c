@@ -5,12 +5,13 @@
  */
 #include "httpd/engine.h"
 #include "httpd/conn.h"
+#include "httpd/server_log.h"
 #include "httpd/module.h"
 
 #include <apr_allocator.h>
 #include <apr_atomic.h>
+#include <http_main.h>
 
-#define RESOLVER_THREADS 4
 #define LAST_MOMENT apr_time_from_sec(1)
 #define LAST_LOOK apr_time_from_msec(10)
 
@@ -31,6 +32,7 @@ struct rpc_engine {
     engine_loop_t *loops;
     rpc_proxy_t **proxies;
     rpc_dialer_t dialer;
+    rpc_log_t log;                  /* of the resolver */
     volatile apr_uint32_t turn;     /* of the loops, for the next hand-over */
     volatile apr_uint32_t retiring, finishing;
     volatile apr_uint32_t alive;    /* connections not quite gone, on whichever loop they are by now */
@@ -174,7 +176,8 @@ apr_status_t rpc_engine_start(rpc_engine_t **out, int threads, rpc_health_t *hea
     engine->loops = apr_pcalloc(pool, sizeof(*engine->loops) * (apr_size_t)threads);
     engine->proxies = apr_pcalloc(pool, sizeof(*engine->proxies) * (apr_size_t)threads);
     engine->dialer.health = health;
-    rv = rpc_resolver_create(&engine->dialer.resolver, RESOLVER_THREADS, pool);
+    engine->log = rpc_server_log(ap_server_conf);
+    rv = rpc_resolver_make(&engine->dialer.resolver, &(rpc_resolver_params_t){ .log = &engine->log }, pool);
     for (i = 0; rv == APR_SUCCESS && i < threads; i++)
         rv = make_loop(engine, i, pool);
     for (i = 0; rv == APR_SUCCESS && i < threads; i++)

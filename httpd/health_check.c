@@ -1,5 +1,6 @@
-/* httpd/health_check.c: a round is one call of the watchdog. It has a loop of its own, which runs on the
- * watchdog's thread until all probes are done; nothing of it outlives the call.
+/* httpd/health_check.c: the watchdog calls once in a child, and the call lasts until the child ends. It
+ * has a loop of its own, which runs on the watchdog's thread; each server has its own timer there, so
+ * that none waits for another's check. Nothing outlives the call, but for look-ups left behind.
  */
 #include "httpd/health_check.h"
 
@@ -14,12 +15,12 @@
 #include "httpd/module.h"
 #include "target/probe.h"
 #include "httpd/named_servers.h"
+#include "httpd/server_log.h"
 
 APLOG_USE_MODULE(rpcproxy);
 
 #define WATCHDOG "_rpcproxy_"
-#define RESOLVER_THREADS 4
-#define LOOK apr_time_from_msec(100)    /* how often a round looks whether the child ends */
+#define LOOK apr_time_from_msec(100)    /* how often is looked whether the child ends */
 
 /* A server to be checked. */
 typedef struct check {
@@ -86,22 +87,24 @@ static void add_named(checks_t *checks, const rpc_named_server_t *named, const r
                      named->where->line_num, named->where->filename, named->host);
 }
 
-/* ---- a round ---- */
+/* ---- checking ---- */
 
-typedef struct round round_t;
+typedef struct watch watch_t;
 
 typedef struct probing {
-    round_t *round;
+    watch_t *watch;
     const check_t *check;
-    rpc_probe_t *probe;             /* NULL: done */
+    rpc_probe_t *probe;             /* NULL: waits for the timer */
+    rpc_timer_t next;
+    apr_time_t begun;
 } probing_t;
 
-struct round {
+struct watch {
     checks_t *checks;
     rpc_loop_t *loop;
     rpc_resolver_t *resolver;
+    rpc_log_t log;
     probing_t *probings;
-    int left;
     rpc_job_t begin;
     rpc_timer_t look;
 };
@@ -112,12 +115,13 @@ static void tell(checks_t *checks, const check_t *check, rpc_reason_t reason, co
     /* It is heard of again before this is over, unless no child checks any more. */
     apr_time_t until = now + 2 * checks->interval + checks->timeout;
 
-    if (reason == RPC_REASON_ADDRESS_REFUSED || reason == RPC_REASON_NO_MEMORY) {
+    if (reason == RPC_REASON_ADDRESS_REFUSED || rpc_reason_is_ours(reason)) {
+        rpc_health_unchecked(checks->health, check->host, check->port, until);
         ap_log_error(APLOG_MARK, APLOG_DEBUG, 0, checks->s, "no health check of %s port %u: %s",
                      check->host, check->port, why);
         return;     /* says nothing of the server */
     }
-    if (!rpc_health_checked(checks->health, check->host, check->port, !reason, until))
+    if (!rpc_health_checked(checks->health, check->host, check->port, !reason, now, until))
         return;
     if (reason)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, checks->s, "health check: %s port %u: %s (%s); it is "
@@ -127,70 +131,91 @@ static void tell(checks_t *checks, const check_t *check, rpc_reason_t reason, co
                      check->host, check->port);
 }
 
+/* An interval after the last check began, or now if that took longer. */
+static void wait_for_next(probing_t *probing)
+{
+    rpc_timer_set(probing->watch->loop, &probing->next, probing->begun + probing->watch->checks->interval);
+}
+
 static void probed(void *ctx, rpc_reason_t reason, const char *why)
 {
     probing_t *probing = ctx;
-    round_t *round = probing->round;
 
     probing->probe = NULL;
-    tell(round->checks, probing->check, reason, why);
-    if (--round->left == 0)
-        rpc_loop_stop(round->loop);
+    tell(probing->watch->checks, probing->check, reason, why);
+    wait_for_next(probing);
+}
+
+static void start_probe(rpc_timer_t *timer)
+{
+    probing_t *probing = RPC_OWNER_OF(timer, probing_t, next);
+    watch_t *watch = probing->watch;
+    rpc_connect_params_t params = {
+        .resolver = watch->resolver,
+        .host = probing->check->host,
+        .port = probing->check->port,
+        .timeout = watch->checks->timeout,
+        .networks = probing->check->networks,
+        .sources = probing->check->sources,
+    };
+
+    probing->begun = rpc_loop_now(watch->loop);
+    probing->probe = rpc_probe_start(watch->loop, &params, probing->check->handshake, probed, probing);
+    if (!probing->probe)
+        wait_for_next(probing);
 }
 
 static void look(rpc_timer_t *timer)
 {
-    round_t *round = RPC_OWNER_OF(timer, round_t, look);
+    watch_t *watch = RPC_OWNER_OF(timer, watch_t, look);
 
-    if (apr_atomic_read32(&round->checks->stopping))
-        rpc_loop_stop(round->loop);
+    if (apr_atomic_read32(&watch->checks->stopping))
+        rpc_loop_stop(watch->loop);
     else
-        rpc_timer_set(round->loop, timer, rpc_loop_now(round->loop) + LOOK);
+        rpc_timer_set(watch->loop, timer, rpc_loop_now(watch->loop) + LOOK);
 }
 
 static void begin(rpc_job_t *job)
 {
-    round_t *round = RPC_OWNER_OF(job, round_t, begin);
-    const checks_t *checks = round->checks;
+    watch_t *watch = RPC_OWNER_OF(job, watch_t, begin);
+    const apr_array_header_t *list = watch->checks->list;
     int i;
 
-    look(&round->look);
-    for (i = 0; i < checks->list->nelts; i++) {
-        probing_t *probing = &round->probings[i];
-        const check_t *check = &APR_ARRAY_IDX(checks->list, i, check_t);
-        rpc_connect_params_t params = {
-            .resolver = round->resolver,
-            .host = check->host,
-            .port = check->port,
-            .timeout = checks->timeout,
-            .networks = check->networks,
-            .sources = check->sources,
-        };
-
-        probing->round = round;
-        probing->check = check;
-        probing->probe = rpc_probe_start(round->loop, &params, check->handshake, probed, probing);
-        round->left += probing->probe != NULL;
+    look(&watch->look);
+    for (i = 0; i < list->nelts; i++) {
+        watch->probings[i] = (probing_t){ watch, &APR_ARRAY_IDX(list, i, check_t), .next.fire = start_probe };
+        start_probe(&watch->probings[i].next);
     }
-    if (!round->left)
-        rpc_loop_stop(round->loop);
 }
 
-static void run_round(checks_t *checks, apr_pool_t *pool)
+static void end(watch_t *watch)
 {
-    round_t round = { .checks = checks, .begin.run = begin, .look.fire = look };
     int i;
 
-    if (rpc_loop_create(&round.loop, pool) != APR_SUCCESS
-        || rpc_resolver_create(&round.resolver, RESOLVER_THREADS, pool) != APR_SUCCESS)
+    for (i = 0; i < watch->checks->list->nelts; i++) {
+        rpc_timer_cancel(watch->loop, &watch->probings[i].next);
+        if (watch->probings[i].probe)
+            rpc_probe_cancel(watch->probings[i].probe);
+    }
+    rpc_timer_cancel(watch->loop, &watch->look);
+}
+
+static void keep_watch(checks_t *checks, apr_pool_t *pool)
+{
+    watch_t *watch = apr_pcalloc(pool, sizeof(*watch));
+    rpc_resolver_params_t params = { .log = &watch->log };
+
+    watch->checks = checks;
+    watch->log = rpc_server_log(checks->s);
+    watch->begin.run = begin;
+    watch->look.fire = look;
+    if (rpc_loop_create(&watch->loop, pool) != APR_SUCCESS
+        || rpc_resolver_make(&watch->resolver, &params, pool) != APR_SUCCESS)
         return;
-    round.probings = apr_pcalloc(pool, sizeof(*round.probings) * (apr_size_t)checks->list->nelts);
-    rpc_loop_post(round.loop, &round.begin);
-    rpc_loop_run(round.loop);
-    for (i = 0; i < checks->list->nelts; i++)
-        if (round.probings[i].probe)
-            rpc_probe_cancel(round.probings[i].probe);
-    rpc_timer_cancel(round.loop, &round.look);
+    watch->probings = apr_pcalloc(pool, sizeof(*watch->probings) * (apr_size_t)checks->list->nelts);
+    rpc_loop_post(watch->loop, &watch->begin);
+    rpc_loop_run(watch->loop);
+    end(watch);
 }
 
 static apr_status_t on_watch(int state, void *data, apr_pool_t *pool)
@@ -198,7 +223,7 @@ static apr_status_t on_watch(int state, void *data, apr_pool_t *pool)
     checks_t *checks = data;
 
     if (state == AP_WATCHDOG_STATE_RUNNING && !apr_atomic_read32(&checks->stopping))
-        run_round(checks, pool);
+        keep_watch(checks, pool);
     return APR_SUCCESS;
 }
 

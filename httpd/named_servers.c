@@ -1,16 +1,17 @@
 /* httpd/named_servers.c: a list that lives as long as the configuration, as userdata of its pool. */
 #include "httpd/named_servers.h"
 
-#include <arpa/inet.h>
 #include <netdb.h>
 
 #include <apr_cstr.h>
 #include <http_log.h>
 
 #include "httpd/module.h"
-#include "target/connect.h"
+#include "target/resolver.h"
 
 APLOG_USE_MODULE(rpcproxy);
+
+#define NAMES_TIME apr_time_from_sec(10)
 
 static const char list_key[] = "rpcproxy-servers";
 
@@ -42,14 +43,54 @@ const apr_array_header_t *rpc_servers_named(apr_pool_t *pconf)
     return list_of(pconf);
 }
 
+/* ---- health ---- */
+
+/* Where a server is asked for at whatever port the client names, these are the ports of RPC over HTTP. */
+static const apr_port_t usual_ports[] = { 593, 6001, 6002, 6004 };
+
+static void add_server(apr_array_header_t *servers, const char *host, apr_port_t port)
+{
+    APR_ARRAY_PUSH(servers, rpc_health_server_t) = (rpc_health_server_t){ host, port };
+}
+
+void rpc_servers_reserve(apr_pool_t *pconf, rpc_health_t *health)
+{
+    const apr_array_header_t *list = list_of(pconf);
+    apr_array_header_t *servers = apr_array_make(pconf, 16, sizeof(rpc_health_server_t));
+    size_t k;
+    int i;
+
+    for (i = 0; list && i < list->nelts; i++) {
+        const rpc_named_server_t *named = &APR_ARRAY_IDX(list, i, rpc_named_server_t);
+
+        if (named->port)
+            add_server(servers, named->host, named->port);
+        for (k = 0; !named->port && k < sizeof(usual_ports) / sizeof(*usual_ports); k++)
+            add_server(servers, named->host, usual_ports[k]);
+    }
+    rpc_health_reserve(health, (const rpc_health_server_t *)servers->elts, servers->nelts);
+}
+
 /* ---- names ---- */
 
-static int is_address(const char *host)
-{
-    unsigned char address[16];
+typedef struct checking checking_t;
 
-    return inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
-}
+/* A name that is looked up. */
+typedef struct asked {
+    checking_t *checking;
+    const rpc_named_server_t *named;
+    rpc_look_up_t *look_up;         /* NULL: done */
+    int error;
+} asked_t;
+
+struct checking {
+    rpc_loop_t *loop;
+    rpc_resolver_t *resolver;
+    apr_array_header_t *asked;      /* asked_t; does not grow */
+    int left;
+    rpc_job_t begin;
+    rpc_timer_t late;
+};
 
 /* Has number I of LIST been named before? */
 static int seen(const apr_array_header_t *list, int i)
@@ -63,22 +104,86 @@ static int seen(const apr_array_header_t *list, int i)
     return 0;
 }
 
-void rpc_servers_check_names(apr_pool_t *pconf)
+static apr_array_header_t *names_of(apr_pool_t *pool, const apr_array_header_t *list, checking_t *checking)
 {
-    const apr_array_header_t *list = list_of(pconf);
+    apr_array_header_t *names = apr_array_make(pool, 8, sizeof(asked_t));
     rpc_addresses_t addresses;
-    int i, error;
+    int i;
 
     for (i = 0; list && i < list->nelts; i++) {
         const rpc_named_server_t *named = &APR_ARRAY_IDX(list, i, rpc_named_server_t);
 
-        if (is_address(named->host) || seen(list, i))
-            continue;
-        error = rpc_resolve(named->host, &addresses);
-        if (error)
-            ap_log_error(APLOG_MARK, APLOG_WARNING, 0, named->s, "%s in line %d of %s: \"%s\" does not "
-                         "resolve (%s), and whoever is sent there will be told 503: correct the name, or "
-                         "add it to the DNS or the hosts file", named->where->directive,
-                         named->where->line_num, named->where->filename, named->host, gai_strerror(error));
+        if (!rpc_resolve_literal(named->host, &addresses) && !seen(list, i))
+            APR_ARRAY_PUSH(names, asked_t) = (asked_t){ checking, named, NULL, 0 };
     }
+    return names;
+}
+
+static void answered(void *ctx, const rpc_resolved_t *answer)
+{
+    asked_t *asked = ctx;
+
+    asked->look_up = NULL;
+    asked->error = answer->reason ? answer->error : 0;
+    if (--asked->checking->left == 0)
+        rpc_loop_stop(asked->checking->loop);
+}
+
+static void late(rpc_timer_t *timer)
+{
+    rpc_loop_stop(RPC_OWNER_OF(timer, checking_t, late)->loop);
+}
+
+static void begin(rpc_job_t *job)
+{
+    checking_t *checking = RPC_OWNER_OF(job, checking_t, begin);
+    int i;
+
+    for (i = 0; i < checking->asked->nelts; i++) {
+        asked_t *asked = &APR_ARRAY_IDX(checking->asked, i, asked_t);
+
+        asked->look_up = rpc_look_up_start(checking->resolver, checking->loop, asked->named->host, NULL,
+                                           answered, asked);
+        checking->left += asked->look_up != NULL;
+    }
+    rpc_timer_set(checking->loop, &checking->late, rpc_loop_now(checking->loop)
+                  + (checking->left ? NAMES_TIME : 0));
+}
+
+static void warn(const asked_t *asked)
+{
+    const rpc_named_server_t *named = asked->named;
+
+    if (asked->look_up || asked->error)
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, named->s, "%s in line %d of %s: \"%s\" does not "
+                     "resolve (%s), and whoever is sent there will be told 503: correct the name, or "
+                     "add it to the DNS or the hosts file", named->where->directive, named->where->line_num,
+                     named->where->filename, named->host,
+                     asked->look_up ? "no answer in time" : gai_strerror(asked->error));
+}
+
+/* All at one time: a name server that is down costs the time of one look-up, whatever their number. */
+void rpc_servers_check_names(apr_pool_t *pconf)
+{
+    checking_t checking = { .begin.run = begin, .late.fire = late };
+    rpc_resolver_params_t params = { .threads = 0 };
+    apr_pool_t *pool;
+    int i;
+
+    apr_pool_create(&pool, pconf);
+    checking.asked = names_of(pool, list_of(pconf), &checking);
+    if (checking.asked->nelts && rpc_loop_create(&checking.loop, pool) == APR_SUCCESS
+        && rpc_resolver_make(&checking.resolver, &params, pool) == APR_SUCCESS) {
+        rpc_loop_post(checking.loop, &checking.begin);
+        rpc_loop_run(checking.loop);
+        rpc_timer_cancel(checking.loop, &checking.late);
+        for (i = 0; i < checking.asked->nelts; i++) {
+            asked_t *asked = &APR_ARRAY_IDX(checking.asked, i, asked_t);
+
+            warn(asked);
+            if (asked->look_up)
+                rpc_look_up_cancel(asked->look_up);
+        }
+    }
+    apr_pool_destroy(pool);
 }

@@ -8,6 +8,7 @@
 #include <http_config.h>
 
 #include "httpd/config.h"
+#include "shared/health.h"
 
 typedef struct rpc_named_server {
     const char *host;
@@ -26,7 +27,10 @@ void rpc_servers_note(cmd_parms *cmd, const rpc_dir_config_t *dc, rpc_protseq_t 
 /* All of them, rpc_named_server_t, in the order written; some perhaps more than once. NULL: none. */
 const apr_array_header_t *rpc_servers_named(apr_pool_t *pconf);
 
-/* Warns of each name that does not resolve. Blocks. */
+/* Has each of them keep its place in HEALTH. */
+void rpc_servers_reserve(apr_pool_t *pconf, rpc_health_t *health);
+
+/* Warns of each name that does not resolve, or not within 10 seconds. Blocks for so long. */
 void rpc_servers_check_names(apr_pool_t *pconf);
 
 #endif

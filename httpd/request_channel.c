@@ -166,7 +166,7 @@ static void channel_ended(void *ctx, rpc_reason_t reason, uint64_t received, uin
     const char *token = rpc_reason_info(reason)->token;
 
     rpc_status_leave(ch->context->live, ch->row);
-    if (!ch->opened && reason != RPC_REASON_SHUTDOWN)
+    if (!ch->opened && !rpc_reason_is_ours(reason))
         rpc_request_in_vain(ch->context, r, r->args);      /* whoever closes early may have learned enough */
     r->bytes_sent = (apr_off_t)sent;
     apr_table_setn(r->subprocess_env, "RPC_REASON", token);
@@ -274,6 +274,7 @@ const char *rpc_request_spec(const rpc_context_t *context, request_rec *r, rpc_r
     spec->least_level = rpc_config_min_auth_level(dc);
     spec->log = spec->leg.log = request_log(r);
     spec->leg.timeout = rpc_config_connect_timeout(dc);
+    spec->leg.user = r->user ? r->user : "";
     spec->leg.networks = dc->networks;
     spec->leg.sources = dc->sources;
     spec->client_address = client_address(r);

@@ -1,5 +1,6 @@
 /* shared/health.c: open addressing over atomic words. Host names are compared by a 64-bit hash
- * alone: a collision costs a healthy server one place in the order, no more.
+ * alone: a collision costs a healthy server one place in the order, no more. So does the number that
+ * somebody still writes for the server that has had the slot before.
  */
 #include "shared/health.h"
 
@@ -7,19 +8,23 @@
 
 #include <apr_lib.h>
 
+#include "base/clock.h"
+
 #define SLOTS 1024              /* a power of 2; a site has a few dozen servers */
 #define PROBES 16
 #define AVOID_FIRST apr_time_from_sec(2)
 #define AVOID_MAX apr_time_from_sec(60)
 
 typedef struct slot {
-    _Atomic uint64_t server;    /* hash of host:port; 0: free */
+    _Atomic uint64_t server;    /* hash of host:port; 0: none yet, and none has ever had it */
+    _Atomic uint32_t reserved;  /* by this configuration */
     _Atomic int64_t until;      /* avoided until then */
     _Atomic int64_t avoid;      /* how long the last time; 0: it is healthy */
     _Atomic int64_t unfit;      /* a check has failed, which counts until then; 0: none has */
 } slot_t;
 
 struct rpc_health {
+    _Atomic uint32_t configuration;     /* counted; the first is 1 */
     slot_t slots[SLOTS];
 };
 
@@ -44,10 +49,9 @@ static uint64_t hash_of(const char *host, uint16_t port)
     return h ? h : 1;
 }
 
-/* The server's slot; CLAIM: a free one if it has none yet. */
-static slot_t *find(rpc_health_t *health, const char *host, uint16_t port, int claim)
+/* The server's slot, or NULL. Nobody has a slot behind one that was never had. */
+static slot_t *find(rpc_health_t *health, uint64_t server)
 {
-    uint64_t server = hash_of(host, port);
     unsigned i;
 
     for (i = 0; i < PROBES; i++) {
@@ -56,19 +60,76 @@ static slot_t *find(rpc_health_t *health, const char *host, uint16_t port, int c
 
         if (holds == server)
             return slot;
-        if (holds)
-            continue;
-        if (!claim)
+        if (!holds)
             return NULL;
-        if (atomic_compare_exchange_strong(&slot->server, &holds, server) || holds == server)
-            return slot;
     }
     return NULL;
 }
 
+/* When its server is not avoided any more. */
+static int64_t end_of(slot_t *slot)
+{
+    int64_t until = atomic_load(&slot->until), unfit = atomic_load(&slot->unfit);
+
+    return until > unfit ? until : unfit;
+}
+
+/* Of those where SERVER may be, the first that is free at NOW, else the one that is so soonest. */
+static slot_t *find_free(rpc_health_t *health, uint64_t server, apr_time_t now)
+{
+    uint32_t configuration = atomic_load(&health->configuration);
+    slot_t *soonest = NULL;
+    unsigned i;
+
+    for (i = 0; i < PROBES; i++) {
+        slot_t *slot = &health->slots[(server + i) % SLOTS];
+
+        if (!atomic_load(&slot->server))
+            return slot;
+        if (configuration && atomic_load(&slot->reserved) == configuration)
+            continue;
+        if (end_of(slot) <= now)
+            return slot;
+        if (!soonest || end_of(slot) < end_of(soonest))
+            soonest = slot;
+    }
+    return soonest;
+}
+
+/* The server's slot, made if need be; NULL: others were faster, or all are reserved. */
+static slot_t *claim(rpc_health_t *health, uint64_t server, apr_time_t now)
+{
+    slot_t *slot = find(health, server);
+    uint64_t holds;
+
+    if (slot || !(slot = find_free(health, server, now)))
+        return slot;
+    holds = atomic_load(&slot->server);
+    if (!atomic_compare_exchange_strong(&slot->server, &holds, server))
+        return holds == server ? slot : NULL;
+    atomic_store(&slot->reserved, 0);
+    atomic_store(&slot->avoid, 0);
+    atomic_store(&slot->until, 0);
+    atomic_store(&slot->unfit, 0);
+    return slot;
+}
+
+void rpc_health_reserve(rpc_health_t *health, const rpc_health_server_t *servers, int count)
+{
+    uint32_t configuration = atomic_fetch_add(&health->configuration, 1) + 1;
+    int i;
+
+    for (i = 0; i < count; i++) {
+        slot_t *slot = claim(health, hash_of(servers[i].host, servers[i].port), rpc_clock_now());
+
+        if (slot)
+            atomic_store(&slot->reserved, configuration);
+    }
+}
+
 void rpc_health_failed(rpc_health_t *health, const char *host, uint16_t port, apr_time_t now)
 {
-    slot_t *slot = health ? find(health, host, port, 1) : NULL;
+    slot_t *slot = health ? claim(health, hash_of(host, port), now) : NULL;
     int64_t avoid;
 
     /* Many channels may fail at once; together they count as one. */
@@ -82,7 +143,7 @@ void rpc_health_failed(rpc_health_t *health, const char *host, uint16_t port, ap
 
 void rpc_health_good(rpc_health_t *health, const char *host, uint16_t port)
 {
-    slot_t *slot = health ? find(health, host, port, 0) : NULL;
+    slot_t *slot = health ? find(health, hash_of(host, port)) : NULL;
 
     if (slot && atomic_load(&slot->avoid)) {
         atomic_store(&slot->avoid, 0);
@@ -90,9 +151,11 @@ void rpc_health_good(rpc_health_t *health, const char *host, uint16_t port)
     }
 }
 
-int rpc_health_checked(rpc_health_t *health, const char *host, uint16_t port, int good, apr_time_t until)
+int rpc_health_checked(rpc_health_t *health, const char *host, uint16_t port, int good, apr_time_t now,
+                       apr_time_t until)
 {
-    slot_t *slot = health ? find(health, host, port, !good) : NULL;
+    uint64_t server = hash_of(host, port);
+    slot_t *slot = !health ? NULL : good ? find(health, server) : claim(health, server, now);
 
     if (!slot)
         return 0;
@@ -103,9 +166,17 @@ int rpc_health_checked(rpc_health_t *health, const char *host, uint16_t port, in
     return atomic_exchange(&slot->unfit, 0) != 0;
 }
 
+void rpc_health_unchecked(rpc_health_t *health, const char *host, uint16_t port, apr_time_t until)
+{
+    slot_t *slot = health ? find(health, hash_of(host, port)) : NULL;
+
+    if (slot && atomic_load(&slot->unfit))
+        atomic_store(&slot->unfit, until);
+}
+
 int rpc_health_up(const rpc_health_t *health, const char *host, uint16_t port, apr_time_t now)
 {
-    slot_t *slot = health ? find((rpc_health_t *)health, host, port, 0) : NULL;
+    slot_t *slot = health ? find((rpc_health_t *)health, hash_of(host, port)) : NULL;
 
     return !slot || (atomic_load(&slot->until) <= now && atomic_load(&slot->unfit) <= now);
 }

@@ -3,67 +3,22 @@
  *   resolving (asks the resolver; skipped for literals and Unix sockets)
  *     -> attempts, one beside the other (non-blocking; the timer or a failure starts the next)
  *     -> done
- *
- * The resolver keeps a list of names, each with an answer, or with those who wait for it while a
- * thread looks it up. Its lock guards the list, and of a connect what says whether it waits; it is
- * held for a walk through the list, never for a look-up. Who waits can leave at any time. Who does
- * not wait any more, though the answer is on its way, stays until the job that brings it frees it:
- * rpc_loop_post() orders the accesses of the two threads.
  */
 #include "target/connect.h"
 
 #include <errno.h>
-#include <netdb.h>
 #include <netinet/tcp.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
-#include <apr_allocator.h>
-#include <apr_cstr.h>
 #include <apr_strings.h>
-#include <apr_thread_mutex.h>
-#include <apr_thread_pool.h>
 
 #define BACKLOG_RETRY apr_time_from_msec(10)
 #define ATTEMPT_DELAY apr_time_from_msec(250)   /* RFC 8305 section 5 */
-
-/* getaddrinfo() tells no time to live. An answer is kept for less than what names that change
- * usually have (a minute and more), yet long enough for a client that opens its connections by the
- * dozen; a failure just so long that the threads are not all busy with a name server that is down.
- * An old answer can cost a failed connect, which is its end, but never passes an address: these
- * are judged when they are used. */
-#define GOOD_FOR apr_time_from_sec(30)
-#define BAD_FOR apr_time_from_sec(5)
-#define NAMES 256
-
-typedef struct name name_t;
-struct name {
-    rpc_resolver_t *resolver;
-    name_t *next, *prev;
-    int looking;                /* a thread does, or is about to */
-    rpc_connect_t *waiting;     /* for it */
-    int error;                  /* EAI_*, else ADDRESSES: the answer, unless LOOKING */
-    rpc_addresses_t addresses;
-    apr_time_t until;
-    char host[];
-};
-
-struct rpc_resolver {
-    rpc_resolver_params_t params;
-    apr_thread_pool_t *threads;
-    pthread_mutex_t lock;       /* of what follows, of all names, and of NAME and LOOK of connects */
-    name_t *first, *last;       /* that was used last, first */
-    int count;
-    int ended;
-};
-
-typedef enum { LOOK_NOT, LOOK_WAITING, LOOK_ANSWERED } look_t;
 
 typedef struct attempt {
     rpc_connect_t *connect;
@@ -76,16 +31,10 @@ struct rpc_connect {
     rpc_connect_done_t *done;
     void *ctx;
 
-    rpc_resolver_t *resolver;   /* NULL: not asked */
-    char *host;                 /* that it was asked for */
-    name_t *name;               /* that is waited for */
-    rpc_connect_t *next_waiting, **link;
-    look_t look;
-    int gai_error;              /* the answer; with ADDRESSES written before the job is posted */
+    rpc_resolver_t *resolver;
+    rpc_look_up_t *look_up;     /* under way */
+    char *host;                 /* that the resolver was asked for, or NULL */
     rpc_addresses_t addresses;
-
-    /* The rest: loop thread only. */
-    int cancelled;
     uint16_t port;
     const rpc_networks_t *networks;
     rpc_sources_t *sources;
@@ -95,314 +44,12 @@ struct rpc_connect {
 
     rpc_timer_t deadline;
     rpc_timer_t again;          /* the next address; or a Unix socket's full backlog, no refusal */
-    rpc_job_t step;             /* back from the resolver, or the first attempt */
+    rpc_job_t step;             /* the first attempt */
     apr_status_t status;        /* of the last attempt */
+    apr_status_t ours;          /* of the last one that failed for a reason of ours, or 0 */
     const char *rule;
     char address[RPC_ADDRESS_TEXT];
 };
-
-/* ---- looking up ---- */
-
-static int system_look_up(const char *host, int flags, rpc_addresses_t *addresses)
-{
-    struct addrinfo hints, *all, *ai;
-    int err;
-
-    memset(&hints, 0, sizeof(hints));
-    hints.ai_socktype = SOCK_STREAM;
-    hints.ai_flags = flags;
-    addresses->count = 0;
-    err = getaddrinfo(host, NULL, &hints, &all);
-    if (err)
-        return err;
-    for (ai = all; ai && addresses->count < RPC_ADDRESSES_MAX; ai = ai->ai_next)
-        addresses->count += rpc_address_set(&addresses->list[addresses->count], ai->ai_addr);
-    freeaddrinfo(all);
-    return addresses->count ? 0 : EAI_NONAME;
-}
-
-int rpc_resolve(const char *host, rpc_addresses_t *addresses)
-{
-    return system_look_up(host, AI_ADDRCONFIG, addresses);
-}
-
-static int usual_look_up(void *ctx, const char *host, rpc_addresses_t *addresses)
-{
-    return rpc_resolve(host, addresses);
-}
-
-static apr_time_t usual_now(void *ctx)
-{
-    struct timespec ts;
-
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return apr_time_from_sec(ts.tv_sec) + ts.tv_nsec / 1000;
-}
-
-/* ---- the names of a resolver, under its lock ---- */
-
-static void name_unlink(rpc_resolver_t *r, name_t *name)
-{
-    *(name->prev ? &name->prev->next : &r->first) = name->next;
-    *(name->next ? &name->next->prev : &r->last) = name->prev;
-    r->count--;
-}
-
-static void name_to_front(rpc_resolver_t *r, name_t *name)
-{
-    name->prev = NULL;
-    name->next = r->first;
-    *(r->first ? &r->first->prev : &r->last) = name;
-    r->first = name;
-    r->count++;
-}
-
-static void name_drop(rpc_resolver_t *r, name_t *name)
-{
-    name_unlink(r, name);
-    free(name);
-}
-
-/* What is known of HOST, or being looked up; used last from now on. A walk does: there are few. */
-static name_t *name_find(rpc_resolver_t *r, const char *host)
-{
-    name_t *name;
-
-    for (name = r->first; name && apr_cstr_casecmp(name->host, host) != 0; name = name->next)
-        ;
-    if (!name)
-        return NULL;
-    if (!name->looking && name->until <= r->params.now(r->params.ctx)) {
-        name_drop(r, name);
-        return NULL;
-    }
-    name_unlink(r, name);
-    name_to_front(r, name);
-    return name;
-}
-
-/* Room for one more; 0: as many are being looked up. */
-static int make_room(rpc_resolver_t *r)
-{
-    name_t *name = r->last;
-
-    if (r->count < r->params.names)
-        return 1;
-    while (name && name->looking)
-        name = name->prev;
-    if (name)
-        name_drop(r, name);
-    return name != NULL;
-}
-
-static void leave_name(rpc_connect_t *c)
-{
-    *c->link = c->next_waiting;
-    if (c->next_waiting)
-        c->next_waiting->link = c->link;
-    c->name = NULL;
-    c->look = LOOK_NOT;
-}
-
-static void wait_for(name_t *name, rpc_connect_t *c)
-{
-    c->name = name;
-    c->look = LOOK_WAITING;
-    c->link = &name->waiting;
-    c->next_waiting = name->waiting;
-    if (name->waiting)
-        name->waiting->link = &c->next_waiting;
-    name->waiting = c;
-}
-
-/* ---- asking a resolver ---- */
-
-/* Brings what was found to those who wait. */
-static void answer_name(name_t *name, int error, const rpc_addresses_t *found)
-{
-    rpc_resolver_t *r = name->resolver;
-    rpc_connect_t *c, *next;
-
-    pthread_mutex_lock(&r->lock);
-    name->looking = 0;
-    name->error = error;
-    name->addresses = *found;
-    name->until = r->params.now(r->params.ctx) + (error ? BAD_FOR : GOOD_FOR);
-    next = name->waiting;
-    name->waiting = NULL;
-    for (c = next; c; c = c->next_waiting) {
-        c->name = NULL;
-        c->look = LOOK_ANSWERED;
-    }
-    pthread_mutex_unlock(&r->lock);
-    while ((c = next)) {
-        next = c->next_waiting;
-        c->gai_error = error;
-        c->addresses = *found;
-        rpc_loop_post(c->loop, &c->step);
-    }
-}
-
-/* On a resolver thread. */
-static void *APR_THREAD_FUNC look_up_name(apr_thread_t *thread, void *data)
-{
-    name_t *name = data;
-    rpc_resolver_t *r = name->resolver;
-    rpc_addresses_t found;
-    int error, wanted;
-
-    pthread_mutex_lock(&r->lock);
-    wanted = name->waiting != NULL;
-    if (!wanted)
-        name_drop(r, name);     /* all have left while it was queued */
-    pthread_mutex_unlock(&r->lock);
-    if (!wanted)
-        return NULL;
-    memset(&found, 0, sizeof(found));
-    error = r->params.look_up(r->params.ctx, name->host, &found);
-    if (!error && !found.count)
-        error = EAI_NONAME;
-    answer_name(name, error, &found);
-    return NULL;
-}
-
-/* Under the lock: has HOST looked up. */
-static name_t *start_look_up(rpc_resolver_t *r, const char *host)
-{
-    size_t size = strlen(host) + 1;
-    name_t *name;
-
-    if (!make_room(r) || !(name = calloc(1, sizeof(*name) + size)))
-        return NULL;
-    memcpy(name->host, host, size);
-    name->resolver = r;
-    name->looking = 1;
-    if (apr_thread_pool_push(r->threads, look_up_name, name, APR_THREAD_TASK_PRIORITY_NORMAL, r)
-        != APR_SUCCESS) {
-        free(name);
-        return NULL;
-    }
-    name_to_front(r, name);
-    return name;
-}
-
-/* Takes the answer that is known, or waits for one: then 0. */
-static int ask(rpc_connect_t *c)
-{
-    rpc_resolver_t *r = c->resolver;
-    name_t *name = NULL;
-    int waits = 0;
-
-    pthread_mutex_lock(&r->lock);
-    if (!r->ended && !(name = name_find(r, c->host)))
-        name = start_look_up(r, c->host);
-    if (!name)
-        c->gai_error = EAI_AGAIN;
-    else if (name->looking) {
-        wait_for(name, c);
-        waits = 1;
-    }
-    else {
-        c->gai_error = name->error;
-        c->addresses = name->addresses;
-    }
-    pthread_mutex_unlock(&r->lock);
-    return !waits;
-}
-
-/* Waits no more; 0: the answer is on its way. */
-static int leave(rpc_connect_t *c)
-{
-    look_t look;
-
-    if (!c->resolver)
-        return 1;
-    pthread_mutex_lock(&c->resolver->lock);
-    if (c->look == LOOK_WAITING)
-        leave_name(c);
-    look = c->look;
-    pthread_mutex_unlock(&c->resolver->lock);
-    return look != LOOK_ANSWERED;
-}
-
-/* Nothing answers at these addresses: who comes next asks anew, the server may have moved. */
-static void forget(rpc_resolver_t *r, const char *host)
-{
-    name_t *name;
-
-    pthread_mutex_lock(&r->lock);
-    name = r->ended ? NULL : name_find(r, host);
-    if (name && !name->looking)
-        name_drop(r, name);
-    pthread_mutex_unlock(&r->lock);
-}
-
-/* Before the pools below are destroyed, for loops may live there and look-ups post to them. */
-static apr_status_t resolver_end(void *data)
-{
-    rpc_resolver_t *r = data;
-
-    pthread_mutex_lock(&r->lock);
-    r->ended = 1;
-    pthread_mutex_unlock(&r->lock);
-    apr_thread_pool_destroy(r->threads);
-    pthread_mutex_lock(&r->lock);
-    while (r->first) {
-        while (r->first->waiting)
-            leave_name(r->first->waiting);
-        name_drop(r, r->first);
-    }
-    pthread_mutex_unlock(&r->lock);
-    return APR_SUCCESS;
-}
-
-/* The threads come, and go when there is nothing to do, with a pool each, while a loop's thread
- * allocates from POOL: below an allocator with a lock, which that of POOL need not have. */
-static apr_status_t make_threads(rpc_resolver_t *r, apr_pool_t *pool)
-{
-    apr_allocator_t *allocator;
-    apr_thread_mutex_t *mutex;
-    apr_pool_t *own;
-    apr_status_t rv = apr_allocator_create(&allocator);
-
-    if (rv == APR_SUCCESS)
-        rv = apr_pool_create_ex(&own, pool, NULL, allocator);
-    if (rv != APR_SUCCESS)
-        return rv;
-    apr_allocator_owner_set(allocator, own);
-    rv = apr_thread_mutex_create(&mutex, APR_THREAD_MUTEX_DEFAULT, own);
-    if (rv != APR_SUCCESS)
-        return rv;
-    apr_allocator_mutex_set(allocator, mutex);
-    return apr_thread_pool_create(&r->threads, 0, (apr_size_t)r->params.threads, own);
-}
-
-apr_status_t rpc_resolver_make(rpc_resolver_t **out, const rpc_resolver_params_t *params, apr_pool_t *pool)
-{
-    rpc_resolver_t *r = apr_pcalloc(pool, sizeof(*r));
-    apr_status_t rv;
-
-    r->params = *params;
-    if (!r->params.names)
-        r->params.names = NAMES;
-    if (!r->params.look_up)
-        r->params.look_up = usual_look_up;
-    if (!r->params.now)
-        r->params.now = usual_now;
-    pthread_mutex_init(&r->lock, NULL);
-    *out = r;
-    rv = make_threads(r, pool);
-    if (rv == APR_SUCCESS)
-        apr_pool_pre_cleanup_register(pool, r, resolver_end);
-    return rv;
-}
-
-apr_status_t rpc_resolver_create(rpc_resolver_t **out, int threads, apr_pool_t *pool)
-{
-    rpc_resolver_params_t params = { .threads = threads };
-
-    return rpc_resolver_make(out, &params, pool);
-}
 
 /* ---- the end of a connect ---- */
 
@@ -424,6 +71,8 @@ static void connect_free(rpc_connect_t *c)
 
     for (i = 0; i < RPC_ADDRESSES_MAX; i++)
         stop_attempt(&c->attempts[i]);
+    if (c->look_up)
+        rpc_look_up_cancel(c->look_up);
     rpc_timer_cancel(c->loop, &c->deadline);
     rpc_timer_cancel(c->loop, &c->again);
     rpc_loop_unschedule(c->loop, &c->step);
@@ -431,15 +80,37 @@ static void connect_free(rpc_connect_t *c)
     free(c);
 }
 
-/* Frees it, or has that done by the job that is on its way. */
-static void give_up(rpc_connect_t *c)
+/* What this machine lacks, or forbids, says nothing of the server. */
+static int is_ours(apr_status_t status)
 {
-    if (leave(c)) {
-        connect_free(c);
-        return;
+    switch (status) {
+    case EMFILE: case ENFILE: case ENOBUFS: case ENOMEM: case ENOSPC:
+    case EADDRNOTAVAIL: case EADDRINUSE: case EAGAIN:   /* no port is left to connect from */
+    case EACCES: case EPERM:                            /* a policy of this machine */
+        return 1;
+    default:
+        return 0;
     }
-    c->cancelled = 1;
-    rpc_timer_cancel(c->loop, &c->deadline);
+}
+
+static void note_status(rpc_connect_t *c, apr_status_t status)
+{
+    c->status = status;
+    if (is_ours(status))
+        c->ours = status;
+}
+
+/* The one place where a failure becomes ours or the server's. */
+static void judge(const rpc_connect_t *c, rpc_connect_result_t *result)
+{
+    if (!result->reason || result->reason == RPC_REASON_ADDRESS_REFUSED)
+        return;
+    if (c->unix_addr.sun_family)
+        result->reason = RPC_REASON_LOCAL_FAILURE;
+    else if (c->ours) {
+        result->reason = RPC_REASON_LOCAL_FAILURE;
+        result->status = c->ours;
+    }
 }
 
 static void finish(rpc_connect_t *c, rpc_reason_t reason, attempt_t *winner)
@@ -449,6 +120,7 @@ static void finish(rpc_connect_t *c, rpc_reason_t reason, attempt_t *winner)
     rpc_connect_done_t *done = c->done;
     void *ctx = c->ctx;
 
+    judge(c, &result);
     apr_cpystrn(result.address, c->address, sizeof(result.address));
     if (winner) {
         result.fd = winner->watch.fd;
@@ -458,9 +130,9 @@ static void finish(rpc_connect_t *c, rpc_reason_t reason, attempt_t *winner)
         rpc_watch_remove(c->loop, &winner->watch);
         winner->watch.fd = -1;
     }
-    if (c->host && (reason == RPC_REASON_CONNECT_FAILED || reason == RPC_REASON_CONNECT_TIMEOUT))
-        forget(c->resolver, c->host);
-    give_up(c);
+    if (c->host && (result.reason == RPC_REASON_CONNECT_FAILED || result.reason == RPC_REASON_CONNECT_TIMEOUT))
+        rpc_resolver_forget(c->resolver, c->host);
+    connect_free(c);
     if (ended)
         ended(ctx, &result);
     else
@@ -535,8 +207,8 @@ static int try_address(rpc_connect_t *c, int i)
         rpc_address_text(to, c->address);
     *(family == AF_INET ? &to->v4.sin_port : &to->v6.sin6_port) = htons(c->port);
     do {
-        c->status = start_connect(&c->attempts[i], &to->any, rpc_address_size(to),
-                                  rpc_sources_next(c->sources, family));
+        note_status(c, start_connect(&c->attempts[i], &to->any, rpc_address_size(to),
+                                     rpc_sources_next(c->sources, family)));
     } while (c->status == EADDRNOTAVAIL && --sources > 0);
     return c->status == APR_SUCCESS;
 }
@@ -586,7 +258,7 @@ static void connect_ready(rpc_watch_t *watch, uint32_t events)
         return;
     if (getsockopt(watch->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
         err = errno;
-    c->status = err;
+    note_status(c, err);
     if (!err) {
         finish(c, RPC_REASON_NONE, attempt);
         return;
@@ -599,8 +271,14 @@ static void deadline_passed(rpc_timer_t *timer)
 {
     rpc_connect_t *c = RPC_OWNER_OF(timer, rpc_connect_t, deadline);
 
+    rpc_reason_t reason = RPC_REASON_CONNECT_TIMEOUT;
+
     c->status = APR_TIMEUP;
-    finish(c, c->tried || !c->host ? RPC_REASON_CONNECT_TIMEOUT : RPC_REASON_RESOLVE_FAILED, NULL);
+    if (c->look_up) {
+        reason = rpc_look_up_cancel(c->look_up);
+        c->look_up = NULL;
+    }
+    finish(c, reason, NULL);
 }
 
 static void try_again(rpc_timer_t *timer)
@@ -634,23 +312,24 @@ static void take_turns(rpc_addresses_t *addresses)
     }
 }
 
-/* On the loop: the addresses are known, or will never be. */
-static void resolved(rpc_job_t *job)
+static void start(rpc_job_t *job)
 {
-    rpc_connect_t *c = RPC_OWNER_OF(job, rpc_connect_t, step);
+    try_some(RPC_OWNER_OF(job, rpc_connect_t, step));
+}
 
-    c->look = LOOK_NOT;         /* no thread but this one knows it now */
-    if (c->cancelled)
-        connect_free(c);
-    else if (c->gai_error) {
-        c->status = APR_OS_START_EAIERR + abs(c->gai_error);
-        finish(c, RPC_REASON_RESOLVE_FAILED, NULL);
+static void resolved(void *ctx, const rpc_resolved_t *answer)
+{
+    rpc_connect_t *c = ctx;
+
+    c->look_up = NULL;
+    if (answer->reason) {
+        c->status = APR_OS_START_EAIERR + abs(answer->error);
+        finish(c, answer->reason, NULL);
+        return;
     }
-    else {
-        if (c->addresses.count)
-            take_turns(&c->addresses);
-        try_some(c);
-    }
+    c->addresses = answer->addresses;
+    take_turns(&c->addresses);
+    try_some(c);
 }
 
 /* ---- the beginning ---- */
@@ -671,7 +350,7 @@ static rpc_connect_t *connect_new(rpc_loop_t *loop, apr_interval_time_t timeout,
     }
     c->deadline.fire = deadline_passed;
     c->again.fire = try_again;
-    c->step.run = resolved;
+    c->step.run = start;
     rpc_timer_set(loop, &c->deadline, rpc_loop_now(loop) + timeout);
     return c;
 }
@@ -687,18 +366,18 @@ rpc_connect_t *rpc_connect_start(rpc_loop_t *loop, const rpc_connect_params_t *p
     c->port = params->port;
     c->networks = params->networks;
     c->sources = params->sources;
-    if (system_look_up(params->host, AI_NUMERICHOST, &c->addresses) == 0) {
+    if (rpc_resolve_literal(params->host, &c->addresses)) {
         rpc_loop_schedule(loop, &c->step);
         return c;
     }
+    c->resolver = params->resolver;
     c->host = strdup(params->host);
-    if (!c->host) {
+    if (c->host)
+        c->look_up = rpc_look_up_start(c->resolver, loop, c->host, params->user, resolved, c);
+    if (!c->look_up) {
         connect_free(c);
         return NULL;
     }
-    c->resolver = params->resolver;
-    if (ask(c))
-        rpc_loop_schedule(loop, &c->step);
     return c;
 }
 
@@ -732,5 +411,5 @@ rpc_connect_t *rpc_connect_unix(rpc_loop_t *loop, const char *path, apr_interval
 
 void rpc_connect_cancel(rpc_connect_t *c)
 {
-    give_up(c);
+    connect_free(c);
 }

@@ -18,6 +18,7 @@ struct rpc_dial {
     char *next;                 /* of HOSTS, which is taken apart; NULL: none is left */
     const char *host;           /* being tried */
     uint16_t port;
+    apr_status_t ours;          /* one was not tried, for a reason of ours; or 0 */
     char hosts[];
 };
 
@@ -66,6 +67,7 @@ static int try_next(rpc_dial_t *d)
 {
     rpc_connect_params_t params = {
         .resolver = d->dialer.resolver,
+        .user = d->params.user,
         .timeout = d->params.timeout,
         .networks = d->params.networks,
         .sources = d->params.sources,
@@ -78,12 +80,12 @@ static int try_next(rpc_dial_t *d)
     return d->connecting != NULL;
 }
 
-/* A rule that hides a server says nothing of its health. */
+/* A rule that hides a server says nothing of its health, nor does what we lack. */
 static void tell_health(rpc_dial_t *d, rpc_reason_t reason)
 {
     if (!reason)
         rpc_health_good(d->dialer.health, d->host, d->port);
-    else if (reason != RPC_REASON_ADDRESS_REFUSED)
+    else if (reason != RPC_REASON_ADDRESS_REFUSED && !rpc_reason_is_ours(reason))
         rpc_health_failed(d->dialer.health, d->host, d->port, rpc_clock_now());
 }
 
@@ -108,7 +110,11 @@ static void connected(void *ctx, const rpc_connect_result_t *result)
     tell_health(d, result->reason);
     if (result->reason)
         log_failure(d, result);
-    if (!result->reason || !d->next)
+    if (result->reason == RPC_REASON_LOCAL_FAILURE)
+        d->ours = result->status;
+    if (result->reason && !d->next && d->ours)
+        finish(d, RPC_REASON_LOCAL_FAILURE, d->ours, -1);
+    else if (!result->reason || !d->next)
         finish(d, result->reason, result->status, result->fd);
     else if (!try_next(d))
         finish(d, RPC_REASON_NO_MEMORY, APR_ENOMEM, -1);

@@ -22,6 +22,7 @@ typedef struct rpc_dial_params {
     const char *hosts;
     uint16_t port;
     const char *unix_path;              /* not NULL: instead */
+    const char *user;                   /* as in rpc_connect_params_t */
     apr_interval_time_t timeout;        /* for each server */
     const rpc_networks_t *networks;     /* as in rpc_connect_params_t */
     rpc_sources_t *sources;

@@ -194,7 +194,7 @@ static world_t *world_new(apr_interval_time_t setup_timeout)
     params.idle = gone_idle;
     params.ctx = w;
     CHECK(rpc_loop_create(&w->loop, w->pool) == APR_SUCCESS);
-    CHECK(rpc_resolver_create(&params.dialer.resolver, 1, w->pool) == APR_SUCCESS);
+    CHECK(rpc_resolver_make(&params.dialer.resolver, &(rpc_resolver_params_t){ .threads = 1 }, w->pool) == APR_SUCCESS);
     w->ep = rpc_endpoint_create(w->loop, &params, w->pool);
     CHECK(rpc_loop_start(w->loop) == APR_SUCCESS);
     return w;
