@@ -220,7 +220,8 @@ sub dial {
     my %preface = (user => 'alice', vhost => 'localhost:' . vars('plainport'), target => $s->{c}{target},
                    host => '127.0.0.1', port => target()->{port}, networks => 'loopback', sources => '', %over);
     my $strings = join '', map { pack 'v/a*', $_ } @preface{qw(host port target user vhost networks sources)};
-    my $fh = IO::Socket::UNIX->new(Peer => vars('serverroot') . '/run/rpcproxy.sock') or die "endpoint: $!\n";
+    my ($path) = glob vars('serverroot') . '/run/rpcproxy.sock*';      # the server's process id is its end
+    my $fh = IO::Socket::UNIX->new(Peer => $path) or die "endpoint: $!\n";
     $s->{end}{$name} = RPCH::States::Leg->new(fh => $fh, server => { manual => 1 }, got => [], name => "$name leg");
     $s->{end}{$name}->put(pack('a4 v v', 'RPXY', 2, 8 + length $strings) . $strings);
     return $s;
