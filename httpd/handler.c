@@ -235,6 +235,17 @@ static apr_int64_t channel_length(const request_rec *r, int role)
            || apr_table_get(r->headers_in, "Content-Length") ? -1 : INT64_MAX;
 }
 
+/* A channel has a connection of its own. Of a 403 with this note mod_http2 makes HTTP_1_1_REQUIRED,
+ * and the client comes back over HTTP/1.1 by itself. */
+static int fall_back(request_rec *r)
+{
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s over HTTP/2: a channel needs HTTP/1.1, which the client "
+                  "is told", r->method);
+    apr_table_setn(r->subprocess_env, "RPC_REASON", rpc_reason_info(RPC_REASON_BAD_REQUEST)->token);
+    apr_table_setn(r->notes, "ssl-renegotiate-forbidden", "channel");
+    return HTTP_FORBIDDEN;
+}
+
 static int rpc_handler(request_rec *r)
 {
     const rpc_dir_config_t *dc;
@@ -249,14 +260,16 @@ static int rpc_handler(request_rec *r)
         || (rv = check_tls(r, dc)) != OK || (rv = check_user(r, dc)) != OK)
         return rv;
     length = channel_length(r, role);
+    if (r->connection->master && (length < 0 || length > ECHO_MAX))
+        return fall_back(r);
     if (length < 0)
         return refuse(r, RPC_REASON_BAD_REQUEST, role == RPC_MIXED
                       ? "RPC_CONNECT with a Content-Length, or chunked"
                       : "no usable Content-Length, or chunked");
     if (length <= ECHO_MAX)
         return answer_echo(r, length);
-    if (r->main || r->connection->master)
-        return refuse(r, RPC_REASON_BAD_REQUEST, "a channel needs an HTTP/1 connection of its own");
+    if (r->main)
+        return refuse(r, RPC_REASON_BAD_REQUEST, "a channel needs a request of its own");
     return open_channel(r, dc, (rpc_role_t)role, length);
 }
 

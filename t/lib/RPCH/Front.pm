@@ -1,0 +1,107 @@
+package RPCH::Front;
+
+# A front end of another kind before httpd: nginx or HAProxy, on the loopback, in the foreground
+# below the test. It is gone with the object.
+
+use strict;
+use warnings;
+use File::Spec;
+use IO::Socket::IP;
+use RPCH::Poll qw(turn wait_for);
+use RPCH::Root;
+use RPCH::Test qw(vars);
+use Test::More ();
+
+my %PACKAGE = (nginx => 'nginx-light', haproxy => 'haproxy');
+my $serial = 0;
+
+sub find { my ($program) = @_; return (grep { -x } map { "$_/$program" } File::Spec->path, qw(/usr/sbin /usr/bin /sbin))[0] }
+
+# Leaves the test where a program is missing.
+sub need {
+    my ($class, @programs) = @_;
+    my @missing = map { $PACKAGE{$_} } grep { !find($_) } @programs or return;
+    Test::More::BAIL_OUT("packages not installed: @missing") if ($ENV{CI} // '') eq 'true';
+    Test::More::plan(skip_all => "packages not installed: @missing");
+}
+
+# PLACES: name => lines of a server's "location /", each of which gets a port of its own; proxy_pass
+# http://back leads to PORT, on connections that are kept.
+sub nginx {
+    my ($class, $port, %places) = @_;
+    my $self = $class->new(sort keys %places);
+    my $servers = join '', map { "    server { listen 127.0.0.1:$self->{port}{$_}; location / {\n$places{$_} } }\n" } sort keys %places;
+    my $temp = join '', map { "    ${_}_temp_path $self->{dir}/$_;\n" } qw(client_body proxy fastcgi scgi uwsgi);
+    return $self->start(<<"CONF", find('nginx'), '-p', $self->{dir}, '-e', "$self->{dir}/log", '-c', "$self->{dir}/conf");
+daemon off;
+master_process off;
+pid $self->{dir}/pid;
+events { }
+http {
+    access_log off;
+$temp    keepalive_requests 1000000;
+    upstream back { server 127.0.0.1:$port; keepalive 4; keepalive_requests 1000000; }
+$servers}
+CONF
+}
+
+# PLACES: name => lines of a frontend in mode http.
+sub haproxy {
+    my ($class, $port, %places) = @_;
+    my $self = $class->new(sort keys %places);
+    my $frontends = join '', map { "frontend $_\n    bind 127.0.0.1:$self->{port}{$_}\n    $places{$_}\n    default_backend back\n" } sort keys %places;
+    return $self->start(<<"CONF", find('haproxy'), '-db', '-f', "$self->{dir}/conf");
+global
+    nbthread 1
+    maxconn 100
+defaults
+    mode http
+    timeout connect 20s
+    timeout client 60s
+    timeout server 60s
+${frontends}backend back
+    http-reuse always
+    server back 127.0.0.1:$port
+CONF
+}
+
+sub new {
+    my ($class, @names) = @_;
+    my $dir = vars('serverroot') . "/front-$$-" . ++$serial;
+    mkdir $dir or die "$dir: $!\n";
+    my $first = RPCH::Root::free_ports(scalar @names);
+    return bless { dir => $dir, owner => $$, port => { map { $names[$_] => $first + $_ } 0 .. $#names } }, $class;
+}
+
+sub start {
+    my ($self, $conf, @command) = @_;
+    open my $fh, '>', "$self->{dir}/conf" or die "$self->{dir}: $!\n";
+    print $fh $conf;
+    close $fh or die "$self->{dir}: $!\n";
+    defined($self->{pid} = fork) or die "fork: $!\n";
+    if (!$self->{pid}) {
+        delete $ENV{LD_PRELOAD};    # a sanitizer's library is for httpd
+        open STDOUT, '>>', "$self->{dir}/log";
+        open STDERR, '>&', \*STDOUT;
+        exec @command or exit 1;
+    }
+    my ($port) = values %{ $self->{port} };
+    wait_for("$command[0]: " . $self->log, sub {
+        waitpid($self->{pid}, 1) == 0 or die "$command[0] has ended: " . $self->log;
+        IO::Socket::IP->new(PeerHost => '127.0.0.1', PeerPort => $port) or turn(0.02) && 0;
+    });
+    return $self;
+}
+
+sub log { my ($self) = @_; open my $fh, '<', "$self->{dir}/log" or return ''; local $/; return scalar <$fh> // '' }
+
+sub DESTROY {
+    my ($self) = @_;
+    return if $self->{owner} != $$ || !$self->{pid};
+    local ($?, $@, $!);
+    kill TERM => $self->{pid};
+    waitpid $self->{pid}, 0;
+    return;
+}
+
+1;
