@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 use utf8;
+use Digest::SHA qw(sha1_base64);
 use Encode qw(encode);
 use MIME::Base64 qw(encode_base64);
 use POSIX ();
@@ -52,7 +53,9 @@ sub location {
            . ($more // '') . "\n" . (($more // '') =~ /^Require/m ? '' : "Require valid-user\n") . "</Location>\n";
 }
 
-my $basic = "AuthNtlmBasicProvider file\nAuthUserFile $root/conf/users";
+my $basic = "AuthNtlmBasicProvider file\nAuthUserFile $httpd->{dir}/htpasswd";
+put("$httpd->{dir}/htpasswd", map { "$_->[0]:{SHA}" . sha1_base64(encode('UTF-8', $_->[1])) . "=\n" }
+    [alice => 'secret'], [encode('UTF-8', 'Zoë'), 'naïve'], [euro => '5 €'], ['who@there.test', 'own'], [who => 'secret']);
 my $rpc = "AuthType NTLM\nAuthName rpc\nAuthNtlmUserFile $users\nRequire valid-user\nSetHandler rpcproxy\n"
         . "RpcRequireTLS off\nRpcValidPorts 127.0.0.1:1024-65535\n";
 put("$httpd->{dir}/in.txt", "in\n");
@@ -82,6 +85,7 @@ CONF
     location('here'), location('there'), location('others', "AuthNtlmUserFile $others"),
     location('strict', 'AuthNtlmExtendedProtection off'), location('short', 'AuthNtlmOmitDomain On'),
     location('bob', 'Require user bob'), location('any', "AuthNtlmNegotiate On\n$basic"),
+    location('charset', "$basic\nAuthNtlmBasicCharset windows-1252"),
     location('negotiate', 'AuthNtlmNegotiate On'),
     location('named', 'AuthNtlmTargetInfo domain=CONTOSO computer=EX1 dnsdomain=contoso.test '
                       . 'dnscomputer=ex1.contoso.test dnstree=forest.test'),
@@ -484,6 +488,45 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
     ($answer) = $http->{head}{headers}{'www-authenticate'} =~ /NTLM (\S+)/;
     $ntlm->challenge(MIME::Base64::decode_base64($answer));
     is(ask($http, '/in/here', $ntlm->authenticate)->{status}, 200, 'a body with NEGOTIATE does no harm');
+    # A body that waits for 100 Continue is asked for, when it is short
+    for (['of 9 bytes', length => 9, 'some body'], ['in chunks', headers => ['Transfer-Encoding: chunked'], "4\r\nsome\r\n5\r\n body\r\n0\r\n\r\n"],
+         ['of 200,000 bytes', length => 200_000, 'x' x 200_000]) {
+        my ($name, @opt) = @$_;
+        my $body = pop @opt;
+        my %opt = @opt;
+        my ($h, $n) = (dial(), RPCH::NTLM->new);
+        my $send = sub {
+            my ($message) = @_;
+            $h->request('POST', '/in/here', %opt, headers => [@{ $opt{headers} || [] }, 'Expect: 100-continue',
+                        'Authorization: NTLM ' . encode_base64($message, '')]);
+            is($h->continued, 'HTTP/1.1 100 Continue', "a body $name and Expect: 100-continue: it is asked for");
+            $h->put($body);
+            my $head = $h->head or return { status => 'closed', headers => {} };
+            $h->body;
+            return $head;
+        };
+        my $head = $send->($n->negotiate);
+        is($head->{status}, 401, 'a challenge');
+        $n->challenge(MIME::Base64::decode_base64($head->{headers}{'www-authenticate'} =~ s/NTLM //r));
+        is($send->($n->authenticate)->{status}, 200, 'and a login on the same connection');
+        is_kept($h, 'which is kept');
+        $h->close;
+    }
+    for (['of 300,000 bytes', 401, length => 300_000], ['in chunks without an end', 401, headers => ['Transfer-Encoding: chunked']]) {
+        my ($name, $status, %opt) = @$_;
+        my ($h, $n) = (dial(), RPCH::NTLM->new);
+        $h->request('POST', '/in/here', %opt, headers => [@{ $opt{headers} || [] }, 'Expect: 100-continue',
+                    'Authorization: NTLM ' . encode_base64($n->negotiate, '')]);
+        if ($opt{headers}) {
+            $h->continued;
+            $h->put("8000\r\n" . 'x' x 0x8000 . "\r\n") for 1 .. 10;
+        }
+        my $answer = $h->head;
+        is($answer->{status}, $status, "a body $name: an answer before its end");
+        is(scalar @{ $h->{interim} }, $opt{headers} ? 1 : 0, 'which was not asked for') if !$opt{headers};
+        like($answer->{headers}{connection}, qr/close/i, 'and the connection ends');
+        $h->close;
+    }
     # Two requests in one write
     $http->put(join '', map { "GET /in/$_ HTTP/1.1\r\nHost: localhost\r\n\r\n" } qw(here there others));
     my @status;
@@ -598,6 +641,23 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
         my $answer = $send->($http, $_->[1]);
         is("$answer->{status} " . offered($answer), '401 Negotiate, NTLM', "Negotiate: $_->[0]");
     }
+    # Tickets of users in many groups; NTLM is the next mechanism, where there is one
+    for my $size (11_000, 13_000, 20_000) {
+        my $ticket = neg_init(mechs => ['krb5'], token => 'x' x $size);
+        my $answer = $send->($http, $ticket);
+        is("$answer->{status} " . offered($answer), '401 Negotiate, NTLM', "a ticket of $size bytes");
+        my $resp = read_resp($send->($http, neg_init(mechs => [qw(krb5 ntlm)], token => 'x' x $size))->{token});
+        is("$resp->{mech} $resp->{state}", 'ntlm request-mic', 'NTLM is next, where the client has it');
+        my $ntlm = RPCH::NTLM->new;
+        $ntlm->challenge(read_resp($send->($http, neg_resp(token => $ntlm->negotiate))->{token})->{token});
+        my $token = $ntlm->authenticate;
+        is($send->($http, neg_resp(token => $token, mic => $ntlm->signature(client => mech_list(qw(krb5 ntlm)))))->{status}, 200, 'and logs on');
+    }
+    like($httpd->log, qr/Negotiate refused: the client does not offer NTLM; Kerberos is mod_auth_gssapi's/, 'the log says who takes tickets');
+    is($send->($http, RPCH::NTLM->new->negotiate . 'x' x 13_000)->{status}, 401, 'NTLM of that size is none');
+    like($httpd->log, qr/NTLM refused: a NEGOTIATE message of that size/, 'and the log says so');
+    is(ask($http, '/in/here', 'x' x 13_000)->{status}, 401, 'nor under its own name');
+    like($httpd->log, qr/NTLM refused: a token of more than 12288 bytes/, 'and the log says so');
     my @taken = grep { defined $send->($http, substr $init, 0, $_)->{token} } 1 .. length $init;
     is("@taken", length $init, 'NegTokenInit cut off anywhere');
     $http->close;
@@ -615,6 +675,33 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
     is(try_in('here'), 200, 'where there is no limit it is right');
     like($httpd->log, qr/AuthNtlmFailures: failed try from 127\.0\.0\.1, user "alice"/,
         'a line for each failure');
+}
+
+# ---- Basic: forms of a name, and character sets ----
+{
+    my $basic_in = sub {
+        my ($path, $user, $password, $how) = @_;
+        my $http = dial_tls();
+        my $text = encode_base64(encode($how // 'UTF-8', "$user:$password"), '');
+        my $answer = get($http, $path, headers => ["Authorization: Basic $text"]);
+        $http->close;
+        return $answer->{status};
+    };
+    is($basic_in->('any', @$_[0, 1]), $_->[2], "Basic: $_->[0]")
+        for ['alice', 'secret', 200], ['DOM\\alice', 'secret', 200], ['alice@contoso.test', 'secret', 200], ['DOM\\alice', 'wrong', 401],
+            ['DOM\\mallory', 'secret', 401], ['alice@a@b', 'secret', 401], ['@contoso.test', 'secret', 401], ['DOM\\', 'secret', 401],
+            ['who@there.test', 'own', 200], ['who', 'secret', 200], ['who@there.test', 'secret', 401], ['who@elsewhere.test', 'secret', 200];
+    noted(qr{^alice "GET /in/any HTTP/1\.1" 200}m, 'REMOTE_USER is the name that the provider has');
+    noted(qr{^who\@there\.test "GET /in/any HTTP/1\.1" 200}m, 'with the domain where that is part of it');
+    is($basic_in->('charset', @$_[0 .. 2]), $_->[3], "AuthNtlmBasicCharset windows-1252: $_->[2] of $_->[0]")
+        for ['Zoë', 'naïve', 'UTF-8', 200], ['Zoë', 'naïve', 'cp1252', 200], ['DOM\\Zoë', 'naïve', 'cp1252', 200], ['Zoë', 'naive', 'cp1252', 401],
+            ['alice', 'secret', 'cp1252', 200], ['euro', '5 €', 'UTF-8', 200], ['euro', '5 €', 'cp1252', 200], ['euro', '5 €', 'UTF-16LE', 401];
+    is($basic_in->('any', 'Zoë', 'naïve', 'UTF-8'), 200, 'without it bytes are taken as they come: UTF-8');
+    is($basic_in->('any', 'Zoë', 'naïve', 'cp1252'), 401, 'and nothing else');
+    my $http = dial_tls();
+    is(get($http, 'charset', headers => ['Authorization: Basic ' . encode_base64("alice:\x81", '')])->{status}, 401, 'neither of the two');
+    like($httpd->log, qr/:info\].* Basic refused: its text is neither UTF-8 nor windows-1252/, 'the log says so');
+    $http->close;
 }
 
 # ---- channels ----
