@@ -230,6 +230,13 @@ subtest 'NTLM under the name Negotiate' => sub {
     }
 };
 
+# Of a user in many groups; no realm here makes such tickets, so it is refused, but by who takes tickets.
+subtest 'a token of 64 KB' => sub {
+    my $head = answer('RPC_IN_DATA', $path, negotiate("\x60\x82\xff\xfa" . 'x' x 65_530));
+    is($head->{status}, 401, 'httpd lets it pass (400 otherwise), and it is no ticket');
+    like($head->{headers}{'www-authenticate'}, qr/\bNTLM\b/, 'which leaves the other ways open');
+};
+
 subtest 'Basic' => sub {
     my $c = kerberos(target => $server->target, user => 'alice', password => 'secret')->connect;
     my $vc = $server->vc;
