@@ -193,6 +193,15 @@ static int tell_domains(request_rec *r)
     return DECLINED;
 }
 
+/* A line in the log, once a connection, for whatever reason. */
+static void tell_shared(request_rec *r, const char *why)
+{
+    if (auth_ntlm_conn_told(r->connection->master ? r->connection->master : r->connection))
+        return;
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM is neither offered nor taken here: %s%s", why,
+                  r->connection->master ? "" : "; see AuthNtlmPinnedConnections");
+}
+
 /* Whatever a shared connection has shown is nobody's. */
 static int is_shared(request_rec *r)
 {
@@ -200,7 +209,7 @@ static int is_shared(request_rec *r)
 
     if (!why)
         return 0;
-    auth_ntlm_tell_shared(r, why);
+    tell_shared(r, why);
     auth_ntlm_forget(r);
     return 1;
 }
@@ -242,6 +251,7 @@ static void register_hooks(apr_pool_t *p)
     auth_ntlm_winbind_register(p);
     auth_ntlm_binding_register(p);
     auth_ntlm_shared_register(p);
+    auth_ntlm_handshake_register(p);
     auth_failure_cache_register(p);
     auth_basic_watch_register(p);
     ap_hook_check_authn(authenticate, NULL, after, APR_HOOK_MIDDLE, AP_AUTH_INTERNAL_PER_CONF);

@@ -32,14 +32,6 @@ int auth_ntlm_offers_basic(request_rec *r)
 
 /* ---- character sets ---- */
 
-const char *auth_ntlm_basic_charset_fault(apr_pool_t *pool, const char *charset)
-{
-    apr_xlate_t *set;
-
-    return apr_xlate_open(&set, "UTF-8", charset, pool) == APR_SUCCESS
-           ? NULL : "is no character set of this system: see iconv -l";
-}
-
 /* TEXT in UTF-8; NULL: it is not of that character set. */
 static const char *from_charset(apr_pool_t *pool, const char *charset, const char *text)
 {

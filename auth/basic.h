@@ -10,7 +10,5 @@ int auth_ntlm_offers_basic(request_rec *r);
 /* The Authorization of r, whose scheme is Basic: OK, and r->user is set; HTTP_UNAUTHORIZED, to be
  * answered by what is offered, or another status. Logs why not. */
 int auth_ntlm_basic(request_rec *r);
-/* Can Basic be read in this character set? NULL, or why not. */
-const char *auth_ntlm_basic_charset_fault(apr_pool_t *pool, const char *charset);
 
 #endif

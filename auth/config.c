@@ -4,12 +4,12 @@
 #include "auth/config.h"
 
 #include <apr_strings.h>
+#include <apr_xlate.h>
 #include <ap_provider.h>
 #include <http_core.h>
 #include <http_log.h>
 #include <mod_auth.h>
 
-#include "auth/basic.h"
 #include "auth/failure_cache.h"
 #include "auth/provider.h"
 #include "auth/targets.h"
@@ -215,10 +215,12 @@ static const char *set_pinned(cmd_parms *cmd, void *config, int on)
 static const char *set_basic_charset(cmd_parms *cmd, void *config, const char *arg)
 {
     auth_ntlm_config_t *cfg = config;
-    const char *wrong = auth_ntlm_basic_charset_fault(cmd->temp_pool, arg);
+    apr_xlate_t *set;
 
     cfg->basic_charset = arg;
-    return wrong ? apr_psprintf(cmd->pool, "AuthNtlmBasicCharset: \"%s\" %s", arg, wrong) : NULL;
+    return apr_xlate_open(&set, "UTF-8", arg, cmd->temp_pool) == APR_SUCCESS ? NULL
+           : apr_psprintf(cmd->pool, "AuthNtlmBasicCharset: \"%s\" is no character set of this system: "
+                          "see iconv -l", arg);
 }
 
 static int number(const char *arg, int low)

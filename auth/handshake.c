@@ -15,6 +15,7 @@
 #include <apr_atomic.h>
 #include <apr_strings.h>
 #include <ap_provider.h>
+#include <http_connection.h>
 #include <http_core.h>
 #include <http_log.h>
 #include <openssl/rand.h>
@@ -60,18 +61,18 @@ typedef struct ntlm_conn {
 
 /* ---- state ---- */
 
+static void conn_begin(conn_rec *c)
+{
+    ap_set_module_config(c->conn_config, &auth_ntlm_module, apr_pcalloc(c->pool, sizeof(ntlm_conn_t)));
+}
+
 static ntlm_conn_t *conn_state(request_rec *r)
 {
     conn_rec *c = r->connection;
 
     if (!ap_get_module_config(c->conn_config, &auth_ntlm_module))
-        auth_ntlm_conn_begin(c);
+        conn_begin(c);
     return ap_get_module_config(c->conn_config, &auth_ntlm_module);
-}
-
-void auth_ntlm_conn_begin(conn_rec *c)
-{
-    ap_set_module_config(c->conn_config, &auth_ntlm_module, apr_pcalloc(c->pool, sizeof(ntlm_conn_t)));
 }
 
 int auth_ntlm_conn_told(conn_rec *c)
@@ -296,7 +297,7 @@ static const char *wrong_bond(request_rec *r, const ntlm_conn_t *nc, const ntlms
     if (protection > AUTH_NTLM_EP_OFF && auth->channel_binding
         && !auth_ntlm_binding_matches(r, auth->channel_binding))
         return "bound to another certificate than ours: relayed, or TLS ends before this server";
-    if (!auth_ntlm_is_target(r, auth->target_name, target_of(r)))
+    if (!auth_ntlm_is_target(r, auth_ntlm_config(r), auth->target_name, target_of(r)))
         return apr_psprintf(r->pool, "it was made for \"%s\": relayed, or AuthNtlmTargets lacks that name of "
                             "this server", ap_escape_logitem(r->pool, auth->target_name));
     return NULL;
@@ -402,4 +403,17 @@ auth_ntlm_step_t auth_ntlm_step(request_rec *r, const uint8_t *msg, size_t size,
         begin(r, nc);
         return refuse(r, "no message of a client");
     }
+}
+
+/* HTTP/2 handles the requests of a connection on several threads: they find its state made. */
+static int pre_connection(conn_rec *c, void *csd)
+{
+    if (!c->master)
+        conn_begin(c);
+    return OK;
+}
+
+void auth_ntlm_handshake_register(apr_pool_t *p)
+{
+    ap_hook_pre_connection(pre_connection, NULL, NULL, APR_HOOK_MIDDLE);
 }

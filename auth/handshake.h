@@ -46,8 +46,8 @@ typedef struct auth_ntlm_mechs {
 void auth_ntlm_keep_mechs(request_rec *r, const auth_ntlm_mechs_t *mechs);
 auth_ntlm_mechs_t auth_ntlm_kept_mechs(request_rec *r);
 
-/* What a connection has, from its beginning. */
-void auth_ntlm_conn_begin(conn_rec *c);
+/* The hook that gives each connection its state. */
+void auth_ntlm_handshake_register(apr_pool_t *p);
 /* Has this been asked of the connection before? From any thread. */
 int auth_ntlm_conn_told(conn_rec *c);
 

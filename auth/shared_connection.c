@@ -1,25 +1,16 @@
 /* auth/shared_connection.c: traces are looked for before any other module has seen the request:
  * mod_remoteip takes the field away that it has read, and mod_headers may be told to. What was
  * found waits in the configuration vector of the request.
- *
- * HTTP/2 handles the requests of a connection on several threads, so whether the connection has
- * had its log line is a number that is swapped, made when the connection begins.
  */
 #include "auth/shared_connection.h"
 
-#include <apr_atomic.h>
 #include <apr_lib.h>
 #include <apr_strings.h>
 #include <http_config.h>
-#include <http_connection.h>
-#include <http_log.h>
 #include <http_protocol.h>
 
 #include "auth/config.h"
-#include "auth/handshake.h"
 #include "auth/provider.h"
-
-APLOG_USE_MODULE(auth_ntlm);
 
 /* Fields that proxies, balancers and content networks add; clients send none of them. A star
  * stands for any end. */
@@ -129,25 +120,7 @@ int auth_ntlm_client_keeps(request_rec *r)
            || ap_find_token(r->pool, value_of(r, "Connection"), "keep-alive");
 }
 
-/* ---- the line in the log ---- */
-
-static int note_connection(conn_rec *c, void *csd)
-{
-    if (!c->master)
-        auth_ntlm_conn_begin(c);
-    return OK;
-}
-
-void auth_ntlm_tell_shared(request_rec *r, const char *why)
-{
-    if (auth_ntlm_conn_told(r->connection->master ? r->connection->master : r->connection))
-        return;
-    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM is neither offered nor taken here: %s%s", why,
-                  r->connection->master ? "" : "; see AuthNtlmPinnedConnections");
-}
-
 void auth_ntlm_shared_register(apr_pool_t *p)
 {
-    ap_hook_pre_connection(note_connection, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_read_request(note_traces, NULL, NULL, APR_HOOK_REALLY_FIRST);
 }

@@ -3,7 +3,7 @@
  * NTLM makes a connection one user's. A front end that keeps connections to this server, and sends
  * each request of all its clients on any of them, would serve a stranger as that user. What is
  * asked of here are the traces that a front end leaves, on the wire and where modules have read
- * them already. Worker threads. Source: auth/shared_connection.c
+ * them already. Worker threads.
  */
 #ifndef AUTH_NTLM_SHARED_CONNECTION_H
 #define AUTH_NTLM_SHARED_CONNECTION_H
@@ -20,10 +20,7 @@ const char *auth_ntlm_asker(request_rec *r);
  * for the next hop alone, so a client that sends it has no front end before it that ends
  * connections. */
 int auth_ntlm_client_keeps(request_rec *r);
-/* A log line at info, once a connection, for whatever reason. */
-void auth_ntlm_tell_shared(request_rec *r, const char *why);
-
-/* The hooks. */
+/* The hook that looks for the traces. */
 void auth_ntlm_shared_register(apr_pool_t *p);
 
 #endif

@@ -49,10 +49,8 @@ static int is_told(const char *name, const char *host)
     return name && ap_cstr_casecmp(name, host) == 0;
 }
 
-static int is_host(request_rec *r, const char *host)
+static int is_host(request_rec *r, const ntlmssp_target_t *configured, const char *host)
 {
-    const ntlmssp_target_t *configured = auth_ntlm_config(r)->target;
-
     return ap_matches_request_vhost(r, host, r->server->port)
            || ap_cstr_casecmp(host, r->connection->local_ip) == 0
            || (configured && (is_told(configured->nb_computer, host) || is_told(configured->dns_computer, host)))
@@ -60,10 +58,11 @@ static int is_host(request_rec *r, const char *host)
 }
 
 /* A computer's name that was made of the Host is ours only where that is. */
-static int is_computer(request_rec *r, const char *host, const ntlmssp_target_t *told)
+static int is_computer(request_rec *r, const ntlmssp_target_t *configured, const char *host,
+                       const ntlmssp_target_t *told)
 {
     return is_told(told->nb_computer, host)
-           && (auth_ntlm_config(r)->target || (r->hostname && is_host(r, spn_of(r->pool, r->hostname).host)));
+           && (configured || (r->hostname && is_host(r, NULL, spn_of(r->pool, r->hostname).host)));
 }
 
 /* ---- AuthNtlmTargets ---- */
@@ -83,18 +82,18 @@ static int is_listed(apr_pool_t *pool, const apr_array_header_t *list, const spn
     return 0;
 }
 
-int auth_ntlm_is_target(request_rec *r, const char *name, const ntlmssp_target_t *told)
+int auth_ntlm_is_target(request_rec *r, const auth_ntlm_config_t *cfg, const char *name,
+                        const ntlmssp_target_t *told)
 {
-    const apr_array_header_t *list = auth_ntlm_config(r)->targets;
     spn_t spn = spn_of(r->pool, name);
 
     if (!*name)
         return 1;
-    if (list)
-        return is_listed(r->pool, list, &spn);
+    if (cfg->targets)
+        return is_listed(r->pool, cfg->targets, &spn);
     if (ap_cstr_casecmp(spn.service, HTTP) == 0)
-        return is_host(r, spn.host);
-    return ap_cstr_casecmp(spn.service, "cifs") == 0 && is_computer(r, spn.host, told);
+        return is_host(r, cfg->target, spn.host);
+    return ap_cstr_casecmp(spn.service, "cifs") == 0 && is_computer(r, cfg->target, spn.host, told);
 }
 
 const char *auth_ntlm_add_target(cmd_parms *cmd, apr_array_header_t **list, const char *arg)
