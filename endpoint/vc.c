@@ -108,6 +108,7 @@ int rpc_endpoint_level(rpc_reason_t reason)
     case RPC_REASON_CONNECT_FAILED:
     case RPC_REASON_CONNECT_TIMEOUT:
     case RPC_REASON_NO_MEMORY:
+    case RPC_REASON_LOCAL_FAILURE:
         return RPC_LOG_ERR;
     default:
         return RPC_LOG_INFO;

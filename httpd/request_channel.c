@@ -274,7 +274,7 @@ const char *rpc_request_spec(const rpc_context_t *context, request_rec *r, rpc_r
     spec->least_level = rpc_config_min_auth_level(dc);
     spec->log = spec->leg.log = request_log(r);
     spec->leg.timeout = rpc_config_connect_timeout(dc);
-    spec->leg.user = r->user ? r->user : "";
+    spec->leg.user = canonical_user(r);
     spec->leg.networks = dc->networks;
     spec->leg.sources = dc->sources;
     spec->client_address = client_address(r);

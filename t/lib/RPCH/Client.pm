@@ -117,7 +117,7 @@ sub next_pdu {
 sub expect {
     my ($self, $name) = @_;
     my $pdu = $self->next_pdu;
-    return decode($name, $pdu // '') || croak "expected $name on the OUT channel, got " . describe($pdu);
+    return defined $pdu && decode($name, $pdu) || croak "expected $name on the OUT channel, got " . (defined $pdu ? describe($pdu) : 'its end');
 }
 
 # Sends an RPC PDU, waiting for the window.

@@ -1,0 +1,226 @@
+package RPCH::Preload;
+
+# What a private httpd believes of its machine: names, clocks, sockets. A library that is loaded
+# before all others reads it from files, so that a test can change it while httpd runs.
+#
+#   name FILE     what getaddrinfo() says to names that are FILE or below it: an address, "hang"
+#                 (until the file says something else), "fail" or "none"; else as ever
+#   shift time    both clocks, by seconds
+#   fail CALL     socket() or connect(), for TCP, end with this errno
+
+use strict;
+use warnings;
+use RPCH::Test qw(vars);
+
+my $SOURCE = <<'C';
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
+
+/* The text of a file of the test's folder; 0: there is none. */
+static int told(const char *kind, const char *name, char *text, size_t size)
+{
+    const char *folder = getenv("RPCH_PRELOAD");
+    char path[512];
+    ssize_t n;
+    int fd;
+
+    if (!folder || strchr(name, '/'))
+        return 0;
+    snprintf(path, sizeof(path), "%s/%s-%s", folder, kind, name);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    n = fd < 0 ? -1 : read(fd, text, size - 1);
+    if (fd >= 0)
+        close(fd);
+    if (n < 0)
+        return 0;
+    text[n] = '\0';
+    return 1;
+}
+
+static void tell(const char *line)
+{
+    const char *folder = getenv("RPCH_PRELOAD");
+    char path[512];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/asked", folder ? folder : "");
+    fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    dprintf(fd, "%s\n", line);
+    close(fd);
+}
+
+/* ---- names ---- */
+
+static int told_of_name(const char *name, char *text, size_t size)
+{
+    for (; name; name = strchr(name, '.') ? strchr(name, '.') + 1 : NULL)
+        if (*name && told("name", name, text, size))
+            return 1;
+    return 0;
+}
+
+int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **all)
+{
+    char text[64];
+
+    if (!name || (hints && hints->ai_flags & AI_NUMERICHOST) || !told_of_name(name, text, sizeof(text)))
+        return REAL(getaddrinfo)(name, service, hints, all);
+    tell(name);
+    while (strcmp(text, "hang") == 0) {
+        usleep(10000);
+        if (!told_of_name(name, text, sizeof(text)))
+            return EAI_NONAME;
+    }
+    if (strcmp(text, "fail") == 0)
+        return EAI_AGAIN;
+    if (strcmp(text, "none") == 0)
+        return EAI_NONAME;
+    return REAL(getaddrinfo)(text, service, hints, all);
+}
+
+/* ---- clocks ---- */
+
+static long long shift_of(int clock)
+{
+    static volatile long long *shifts;
+    const char *folder = getenv("RPCH_PRELOAD");
+
+    if (!shifts && folder) {
+        char path[512];
+        void *map;
+        int fd;
+
+        snprintf(path, sizeof(path), "%s/clocks", folder);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        map = fd < 0 ? MAP_FAILED : mmap(NULL, 2 * sizeof(*shifts), PROT_READ, MAP_SHARED, fd, 0);
+        if (fd >= 0)
+            close(fd);
+        if (map != MAP_FAILED)
+            shifts = map;
+    }
+    return shifts ? shifts[clock] : 0;
+}
+
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+    int rv = REAL(clock_gettime)(id, ts);
+
+    if (id == CLOCK_REALTIME || id == CLOCK_MONOTONIC)
+        ts->tv_sec += shift_of(id == CLOCK_MONOTONIC);
+    return rv;
+}
+
+int gettimeofday(struct timeval *restrict tv, void *restrict zone)
+{
+    int rv = REAL(gettimeofday)(tv, zone);
+
+    tv->tv_sec += shift_of(0);
+    return rv;
+}
+
+time_t time(time_t *out)
+{
+    time_t now = REAL(time)(NULL) + shift_of(0);
+
+    if (out)
+        *out = now;
+    return now;
+}
+
+/* ---- sockets ---- */
+
+int socket(int family, int type, int protocol)
+{
+    char text[64];
+
+    if ((family == AF_INET || family == AF_INET6) && (type & 0xf) == SOCK_STREAM && told("fail", "socket", text, sizeof(text))) {
+        errno = atoi(text);
+        return -1;
+    }
+    return REAL(socket)(family, type, protocol);
+}
+
+int connect(int fd, const struct sockaddr *to, socklen_t size)
+{
+    char text[64];
+
+    if ((to->sa_family == AF_INET || to->sa_family == AF_INET6) && told("fail", "connect", text, sizeof(text))) {
+        errno = atoi(text);
+        return -1;
+    }
+    return REAL(connect)(fd, to, size);
+}
+C
+
+# The library with a folder of its own; nothing where it cannot be built.
+sub new {
+    my ($class) = @_;
+    my $dir = vars('serverroot') . "/preload-$$";
+    mkdir $dir or die "$dir: $!\n";
+    chmod 0777, $dir;
+    my $self = bless { dir => $dir, owner => $$ }, $class;
+    $self->write('library.c', $SOURCE);
+    $self->write('asked', '');
+    chmod 0666, "$dir/asked";
+    $self->{shifts} = [0, 0];
+    $self->write('clocks', pack 'q2', 0, 0);
+    system("cc -shared -fPIC -O1 -o $dir/library.so $dir/library.c -ldl") == 0 or return;
+    return $self;
+}
+
+sub write {
+    my ($self, $name, $text) = @_;
+    open my $fh, '>', "$self->{dir}/.new" or die "$self->{dir}: $!\n";
+    print $fh $text;
+    close $fh or die "$self->{dir}: $!\n";
+    return rename "$self->{dir}/.new", "$self->{dir}/$name";
+}
+
+# Runs httpd (RPCH::Httpd) in this world.
+sub start {
+    my ($self, $httpd) = @_;
+    # Sanitizers have to stay the first
+    local $ENV{LD_PRELOAD} = join ':', grep { defined } $ENV{LD_PRELOAD}, "$self->{dir}/library.so";
+    local $ENV{RPCH_PRELOAD} = $self->{dir};
+    return $httpd->start;
+}
+
+sub name { my ($self, $name, $what) = @_; return $self->write("name-$name", $what) }
+sub asked { my ($self) = @_; open my $fh, '<', "$self->{dir}/asked" or return; chomp(my @names = <$fh>); return @names }
+sub fail { my ($self, $call, $errno) = @_; return $self->write("fail-$call", $errno) }
+sub works { my ($self, $call) = @_; return unlink "$self->{dir}/fail-$call" }
+
+# The time of day and the clock that nobody sets go on from there. In place: the file is mapped.
+sub shift_by {
+    my ($self, $wall, $monotonic) = @_;
+    $self->{shifts}[0] += $wall;
+    $self->{shifts}[1] += $monotonic;
+    open my $fh, '+<', "$self->{dir}/clocks" or die "$self->{dir}: $!\n";
+    syswrite $fh, pack 'q2', @{ $self->{shifts} };
+    return close $fh;
+}
+sub pass { my ($self, $seconds) = @_; return $self->shift_by($seconds, $seconds) }
+
+sub DESTROY {
+    my ($self) = @_;
+    return if $self->{owner} != $$;
+    unlink glob("$self->{dir}/*"), "$self->{dir}/.new";
+    return rmdir $self->{dir};
+}
+
+1;
