@@ -3,6 +3,7 @@
 #   make                 build/mod_rpcproxy.so, mod_auth_ntlm.so, rpcping, rpcdemo
 #   make run             a demonstration proxy on https://localhost:8443
 #   make test            the whole suite;  make bench  the benchmarks
+#   make check           the order of the house: who includes and who needs whom
 #   make sanitize        the suite again under AddressSanitizer and UBSan
 #   make fuzz            codecs and state machines against libFuzzer, see fuzz/fuzz.mk
 #   make install         into httpd's module folder; DESTDIR, uninstall
@@ -50,7 +51,7 @@ PING_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcping*.c tools/dce.c 
 DEMO_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcdemo*.c tools/dce.c tools/ndr.c))
 UNITS    := $(patsubst t/unit/%.c,$(BUILD)/unit/%,$(wildcard t/unit/*_test.c))
 
-.PHONY: all module tools load unit test sanitize run bench deps install uninstall clean
+.PHONY: all module tools load unit check test sanitize run bench deps install uninstall clean
 all: module tools
 
 include fuzz/fuzz.mk
@@ -94,6 +95,11 @@ $(BUILD)/unit/%: t/unit/%.c $(CORE_O) $(NTLM_O)
 unit: $(UNITS)
 	prove -e '' $(UNITS)
 
+check: $(CORE_O) $(GLUE_O) $(NTLM_O) $(AUTH_O)
+	awk -f tools/check_includes.awk *.[ch] */*.[ch]
+	tools/check_circles.sh $^
+	CC="$(CC)" prove -e '' t/unit/check_test.sh
+
 deps:
 	tools/deps.sh all
 
@@ -105,7 +111,7 @@ run:
 
 test:
 	tools/deps.sh test
-	$(MAKE) all load unit
+	$(MAKE) all load unit check
 	tools/test.sh
 
 sanitize:

@@ -1,0 +1,65 @@
+#!/bin/bash
+# Do the checks of `make check` notice what they are for? Wrong lines are planted in copies.
+set -uo pipefail
+cd "$(dirname "$0")/../.." || exit
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+tests=0
+
+# ok NAME COMMAND...: a test, which the command passes by succeeding.
+ok() {
+    local name=$1
+    shift
+    tests=$((tests + 1))
+    if "$@"; then echo "ok $tests - $name"; else echo "not ok $tests - $name"; fi
+}
+
+includes() { (cd "$dir/src" && awk -f "$OLDPWD/tools/check_includes.awk" ./*.[ch] ./*/*.[ch] > "$dir/said" 2>&1); }
+circles() { tools/check_circles.sh "$dir"/*.o > "$dir/said" 2>&1; }
+says() { local word; for word; do grep -qF -- "$word" "$dir/said" || return; done; }
+caught() { ! includes && says "$@"; }
+circle() { ! circles && says "$@"; }
+
+# FILE includes HEADER, at its end; the check fails and names the file.
+plant() {
+    cp -p "$dir/src/$1" "$dir/kept"
+    echo "#include \"$2\"" >> "$dir/src/$1"
+    ok "$1 may not include $2" caught "$1:" "\"$2\""
+    cp -p "$dir/kept" "$dir/src/$1"
+}
+
+mkdir "$dir/src"
+cp -r ./*.[ch] auth base endpoint firewall httpd io ntlm proxy shared target wire "$dir/src"
+ok 'the sources are as they should be' includes
+plant base/log.c wire/rts.h
+plant wire/rts.c io/loop.h
+plant io/stream.c wire/rts.h
+plant shared/health.h io/loop.h
+plant target/dial.c proxy/spec.h
+plant firewall/rules.c target/dial.h
+plant proxy/virtual.h endpoint/vc.h
+plant proxy/inbound.c rpc_channel.h
+plant endpoint/relay.c proxy/spec.h
+plant rpc_channel.h shared/health.h
+plant httpd/conn.c mod_rpcproxy.h
+plant ntlm/spnego.c wire/rts.h
+plant auth/failures.c httpd/config.h
+plant auth_ntlm.c httpd/config.h
+plant wire/flow.c flow.h
+mkdir "$dir/src/cellar"
+echo '#include "base/log.h"' > "$dir/src/cellar/wine.c"
+ok 'a folder that is not in the table' caught cellar/wine.c:1
+
+# Three objects; the circle is closed by what the last of them needs.
+compile() { echo "$2" | ${CC:-cc} -x c -c -o "$dir/$1.o" -; }
+compile one   'int two(void); int one(void) { return two(); }'
+compile two   'int three(void); extern int x_module; int two(void) { return three() + x_module; }'
+compile three 'int x_module; int three(void) { return 0; }'
+ok 'objects that need each other downhill' circles
+compile three 'int x_module; int one(void); int three(void) { return one(); }'
+ok 'objects in a circle' circle one.o two.o three.o
+compile three 'int x_module = 3; int three(void) { return 0; }'
+compile one   'extern int x_module; int two(void); int one(void) { return two() + x_module; }'
+ok "a module's record does not count" circles
+
+echo "1..$tests"
