@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <ap_mpm.h>
+#include <apr_signal.h>
 #include <apr_shm.h>
 #include <http_core.h>
 #include <http_log.h>
@@ -97,6 +98,10 @@ static apr_status_t prepare_status(server_rec *s)
             kept->health = rpc_health_init(apr_shm_baseaddr_get(shm));
         if (rv == APR_SUCCESS)
             rv = rpc_budget_create(&kept->budgets, s->process->pool);
+        if (rv == APR_SUCCESS)
+            rv = apr_shm_create(&shm, sizeof(*kept->room), NULL, s->process->pool);
+        if (rv == APR_SUCCESS)
+            kept->room = apr_shm_baseaddr_get(shm);
     }
     context = *kept;
     return rv;
@@ -134,7 +139,8 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
                          "no shared memory for the channel table");
             return HTTP_INTERNAL_SERVER_ERROR;
         }
-        rpc_limits_check(s, rpc_config_max_channels(sc));
+        rpc_room_note(context.room);
+        rpc_limits_check(s, rpc_config_max_channels(sc), context.room);
         rpc_servers_reserve(pconf, context.health);
     }
     if (prepare_endpoint(pconf, s, first_pass) != APR_SUCCESS
@@ -146,6 +152,12 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
 static apr_status_t start_engine(apr_pool_t *pchild, server_rec *s)
 {
     const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
+    rpc_engine_params_t params = {
+        .threads = rpc_config_io_threads(sc),
+        .grace = rpc_config_graceful_timeout(sc),
+        .health = context.health,
+        .room = context.room,
+    };
     sigset_t all, before;
     apr_status_t rv;
 
@@ -153,9 +165,30 @@ static apr_status_t start_engine(apr_pool_t *pchild, server_rec *s)
      * while a thread has been made and nobody knows it yet. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    rv = rpc_engine_start(&context.engine, rpc_config_io_threads(sc), context.health, pchild);
+    rv = rpc_engine_start(&context.engine, &params, pchild);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return rv;
+}
+
+/* Prefork tells a child only that it is to close its listeners, and runs no hook before the request
+ * at hand is over, which a channel is for hours. */
+static apr_sigfunc_t *close_listeners;
+
+static void told_to_go(int signal)
+{
+    rpc_engine_retire(context.engine);
+    close_listeners(signal);
+}
+
+static void watch_signal(void)
+{
+    int threaded = 0;
+
+    if (ap_mpm_query(AP_MPMQ_IS_THREADED, &threaded) == APR_SUCCESS && threaded)
+        return;
+    close_listeners = apr_signal(AP_SIG_GRACEFUL, told_to_go);
+    if (close_listeners == SIG_DFL || close_listeners == SIG_IGN || close_listeners == SIG_ERR)
+        apr_signal(AP_SIG_GRACEFUL, close_listeners);
 }
 
 static void child_init(apr_pool_t *pchild, server_rec *s)
@@ -169,16 +202,16 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
         ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "cannot start the I/O threads");
         exit(APEXIT_CHILDSICK);
     }
+    watch_signal();
 }
 
 static void child_stopping(apr_pool_t *pchild, int graceful)
 {
-    const rpc_server_config_t *sc = ap_get_module_config(ap_server_conf->module_config,
-                                                         &rpcproxy_module);
-
     rpc_check_stop(ap_server_conf->process->pconf);
-    if (context.engine)
-        rpc_engine_retire(context.engine, graceful, rpc_config_graceful_timeout(sc));
+    if (context.engine && graceful)
+        rpc_engine_retire(context.engine);
+    else if (context.engine)
+        rpc_engine_finish(context.engine);
 }
 
 static void child_status(server_rec *s, pid_t pid, ap_generation_t gen, int slot,

@@ -243,11 +243,13 @@ void rpc_channel_start(rpc_proxy_t *proxy, rpc_stream_t *client, const rpc_chann
     rpc_loop_schedule(proxy->loop, &ch->turn);
 }
 
-void rpc_proxy_end_all(rpc_proxy_t *proxy, rpc_reason_t reason)
+unsigned rpc_proxy_end_all(rpc_proxy_t *proxy, rpc_reason_t reason)
 {
-    while (proxy->mixed)
+    unsigned count = 0;
+
+    for (; proxy->mixed; count++)
         rpc_mixed_end(&proxy->mixed, reason);
-    while (proxy->channels) {
+    for (; proxy->channels; count++) {
         rpc_channel_t *ch = proxy->channels;
 
         if (ch->virt) {
@@ -257,4 +259,5 @@ void rpc_proxy_end_all(rpc_proxy_t *proxy, rpc_reason_t reason)
         else
             channel_refuse(ch, reason, rpc_reason_info(reason)->text);
     }
+    return count;
 }

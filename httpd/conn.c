@@ -44,7 +44,7 @@ APLOG_USE_MODULE(rpcproxy);
 #define JUNK_MAX 131072     /* read and thrown away in one turn */
 #define DRAIN_TIME apr_time_from_sec(10)
 #define ENDING_TIME apr_time_from_msec(500)     /* instead, when the child ends */
-#define FLUSH_LOOK apr_time_from_msec(250)      /* whether it does */
+#define ENDING_LOOK apr_time_from_msec(250)     /* whether it does */
 #define LINGER_TIME apr_time_from_sec(2)
 #define QUARANTINE_TIME apr_time_from_sec(2)
 #define QUARANTINE_LOOK apr_time_from_msec(20)
@@ -349,11 +349,22 @@ static void close_socket(rpc_conn_t *conn)
     quarantine(conn);
 }
 
+/* A child that ends does not stay for a client that does not read, or does not close. Its request is
+ * to be logged nevertheless; and a worker that waits for it, or the connection, would keep the child. */
+static void set_timer(rpc_conn_t *conn)
+{
+    apr_time_t now = rpc_loop_now(conn->s.loop), look = now + ENDING_LOOK;
+
+    if (apr_atomic_read32(conn->home.ending) && conn->deadline > now + ENDING_TIME)
+        conn->deadline = now + ENDING_TIME;
+    rpc_timer_set(conn->s.loop, &conn->timer, conn->deadline < look ? conn->deadline : look);
+}
+
 static void enter(rpc_conn_t *conn, conn_phase_t phase, apr_interval_time_t time)
 {
     conn->phase = phase;
     conn->deadline = rpc_loop_now(conn->s.loop) + time;
-    rpc_timer_set(conn->s.loop, &conn->timer, conn->deadline);
+    set_timer(conn);
     rpc_loop_schedule(conn->s.loop, &conn->job);
 }
 
@@ -388,23 +399,12 @@ static void give_back(rpc_conn_t *conn)
         abort(); /* the counter is 0; a write of 1 cannot fail */
 }
 
-/* The loops of a child that ends do not stay for a client that does not read. Its request is to be
- * logged nevertheless, and a worker that waits for it would keep the child for ever. */
-static void flush_later(rpc_conn_t *conn, apr_time_t now)
-{
-    if (apr_atomic_read32(conn->home.ending) && conn->deadline > now + ENDING_TIME)
-        conn->deadline = now + ENDING_TIME;
-    rpc_timer_set(conn->s.loop, &conn->timer,
-                  conn->deadline < now + FLUSH_LOOK ? conn->deadline : now + FLUSH_LOOK);
-}
-
 static void phase_flush(rpc_conn_t *conn)
 {
     apr_status_t rv = rpc_stream_flush(&conn->s);
-    apr_time_t now = rpc_loop_now(conn->s.loop);
 
-    if (rv == APR_SUCCESS && conn->s.out.size && now < conn->deadline) {
-        flush_later(conn, now);
+    if (rv == APR_SUCCESS && conn->s.out.size && rpc_loop_now(conn->s.loop) < conn->deadline) {
+        set_timer(conn);
         return;
     }
     if (rv != APR_SUCCESS || conn->s.out.size)
@@ -421,8 +421,10 @@ static void phase_drain(rpc_conn_t *conn)
 {
     apr_status_t rv = conn_push(&conn->s);
 
-    if (APR_STATUS_IS_EAGAIN(rv) && rpc_loop_now(conn->s.loop) < conn->deadline)
+    if (APR_STATUS_IS_EAGAIN(rv) && rpc_loop_now(conn->s.loop) < conn->deadline) {
+        set_timer(conn);
         return;
+    }
     if (rv != APR_SUCCESS || conn->c->aborted) {
         close_socket(conn);
         return;
@@ -449,6 +451,8 @@ static void phase_linger(rpc_conn_t *conn)
         rpc_loop_schedule(conn->s.loop, &conn->job);
     else if (!APR_STATUS_IS_EAGAIN(rv) || rpc_loop_now(conn->s.loop) >= conn->deadline)
         close_socket(conn);
+    else
+        set_timer(conn);
 }
 
 static void run_phase(rpc_conn_t *conn)
@@ -550,11 +554,14 @@ static ap_filter_t *core_filter(conn_rec *c)
     return f;
 }
 
-static int can_suspend(const conn_rec *c)
+/* The MPM gives up a connection whose own request is suspended. Behind an internal redirect, of a
+ * RewriteRule or an ErrorDocument for example, httpd goes on with the request before it. */
+static int can_suspend(const request_rec *r)
 {
+    const conn_rec *c = r->connection;
     int async = 0;
 
-    return ap_mpm_query(AP_MPMQ_IS_ASYNC, &async) == APR_SUCCESS && async
+    return !r->prev && !r->main && ap_mpm_query(AP_MPMQ_IS_ASYNC, &async) == APR_SUCCESS && async
            && c->cs != NULL && !c->clogging_input_filters;
 }
 
@@ -642,7 +649,7 @@ int rpc_conn_hand_over(request_rec *r, const rpc_conn_home_t *home, apr_int64_t 
     conn->armed = apr_palloc(c->pool, sizeof(*conn->armed));
     *conn->armed = conn;
     ap_add_output_filter(FILTER_NAME, conn->armed, r, c);
-    if (!can_suspend(c))
+    if (!can_suspend(r))
         return wait_for_end(conn);
     conn->score = c->sbh ? ap_get_scoreboard_worker(c->sbh) : NULL;
     ap_set_module_config(c->conn_config, &rpcproxy_module, conn);

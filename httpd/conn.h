@@ -2,8 +2,8 @@
  *
  * The request stays alive until the stream's end: its log line is written then. Reads and
  * writes go through the connection's filters, so mod_ssl and the rest work; nothing blocks.
- * On an MPM that can suspend (event) the worker thread goes back to its pool; on others it
- * waits here for the stream's end.
+ * On an MPM that can suspend (event) the worker thread goes back to its pool; on others, and for
+ * a request behind an internal redirect, it waits here for the stream's end.
  */
 #ifndef RPC_CONN_H
 #define RPC_CONN_H
@@ -22,7 +22,7 @@ typedef void rpc_conn_arrived_t(rpc_stream_t *stream, request_rec *r, void *ctx)
 typedef struct rpc_conn_home {
     rpc_loop_t *loop;
     volatile apr_uint32_t *alive;   /* counts them, from hand-over to the very end */
-    volatile apr_uint32_t *ending;  /* not 0: the loops stay for a moment only */
+    volatile apr_uint32_t *ending;  /* not 0: all end, and their clients have a moment only */
     rpc_conn_arrived_t *arrived;
     void *ctx;
 } rpc_conn_home_t;

@@ -1,17 +1,31 @@
 /* httpd/engine.c: a worker thread hands a connection to one of the loops in turn; the channel
- * itself moves on to the loop of its cookie (rpc_channel.c). To end, each loop gets one job
- * that ends its channels and stops the loop when the last connection of all is gone (those that
- * came to one loop may be on another), or after a moment.
+ * itself moves on to the loop of its cookie (rpc_channel.c).
+ *
+ *   runs  ->  retires (channels live on, new ones come)  ->  ends (no more channels)  ->  finishes
+ *
+ * While the engine retires, its first loop looks several times a second whether its time is over. To end,
+ * each loop ends its channels, again and again: one that was handed over at the last moment may be
+ * on its way between loops. To finish, it also stops when the last connection of all is gone, or after
+ * a moment.
  */
 #include "httpd/engine.h"
-#include "httpd/conn.h"
-#include "httpd/server_log.h"
-#include "httpd/module.h"
+
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <apr_allocator.h>
 #include <apr_atomic.h>
+#include <http_log.h>
 #include <http_main.h>
 
+#include "httpd/conn.h"
+#include "httpd/module.h"
+#include "httpd/server_log.h"
+
+APLOG_USE_MODULE(rpcproxy);
+
+#define LOOK apr_time_from_msec(250)
 #define LAST_MOMENT apr_time_from_sec(1)
 #define LAST_LOOK apr_time_from_msec(10)
 
@@ -21,10 +35,9 @@ typedef struct engine_loop {
     rpc_loop_t *loop;
     rpc_proxy_t *proxy;
     rpc_conn_home_t home;
-    rpc_job_t retire;               /* graceful: sets the timer */
-    rpc_job_t finish;               /* ends the channels and the loop */
-    rpc_timer_t grace, last_look;
-    apr_time_t deadline;
+    rpc_job_t end, finish;
+    rpc_timer_t again;              /* ends what has come since */
+    apr_time_t deadline;            /* of finishing */
 } engine_loop_t;
 
 struct rpc_engine {
@@ -34,9 +47,17 @@ struct rpc_engine {
     rpc_dialer_t dialer;
     rpc_log_t log;                  /* of the resolver */
     volatile apr_uint32_t turn;     /* of the loops, for the next hand-over */
-    volatile apr_uint32_t retiring, finishing;
+    volatile apr_uint32_t ending, finishing;
     volatile apr_uint32_t alive;    /* connections not quite gone, on whichever loop they are by now */
-    apr_interval_time_t grace_time;
+
+    rpc_watch_t told;               /* an eventfd: the child is to go. The first loop's from here */
+    rpc_timer_t look;
+    apr_interval_time_t grace;
+    apr_time_t deadline;            /* of retiring; 0: none */
+    rpc_room_watch_t room;
+    const char *why;                /* the channels end */
+    volatile apr_uint32_t ended;    /* channels */
+    volatile apr_uint32_t to_end;   /* loops that have not ended theirs yet */
 };
 
 static void arrived(rpc_stream_t *stream, request_rec *r, void *ctx)
@@ -55,7 +76,7 @@ int rpc_engine_hand_over(rpc_engine_t *engine, request_rec *r, const rpc_channel
     /* Counted, then looked; a loop that ends has that set, then looks at the count. So it either
      * stays for this connection, or the connection stays away. */
     apr_atomic_inc32(&engine->alive);
-    if (!apr_atomic_read32(&engine->retiring) && !apr_atomic_read32(&engine->finishing)) {
+    if (!apr_atomic_read32(&engine->ending)) {
         el = &engine->loops[apr_atomic_inc32(&engine->turn) % (apr_uint32_t)engine->count];
         ap_set_module_config(r->request_config, &rpcproxy_module, (void *)spec);
         rv = rpc_conn_hand_over(r, &el->home, spec->content_length, spec->role == RPC_OUTBOUND);
@@ -66,17 +87,36 @@ int rpc_engine_hand_over(rpc_engine_t *engine, request_rec *r, const rpc_channel
 
 /* ---- the end ---- */
 
-static void last_look(rpc_timer_t *timer)
+/* The channels that are there, on the loop of EL. */
+static void end_those(engine_loop_t *el)
 {
-    engine_loop_t *el = RPC_OWNER_OF(timer, engine_loop_t, last_look);
+    rpc_engine_t *engine = el->engine;
+
+    apr_atomic_add32(&engine->ended, rpc_proxy_end_all(el->proxy, RPC_REASON_SHUTDOWN));
+    if (apr_atomic_dec32(&engine->to_end) == 0)
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, ap_server_conf, "this child, which has been told to go, "
+                     "ends its %u channels (shutdown): %s", apr_atomic_read32(&engine->ended), engine->why);
+}
+
+static void again(rpc_timer_t *timer)
+{
+    engine_loop_t *el = RPC_OWNER_OF(timer, engine_loop_t, again);
+    int finishing = apr_atomic_read32(&el->engine->finishing) != 0;
     apr_time_t now = rpc_loop_now(el->loop);
 
-    /* Again and again: a connection handed over at the last moment ends here, too. */
     rpc_proxy_end_all(el->proxy, RPC_REASON_SHUTDOWN);
-    if (!apr_atomic_read32(&el->engine->alive) || now >= el->deadline)
+    if (finishing && (!apr_atomic_read32(&el->engine->alive) || now >= el->deadline))
         rpc_loop_stop(el->loop);
     else
-        rpc_timer_set(el->loop, timer, now + LAST_LOOK);
+        rpc_timer_set(el->loop, timer, now + (finishing ? LAST_LOOK : LOOK));
+}
+
+static void end(rpc_job_t *job)
+{
+    engine_loop_t *el = RPC_OWNER_OF(job, engine_loop_t, end);
+
+    end_those(el);
+    again(&el->again);
 }
 
 static void finish(rpc_job_t *job)
@@ -84,37 +124,65 @@ static void finish(rpc_job_t *job)
     engine_loop_t *el = RPC_OWNER_OF(job, engine_loop_t, finish);
 
     el->deadline = rpc_loop_now(el->loop) + LAST_MOMENT;
-    last_look(&el->last_look);
+    again(&el->again);
 }
 
-static void grace_over(rpc_timer_t *timer)
+/* On the first loop. */
+static void end_retired(rpc_engine_t *engine, const char *why)
 {
-    engine_loop_t *el = RPC_OWNER_OF(timer, engine_loop_t, grace);
-
-    rpc_proxy_end_all(el->proxy, RPC_REASON_SHUTDOWN);
-}
-
-static void retire(rpc_job_t *job)
-{
-    engine_loop_t *el = RPC_OWNER_OF(job, engine_loop_t, retire);
-
-    if (el->engine->grace_time)
-        rpc_timer_set(el->loop, &el->grace, rpc_loop_now(el->loop) + el->engine->grace_time);
-}
-
-void rpc_engine_retire(rpc_engine_t *engine, int graceful, apr_interval_time_t grace)
-{
-    volatile apr_uint32_t *once = graceful ? &engine->retiring : &engine->finishing;
     int i;
 
-    engine->grace_time = grace;
-    if (apr_atomic_cas32(once, 1, 0) != 0)
+    if (apr_atomic_cas32(&engine->ending, 1, 0) != 0)
         return;
-    for (i = 0; i < engine->count; i++) {
-        engine_loop_t *el = &engine->loops[i];
+    engine->why = why;
+    apr_atomic_set32(&engine->to_end, (apr_uint32_t)engine->count);
+    for (i = 0; i < engine->count; i++)
+        rpc_loop_post(engine->loops[i].loop, &engine->loops[i].end);
+}
 
-        rpc_loop_post(el->loop, graceful ? &el->retire : &el->finish);
-    }
+static void look(rpc_timer_t *timer)
+{
+    rpc_engine_t *engine = RPC_OWNER_OF(timer, rpc_engine_t, look);
+    rpc_loop_t *loop = engine->loops[0].loop;
+    apr_time_t now = rpc_loop_now(loop);
+
+    if (engine->deadline && now >= engine->deadline)
+        end_retired(engine, "RpcGracefulTimeout is over");
+    else if (rpc_room_wanted(&engine->room, now))
+        end_retired(engine, rpc_room_lacking());
+    else
+        rpc_timer_set(loop, timer, now + LOOK);
+}
+
+static void told(rpc_watch_t *watch, uint32_t events)
+{
+    rpc_engine_t *engine = RPC_OWNER_OF(watch, rpc_engine_t, told);
+    rpc_loop_t *loop = engine->loops[0].loop;
+
+    rpc_watch_remove(loop, watch);
+    if (engine->grace)
+        engine->deadline = rpc_loop_now(loop) + engine->grace;
+    look(&engine->look);
+}
+
+void rpc_engine_retire(rpc_engine_t *engine)
+{
+    uint64_t one = 1;
+    int saved = errno;
+
+    if (write(engine->told.fd, &one, sizeof(one)) < 0)
+        errno = saved;      /* the counter is full: it has been told often enough */
+}
+
+void rpc_engine_finish(rpc_engine_t *engine)
+{
+    int i;
+
+    apr_atomic_set32(&engine->ending, 1);
+    if (apr_atomic_cas32(&engine->finishing, 1, 0) != 0)
+        return;
+    for (i = 0; i < engine->count; i++)
+        rpc_loop_post(engine->loops[i].loop, &engine->loops[i].finish);
 }
 
 /* Before the pools of the MPM, which the connections are in, go. */
@@ -123,9 +191,10 @@ static apr_status_t engine_end(void *data)
     rpc_engine_t *engine = data;
     int i;
 
-    rpc_engine_retire(engine, 0, 0);
+    rpc_engine_finish(engine);
     for (i = 0; i < engine->count; i++)
         rpc_loop_join(engine->loops[i].loop);
+    close(engine->told.fd);
     return APR_SUCCESS;
 }
 
@@ -157,30 +226,45 @@ static apr_status_t make_loop(rpc_engine_t *engine, int i, apr_pool_t *parent)
     el->engine = engine;
     el->proxy = engine->proxies[i] = rpc_proxy_create(el->loop, &engine->dialer, engine->proxies,
                                                       (unsigned)engine->count, pool);
-    el->home = (rpc_conn_home_t){ el->loop, &engine->alive, &engine->finishing, arrived, el };
-    el->retire.run = retire;
+    el->home = (rpc_conn_home_t){ el->loop, &engine->alive, &engine->ending, arrived, el };
+    el->end.run = end;
     el->finish.run = finish;
-    el->grace.fire = grace_over;
-    el->last_look.fire = last_look;
+    el->again.fire = again;
     return APR_SUCCESS;
 }
 
-apr_status_t rpc_engine_start(rpc_engine_t **out, int threads, rpc_health_t *health,
-                              apr_pool_t *pool)
+/* The first loop is told by a descriptor, as a handler of signals can write to one. */
+static apr_status_t make_told(rpc_engine_t *engine)
+{
+    engine->look.fire = look;
+    engine->told.ready = told;
+    engine->told.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (engine->told.fd < 0)
+        return errno;
+    return rpc_watch_add(engine->loops[0].loop, &engine->told);
+}
+
+apr_status_t rpc_engine_start(rpc_engine_t **out, const rpc_engine_params_t *params, apr_pool_t *pool)
 {
     rpc_engine_t *engine = apr_pcalloc(pool, sizeof(*engine));
+    apr_size_t count = (apr_size_t)params->threads;
     apr_status_t rv;
     int i;
 
-    engine->count = threads;
-    engine->loops = apr_pcalloc(pool, sizeof(*engine->loops) * (apr_size_t)threads);
-    engine->proxies = apr_pcalloc(pool, sizeof(*engine->proxies) * (apr_size_t)threads);
-    engine->dialer.health = health;
+    engine->count = params->threads;
+    engine->told.fd = -1;
+    engine->loops = apr_pcalloc(pool, sizeof(*engine->loops) * count);
+    engine->proxies = apr_pcalloc(pool, sizeof(*engine->proxies) * count);
+    engine->dialer.health = params->health;
+    engine->grace = params->grace;
+    engine->room.room = params->room;
     engine->log = rpc_server_log(ap_server_conf);
     rv = rpc_resolver_make(&engine->dialer.resolver, &(rpc_resolver_params_t){ .log = &engine->log }, pool);
-    for (i = 0; rv == APR_SUCCESS && i < threads; i++)
+    for (i = 0; rv == APR_SUCCESS && i < engine->count; i++)
         rv = make_loop(engine, i, pool);
-    for (i = 0; rv == APR_SUCCESS && i < threads; i++)
+    if (rv == APR_SUCCESS)
+        rv = make_told(engine);
+    for (i = 0; rv == APR_SUCCESS && i < engine->count; i++)
         rv = rpc_loop_start(engine->loops[i].loop);
     apr_pool_pre_cleanup_register(pool, engine, engine_end);
     *out = engine;

@@ -4,21 +4,31 @@
 #define RPC_ENGINE_H
 
 #include <httpd.h>
+#include "httpd/room.h"
 #include "rpc_channel.h"
 
 typedef struct rpc_engine rpc_engine_t;
 
-/* Starts THREADS loops with a resolver, which tell HEALTH of servers. They end, and with them every channel, when POOL
- * (the child's) is destroyed. From child_init. */
-apr_status_t rpc_engine_start(rpc_engine_t **engine, int threads, rpc_health_t *health,
-                              apr_pool_t *pool);
+typedef struct rpc_engine_params {
+    int threads;                /* one loop each */
+    apr_interval_time_t grace;  /* that channels outlive rpc_engine_retire(); 0: without limit */
+    rpc_health_t *health;       /* is told of servers */
+    const rpc_room_t *room;
+} rpc_engine_params_t;
+
+/* Starts the loops and a resolver. They end, and with them every channel, when POOL (the child's) is
+ * destroyed. From child_init. */
+apr_status_t rpc_engine_start(rpc_engine_t **engine, const rpc_engine_params_t *params, apr_pool_t *pool);
 
 /* Hands a channel request over (see rpc_conn_hand_over); SPEC lives in R's pool. Returns
- * what the handler is to return; HTTP_SERVICE_UNAVAILABLE once the engine ends. */
+ * what the handler is to return; HTTP_SERVICE_UNAVAILABLE once the engine's channels end. */
 int rpc_engine_hand_over(rpc_engine_t *engine, request_rec *r, const rpc_channel_spec_t *spec);
 
-/* The child is asked to go: GRACEFUL 1: no new channels, those alive may live on for GRACE
- * (0: without limit); GRACEFUL 0: every channel ends now. Any thread; returns at once. */
-void rpc_engine_retire(rpc_engine_t *engine, int graceful, apr_interval_time_t grace);
+/* The child is asked to go when it is done. Requests that have begun still become channels; all channels
+ * end when GRACE is over, or when httpd needs the child's slot. Any thread, and a signal's handler. */
+void rpc_engine_retire(rpc_engine_t *engine);
+
+/* Every channel ends now. Any thread; returns at once. */
+void rpc_engine_finish(rpc_engine_t *engine);
 
 #endif

@@ -34,7 +34,7 @@ static double directive(const char *name, double deflt)
 
 /* Event counts suspended connections against each child's asynchronous limit:
  * ThreadsPerChild + idle threads x AsyncRequestWorkerFactor. */
-static void check_event(server_rec *s, int max_channels, int children, int threads)
+static void check_event(server_rec *s, int max_channels, int children, int threads, int restarts)
 {
     double factor = directive("AsyncRequestWorkerFactor", 2);
     double room = children * threads * (1 + factor);
@@ -45,11 +45,11 @@ static void check_event(server_rec *s, int max_channels, int children, int threa
                      "connections: raise AsyncRequestWorkerFactor (now %g) to %d",
                      max_channels, room, factor,
                      (int)(1.2 * max_channels / (children * threads)) + 1);
-    if (mpm(AP_MPMQ_HARD_LIMIT_DAEMONS) <= children)
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                     "ServerLimit (%d) leaves no room beside a child that still has channels after "
-                     "a graceful restart: set it to %d, MaxRequestWorkers / ThreadsPerChild being %d",
-                     mpm(AP_MPMQ_HARD_LIMIT_DAEMONS), 4 * children, children);
+    ap_log_error(APLOG_MARK, restarts < 1 ? APLOG_WARNING : APLOG_NOTICE, 0, s,
+                 "channels outlive %d graceful restarts within RpcGracefulTimeout, for ServerLimit is %d and "
+                 "MaxRequestWorkers / ThreadsPerChild is %d; with one more, the oldest child's channels "
+                 "end%s", restarts, mpm(AP_MPMQ_HARD_LIMIT_DAEMONS), children,
+                 restarts < 1 ? ": raise ServerLimit" : "");
     if (mpm(AP_MPMQ_MAX_SPARE_THREADS) < children * threads && children > 1)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
                      "a child full of channels looks idle and would be retired: raise "
@@ -66,6 +66,16 @@ static void check_sync(server_rec *s, int max_channels, int workers)
                      max_channels, workers);
 }
 
+/* As people write it. */
+static unsigned long rounded(unsigned long files)
+{
+    unsigned long n = 1024;
+
+    while (n < files)
+        n *= 2;
+    return n;
+}
+
 static void check_descriptors(server_rec *s, int max_channels, int children)
 {
     struct rlimit limit;
@@ -76,8 +86,9 @@ static void check_descriptors(server_rec *s, int max_channels, int children)
         && limit.rlim_cur < wanted)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
                      "RpcMaxChannels %d needs about %lu open files a child, the limit is %lu: "
-                     "raise it (ulimit -n, or LimitNOFILE of the service)",
-                     max_channels, wanted, (unsigned long)limit.rlim_cur);
+                     "raise it (APACHE_ULIMIT_MAX_FILES=\"ulimit -n %lu\" in Debian's envvars, elsewhere "
+                     "LimitNOFILE of the service)",
+                     max_channels, wanted, (unsigned long)limit.rlim_cur, rounded(wanted));
 }
 
 /* A replacement channel that lands in another child takes R1, which not every client knows. */
@@ -91,14 +102,14 @@ static void check_children(server_rec *s, int children, int threads)
                      children, threads);
 }
 
-void rpc_limits_check(server_rec *s, int max_channels)
+void rpc_limits_check(server_rec *s, int max_channels, const rpc_room_t *room)
 {
     int children = mpm(AP_MPMQ_MAX_DAEMONS), threads = mpm(AP_MPMQ_MAX_THREADS);
 
     if (threads < 1)
         threads = 1;
     if (mpm(AP_MPMQ_IS_ASYNC))
-        check_event(s, max_channels, children, threads);
+        check_event(s, max_channels, children, threads, rpc_room_restarts(room));
     else
         check_sync(s, max_channels, children * threads);
     check_descriptors(s, max_channels, children);

@@ -5,9 +5,10 @@
 #define RPC_LIMITS_H
 
 #include <httpd.h>
+#include "httpd/room.h"
 
-/* Logs one warning, with its remedy, for each limit that MAX_CHANNELS does not fit. From
- * post_config, once the configuration tree is complete. */
-void rpc_limits_check(server_rec *s, int max_channels);
+/* Logs one warning, with its remedy, for each limit that MAX_CHANNELS does not fit, and how many
+ * graceful restarts fit into ROOM. From post_config, once the configuration tree is complete. */
+void rpc_limits_check(server_rec *s, int max_channels, const rpc_room_t *room);
 
 #endif

@@ -10,11 +10,13 @@
 #include "shared/channel_table.h"
 
 /* What requests work on. Of the whole server, from post_config on: the table of live channels, which
- * servers answer, and who asks for too many of them. Of a child process: its engine. */
+ * servers answer, who asks for too many of them, and how many children there may be. Of a child process:
+ * its engine. */
 typedef struct rpc_context {
     rpc_status_t *live;
     rpc_health_t *health;
     rpc_budgets_t *budgets;
+    rpc_room_t *room;
     rpc_engine_t *engine;
 } rpc_context_t;
 

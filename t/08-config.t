@@ -232,10 +232,11 @@ my $event = "ServerLimit 2\nStartServers 1\nThreadsPerChild 10\nMaxRequestWorker
     my $log = start_log(mpm => 'event', limits => $event . "MaxSpareThreads 20\nAsyncRequestWorkerFactor 2\n", conf => 'RpcMaxChannels 1000');
     like($log, qr/warn.*RpcMaxChannels is 1000, but the event MPM stops accepting at about 60 connections: raise AsyncRequestWorkerFactor .* to \d+/,
          'event: the asynchronous limit');
-    like($log, qr/warn.*ServerLimit \(2\) leaves no room/, 'event: no room after a graceful restart');
+    like($log, qr/warn.*channels outlive 0 graceful restarts .*ServerLimit is 2 .* is 2; .*: raise ServerLimit/, 'event: no room after a graceful restart');
     $event =~ s/ServerLimit 2/ServerLimit 8/;
     $log = start_log(mpm => 'event', limits => $event . "MaxSpareThreads 15\nAsyncRequestWorkerFactor 60\n", conf => "RpcMaxChannels 1000\nMaxConnectionsPerChild 5");
     unlike($log, qr/stops accepting/, 'event: fits');
+    like($log, qr/notice.*channels outlive 3 graceful restarts /, 'event: how many restarts fit');
     like($log, qr/warn.*MaxSpareThreads \(now 1\d\)/, 'event: a child would be retired');
     like($log, qr/warn.*MaxConnectionsPerChild 5 ends children/, 'MaxConnectionsPerChild');
     $log = start_log(mpm => 'event', limits => $event . "MaxSpareThreads 20\nAsyncRequestWorkerFactor 60\n", conf => 'RpcMaxChannels 300');

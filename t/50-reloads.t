@@ -1,0 +1,175 @@
+# Graceful restarts, many in a row, while channels live on: a generation of before never keeps the
+# next one from serving; what has begun before a restart is served; RpcGracefulTimeout under each MPM.
+
+use strict;
+use warnings;
+use Test::More;
+use RPCH::Httpd;
+use RPCH::Poll qw(wait_for turn);
+use RPCH::RPC qw(request_pdu rpc_parse);
+use RPCH::Test;
+
+my $server = server(echo => 1);
+
+sub httpd {
+    my ($mpm, $limits, $conf) = @_;
+    return RPCH::Httpd->new(mpm => $mpm, limits => $limits, conf => ($conf // '') . "Timeout 15\n" . RPCH::Httpd->location)->start;
+}
+sub session { my ($httpd) = @_; return plain(port => $httpd->{port}, target => $server->target) }
+sub works {
+    my ($c) = @_;
+    my $p = eval { rpc_parse($c->call(request_pdu(1, 'works')) // return 0) };
+    return $p && $p->{stub} eq 'works';
+}
+sub ended { my ($c) = @_; return eval { $_->wait_eof for $c->in, $c->out; 1 } }
+
+# What other sites of the server have: an ordinary page.
+sub page {
+    my ($httpd) = @_;
+    my $h = RPCH::HTTP->dial(port => $httpd->{port}, name => 'a page');
+    $h->request('GET', '/nothing-here');
+    my $head = eval { $h->head };
+    $h->close;
+    return $head && $head->{status} == 404;
+}
+
+sub newcomers { my ($httpd, $old) = @_; return grep { !$old->{$_} } $httpd->children }
+
+# After this a child of the new generation is there.
+sub reload {
+    my ($httpd) = @_;
+    my %old = map { $_ => 1 } $httpd->children;
+    my $before = () = $httpd->log =~ /resuming normal operations/g;
+    $httpd->signal('USR1');
+    wait_for('the restart', sub { turn(0.02); $before < (() = $httpd->log =~ /resuming normal operations/g) });
+    return eval { wait_for('a new child', sub { turn(0.02); newcomers($httpd, \%old) }) } ? 1 : 0;
+}
+
+my $EVENT = "ServerLimit 4\nStartServers 1\nThreadsPerChild 10\nMaxRequestWorkers 10\nMinSpareThreads 1\nMaxSpareThreads 10\n"
+          . "AsyncRequestWorkerFactor 48\n";
+# Two threads, so that a virtual connection takes a child as a whole: worker may start a child beside one
+# that has a thread to spare.
+my $WORKER = "ServerLimit 2\nStartServers 2\nThreadsPerChild 2\nMaxRequestWorkers 4\nMinSpareThreads 1\nMaxSpareThreads 4\n";
+my $PREFORK = "ServerLimit 4\nStartServers 4\nMinSpareServers 1\nMaxSpareServers 4\nMaxRequestWorkers 4\n";
+my $ROOMY = "ServerLimit 20\nStartServers 12\nMinSpareServers 8\nMaxSpareServers 20\nMaxRequestWorkers 20\n";
+
+# ---- event: four slots, and a session in each generation ----
+{
+    my $httpd = httpd(event => $EVENT);
+    ok($httpd->logs(qr/notice.*channels outlive 3 graceful restarts .*ServerLimit is 4/), 'start-up says how many restarts fit');
+    my @session = session($httpd)->connect;
+    for my $n (1 .. 3) {
+        ok(reload($httpd), "restart $n: the new generation begins");
+        push @session, session($httpd)->connect;
+    }
+    is(scalar(grep { works($_) } @session), 4, 'three restarts end no session');
+    unlike($httpd->log, qr/ends its/, 'and the log says nothing of that kind');
+    for my $n (4, 5) {
+        ok(reload($httpd), "restart $n: the new generation begins, though no slot was left");
+        ok(page($httpd), 'a page is served');
+        ok(ended(shift @session), "the oldest generation's session has ended");
+        is(scalar(grep { works($_) } @session), 3, 'the younger ones go on');
+        is(scalar(() = $httpd->log =~ /notice.*ends its 2 channels \(shutdown\): httpd has no slot left.*ServerLimit/g), $n - 3, 'a notice tells how many channels');
+        push @session, session($httpd)->connect;
+    }
+    ok(eval { wait_for('lines', sub { turn(0.02); 4 == (() = $httpd->log('access_log') =~ /"RPC_(?:IN|OUT)_DATA .* shutdown$/mg) }) }, 'the access log has the reason');
+    $_->close for @session;
+}
+
+# ---- worker and prefork: no worker is left ----
+for ([worker => $WORKER], [prefork => $PREFORK]) {
+    my ($mpm, $limits) = @$_;
+    my $httpd = httpd($mpm => $limits);
+    my @session = map { session($httpd)->connect } 1, 2;
+    ok(reload($httpd), "$mpm: the new generation begins, though sessions had all workers");
+    ok(page($httpd), "$mpm: a page is served");
+    ok(ended($_), "$mpm: a session has ended") for @session;
+    ok($httpd->logs(qr/ends its \d+ channels \(shutdown\): httpd has no slot left.*MaxRequestWorkers/), "$mpm: with a notice");
+    my $c = session($httpd);
+    ok(eval { $c->connect; works($c) }, "$mpm: its client comes again");
+    $_->close for @session, $c;
+}
+
+# ---- event: children that have run out of descriptors retire, and have all slots in the end ----
+{
+    # Nothing is opened on the way to these channels, so accept() is what fails.
+    my $no_files = "<Directory />\nAllowOverride None\n</Directory>\n<Location /no-files/rpcproxy.dll>\nSetHandler rpcproxy\n"
+                 . "Require all granted\nRpcAllowAnonymous On\nRpcRequireTLS off\nRpcValidPorts 127.0.0.1:1024-65535\n</Location>\n";
+    my $httpd = RPCH::Httpd->new(mpm => 'event', limits => $EVENT =~ s/ServerLimit 4/ServerLimit 3/r,
+                                 conf => "RpcMaxChannels 400\nTimeout 15\n" . RPCH::Httpd->location . $no_files);
+    $httpd->{httpd} = "ulimit -n 80; $httpd->{httpd}";
+    $httpd->start;
+    my @session;
+    for my $n (1 .. 3) {
+        push @session, session($httpd)->connect;
+        my %old = map { $_ => 1 } $httpd->children;
+        my @halves;
+        ok(eval { wait_for('another child', sub {
+            turn(0.02);
+            push @halves, map { session($httpd)->open_out(uri => '/no-files/rpcproxy.dll?' . $server->target) } 1 .. 40 if @halves < 200;
+            newcomers($httpd, \%old);
+        }) }, "a child has no descriptors left: another one comes ($n)");
+        $_->close for @halves;
+    }
+    ok(page($httpd), 'a page is served');
+    ok($httpd->logs(qr/ends its 2 channels \(shutdown\): httpd has no slot left/), 'for a child that retired has ended its channels');
+    is(scalar(grep { works($_) } @session), 2, 'that one alone');
+    $_->close for @session;
+}
+
+# ---- what has begun before a restart: half of a request's head; a session under prefork, which drops such
+# requests, whoever is to serve them ----
+for ([event => $EVENT], [worker => $EVENT =~ s/Async.*\n//r], [prefork => $ROOMY]) {
+    my ($mpm, $limits) = @$_;
+    my $httpd = httpd($mpm => $limits, "RpcGracefulTimeout 3\n");
+    my $c = session($httpd);
+    $mpm eq 'prefork' ? $c->connect : begin($c);
+    wait_for('httpd to read what there is', sub { turn(0.02); taken($httpd) });
+    ok(reload($httpd), "$mpm: a restart while requests are on their way");
+    finish($c) if $mpm ne 'prefork';
+    ok(eval { $c->opened if $mpm ne 'prefork'; works($c) }, "$mpm: they are served");
+    ok(ended($c), "$mpm: until RpcGracefulTimeout is over");
+    ok($httpd->logs(qr/notice.*ends its \d channels? ?\(shutdown\): RpcGracefulTimeout is over/), "$mpm: with a notice");
+    # Under prefork each half has a process of its own: the first to end may take the other with it.
+    ok($httpd->logs(qr/"RPC_(?:IN|OUT)_DATA [^\n]* shutdown$/m, 'access_log'), "$mpm: and in the access log");
+    unlike($httpd->log, qr/refused: stopping/, "$mpm: nobody was refused");
+    $c->close;
+}
+
+# ---- graceful-stop under prefork ----
+{
+    my $httpd = httpd(prefork => $ROOMY, "RpcGracefulTimeout 1\n");
+    my $c = session($httpd)->connect;
+    $httpd->signal('WINCH');
+    ok(ended($c), 'prefork: graceful-stop ends a session when RpcGracefulTimeout is over');
+    ok(eval { $httpd->wait_gone }, 'and httpd with it');
+    $c->close;
+}
+
+# Both requests to the middle of their heads, and the rest of them.
+sub begin {
+    my ($c) = @_;
+    $c->open_in(dial => { hold => 1 });
+    $c->open_out(dial => { hold => 1 });
+    for my $half ($c->in, $c->out) {
+        my $rest = substr $half->{out}, 20, length($half->{out}) - 20, '';
+        $half->hold(0)->flush;
+        $half->hold->put($rest);
+    }
+    return;
+}
+sub finish { my ($c) = @_; $_->hold(0) for $c->in, $c->out; $c->send_a1->send_b1; return }
+
+# No connection waits to be taken by httpd, and no byte to be read.
+sub taken {
+    my ($httpd) = @_;
+    open my $fh, '<', '/proc/net/tcp' or return 1;
+    while (my $line = <$fh>) {
+        my @f = split ' ', $line;
+        return 0 if ($f[1] // '') =~ /:(\w+)$/ && hex $1 == $httpd->{port} && $f[4] !~ /:00000000$/;
+    }
+    return 1;
+}
+
+$server->close;
+done_testing;
