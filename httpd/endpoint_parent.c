@@ -11,22 +11,26 @@
  * virtual connection left. Which of them accepts legs is settled between them: the newest that
  * could begin.
  *
- * A process that dies is followed by another at once. One that dies young again and again is
- * followed by one that answers its legs by closing them for a while, longer each time; when none
- * can be made at all the sockets are closed, and that is tried again, too. Either way proxies
- * know at once that there is no endpoint, and their clients get 503.
+ * A process that dies is followed by another at once. When one cannot begin, or dies young again
+ * and again, the next one comes after a pause, longer each time. Unless an older one still
+ * accepts legs the sockets are closed meanwhile, so that proxies know at once that there is no
+ * endpoint, and their clients get 503. The parent has no timers: another child that does nothing
+ * but end is its clock.
  */
 #include "httpd/endpoint_parent.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <ap_mpm.h>
 #include <apr_portable.h>
+#include <apr_signal.h>
 #include <apr_strings.h>
 #include <apr_thread_proc.h>
 #include <http_config.h>
@@ -63,8 +67,10 @@ typedef struct retained {
     unsigned newest;            /* number of the youngest; 0: there was none */
     unsigned serving;           /* number of the youngest that has said it serves */
     int deaths;                 /* one after the other, young */
-    int attempts;               /* in vain, to make a process */
-    apr_time_t again;           /* the next one */
+    int attempts;               /* in vain, to make a process that serves */
+    apr_time_t again;           /* the next one; 0: nobody waits for that */
+    apr_proc_t pause;           /* the child that ends then; pid 0: there is none */
+    int pause_control;          /* which ends it at once */
 } retained_t;
 
 /* What the supervision of one generation of the configuration needs. */
@@ -119,8 +125,10 @@ static void listen_to_all(retained_t *kept)
     for (p = kept->processes; p < kept->processes + PROCESSES; p++) {
         while (p->proc.pid
                && (len = 1, rpc_pass_receive(p->control, &letter, &len, &fd)) == APR_SUCCESS) {
-            if (letter == RPC_SAY_READY && p->number > kept->serving)
+            if (letter == RPC_SAY_READY && p->number > kept->serving) {
                 kept->serving = p->number;
+                kept->attempts = 0;
+            }
             if (fd >= 0)
                 close(fd);
         }
@@ -176,11 +184,11 @@ static process_t *free_place(retained_t *kept, server_rec *s)
 
 static void supervise(int reason, void *data, apr_wait_t status);
 
-static void watch(supervisor_t *sup, const process_t *p)
+static void watch(supervisor_t *sup, const apr_proc_t *proc)
 {
     watched_t *watched = apr_palloc(sup->pconf, sizeof(*watched));
 
-    *watched = (watched_t){ sup, p->proc };
+    *watched = (watched_t){ sup, *proc };
     apr_proc_other_child_register(&watched->proc, supervise, watched, NULL, sup->pconf);
 }
 
@@ -221,6 +229,8 @@ static void be_born(const supervisor_t *sup, rpc_endpointd_birth_t *birth, int o
     int i;
 
     close(parents_end);
+    if (sup->kept->pause.pid)
+        close(sup->kept->pause_control);
     close_all(ours, PROCESSES);
     for (i = 0; i < PROCESSES; i++)
         if (sup->kept->processes[i].proc.pid)
@@ -249,14 +259,14 @@ static apr_status_t fork_process(supervisor_t *sup, process_t *p, rpc_endpointd_
     p->proc = proc;
     p->control = control[0];
     p->number = ++sup->kept->newest;
-    p->born = rpc_clock_now() + birth->pause;
+    p->born = rpc_clock_now();
     return APR_SUCCESS;
 }
 
-static apr_status_t start_process(supervisor_t *sup, apr_interval_time_t pause)
+static apr_status_t start_process(supervisor_t *sup)
 {
     retained_t *kept = sup->kept;
-    rpc_endpointd_birth_t birth = { sup->s, &sup->params, &kept->listening, .pause = pause };
+    rpc_endpointd_birth_t birth = { sup->s, &sup->params, &kept->listening, .attempts = kept->attempts };
     process_t *p = free_place(kept, sup->s);
     int ours[PROCESSES], i;
     apr_status_t rv = make_lines(kept, ours, birth.lines);
@@ -273,7 +283,7 @@ static apr_status_t start_process(supervisor_t *sup, apr_interval_time_t pause)
     close_all(birth.lines, PROCESSES);
     if (rv != APR_SUCCESS)
         return rv;
-    watch(sup, p);
+    watch(sup, &p->proc);
     ap_log_error(APLOG_MARK, APLOG_INFO, 0, sup->s, "endpoint process %d started", (int)p->proc.pid);
     return APR_SUCCESS;
 }
@@ -305,45 +315,103 @@ static apr_status_t listen_all(supervisor_t *sup, int level)
     return rpc_listen_update(&sup->kept->listening, &wanted, sup->s, level);
 }
 
+static int is_served(retained_t *kept)
+{
+    listen_to_all(kept);
+    return process_number(kept, kept->serving) != NULL;
+}
+
+/* 1 s, 2 s, 4 s, at most 60 s. */
+static apr_interval_time_t pause_before(int attempt)
+{
+    return apr_time_from_sec(attempt < 7 ? 1 << (attempt - 1) : 60);
+}
+
+/* The child that is the parent's clock; it ends with the parent, too. */
+static void be_a_pause(int control, apr_interval_time_t pause)
+{
+    struct pollfd fd = { control, POLLIN, 0 };
+
+    prctl(PR_SET_NAME, "rpc-pause");
+    apr_signal(SIGHUP, SIG_IGN);
+    apr_signal(AP_SIG_GRACEFUL, SIG_IGN);
+    apr_signal(AP_SIG_GRACEFUL_STOP, SIG_IGN);
+    apr_signal(SIGTERM, SIG_DFL);
+    rpc_endpointd_close_others(&control, 1);
+    poll(&fd, 1, (int)apr_time_as_msec(pause));
+    _exit(0);
+}
+
+/* Without one the monitor's hook, each ten seconds, has to do. */
+static void start_pause(supervisor_t *sup, apr_interval_time_t pause)
+{
+    retained_t *kept = sup->kept;
+    apr_proc_t proc;
+    apr_status_t rv;
+    int control[2];
+
+    if (kept->pause.pid || rpc_pass_pair(control) != APR_SUCCESS)
+        return;
+    rv = apr_proc_fork(&proc, sup->pconf);
+    if (rv == APR_INCHILD) {
+        close(control[0]);
+        be_a_pause(control[1], pause);
+    }
+    close(control[1]);
+    if (rv != APR_INPARENT) {
+        close(control[0]);
+        return;
+    }
+    kept->pause = proc;
+    kept->pause_control = control[0];
+    watch(sup, &proc);
+}
+
+static void end_pause(retained_t *kept)
+{
+    kept->again = 0;
+    if (kept->pause.pid)
+        close(kept->pause_control);
+    memset(&kept->pause, 0, sizeof(kept->pause));
+}
+
 /* While another process serves, it goes on. Else nobody may wait for what does not come. */
-static void put_off(supervisor_t *sup, apr_status_t rv)
+static void put_off(supervisor_t *sup, apr_interval_time_t pause)
 {
     static const rpc_listen_set_t nothing;
     retained_t *kept = sup->kept;
 
-    if (!kept->attempts++)
-        ap_log_error(APLOG_MARK, APLOG_CRIT, rv, sup->s, "cannot start the endpoint process, which is tried "
-                     "again, with pauses of up to a minute; %s",
-                     process_number(kept, kept->serving) ? "the one of before the restart goes on"
-                     : "until then its clients are answered 503");
-    listen_to_all(kept);
-    if (!process_number(kept, kept->serving))
+    if (!is_served(kept))
         rpc_listen_update(&kept->listening, &nothing, sup->s, APLOG_ERR);
-    kept->again = rpc_clock_now() + rpc_endpointd_pause(kept->attempts);
+    kept->again = rpc_clock_now() + pause;
+    start_pause(sup, pause);
 }
 
-static void start_or_put_off(supervisor_t *sup, apr_interval_time_t pause)
+static void start_or_put_off(supervisor_t *sup)
 {
-    apr_status_t rv = start_process(sup, pause);
+    retained_t *kept = sup->kept;
+    apr_status_t rv = start_process(sup);
 
-    if (rv != APR_SUCCESS) {
-        put_off(sup, rv);
+    if (rv == APR_SUCCESS)
         return;
-    }
-    if (sup->kept->attempts)
-        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, sup->s, "the endpoint process could be started, after %d "
-                     "attempts in vain", sup->kept->attempts);
-    sup->kept->attempts = 0;
+    if (!kept->attempts++)
+        ap_log_error(APLOG_MARK, APLOG_CRIT, rv, sup->s, "cannot start the endpoint process, which is tried "
+                     "again with pauses of up to a minute; %s", is_served(kept)
+                     ? "the one of before the restart goes on" : "until then its clients are answered 503");
+    put_off(sup, pause_before(kept->attempts));
+}
+
+static void try_again(supervisor_t *sup)
+{
+    sup->kept->again = 0;
+    listen_all(sup, APLOG_ERR);
+    start_or_put_off(sup);
 }
 
 void rpc_endpointd_monitor(void)
 {
-    supervisor_t *sup = supervisor;
-
-    if (!sup || !sup->params.wanted || !sup->kept->attempts || rpc_clock_now() < sup->kept->again)
-        return;
-    listen_all(sup, APLOG_ERR);
-    start_or_put_off(sup, 0);
+    if (supervisor && supervisor->kept->again && rpc_clock_now() >= supervisor->kept->again)
+        try_again(supervisor);
 }
 
 /* ---- when one has ended ---- */
@@ -358,6 +426,8 @@ static int is_stopping(void)
 /* The MPM passes the exit code or the signal, without saying which. */
 static void log_death(const supervisor_t *sup, pid_t pid, apr_wait_t status, apr_interval_time_t pause)
 {
+    if (!status)
+        return;
     if (pause)
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s, "endpoint process %d died (exit code or signal %d), as "
                      "those before it: the next one serves in %d s, until then its clients are answered 503",
@@ -367,44 +437,69 @@ static void log_death(const supervisor_t *sup, pid_t pid, apr_wait_t status, apr
                      "starting another", (int)pid, (int)status);
 }
 
-static void process_ended(supervisor_t *sup, process_t *p, apr_wait_t status)
+/* The one that was to serve, and is to be followed by another. */
+static void newest_ended(supervisor_t *sup, pid_t pid, apr_wait_t status, int young)
 {
     retained_t *kept = sup->kept;
     apr_interval_time_t pause = 0;
-    pid_t pid = p->proc.pid;
-    int newest = p->number == kept->newest;
 
-    listen_to_all(kept);
-    if (newest)
-        kept->deaths = rpc_clock_now() - p->born < YOUNG ? kept->deaths + 1 : 0;
+    if (status == RPC_PROCESS_CANNOT_BEGIN) {   /* it has said why */
+        kept->attempts++;
+        put_off(sup, pause_before(kept->attempts));
+        return;
+    }
+    kept->deaths = young ? kept->deaths + 1 : 0;
+    if (kept->deaths > 1) {
+        pause = pause_before(kept->deaths - 1);
+        kept->attempts = kept->deaths - 1;
+    }
+    log_death(sup, pid, status, pause);
+    if (pause)
+        put_off(sup, pause);
+    else
+        start_or_put_off(sup);
+}
+
+static void process_ended(supervisor_t *sup, process_t *p, apr_wait_t status)
+{
+    pid_t pid = p->proc.pid;
+    int newest = p->number == sup->kept->newest, young = rpc_clock_now() - p->born < YOUNG;
+
+    listen_to_all(sup->kept);
     process_gone(p);
     if (is_stopping())
         return;
-    if (!newest || !sup->params.wanted) {
-        if (status)
-            ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s, "endpoint process %d, of before the restart, died "
-                         "(exit code or signal %d)", (int)pid, (int)status);
-        return;
+    if (newest && sup->params.wanted)
+        newest_ended(sup, pid, status, young);
+    else if (status)
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s, "endpoint process %d, of before the restart, died "
+                     "(exit code or signal %d)", (int)pid, (int)status);
+}
+
+/* A child of ours has ended, or one that has been told to leave. */
+static void child_ended(supervisor_t *sup, pid_t pid, apr_wait_t status)
+{
+    retained_t *kept = sup->kept;
+    process_t *p = process_of(kept, pid);
+
+    if (p)
+        process_ended(sup, p, status);
+    else if (pid == kept->pause.pid) {
+        end_pause(kept);
+        if (!is_stopping())
+            try_again(sup);
     }
-    if (kept->deaths > 1)
-        pause = rpc_endpointd_pause(kept->deaths - 1);
-    if (status)
-        log_death(sup, pid, status, pause);
-    start_or_put_off(sup, pause);
 }
 
 static void supervise(int reason, void *data, apr_wait_t status)
 {
     watched_t *watched = data;
-    process_t *p;
 
     switch (reason) {
     case APR_OC_REASON_DEATH:
     case APR_OC_REASON_LOST:
         apr_proc_other_child_unregister(data);
-        p = process_of(watched->sup->kept, watched->proc.pid);
-        if (p)      /* else it was told to leave */
-            process_ended(watched->sup, p, status);
+        child_ended(watched->sup, watched->proc.pid, status);
         break;
     default:    /* a restart goes through post_config; unregistering tells nothing new */
         break;
@@ -491,7 +586,7 @@ static void carry_over(supervisor_t *sup)
             process_gone(p);
             continue;
         }
-        watch(sup, p);
+        watch(sup, &p->proc);
         tell(p, sup->s, RPC_SAY_RESTARTED, log);
         if (!sup->params.wanted)
             tell(p, sup->s, RPC_SAY_RETIRE, -1);
@@ -534,8 +629,11 @@ apr_status_t rpc_endpointd_start(apr_pool_t *pconf, server_rec *s,
     if (rv != APR_SUCCESS && !restart)
         return rv;
     carry_over(sup);
+    if (kept->pause.pid)
+        watch(sup, &kept->pause);   /* it is told to end, and nobody misses it */
+    end_pause(kept);
     if (params->wanted)
-        start_or_put_off(sup, 0);
+        start_or_put_off(sup);
     return APR_SUCCESS;
 }
 
@@ -548,6 +646,7 @@ void rpc_endpointd_child_init(void)
         return;     /* httpd -X: one process is both */
     supervisor = NULL;
     rpc_listen_close(&kept->listening);
+    end_pause(kept);
     for (p = kept->processes; p < kept->processes + PROCESSES; p++)
         if (p->proc.pid)
             process_gone(p);

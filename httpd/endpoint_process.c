@@ -2,8 +2,6 @@
  * legs from, lines to the processes before and after it, and the parent at the other end of a
  * control socket, whose end of file says that the parent is gone.
  *
- *   waiting   cannot begin, or is not to yet: closes the legs that come, if nobody else takes
- *             them, so that nobody waits for it; tries again, with longer and longer pauses
  *   serving   accepts legs
  *   retired   another process accepts them, or none any more: goes when it has no virtual
  *             connection left, at the latest after RpcGracefulTimeout
@@ -13,7 +11,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +31,6 @@
 #include <mpm_common.h>
 #include <unixd.h>
 
-#include "base/clock.h"
 #include "endpoint/handover.h"
 #include "httpd/module.h"
 #include "httpd/server_log.h"
@@ -44,8 +40,6 @@
 APLOG_USE_MODULE(rpcproxy);
 
 #define ACCEPT_AGAIN apr_time_from_msec(100)
-/* While it waits it looks for signals as often. */
-#define LOOK_UP apr_time_from_msec(500)
 /* A restart takes no longer, or what comes after it has no use for us. */
 #define UNCERTAIN_MAX apr_time_from_sec(120)
 
@@ -61,25 +55,18 @@ typedef struct listener {
 struct process {
     const rpc_endpointd_birth_t *birth;
     server_rec *s;
-    apr_pool_t *pool;       /* of all that is below */
+    apr_pool_t *pool;
     rpc_loop_t *loop;
     rpc_endpoint_t *endpoint;
     rpc_handover_t *handover;
     int count;
     listener_t listeners[RPC_LISTEN_MAX];
     rpc_watch_t control, sigterm;
-    sigset_t term;          /* of the latter */
-    int has_user;           /* it runs as httpd's User */
     rpc_timer_t again, limit, uncertain;
     rpc_log_t log;
     int retired;            /* goes when idle */
     int leaving;            /* goes now: legs that still come are for the next process */
 };
-
-apr_interval_time_t rpc_endpointd_pause(int attempt)
-{
-    return apr_time_from_sec(attempt < 7 ? 1 << (attempt - 1) : 60);
-}
 
 /* ---- legs ---- */
 
@@ -257,79 +244,14 @@ static void control_ready(rpc_watch_t *watch, uint32_t events)
         leave(me);      /* the parent is gone */
 }
 
-/* ---- waiting ---- */
-
-/* Who connects while nothing can be done for him is told so, by the end of file. */
-static void close_legs(int listener)
-{
-    int fd;
-
-    while ((fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0)
-        close(fd);
-}
-
-/* What the parent says meanwhile: only the log matters to a process that has nothing. */
-static void obey_waiting(const process_t *me)
-{
-    for (;;) {
-        char letter;
-        size_t len = 1;
-        int fd;
-        apr_status_t rv = rpc_pass_receive(me->control.fd, &letter, &len, &fd);
-
-        if (APR_STATUS_IS_EAGAIN(rv))
-            return;
-        if (rv != APR_SUCCESS || letter == RPC_SAY_SUCCESSOR || letter == RPC_SAY_RETIRE
-            || letter == RPC_SAY_LEAVE)
-            _exit(0);
-        if (letter == RPC_SAY_RESTARTED && fd >= 0)
-            use_log(me, fd);
-        else if (fd >= 0)
-            close(fd);
-    }
-}
-
-/* SIGTERM is blocked, and there may be no descriptor to read it from. */
-static int is_told_to_stop(void)
-{
-    sigset_t pending;
-
-    return sigpending(&pending) == 0 && sigismember(&pending, SIGTERM);
-}
-
-static void wait_for(const process_t *me, apr_interval_time_t pause)
-{
-    const rpc_listen_set_t *set = me->birth->listeners;
-    apr_time_t end = rpc_clock_now() + pause, left;
-    struct pollfd fds[1 + RPC_LISTEN_MAX] = { { me->control.fd, POLLIN, 0 } };
-    int i, count = me->birth->alone ? set->count : 0;
-
-    for (i = 0; i < count; i++)
-        fds[1 + i] = (struct pollfd){ set->at[i].fd, POLLIN, 0 };
-    while ((left = end - rpc_clock_now()) > 0) {
-        if (left > LOOK_UP)
-            left = LOOK_UP;
-        if (is_told_to_stop())
-            _exit(0);
-        if (poll(fds, (nfds_t)(1 + count), (int)apr_time_as_msec(left) + 1) <= 0)
-            continue;
-        if (fds[0].revents)
-            obey_waiting(me);
-        for (i = 0; i < count; i++) {
-            if (fds[1 + i].revents & (POLLHUP | POLLERR))
-                fds[1 + i].fd = -1;     /* shut */
-            else if (fds[1 + i].revents)
-                close_legs(fds[1 + i].fd);
-        }
-    }
-}
-
 /* ---- the beginning ---- */
 
 /* Stop reaches the whole process group with some MPMs; restarts come over the control
  * socket. SIGTERM is read from a descriptor, so that connections end with a log line. */
-static void set_signals(sigset_t *term)
+static int set_signals(void)
 {
+    sigset_t term;
+
     apr_signal(SIGINT, SIG_IGN);
     apr_signal(SIGHUP, SIG_IGN);
     apr_signal(SIGPIPE, SIG_IGN);
@@ -337,24 +259,10 @@ static void set_signals(sigset_t *term)
     apr_signal(AP_SIG_GRACEFUL, SIG_IGN);
     apr_signal(AP_SIG_GRACEFUL_STOP, SIG_IGN);
     apr_signal(SIGTERM, SIG_DFL);
-    sigemptyset(term);
-    sigaddset(term, SIGTERM);
-    sigprocmask(SIG_BLOCK, term, NULL);
-}
-
-static int is_ours(const process_t *me, int fd)
-{
-    const rpc_endpointd_birth_t *birth = me->birth;
-    apr_os_file_t log;
-    int i;
-
-    if (fd <= STDERR_FILENO || fd == birth->control
-        || (me->s->error_log && apr_os_file_get(&log, me->s->error_log) == APR_SUCCESS && fd == log))
-        return 1;
-    for (i = 0; i < birth->listeners->count; i++)
-        if (fd == birth->listeners->at[i].fd)
-            return 1;
-    return 0;
+    sigemptyset(&term);
+    sigaddset(&term, SIGTERM);
+    sigprocmask(SIG_BLOCK, &term, NULL);
+    return signalfd(-1, &term, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
 /* Would it keep something alive that is the parent's to end? Files that are written, such as
@@ -373,7 +281,15 @@ static int keeps_alive(int fd)
            || (S_ISSOCK(st.st_mode) && getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens);
 }
 
-static void close_others(const process_t *me)
+static int is_among(int fd, const int *fds, int count)
+{
+    while (count)
+        if (fds[--count] == fd)
+            return 1;
+    return 0;
+}
+
+void rpc_endpointd_close_others(const int *keep, int count)
 {
     DIR *dir = opendir("/proc/self/fd");
     struct dirent *entry;
@@ -381,11 +297,25 @@ static void close_others(const process_t *me)
     while (dir && (entry = readdir(dir))) {
         int fd = atoi(entry->d_name);
 
-        if (entry->d_name[0] != '.' && fd != dirfd(dir) && !is_ours(me, fd) && keeps_alive(fd))
+        if (fd > STDERR_FILENO && fd != dirfd(dir) && !is_among(fd, keep, count) && keeps_alive(fd))
             close(fd);
     }
     if (dir)
         closedir(dir);
+}
+
+static void close_others(const process_t *me)
+{
+    const rpc_listen_set_t *set = me->birth->listeners;
+    int keep[RPC_LISTEN_MAX + 2], count = 0, i;
+    apr_os_file_t log;
+
+    keep[count++] = me->birth->control;
+    if (me->s->error_log && apr_os_file_get(&log, me->s->error_log) == APR_SUCCESS)
+        keep[count++] = log;
+    for (i = 0; i < set->count; i++)
+        keep[count++] = set->at[i].fd;
+    rpc_endpointd_close_others(keep, count);
 }
 
 static apr_status_t listen_too(process_t *me, const rpc_listen_t *says)
@@ -434,7 +364,8 @@ static apr_status_t watch_all(process_t *me)
     apr_status_t rv = rpc_watch_add(me->loop, &me->control);
     int i;
 
-    if (me->sigterm.fd < 0 && (me->sigterm.fd = signalfd(-1, &me->term, SFD_NONBLOCK | SFD_CLOEXEC)) < 0)
+    me->sigterm.fd = set_signals();
+    if (me->sigterm.fd < 0)
         return errno;
     if (rv == APR_SUCCESS)
         rv = rpc_watch_add(me->loop, &me->sigterm);
@@ -443,43 +374,32 @@ static apr_status_t watch_all(process_t *me)
     return rv;
 }
 
-/* Nothing is left of a try in vain. */
-static apr_status_t try_to_begin(process_t *me)
+static void cannot_begin(const process_t *me, apr_status_t rv)
 {
-    apr_status_t rv;
+    const rpc_listen_set_t *set = me->birth->listeners;
+    int i;
 
-    if (!me->has_user && ap_unixd_setup_child())
-        return APR_EINIT;       /* logged there */
-    me->has_user = 1;
-    me->count = 0;
-    rv = apr_pool_create_unmanaged_ex(&me->pool, NULL, NULL);
-    if (rv != APR_SUCCESS)
-        return rv;
-    rv = make_endpoint(me);
-    if (rv == APR_SUCCESS)
-        rv = watch_all(me);
-    if (rv != APR_SUCCESS)
-        apr_pool_destroy(me->pool);
-    return rv;
+    for (i = 0; i < set->count && me->birth->alone; i++)
+        shutdown(set->at[i].fd, SHUT_RDWR);     /* the parent will close them in a moment */
+    if (!me->birth->attempts)
+        ap_log_error(APLOG_MARK, APLOG_ERR, rv, me->s, "endpoint: cannot start, which is tried again with pauses of "
+                     "up to a minute; %s", me->birth->alone ? "until then its clients are answered 503"
+                     : "the process of before the restart goes on");
+    _exit(RPC_PROCESS_CANNOT_BEGIN);
 }
 
 static void begin(process_t *me)
 {
-    int attempt = 0;
-    apr_status_t rv;
+    apr_status_t rv = apr_pool_create_unmanaged_ex(&me->pool, NULL, NULL);
 
-    if (me->birth->pause)
-        wait_for(me, me->birth->pause);
-    while ((rv = try_to_begin(me)) != APR_SUCCESS) {
-        if (!attempt++)
-            ap_log_error(APLOG_MARK, APLOG_ERR, rv, me->s, "endpoint: cannot start, which is tried again, with "
-                         "pauses of up to a minute; %s", me->birth->alone
-                         ? "until then its clients are answered 503" : "the process of before the restart goes on");
-        wait_for(me, rpc_endpointd_pause(attempt));
-    }
-    if (attempt || me->birth->pause)
-        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, me->s, "endpoint: process %d serves from now on",
-                     (int)getpid());
+    if (rv == APR_SUCCESS && ap_unixd_setup_child())
+        rv = APR_EINIT;     /* why is logged there */
+    if (rv == APR_SUCCESS)
+        rv = make_endpoint(me);
+    if (rv == APR_SUCCESS)
+        rv = watch_all(me);
+    if (rv != APR_SUCCESS)
+        cannot_begin(me, rv);
 }
 
 /* It serves: all that were before it hear so, and the parent. */
@@ -493,6 +413,9 @@ static void announce(process_t *me)
         if (me->birth->lines[i] >= 0 && rpc_handover_follow(me->handover, me->birth->lines[i]) != APR_SUCCESS)
             ap_log_error(APLOG_MARK, APLOG_ERR, 0, me->s, "endpoint: no line to a process of before the restart");
     rpc_pass_send(me->control.fd, &part, 1, -1);
+    if (me->birth->attempts)
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, me->s, "endpoint: process %d serves, after %d attempts in vain",
+                     (int)getpid(), me->birth->attempts);
 }
 
 void rpc_endpointd_process(const rpc_endpointd_birth_t *birth)
@@ -508,7 +431,6 @@ void rpc_endpointd_process(const rpc_endpointd_birth_t *birth)
     me.uncertain.fire = nobody_came;
     me.control = (rpc_watch_t){ birth->control, control_ready };
     me.sigterm = (rpc_watch_t){ -1, sigterm_ready };
-    set_signals(&me.term);
     begin(&me);
     announce(&me);
     rpc_loop_run(me.loop);

@@ -26,13 +26,16 @@ typedef struct rpc_endpointd_birth {
     int control;
     int lines[RPC_PROCESS_LINES];   /* to those of before that still run; -1: none */
     int alone;                      /* none of these listens */
-    apr_interval_time_t pause;      /* before it begins, since others have died young */
+    int attempts;                   /* in vain, before this one */
 } rpc_endpointd_birth_t;
 
-/* Lives the life of the process and exits. In the forked child. */
+/* Lives the life of the process and exits; with this code when it could not begin, which the
+ * first of several attempts logs. In the forked child. */
+#define RPC_PROCESS_CANNOT_BEGIN 70     /* no signal has this number */
 void rpc_endpointd_process(const rpc_endpointd_birth_t *birth) __attribute__((noreturn));
 
-/* How long to wait before attempt number ATTEMPT (1: the second one): 1 s, 2 s, 4 s, at most 60 s. */
-apr_interval_time_t rpc_endpointd_pause(int attempt);
+/* In a forked child: closes what it has inherited and would keep alive (log files, pipes to
+ * programs, listeners), but for these descriptors and the first three. */
+void rpc_endpointd_close_others(const int *keep, int count);
 
 #endif
