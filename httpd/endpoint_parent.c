@@ -403,7 +403,7 @@ static void start_or_put_off(supervisor_t *sup)
 
 static void try_again(supervisor_t *sup)
 {
-    sup->kept->again = 0;
+    end_pause(sup->kept);
     listen_all(sup, APLOG_ERR);
     start_or_put_off(sup);
 }
@@ -484,11 +484,8 @@ static void child_ended(supervisor_t *sup, pid_t pid, apr_wait_t status)
 
     if (p)
         process_ended(sup, p, status);
-    else if (pid == kept->pause.pid) {
-        end_pause(kept);
-        if (!is_stopping())
-            try_again(sup);
-    }
+    else if (pid == kept->pause.pid && !is_stopping())
+        try_again(sup);
 }
 
 static void supervise(int reason, void *data, apr_wait_t status)
