@@ -6,6 +6,7 @@
  *        virtual channel (proxy/virtual.c), which connects a leg
  */
 #include "rpc_channel.h"
+#include "proxy/answer.h"
 #include "proxy/mixed.h"
 #include "proxy/virtual.h"
 
@@ -43,31 +44,69 @@ static void channel_refuse(rpc_channel_t *ch, rpc_reason_t reason, const char *w
 
 /* ---- opening ---- */
 
-/* A replacement whose virtual connection lives here: R2 (3.2.3.5.5.1, 3.2.4.5.6.1).
- * By the letter a wrong cookie ends the whole virtual connection; then anyone who has
- * seen a cookie could kill it, so only the newcomer is refused. */
 static void attach(rpc_virtual_t *v, rpc_channel_t *ch)
 {
-    if (strcmp(v->current->spec->identity, ch->spec->identity) != 0) {
-        channel_refuse(ch, RPC_REASON_PEER_MISMATCH, "another user's or target's connection");
-        return;
-    }
-    if (v->state != RPC_OPENED || v->reason
-        || !rts_cookie_equal(rts_cookie(&ch->first, 1), &v->current->cookie)) {
-        channel_refuse(ch, RPC_REASON_UNKNOWN_COOKIE, "not the successor of a channel here");
-        return;
-    }
-    /* Each successor may leave a window's worth; one after another would pile up. */
-    if (v->waiting.size > 2 * RPC_FLOW_WINDOW_MAX) {
-        channel_refuse(ch, RPC_REASON_BUFFER_FULL, "too much of its predecessors still waits");
-        return;
-    }
+    if (ch->awaits)
+        v->newcomer = NULL;
+    ch->awaits = NULL;
+    rpc_timer_cancel(ch->proxy->loop, &ch->timer);
     ch->virt = v;
     ch->client->owner = &v->turn;
     v->successor = ch;
     rpc_channel_opened(ch);
     v->role->attached(v);
     rpc_loop_schedule(v->proxy->loop, &v->turn);
+}
+
+static void waited_too_long(rpc_timer_t *timer)
+{
+    channel_refuse(RPC_OWNER_OF(timer, rpc_channel_t, timer), RPC_REASON_SETUP_TIMEOUT,
+                   "the replacement before it has not been completed");
+}
+
+/* One may wait for its turn, and no byte of it is read meanwhile. */
+static void await_turn(rpc_virtual_t *v, rpc_channel_t *ch)
+{
+    if (v->newcomer == ch)
+        return;
+    if (v->newcomer) {
+        channel_refuse(ch, RPC_REASON_UNKNOWN_COOKIE, "another successor waits already");
+        return;
+    }
+    rpc_log(ch->spec->log, RPC_LOG_DEBUG, 0, "%s channel waits until the replacement before it is over",
+            v->role->name);
+    v->newcomer = ch;
+    ch->awaits = v;
+    ch->timer.fire = waited_too_long;
+    rpc_timer_set(ch->proxy->loop, &ch->timer, rpc_loop_now(ch->proxy->loop) + ch->spec->setup_timeout);
+}
+
+/* May V's current channel be about to say that it has been replaced elsewhere? */
+static int may_move_away(const rpc_virtual_t *v)
+{
+    if (v->state != RPC_OPENED)
+        return !v->successor;
+    return v->current->client->can_read || (v->leg && v->leg->can_read);
+}
+
+/* A replacement whose virtual connection lives here: R2 (3.2.3.5.5.1, 3.2.4.5.6.1). The successor
+ * of a channel that is still becoming one itself waits: its client is ahead of us.
+ * By the letter a wrong cookie ends the whole virtual connection; then anyone who has
+ * seen a cookie could kill it, so only the newcomer is refused. */
+static void replace(rpc_virtual_t *v, rpc_channel_t *ch)
+{
+    const rpc_channel_t *newest = v->successor ? v->successor : v->current;
+    int follows = rts_cookie_equal(rts_cookie(&ch->first, 1), &newest->cookie);
+
+    if (strcmp(v->current->spec->identity, ch->spec->identity) != 0)
+        channel_refuse(ch, RPC_REASON_PEER_MISMATCH, "another user's or target's connection");
+    else if (v->reason || (!follows && !may_move_away(v)))
+        channel_refuse(ch, RPC_REASON_UNKNOWN_COOKIE, "not the successor of a channel here");
+    /* Each successor may leave a window's worth; one after another would pile up. */
+    else if (follows && v->state == RPC_OPENED && v->waiting.size <= 2 * RPC_FLOW_WINDOW_MAX)
+        attach(v, ch);
+    else
+        await_turn(v, ch);
 }
 
 /* Does what the first PDU names belong to someone else? Then the channel is refused. */
@@ -86,28 +125,48 @@ static int claim(rpc_channel_t *ch, int replacing)
     return 0;
 }
 
+/* Where it belongs, as things are now. */
+static void place(rpc_channel_t *ch, int replacing)
+{
+    rpc_virtual_t *v = apr_hash_get(ch->proxy->tables[ch->spec->role],
+                                    rts_cookie(&ch->first, 0)->b, sizeof(rts_cookie_t));
+
+    if (v && replacing)
+        replace(v, ch);
+    else if (v)
+        channel_refuse(ch, RPC_REASON_DUPLICATE_COOKIE, "the virtual connection exists already");
+    else if (rpc_virtual_open(ch, role_of(ch), replacing))
+        rpc_timer_cancel(ch->proxy->loop, &ch->timer);
+    else
+        channel_refuse(ch, RPC_REASON_NO_MEMORY, "no memory for a virtual channel");
+}
+
+/* A newcomer that waits: something has changed, at its client or where it is to go. */
+static void newcomer_turn(rpc_job_t *job)
+{
+    rpc_channel_t *ch = RPC_OWNER_OF(job, rpc_channel_t, turn);
+
+    if (ch->client->hup || ch->client->error)
+        channel_refuse(ch, RPC_REASON_CLIENT_CLOSED, "gone before its turn came");
+    else
+        place(ch, 1);
+}
+
 /* On the home loop: the first PDU, known to be one of the role's two, decides. */
 static void dispatch(rpc_job_t *job)
 {
     rpc_channel_t *ch = RPC_OWNER_OF(job, rpc_channel_t, turn);
     const rpc_role_ops_t *role = role_of(ch);
     int replacing = rts_identify(&ch->first, role->from_client) == role->replacer;
-    rpc_virtual_t *v = apr_hash_get(ch->proxy->tables[ch->spec->role],
-                                    rts_cookie(&ch->first, 0)->b, sizeof(rts_cookie_t));
 
     rpc_timer_cancel(ch->proxy->loop, &ch->timer);
+    ch->turn.run = newcomer_turn;
     ch->cookie = *rts_cookie(&ch->first, replacing ? 2 : 1);
     ch->heard = ch->spoke = rpc_loop_now(ch->proxy->loop);
     rpc_flow_receiver_start(&ch->hop1, ch->spec->receive_window);
     rpc_flow_sender_start(&ch->hop4, rts_u32(&ch->first, RTS_CMD_RECEIVE_WINDOW_SIZE, 0));
-    if (!claim(ch, replacing))
-        return;
-    if (v && replacing)
-        attach(v, ch);
-    else if (v)
-        channel_refuse(ch, RPC_REASON_DUPLICATE_COOKIE, "the virtual connection exists already");
-    else if (!rpc_virtual_open(ch, role, replacing))
-        channel_refuse(ch, RPC_REASON_NO_MEMORY, "no memory for a virtual channel");
+    if (claim(ch, replacing))
+        place(ch, replacing);
 }
 
 static void channel_link(rpc_channel_t *ch, rpc_proxy_t *proxy)
@@ -178,6 +237,19 @@ static void first_pdu(rpc_channel_t *ch, const uint8_t *data, const dcerpc_heade
         channel_refuse(ch, RPC_REASON_PROTOCOL, "the first PDU opens no channel of this kind");
 }
 
+/* Who has begun a PDU and closed its sending side may still read why that is no channel. */
+static void first_pdu_failed(rpc_channel_t *ch, apr_status_t status)
+{
+    int closed = APR_STATUS_IS_EOF(status);
+
+    if (closed && ch->client->received && !ch->client->dead) {
+        rpc_error_answer(ch->client, RPC_REASON_PROTOCOL);
+        ch->answered = 1;
+    }
+    channel_refuse(ch, closed ? RPC_REASON_CLIENT_CLOSED : RPC_REASON_CLIENT_ERROR,
+                   "gone before its first PDU");
+}
+
 /* Open_Start: reads just the first PDU, so that what follows is read where it belongs. */
 static void channel_turn(rpc_job_t *job)
 {
@@ -190,14 +262,17 @@ static void channel_turn(rpc_job_t *job)
         size_t len = dcerpc_framer_missing(&ch->framer);
         apr_status_t rv;
 
+        if ((int64_t)ch->client->received >= ch->spec->content_length) {
+            channel_refuse(ch, RPC_REASON_PROTOCOL, "the request's body ends within the first PDU");
+            return;
+        }
         if (!len)
             len = DCERPC_HEADER_SIZE;
         rv = rpc_stream_read(ch->client, buf, &len);
         if (APR_STATUS_IS_EAGAIN(rv))
             return;
         if (rv != APR_SUCCESS) {
-            channel_refuse(ch, APR_STATUS_IS_EOF(rv) ? RPC_REASON_CLIENT_CLOSED
-                           : RPC_REASON_CLIENT_ERROR, "gone before its first PDU");
+            first_pdu_failed(ch, rv);
             return;
         }
         switch (dcerpc_framer_next(&ch->framer, &data, &len, &pdu, &header)) {
@@ -223,6 +298,7 @@ void rpc_channel_start(rpc_proxy_t *proxy, rpc_stream_t *client, const rpc_chann
 {
     rpc_channel_t *ch;
 
+    rpc_stream_notice_death(client, 2 * spec->connection_timeout);
     if (spec->role == RPC_MIXED) {
         rpc_mixed_start(proxy->loop, proxy->dialer, &proxy->mixed, client, spec);
         return;

@@ -53,7 +53,7 @@ static const rpc_reason_info_t table[RPC_REASON_COUNT] = {
     ROW(UNKNOWN_COOKIE, "unknown-cookie", 503, 0x6c0, "successor of no channel here"),
     ROW(DUPLICATE_COOKIE, "duplicate-cookie", 503, 0x6c0, "the virtual connection exists already"),
     ROW(LIFETIME_EXCEEDED, "lifetime-exceeded", 0, 0, "the OUT channel is used up"),
-    ROW(IDLE_TIMEOUT, "idle-timeout", 503, 0x6ba, "silence beyond the connection time-out"),
+    ROW(IDLE_TIMEOUT, "idle-timeout", 503, 0x6ba, "silence beyond RpcIdleTimeout"),
     ROW(CLIENT_ERROR, "client-error", 0, 0, "the client's connection failed"),
     ROW(SERVER_ERROR, "server-error", 503, 0x6ba, "the connection to the server failed"),
     ROW(PEER_CLOSED, "peer-closed", 0, 0, "another channel of the virtual connection ended"),

@@ -47,7 +47,7 @@ typedef enum {
     RPC_REASON_UNKNOWN_COOKIE,      /* successor of a channel that is not there */
     RPC_REASON_DUPLICATE_COOKIE,    /* virtual connection cookie already live */
     RPC_REASON_LIFETIME_EXCEEDED,   /* would write past the OUT Content-Length */
-    RPC_REASON_IDLE_TIMEOUT,        /* connection time-out without a ping */
+    RPC_REASON_IDLE_TIMEOUT,        /* RpcIdleTimeout without a word */
     RPC_REASON_CLIENT_ERROR,        /* read or write error, client side */
     RPC_REASON_SERVER_ERROR,        /* read or write error on the leg */
     RPC_REASON_PEER_CLOSED,         /* another channel of the virtual connection ended */

@@ -75,6 +75,7 @@ static void target_connected(void *ctx, rpc_reason_t reason, apr_status_t status
         rpc_vc_end(vc, RPC_REASON_NO_MEMORY, 0, "%s", "");
         return;
     }
+    rpc_stream_keepalive(vc->target, 0);
     rpc_vc_try_open(vc);
     rpc_loop_schedule(vc->ep->loop, &vc->turn);
 }
@@ -118,7 +119,9 @@ static void newcomer_refuse(rpc_leg_t *leg, rpc_reason_t reason, int abort)
 
 static void newcomer_timeout(rpc_timer_t *timer)
 {
-    newcomer_refuse(RPC_OWNER_OF(timer, rpc_leg_t, timer), RPC_REASON_FIRST_PDU_TIMEOUT, 0);
+    rpc_leg_t *leg = RPC_OWNER_OF(timer, rpc_leg_t, timer);
+
+    newcomer_refuse(leg, leg->waits ? RPC_REASON_SETUP_TIMEOUT : RPC_REASON_FIRST_PDU_TIMEOUT, 0);
 }
 
 /* The VC has taken it. */
@@ -136,6 +139,8 @@ static void newcomer_settle(rpc_leg_t *leg, rpc_vc_t *vc)
     leg->preface = NULL;
     free(leg->head);
     leg->head = NULL;
+    free(leg->waits);
+    leg->waits = NULL;
     leg->ep->count--;
     rpc_loop_schedule(leg->ep->loop, &vc->turn);
 }
@@ -267,6 +272,47 @@ static int is_of_kin(rpc_leg_t *leg, const rts_cookie_t *cookie, const struct io
     return 1;
 }
 
+/* One leg of a VC may wait, which has said nothing more. */
+static rpc_reason_t newcomer_wait(rpc_leg_t *leg, const rts_pdu_t *pdu, size_t len)
+{
+    rpc_endpoint_t *ep = leg->ep;
+    const rpc_leg_t *other;
+
+    if (leg->waits)
+        return RPC_REASON_NONE;
+    for (other = ep->newcomers; other; other = other->next) {
+        if (other->waits && rts_cookie_equal(rts_cookie(other->waits, 0), rts_cookie(pdu, 0)))
+            return RPC_REASON_PROTOCOL;
+    }
+    if (len)
+        return RPC_REASON_PROTOCOL;
+    leg->waits = malloc(sizeof(*pdu));
+    if (!leg->waits)
+        return RPC_REASON_NO_MEMORY;
+    *leg->waits = *pdu;
+    rpc_timer_set(ep->loop, &leg->timer, rpc_loop_now(ep->loop) + ep->params.setup_timeout);
+    rpc_log(ep->params.log, RPC_LOG_DEBUG, 0, "endpoint: leg waits until the replacement before it is over");
+    return RPC_REASON_NONE;
+}
+
+/* LEN bytes came behind its first PDU. */
+static rpc_reason_t join(rpc_leg_t *leg, rts_pdu_id_t id, const rts_pdu_t *pdu, size_t len)
+{
+    rpc_vc_t *vc;
+    rpc_reason_t reason = find_vc(leg, id, rts_cookie(pdu, 0), &vc);
+
+    if (reason)
+        return reason;
+    if (rpc_vc_must_wait(vc, id, pdu))
+        return newcomer_wait(leg, pdu, len);
+    reason = rpc_vc_join(vc, leg, id, pdu);
+    if (reason)
+        return reason;
+    newcomer_settle(leg, vc);
+    vc_connect(vc);
+    return RPC_REASON_NONE;
+}
+
 /* The first RTS PDU of a leg (3.2.5.5.3, .4, .5, .9), and what came behind it. */
 static rpc_reason_t first_pdu(rpc_leg_t *leg, const dcerpc_header_t *header,
                               const uint8_t *data, const uint8_t *rest, size_t len)
@@ -275,8 +321,6 @@ static rpc_reason_t first_pdu(rpc_leg_t *leg, const dcerpc_header_t *header,
     const rpc_log_t *log = leg->ep->params.log;
     rts_pdu_id_t id;
     rts_pdu_t pdu;
-    rpc_reason_t reason;
-    rpc_vc_t *vc;
     char text[33];
 
     if (rts_parse(data, header->frag_length, &pdu))
@@ -290,14 +334,7 @@ static rpc_reason_t first_pdu(rpc_leg_t *leg, const dcerpc_header_t *header,
                 rts_info(id)->name, rts_cookie_text(rts_cookie(&pdu, 0), text));
     if (is_of_kin(leg, rts_cookie(&pdu, 0), parts))
         return leg->refused;
-    reason = find_vc(leg, id, rts_cookie(&pdu, 0), &vc);
-    if (!reason)
-        reason = rpc_vc_join(vc, leg, id, &pdu);
-    if (reason)
-        return reason;
-    newcomer_settle(leg, vc);
-    vc_connect(vc);
-    return RPC_REASON_NONE;
+    return join(leg, id, &pdu, len);
 }
 
 /* No RTS PDU: a mixed proxy passes on what its client says (3.1.3). PDU and REST lie apart
@@ -373,8 +410,14 @@ static void newcomer_turn(rpc_job_t *job)
     rpc_leg_t *leg = RPC_OWNER_OF(job, rpc_leg_t, turn);
     uint8_t *buf = rpc_loop_scratch(leg->ep->loop);
     size_t len = RPC_LOOP_SCRATCH;
-    apr_status_t rv = leg->ep->held ? APR_EAGAIN : rpc_stream_read(leg->stream, buf, &len);
+    apr_status_t rv;
 
+    if (leg->waits) {
+        leg->refused = leg->stream->hup ? RPC_REASON_CLIENT_CLOSED : join(leg, RTS_IN_R1_A2, leg->waits, 0);
+        newcomer_after(leg, 0);
+        return;
+    }
+    rv = leg->ep->held ? APR_EAGAIN : rpc_stream_read(leg->stream, buf, &len);
     if (rv == APR_SUCCESS)
         newcomer_input(leg, buf, len);
     else if (!APR_STATUS_IS_EAGAIN(rv))
@@ -409,6 +452,7 @@ static rpc_leg_t *newcomer_create(rpc_endpoint_t *ep, int fd, const rpc_endpoint
         rpc_log(ep->params.log, RPC_LOG_ERR, APR_ENOMEM, "endpoint: cannot take a leg");
         return NULL;
     }
+    rpc_stream_keepalive(leg->stream, 0);
     leg->ep = ep;
     leg->version1 = !via || via->version1;
     leg->turn.run = newcomer_turn;
@@ -479,6 +523,8 @@ void rpc_endpoint_retire(rpc_endpoint_t *ep, void (*pass)(void *owner, const rpc
         struct iovec parts[2] = { { leg->framer.partial, leg->framer.have }, { NULL, 0 } };
 
         next = leg->next;
+        if (leg->waits)
+            continue;           /* for one that is here */
         if (!leg->preface)      /* not whole yet */
             parts[0] = (struct iovec){ leg->head, leg->head_len };
         newcomer_pass(leg, pass, owner, parts);

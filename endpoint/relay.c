@@ -42,6 +42,7 @@ static void rpc_from_leg(rpc_leg_t *leg, const uint8_t *data, uint32_t size)
         return;
     }
     rpc_flow_received(&leg->hop2, size);
+    rpc_flow_fragment(&leg->hop2, dcerpc_max_xmit_frag(data, size));
     if (!vc->target_ended && rpc_stream_put(vc->target, data, size) != APR_SUCCESS)
         rpc_vc_end(vc, RPC_REASON_NO_MEMORY, 0, "%s", "");
 }
@@ -148,9 +149,13 @@ static void deliver(rpc_vc_t *vc)
 {
     size_t before = vc->waiting.size;
 
-    while (vc->waiting.first && !vc->reason
-           && rpc_to_client(vc, vc->waiting.first->data, vc->waiting.first->size))
+    while (vc->waiting.first && !vc->reason) {
+        rpc_queued_pdu_t first = rpc_pdus_peek(&vc->waiting);
+
+        if (!rpc_to_client(vc, first.data, first.size))
+            break;
         rpc_pdus_drop(&vc->waiting);
+    }
     if (vc->target_ended && vc->waiting.size < before)
         set_patience(vc);
 }
@@ -272,7 +277,7 @@ static int has_more(const rpc_vc_t *vc)
     return leg_has_more(vc->in) || leg_has_more(vc->in_next) || leg_has_more(vc->out)
            || leg_has_more(vc->out_next) || leg_has_more(vc->out_old)
            || (vc->target && vc->target->can_read && target_readable(vc))
-           || (vc->waiting.first && may_go(vc->out, vc->waiting.first->size));
+           || (vc->waiting.first && may_go(vc->out, rpc_pdus_peek(&vc->waiting).size));
 }
 
 static void read_legs(rpc_vc_t *vc)

@@ -109,6 +109,7 @@ static rpc_reason_t in_r1_a2(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu)
     if (!rts_cookie_equal(rts_cookie(pdu, 1), &vc->in->cookie))
         return RPC_REASON_UNKNOWN_COOKIE;
     in_leg_begin(vc, leg, rts_cookie(pdu, 2), pdu);
+    leg->hop2.fragment = vc->in->hop2.fragment;
     vc->in_next = leg;
     leg->vc = vc;
     vc->in_state = RPC_IN_A6W;
@@ -145,6 +146,7 @@ static void in_r1_b1(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu)
     rts_begin(&b2, RTS_IN_R1_B2);
     rts_set_u32(&b2, RTS_CMD_RECEIVE_WINDOW_SIZE, vc->ep->params.receive_window);
     rpc_leg_send(vc->in, &b2);
+    rpc_endpoint_wake(vc->ep, &vc->cookie);
 }
 
 /* A replacement at the same proxy: only the channel's cookie changes, the leg's counters
@@ -190,8 +192,11 @@ void rpc_vc_check_lifetime(rpc_vc_t *vc)
 static void out_switched(rpc_vc_t *vc)
 {
     vc->out_state = RPC_OUT_OPENED;
-    for (; vc->late.first && !vc->reason; rpc_pdus_drop(&vc->late))
-        rpc_leg_put(vc->out, vc->late.first->data, vc->late.first->size, 1);
+    for (; vc->late.first && !vc->reason; rpc_pdus_drop(&vc->late)) {
+        rpc_queued_pdu_t first = rpc_pdus_peek(&vc->late);
+
+        rpc_leg_put(vc->out, first.data, first.size, 1);
+    }
     vc->starved = 0;
     if (!vc->target_ended)
         rpc_timer_cancel(vc->ep->loop, &vc->patience);
@@ -338,6 +343,13 @@ rpc_reason_t rpc_vc_join(rpc_vc_t *vc, rpc_leg_t *leg, rts_pdu_id_t id, const rt
         join = opening_table[vc->state][id];
         return join ? join(vc, leg, pdu) : RPC_REASON_DUPLICATE_COOKIE;
     }
+}
+
+/* Only IN channels: a successor of the OUT channel is asked for when the one before is in place. */
+int rpc_vc_must_wait(const rpc_vc_t *vc, rts_pdu_id_t id, const rts_pdu_t *pdu)
+{
+    return id == RTS_IN_R1_A2 && vc->in_next && !vc->reason
+           && rts_cookie_equal(rts_cookie(pdu, 1), &vc->in_next->cookie);
 }
 
 /* ---- dispatch ---- */

@@ -93,10 +93,12 @@ static void connected(void *ctx, rpc_reason_t reason, apr_status_t status, int f
             reason = RPC_REASON_NO_MEMORY;
         rpc_bytes_drop(&v1->early, len);
     }
-    if (reason)
+    if (reason) {
         rpc_v1_end(v1, reason, status, 0);
-    else
-        rpc_pipe_start(&v1->pipe);
+        return;
+    }
+    rpc_stream_keepalive(v1->pipe.server, 0);
+    rpc_pipe_start(&v1->pipe);
 }
 
 rpc_v1_t *rpc_v1_start(rpc_leg_t *leg)

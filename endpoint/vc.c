@@ -13,6 +13,16 @@ void rpc_endpoint_count_down(rpc_endpoint_t *ep)
         ep->params.idle(ep->params.ctx);
 }
 
+void rpc_endpoint_wake(rpc_endpoint_t *ep, const rts_cookie_t *vc)
+{
+    rpc_leg_t *leg;
+
+    for (leg = ep->newcomers; leg; leg = leg->next) {
+        if (leg->waits && rts_cookie_equal(rts_cookie(leg->waits, 0), vc))
+            rpc_loop_schedule(ep->loop, &leg->turn);
+    }
+}
+
 /* ---- legs ---- */
 
 void rpc_leg_free(rpc_leg_t *leg, int abort)
@@ -24,6 +34,7 @@ void rpc_leg_free(rpc_leg_t *leg, int abort)
     dcerpc_framer_reset(&leg->framer);
     free(leg->preface);
     free(leg->head);
+    free(leg->waits);
     free(leg);
 }
 
@@ -95,6 +106,7 @@ void rpc_vc_end(rpc_vc_t *vc, rpc_reason_t reason, apr_status_t status, const ch
     vsnprintf(vc->detail, sizeof(vc->detail), fmt, args);
     va_end(args);
     apr_hash_set(ep->table, &vc->cookie, sizeof(vc->cookie), NULL);
+    rpc_endpoint_wake(ep, &vc->cookie);
     if (ep->kin && !ep->closing)
         ep->kin->ended(ep->kin->ctx, &vc->cookie);
     rpc_loop_schedule(ep->loop, &vc->turn);

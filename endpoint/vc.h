@@ -77,8 +77,10 @@ struct rpc_leg {
     uint8_t *head;              /* a preface begun */
     size_t head_len;
     rpc_reason_t refused;
+    rts_pdu_t *waits;           /* malloc'ed: its first PDU, while the replacement before it is under
+                                 * way; nothing is read of it meanwhile. Or NULL */
     rpc_job_t turn;
-    rpc_timer_t timer;          /* for preface and first PDU */
+    rpc_timer_t timer;          /* for preface and first PDU, then for its turn */
 
     rpc_leg_t *next, *prev;     /* newcomers of the endpoint; retired legs of a VC */
 };
@@ -168,6 +170,8 @@ void rpc_leg_retire(rpc_leg_t *leg);
 void rpc_leg_free(rpc_leg_t *leg, int abort);
 /* One of the endpoint's has ended. */
 void rpc_endpoint_count_down(rpc_endpoint_t *ep);
+/* The VC of this cookie has changed: newcomers that wait for it look again. */
+void rpc_endpoint_wake(rpc_endpoint_t *ep, const rts_cookie_t *vc);
 /* How loud an end of this reason is. */
 int rpc_endpoint_level(rpc_reason_t reason);
 
@@ -192,6 +196,9 @@ rpc_dial_t *rpc_endpoint_dial(rpc_endpoint_t *ep, const rpc_preface_t *preface,
 /* Takes the leg, whose first PDU is this one, into the VC. RPC_REASON_NONE, or why not:
  * then neither has changed. */
 rpc_reason_t rpc_vc_join(rpc_vc_t *vc, rpc_leg_t *leg, rts_pdu_id_t id, const rts_pdu_t *pdu);
+/* Is this first PDU about the successor of a channel that is still becoming one? Its client is
+ * ahead of the proxy that it has left: the leg may wait for rpc_endpoint_wake(). */
+int rpc_vc_must_wait(const rpc_vc_t *vc, rts_pdu_id_t id, const rts_pdu_t *pdu);
 /* The target is connected, or the second half has come: opens when both are true. */
 void rpc_vc_try_open(rpc_vc_t *vc);
 /* An RTS PDU on a leg of a VC. */

@@ -11,7 +11,7 @@ void *rpc_config_create_dir(apr_pool_t *p, char *dir)
 
     dc->valid_ports_add = dc->allow_anonymous = dc->require_tls = dc->versions = RPC_UNSET;
     dc->receive_window = dc->connection_timeout = dc->channel_lifetime = RPC_UNSET;
-    dc->connect_timeout = dc->setup_timeout = RPC_UNSET;
+    dc->connect_timeout = dc->setup_timeout = dc->idle_timeout = RPC_UNSET;
     dc->max_of_user = dc->max_of_address = dc->min_auth_level = RPC_UNSET;
     dc->max_failed = dc->failed_window = RPC_UNSET;
     return dc;
@@ -58,6 +58,7 @@ void *rpc_config_merge_dir(apr_pool_t *p, void *base, void *add)
     MERGE(channel_lifetime);
     MERGE(connect_timeout);
     MERGE(setup_timeout);
+    MERGE(idle_timeout);
     MERGE(max_of_user);
     MERGE(max_of_address);
     MERGE(max_failed);
@@ -155,6 +156,16 @@ apr_interval_time_t rpc_config_connect_timeout(const rpc_dir_config_t *dc)
 apr_interval_time_t rpc_config_setup_timeout(const rpc_dir_config_t *dc)
 {
     return value_or(dc->setup_timeout, apr_time_from_sec(60));
+}
+
+/* A client pings when idle for its connection time-out, and may skip a ping when it has sent
+ * something in the last half of it (n35). */
+apr_interval_time_t rpc_config_idle_timeout(const rpc_dir_config_t *dc)
+{
+    apr_interval_time_t set = value_or(dc->idle_timeout, 0);
+    apr_interval_time_t least = 2 * apr_time_from_msec(rpc_config_connection_timeout(dc));
+
+    return set && set < least ? least : set;
 }
 
 int rpc_config_max_of_user(const rpc_dir_config_t *dc)

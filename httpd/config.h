@@ -61,6 +61,7 @@ typedef struct rpc_dir_config {
     apr_int64_t channel_lifetime;           /* RpcChannelLifetime, bytes */
     apr_int64_t connect_timeout;            /* RpcConnectTimeout */
     apr_int64_t setup_timeout;              /* RpcSetupTimeout */
+    apr_int64_t idle_timeout;               /* RpcIdleTimeout */
     apr_int64_t max_of_user;                /* RpcMaxChannelsPerUser; 0: no limit */
     apr_int64_t max_of_address;             /* RpcMaxChannelsPerAddress; 0: no limit */
     apr_int64_t max_failed;                 /* RpcMaxFailedTargets; 0: no limit */
@@ -97,6 +98,8 @@ apr_uint32_t rpc_config_connection_timeout(const rpc_dir_config_t *dc); /* ms; 1
 apr_uint32_t rpc_config_channel_lifetime(const rpc_dir_config_t *dc);   /* 1 GiB */
 apr_interval_time_t rpc_config_connect_timeout(const rpc_dir_config_t *dc); /* 10 s */
 apr_interval_time_t rpc_config_setup_timeout(const rpc_dir_config_t *dc);   /* 60 s */
+/* 0: never; at least what a client that pings by the book needs. */
+apr_interval_time_t rpc_config_idle_timeout(const rpc_dir_config_t *dc);
 
 /* How many channels there may be; 0: no limit. All count those of the whole server, by what one
  * machine sees; the two of a directory hold for requests there.

@@ -491,6 +491,7 @@ static void conn_close(rpc_stream_t *s, int abort_it)
 
 static const rpc_stream_class_t conn_class = {
     .name = "httpd connection",
+    .socket = 1,
     .read = conn_read,
     .write = conn_write,
     .push = conn_push,

@@ -114,6 +114,10 @@ static const number_t setup_timeout_number = {
     DIR_NUMBER(setup_timeout), SECONDS(1), SECONDS(3600), time_units,
     "a time from 1 to 3600 seconds (1s to 1h)"
 };
+static const number_t idle_timeout_number = {
+    DIR_NUMBER(idle_timeout) | OR_ZERO, SECONDS(240), SECONDS(86400), time_units,
+    "a time from 240 to 86400 seconds (4min to 24h), or 0 for none"
+};
 static const number_t max_channels_number = {
     SERVER_NUMBER(max_channels), 1, 1000000, no_units, "a number from 1 to 1000000"
 };
@@ -574,13 +578,17 @@ const command_rec rpc_directives[] = {
     NUMBER("RpcReceiveWindow", receive_window_number, ANYWHERE,
            "bytes a peer may send ahead, 8K to 256K; default 256K"),
     NUMBER("RpcConnectionTimeout", connection_timeout_number, ANYWHERE,
-           "silence after which a connection is taken for dead, 120s to 4h; default 120s"),
+           "announced to clients; one that is idle for half of it is pinged, one whose TCP answers nothing "
+           "for twice of it is dead; 120s to 4h, default 120s"),
     NUMBER("RpcChannelLifetime", channel_lifetime_number, ANYWHERE,
            "bytes of one OUT channel before it is replaced, 128K to 2G; default 1G"),
     NUMBER("RpcConnectTimeout", connect_timeout_number, ANYWHERE,
            "time to connect to a server, up to 10min; default 10s"),
     NUMBER("RpcSetupTimeout", setup_timeout_number, ANYWHERE,
            "time for a virtual connection to come about, up to 1h; default 60s"),
+    NUMBER("RpcIdleTimeout", idle_timeout_number, ANYWHERE,
+           "silence after which a client whose TCP is well is ended all the same, 4min to 24h; "
+           "default 0, never"),
     NUMBER("RpcMaxChannelsPerUser", max_of_user_number, ANYWHERE,
            "channels of one user, whole server; default 0, no limit"),
     NUMBER("RpcMaxChannelsPerAddress", max_of_address_number, ANYWHERE,

@@ -268,6 +268,7 @@ const char *rpc_request_spec(const rpc_context_t *context, request_rec *r, rpc_r
     spec->connection_timeout = timeout ? timeout : rpc_config_connection_timeout(dc);
     spec->channel_lifetime = rpc_config_channel_lifetime(dc);
     spec->setup_timeout = rpc_config_setup_timeout(dc);
+    spec->idle_timeout = rpc_config_idle_timeout(dc);
     spec->rules = rpc_firewall_rules_both(r->pool, rpc_config_rules(r->pool, dc, target->port),
                                           rpc_require_interfaces(r));
     spec->asked_port = target->port;

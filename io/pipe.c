@@ -20,9 +20,16 @@ static int move(rpc_pipe_t *pipe, rpc_stream_t *from, rpc_stream_t *to, rpc_reas
     size_t len = RPC_LOOP_SCRATCH;
     apr_status_t rv;
 
-    if (*ended || rpc_stream_pending(to) >= RPC_PIPE_HIGH)
+    if (*ended)
         return 0;
+    if (rpc_stream_pending(to) >= RPC_PIPE_HIGH) {
+        if (from == pipe->client)
+            pipe->heard_at = rpc_loop_now(from->loop);  /* it may have said what we do not read */
+        return 0;
+    }
     rv = rpc_stream_read(from, buf, &len);
+    if (rv == APR_SUCCESS && from == pipe->client)
+        pipe->heard_at = rpc_loop_now(from->loop);
     if (rv == APR_SUCCESS)
         *ended = put(pipe, to, buf, len);
     else if (APR_STATUS_IS_EOF(rv))
@@ -41,6 +48,46 @@ static int flush(rpc_stream_t *s, rpc_reason_t failed, rpc_reason_t *ended)
     return rpc_stream_pending(s) < before;
 }
 
+/* Has the client's end, behind what is not read, been noticed? */
+static int has_closed_unread(const rpc_pipe_t *pipe)
+{
+    return pipe->client->hup && !pipe->client->eof && rpc_stream_pending(pipe->server) >= RPC_PIPE_HIGH;
+}
+
+static void watch_unread(rpc_pipe_t *pipe)
+{
+    rpc_loop_t *loop = pipe->client->loop;
+
+    pipe->taken = pipe->server->sent;
+    rpc_timer_set(loop, &pipe->patience, rpc_loop_now(loop) + RPC_PIPE_PATIENCE);
+}
+
+static void out_of_patience(rpc_timer_t *timer)
+{
+    rpc_pipe_t *pipe = RPC_OWNER_OF(timer, rpc_pipe_t, patience);
+
+    if (!has_closed_unread(pipe))
+        pipe->closing = 0;
+    else if (pipe->server->sent != pipe->taken)
+        watch_unread(pipe);
+    else
+        pipe->ended(pipe, RPC_REASON_CLIENT_CLOSED);
+}
+
+/* A reset is an end at once; a client that has closed in order may have said much that a slow
+ * server still reads. */
+static void notice_close(rpc_pipe_t *pipe, rpc_reason_t *ended)
+{
+    if (*ended || !has_closed_unread(pipe))
+        return;
+    if (pipe->client->dead)
+        *ended = RPC_REASON_CLIENT_ERROR;
+    else if (!pipe->closing) {
+        pipe->closing = 1;
+        watch_unread(pipe);
+    }
+}
+
 static void pipe_turn(rpc_job_t *job)
 {
     rpc_pipe_t *pipe = RPC_OWNER_OF(job, rpc_pipe_t, turn);
@@ -54,6 +101,7 @@ static void pipe_turn(rpc_job_t *job)
         moved |= flush(server, RPC_REASON_SERVER_ERROR, &ended);
         moved |= flush(client, RPC_REASON_CLIENT_ERROR, &ended);
     } while (moved && !ended && --rounds);
+    notice_close(pipe, &ended);
     if (ended)
         pipe->ended(pipe, ended);
     else if (moved)
@@ -63,6 +111,8 @@ static void pipe_turn(rpc_job_t *job)
 void rpc_pipe_start(rpc_pipe_t *pipe)
 {
     pipe->turn.run = pipe_turn;
+    pipe->patience.fire = out_of_patience;
+    pipe->heard_at = rpc_loop_now(pipe->client->loop);
     pipe->client->owner = pipe->server->owner = &pipe->turn;
     rpc_loop_schedule(pipe->client->loop, &pipe->turn);
 }
@@ -70,4 +120,5 @@ void rpc_pipe_start(rpc_pipe_t *pipe)
 void rpc_pipe_stop(rpc_pipe_t *pipe, rpc_loop_t *loop)
 {
     rpc_loop_unschedule(loop, &pipe->turn);
+    rpc_timer_cancel(loop, &pipe->patience);
 }

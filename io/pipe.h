@@ -7,6 +7,9 @@
 #include "base/reason.h"
 #include "io/stream.h"
 
+/* A client that has closed is gone when the server has read nothing for so long, whatever that
+ * client said before. */
+#define RPC_PIPE_PATIENCE apr_time_from_sec(2)
 /* Not read from one side while this much waits to be written to the other. */
 #define RPC_PIPE_HIGH 65536
 
@@ -19,7 +22,12 @@ struct rpc_pipe {
     /* Not NULL: takes what the client says, and puts what of it may go to the server. A reason
      * ends the pipe. */
     rpc_reason_t (*heard)(rpc_pipe_t *pipe, const uint8_t *data, size_t len);
-    rpc_job_t turn;                 /* private */
+    apr_time_t heard_at;            /* when the client last spoke, or was not read; set at the start */
+    /* private */
+    rpc_job_t turn;
+    rpc_timer_t patience;           /* with a server that does not read, of a client that has closed */
+    int closing;                    /* that is running */
+    uint64_t taken;                 /* what that server had read when it began */
 };
 
 /* From now on the pipe's job is that of both streams. On their loop's thread, as all of it. */

@@ -1,6 +1,6 @@
-/* io/queue.c: a first chunk for little is 1 KB, any other at least 16 KB, and freed as soon
- * as it is empty: an idle channel holds nothing, a lone RTS PDU little, a bulk transfer few
- * large pieces.
+/* io/queue.c: a first chunk of bytes for little is 1 KB, any other at least 16 KB, and freed as
+ * soon as it is empty: an idle channel holds nothing, a lone RTS PDU little, a bulk transfer few
+ * large pieces. PDUs lie in packs, close to one another and each in one piece.
  */
 #include "io/queue.h"
 
@@ -96,36 +96,125 @@ void rpc_bytes_clear(rpc_bytes_t *q)
     q->size = 0;
 }
 
+/* ---- PDUs ---- */
+
+/* Before each PDU stand two bytes: its length, and on top whether it is counted. A length that
+ * does not fit there follows in four more. So even PDUs of 16 bytes take little more than they are. */
+#define COUNTED 0x8000u
+#define LONG 0x7fffu
+#define MARK_MAX 6
+
+/* A new pack has a sixteenth of what is queued: what is not used of it counts for little. */
+#define PACK_LEAST 512
+#define PACK_MOST 8192
+
+struct rpc_pack {
+    rpc_pack_t *next, *prev;
+    size_t start, end, cap;     /* content is data[start..end) */
+    uint8_t data[];
+};
+
+static size_t write_mark(uint8_t *at, uint32_t size, int counted)
+{
+    uint16_t mark = (uint16_t)((size < LONG ? size : LONG) | (counted ? COUNTED : 0));
+
+    memcpy(at, &mark, sizeof(mark));
+    if (size < LONG)
+        return sizeof(mark);
+    memcpy(at + sizeof(mark), &size, sizeof(size));
+    return sizeof(mark) + sizeof(size);
+}
+
+static size_t read_mark(const uint8_t *at, uint32_t *size, int *counted)
+{
+    uint16_t mark;
+
+    memcpy(&mark, at, sizeof(mark));
+    *counted = (mark & COUNTED) != 0;
+    *size = mark & LONG;
+    if (*size < LONG)
+        return sizeof(mark);
+    memcpy(size, at + sizeof(mark), sizeof(*size));
+    return sizeof(mark) + sizeof(*size);
+}
+
+/* The last pack gives back what it has not used; the next PDU did not fit there. */
+static void trim_last(rpc_pdus_t *q)
+{
+    rpc_pack_t *pack = q->last ? realloc(q->last, sizeof(*pack) + q->last->end) : NULL;
+
+    if (!pack)
+        return;
+    pack->cap = pack->end;
+    q->last = pack;
+    if (pack->prev)
+        pack->prev->next = pack;
+    else
+        q->first = pack;
+}
+
+static rpc_pack_t *add_pack(rpc_pdus_t *q, size_t need)
+{
+    size_t cap = q->size / 16 < PACK_LEAST ? PACK_LEAST : q->size / 16 > PACK_MOST ? PACK_MOST : q->size / 16;
+    rpc_pack_t *pack;
+
+    if (cap < need)
+        cap = need;
+    pack = malloc(sizeof(*pack) + cap);
+    if (!pack)
+        return NULL;
+    trim_last(q);
+    *pack = (rpc_pack_t){ .prev = q->last, .cap = cap };
+    if (q->last)
+        q->last->next = pack;
+    else
+        q->first = pack;
+    q->last = pack;
+    return pack;
+}
+
 int rpc_pdus_put(rpc_pdus_t *q, const void *pdu, uint32_t size, int counted)
 {
-    rpc_queued_pdu_t *entry = malloc(sizeof(*entry) + size);
+    uint8_t mark[MARK_MAX];
+    size_t head = write_mark(mark, size, counted);
+    rpc_pack_t *pack = q->last;
 
-    if (!entry)
+    if ((!pack || pack->cap - pack->end < head + size) && !(pack = add_pack(q, head + size)))
         return -1;
-    entry->next = NULL;
-    entry->size = size;
-    entry->counted = counted;
-    memcpy(entry->data, pdu, size);
-    if (q->last)
-        q->last->next = entry;
-    else
-        q->first = entry;
-    q->last = entry;
+    memcpy(pack->data + pack->end, mark, head);
+    memcpy(pack->data + pack->end + head, pdu, size);
+    pack->end += head + size;
     q->size += size;
     return 0;
 }
 
+rpc_queued_pdu_t rpc_pdus_peek(const rpc_pdus_t *q)
+{
+    const uint8_t *at = q->first->data + q->first->start;
+    rpc_queued_pdu_t pdu;
+
+    pdu.data = at + read_mark(at, &pdu.size, &pdu.counted);
+    return pdu;
+}
+
 void rpc_pdus_drop(rpc_pdus_t *q)
 {
-    rpc_queued_pdu_t *entry = q->first;
+    rpc_pack_t *pack = q->first;
+    rpc_queued_pdu_t pdu;
 
-    if (!entry)
+    if (!pack)
         return;
-    q->first = entry->next;
-    if (!q->first)
+    pdu = rpc_pdus_peek(q);
+    q->size -= pdu.size;
+    pack->start = (size_t)(pdu.data - pack->data) + pdu.size;
+    if (pack->start < pack->end)
+        return;
+    q->first = pack->next;
+    if (q->first)
+        q->first->prev = NULL;
+    else
         q->last = NULL;
-    q->size -= entry->size;
-    free(entry);
+    free(pack);
 }
 
 void rpc_pdus_clear(rpc_pdus_t *q)

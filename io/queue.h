@@ -22,19 +22,24 @@ const uint8_t *rpc_bytes_peek(const rpc_bytes_t *q, size_t *len);
 void rpc_bytes_drop(rpc_bytes_t *q, size_t len);
 void rpc_bytes_clear(rpc_bytes_t *q);
 
-typedef struct rpc_queued_pdu {
-    struct rpc_queued_pdu *next;
-    uint32_t size;
-    int counted;        /* an RPC PDU, subject to flow control; 0: RTS */
-    uint8_t data[];
-} rpc_queued_pdu_t;
+typedef struct rpc_pack rpc_pack_t;
 typedef struct rpc_pdus {
-    rpc_queued_pdu_t *first, *last;
-    size_t size;        /* bytes of all PDUs */
+    rpc_pack_t *first, *last;   /* NULL: empty */
+    size_t size;                /* bytes of all PDUs */
 } rpc_pdus_t;
 
+typedef struct rpc_queued_pdu {
+    const uint8_t *data;        /* the queue's, until the PDU is dropped or the next one is put */
+    uint32_t size;
+    int counted;                /* an RPC PDU, subject to flow control; 0: RTS */
+} rpc_queued_pdu_t;
+
+/* Copies a PDU in; 0, or -1 when out of memory (then nothing was queued). The queue takes little
+ * more memory than SIZE bytes for it, however small it is. */
 int rpc_pdus_put(rpc_pdus_t *q, const void *pdu, uint32_t size, int counted);
-/* Takes the first PDU out and frees it. */
+/* The first PDU of a queue that is not empty. */
+rpc_queued_pdu_t rpc_pdus_peek(const rpc_pdus_t *q);
+/* Takes the first PDU out, if there is one. */
 void rpc_pdus_drop(rpc_pdus_t *q);
 void rpc_pdus_clear(rpc_pdus_t *q);
 

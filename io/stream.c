@@ -26,6 +26,8 @@ static void stream_ready(rpc_watch_t *watch, uint32_t events)
         s->can_write = 1;
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         s->hup = 1;
+    if (events & (EPOLLHUP | EPOLLERR))
+        s->dead = 1;
     if (s->owner)
         rpc_loop_schedule(s->loop, s->owner);
 }
@@ -207,23 +209,47 @@ static void socket_close(rpc_stream_t *s, int abort_it)
 
 static const rpc_stream_class_t socket_class = {
     .name = "socket",
+    .socket = 1,
     .read = socket_read,
     .write = socket_write,
     .close = socket_close,
 };
 
+static int tcp_seconds(uint32_t ms)
+{
+    return ms < 1000 ? 1 : ms > 32767000 ? 32767 : (int)(ms / 1000);    /* TCP's limit */
+}
+
+/* On a Unix socket, which needs none of this, the options are refused. */
+static void probe(int fd, int idle, int interval)
+{
+    int on = 1;
+
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+}
+
 void rpc_stream_keepalive(rpc_stream_t *s, uint32_t ms)
 {
-    int on = 1, seconds;
+    int seconds = tcp_seconds(ms ? ms : 300000);
 
-    if (s->cls != &socket_class)
+    if (s->cls->socket)
+        probe(s->watch.fd, seconds, seconds);
+}
+
+/* Probes in the second half; TCP_USER_TIMEOUT ends both them and the retransmissions of data, which
+ * would go on for a quarter of an hour. */
+void rpc_stream_notice_death(rpc_stream_t *s, uint32_t ms)
+{
+    unsigned int timeout = ms;
+    int count = 8;
+
+    if (!s->cls->socket)
         return;
-    if (ms == 0)
-        ms = 300000;
-    seconds = ms < 1000 ? 1 : ms > 32767000 ? 32767 : (int)(ms / 1000); /* TCP's limit */
-    setsockopt(s->watch.fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-    setsockopt(s->watch.fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof(seconds));
-    setsockopt(s->watch.fd, IPPROTO_TCP, TCP_KEEPINTVL, &seconds, sizeof(seconds));
+    probe(s->watch.fd, tcp_seconds(ms / 2), tcp_seconds(ms / 16));
+    setsockopt(s->watch.fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
+    setsockopt(s->watch.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof(timeout));
 }
 
 rpc_stream_t *rpc_stream_open(rpc_loop_t *loop, int fd, rpc_job_t *owner)

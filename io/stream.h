@@ -26,6 +26,7 @@ typedef struct rpc_answer {
 
 typedef struct rpc_stream_class {
     const char *name;
+    int socket;             /* the watch's descriptor is a socket, perhaps of TCP */
     /* Reads up to *LEN bytes. APR_SUCCESS with *LEN > 0; APR_EAGAIN: wait for the
      * owner's job; APR_EOF; or an error. */
     apr_status_t (*read)(rpc_stream_t *s, void *buf, size_t *len);
@@ -50,6 +51,7 @@ struct rpc_stream {
     unsigned can_read:1;    /* sticky: no "nothing now" since the last event */
     unsigned can_write:1;
     unsigned hup:1;         /* the peer will send no more: read until end of file */
+    unsigned dead:1;        /* nor will it take any more: reset, or timed out */
     unsigned eof:1;
     uint64_t received;      /* bytes read */
     uint64_t sent;          /* bytes written */
@@ -76,9 +78,12 @@ size_t rpc_stream_pending(const rpc_stream_t *s);
 /* After a flush: has all of it reached the kernel, from below this stream too? */
 int rpc_stream_drained(const rpc_stream_t *s);
 
-/* TCP keep-alive probes on a plain socket after MS milliseconds of silence; 0 means
- * 300,000 ([MS-RPCH] 2.2.3.5.6). Does nothing on other kinds. */
+/* TCP keep-alive probes after MS milliseconds of silence; 0 means 300,000 ([MS-RPCH] 2.2.3.5.6).
+ * Does nothing where there is no TCP, as all of this. */
 void rpc_stream_keepalive(rpc_stream_t *s, uint32_t ms);
+/* A peer whose TCP answers nothing for MS milliseconds, be it a probe or data, is gone: the stream
+ * fails. One that is quiet, and is there, is not. */
+void rpc_stream_notice_death(rpc_stream_t *s, uint32_t ms);
 
 /* Gives the stream up; the owner's job is not scheduled any more. ABORT 0: what was
  * put is still written, for at most RPC_STREAM_DRAIN, then the connection is closed in

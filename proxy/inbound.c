@@ -1,7 +1,8 @@
 /* proxy/inbound.c: the inbound proxy, [MS-RPCH] 3.2.3 (fig. 27).
  *
- *   Open_Start --CONN/B1: B2--> B3W --B3--> Opened --IN_R2/A1: A2--> Opened_A5W --A5--> Opened
- *   Open_Start --IN_R1/A1: A2--> Wait_B2 --B2--> Opened --A5: A6, rest, B1--> Finished
+ *   Connecting --CONN/B1: B2--> B3W --B3--> Opened --IN_R2/A1: A2--> Opened_A5W --A5--> Opened
+ *   Connecting --IN_R1/A1: A2--> Wait_B2 --B2--> Opened --A5: A6, rest, B1--> Finished
+ *   (A5 may come before B3 or B2, and then waits for it.)
  *
  * RPC PDUs go client -> leg: hop 1 is our own window towards the client, hop 2 the server's
  * towards us. Until B3 or B2 the leg is plugged and everything waits in order. What may go
@@ -94,6 +95,7 @@ static void in_rpc_pdu(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu
     }
     /* A client that overruns is not punished; client_room() stops reading it. */
     rpc_flow_received(&from->hop1, size);
+    rpc_flow_fragment(&from->hop1, dcerpc_max_xmit_frag(pdu, size));
     in_relay(v, from, pdu, size);
 }
 
@@ -106,7 +108,7 @@ static size_t in_client_room(const rpc_virtual_t *v, const rpc_channel_t *from)
     /* When RPC PDUs fill it to the last byte, acknowledgements must still come through. */
     size_t window = from->spec->receive_window + RTS_MAX_SIZE;
 
-    if (v->last_words || v->state == RPC_FINISHED)
+    if (v->last_words || v->leaves || v->state == RPC_FINISHED)
         return 0;
     if (held + partial < window)
         return window - held - partial;
@@ -125,8 +127,12 @@ static void say_goodbye(rpc_virtual_t *v)
 
 static void in_drain(rpc_virtual_t *v)
 {
-    while (v->waiting.first && leg_takes(v, v->waiting.first->size) && !v->reason) {
-        to_leg(v, v->waiting.first->data, v->waiting.first->size);
+    while (v->waiting.first && !v->reason) {
+        rpc_queued_pdu_t first = rpc_pdus_peek(&v->waiting);
+
+        if (!leg_takes(v, first.size))
+            break;
+        to_leg(v, first.data, first.size);
         rpc_pdus_drop(&v->waiting);
     }
     if (v->last_words && !v->waiting.first)
@@ -157,18 +163,14 @@ static void ignore(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
     /* A ping counts by having been read (spec gap 2.2.4.49). */
 }
 
-/* 2.2.4.46: the interval of TCP keep-alive on the leg. */
+/* 2.2.4.46: the interval of TCP keep-alive on the leg, which may not be there yet. */
 static void set_keepalive(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
 {
-    rpc_stream_keepalive(v->leg, rts_u32(pdu, RTS_CMD_CLIENT_KEEPALIVE, 0));
-}
+    uint32_t ms = rts_u32(pdu, RTS_CMD_CLIENT_KEEPALIVE, 0);
 
-/* CONN/B3 and IN_R1/B2: 3.2.3.5.4, 3.2.3.5.7. */
-static void server_ready(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
-{
-    rpc_flow_sender_start(&v->hop2, rts_u32(pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, 0));
-    rpc_virtual_state(v, RPC_OPENED);
-    rpc_virtual_unplug(v);
+    v->keepalive = ms ? ms : 300000;    /* 2.2.3.5.6 */
+    if (v->leg)
+        rpc_stream_keepalive(v->leg, v->keepalive);
 }
 
 /* 3.2.1.5.1: an ack for a channel that is not (or no longer) ours is discarded. */
@@ -186,17 +188,42 @@ static void hop2_ack(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu
                 ack->bytes_received, ack->available_window);
 }
 
-/* IN_R1/A5: the client goes on elsewhere. A6 goes before what waits, B1 after it. */
-static void move_away(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
+/* A6 goes before what waits, B1 after it. */
+static void say_a6(rpc_virtual_t *v, const rts_cookie_t *successor)
 {
     rts_pdu_t a6;
 
     rts_begin(&a6, RTS_IN_R1_A6);
-    rts_set_cookie(&a6, 0, rts_cookie(pdu, 0));
+    rts_set_cookie(&a6, 0, successor);
     rpc_send_leg(v, &a6);
     rpc_virtual_state(v, RPC_FINISHED);
     v->last_words = 1;
+}
+
+/* IN_R1/A5: the client goes on elsewhere. */
+static void move_away(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
+{
     from->reason = RPC_REASON_RECYCLED; /* whatever it says behind A5 is not looked at */
+    say_a6(v, rts_cookie(pdu, 0));
+}
+
+/* The server has told the client of the next channel's proxy by way of the OUT channel, and this
+ * is faster than its B3 or B2 for us: no protocol error, whatever 3.2.3.5.6 says. */
+static void move_away_later(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
+{
+    from->reason = RPC_REASON_RECYCLED;
+    v->leaves = 1;
+    v->next_cookie = *rts_cookie(pdu, 0);
+}
+
+/* CONN/B3 and IN_R1/B2: 3.2.3.5.4, 3.2.3.5.7. */
+static void server_ready(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
+{
+    rpc_flow_sender_start(&v->hop2, rts_u32(pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, 0));
+    rpc_virtual_state(v, RPC_OPENED);
+    rpc_virtual_unplug(v);
+    if (v->leaves && !v->reason)
+        say_a6(v, &v->next_cookie);
 }
 
 /* IN_R2/A5 on the old channel: the successor takes its place (3.2.3.5.8). */
@@ -234,13 +261,15 @@ static rpc_action_t *in_action(const rpc_virtual_t *v, const rpc_channel_t *from
         { RTS_IN_R1_B2, 0, { [RPC_WAIT_B2] = server_ready } },
         { RTS_FLOW_CONTROL_ACK, 0,
           { [RPC_OPENED] = hop2_ack, [RPC_OPENED_A5W] = hop2_ack, [RPC_FINISHED] = hop2_ack } },
-        { RTS_IN_R1_A5, 1, { [RPC_OPENED] = move_away, [RPC_OPENED_A5W] = switch_channel } },
+        { RTS_IN_R1_A5, 1,
+          { [RPC_B3W] = move_away_later, [RPC_WAIT_B2] = move_away_later, [RPC_OPENED] = move_away,
+            [RPC_OPENED_A5W] = switch_channel } },
         { RTS_PING, 1,
-          { [RPC_B3W] = ignore, [RPC_WAIT_B2] = ignore, [RPC_OPENED] = ignore,
-            [RPC_OPENED_A5W] = ignore } },
+          { [RPC_CONNECTING] = ignore, [RPC_B3W] = ignore, [RPC_WAIT_B2] = ignore,
+            [RPC_OPENED] = ignore, [RPC_OPENED_A5W] = ignore } },
         { RTS_KEEP_ALIVE, 1,
-          { [RPC_B3W] = set_keepalive, [RPC_WAIT_B2] = set_keepalive,
-            [RPC_OPENED] = set_keepalive, [RPC_OPENED_A5W] = set_keepalive } },
+          { [RPC_CONNECTING] = set_keepalive, [RPC_B3W] = set_keepalive,
+            [RPC_WAIT_B2] = set_keepalive, [RPC_OPENED] = set_keepalive, [RPC_OPENED_A5W] = set_keepalive } },
     };
     size_t i;
 
@@ -272,8 +301,11 @@ static void in_connected(rpc_virtual_t *v, const rts_pdu_t *first)
         rts_set_cookie(&pdu, 1, &ch->cookie);
         rts_set_group(&pdu, rts_group(first));
         rts_set_address(&pdu, &ch->spec->client_address);
-        rpc_stream_keepalive(v->leg, rts_u32(first, RTS_CMD_CLIENT_KEEPALIVE, 0));
+        if (!v->keepalive)
+            set_keepalive(v, ch, first);
     }
+    if (v->keepalive)
+        rpc_stream_keepalive(v->leg, v->keepalive);
     rpc_send_leg(v, &pdu);
     rpc_firewall_begin(&v->firewall, ch->spec->rules, ch->spec->asked_port, ch->spec->least_level,
                        v->replacing);
@@ -288,6 +320,7 @@ static void in_attached(rpc_virtual_t *v)
     rts_begin(&pdu, RTS_IN_R2_A2);
     rts_set_cookie(&pdu, 0, &v->successor->cookie);
     rpc_send_leg(v, &pdu);
+    v->successor->hop1.fragment = v->current->hop1.fragment;
     rpc_flow_sender_mark(&v->hop2);     /* a server may count anew from here (6.3) */
     rpc_virtual_state(v, RPC_OPENED_A5W);
 }
@@ -300,17 +333,27 @@ static void in_server_closed(rpc_virtual_t *v)
         rpc_virtual_end(v, RPC_REASON_SERVER_CLOSED, "the server closed the leg");
 }
 
-/* A client pings when idle for its connection time-out, and may skip a ping when it has sent
- * something in the last half of it (n35); so twice the time-out is silence. */
+/* After A5 it has nothing more to say; what waits is still delivered. */
+static int in_client_ended(rpc_virtual_t *v, rpc_channel_t *from)
+{
+    return (v->last_words || v->leaves) && from == v->current;
+}
+
+/* The specification has no time-out for silent clients, and some are silent for long: they ping
+ * in answer to our pings only, and an OUT channel in use has none. So this one is optional. */
 static apr_time_t in_tick(rpc_virtual_t *v)
 {
     rpc_channel_t *ch = v->current;
-    apr_time_t due = ch->heard + 2 * apr_time_from_msec(ch->spec->connection_timeout);
+    apr_time_t due = ch->heard + ch->spec->idle_timeout;
 
-    if (due <= rpc_loop_now(v->leg->loop))
-        rpc_virtual_end(v, RPC_REASON_IDLE_TIMEOUT, "the client was silent for %u seconds",
-                        2 * ch->spec->connection_timeout / 1000);
-    return due;
+    if (!ch->spec->idle_timeout)
+        return 0;
+    if (due > rpc_loop_now(v->leg->loop))
+        return due;
+    if (in_client_room(v, ch) && !ch->client->can_read)
+        rpc_virtual_end(v, RPC_REASON_IDLE_TIMEOUT, "the client has said nothing for %d seconds",
+                        (int)apr_time_sec(ch->spec->idle_timeout));
+    return rpc_loop_now(v->leg->loop) + ch->spec->idle_timeout;
 }
 
 const rpc_role_ops_t rpc_inbound_role = {
@@ -329,6 +372,7 @@ const rpc_role_ops_t rpc_inbound_role = {
     .forward = in_forward,
     .drain = in_drain,
     .client_room = in_client_room,
+    .client_ended = in_client_ended,
     .server_closed = in_server_closed,
     .tick = in_tick,
 };

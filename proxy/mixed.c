@@ -29,7 +29,7 @@ struct rpc_mixed {
     char why[RPC_FILTER_WHY_MAX];   /* it has ended the channel */
     rpc_dial_t *connecting;
     rpc_job_t turn;             /* until Opened */
-    rpc_timer_t timer;          /* the same */
+    rpc_timer_t timer;          /* until Opened for the banner, then for what the client says */
     rpc_mixed_t **list, *next, *prev;
 };
 
@@ -122,6 +122,21 @@ static rpc_reason_t heard(rpc_pipe_t *pipe, const uint8_t *data, size_t len)
     return reason;
 }
 
+/* Version 1 has no pings, so this is for those only who want it (RpcIdleTimeout). */
+static void look_if_idle(rpc_timer_t *timer)
+{
+    rpc_mixed_t *m = RPC_OWNER_OF(timer, rpc_mixed_t, timer);
+    rpc_loop_t *loop = m->pipe.client->loop;
+    apr_time_t due = m->pipe.heard_at + m->spec->idle_timeout;
+
+    if (rpc_stream_pending(m->pipe.server) >= RPC_PIPE_HIGH)
+        due = rpc_loop_now(loop) + m->spec->idle_timeout;
+    if (due <= rpc_loop_now(loop))
+        end(m, RPC_REASON_IDLE_TIMEOUT, "the client has said nothing");
+    else
+        rpc_timer_set(loop, timer, due);
+}
+
 static void start_firewall(rpc_mixed_t *m)
 {
     rpc_firewall_begin(&m->firewall, m->spec->rules, m->spec->asked_port, m->spec->least_level, 0);
@@ -142,8 +157,12 @@ static void open_up(rpc_mixed_t *m)
         m->spec->opened(m->spec->ctx);
     if (m->pipe.client->cls->respond(m->pipe.client, &answer) != APR_SUCCESS)
         end(m, RPC_REASON_CLIENT_ERROR, "the response cannot be written");
-    else
+    else {
         rpc_pipe_start(&m->pipe);
+        m->timer.fire = look_if_idle;
+        if (m->spec->idle_timeout)
+            rpc_timer_set(loop, &m->timer, rpc_loop_now(loop) + m->spec->idle_timeout);
+    }
 }
 
 static void read_banner(rpc_mixed_t *m)

@@ -1,7 +1,7 @@
 /* proxy/outbound.c: the outbound proxy, [MS-RPCH] 3.2.4 (fig. 28).
  *
- *   Open_Start --CONN/A1: A2, 200, A3--> C1W --C1: C2--> Opened
- *   Open_Start --OUT_R1/A3: A4--> A11W --A11: 200--> Opened --A9: rest, A10--> Finished
+ *   Connecting --CONN/A1: A2, 200, A3--> C1W --C1: C2--> Opened
+ *   Connecting --OUT_R1/A3: A4--> A11W --A11: 200--> Opened --A9: rest, A10--> Finished
  *   Opened --OUT_R2/A3: A4--> B1OrC1W --C1--> B1W --B1: rest, B3, 200--> Opened
  *                                     --B1: rest, B3--> R2C1W --C1: 200--> Opened
  *
@@ -13,6 +13,11 @@
 /* PingTrafficSentNotify once more than this was sent in pings (n50). */
 #define PING_NOTIFY 1031
 #define B3_SIZE 24
+
+/* How long after a client's end of file we look whether it is there at all; longer where there is
+ * something to wait for: some take a ping before C2 for C2, and a successor is soon answered. */
+#define CLOSED_LOOK apr_time_from_msec(250)
+#define CLOSED_LOOK_LATE apr_time_from_sec(2)
 
 /* ---- hop 3 and hop 4 ---- */
 
@@ -56,6 +61,15 @@ static void out_relay(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu,
                         size, (unsigned)v->current->hop4.window);
 }
 
+/* Returns 1 when it was more than our window allowed. */
+static int server_sent(rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
+{
+    int overrun = rpc_flow_received(&v->hop3, size);
+
+    rpc_flow_fragment(&v->hop3, dcerpc_max_xmit_frag(pdu, size));
+    return overrun;
+}
+
 static void out_rpc_pdu(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu, uint32_t size)
 {
     if (from)
@@ -63,7 +77,7 @@ static void out_rpc_pdu(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pd
     else if (v->state == RPC_C1W || v->state == RPC_FINISHED)
         rpc_virtual_end(v, RPC_REASON_PROTOCOL, "an RPC PDU from the server in %s",
                         rpc_state_name(v->state));
-    else if (rpc_flow_received(&v->hop3, size))
+    else if (server_sent(v, pdu, size))
         rpc_virtual_end(v, RPC_REASON_WINDOW_OVERRUN,
                         "the server sent more than our window of %u",
                         (unsigned)v->hop3.window);
@@ -121,8 +135,12 @@ static void out_drain(rpc_virtual_t *v)
 {
     rts_pdu_t a10;
 
-    while (v->waiting.first && client_takes(v, v->waiting.first->size) && !v->reason) {
-        to_client(v, v->waiting.first->data, v->waiting.first->size);
+    while (v->waiting.first && !v->reason) {
+        rpc_queued_pdu_t first = rpc_pdus_peek(&v->waiting);
+
+        if (!client_takes(v, first.size))
+            break;
+        to_client(v, first.data, first.size);
         rpc_pdus_drop(&v->waiting);
     }
     if (!v->last_words || v->waiting.first || v->reason)
@@ -327,8 +345,11 @@ static void out_server_closed(rpc_virtual_t *v)
         rpc_virtual_end(v, RPC_REASON_SERVER_REFUSED, "the leg closed without an answer");
         return;
     }
-    for (; v->unplugged && v->waiting.first && !v->reason; rpc_pdus_drop(&v->waiting))
-        rpc_put_client(v, v->current, v->waiting.first->data, v->waiting.first->size);
+    for (; v->unplugged && v->waiting.first && !v->reason; rpc_pdus_drop(&v->waiting)) {
+        rpc_queued_pdu_t first = rpc_pdus_peek(&v->waiting);
+
+        rpc_put_client(v, v->current, first.data, first.size);
+    }
     if (v->state != RPC_FINISHED)
         rpc_virtual_end(v, RPC_REASON_SERVER_CLOSED, "the server closed the leg");
 }
@@ -346,6 +367,39 @@ static void ping(rpc_virtual_t *v)
         rpc_send_leg(v, &pdu);
         v->ping_bytes = 0;
     }
+}
+
+static void look_if_closed(rpc_timer_t *timer)
+{
+    rpc_channel_t *ch = RPC_OWNER_OF(timer, rpc_channel_t, timer);
+    rpc_virtual_t *v = ch->virt;
+
+    if (ch == v->successor)
+        rpc_virtual_end(v, RPC_REASON_CLIENT_CLOSED, "the successor's client closed its connection");
+    else if (ch == v->current && ch->answered && !v->said_last && !v->reason && ch->spoke <= ch->ended) {
+        ping(v);
+        rpc_loop_schedule(v->proxy->loop, &v->turn);
+    }
+}
+
+/* Has it said all that it must? Then it may have closed its sending side only, as HTTP allows; one
+ * that has closed both looks the same until it answers something with a reset. */
+static int out_client_ended(rpc_virtual_t *v, rpc_channel_t *from)
+{
+    int must_speak = from == v->successor ? v->state != RPC_B1W
+                     : v->state == RPC_A11W || v->state == RPC_R2C1W
+                       || (v->state == RPC_CONNECTING && v->replacing);
+
+    if (must_speak)
+        return 0;
+    if (!from->ended) {
+        from->ended = rpc_loop_now(v->proxy->loop);
+        from->timer.fire = look_if_closed;
+        rpc_timer_set(v->proxy->loop, &from->timer,
+                      from->ended + (v->state == RPC_C1W || from == v->successor ? CLOSED_LOOK_LATE
+                                                                                 : CLOSED_LOOK));
+    }
+    return 1;
 }
 
 /* A ping when idle for half of the announced time-out (3.2.4.6, 3.2.1.2.1). */
@@ -377,6 +431,7 @@ const rpc_role_ops_t rpc_outbound_role = {
     .forward = out_forward,
     .drain = out_drain,
     .client_room = out_client_room,
+    .client_ended = out_client_ended,
     .server_closed = out_server_closed,
     .tick = out_tick,
 };

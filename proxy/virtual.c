@@ -22,7 +22,7 @@
 const char *rpc_state_name(rpc_state_t state)
 {
     static const char *const names[RPC_STATE_COUNT] = {
-        [RPC_OPEN_START] = "Open_Start", [RPC_OPENED] = "Opened", [RPC_FINISHED] = "Finished",
+        [RPC_CONNECTING] = "Connecting", [RPC_OPENED] = "Opened", [RPC_FINISHED] = "Finished",
         [RPC_B3W] = "B3W", [RPC_WAIT_B2] = "Wait_B2", [RPC_OPENED_A5W] = "Opened_A5W",
         [RPC_C1W] = "C1W", [RPC_A11W] = "A11W", [RPC_B1_OR_C1W] = "B1OrC1W",
         [RPC_B1W] = "B1W", [RPC_R2C1W] = "R2C1W",
@@ -42,8 +42,10 @@ void rpc_channel_free(rpc_channel_t *ch, rpc_reason_t reason, int may_answer)
     const rpc_reason_info_t *info = rpc_reason_info(reason);
     rpc_stream_t *client = ch->client;
 
-    if (may_answer && !ch->answered && info->rpc_error && !client->error && !client->eof)
+    if (may_answer && !ch->answered && info->rpc_error && !client->error && !client->dead)
         rpc_error_answer(client, reason);
+    if (ch->awaits)
+        ch->awaits->newcomer = NULL;
     rpc_loop_unschedule(ch->proxy->loop, &ch->turn);
     rpc_timer_cancel(ch->proxy->loop, &ch->timer);
     if (ch->prev)
@@ -94,17 +96,30 @@ static void free_released(rpc_virtual_t *v)
     }
 }
 
+/* The newcomer looks again, whether its turn has come. */
+static void wake_newcomer(rpc_virtual_t *v)
+{
+    if (v->newcomer)
+        rpc_loop_schedule(v->proxy->loop, &v->newcomer->turn);
+}
+
+/* Whoever comes now, or awaits its turn, begins anew. */
 static void virtual_delist(rpc_virtual_t *v)
 {
     if (v->in_table)
         apr_hash_set(v->proxy->tables[v->current->spec->role], v->cookie.b,
                      sizeof(v->cookie.b), NULL);
     v->in_table = 0;
+    if (v->newcomer) {
+        wake_newcomer(v);
+        v->newcomer->awaits = NULL;
+        v->newcomer = NULL;
+    }
 }
 
 void rpc_virtual_free(rpc_virtual_t *v)
 {
-    int opening = v->state == RPC_OPEN_START || v->state == RPC_B3W || v->state == RPC_WAIT_B2
+    int opening = v->state == RPC_CONNECTING || v->state == RPC_B3W || v->state == RPC_WAIT_B2
                   || v->state == RPC_A11W;
 
     virtual_delist(v);
@@ -181,6 +196,7 @@ void rpc_answer_success(rpc_virtual_t *v, rpc_channel_t *ch)
     apr_status_t rv;
 
     ch->answered = 1;
+    ch->spoke = rpc_loop_now(v->proxy->loop);
     ch->body_left = ch->spec->channel_lifetime;
     rv = ch->client->cls->respond(ch->client, &answer);
     if (rv != APR_SUCCESS)
@@ -202,6 +218,8 @@ void rpc_virtual_state(rpc_virtual_t *v, rpc_state_t state)
     v->state = state;
     if (state == RPC_OPENED)
         rpc_channel_opened(v->current);
+    if (state == RPC_FINISHED)
+        virtual_delist(v);  /* it goes on elsewhere, and may come back here */
 }
 
 static void virtual_timer(rpc_timer_t *timer)
@@ -209,13 +227,13 @@ static void virtual_timer(rpc_timer_t *timer)
     rpc_virtual_t *v = RPC_OWNER_OF(timer, rpc_virtual_t, timer);
     apr_time_t due;
 
-    if (v->state == RPC_OPEN_START || !v->unplugged) {
+    if (!v->unplugged) {
         rpc_virtual_end(v, RPC_REASON_SETUP_TIMEOUT, "nothing came for %d seconds",
                         (int)apr_time_sec(v->current->spec->setup_timeout));
         return;
     }
     due = v->role->tick(v);
-    if (!v->reason)
+    if (due && !v->reason)
         rpc_timer_set(v->proxy->loop, timer, due);
     rpc_loop_schedule(v->proxy->loop, &v->turn);
 }
@@ -226,21 +244,27 @@ void rpc_virtual_replay(rpc_virtual_t *v, rpc_channel_t *from, rpc_pdus_t *queue
 
     memset(queue, 0, sizeof(*queue));
     for (; all.first && !v->reason; rpc_pdus_drop(&all)) {
-        rpc_queued_pdu_t *p = all.first;
+        rpc_queued_pdu_t p = rpc_pdus_peek(&all);
 
-        if (!p->counted)
-            v->role->forward(v, from, p->data, p->size);
+        if (!p.counted)
+            v->role->forward(v, from, p.data, p.size);
         else
-            v->role->relay(v, from, p->data, p->size);
+            v->role->relay(v, from, p.data, p.size);
     }
     rpc_pdus_clear(&all);
 }
 
 void rpc_virtual_unplug(rpc_virtual_t *v)
 {
+    apr_time_t due;
+
     v->unplugged = 1;
     rpc_virtual_replay(v, v->current, &v->waiting);
-    rpc_timer_set(v->proxy->loop, &v->timer, v->role->tick(v));
+    due = v->role->tick(v);
+    if (due)
+        rpc_timer_set(v->proxy->loop, &v->timer, due);
+    else
+        rpc_timer_cancel(v->proxy->loop, &v->timer);
 }
 
 void rpc_virtual_wait(rpc_virtual_t *v)
@@ -312,8 +336,8 @@ static void take_bytes(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *dat
 
 static void client_gone(rpc_virtual_t *v, rpc_channel_t *ch)
 {
-    if (v->last_words && ch == v->current && ch->spec->role == RPC_INBOUND)
-        return; /* it has said its last PDU; what waits is still delivered */
+    if (!ch->client->error && !ch->client->dead && v->role->client_ended(v, ch))
+        return;
     if (ch->client->error)
         rpc_virtual_end(v, RPC_REASON_CLIENT_ERROR, "reading from the client failed");
     else if (ch->spec->role == RPC_INBOUND
@@ -330,6 +354,7 @@ static int read_client(rpc_virtual_t *v, rpc_channel_t *ch)
     apr_status_t rv;
 
     if (!len) {
+        ch->heard = rpc_loop_now(v->proxy->loop);   /* it may have said what we do not read */
         /* Full, so end of file would stay unread; a client that is gone is noticed here. */
         if (ch->client->hup && !v->reason)
             client_gone(v, ch);
@@ -419,6 +444,7 @@ static void virtual_turn(rpc_job_t *job)
         moved = turn_round(v);
     } while (moved && !v->reason && --rounds);
     free_released(v);
+    wake_newcomer(v);
     if (v->reason)
         rpc_virtual_free(v);
     else if (moved)

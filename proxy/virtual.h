@@ -18,9 +18,11 @@
 #include "wire/dcerpc.h"
 #include "wire/flow.h"
 
-/* States of 3.2.3.1 and 3.2.4.1, named as there. Each role uses its own. */
+/* States of 3.2.3.1 and 3.2.4.1, named as there. Each role uses its own. What is Open_Start there
+ * is two phases here: before its first PDU a channel has no virtual channel, and Connecting is from
+ * then until the leg is connected. */
 typedef enum {
-    RPC_OPEN_START,
+    RPC_CONNECTING,
     RPC_OPENED,
     RPC_FINISHED,
     RPC_B3W, RPC_WAIT_B2, RPC_OPENED_A5W,           /* inbound */
@@ -58,10 +60,12 @@ struct rpc_channel {
     int64_t body_left;          /* outbound: what Content-Length still allows */
     unsigned answered:1;        /* a response header is out */
     apr_time_t heard, spoke;    /* last read from and write to the client */
+    apr_time_t ended;           /* outbound: its end of file was seen; 0: not yet */
     rpc_reason_t reason;        /* set: nothing more is read from it */
     rpc_job_t turn;             /* while in Open_Start */
-    rpc_timer_t timer;
-    rts_pdu_t first;            /* the first PDU, on its way to the proxy's home loop */
+    rpc_timer_t timer;          /* Open_Start: for the first PDU; OUT: after its client's end of file */
+    rts_pdu_t first;            /* the first PDU */
+    rpc_virtual_t *awaits;      /* a successor that waits until the replacement before it is over */
     rpc_channel_t *released;    /* the next of its virtual channel's released ones */
     rpc_channel_t *next, *prev; /* all channels of the proxy */
 };
@@ -73,13 +77,15 @@ struct rpc_virtual {
     rts_cookie_t cookie;        /* of the virtual connection */
     rts_cookie_t old_cookie;    /* of the predecessor channel, for A2 / A4 of R1 */
     rts_cookie_t group;         /* AssociationGroupId, from B1 */
+    rts_cookie_t next_cookie;   /* inbound: of the channel that an early IN_R1/A5 named */
     rpc_channel_t *current;     /* the default channel */
     rpc_channel_t *successor;   /* the non-default channel, or NULL */
+    rpc_channel_t *newcomer;    /* awaits its turn to be that; of its stream nothing is read. Or NULL */
     rpc_channel_t *released;    /* given up in this turn, freed at its end */
     rpc_stream_t *leg;          /* NULL until connected */
     rpc_dial_t *connecting;
     dcerpc_framer_t leg_framer;
-    uint32_t keepalive;         /* B1 or Keep-Alive: milliseconds */
+    uint32_t keepalive;         /* inbound: of the leg, milliseconds, from B1 or Keep-Alive */
     rpc_pdus_t waiting;         /* plugged, or short of window: for the next hop */
     size_t predecessors;        /* how much of waiting the predecessor received */
     rpc_flow_sender_t hop2;     /* inbound: us -> server */
@@ -92,6 +98,7 @@ struct rpc_virtual {
     unsigned banner:4;          /* bytes of the legacy banner skipped */
     unsigned last_words:1;      /* what waits goes, then the last PDU (A10, B3, IN_R1/B1) */
     unsigned said_last:1;       /* B3 is written, and not out yet */
+    unsigned leaves:1;          /* inbound: A5 has come before B3 or B2 */
     unsigned in_table:1;
     rpc_reason_t reason;        /* set: ends at the end of this turn */
     rpc_job_t turn;
@@ -128,9 +135,11 @@ struct rpc_role_ops {
     void (*drain)(rpc_virtual_t *v);
     /* How many bytes may be read from this client now. */
     size_t (*client_room)(const rpc_virtual_t *v, const rpc_channel_t *from);
+    /* This client has ended its request, in order. 1: it may, the channel goes on. */
+    int (*client_ended)(rpc_virtual_t *v, rpc_channel_t *from);
     /* Its server has closed the leg in order. */
     void (*server_closed)(rpc_virtual_t *v);
-    /* The timer went off in a state after opening; returns when to look again. */
+    /* The timer went off in a state after opening; returns when to look again, 0: never. */
     apr_time_t (*tick)(rpc_virtual_t *v);
 };
 

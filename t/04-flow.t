@@ -7,10 +7,11 @@ use warnings;
 use Test::More;
 use RPCH::PDU qw(rts rts_raw decode is_rts FD_CLIENT FD_SERVER FD_OUT_PROXY);
 use RPCH::Poll qw(wait_for turn);
-use RPCH::RPC qw(request_pdu response_pdu);
+use RPCH::RPC qw(bind_pdu request_pdu response_pdu);
 use RPCH::Test;
 
 my $SIZE = 1000;
+my $BIND = bind_pdu(max => $SIZE);      # 72 bytes; without it fragments might have 5840
 my %small = (path => '/small/rpcproxy.dll');    # RpcReceiveWindow 8192
 
 sub numbered { my ($n) = @_; return request_pdu($n, 'n' x ($SIZE - 24)) }
@@ -108,10 +109,10 @@ for my $kind (qw(tls plain)) {
 # Hop 1: the inbound proxy acknowledges below half of its window, through server and client
 {
     my ($c, $server, $in, $out) = opened('tls', 65536, 65536, %small);
-    for my $n (1 .. 4) { $c->in->put(numbered($n)); $in->pdu }
+    for my $pdu ($BIND, map { numbered($_) } 1 .. 4) { $c->in->put($pdu); $in->pdu }
     $c->in->put(my $five = numbered(5));
     my $want = rts('FlowControlAckWithDestination', destination => FD_CLIENT,
-                   ack => { received => 5000, available => 8192, channel => $c->{in_cookie} });
+                   ack => { received => 5072, available => 8192, channel => $c->{in_cookie} });
     my @two = sort { length $a <=> length $b } $in->pdu, $in->pdu;
     same_pdu($two[0], $want, 'hop 1: after 5 of 8 kilobytes an ack for the client goes to the server, not before');
     $out->put($two[0]);
@@ -123,11 +124,11 @@ for my $kind (qw(tls plain)) {
 # Hop 3: the outbound proxy acknowledges likewise
 {
     my ($c, $server, $in, $out) = opened('tls', 65536, 65536, %small);
-    for my $n (1 .. 5) { $out->put(numbered($n)); $c->next_pdu }
-    same_pdu($out->pdu, rts('FlowControlAck', ack => { received => 5000, available => 8192, channel => $c->{out_cookie} }),
+    for my $pdu ($BIND, map { numbered($_) } 1 .. 5) { $out->put($pdu); $c->next_pdu }
+    same_pdu($out->pdu, rts('FlowControlAck', ack => { received => 5072, available => 8192, channel => $c->{out_cookie} }),
              'hop 3: after 5 of 8 kilobytes an ack for the server');
     for my $n (6 .. 10) { $out->put(numbered($n)); $c->next_pdu }
-    same_pdu($out->pdu, rts('FlowControlAck', ack => { received => 10_000, available => 8192, channel => $c->{out_cookie} }),
+    same_pdu($out->pdu, rts('FlowControlAck', ack => { received => 10_072, available => 8192, channel => $c->{out_cookie} }),
              'after 5 more the next');
     is(scalar @{ $out->{got} }, 0, 'one each');
     $_->close for $c, $server;
@@ -136,18 +137,18 @@ for my $kind (qw(tls plain)) {
 # What the client does not take, the server does not get acknowledged
 {
     my ($c, $server, $in, $out) = opened('plain', 65536, 8192, %small);
-    $out->put(numbered($_)) for 1 .. 8;
+    $out->put($_) for $BIND, map { numbered($_) } 1 .. 8;
     my $marker = marker(FD_CLIENT);
     $out->put($marker);
     until_marker(sub { $c->next_pdu }, $marker);
     my $first = decode('FlowControlAck', $out->pdu);
-    is($first->{ack}{received}, 5000, 'eight PDUs passed, one ack');
+    is($first->{ack}{received}, 5072, 'eight PDUs passed, one ack');
     $out->put(numbered($_)) for 9 .. 13;
     $out->put($marker = marker(FD_CLIENT));
     is(join(' ', until_marker(sub { $c->next_pdu }, $marker)), '', 'the client has no room for the next five');
     is(scalar @{ $out->{got} }, 0, 'so none of them is acknowledged');
     $out->put(rts('FlowControlAckWithDestination', destination => FD_OUT_PROXY,
-                  ack => { received => 8000, available => 8192, channel => $c->{out_cookie} }));
+                  ack => { received => 8072, available => 8192, channel => $c->{out_cookie} }));
     my $last = decode('FlowControlAck', $out->pdu);
     cmp_ok($last->{ack}{available}, '<=', 8192, 'the next ack never offers more than the window');
     cmp_ok($last->{ack}{received}, '>=', 10_000, 'and comes with room at the client');

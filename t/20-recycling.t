@@ -206,7 +206,7 @@ my %STARVED = (
         in2 P23..P24
         il ack:8000:8192 -> il P9..P16
         il ack:16000:8192 -> il P17..P20, il IN_R1/B1, in closed, il closed
-        il2 IN_R1/B2 -> il2 P21..P24
+        il2 IN_R1/B2 -> il2 P21..P24, il2 ack:4000:8192:next
 TABLE
         in P1..P20, in mark -> il P1..P8, il mark
         in2 open, in2 IN_R2/A1 -> il IN_R2/A2
@@ -216,7 +216,7 @@ TABLE
         in IN_R2/A5 -> in closed, il mark1
         in2 P23..P24, in2 mark3 -> il mark3
         il ack:8000:8192 -> il P9..P16
-        il ack:16000:8192:next -> il P17..P24
+        il ack:16000:8192:next -> il P17..P24, il ack:4000:8192:next
 TABLE
         ol OUT_R1/A1 -> out OUT_R1/A2
         ol Q1..Q20, ol mark -> out Q1..Q8, out mark
@@ -227,7 +227,7 @@ TABLE
         ol2 Q21..Q24
         ol ack:8000:8192 -> out Q9..Q16
         ol ack:16000:8192 -> out Q17..Q20, out OUT_R1/A10, out closed, ol closed
-        out2 OUT_R1/A11 -> out2 200, out2 Q21..Q24
+        out2 OUT_R1/A11 -> out2 200, out2 Q21..Q24, ol2 ack:4000:8192:next
 TABLE
         ol OUT_R2/A1 -> out OUT_R2/A2
         ol Q1..Q20, ol mark -> out Q1..Q8, out mark
@@ -302,12 +302,12 @@ my %AFRESH = (
         ol IN_R1/A3 -> out IN_R1/A4
         in IN_R1/A5 -> il IN_R1/A6, il IN_R1/B1, in closed, il closed
         il2 IN_R1/B2
-        in2 P8..P12 -> il2 P8..P12, il2 ack:5000:8192:next
+        in2 P8..P12 -> il2 P8..P10, il2 ack:3000:8192:next, il2 P11..P12
         il2 ack:7000:0, il2 ack:99:0:no           # for channels that are gone, or never were
-        in2 P13..P15, in2 mark -> il2 P13..P15, il2 mark
-        in2 P16..P17 -> il2 P16..P17, il2 ack:10000:8192:next
+        in2 P13..P15, in2 mark -> il2 P13, il2 ack:6000:8192:next, il2 P14..P15, il2 mark
+        in2 P16..P17 -> il2 P16, il2 ack:9000:8192:next, il2 P17
         il2 ack:10000:2000:next
-        in2 P18..P20, in2 mark1 -> il2 P18..P19, il2 mark1
+        in2 P18..P20, in2 mark1 -> il2 P18..P19, il2 ack:12000:8192:next, il2 mark1
         il2 ack:12000:8192:next -> il2 P20
 TABLE
         in P1..P7 -> il P1..P7
@@ -316,7 +316,7 @@ TABLE
         in IN_R2/A5 -> in closed
         in2 P8, in2 mark -> il P8, il mark
         il ack:8000:8192
-        in2 P9..P12 -> il P9..P12, il ack:5000:8192:next
+        in2 P9..P12 -> il P9..P10, il ack:3000:8192:next, il P11..P12
 TABLE
         in P1..P8 -> il P1..P8
         il ack:8000:8192
@@ -325,9 +325,9 @@ TABLE
         ol IN_R2/A3 -> out IN_R2/A4
         in IN_R2/A5 -> in closed
         in2 P17..P20, in2 mark -> il mark
-        il ack:16000:8192:next -> il P17..P20
+        il ack:16000:8192:next -> il P17..P20, il ack:4000:8192:next
         il ack:20000:1000:next
-        in2 P21..P22, in2 mark1 -> il P21, il ack:5000:8192:next, il mark1
+        in2 P21..P22, in2 mark1 -> il P21, il mark1
 TABLE
         in P1..P8 -> il P1..P8
         il ack:8000:8192
@@ -336,10 +336,10 @@ TABLE
         in2 open, in2 IN_R2/A1 -> il IN_R2/A2
         ol IN_R2/A3 -> out IN_R2/A4
         in IN_R2/A5 -> in closed
-        in2 P17..P20 -> il P17..P20
+        in2 P17..P20 -> il P17..P19, il ack:3000:8192:next, il P20
         il ack:4000:1000:next
-        in2 P21..P22, in2 mark -> il P21, il ack:5000:8192:next, il mark
-        il ack:5000:8192:next -> il P22
+        in2 P21..P22, in2 mark -> il P21, il mark
+        il ack:5000:8192:next -> il P22, il ack:6000:8192:next
 TABLE
     # The client's new window, not what is left of the old one
     'OUT_R1' => <<'TABLE', 'OUT_R2' => <<'TABLE',
@@ -349,10 +349,10 @@ TABLE
         in OUT_R1/A7 -> il OUT_R1/A8
         ol OUT_R1/A9 -> out OUT_R1/A10, out closed, ol closed
         out2 OUT_R1/A11 -> out2 200
-        ol2 Q9..Q12 -> out2 Q9..Q12
+        ol2 Q9..Q12 -> out2 Q9..Q12, ol2 ack:3000:8192:next
         ol2 ack:4000:2000:next, ol2 ack:8000:10000, ol2 ack:8000:10000:no
-        ol2 Q13 -> out2 Q13, ol2 ack:5000:8192:next
-        ol2 Q14..Q15, ol2 mark -> out2 Q14, out2 mark
+        ol2 Q13 -> out2 Q13
+        ol2 Q14..Q15, ol2 mark -> out2 Q14, ol2 ack:6000:8192:next, out2 mark
         ol2 ack:6000:10000:next -> out2 Q15
 TABLE
         ol OUT_R2/A1, ol Q1..Q8 -> out OUT_R2/A2, out Q1..Q8

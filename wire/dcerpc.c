@@ -51,6 +51,16 @@ const char *dcerpc_ptype_name(uint8_t ptype)
     return ptype < sizeof(names) / sizeof(names[0]) ? names[ptype] : "PTYPE ?";
 }
 
+uint32_t dcerpc_max_xmit_frag(const uint8_t *pdu, uint32_t size)
+{
+    switch (dcerpc_ptype(pdu)) {
+    case DCERPC_BIND: case DCERPC_BIND_ACK: case DCERPC_ALTER: case DCERPC_ALTER_RESP:
+        return size < DCERPC_HEADER_SIZE + 2 ? 0 : get16(pdu + DCERPC_HEADER_SIZE, pdu[4] >> 4 == 1);
+    default:
+        return 0;
+    }
+}
+
 static dcerpc_frame_t fail(dcerpc_framer_t *f, const char *error)
 {
     f->error = error;

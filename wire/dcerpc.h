@@ -43,6 +43,10 @@ static inline uint8_t dcerpc_ptype(const uint8_t *data)
     return data[2];
 }
 
+/* The largest fragment that its sender will send, as a bind or its answer announces it (C706
+ * 12.6.4.3); 0 for all other PDUs. PDU is a whole one, of SIZE bytes. */
+uint32_t dcerpc_max_xmit_frag(const uint8_t *pdu, uint32_t size);
+
 /* "bind_ack", "RTS", ...; "PTYPE ?" for what has no name. */
 const char *dcerpc_ptype_name(uint8_t ptype);
 

@@ -75,6 +75,20 @@ void rpc_flow_receiver_start(rpc_flow_receiver_t *r, uint32_t window)
 {
     r->window = r->free = r->advertised = window;
     r->received = 0;
+    r->fragment = RPC_FLOW_FRAGMENT;
+}
+
+void rpc_flow_fragment(rpc_flow_receiver_t *r, uint32_t size)
+{
+    if (size)
+        r->fragment = size;
+}
+
+/* The least that the peer must believe to be free when we hold nothing, or it might wait for us
+ * with a fragment, as we do for it. */
+static int64_t least_advertised(const rpc_flow_receiver_t *r)
+{
+    return r->fragment < r->window ? (int64_t)r->fragment : r->window;
 }
 
 int rpc_flow_received(rpc_flow_receiver_t *r, uint32_t size)
@@ -82,12 +96,16 @@ int rpc_flow_received(rpc_flow_receiver_t *r, uint32_t size)
     r->received += size;
     r->free -= size;
     r->advertised -= size;
+    if (r->fragment < size)
+        r->fragment = size;
     return r->advertised < 0;
 }
 
 int rpc_flow_consumed(rpc_flow_receiver_t *r, uint32_t size)
 {
     r->free += size;
+    if (r->free == r->window && r->advertised < least_advertised(r))
+        return 1;
     return r->free > 0 && r->advertised < r->window / 2
            && (r->free - r->advertised >= r->window / 4 || r->free == r->window);
 }

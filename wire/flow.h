@@ -10,6 +10,8 @@
 /* 2.2.3.5.1: what a ReceiveWindowSize may say */
 #define RPC_FLOW_WINDOW_MIN 8192
 #define RPC_FLOW_WINDOW_MAX 262144
+/* The largest fragment that common clients and servers send. */
+#define RPC_FLOW_FRAGMENT 5840
 
 typedef struct rpc_flow_sender {
     int64_t window;     /* what the peer announced */
@@ -24,6 +26,7 @@ typedef struct rpc_flow_receiver {
     int64_t free;       /* window less what we hold */
     int64_t advertised; /* what the peer believes is free */
     uint64_t received;  /* RPC bytes received on this channel instance */
+    uint32_t fragment;  /* the largest PDU to be expected */
 } rpc_flow_receiver_t;
 
 /* A new channel instance: the peer announced WINDOW bytes. */
@@ -41,11 +44,16 @@ void rpc_flow_sender_mark(rpc_flow_sender_t *s);
 int rpc_flow_acked(rpc_flow_sender_t *s, uint32_t received, uint32_t available);
 
 void rpc_flow_receiver_start(rpc_flow_receiver_t *r, uint32_t window);
+/* The peer has announced that it sends fragments of up to SIZE bytes (0: it has not). Until then they are
+ * expected to have RPC_FLOW_FRAGMENT; in both cases a larger one that comes is believed. */
+void rpc_flow_fragment(rpc_flow_receiver_t *r, uint32_t size);
 /* Returns 1 when the peer sent more than the window allowed it. */
 int rpc_flow_received(rpc_flow_receiver_t *r, uint32_t size);
 /* SIZE bytes went on to the next hop. Returns 1 when an ack is due now; then call
  * rpc_flow_ack(). Due: advertised < window / 2 (note 27), and it would grant a quarter of the
- * window or all of it: one that stays nearly full must not acknowledge each PDU. */
+ * window or all of it: one that stays nearly full must not acknowledge each PDU. Due, too, when
+ * nothing is held any more and less than a fragment is advertised: in a window below twice a
+ * fragment the peer could not go on, and no other ack would ever be due. */
 int rpc_flow_consumed(rpc_flow_receiver_t *r, uint32_t size);
 /* The values of the ack to send; afterwards advertised == free. */
 void rpc_flow_ack(rpc_flow_receiver_t *r, uint32_t *received, uint32_t *available);

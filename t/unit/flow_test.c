@@ -155,7 +155,9 @@ static void test_receiver(void)
     uint32_t received, available;
 
     rpc_flow_receiver_start(&r, 1000);
-    is_int(rpc_flow_received(&r, 500), 0, "half of the window comes");
+    rpc_flow_fragment(&r, 100);
+    is_int(rpc_flow_received(&r, 400), 0, "some of the window comes");
+    is_int(rpc_flow_received(&r, 100), 0, "half of it");
     is_int(rpc_flow_consumed(&r, 500), 0, "at just half no ack is due");
     is_int(rpc_flow_received(&r, 1), 0, "one byte more");
     is_int(rpc_flow_consumed(&r, 1), 1, "below half one is");
@@ -195,15 +197,19 @@ typedef struct link {
     uint32_t data[UNDER_WAY], held[4096];
     ack_t acks[UNDER_WAY];
     int data_count, held_count, ack_count;
-    uint32_t next;          /* size of the PDU to be sent next */
+    uint32_t next;          /* size of the PDU to be sent next ... */
+    uint32_t largest;       /* ... at most this */
+    int even;               /* all are just as large */
     uint64_t delivered;
     int overruns, clamped;
     unsigned seed;
 } link_t;
 
-static uint32_t pdu_size(link_t *l, uint32_t window)
+static uint32_t pdu_size(link_t *l)
 {
-    return 16 + unit_random(&l->seed) % (window / 2 - 15);
+    if (l->even)
+        return l->largest;
+    return unit_random(&l->seed) % 3 ? 16 + unit_random(&l->seed) % (l->largest - 15) : l->largest;
 }
 
 static uint32_t shift(uint32_t *queue, int *count)
@@ -214,13 +220,13 @@ static uint32_t shift(uint32_t *queue, int *count)
     return first;
 }
 
-static int step_send(link_t *l, uint32_t window)
+static int step_send(link_t *l)
 {
     if (l->data_count == UNDER_WAY || !rpc_flow_may_send(&l->s, l->next))
         return 0;
     rpc_flow_sent(&l->s, l->next);
     l->data[l->data_count++] = l->next;
-    l->next = pdu_size(l, window);
+    l->next = pdu_size(l);
     return 1;
 }
 
@@ -264,35 +270,108 @@ static int step_ack(link_t *l)
 }
 
 /* One of the four things that can happen, at random; 0 when none of them can. */
-static int step(link_t *l, uint32_t window)
+static int step(link_t *l)
 {
     int tries, which = (int)(unit_random(&l->seed) % 4);
 
     for (tries = 0; tries < 4; tries++, which = (which + 1) % 4) {
-        if (which == 0 ? step_send(l, window) : which == 1 ? step_arrive(l)
+        if (which == 0 ? step_send(l) : which == 1 ? step_arrive(l)
             : which == 2 ? step_consume(l) : step_ack(l))
             return 1;
     }
     return 0;
 }
 
-static void test_simulation(uint32_t window, uint64_t start, unsigned seed)
+static link_t *link_new(uint32_t window, uint32_t largest, uint64_t start, unsigned seed)
 {
     link_t *l = calloc(1, sizeof(*l));
-    int i, stuck = 0;
 
     rpc_flow_sender_start(&l->s, window);
     rpc_flow_receiver_start(&l->r, window);
     l->s.sent = l->r.received = start;
     l->seed = seed;
-    l->next = pdu_size(l, window);
+    l->largest = largest;
+    l->next = pdu_size(l);
+    return l;
+}
+
+static void test_simulation(uint32_t window, uint64_t start, unsigned seed)
+{
+    link_t *l = link_new(window, window / 2, start, seed);
+    int i, stuck = 0;
+
     for (i = 0; i < 100000 && !stuck; i++)
-        stuck = !step(l, window);
+        stuck = !step(l);
     ok(!stuck && l->delivered > window, "window %u from %llx: it never stands still", window,
        (unsigned long long)start);
     is_int(l->overruns, 0, "the window is never overrun");
     is_int(l->clamped, 0, "no ack is impossible");
     free(l);
+}
+
+/* Any window, and any fragment that fits into it at all: announced by a bind, or not. */
+static void test_any_fragment(void)
+{
+    static const uint32_t windows[] = { RPC_FLOW_WINDOW_MIN, 8193, 11679, 11680, 16384, 65535, 65536,
+                                        100000, 131070, 131072, RPC_FLOW_WINDOW_MAX };
+    static const uint32_t fragments[] = { 16, 1432, 4088, 4096, 4097, 4280, 5840, 8192, 30000, 32769, 65535 };
+    unsigned w, f, announced, seed = 1;
+
+    for (w = 0; w < sizeof(windows) / sizeof(windows[0]); w++) {
+        unsigned stuck = 0, overruns = 0, links = 0;
+
+        for (f = 0; f < sizeof(fragments) / sizeof(fragments[0]); f++) {
+            for (announced = 0; announced < 2 && fragments[f] <= windows[w]; announced++) {
+                link_t *l = link_new(windows[w], fragments[f], 0, seed++);
+                int i = 0;
+
+                if (announced)
+                    rpc_flow_fragment(&l->r, fragments[f]);
+                else if (fragments[f] > RPC_FLOW_FRAGMENT) {
+                    l->even = 1;
+                    l->next = fragments[f];
+                }
+                while (i < 5000 && step(l))
+                    i++;
+                stuck += i < 5000;
+                overruns += (unsigned)(l->overruns + l->clamped);
+                links++;
+                free(l);
+            }
+        }
+        ok(links && !stuck && !overruns, "window %u: of %u links, %u stand still, %u errors", windows[w],
+           links, stuck, overruns);
+    }
+}
+
+/* What FreeRDP does not take before its bind is answered, and costs an OUT channel its lifetime. */
+static void test_no_needless_acks(void)
+{
+    rpc_flow_receiver_t r;
+    unsigned i, acks = 0;
+
+    rpc_flow_receiver_start(&r, 65536);
+    rpc_flow_fragment(&r, 5840);
+    for (i = 0; i < 1000; i++) {
+        uint32_t received, available;
+
+        rpc_flow_received(&r, 1000);
+        if (rpc_flow_consumed(&r, 1000)) {
+            rpc_flow_ack(&r, &received, &available);
+            acks++;
+        }
+    }
+    is_int(acks, 1000 / 33, "a window of many fragments is acknowledged when half of it is used");
+    rpc_flow_receiver_start(&r, 8192);
+    rpc_flow_fragment(&r, 5840);
+    rpc_flow_received(&r, 2352);
+    is_int(rpc_flow_consumed(&r, 2352), 0, "while there is room for a fragment none is due");
+    rpc_flow_received(&r, 1);
+    is_int(rpc_flow_consumed(&r, 1), 1, "one is when there is not");
+    rpc_flow_receiver_start(&r, 8192);
+    rpc_flow_fragment(&r, 1000);
+    rpc_flow_received(&r, 4000);
+    is_int(r.fragment, 4000, "a fragment larger than announced is believed");
 }
 
 int main(void)
@@ -308,5 +387,7 @@ int main(void)
     test_simulation(65536, 0, 6002);
     test_simulation(65536, WRAP - 1000000, 6004);
     test_simulation(RPC_FLOW_WINDOW_MAX, 3 * WRAP - 5, 593);
+    test_any_fragment();
+    test_no_needless_acks();
     return unit_done();
 }
