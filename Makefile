@@ -6,7 +6,7 @@
 #   make check           the order of the house: who includes and who needs whom
 #   make sanitize        the suite again under AddressSanitizer and UBSan
 #   make fuzz            codecs and state machines against libFuzzer, see fuzz/fuzz.mk
-#   make install         into httpd's module folder; DESTDIR, uninstall
+#   make install         modules and samples into httpd's folders; DESTDIR, uninstall
 #   make CC=clang SAN=address,undefined BUILD=build/asan
 #                        another compiler, sanitizers, another folder
 
@@ -29,6 +29,9 @@ APR_CF   := $(call sysinc,$(shell apr-1-config --includes --cppflags 2>/dev/null
 APR_LD   := $(shell apr-1-config --link-ld --libs 2>/dev/null) $(shell apu-1-config --link-ld 2>/dev/null)
 HTTPD_CF := -isystem $(call apxs,INCLUDEDIR)
 LIBEXEC   = $(call apxs,LIBEXECDIR)
+SYSCONF   = $(call apxs,SYSCONFDIR)
+# Where httpd's distribution has files that are there to be switched on, or to be copied from.
+SAMPLES   = $(SYSCONF)/$(if $(wildcard $(SYSCONF)/conf-available),conf-available,extra)
 
 sources   = $(patsubst %.c,%,$(sort $(foreach d,$(1),$(wildcard $(d)/*.c))))
 # The protocol, the loop and the roles: compiled without httpd's headers.
@@ -127,6 +130,13 @@ install: all
 	install -d $(DESTDIR)$(LIBEXEC) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(BUILD)/mod_rpcproxy.so $(BUILD)/mod_auth_ntlm.so $(DESTDIR)$(LIBEXEC)/
 	install -m 755 $(BUILD)/rpcping $(DESTDIR)$(PREFIX)/bin/
+	install -d $(DESTDIR)$(SAMPLES)
+	@for sample in $(notdir $(wildcard conf/*.conf)); do \
+	    to=$(DESTDIR)$(SAMPLES)/$$sample; \
+	    if [ -e $$to ]; then echo "$$to stays as it is"; continue; fi; \
+	    sed 's|/usr/lib/apache2/modules|$(LIBEXEC)|; s|/etc/apache2|$(SYSCONF)|g' conf/$$sample >$$to; \
+	done
+# What may have been adapted stays.
 uninstall:
 	rm -f $(DESTDIR)$(LIBEXEC)/mod_rpcproxy.so $(DESTDIR)$(LIBEXEC)/mod_auth_ntlm.so $(DESTDIR)$(PREFIX)/bin/rpcping
 
