@@ -74,14 +74,14 @@ void vc_kick(vc_t *vc);
 void vc_close(vc_t *vc);
 
 /* How much of an IN channel is left when its successor is asked for, at the latest; at first
- * VC_NEAR_END, as Windows does (note 32). Not less than that. */
+ * VC_NEAR_END, as Windows does (doc/protocol.md, "Windows values"). Not less than that. */
 #define VC_NEAR_END 4096
 void vc_near_end(vc_t *vc, uint32_t left);
 /* From now on, where two connections are concerned and so either order can be met, the
  * rare one: RPC PDUs on an IN successor before A5 on the old one, OUT_R2/C1 after B3. */
 void vc_reorder(vc_t *vc);
-/* From now on what is received counts as consumed (6.3) only by vc_consume(), in its order.
- * Returns how much there was of SIZE. */
+/* From now on what is received counts as consumed (doc/protocol.md, "Flow control") only by
+ * vc_consume(), in its order. Returns how much there was of SIZE. */
 void vc_hold(vc_t *vc);
 uint64_t vc_consume(vc_t *vc, uint64_t size);
 /* No replacement is under way, and all predecessors have been closed by the proxy. */

@@ -14,7 +14,7 @@
 #define RESERVE 2048
 /* Left free by those that are not of its own replacement: A1, A5 and A9 or B1. */
 #define LAST_WORDS 128
-/* Windows asks for a successor when this is left (note 51). */
+/* Windows asks for a successor when this is left (doc/protocol.md, "Windows values"). */
 #define NEAR_END 8192
 
 /* ---- output ---- */
@@ -164,7 +164,8 @@ static void both_are_here(vc_t *vc)
     send_rts(vc, vc->in, &pdu);
 }
 
-/* CONN/A2 and CONN/B2. The response holds CONN/A3, of 28 bytes, already (6.4). */
+/* CONN/A2 and CONN/B2. The response holds CONN/A3, of 28 bytes, already
+ * (doc/protocol.md, "Lifetime"). */
 static void first_conn(leg_t *leg, const rts_pdu_t *pdu, int is_out)
 {
     vc_t *vc = server_vc(leg->server, rts_cookie(pdu, 0), 1);
@@ -351,7 +352,7 @@ static void out_pdu(vc_t *vc, leg_t *leg, rts_pdu_id_t id, const rts_pdu_t *pdu)
 
 /* ---- dispatch ---- */
 
-/* Acks of hop 4 go to the proxy of the channel they name (6.2). */
+/* Acks of hop 4 go to the proxy of the channel they name (doc/protocol.md, "Forwarding"). */
 static void forward(vc_t *vc, leg_t *leg, int destination, const rts_pdu_t *pdu,
                     const uint8_t *data, uint32_t size)
 {

@@ -30,7 +30,8 @@ static void leg_gone(rpc_leg_t *leg, apr_status_t status)
 
 /* ---- from the legs ---- */
 
-/* An overrun of hop 2 is not punished: the leg is not read for a while (6.3). */
+/* An overrun of hop 2 is not punished: the leg is not read for a while.
+ * See doc/protocol.md, "Acknowledgements". */
 static void rpc_from_leg(rpc_leg_t *leg, const uint8_t *data, uint32_t size)
 {
     rpc_vc_t *vc = leg->vc;

@@ -70,8 +70,8 @@ static void in_leg_begin(rpc_vc_t *vc, rpc_leg_t *leg, const rts_cookie_t *cooki
     rpc_flow_receiver_start(&leg->hop2, vc->ep->params.receive_window);
 }
 
-/* CONN/A3, of 28 bytes, is in the response before anything of ours (6.4 "what S cannot
- * see"); a successor's response holds nothing yet. */
+/* CONN/A3, of 28 bytes, is in the response before anything of ours
+ * (doc/protocol.md, "Lifetime"); a successor's response holds nothing yet. */
 static void out_leg_begin(rpc_leg_t *leg, const rts_cookie_t *cookie, const rts_pdu_t *pdu,
                           unsigned already_used)
 {
@@ -150,7 +150,7 @@ static void in_r1_b1(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu)
 }
 
 /* A replacement at the same proxy: only the channel's cookie changes, the leg's counters
- * go on (6.3). */
+ * go on (doc/protocol.md, "Receive windows during recycling"). */
 static void in_r2_a2(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu)
 {
     rts_pdu_t a3;
@@ -182,7 +182,7 @@ void rpc_vc_check_lifetime(rpc_vc_t *vc)
         return;
     margin = leg->lifetime / 16;
     if (margin < 8192)
-        margin = 8192;          /* note 51 */
+        margin = 8192;          /* as Windows: doc/protocol.md, "Lifetime" */
     else if (margin > 256 * 1024)
         margin = 256 * 1024;    /* a window on its way should fit */
     if (leg->used + margin >= leg->lifetime)
@@ -368,7 +368,7 @@ static action_t *find_action(const rpc_vc_t *vc, const rpc_leg_t *leg, rts_pdu_i
 }
 
 /* Acknowledgements of hop 4 belong to the proxy of the channel they name, the rest to the
- * default one (6.2). */
+ * default one (doc/protocol.md, "Forwarding"). */
 static rpc_leg_t *out_leg_for(const rpc_vc_t *vc, int destination, const rts_pdu_t *pdu)
 {
     const rts_ack_t *ack = destination == RTS_FD_OUT_PROXY ? rts_ack(pdu) : NULL;

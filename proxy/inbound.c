@@ -18,7 +18,7 @@
 /* ---- hop 1 and hop 2 ---- */
 
 /* SIZE bytes went on to the server: the client may send as much again. The ack travels
- * through the server and the outbound proxy (6.3, hop 1). */
+ * through the server and the outbound proxy (doc/protocol.md, "Hops"). */
 static void consumed(rpc_virtual_t *v, uint32_t size)
 {
     rpc_channel_t *ch = v->current;
@@ -144,7 +144,8 @@ static void in_drain(rpc_virtual_t *v)
 static int in_may_forward(const rpc_virtual_t *v, const rpc_channel_t *from, int destination,
                           rts_pdu_id_t id)
 {
-    return from != NULL; /* from the server the table would send it back: spec gap 3.2.1.5.2 */
+    /* From the server the table would send it back (3.2.1.5.2: doc/protocol.md, "Gaps"). */
+    return from != NULL;
 }
 
 /* Unplugged, an RTS PDU passes the RPC PDUs that wait for a window: acks must get through. */
@@ -160,7 +161,7 @@ static void in_forward(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu
 
 static void ignore(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
 {
-    /* A ping counts by having been read (spec gap 2.2.4.49). */
+    /* A ping counts by having been read (2.2.4.49: doc/protocol.md, "Gaps"). */
 }
 
 /* 2.2.4.46: the interval of TCP keep-alive on the leg, which may not be there yet. */
@@ -321,7 +322,8 @@ static void in_attached(rpc_virtual_t *v)
     rts_set_cookie(&pdu, 0, &v->successor->cookie);
     rpc_send_leg(v, &pdu);
     v->successor->hop1.fragment = v->current->hop1.fragment;
-    rpc_flow_sender_mark(&v->hop2);     /* a server may count anew from here (6.3) */
+    /* A server may count anew from here (doc/protocol.md, "Receive windows during recycling"). */
+    rpc_flow_sender_mark(&v->hop2);
     rpc_virtual_state(v, RPC_OPENED_A5W);
 }
 

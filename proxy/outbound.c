@@ -10,7 +10,7 @@
  */
 #include "proxy/virtual.h"
 
-/* PingTrafficSentNotify once more than this was sent in pings (n50). */
+/* PingTrafficSentNotify once more than this was sent in pings (doc/protocol.md, "Lifetime"). */
 #define PING_NOTIFY 1031
 #define B3_SIZE 24
 
@@ -195,8 +195,8 @@ static uint32_t clamp(uint32_t value, uint32_t low, uint32_t high)
     return value < low ? low : value > high ? high : value;
 }
 
-/* CONN/C1 -> C2 with C1's values (spec gap 3.2.4.5.4); clients refuse any that are out of
- * the commands' ranges. */
+/* CONN/C1 -> C2 with C1's values (3.2.4.5.4: doc/protocol.md, "Gaps"); clients refuse any that
+ * are out of the commands' ranges. */
 static void server_ready(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *c1)
 {
     rts_pdu_t c2;
@@ -239,7 +239,7 @@ static void last_for_old(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t 
     v->last_words = 1;
 }
 
-/* OUT_R2/B2: the successor is not wanted (also before C1: spec gap 3.2.4.5.12). */
+/* OUT_R2/B2: the successor is not wanted (also before C1, 3.2.4.5.12: doc/protocol.md, "Gaps"). */
 static void drop_successor(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
 {
     rpc_channel_t *successor = v->successor;

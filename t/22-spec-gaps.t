@@ -231,7 +231,7 @@ for my $a7 ('OUT_R1/A7', 'OUT_R2/A7') {
 # 2.2.3.5.3: the range on the wire, whatever is asked for. Default of this module: two minutes.
 for my $asked ('', 120, 180, 14_400, 30, 119, 14_401, 4_294_967_416, 'x') {
     my $want = $asked =~ /^(?:120|180|14400)$/ ? $asked : 120;
-    holds("2.2.3.5.3 / 3.2.1.1.6.1 / n26 / n41: asked for MinConnTimeout '$asked', A3 says $want s", outbound => Open_Start => sub {
+    holds("2.2.3.5.3 / 3.2.1.1.6.1: asked for MinConnTimeout '$asked', A3 says $want s", outbound => Open_Start => sub {
         $_[0]->put(client => 'CONN/A1')->leg('CONN/A2')->sees(client => 'CONN/A3', timeout => 1000 * $want);
     }, $asked eq '' ? () : (headers => ["Pragma: MinConnTimeout=$asked"]));
 }

@@ -1,5 +1,5 @@
 /* rpc_valid_ports: which server:port a client may name, in the grammar of the
- * registry value ValidPorts (ms-rpch.md 7.2), with what httpd users need beside it.
+ * registry value ValidPorts (doc/protocol.md, "ValidPorts"), with what httpd users need beside it.
  *
  *   list   = entry *( ";" entry ) [ ";" ]          spaces around entries are ignored
  *   entry  = server ":" port [ "-" port ]

@@ -180,7 +180,8 @@ static int judge_echo(ping_t *p, const ping_channel_t *ch, const echo_answer_t *
 /* METHOD decides the proxy asked: inbound or outbound. The first one also shows the layers below. */
 static int try_echo(ping_t *p, const char *method, int first)
 {
-    static const uint8_t body[4] = { 0xf8, 0xe8, 0x18, 0x08 };  /* as Windows sends, note 12 */
+    /* As Windows sends: doc/protocol.md, "Windows values" */
+    static const uint8_t body[4] = { 0xf8, 0xe8, 0x18, 0x08 };
     echo_answer_t answer = { 0 };
     double since = ping_now();
     ping_channel_t *ch = ping_channel_open(&p->http, method, sizeof(body), body, sizeof(body),

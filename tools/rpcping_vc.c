@@ -8,9 +8,10 @@
 #include <sys/random.h>
 #include "rpcping.h"
 
-#define IN_LENGTH      1073741824       /* 2.1.2.1.1, note 8 */
+/* As Windows has them: doc/protocol.md, "Windows values" */
+#define IN_LENGTH      1073741824       /* 2.1.2.1.1 */
 #define OUT_LENGTH     76               /* a CONN/A1 */
-#define OUT_WINDOW     65536            /* note 24 */
+#define OUT_WINDOW     65536
 #define KEEPALIVE      300000           /* ms, 2.2.3.5.6 */
 #define MAX_ANSWER     (4 * 1024 * 1024)
 #define MAX_FRAG       5840

@@ -18,7 +18,7 @@ typedef struct rpc_flow_sender {
     int64_t available;  /* what may still be sent */
     uint64_t sent;      /* RPC bytes sent on this channel instance */
     uint64_t mark;      /* SENT when a recycling in place changed the channel's cookie, or 0 */
-    unsigned clamped;   /* impossible acks, made possible (ms-rpch.md 6.3) */
+    unsigned clamped;   /* impossible acks, made possible (doc/protocol.md, "Acknowledgements") */
 } rpc_flow_sender_t;
 
 typedef struct rpc_flow_receiver {
@@ -31,7 +31,7 @@ typedef struct rpc_flow_receiver {
 
 /* A new channel instance: the peer announced WINDOW bytes. */
 void rpc_flow_sender_start(rpc_flow_sender_t *s, uint32_t window);
-/* May a PDU of SIZE bytes go now? available >= size (spec gap 3.2.1.4.1.3). */
+/* May a PDU of SIZE bytes go now? available >= size (3.2.1.4.1.3: doc/protocol.md, "Gaps"). */
 int rpc_flow_may_send(const rpc_flow_sender_t *s, uint32_t size);
 /* Can it ever go? size <= window. */
 int rpc_flow_fits(const rpc_flow_sender_t *s, uint32_t size);
@@ -50,10 +50,11 @@ void rpc_flow_fragment(rpc_flow_receiver_t *r, uint32_t size);
 /* Returns 1 when the peer sent more than the window allowed it. */
 int rpc_flow_received(rpc_flow_receiver_t *r, uint32_t size);
 /* SIZE bytes went on to the next hop. Returns 1 when an ack is due now; then call
- * rpc_flow_ack(). Due: advertised < window / 2 (note 27), and it would grant a quarter of the
- * window or all of it: one that stays nearly full must not acknowledge each PDU. Due, too, when
+ * rpc_flow_ack(). Due: advertised < window / 2, as with Windows, and it would grant a quarter of
+ * the window or all of it: one that stays nearly full must not acknowledge each PDU. Due, too, when
  * nothing is held any more and less than a fragment is advertised: in a window below twice a
- * fragment the peer could not go on, and no other ack would ever be due. */
+ * fragment the peer could not go on, and no other ack would ever be due. See
+ * doc/protocol.md, "Acknowledgements". */
 int rpc_flow_consumed(rpc_flow_receiver_t *r, uint32_t size);
 /* The values of the ack to send; afterwards advertised == free. */
 void rpc_flow_ack(rpc_flow_receiver_t *r, uint32_t *received, uint32_t *available);

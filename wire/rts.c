@@ -145,7 +145,8 @@ static int get_u32(cursor_t *c, uint32_t *value)
 
 static const char CUT_SHORT[] = "a command is cut short";
 
-/* 2.2.3.2: IPv4 is written as a little-endian number, IPv6 in network order (ms-rpch 3.4). */
+/* 2.2.3.2: IPv4 is written as a little-endian number, IPv6 in network order:
+ * doc/protocol.md, "ClientAddress" */
 static const char *get_address(cursor_t *c, rts_address_t *address)
 {
     uint32_t type;

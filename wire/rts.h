@@ -135,16 +135,16 @@ const rts_pdu_info_t *rts_info(rts_pdu_id_t id);
 /* Decodes one whole RTS PDU of LEN bytes (LEN must equal its frag_length).
  * Returns NULL, or what is wrong with it as a constant string: header fields
  * that 2.2.3.6.1 fixes, an unknown command, a command cut short, bytes left
- * over, more than RTS_MAX_COMMANDS. Values out of a command's range that the
- * sheet tells to refuse (AddressType, Destination) are errors too; windows,
- * time-outs and lifetimes are not judged here: tolerant in what we accept. */
+ * over, more than RTS_MAX_COMMANDS, an AddressType or a Destination that does
+ * not exist. Windows, time-outs and lifetimes are not judged here: tolerant in
+ * what we accept. */
 const char *rts_parse(const uint8_t *data, size_t len, rts_pdu_t *pdu);
 
 /* Which PDU of 2.2.4 is this, coming in on HOP? Look-alikes that only a state
  * can tell apart yield the first of them in table order; with their state the
  * roles know better (e.g. on C->IP a lone Cookie is IN_R1/A5 and IN_R2/A5).
- * OUT_R2/A8 is accepted with and without Version (ms-rpch.md 4 note 3);
- * OUT_R2/C1 with Empty or Padding. RTS_UNKNOWN when none. */
+ * OUT_R2/A8 is accepted with and without Version and OUT_R2/C1 with Empty
+ * or Padding (doc/protocol.md, "Notes on RTS PDUs"). RTS_UNKNOWN when none. */
 rts_pdu_id_t rts_identify(const rts_pdu_t *pdu, rts_hop_t hop);
 
 /* Does the PDU carry a Destination (2.2.3.5.14: always first)? Its value, or -1. */
@@ -173,7 +173,7 @@ const rts_address_t *rts_address(const rts_pdu_t *pdu);
 
 /* Encodes into BUF; returns the size, or 0 when CAP is too small. Padding is
  * written as zeros. ClientAddress: IPv4 reversed, IPv6 in network order
- * (ms-rpch.md 3.4), 12 zero bytes after it. */
+ * (doc/protocol.md, "ClientAddress"), 12 zero bytes after it. */
 size_t rts_write(const rts_pdu_t *pdu, uint8_t *buf, size_t cap);
 
 int rts_cookie_equal(const rts_cookie_t *a, const rts_cookie_t *b);

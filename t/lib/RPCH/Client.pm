@@ -159,7 +159,7 @@ sub send_ack {
 # Sends an RPC PDU and returns the next that comes.
 sub call { my ($self, $pdu) = @_; $self->send($pdu); return $self->recv }
 
-# Replaces the IN channel (5.2, 5.3): the new request and A1; finish_in() after A4.
+# Replaces the IN channel (doc/protocol.md, "Recycling"): the new request and A1; finish_in() after A4.
 sub replace_in {
     my ($self, %over) = @_;
     my $old = $self->{in};
@@ -184,7 +184,7 @@ sub switch_in {
     return $a4;
 }
 
-# Replaces the OUT channel (5.4, 5.5) once A2 has come: the new request and A3.
+# Replaces the OUT channel (doc/protocol.md, "Recycling") once A2 has come: the new request and A3.
 sub replace_out {
     my ($self, %over) = @_;
     my $old = $self->{out};

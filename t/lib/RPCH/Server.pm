@@ -195,7 +195,7 @@ sub forward {
     return $self->{ $destination == FD_IN_PROXY ? 'in' : 'out' }->put($pdu);
 }
 
-# A lone cookie: told apart by leg and state (ms-rpch 2.2.4.15, 2.2.4.19, 2.2.4.37).
+# A lone cookie: told apart by leg and state (2.2.4.15, 2.2.4.19, 2.2.4.37).
 sub lone_cookie {
     my ($self, $leg, $cookie) = @_;
     if ($leg == $self->{out}) {
