@@ -3,7 +3,7 @@
 #   make                 build/mod_rpcproxy.so, mod_auth_ntlm.so, rpcping, rpcdemo
 #   make run             a demonstration proxy on https://localhost:8443
 #   make test            the whole suite;  make bench  the benchmarks
-#   make check           the order of the house: who includes and who needs whom
+#   make check           the order of the house: who includes, needs and cites what
 #   make sanitize        the suite again under AddressSanitizer and UBSan
 #   make fuzz            codecs and state machines against libFuzzer, see fuzz/fuzz.mk
 #   make install         modules and samples into httpd's folders; DESTDIR, uninstall
@@ -101,6 +101,7 @@ unit: $(UNITS)
 check: $(CORE_O) $(GLUE_O) $(NTLM_O) $(AUTH_O)
 	awk -f tools/check_includes.awk *.[ch] */*.[ch]
 	tools/check_circles.sh $^
+	tools/check_citations.pl
 	CC="$(CC)" prove -e '' t/unit/check_test.sh
 
 deps:

@@ -50,6 +50,23 @@ mkdir "$dir/src/cellar"
 echo '#include "base/log.h"' > "$dir/src/cellar/wine.c"
 ok 'a folder that is not in the table' caught cellar/wine.c:1
 
+# Citations: a comment is planted that names a heading, a document or a number.
+citations() { (cd "$dir/src" && "$OLDPWD/tools/check_citations.pl" > "$dir/said" 2>&1); }
+astray() { ! citations && says "$@"; }
+cite() {
+    echo "/* $2 */" > "$dir/src/io/cite.c"
+    ok "$1" astray io/cite.c:1 "$3"
+}
+
+cp -r doc "$dir/src"
+ok 'the citations are as they should be' citations
+cite 'a heading that is not there' "doc/protocol.md, \"The cellar\"" 'The cellar'
+cite 'a document that is not there' "see cellar.""md" 'there is no doc/cellar'
+cite 'the number of a note' "(n""35)" 'names no section'
+rm "$dir/src/io/cite.c"
+echo '[cellar](#cellar)' >> "$dir/src/doc/protocol.md"
+ok 'a link that leads nowhere' astray doc/protocol.md '#cellar'
+
 # Three objects; the circle is closed by what the last of them needs.
 compile() { echo "$2" | ${CC:-cc} -x c -c -o "$dir/$1.o" -; }
 compile one   'int two(void); int one(void) { return two(); }'
