@@ -159,7 +159,7 @@ apr_interval_time_t rpc_config_setup_timeout(const rpc_dir_config_t *dc)
 }
 
 /* A client pings when idle for its connection time-out, and may skip a ping when it has sent
- * something in the last half of it (n35). */
+ * something in the last half of it. See doc/protocol.md, "Pings". */
 apr_interval_time_t rpc_config_idle_timeout(const rpc_dir_config_t *dc)
 {
     apr_interval_time_t set = value_or(dc->idle_timeout, 0);
