@@ -11,6 +11,7 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -807,6 +808,32 @@ static void test_sources(void)
     world_end(w);
 }
 
+/* ---- ours, not theirs ---- */
+
+static void test_descriptors(void)
+{
+    static const char *const at[] = { "127.0.0.1" };
+    world_t *w = world_new(1, 0);
+    struct rlimit limit, none;
+    wish_t wish;
+    int fd, next;
+
+    w->params.port = listen_at(at, &fd, 1, 4);
+    w->params.host = "127.0.0.1";
+    need_loop(w);
+    CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0 && (next = dup(0)) >= 0);
+    close(next);
+    none = limit;
+    none.rlim_cur = (rlim_t)next;
+    CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    connect_now(w, &wish);
+    lost(&wish, RPC_REASON_LOCAL_FAILURE, "no descriptor is left");
+    is_int(wish.result.status, EMFILE, "as the status says");
+    CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    close(fd);
+    world_end(w);
+}
+
 /* ---- without rules ---- */
 
 static void done(void *ctx, rpc_reason_t reason, apr_status_t status, int fd)
@@ -974,6 +1001,7 @@ int main(void)
     test_shared();
     test_impatience();
     test_sources();
+    test_descriptors();
     test_without_rules();
     test_system();
     test_crowd();

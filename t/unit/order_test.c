@@ -37,6 +37,38 @@ static void test_written_order(rpc_health_t *health)
     rpc_health_good(health, "a", 6004);
 }
 
+/* Clients that choose names fill no table. */
+static void test_flood(rpc_health_t *health)
+{
+    const rpc_health_server_t configured = { "configured", 6001 };
+    apr_time_t now = apr_time_from_sec(2000);
+    char host[32];
+    int i;
+
+    rpc_health_reserve(health, &configured, 1);
+    rpc_health_failed(health, "configured", 6001, now);
+    for (i = 0; i < 20000; i++) {
+        snprintf(host, sizeof(host), "flood%d", i);
+        rpc_health_failed(health, host, 6001, now);
+    }
+    ok(!rpc_health_up(health, "configured", 6001, now + 1), "a server of the configuration keeps its place");
+    rpc_health_failed(health, "real", 6001, now + 1);
+    ok(!rpc_health_up(health, "real", 6001, now + 2), "and there is one for any other server");
+    now += apr_time_from_sec(100);
+    ok(rpc_health_up(health, "configured", 6001, now), "they are avoided no longer than ever");
+    for (i = 0; i < 200; i++) {
+        snprintf(host, sizeof(host), "server%d", i);
+        rpc_health_failed(health, host, 6001, now);
+    }
+    for (i = 0; i < 200; i++) {
+        snprintf(host, sizeof(host), "server%d", i);
+        if (rpc_health_up(health, host, 6001, now + 1))
+            break;
+    }
+    is_int(i, 200, "places that are over are used again, before any that is not");
+    rpc_health_reserve(health, NULL, 0);
+}
+
 static void test_shares(void)
 {
     const rpc_place_t places[] = { place("gc1", 1), place("gc2", 1), place("gc3", 4) };
@@ -97,6 +129,7 @@ int main(void)
     ok(rpc_health_size() <= sizeof(memory), "the table fits");
     test_written_order(health);
     test_shares();
+    test_flood(health);
     test_back_off(health);
     return unit_done();
 }
