@@ -127,7 +127,8 @@ static void read_over(request_rec *r)
     int ended = 0;
 
     while (!ended && all <= BODY_MAX
-           && ap_get_brigade(r->input_filters, bb, AP_MODE_READBYTES, APR_BLOCK_READ, HUGE_STRING_LEN) == APR_SUCCESS) {
+           && ap_get_brigade(r->input_filters, bb, AP_MODE_READBYTES, APR_BLOCK_READ,
+                             HUGE_STRING_LEN) == APR_SUCCESS) {
         ended = !APR_BRIGADE_EMPTY(bb) && APR_BUCKET_IS_EOS(APR_BRIGADE_LAST(bb));
         if (apr_brigade_length(bb, 1, &size) != APR_SUCCESS)
             break;

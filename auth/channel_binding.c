@@ -108,7 +108,8 @@ static int matches_used(request_rec *r, const uint8_t *binding)
 int auth_ntlm_certificate_names(request_rec *r, const char *host)
 {
     X509 *cert = ap_ssl_conn_is_ssl(r->connection) ? used_certificate(r) : NULL;
-    int good = cert && (X509_check_host(cert, host, 0, 0, NULL) == 1 || X509_check_ip_asc(cert, host, 0) == 1);
+    int good = cert && (X509_check_host(cert, host, 0, 0, NULL) == 1
+                        || X509_check_ip_asc(cert, host, 0) == 1);
 
     X509_free(cert);
     return good;

@@ -205,10 +205,10 @@ static const char *set_pinned(cmd_parms *cmd, void *config, int on)
 
     cfg->pinned = on;
     if (on)
-        ap_log_perror(APLOG_MARK, APLOG_NOTICE | APLOG_STARTUP, 0, cmd->temp_pool, "AuthNtlmPinnedConnections On "
-                      "(%s line %d): where a front end sends requests of several clients on one connection, "
-                      "each of them is served as the one who has logged on", cmd->directive->filename,
-                      cmd->directive->line_num);
+        ap_log_perror(APLOG_MARK, APLOG_NOTICE | APLOG_STARTUP, 0, cmd->temp_pool,
+                      "AuthNtlmPinnedConnections On (%s line %d): where a front end sends requests of several "
+                      "clients on one connection, each of them is served as the one who has logged on",
+                      cmd->directive->filename, cmd->directive->line_num);
     return NULL;
 }
 

@@ -23,7 +23,7 @@ typedef struct auth_ntlm_config {
     ntlmssp_target_t *target;           /* AuthNtlmTargetInfo; NULL: from the host's name */
     apr_array_header_t *targets;        /* AuthNtlmTargets: const char *; NULL: the names of the server */
     int pinned;                         /* AuthNtlmPinnedConnections: a front end shares none */
-    const char *basic_charset;          /* AuthNtlmBasicCharset: of Basic that is no UTF-8; NULL: as it comes */
+    const char *basic_charset;          /* AuthNtlmBasicCharset: of what is no UTF-8; NULL: as it comes */
     auth_failures_limit_t failures;     /* AuthNtlmFailures */
 } auth_ntlm_config_t;
 

@@ -137,9 +137,12 @@ static int is_another(request_rec *r, ntlm_conn_t *nc)
 int auth_ntlm_known(request_rec *r)
 {
     ntlm_conn_t *nc = conn_state(r);
-    ntlm_settings_t here = settings_here(r, r->pool);
+    ntlm_settings_t here;
 
-    if (nc->state != NTLM_KNOWN || is_another(r, nc) || !same_settings(&nc->settings, &here))
+    if (nc->state != NTLM_KNOWN || is_another(r, nc))
+        return 0;
+    here = settings_here(r, r->pool);
+    if (!same_settings(&nc->settings, &here))
         return 0;
     r->user = apr_pstrdup(r->pool, nc->user);
     return 1;
@@ -319,8 +322,9 @@ static auth_ntlm_step_t grant(request_rec *r, ntlm_conn_t *nc, const auth_ntlm_p
         nc->state = NTLM_KNOWN;
     }
     else if (!auth_ntlm_conn_told(r->connection))
-        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM: each request on this connection needs a login of its "
-                      "own: without \"Connection: keep-alive\" a proxy may have sent it, and share the connection");
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM: each request on this connection needs a login "
+                      "of its own: without \"Connection: keep-alive\" a proxy may have sent it, and share "
+                      "the connection");
     return AUTH_NTLM_STEP_GRANTED;
 }
 

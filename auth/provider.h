@@ -3,7 +3,11 @@
  *   auth_ntlm.c                AuthType NTLM: module record, challenge and answer over HTTP
  *   auth/handshake.c           what a connection has said and shown so far
  *   auth/negotiate.c           NTLM under the name Negotiate
+ *   auth/shared_connection.c   which connections may not be one client's own
  *   auth/channel_binding.c     which certificate a connection has
+ *   auth/targets.c             which names the server has
+ *   auth/account_name.c        user, DOM\user, user@domain
+ *   auth/basic.c               Basic beside NTLM
  *   auth/provider_file.c       provider "file": NT hashes in smbpasswd's format
  *   auth/provider_winbind.c    provider "winbind": the domain, through libwbclient
  *   auth/failures.c            what guessing costs

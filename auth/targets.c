@@ -53,7 +53,8 @@ static int is_host(request_rec *r, const ntlmssp_target_t *configured, const cha
 {
     return ap_matches_request_vhost(r, host, r->server->port)
            || ap_cstr_casecmp(host, r->connection->local_ip) == 0
-           || (configured && (is_told(configured->nb_computer, host) || is_told(configured->dns_computer, host)))
+           || (configured && (is_told(configured->nb_computer, host)
+                              || is_told(configured->dns_computer, host)))
            || auth_ntlm_certificate_names(r, host);
 }
 
@@ -76,7 +77,8 @@ static int is_listed(apr_pool_t *pool, const apr_array_header_t *list, const spn
         spn_t ours = spn_of(pool, entry);
 
         if (ap_cstr_casecmp(entry, ANY) == 0
-            || (ap_cstr_casecmp(ours.service, spn->service) == 0 && ap_cstr_casecmp(ours.host, spn->host) == 0))
+            || (ap_cstr_casecmp(ours.service, spn->service) == 0
+                && ap_cstr_casecmp(ours.host, spn->host) == 0))
             return 1;
     }
     return 0;
@@ -101,8 +103,8 @@ const char *auth_ntlm_add_target(cmd_parms *cmd, apr_array_header_t **list, cons
     spn_t spn = spn_of(cmd->temp_pool, arg);
 
     if (!*spn.service || !*spn.host || strchr(spn.host, '*'))
-        return apr_psprintf(cmd->pool, "AuthNtlmTargets: \"%s\": expected any, a host such as mail.example.com, "
-                            "or a service and a host such as HTTP/mail.example.com", arg);
+        return apr_psprintf(cmd->pool, "AuthNtlmTargets: \"%s\": expected any, a host such as "
+                            "mail.example.com, or a service and a host such as HTTP/mail.example.com", arg);
     if (!*list)
         *list = apr_array_make(cmd->pool, 2, sizeof(const char *));
     APR_ARRAY_PUSH(*list, const char *) = arg;

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SPNEGO_MAX 65535        /* bytes of the longest token taken: with a Kerberos ticket, as large as Windows makes them */
+#define SPNEGO_MAX 65535        /* bytes of the longest token taken: Windows makes tickets as large */
 #define SPNEGO_OVERHEAD 128     /* bytes that spnego_write adds at most to token and MIC */
 
 typedef enum {

@@ -3,7 +3,7 @@
 
 use strict;
 use warnings;
-use MIME::Base64 qw(encode_base64);
+use MIME::Base64 qw(decode_base64 encode_base64);
 use Test::More;
 use RPCH::Front;
 use RPCH::HTTP;
@@ -24,12 +24,19 @@ my $users = "$httpd->{dir}/smbpasswd";
 put($users, smbpasswd_line(alice => 'secret'), smbpasswd_line(bob => 'hidden'));
 put("$httpd->{dir}/page", "page\n");
 
-sub put { my ($file, @text) = @_; open my $fh, '>', $file or die "$file: $!\n"; print $fh @text; close $fh; return chmod 0644, $file }
+sub put {
+    my ($file, @text) = @_;
+    open my $fh, '>', $file or die "$file: $!\n";
+    print $fh @text;
+    close $fh or die "$file: $!\n";
+    return chmod 0644, $file;
+}
 
 sub location {
     my ($path, $more) = @_;
     return "<Location $path>\nAuthType NTLM\nAuthName here\nAuthNtlmUserFile $users\nAuthNtlmNegotiate On\n"
-         . "AuthNtlmTargets any\nRequire valid-user\nHeader set X-Who expr=%{REMOTE_USER}\n" . ($more // '') . "</Location>\n";
+         . "AuthNtlmTargets any\nRequire valid-user\nHeader set X-Who expr=%{REMOTE_USER}\n"
+         . ($more // '') . "</Location>\n";
 }
 
 my %special = (
@@ -38,24 +45,31 @@ my %special = (
     early    => 'RequestHeader unset X-Forwarded-For early',
     pp       => 'RemoteIPProxyProtocol On',
 );
-$httpd->configure("LoadModule headers_module $modules/mod_headers.so\nLoadModule remoteip_module $modules/mod_remoteip.so\n"
-    . "KeepAlive On\nMaxKeepAliveRequests 0\nLogLevel auth_ntlm:info\nAliasMatch ^/(?:in|pinned)\$ $httpd->{dir}/page\n"
-    . "<Directory $httpd->{dir}>\nRequire all granted\n</Directory>\n"
-    . location('/in') . location('/pinned', "AuthNtlmPinnedConnections On\n")
-    . location('/rpc/rpcproxy.dll', "SetHandler rpcproxy\nRpcRequireTLS off\nRpcValidPorts 127.0.0.1:1024-65535\n")
-    . join('', map { "Listen 127.0.0.1:$own{$_}\n<VirtualHost 127.0.0.1:$own{$_}>\nServerName localhost\n$special{$_}\n</VirtualHost>\n" }
-           sort keys %special));
+$httpd->configure(<<"CONF" . join '', location('/in'), location('/pinned', "AuthNtlmPinnedConnections On\n"),
+LoadModule headers_module $modules/mod_headers.so
+LoadModule remoteip_module $modules/mod_remoteip.so
+KeepAlive On
+MaxKeepAliveRequests 0
+LogLevel auth_ntlm:info
+AliasMatch ^/(?:in|pinned)\$ $httpd->{dir}/page
+<Directory $httpd->{dir}>
+    Require all granted
+</Directory>
+CONF
+    location('/rpc/rpcproxy.dll', "SetHandler rpcproxy\nRpcRequireTLS off\nRpcValidPorts 127.0.0.1:1024-65535\n"),
+    map { "Listen 127.0.0.1:$own{$_}\n<VirtualHost 127.0.0.1:$own{$_}>\nServerName localhost\n"
+          . "$special{$_}\n</VirtualHost>\n" } sort keys %special);
 $httpd->start;
 
 # ---- the fronts ----
 
 my $keep = "proxy_pass http://back; proxy_http_version 1.1; proxy_set_header Connection '';";
 my $nginx = RPCH::Front->nginx($httpd->{port}, plain => $keep,
-    forwarded => "$keep proxy_set_header X-Forwarded-For \$proxy_add_x_forwarded_for;", real => "$keep proxy_set_header X-Real-IP \$remote_addr;");
+    forwarded => "$keep proxy_set_header X-Forwarded-For \$proxy_add_x_forwarded_for;",
+    real => "$keep proxy_set_header X-Real-IP \$remote_addr;");
 my $haproxy = RPCH::Front->haproxy($httpd->{port}, plain => '', forwarded => 'option forwardfor');
-my $mod_proxy = RPCH::Httpd->new(limits => '', conf => "LoadModule proxy_module $modules/mod_proxy.so\n"
-    . "LoadModule proxy_http_module $modules/mod_proxy_http.so\nStartServers 1\nServerLimit 1\nThreadsPerChild 8\nMaxRequestWorkers 8\n"
-    . "ProxyPass / http://127.0.0.1:$httpd->{port}/\n")->start;
+my $mod_proxy = RPCH::Httpd->new(conf => "LoadModule proxy_module $modules/mod_proxy.so\n"
+    . "LoadModule proxy_http_module $modules/mod_proxy_http.so\nProxyPass / http://127.0.0.1:$httpd->{port}/\n")->start;
 my %front = (nginx => $nginx->{port}{plain}, 'nginx with X-Forwarded-For' => $nginx->{port}{forwarded},
              'nginx with X-Real-IP' => $nginx->{port}{real}, HAProxy => $haproxy->{port}{plain},
              'HAProxy with forwardfor' => $haproxy->{port}{forwarded}, mod_proxy => $mod_proxy->{port});
@@ -65,7 +79,8 @@ my %front = (nginx => $nginx->{port}{plain}, 'nginx with X-Forwarded-For' => $ng
 sub dial { my ($port) = @_; return RPCH::HTTP->dial(port => $port // $httpd->{port}, name => 'connection') }
 sub alice { return RPCH::NTLM->new(@_) }
 sub bob { return RPCH::NTLM->new(user => 'bob', password => 'hidden') }
-sub get { my ($http, $path, @headers) = @_; return RPCH::NTLM::ask($http, $path, undef, headers => \@headers) }
+sub ask { return RPCH::NTLM::ask(@_) }
+sub get { my ($http, $path, @headers) = @_; return ask($http, $path, undef, headers => \@headers) }
 # The status, and as whom.
 sub seen { my ($answer) = @_; return join ' ', $answer->{status}, $answer->{headers}{'x-who'} // () }
 
@@ -91,17 +106,23 @@ sub crowd {
 
 sub mixed {
     my ($got) = @_;
-    return join ', ', map { my $name = $_; map { "$name: $_" } grep { /^200/ && $_ ne "200 $name" } sort keys %{ $got->{$name} } } sort keys %$got;
+    my @mixed;
+    for my $name (sort keys %$got) {
+        push @mixed, map { "$name: $_" } grep { /^200/ && $_ ne "200 $name" } sort keys %{ $got->{$name} };
+    }
+    return join ', ', @mixed;
 }
 
 for my $name (sort keys %front) {
     my $got = crowd($front{$name}, '/in', 56);
     is(mixed($got), '', "$name, a thousand requests with those of the other fronts: nobody is somebody else");
-    my $offers = $name =~ /^(?:nginx|HAProxy)$/;
-    is((grep { /^200/ } keys %{ $got->{alice} }) ? 1 : 0, $offers ? 1 : 0, "$name: " . ($offers ? 'a login is for its request' : 'NTLM is not taken'));
-    is((grep { !/^40[13]/ } keys %{ $got->{stranger} }) ? 1 : 0, 0, "$name: a stranger gets nothing");
+    my $taken = $name =~ /^(?:nginx|HAProxy)$/ ? 1 : 0;
+    is((grep { /^200/ } keys %{ $got->{alice} }) ? 1 : 0, $taken,
+        "$name: " . ($taken ? 'a login is for its request' : 'NTLM is not taken'));
+    is(join(' ', grep { !/^40[13]$/ } keys %{ $got->{stranger} }), '', "$name: a stranger gets nothing");
 }
-isnt(mixed(crowd($front{nginx}, '/pinned', 3)), '', 'nginx, which pins nothing: AuthNtlmPinnedConnections On gives alice\'s page to others');
+isnt(mixed(crowd($front{nginx}, '/pinned', 3)), '',
+    'nginx pins nothing: with AuthNtlmPinnedConnections On alice\'s page goes to others');
 for my $name (qw(nginx mod_proxy)) {
     my ($http, $other) = (dial($front{$name}), dial($front{$name}));
     my $uri = '/rpc/rpcproxy.dll?127.0.0.1:6001';
@@ -112,19 +133,23 @@ for my $name (qw(nginx mod_proxy)) {
 }
 {
     my $http = dial($haproxy->{port}{forwarded});
-    is(seen(alice()->login($http, '/pinned')), '200 alice', 'HAProxy, which pins a connection with NTLM on it, AuthNtlmPinnedConnections On');
+    is(seen(alice()->login($http, '/pinned')), '200 alice',
+        'HAProxy, which pins a connection with NTLM on it, AuthNtlmPinnedConnections On');
     is(seen(get($http, '/pinned')), '200 alice', 'keeps the login');
     $http->close;
 }
 
 # ---- what a request shows ----
 
-my @fields = ('Via: 1.1 front', 'X-Forwarded-For: 192.0.2.1', 'x-forwarded-for: 127.0.0.1', 'X-Forwarded-Host: x', 'X-Forwarded-Proto: https',
-              'X-Forwarded-Server: x', 'X-Forwarded: for=x', 'Forwarded: for=192.0.2.1', 'X-Real-IP: 192.0.2.1', 'X-Client-IP: 192.0.2.1',
-              'True-Client-IP: 192.0.2.1', 'CF-Ray: 1', 'X-Original-URL: /', 'X-ARR-LOG-ID: 1', 'X-Envoy-External-Address: 192.0.2.1',
-              'Front-End-Https: On', 'X-Varnish: 1', 'CDN-Loop: x');
+my @fields = (
+    'Via: 1.1 front', 'X-Forwarded-For: 192.0.2.1', 'x-forwarded-for: 127.0.0.1', 'X-Forwarded-Host: x',
+    'X-Forwarded-Proto: https', 'X-Forwarded-Server: x', 'X-Forwarded: for=x', 'Forwarded: for=192.0.2.1',
+    'X-Real-IP: 192.0.2.1', 'X-Client-IP: 192.0.2.1', 'True-Client-IP: 192.0.2.1', 'CF-Ray: 1', 'X-Original-URL: /',
+    'X-ARR-LOG-ID: 1', 'X-Envoy-External-Address: 192.0.2.1', 'Front-End-Https: On', 'X-Varnish: 1', 'CDN-Loop: x',
+);
 for my $field (@fields) {
     my $http = dial();
+    my ($name) = $field =~ /^([^:]+)/;
     my $mark = () = $httpd->log =~ /NTLM is neither/g;
     my $login = alice()->login($http, '/in', headers => [$field]);
     is("$login->{status} " . ($login->{headers}{'www-authenticate'} // ''), '403 ', "$field: NTLM is neither offered nor taken");
@@ -132,8 +157,7 @@ for my $field (@fields) {
     is(seen(get($http, '/in')), '200 alice', 'and is kept');
     is(seen(get($http, '/in', $field)), '403', 'but not for a request with it');
     is(seen(get($http, '/in')), '401', 'which ends the login');
-    my ($name) = $field =~ /^([^:]+)/;
-    is(scalar(() = $httpd->log =~ /:info\].* NTLM is neither offered nor taken here: a proxy \(\Q$name\E\) may share the connection among users; see AuthNtlmPinnedConnections/g) ? 1 : 0, 1,
+    like($httpd->log, qr/:info\].* NTLM is neither offered nor taken here: a proxy \(\Q$name\E\) may share the connection /,
         'the log says why');
     is(scalar(() = $httpd->log =~ /NTLM is neither/g) - $mark, 1, 'once a connection');
     $http->close;
@@ -146,8 +170,10 @@ for my $field (@fields) {
 
 # ---- what a module has taken from it ----
 
-for (['a header of mod_remoteip', 'remoteip', 'X-Who-Asks: 192.0.2.1'], ['with the address of the connection', 'remoteip', 'X-Who-Asks: 127.0.0.1'],
-     ['X-Forwarded-For, used up by mod_remoteip', 'internal', 'X-Forwarded-For: 127.0.0.1'], ['removed early by mod_headers', 'early', 'X-Forwarded-For: 192.0.2.1']) {
+for (['a header of mod_remoteip', 'remoteip', 'X-Who-Asks: 192.0.2.1'],
+     ['with the address of the connection', 'remoteip', 'X-Who-Asks: 127.0.0.1'],
+     ['X-Forwarded-For, used up by mod_remoteip', 'internal', 'X-Forwarded-For: 127.0.0.1'],
+     ['removed early by mod_headers', 'early', 'X-Forwarded-For: 192.0.2.1']) {
     my ($name, $host, $field) = @$_;
     my $http = dial($own{$host});
     is(alice()->login($http, '/in', headers => [$field])->{status}, 403, "$name: 403");
@@ -172,12 +198,14 @@ for (['a header of mod_remoteip', 'remoteip', 'X-Who-Asks: 192.0.2.1'], ['with t
     is(seen(get($http, '/in')), '401', 'not where it is not set');
     is(seen(alice()->login($http, '/pinned', headers => [$from[0]])), '200 alice', 'again');
     is(seen(get($http, '/pinned', $from[1])), '401', 'another address behind the front: asked again');
-    like($httpd->log, qr/:info\].* NTLM refused: the connection is shared: its handshake came from "127\.0\.0\.1 192\.0\.2\.1 ", and a request comes from "127\.0\.0\.1 192\.0\.2\.2 "/,
+    my ($first, $second) = map { qr/"127\.0\.0\.1 192\.0\.2\.$_ "/ } 1, 2;
+    like($httpd->log, qr/:info\].* the connection is shared: its handshake came from $first, and a request comes from $second/,
         'the log says so');
     is(seen(get($http, '/pinned', $from[0])), '401', 'and so is the first');
     my $ntlm = alice();
     $ntlm->knock($http, '/pinned', headers => [$from[0]]);
-    is(RPCH::NTLM::ask($http, '/pinned', $ntlm->authenticate, headers => [$from[1]])->{status}, 401, 'the two messages come from two');
+    is(ask($http, '/pinned', $ntlm->authenticate, headers => [$from[1]])->{status}, 401,
+        'the two messages come from two');
     $http->close;
     $http = dial($own{remoteip});
     is(seen(alice()->login($http, '/pinned', headers => ['X-Who-Asks: 192.0.2.1'])), '200 alice', 'with mod_remoteip');
@@ -198,16 +226,17 @@ sub bare {
 sub bare_login {
     my ($http, $path, @headers) = @_;
     my $ntlm = alice();
-    my ($token) = bare($http, $path, 'Authorization: NTLM ' . encode_base64($ntlm->negotiate, ''), @headers)->{headers}{'www-authenticate'} =~ /NTLM (\S+)/;
-    $ntlm->challenge(MIME::Base64::decode_base64($token));
-    return bare($http, $path, 'Authorization: NTLM ' . encode_base64($ntlm->authenticate, ''), @headers);
+    my $say = sub { return bare($http, $path, 'Authorization: NTLM ' . encode_base64($_[0], ''), @headers) };
+    my ($token) = $say->($ntlm->negotiate)->{headers}{'www-authenticate'} =~ /NTLM (\S+)/;
+    $ntlm->challenge(decode_base64($token));
+    return $say->($ntlm->authenticate);
 }
 {
     my $http = dial();
     is(seen(bare_login($http, '/in')), '200 alice', 'no Connection: keep-alive: a login');
     is(seen(bare($http, '/in')), '401', 'is for its request alone');
     is(seen(bare_login($http, '/in')), '200 alice', 'and may be made again');
-    is(scalar(() = $httpd->log =~ /:info\].* NTLM: each request on this connection needs a login of its own/g) > 0 ? 1 : 0, 1, 'the log says so');
+    like($httpd->log, qr/:info\].* NTLM: each request on this connection needs a login of its own/, 'the log says so');
     is(seen(bare_login($http, '/in', 'Connection: TE, Keep-Alive')), '200 alice', 'in a list');
     is(seen(bare($http, '/in')), '200 alice', 'the login is kept');
     is(seen(bare_login($http, '/pinned')), '200 alice', 'a front that pins need not say so');
