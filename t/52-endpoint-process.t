@@ -13,6 +13,8 @@ use RPCH::Test;
 my $tcp = tcp_server();
 my $shared = RPCH::Root::free_ports(1);
 my $location = RPCH::Httpd->location;
+# Old generations of children keep their places while they have channels.
+my @room = vars('mpm') eq 'prefork' ? () : (limits => "ServerLimit 12\nStartServers 1\nThreadsPerChild 25\nMaxRequestWorkers 300\nMinSpareThreads 25\nMaxSpareThreads 100\n");
 my $listen = "RpcEndpointListen 127.0.0.1:$shared ncacn_ip_tcp:127.0.0.1[$tcp->{port}]\n";
 
 sub client_of { my ($httpd) = @_; return plain(port => $httpd->{port}, target => "tcp.contoso.test:$tcp->{port}") }
@@ -58,7 +60,7 @@ sub restart {
 }
 
 # ---- graceful-stop, then start, while the old server still has channels ----
-my $httpd = RPCH::Httpd->new(conf => $listen . $location)->start;
+my $httpd = RPCH::Httpd->new(@room, conf => $listen . $location)->start;
 {
     my $old = client_of($httpd)->connect;
     my ($old_pid, $old_socket) = ($httpd->{pid}, socket_of($httpd));
@@ -185,7 +187,7 @@ SKIP: {
     my $flag = "$httpd->{dir}/fails";
     my $library = failing($flag) or skip 'no compiler', 1;
     my $fails = sub { my ($what) = @_; open my $fh, '>', $flag or die $!; print $fh $what; close $fh };
-    my $start = sub { local $ENV{LD_PRELOAD} = join ':', grep { defined } $ENV{LD_PRELOAD}, $library; return RPCH::Httpd->new(conf => $location)->start };
+    my $start = sub { local $ENV{LD_PRELOAD} = join ':', grep { defined } $ENV{LD_PRELOAD}, $library; return RPCH::Httpd->new(@room, conf => $location)->start };
 
     $fails->('epoll');
     my $starved = $start->();
