@@ -170,6 +170,7 @@ sub apache_test {
     $ENV{RPCH_ROOT} = $self->{dir};
     defined(my $pid = fork) or die "fork: $!\n";
     if (!$pid) {
+        @SIG{qw(INT TERM)} = ('DEFAULT') x 2;
         if ($how{output}) { open STDOUT, '>', $how{output}; open STDERR, '>&', \*STDOUT }
         unshift @INC, $self->{dir};     # where Apache::Test finds what it has saved
         require RPCH::Run;
@@ -178,7 +179,7 @@ sub apache_test {
         exit 0;
     }
     # Apache::Test stops its httpd on an interrupt; this process only waits and cleans up.
-    local @SIG{qw(INT TERM)} = (sub { }, sub { kill TERM => $pid });
+    local @SIG{qw(INT TERM)} = (sub { $self->{interrupted} = 1 }, sub { $self->{interrupted} = 1; kill TERM => $pid });
     1 while waitpid($pid, 0) != $pid;
     return $? >> 8 || $? & 127;
 }

@@ -230,7 +230,9 @@ sub begin_root {
     my $suite = $self->{suite};
     $self->{root} = RPCH::Root->new(top => $suite->{top}, mpm => $mpm, keep => $suite->{keep});
     $self->{mpm} = $mpm;
-    $self->{root}->start("$suite->{dir}/start-$$") and die "httpd did not start: " . qx(cat $suite->{dir}/start-$$);
+    my $status = $self->{root}->start("$suite->{dir}/start-$$");
+    die "interrupted\n" if $self->{root}{interrupted};
+    die 'httpd did not start: ' . qx(cat $suite->{dir}/start-$$) if $status;
     return;
 }
 
