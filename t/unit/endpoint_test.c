@@ -2,7 +2,7 @@
  * its own; the tests play both proxies over socket pairs and the target over loopback TCP,
  * with blocking reads. A read that gets nothing for PATIENCE seconds fails the test.
  */
-#include "endpoint/endpoint.h"
+#include "endpoint/handover.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -14,11 +14,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <linux/sockios.h>
 #include <unistd.h>
 
 #include <apr_general.h>
 
+#include "io/pass.h"
 #include "wire/dcerpc.h"
 #include "wire/preface.h"
 #include "wire/rts.h"
@@ -47,6 +50,8 @@ typedef struct world {
     pthread_cond_t changed;
     char lines[65536];          /* what was logged at info and above */
     int idle;                   /* calls of idle() */
+    rpc_handover_t *handover;   /* NULL: not made yet */
+    int succeeded;              /* calls of succeeded() */
     int listener;               /* the target's */
     uint16_t port;
 } world_t;
@@ -114,15 +119,43 @@ typedef struct errand {
     world_t *w;
     int fd;                     /* to accept; -1: close the endpoint */
     const rpc_endpoint_listener_t *via;
+    int line;                   /* to hand over, if FOLLOW is not 0 */
+    int follow;                 /* 1: after who is at the other end; -1: to him */
     unsigned count;
     int done;
 } errand_t;
+
+static void was_succeeded(void *ctx)
+{
+    world_t *w = ctx;
+
+    pthread_mutex_lock(&w->lock);
+    w->succeeded++;
+    pthread_cond_broadcast(&w->changed);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static void was_flushed(void *ctx)
+{
+}
+
+static void open_line(world_t *w, int line, int follow)
+{
+    const rpc_handover_params_t params = { &w->log, was_succeeded, was_flushed, w };
+
+    if (!w->handover)
+        w->handover = rpc_handover_create(w->ep, w->loop, &params, w->pool);
+    CHECK((follow > 0 ? rpc_handover_follow(w->handover, line)
+                      : rpc_handover_offer(w->handover, line)) == APR_SUCCESS);
+}
 
 static void run_errand(rpc_job_t *job)
 {
     errand_t *e = RPC_OWNER_OF(job, errand_t, job);
 
-    if (e->fd >= 0)
+    if (e->follow)
+        open_line(e->w, e->line, e->follow);
+    else if (e->fd >= 0)
         rpc_endpoint_accept(e->w->ep, e->fd, e->via);
     else
         rpc_endpoint_close(e->w->ep);
@@ -133,21 +166,24 @@ static void run_errand(rpc_job_t *job)
     pthread_mutex_unlock(&e->w->lock);
 }
 
-static unsigned do_errand(world_t *w, int fd, const rpc_endpoint_listener_t *via)
+static unsigned wait_errand(errand_t *e)
 {
-    errand_t e;
+    world_t *w = e->w;
 
-    memset(&e, 0, sizeof(e));
-    e.job.run = run_errand;
-    e.w = w;
-    e.fd = fd;
-    e.via = via;
-    rpc_loop_post(w->loop, &e.job);
+    e->job.run = run_errand;
+    rpc_loop_post(w->loop, &e->job);
     pthread_mutex_lock(&w->lock);
-    while (!e.done)
+    while (!e->done)
         pthread_cond_wait(&w->changed, &w->lock);
     pthread_mutex_unlock(&w->lock);
-    return e.count;
+    return e->count;
+}
+
+static unsigned do_errand(world_t *w, int fd, const rpc_endpoint_listener_t *via)
+{
+    errand_t e = { .w = w, .fd = fd, .via = via };
+
+    return wait_errand(&e);
 }
 
 static void be_patient(int fd)
@@ -1254,6 +1290,182 @@ static void test_both_r1(world_t *w)
     vc_close(w, &v);
 }
 
+/* ---- one endpoint follows another ---- */
+
+static void line_errand(world_t *w, int line, int follow)
+{
+    errand_t e = { .w = w, .line = line, .follow = follow };
+
+    wait_errand(&e);
+}
+
+static void expect_succeeded(world_t *w)
+{
+    struct timespec ts;
+    int rv = 0;
+
+    deadline(&ts);
+    pthread_mutex_lock(&w->lock);
+    while (!w->succeeded && rv == 0)
+        rv = pthread_cond_timedwait(&w->changed, &w->lock, &ts);
+    CHECK(rv == 0);
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* A leg at N for the target of W. */
+static int leg_at(world_t *n, world_t *w)
+{
+    uint8_t buf[RPC_PREFACE_MAX];
+    int fd = leg_silent(n);
+
+    put(fd, buf, preface(w, "demo", buf));
+    return fd;
+}
+
+static void expect_opened(int out, int in)
+{
+    rts_pdu_t pdu;
+
+    rts_begin(&pdu, RTS_CONN_C1);
+    rts_set_u32(&pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, 32768);
+    rts_set_u32(&pdu, RTS_CMD_CONNECTION_TIMEOUT, 900000);
+    expect_rts(out, &pdu);
+    rts_begin(&pdu, RTS_CONN_B3);
+    rts_set_u32(&pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, WINDOW);
+    expect_rts(in, &pdu);
+}
+
+/* The second half comes to the successor, which has another's newcomer, too, and finds its way. */
+static void test_handover(world_t *w)
+{
+    world_t *n = world_new(apr_time_from_sec(PATIENCE));
+    uint8_t head[RPC_PREFACE_MAX];
+    size_t len = preface(w, "demo", head);
+    int line[2], out, in, late, target;
+
+    out = leg(w);
+    put_a2(out, GIB, WINDOW);
+    target = accept(w->listener, NULL, NULL);
+    CHECK(target >= 0);
+    be_patient(target);
+    late = leg_silent(w);
+    put(late, head, 10);
+
+    CHECK(rpc_pass_pair(line) == APR_SUCCESS);
+    line_errand(w, line[0], -1);
+    line_errand(n, line[1], 1);
+    expect_succeeded(w);
+    in = leg_at(n, w);
+    put_b2(in);
+    expect_opened(out, in);
+    put_rpc(in, 100, 1);
+    expect_rpc(target, 100, 1);
+
+    put(late, head + 10, len - 10);     /* W has not heard of it since */
+    put_a2(late, GIB, WINDOW);
+    expect_eof(late);
+    expect_log(w, "duplicate-cookie");
+
+    close(in);
+    expect_eof(out);
+    expect_eof(target);
+    expect_idle(w);
+    world_end(n);
+}
+
+static uint8_t *message_from(int line, size_t *len, int *fd)
+{
+    static uint8_t buf[RPC_PREFACE_MAX + 1024];
+    struct pollfd pfd = { line, POLLIN, 0 };
+
+    CHECK(poll(&pfd, 1, PATIENCE * 1000) == 1);
+    *len = sizeof(buf);
+    if (rpc_pass_receive(line, buf, len, fd) != APR_SUCCESS)
+        *len = 0;
+    return buf;
+}
+
+static void say(int line, const void *data, size_t len)
+{
+    const struct iovec part = { (void *)data, len };
+
+    CHECK(rpc_pass_send(line, &part, 1, -1) == APR_SUCCESS);
+}
+
+/* Whatever was said on LINE before has been heard when the loop has taken it off the socket. */
+static void wait_heard(int line)
+{
+    int unsent = 1;
+
+    while (unsent > 0) {
+        CHECK(ioctl(line, SIOCOUTQ, &unsent) == 0);
+        poll(NULL, 0, 1);
+    }
+}
+
+/* No leg is judged before the one of before has said what it has; that is passed to it whole, and
+ * is the new one's own when it has ended. */
+static void test_handover_waits(world_t *w)
+{
+    rts_cookie_t vc = cookie(VC);
+    uint8_t has[1 + sizeof(vc)], head[RPC_PREFACE_MAX], *got;
+    size_t len, head_len = preface(w, "demo", head);
+    int line[2], out, in, target, fd;
+
+    CHECK(rpc_pass_pair(line) == APR_SUCCESS);
+    line_errand(w, line[1], 1);
+    got = message_from(line[0], &len, &fd);
+    CHECK(len == 2 && got[0] == 'R' && got[1] == 1);
+    out = leg(w);
+    put_a2(out, GIB, WINDOW);
+    memcpy(has + 1, &vc, sizeof(vc));
+    has[0] = 'H';
+    say(line[0], has, sizeof(has));
+    say(line[0], "A", 1);
+    got = message_from(line[0], &len, &fd);
+    CHECK(len > 1 + head_len && got[0] == 'M' && fd >= 0);
+    CHECK(memcmp(got + 1, head, head_len) == 0);
+    close(fd);
+    expect_eof(out);
+
+    has[0] = 'E';
+    say(line[0], has, sizeof(has));
+    wait_heard(line[0]);
+    out = leg(w);
+    put_a2(out, GIB, WINDOW);
+    target = accept(w->listener, NULL, NULL);
+    CHECK(target >= 0);
+    in = leg(w);
+    put_b2(in);
+    expect_opened(out, in);
+    close(line[0]);
+    close(in);
+    expect_eof(out);
+    close(target);
+}
+
+/* A successor that speaks otherwise: it has the sockets, and nothing is passed. */
+static void test_handover_version(world_t *w)
+{
+    int line[2], fd, out;
+    size_t len;
+
+    out = leg(w);
+    CHECK(rpc_pass_pair(line) == APR_SUCCESS);
+    line_errand(w, line[0], -1);
+    say(line[1], "R\x63", 2);
+    expect_succeeded(w);
+    message_from(line[1], &len, &fd);
+    CHECK(len == 0);
+    expect_log(w, "of another version of the module");
+    close(line[1]);
+    put_a2(out, GIB, WINDOW);           /* what has connected before is still served */
+    fd = accept(w->listener, NULL, NULL);
+    CHECK(fd >= 0);
+    close(fd);
+    close(out);
+}
+
 #define TEST(name) { #name, test_##name }
 static const struct { const char *name; void (*run)(world_t *w); } tests[] = {
     TEST(out_first), TEST(in_first), TEST(pieces), TEST(mismatch), TEST(duplicates),
@@ -1266,6 +1478,7 @@ static const struct { const char *name; void (*run)(world_t *w); } tests[] = {
     TEST(in_r1), TEST(in_r1_refused), TEST(in_r1_broken), TEST(in_r2),
     TEST(out_r1), TEST(out_r1_starved), TEST(out_late_acks), TEST(out_r2), TEST(out_r2_foreign), TEST(pings_count),
     TEST(both_r1),
+    TEST(handover), TEST(handover_waits), TEST(handover_version),
 };
 
 int main(int argc, char **argv)
