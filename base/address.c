@@ -54,7 +54,7 @@ int rpc_address_embedded(const unsigned char addr[RPC_ADDRESS_V6], unsigned char
     static const unsigned char zero[RPC_ADDRESS_MAPPED] = { 0 };
     static const unsigned char nat64[RPC_ADDRESS_MAPPED] = { 0x00, 0x64, 0xff, 0x9b };
     const unsigned char *last = addr + RPC_ADDRESS_MAPPED;
-    int is_compatible = !memcmp(addr, zero, sizeof zero) && (last[0] || last[1] || last[2] || last[3] > 1);
+    int is_compatible = !memcmp(addr, zero, sizeof zero) && last[0];
 
     if (addr[0] == 0x20 && addr[1] == 0x02)
         memcpy(v4, addr + 2, RPC_ADDRESS_V4);

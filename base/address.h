@@ -27,7 +27,8 @@ const void *rpc_address_bytes(const rpc_address_t *address);
 int rpc_address_is_mapped(const unsigned char addr[RPC_ADDRESS_V6]);
 
 /* The IPv4 address that an IPv6 address stands for, in network byte order; 0: it stands for none.
- * Mapped (::ffff:0:0/96, RFC 4291), compatible (::/96 but :: and ::1), NAT64's well-known prefix
+ * Mapped (::ffff:0:0/96, RFC 4291), compatible (::/96 but what would be in
+ * 0.0.0.0/8, as ::1 would), NAT64's well-known prefix
  * (64:ff9b::/96, RFC 6052), and 6to4, where one IPv4 host has a whole network (2002::/16, RFC 3056). */
 int rpc_address_embedded(const unsigned char addr[RPC_ADDRESS_V6], unsigned char v4[RPC_ADDRESS_V4]);
 

@@ -78,6 +78,13 @@ apr_status_t rpc_syntax_name(const rpc_syntax_t *syntax, const char *at, apr_siz
     return APR_SUCCESS;
 }
 
+char *rpc_syntax_host(apr_pool_t *pool, const char *at, apr_size_t len)
+{
+    int dot = len > 1 && at[len - 1] == '.' && !strchr(".*", at[len - 2]);
+
+    return apr_pstrmemdup(pool, at, dot ? len - 1 : len);
+}
+
 apr_size_t rpc_ipv6_parse(const char *at, apr_size_t len, unsigned char addr[16])
 {
     char buf[INET6_ADDRSTRLEN];

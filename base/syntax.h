@@ -34,6 +34,9 @@ apr_status_t rpc_syntax_port(const rpc_syntax_t *syntax, const char *at, apr_siz
 /* A name or an IPv4 literal; SIGNS are characters welcome beside letters, digits, "-_.". */
 apr_status_t rpc_syntax_name(const rpc_syntax_t *syntax, const char *at, apr_size_t len,
                              const char *signs);
+/* The LEN characters AT, a name, in POOL without the dot that may end it: it tells a resolver that
+ * the name is whole, and names that differ by it alone are one. */
+char *rpc_syntax_host(apr_pool_t *pool, const char *at, apr_size_t len);
 /* Is this an IPv6 literal, without brackets, perhaps with a %zone? The length of the
  * address before the zone, its 16 bytes in ADDR; else 0. */
 apr_size_t rpc_ipv6_parse(const char *at, apr_size_t len, unsigned char addr[16]);

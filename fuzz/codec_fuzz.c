@@ -3,6 +3,7 @@
  */
 #include "wire/preface.h"
 #include "target/backend.h"
+#include "target/pattern.h"
 
 #include <apr_general.h>
 #include <apr_strings.h>
@@ -42,7 +43,7 @@ static void valid_ports(apr_pool_t *pool, const char *text, const char *second)
         if (entry) {
             check_entry(entry);
             MUST(target.port >= entry->low && target.port <= entry->high
-                 && rpc_server_pattern_match(entry->server, target.server), "not covered by its entry");
+                 && rpc_pattern_match(entry->server, target.server), "not covered by its entry");
         }
         else if (nearest)
             check_entry(nearest);
@@ -65,7 +66,7 @@ static void valid_port(apr_pool_t *pool, const char *text, const char *second)
         if (rv == APR_SUCCESS)
             check_entry(&entry);
     }
-    rpc_server_pattern_match(text, second);
+    rpc_pattern_match(text, second);
 }
 
 /* A binding written out is read as the same. */

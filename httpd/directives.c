@@ -313,6 +313,7 @@ static const char *add_nspi_server(cmd_parms *cmd, rpc_dir_config_t *dc, const c
     if (!rpc_ipv6_parse(name, strlen(name), addr)
         && rpc_syntax_name(&x, name, strlen(name), "") != APR_SUCCESS)
         return configtest_fault(cmd, name, &err);
+    name = rpc_syntax_host(cmd->pool, name, strlen(name));
     APR_ARRAY_PUSH(dc->nspi_servers, const char *) = name;
     rpc_servers_note(cmd, dc, RPC_PROTSEQ_HTTP, name, dc->nspi_port);
     return NULL;

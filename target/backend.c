@@ -3,9 +3,9 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include <apr_lib.h>
 #include <apr_strings.h>
 #include "target/backend.h"
+#include "target/pattern.h"
 
 /* ---- RpcBackend ---- */
 
@@ -112,27 +112,8 @@ int rpc_nspi_port(const rpc_nspi_t *nspi, apr_port_t port)
     return 0;
 }
 
-/* What the '*' of PATTERN stands for in NAME, which matches. */
-static const char *captured(apr_pool_t *pool, const char *pattern, const char *name)
-{
-    apr_size_t plen = strlen(pattern), nlen = strlen(name);
-
-    if (pattern[0] == '*')
-        return apr_pstrmemdup(pool, name, nlen - (plen - 1));
-    return plen && pattern[plen - 1] == '*' ? name + plen - 1 : "";
-}
-
-/* The name that a client chose becomes part of one that is looked up. */
-static int is_plain(const char *text)
-{
-    for (; *text; text++) {
-        if (!apr_isalnum(*text) && !strchr("-_.", *text))
-            return 0;
-    }
-    return 1;
-}
-
-/* Fills in ports and stars. 0: the client's name has what no name of a host may have. */
+/* Fills in ports and stars. 0: what the client's name has for the star may not
+ * become part of another name. */
 static int complete(apr_pool_t *pool, const rpc_backend_t *be, const rpc_target_t *target, rpc_place_t *place)
 {
     char *star = strchr(place->binding.host, '*');
@@ -140,9 +121,9 @@ static int complete(apr_pool_t *pool, const rpc_backend_t *be, const rpc_target_
     if (!place->binding.port)
         place->binding.port = target->port;
     if (star) {
-        const char *text = captured(pool, be->pattern, target->server);
+        const char *text = rpc_pattern_captured(pool, be->pattern, target->server);
 
-        if (!is_plain(text))
+        if (!text)
             return 0;
         place->binding.host = apr_pstrcat(pool, apr_pstrmemdup(pool, place->binding.host,
                                           (apr_size_t)(star - place->binding.host)), text, star + 1, NULL);
@@ -186,7 +167,8 @@ static int places_of(apr_pool_t *pool, const rpc_directory_t *directory, const r
     for (i = 0; i < from->count; i++) {
         places[i] = from->places[i];
         if (!complete(pool, from, target, &places[i])) {
-            *why = apr_psprintf(pool, "RpcBackend %s: the name cannot be part of a host's", be->text);
+            *why = apr_psprintf(pool, "RpcBackend %s: what '*' stands for must be letters, digits, '-' and '_', "
+                                "for a dot would lead to another domain", be->text);
             return 0;
         }
     }
@@ -201,7 +183,7 @@ static const rpc_backend_t *find_backend(const apr_array_header_t *backends, con
         const rpc_backend_t *be = APR_ARRAY_IDX(backends, i, const rpc_backend_t *);
 
         if (target->port >= be->low && target->port <= be->high
-            && rpc_server_pattern_match(be->pattern, target->server))
+            && rpc_pattern_match(be->pattern, target->server))
             return be;
     }
     return NULL;

@@ -64,7 +64,7 @@ static apr_status_t parse_host(const rpc_syntax_t *x, const char *at, rpc_bindin
     if (len == 0)
         return rpc_syntax_fail(x, x->text, strlen(x->text), "a host after the ':'");
     *rest = at + len;
-    binding->host = apr_pstrmemdup(x->pool, at, len);
+    binding->host = rpc_syntax_host(x->pool, at, len);
     if (rpc_ipv6_parse(at, len, addr))
         return APR_SUCCESS;
     for (i = len; i > 0 && apr_isdigit(at[i - 1]); i--)

@@ -150,7 +150,7 @@ static void add(rpc_networks_t *networks, const network_t *network, int denies, 
     entry->network = *network;
     entry->denies = denies;
     entry->text = text;
-    networks->allows |= !denies;
+    networks->allows |= !denies && *text != '+';
 }
 
 /* Adds the rows of a word; 0: it is none. */
@@ -171,16 +171,16 @@ static int add_word(rpc_networks_t *networks, const char *at, apr_size_t len, in
 static apr_status_t parse_entry(const rpc_syntax_t *x, const char *at, apr_size_t len, rpc_networks_t *networks)
 {
     const char *text = apr_pstrmemdup(x->pool, at, len), *comma = strpbrk(text, ",;");
-    int denies = *at == '!';
+    int denies = *at == '!', sign = denies || *at == '+';
     network_t network;
     apr_status_t rv;
 
     if (comma)
         return rpc_syntax_fail(x, at + (comma - text), 1, "a blank between two networks");
-    at += denies;
-    len -= (apr_size_t)denies;
+    at += sign;
+    len -= (apr_size_t)sign;
     if (!len)
-        return rpc_syntax_fail(x, at - 1, 1, "a network right behind the '!'");
+        return rpc_syntax_fail(x, at - 1, 1, "a network right behind the '%c'", at[-1]);
     if (add_word(networks, at, len, denies, text))
         return APR_SUCCESS;
     if (!memchr(at, ':', len) && !apr_isdigit(*at))
@@ -283,32 +283,63 @@ static const char *denied_special(int family, const unsigned char *addr, int mor
     return best ? best->denied_by : NULL;
 }
 
-static int answer(const char **rule, int allowed, const char *why)
+/* What the rules say of one address. */
+typedef struct verdict {
+    int allowed;
+    int named;              /* by an entry, or as a special address; else by what holds for the rest */
+    const char *rule;
+} verdict_t;
+
+static verdict_t judge(const rpc_networks_t *networks, int family, const unsigned char *addr)
 {
-    if (rule)
-        *rule = why;
-    return allowed;
+    const entry_t *entry = best_entry(networks, family, addr);
+    const char *special = denied_special(family, addr, entry ? entry->network.bits : -1);
+
+    if (special)
+        return (verdict_t){ 0, 1, special };
+    if (entry)
+        return (verdict_t){ !entry->denies, 1, entry->text };
+    if (networks && networks->allows)
+        return (verdict_t){ 0, 0, "!any (default)" };
+    return (verdict_t){ 1, 0, "any (default)" };
+}
+
+/* An IPv6 address that stands for an IPv4 one leads there: what denies that by name, denies it.
+ * Else the rules for the IPv6 address come first, if it has any. */
+static verdict_t judge_both(const rpc_networks_t *networks, const rpc_address_t *address)
+{
+    const unsigned char *addr = rpc_address_bytes(address);
+    unsigned char embedded[RPC_ADDRESS_V4];
+    verdict_t whole = judge(networks, address->any.sa_family, addr), v4;
+
+    if (address->any.sa_family != AF_INET6 || !rpc_address_embedded(addr, embedded))
+        return whole;
+    v4 = judge(networks, AF_INET, embedded);
+    return !whole.named || (v4.named && !v4.allowed) ? v4 : whole;
 }
 
 int rpc_networks_allow(const rpc_networks_t *networks, const struct sockaddr *sa, const char **rule)
 {
-    const entry_t *entry;
+    verdict_t verdict = { 0, 0, "!any (default)" };
     rpc_address_t address;
-    const char *special;
 
     if (networks && networks->unchecked)
-        return answer(rule, 1, "any (default)");
-    if (!rpc_address_set(&address, sa))
-        return answer(rule, 0, "!any (default)");
-    entry = best_entry(networks, address.any.sa_family, rpc_address_bytes(&address));
-    special = denied_special(address.any.sa_family, rpc_address_bytes(&address), entry ? entry->network.bits : -1);
-    if (special)
-        return answer(rule, 0, special);
-    if (entry)
-        return answer(rule, !entry->denies, entry->text);
-    if (networks && networks->allows)
-        return answer(rule, 0, "!any (default)");
-    return answer(rule, 1, "any (default)");
+        verdict = (verdict_t){ 1, 0, "any (default)" };
+    else if (rpc_address_set(&address, sa))
+        verdict = judge_both(networks, &address);
+    if (rule)
+        *rule = verdict.rule;
+    return verdict.allowed;
+}
+
+int rpc_networks_deny_by_name(const rpc_networks_t *networks, const rpc_address_t *address, const char **rule)
+{
+    const entry_t *entry = best_entry(networks, address->any.sa_family, rpc_address_bytes(address));
+
+    if (!entry || !entry->denies)
+        return 0;
+    *rule = entry->text;
+    return 1;
 }
 
 /* ---- single addresses ---- */

@@ -2,7 +2,7 @@
  * networks.
  *
  *   networks = entry *( blank entry )
- *   entry    = [ "!" ] network                     "!" denies, else it is allowed
+ *   entry    = [ "!" | "+" ] network               "!" denies, else it is allowed
  *   network  = address [ "/" bits ] | word
  *   word     = "any" | "private" | "loopback" | "link-local" | "multicast" | "unspecified" | "broadcast"
  *
@@ -10,12 +10,16 @@
  * There are implicit entries, which any other of the same length overrules:
  *
  *   !loopback !link-local !multicast !unspecified !broadcast
- *   any, when nothing is written but denials; else !any
+ *   any, when nothing is written but denials and networks with a "+"; else !any
  *
  * so that "10.1.0.0/16 !10.1.9.0/24" is all that can be reached, "!10.1.9.0/24" all that cannot
  * beside the special addresses, and these are reached only when named: "any" does not name them,
- * "loopback" and "127.0.0.2" do. IPv4 addresses in IPv6 dress (::ffff:a.b.c.d) count, and are
- * connected to, as IPv4; those within NAT64 and 6to4 addresses do not.
+ * "loopback" and "127.0.0.2" do. "+127.0.0.2" allows one more beside what is allowed anyhow.
+ *
+ * IPv4 addresses in IPv6 dress (::ffff:a.b.c.d) count, and are connected to, as IPv4. Other IPv6
+ * addresses that stand for an IPv4 one (base/address.h) are judged by the rules for that one, too:
+ * what denies it by name, or as a special address, counts; what allows it counts where no rule
+ * speaks of the IPv6 address.
  *
  * No httpd headers. What is parsed is read-only: any thread. Source: target/networks.c
  */
@@ -44,6 +48,9 @@ const rpc_networks_t *rpc_networks_unchecked(void);
  * as above followed by " (default)"; it lives as long as NETWORKS. NULL for NETWORKS: the implicit
  * entries alone. */
 int rpc_networks_allow(const rpc_networks_t *networks, const struct sockaddr *address, const char **rule);
+
+/* Does an entry with a "!" decide about ADDRESS? Then *RULE becomes it. */
+int rpc_networks_deny_by_name(const rpc_networks_t *networks, const rpc_address_t *address, const char **rule);
 
 /* The LEN characters AT a place of the text of SYNTAX, as an address that this machine may have,
  * port 0: no network, none of the special addresses that nothing can be bound to. */

@@ -108,6 +108,6 @@ const char *rpc_target_parse(apr_pool_t *pool, const char *query, rpc_target_t *
         return "the address in the query is no IPv6 address";
     if ((fault = parse_port(port, &target->port)))
         return fault;
-    target->server = server;
+    target->server = rpc_syntax_host(pool, server, len);
     return NULL;
 }

@@ -10,6 +10,7 @@
 #include <apr_lib.h>
 #include <apr_strings.h>
 #include <apr_tables.h>
+#include "target/pattern.h"
 #include "target/valid_ports.h"
 
 struct rpc_valid_ports {
@@ -149,7 +150,7 @@ static apr_status_t parse_entry(const rpc_syntax_t *x, const char *at, apr_size_
         return rpc_syntax_fail(x, at, len, "a server before the ':'");
     if ((rv = check_server(x, &cut)) != APR_SUCCESS)
         return rv;
-    entry->server = apr_pstrmemdup(x->pool, cut.server, cut.server_len);
+    entry->server = rpc_syntax_host(x->pool, cut.server, cut.server_len);
     entry->text = apr_pstrmemdup(x->pool, at, len);
     entry->low = 1;
     entry->high = 65535;
@@ -224,30 +225,6 @@ apr_status_t rpc_valid_ports_parse(apr_pool_t *pool, const char *text,
 
 /* ---- asking ---- */
 
-static int same_ipv6(const char *a, const char *b)
-{
-    unsigned char addr_a[16], addr_b[16];
-    apr_size_t len_a = rpc_ipv6_parse(a, strlen(a), addr_a);
-    apr_size_t len_b = rpc_ipv6_parse(b, strlen(b), addr_b);
-
-    return len_a && len_b && !memcmp(addr_a, addr_b, 16) && !strcmp(a + len_a, b + len_b);
-}
-
-int rpc_server_pattern_match(const char *pattern, const char *name)
-{
-    apr_size_t plen = strlen(pattern), nlen = strlen(name);
-
-    if (!strcmp(pattern, "*"))
-        return 1;
-    if (strchr(name, ':'))          /* "*1" is meant for names, not for ::1 */
-        return same_ipv6(pattern, name);
-    if (pattern[0] == '*')
-        return nlen >= plen - 1 && !apr_cstr_casecmp(pattern + 1, name + nlen - (plen - 1));
-    if (plen && pattern[plen - 1] == '*')
-        return !apr_cstr_casecmpn(pattern, name, plen - 1);
-    return !apr_cstr_casecmp(pattern, name);
-}
-
 /* "rosco" and "rosco.example.com"; addresses have no labels. */
 static int same_first_label(const char *a, const char *b)
 {
@@ -268,7 +245,7 @@ const rpc_valid_port_t *rpc_valid_ports_match(const rpc_valid_ports_t *list,
     for (i = 0; list && i < list->entries->nelts; i++) {
         const rpc_valid_port_t *entry = &APR_ARRAY_IDX(list->entries, i, rpc_valid_port_t);
 
-        if (rpc_server_pattern_match(entry->server, server)) {
+        if (rpc_pattern_match(entry->server, server)) {
             if (entry->low <= port && port <= entry->high)
                 return entry;
             if (!same_server)

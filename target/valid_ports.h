@@ -20,7 +20,7 @@ typedef struct rpc_valid_ports rpc_valid_ports_t;
 
 /* One entry. */
 typedef struct rpc_valid_port {
-    const char *server;         /* as written, without brackets */
+    const char *server;         /* a pattern (target/pattern.h), without brackets and last dot */
     apr_port_t low, high;
     const char *text;           /* the entry as written */
 } rpc_valid_port_t;
@@ -48,10 +48,5 @@ rpc_valid_ports_t *rpc_valid_ports_join(apr_pool_t *pool, const rpc_valid_ports_
 const rpc_valid_port_t *rpc_valid_ports_match(const rpc_valid_ports_t *list,
                                               const char *server, apr_port_t port,
                                               const rpc_valid_port_t **nearest);
-
-/* Does a server pattern ("*@contoso.com", "data*", "dc1") match NAME, without case?
- * IPv6 literals match in any spelling, and no pattern but "*" alone covers one it does
- * not spell out. Shared with RpcBackend. */
-int rpc_server_pattern_match(const char *pattern, const char *name);
 
 #endif
