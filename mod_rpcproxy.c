@@ -53,7 +53,18 @@ static apr_array_header_t *with_versions(apr_array_header_t *listen, int version
     return listen;
 }
 
-static rpc_endpointd_params_t endpoint_params(server_rec *s)
+/* The servers behind the endpoint's own addresses are named by the configuration. */
+static const char *endpoint_networks(apr_pool_t *pool, const rpc_networks_t *networks,
+                                     const apr_array_header_t *listen)
+{
+    int i;
+
+    for (i = 0; listen && i < listen->nelts; i++)
+        networks = rpc_networks_with(pool, networks, APR_ARRAY_IDX(listen, i, rpc_listen_t).host);
+    return rpc_networks_text(networks);
+}
+
+static rpc_endpointd_params_t endpoint_params(apr_pool_t *pool, server_rec *s)
 {
     const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
     const rpc_dir_config_t *dc = ap_get_module_config(s->lookup_defaults, &rpcproxy_module);
@@ -66,7 +77,7 @@ static rpc_endpointd_params_t endpoint_params(server_rec *s)
         .setup_timeout = rpc_config_setup_timeout(dc),
         .connect_timeout = rpc_config_connect_timeout(dc),
         .graceful_timeout = rpc_config_graceful_timeout(sc),
-        .networks = rpc_networks_text(dc->networks),
+        .networks = endpoint_networks(pool, dc->networks, sc->endpoint_listen),
         .sources = rpc_sources_text(dc->sources),
         .health = context.health,
     };
@@ -74,7 +85,7 @@ static rpc_endpointd_params_t endpoint_params(server_rec *s)
 
 static apr_status_t prepare_endpoint(apr_pool_t *pconf, server_rec *s, int first_pass)
 {
-    const rpc_endpointd_params_t params = endpoint_params(s);
+    const rpc_endpointd_params_t params = endpoint_params(pconf, s);
 
     return first_pass ? rpc_endpointd_listen(pconf, s, &params)
                       : rpc_endpointd_start(pconf, s, &params);
@@ -109,7 +120,7 @@ static apr_status_t prepare_status(server_rec *s)
 
 static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
 {
-    const rpc_endpointd_params_t params = endpoint_params(s);
+    const rpc_endpointd_params_t params = endpoint_params(ptemp, s);
 
     if (!rpc_check_possible(s))
         return HTTP_INTERNAL_SERVER_ERROR;
@@ -121,6 +132,7 @@ static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, 
 /* Only for configtest: a start should not wait for the DNS. */
 static void test_config(apr_pool_t *pconf, server_rec *s)
 {
+    rpc_servers_check_networks(pconf, ap_get_module_config(s->lookup_defaults, &rpcproxy_module));
     rpc_servers_check_names(pconf);
 }
 

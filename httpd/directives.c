@@ -11,11 +11,17 @@
 #include <apr_cstr.h>
 #include <apr_lib.h>
 #include <apr_strings.h>
+#include <http_core.h>
+#include <http_log.h>
+
 #include "httpd/module.h"
 #include "httpd/config.h"
 #include "httpd/directives.h"
 #include "httpd/endpoint_listen.h"
 #include "httpd/named_servers.h"
+#include "target/pattern.h"
+
+APLOG_USE_MODULE(rpcproxy);
 
 #define ECHO_MAX 100        /* longer arguments are not repeated in a message */
 #define TLS_BITS_MAX 512
@@ -204,6 +210,27 @@ static const char *set_failed_targets(cmd_parms *cmd, void *dir_config, const ch
 }
 
 /* One word of RpcValidPorts. */
+/* Patterns that take more than it seems are worth a word, but only to whoever asks for it. */
+static void tell_surprise(const cmd_parms *cmd, const char *pattern)
+{
+    const char *what = rpc_pattern_surprise(cmd->temp_pool, pattern);
+
+    if (what && ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST)
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, cmd->server, "%s in line %d of %s: pattern \"%s\": %s",
+                     cmd->directive->directive, cmd->directive->line_num, cmd->directive->filename, pattern, what);
+}
+
+void rpc_directive_surprises(const cmd_parms *cmd, const rpc_valid_ports_t *list, const rpc_valid_ports_t *base)
+{
+    const rpc_valid_port_t *entry;
+    int i = 0;
+
+    while (rpc_valid_ports_entry(base, i))
+        i++;
+    for (; (entry = rpc_valid_ports_entry(list, i)); i++)
+        tell_surprise(cmd, entry->server);
+}
+
 static const char *add_valid_ports(const cmd_parms *cmd, rpc_dir_config_t *dc, const char *word)
 {
     rpc_valid_ports_t *list;
@@ -211,6 +238,7 @@ static const char *add_valid_ports(const cmd_parms *cmd, rpc_dir_config_t *dc, c
 
     if (rpc_valid_ports_parse(cmd->pool, word, dc->valid_ports, &list, &err) != APR_SUCCESS)
         return configtest_fault(cmd, word, &err);
+    rpc_directive_surprises(cmd, list, dc->valid_ports);
     dc->valid_ports = list;
     return NULL;
 }
@@ -274,6 +302,7 @@ static const char *set_backend(cmd_parms *cmd, void *dir_config, int argc, char 
     if (!dc->backends)
         dc->backends = apr_array_make(cmd->pool, 4, sizeof(rpc_backend_t *));
     APR_ARRAY_PUSH(dc->backends, rpc_backend_t *) = backend;
+    tell_surprise(cmd, backend->pattern);
     for (i = 0; i < backend->count; i++)
         note_place(cmd, dc, backend, &backend->places[i].binding);
     /* Nobody knows what a variable will name. */

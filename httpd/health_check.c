@@ -63,7 +63,8 @@ static void add(checks_t *checks, const rpc_named_server_t *named, const rpc_dir
     check->host = named->host;
     check->port = port;
     check->handshake = checks->handshake && named->protseq == RPC_PROTSEQ_HTTP;
-    check->networks = dc->networks ? dc->networks : main_server->networks;
+    check->networks = rpc_networks_with(checks->list->pool, dc->networks ? dc->networks : main_server->networks,
+                                        named->host);
     check->sources = dc->sources ? dc->sources : main_server->sources;
 }
 

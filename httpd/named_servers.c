@@ -71,6 +71,26 @@ void rpc_servers_reserve(apr_pool_t *pconf, rpc_health_t *health)
     rpc_health_reserve(health, (const rpc_health_server_t *)servers->elts, servers->nelts);
 }
 
+/* ---- networks ---- */
+
+void rpc_servers_check_networks(apr_pool_t *pconf, const rpc_dir_config_t *main_server)
+{
+    const apr_array_header_t *list = list_of(pconf);
+    int i;
+
+    for (i = 0; list && i < list->nelts; i++) {
+        const rpc_named_server_t *named = &APR_ARRAY_IDX(list, i, rpc_named_server_t);
+        const rpc_networks_t *here = named->dc ? named->dc->networks : NULL;
+        const char *rule = rpc_networks_denial(here ? here : main_server->networks, named->host);
+
+        if (rule)
+            ap_log_error(APLOG_MARK, APLOG_WARNING, 0, named->s, "%s in line %d of %s: %s is denied by "
+                         "RpcTargetNetworks %s, and whoever is sent there will be told 503: name another "
+                         "address, or take that network out", named->where->directive, named->where->line_num,
+                         named->where->filename, named->host, rule);
+    }
+}
+
 /* ---- names ---- */
 
 typedef struct checking checking_t;

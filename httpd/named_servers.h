@@ -30,6 +30,10 @@ const apr_array_header_t *rpc_servers_named(apr_pool_t *pconf);
 /* Has each of them keep its place in HEALTH. */
 void rpc_servers_reserve(apr_pool_t *pconf, rpc_health_t *health);
 
+/* Warns of each address that RpcTargetNetworks denies by a "!" where it is named, which is then as
+ * good as not there. Others count as allowed. */
+void rpc_servers_check_networks(apr_pool_t *pconf, const rpc_dir_config_t *main_server);
+
 /* Warns of each name that does not resolve, or not within 10 seconds. Blocks for so long. */
 void rpc_servers_check_names(apr_pool_t *pconf);
 

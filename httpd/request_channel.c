@@ -244,6 +244,10 @@ static const char *find_hosts(request_rec *r, const rpc_dir_config_t *dc, rpc_he
     *protseq = ordered[0].protseq;
     spec->leg.port = ordered[0].port;
     spec->leg.hosts = "";
+    for (i = 0; i < count; i++) {
+        if (places[i].named)
+            spec->leg.networks = rpc_networks_with(r->pool, spec->leg.networks, places[i].binding.host);
+    }
     for (i = 0; i < count; i++)
         spec->leg.hosts = apr_psprintf(r->pool, "%s%s%s[%u]", spec->leg.hosts, i ? "," : "", ordered[i].host,
                                    ordered[i].port);
@@ -255,12 +259,14 @@ const char *rpc_request_spec(const rpc_context_t *context, request_rec *r, rpc_r
 {
     const rpc_dir_config_t *dc = ap_get_module_config(r->per_dir_config, &rpcproxy_module);
     rpc_protseq_t protseq;
-    const char *wrong = find_hosts(r, dc, context->health, target, spec, &protseq);
+    const char *wrong;
     char *name = apr_psprintf(r->pool, "%s:%u", target->server, target->port);
     const char *vhost = apr_psprintf(r->pool, "%s:%u", r->server->server_hostname,
                                      r->connection->local_addr->port);
     apr_uint32_t timeout = role == RPC_OUTBOUND ? min_conn_timeout(r) : 0;
 
+    spec->leg.networks = dc->networks;
+    wrong = find_hosts(r, dc, context->health, target, spec, &protseq);
     ap_str_tolower(name);
     spec->role = role;
     spec->identity = apr_pstrcat(r->pool, canonical_user(r), "\n", name, "\n", vhost, NULL);
@@ -276,7 +282,6 @@ const char *rpc_request_spec(const rpc_context_t *context, request_rec *r, rpc_r
     spec->log = spec->leg.log = request_log(r);
     spec->leg.timeout = rpc_config_connect_timeout(dc);
     spec->leg.user = canonical_user(r);
-    spec->leg.networks = dc->networks;
     spec->leg.sources = dc->sources;
     spec->client_address = client_address(r);
     if (!wrong && protseq == RPC_PROTSEQ_TCP && !route_to_endpoint(r, spec, name, vhost))

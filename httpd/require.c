@@ -1,5 +1,7 @@
 /* httpd/require.c: authz providers. */
 #include "httpd/require.h"
+
+#include "httpd/directives.h"
 #include "httpd/module.h"
 
 #include <apr_strings.h>
@@ -26,6 +28,7 @@ static const char *parse_target(cmd_parms *cmd, const char *line, const void **p
             return apr_psprintf(cmd->pool, "Require rpc-target: \"%s\" at column %d of \"%s\": expected %s",
                                 err.element, err.column, word, err.expected);
     }
+    rpc_directive_surprises(cmd, list, NULL);
     if (!list)
         return "Require rpc-target: expected server:ports, as for RpcValidPorts";
     *parsed = list;

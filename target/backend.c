@@ -128,6 +128,7 @@ static int complete(apr_pool_t *pool, const rpc_backend_t *be, const rpc_target_
         place->binding.host = apr_pstrcat(pool, apr_pstrmemdup(pool, place->binding.host,
                                           (apr_size_t)(star - place->binding.host)), text, star + 1, NULL);
     }
+    place->named = !star;
     return 1;
 }
 
@@ -171,6 +172,7 @@ static int places_of(apr_pool_t *pool, const rpc_directory_t *directory, const r
                                 "for a dot would lead to another domain", be->text);
             return 0;
         }
+        places[i].named &= from == be;      /* what a variable says may be the client's */
     }
     return from->count;
 }
@@ -198,7 +200,7 @@ static int server_places(apr_pool_t *pool, const rpc_directory_t *directory, con
         *backend = be;
     if (be)
         return places_of(pool, directory, be, target, places, why);
-    places[0] = (rpc_place_t){ { RPC_PROTSEQ_HTTP, target->server, target->port }, 0 };
+    places[0] = (rpc_place_t){ { RPC_PROTSEQ_HTTP, target->server, target->port }, 0, 0 };
     return 1;
 }
 
@@ -218,6 +220,7 @@ static int nspi_places(apr_pool_t *pool, const rpc_directory_t *directory, const
         if (count && found[0].binding.protseq != places[0].binding.protseq)
             continue;
         places[count] = found[0];
+        places[count].named = 1;
         places[count++].weight = 1;
     }
     return count;

@@ -288,6 +288,7 @@ typedef struct verdict {
     int allowed;
     int named;              /* by an entry, or as a special address; else by what holds for the rest */
     const char *rule;
+    const entry_t *entry;   /* that decided; or NULL */
 } verdict_t;
 
 static verdict_t judge(const rpc_networks_t *networks, int family, const unsigned char *addr)
@@ -296,12 +297,12 @@ static verdict_t judge(const rpc_networks_t *networks, int family, const unsigne
     const char *special = denied_special(family, addr, entry ? entry->network.bits : -1);
 
     if (special)
-        return (verdict_t){ 0, 1, special };
+        return (verdict_t){ 0, 1, special, NULL };
     if (entry)
-        return (verdict_t){ !entry->denies, 1, entry->text };
+        return (verdict_t){ !entry->denies, 1, entry->text, entry };
     if (networks && networks->allows)
-        return (verdict_t){ 0, 0, "!any (default)" };
-    return (verdict_t){ 1, 0, "any (default)" };
+        return (verdict_t){ 0, 0, "!any (default)", NULL };
+    return (verdict_t){ 1, 0, "any (default)", NULL };
 }
 
 /* An IPv6 address that stands for an IPv4 one leads there: what denies that by name, denies it.
@@ -320,11 +321,11 @@ static verdict_t judge_both(const rpc_networks_t *networks, const rpc_address_t 
 
 int rpc_networks_allow(const rpc_networks_t *networks, const struct sockaddr *sa, const char **rule)
 {
-    verdict_t verdict = { 0, 0, "!any (default)" };
+    verdict_t verdict = { 0, 0, "!any (default)", NULL };
     rpc_address_t address;
 
     if (networks && networks->unchecked)
-        verdict = (verdict_t){ 1, 0, "any (default)" };
+        verdict = (verdict_t){ 1, 0, "any (default)", NULL };
     else if (rpc_address_set(&address, sa))
         verdict = judge_both(networks, &address);
     if (rule)
@@ -332,14 +333,47 @@ int rpc_networks_allow(const rpc_networks_t *networks, const struct sockaddr *sa
     return verdict.allowed;
 }
 
-int rpc_networks_deny_by_name(const rpc_networks_t *networks, const rpc_address_t *address, const char **rule)
+/* HOST as an address, without zone; 0: it is a name. */
+static int read_host(const char *host, rpc_address_t *address)
 {
-    const entry_t *entry = best_entry(networks, address->any.sa_family, rpc_address_bytes(address));
+    struct in6_addr v6;
+    struct sockaddr_in6 sa = { .sin6_family = AF_INET6 };
 
-    if (!entry || !entry->denies)
+    memset(address, 0, sizeof *address);
+    if (inet_pton(AF_INET, host, &address->v4.sin_addr) == 1) {
+        address->v4.sin_family = AF_INET;
+        return 1;
+    }
+    if (!rpc_ipv6_parse(host, strlen(host), v6.s6_addr))
         return 0;
-    *rule = entry->text;
-    return 1;
+    sa.sin6_addr = v6;
+    return rpc_address_set(address, (struct sockaddr *)&sa);
+}
+
+const char *rpc_networks_denial(const rpc_networks_t *networks, const char *host)
+{
+    rpc_address_t address;
+    verdict_t verdict;
+
+    if (!read_host(host, &address))
+        return NULL;
+    verdict = judge_both(networks, &address);
+    return verdict.entry && verdict.entry->denies ? verdict.entry->text : NULL;
+}
+
+const rpc_networks_t *rpc_networks_with(apr_pool_t *pool, const rpc_networks_t *networks, const char *host)
+{
+    char text[RPC_ADDRESS_TEXT];
+    rpc_networks_t *with;
+    rpc_syntax_error_t err;
+    rpc_address_t address;
+
+    if (!read_host(host, &address) || rpc_networks_allow(networks, &address.any, NULL)
+        || rpc_networks_denial(networks, host)
+        || rpc_networks_parse(pool, apr_pstrcat(pool, "+", rpc_address_text(&address, text), NULL), networks,
+                              &with, &err) != APR_SUCCESS)
+        return networks;
+    return with;
 }
 
 /* ---- single addresses ---- */

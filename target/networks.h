@@ -49,8 +49,11 @@ const rpc_networks_t *rpc_networks_unchecked(void);
  * entries alone. */
 int rpc_networks_allow(const rpc_networks_t *networks, const struct sockaddr *address, const char **rule);
 
-/* Does an entry with a "!" decide about ADDRESS? Then *RULE becomes it. */
-int rpc_networks_deny_by_name(const rpc_networks_t *networks, const rpc_address_t *address, const char **rule);
+/* NETWORKS and HOST beside it, which the configuration itself names as a server: when that is an
+ * address it is allowed, unless an entry with a "!" decides about it. In POOL, or NETWORKS itself. */
+const rpc_networks_t *rpc_networks_with(apr_pool_t *pool, const rpc_networks_t *networks, const char *host);
+/* The entry with a "!" that decides about HOST; NULL: there is none, or HOST is no address. */
+const char *rpc_networks_denial(const rpc_networks_t *networks, const char *host);
 
 /* The LEN characters AT a place of the text of SYNTAX, as an address that this machine may have,
  * port 0: no network, none of the special addresses that nothing can be bound to. */

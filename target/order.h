@@ -18,6 +18,7 @@
 typedef struct rpc_place {
     rpc_binding_t binding;
     int weight;                 /* its share, from 1; 0: in the order written */
+    int named;                  /* the configuration itself writes this name or address */
 } rpc_place_t;
 
 /* NOW as in shared/health.h. Copies PLACES, COUNT of them, to OUT (room for COUNT), best first. */

@@ -225,6 +225,11 @@ apr_status_t rpc_valid_ports_parse(apr_pool_t *pool, const char *text,
 
 /* ---- asking ---- */
 
+const rpc_valid_port_t *rpc_valid_ports_entry(const rpc_valid_ports_t *list, int i)
+{
+    return list && i < list->entries->nelts ? &APR_ARRAY_IDX(list->entries, i, rpc_valid_port_t) : NULL;
+}
+
 /* "rosco" and "rosco.example.com"; addresses have no labels. */
 static int same_first_label(const char *a, const char *b)
 {

@@ -41,6 +41,9 @@ apr_status_t rpc_valid_port_parse(apr_pool_t *pool, const char *text, int port_o
 rpc_valid_ports_t *rpc_valid_ports_join(apr_pool_t *pool, const rpc_valid_ports_t *a,
                                         const rpc_valid_ports_t *b);
 
+/* Number I of its entries; NULL: there are no more. LIST may be NULL. */
+const rpc_valid_port_t *rpc_valid_ports_entry(const rpc_valid_ports_t *list, int i);
+
 /* May a client reach SERVER:PORT? The entry that allows it, or NULL; then *NEAREST
  * (if not NULL) is the entry that came closest - same server, other ports; else same
  * first label of the name ("rosco" against "rosco.example.com") - or NULL. LIST may
