@@ -121,7 +121,7 @@ for (['another PDU', sub { my ($leg) = @_; $leg->put(rts('Ping')) }, "another PD
 {
     my $server = server(host => '127.0.0.2', echo => 1);
     my $other = server(host => '127.0.0.3', echo => 1);
-    my $httpd = httpd('RpcHealthCheck connect interval=1', 'RpcTargetNetworks 127.0.0.3',
+    my $httpd = httpd('RpcHealthCheck connect interval=1', 'RpcTargetNetworks 127.0.0.3 !127.0.0.2',
                       'RpcBackend x.contoso.test ' . at(2, $server->{port}) . ' ' . at(3, $other->{port}))->start;
     ok($httpd->logs(qr/no health check of 127\.0\.0\.2 port $server->{port}: 127\.0\.0\.2 is refused by RpcTargetNetworks/), 'the section\'s rules count');
     round_of($other);

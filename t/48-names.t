@@ -58,7 +58,7 @@ RewriteRule ^ - [E=WHERE:%1]
     RpcBackend EXCH1:6001-6002       @{[ at(1) ]}
     RpcBackend exch1.contoso.test    @{[ at(1) ]}
     RpcBackend gc*:6004              ncacn_http:127.0.0.*[$port]
-    RpcBackend *.addr.test           ncacn_http:*[$port]
+    RpcBackend *.addr.test           ncacn_http:127.0.0.*[$port]
     RpcBackend *.map.test            env=WHERE
     RpcBackend *.prg.test            env=WHERE
 </Location>
@@ -85,7 +85,7 @@ is_at('exch1:6001', '127.0.0.3', 'a NetBIOS name');
 is_at('Exch1:6002', '127.0.0.3', 'its other port, its other case');
 is_at('exch1.contoso.test:6001', '127.0.0.3', 'and the whole name');
 is_at('GC2:6004', '127.0.0.2', 'a part of the name');
-is_at('127.0.0.2.addr.test:6004', '127.0.0.2', 'an address in the name');
+is_at('2.addr.test:6004', '127.0.0.2', 'a part of an address');
 
 is_at('dc1.map.test:135', '127.0.0.2', 'from a file');
 is_at('dc2.map.test:135', '127.0.0.3', 'another line of it');
