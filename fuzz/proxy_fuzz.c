@@ -537,7 +537,8 @@ static void be_kind(game_t *game)
     model_check_delivered(game);
 }
 
-/* Everybody leaves: whatever a channel waits for, it has to end. A pipe has to deliver first. */
+/* Everybody leaves: whatever a channel waits for, it has to end. A pipe has to deliver first; an OUT
+ * client may have closed its sending side only, until its leg is there or is given up. */
 static void leave(game_t *game)
 {
     int i;
@@ -553,6 +554,7 @@ static void leave(game_t *game)
         fake_eof(side->peer);
     }
     fake_settle(game->world);
+    fake_advance(game->world, apr_time_from_sec(600));
 }
 
 /* Nobody says anything more. */

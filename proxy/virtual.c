@@ -506,5 +506,6 @@ int rpc_virtual_open(rpc_channel_t *ch, const rpc_role_ops_t *role, int replacin
     v->connecting = rpc_dial_start(loop, v->proxy->dialer, &spec->leg, connect_done, v);
     if (!v->connecting)
         rpc_virtual_end(v, RPC_REASON_NO_MEMORY, "no memory to connect");
+    rpc_loop_schedule(loop, &v->turn);  /* for what has come behind the first PDU */
     return 1;
 }
