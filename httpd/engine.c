@@ -11,6 +11,7 @@
 #include "httpd/engine.h"
 
 #include <errno.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -159,6 +160,8 @@ static void told(rpc_watch_t *watch, uint32_t events)
     rpc_engine_t *engine = RPC_OWNER_OF(watch, rpc_engine_t, told);
     rpc_loop_t *loop = engine->loops[0].loop;
 
+    if (!(events & EPOLLIN))    /* it can be written to from the beginning */
+        return;
     rpc_watch_remove(loop, watch);
     if (engine->grace)
         engine->deadline = rpc_loop_now(loop) + engine->grace;

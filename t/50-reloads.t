@@ -140,6 +140,8 @@ for ([event => $EVENT], [worker => $EVENT =~ s/Async.*\n//r], [prefork => $ROOMY
 {
     my $httpd = httpd(prefork => $ROOMY, "RpcGracefulTimeout 1\n");
     my $c = session($httpd)->connect;
+    turn(0.1) for 1 .. 15;      # there is no event for what does not happen
+    ok(works($c), 'RpcGracefulTimeout ends no session when nobody restarts');
     $httpd->signal('WINCH');
     ok(ended($c), 'prefork: graceful-stop ends a session when RpcGracefulTimeout is over');
     ok(eval { $httpd->wait_gone }, 'and httpd with it');
