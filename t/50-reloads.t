@@ -33,7 +33,16 @@ sub page {
     return $head && $head->{status} == 404;
 }
 
-sub newcomers { my ($httpd, $old) = @_; return grep { !$old->{$_} } $httpd->children }
+# Children that serve; the endpoint has processes of its own.
+sub newcomers {
+    my ($httpd, $old) = @_;
+    return grep { !$old->{$_} && comm($_) !~ /^rpc-endpoint/ } $httpd->children;
+}
+sub comm {
+    my ($pid) = @_;
+    open my $fh, '<', "/proc/$pid/comm" or return '';
+    return scalar(<$fh>) // '';
+}
 
 # After this a child of the new generation is there.
 sub reload {
