@@ -24,7 +24,13 @@ my $h = RPCH::Httpd->new;
 put("$h->{dir}/smbpasswd", smbpasswd_line(alice => 'secret'));
 put("$h->{dir}/page", "page\n");
 
-sub put { my ($file, @text) = @_; open my $fh, '>', $file or die "$file: $!\n"; print $fh @text; close $fh; return chmod 0644, $file }
+sub put {
+    my ($file, @text) = @_;
+    open my $fh, '>', $file or die "$file: $!\n";
+    print $fh @text;
+    close $fh or die "$file: $!\n";
+    return chmod 0644, $file;
+}
 
 sub ntlm {
     my ($path, $more) = @_;
@@ -55,13 +61,15 @@ for (['TLS', $tls], ['plain', $plain]) {
     is(last_of($where, '/in/ntlm'), '1.1 401', "$name: NTLM is offered over HTTP/1.1, whither the client goes by itself");
     is(last_of($where, '/in/ntlm', '--ntlm -u alice:secret'), '1.1 200', "$name: and logs on");
     is(last_of($where, '/in/ntlm', '--ntlm -u alice:wrong'), '1.1 401', "$name: with a wrong password it does not");
-    is(last_of($where, '/in/ntlm', "-H 'Authorization: $_ $token'"), '1.1 401', "$name: a message of its own, $_, is carried over") for qw(NTLM Negotiate);
+    is(last_of($where, '/in/ntlm', "-H 'Authorization: $_ $token'"), '1.1 401', "$name: a message, $_, is carried over")
+        for qw(NTLM Negotiate);
 }
 like(curl("-i -H 'Authorization: NTLM $token' $plain/in/ntlm"), qr/^WWW-Authenticate: NTLM \S{50}/mi, 'and answered by a challenge');
 unlike(curl("-i $plain/in/ntlm"), qr{^HTTP/2}m, 'nothing is answered over HTTP/2');
 is(last_of($tls, '/in/both', '-u alice:secret --basic'), '2 200', 'Basic may stay');
 is(last_of($tls, '/in/both', '-u alice:wrong --basic'), '2 401', 'with a wrong password, too');
-like(curl("-i $tls/in/both"), qr{\AHTTP/1\.1 401.*^WWW-Authenticate: NTLM.*^WWW-Authenticate: Basic}sm, 'who has chosen nothing is offered all over HTTP/1.1');
+like(curl("-i $tls/in/both"), qr{\AHTTP/1\.1 401.*^WWW-Authenticate: NTLM.*^WWW-Authenticate: Basic}sm,
+    'who has chosen nothing is offered all over HTTP/1.1');
 ok($h->logs(qr/:info\].* NTLM is neither offered nor taken here: HTTP\/2 has no connections of one user/), 'the log says why');
 {
     my $before = () = $h->log =~ /HTTP\/2 has no connections/g;
