@@ -26,7 +26,7 @@ static void stream_ready(rpc_watch_t *watch, uint32_t events)
         s->can_write = 1;
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
         s->hup = 1;
-    if (events & (EPOLLHUP | EPOLLERR))
+    if (events & EPOLLERR)      /* a Unix socket that was closed in order has EPOLLHUP alone */
         s->dead = 1;
     if (s->owner)
         rpc_loop_schedule(s->loop, s->owner);
