@@ -537,6 +537,11 @@ unsigned rpc_endpoint_count(const rpc_endpoint_t *ep)
     return ep->count;
 }
 
+apr_time_t rpc_endpoint_drains(const rpc_endpoint_t *ep)
+{
+    return ep->drains;
+}
+
 void rpc_endpoint_close(rpc_endpoint_t *ep)
 {
     ep->closing = 1;

@@ -88,6 +88,10 @@ void rpc_endpoint_retire(rpc_endpoint_t *ep, void (*pass)(void *owner, const rpc
 /* Virtual connections alive, half-open ones and their legs included. */
 unsigned rpc_endpoint_count(const rpc_endpoint_t *ep);
 
+/* Until when connections that have ended may still be writing what was put on them: a time of the
+ * loop; in the past: none does. */
+apr_time_t rpc_endpoint_drains(const rpc_endpoint_t *ep);
+
 /* Ends everything at once (RPC_REASON_SHUTDOWN). */
 void rpc_endpoint_close(rpc_endpoint_t *ep);
 

@@ -44,9 +44,9 @@ void rpc_v1_end(rpc_v1_t *v1, rpc_reason_t reason, apr_status_t status, int abor
     rpc_loop_unschedule(ep->loop, &v1->turn);
     if (v1->connecting)
         rpc_dial_cancel(v1->connecting);
-    rpc_stream_close(v1->pipe.client, abort);
+    rpc_endpoint_drop(ep, v1->pipe.client, abort);
     if (v1->pipe.server)
-        rpc_stream_close(v1->pipe.server, abort);
+        rpc_endpoint_drop(ep, v1->pipe.server, abort);
     rpc_bytes_clear(&v1->early);
     if (v1->prev)
         v1->prev->next = v1->next;

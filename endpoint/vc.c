@@ -23,6 +23,13 @@ void rpc_endpoint_wake(rpc_endpoint_t *ep, const rts_cookie_t *vc)
     }
 }
 
+void rpc_endpoint_drop(rpc_endpoint_t *ep, rpc_stream_t *stream, int abort)
+{
+    if (!abort && rpc_stream_pending(stream))
+        ep->drains = rpc_loop_now(ep->loop) + RPC_STREAM_DRAIN;
+    rpc_stream_close(stream, abort);
+}
+
 /* ---- legs ---- */
 
 void rpc_leg_free(rpc_leg_t *leg, int abort)
@@ -30,7 +37,7 @@ void rpc_leg_free(rpc_leg_t *leg, int abort)
     rpc_timer_cancel(leg->ep->loop, &leg->timer);
     rpc_loop_unschedule(leg->ep->loop, &leg->turn);
     if (leg->stream)
-        rpc_stream_close(leg->stream, abort);
+        rpc_endpoint_drop(leg->ep, leg->stream, abort);
     dcerpc_framer_reset(&leg->framer);
     free(leg->preface);
     free(leg->head);
@@ -165,7 +172,7 @@ static void close_streams(rpc_vc_t *vc, int abort)
     if (vc->connecting)
         rpc_dial_cancel(vc->connecting);
     if (vc->target)
-        rpc_stream_close(vc->target, abort);
+        rpc_endpoint_drop(vc->ep, vc->target, abort);
 }
 
 void rpc_vc_finish(rpc_vc_t *vc, int abort)

@@ -131,6 +131,7 @@ struct rpc_endpoint {
     rpc_leg_t *newcomers;
     rpc_v1_t *v1s;
     unsigned count;             /* of all three */
+    apr_time_t drains;          /* see rpc_endpoint_drains() */
     const rpc_endpoint_kin_t *kin;
     unsigned held:1;            /* newcomers are not read for a moment */
     unsigned retired:1;         /* another endpoint takes what is new */
@@ -168,6 +169,8 @@ void rpc_leg_send(rpc_leg_t *leg, const rts_pdu_t *pdu);
 void rpc_leg_retire(rpc_leg_t *leg);
 /* Closes a leg in order and frees it; it must be in no field of a VC any more. */
 void rpc_leg_free(rpc_leg_t *leg, int abort);
+/* Closes a stream, ABORT as for rpc_stream_close(), and notes if it may go on writing. */
+void rpc_endpoint_drop(rpc_endpoint_t *ep, rpc_stream_t *stream, int abort);
 /* One of the endpoint's has ended. */
 void rpc_endpoint_count_down(rpc_endpoint_t *ep);
 /* The VC of this cookie has changed: newcomers that wait for it look again. */

@@ -588,6 +588,9 @@ static void carry_over(supervisor_t *sup)
         if (!sup->params.wanted)
             tell(p, sup->s, RPC_SAY_RETIRE, -1);
     }
+    listen_to_all(sup->kept);
+    if (!sup->params.wanted)
+        sup->kept->serving = 0;
 }
 
 apr_status_t rpc_endpointd_listen(apr_pool_t *pconf, server_rec *s,

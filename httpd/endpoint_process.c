@@ -62,7 +62,7 @@ struct process {
     int count;
     listener_t listeners[RPC_LISTEN_MAX];
     rpc_watch_t control, sigterm;
-    rpc_timer_t again, limit, uncertain;
+    rpc_timer_t again, limit, drained, uncertain;
     rpc_log_t log;
     int retired;            /* goes when idle */
     int leaving;            /* goes now: legs that still come are for the next process */
@@ -135,8 +135,17 @@ static void go_if_idle(void *ctx)
 {
     process_t *me = ctx;
 
-    if (me->retired && rpc_endpoint_count(me->endpoint) == 0 && !rpc_handover_pending(me->handover))
+    if (!me->retired || rpc_endpoint_count(me->endpoint) || rpc_handover_pending(me->handover))
+        return;
+    if (rpc_endpoint_drains(me->endpoint) > rpc_loop_now(me->loop))
+        rpc_timer_set(me->loop, &me->drained, rpc_endpoint_drains(me->endpoint));
+    else
         leave(me);
+}
+
+static void drained(rpc_timer_t *timer)
+{
+    go_if_idle(RPC_OWNER_OF(timer, process_t, drained));
 }
 
 static void out_of_time(rpc_timer_t *timer)
@@ -428,6 +437,7 @@ void rpc_endpointd_process(const rpc_endpointd_birth_t *birth)
     me.log = rpc_server_log(me.s);
     me.again.fire = accept_again;
     me.limit.fire = out_of_time;
+    me.drained.fire = drained;
     me.uncertain.fire = nobody_came;
     me.control = (rpc_watch_t){ birth->control, control_ready };
     me.sigterm = (rpc_watch_t){ -1, sigterm_ready };
