@@ -1,4 +1,5 @@
-/* rpc_virtual: what rpc_channel.c, proxy/virtual.c, proxy/inbound.c and proxy/outbound.c share; private to them.
+/* rpc_virtual: what rpc_channel.c, proxy/virtual.c, proxy/inbound.c and proxy/outbound.c share;
+ * private to them.
  *
  * A virtual channel is the succession of the channels that replace one another at this
  * proxy ([MS-RPCH] 3.2.1.1.1), over one leg. In R2 the successor joins it; in R1 the
