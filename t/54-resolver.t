@@ -13,7 +13,7 @@ use RPCH::Root;
 use RPCH::Test;
 
 use constant { SHARE => 8, NAMES => 12 };   # look-ups of a user at one time, and those that she wants
-use constant { EXPIRED => 31, STALE => 3601 };  # seconds, and a little
+use constant EXPIRED => 31;     # seconds that an answer is good for, and one
 
 my $world = RPCH::Preload->new or plan skip_all => 'no compiler';
 my ($native, $tcp) = (server(host => '127.0.0.2', echo => 1), tcp_server(host => '127.0.0.2'));
@@ -24,7 +24,8 @@ sub location {
         . join('', map { "$_\n" } @_) . "</Location>\n";
 }
 my $httpd = RPCH::Httpd->new(conf => "RpcConnectTimeout 3\n" . location('RpcMaxFailedTargets ' . (SHARE + 1),
-    "RpcBackend *.tcp.test ncacn_ip_tcp:*.test[$tcp->{port}]", "RpcBackend *.test ncacn_http:*.test[$native->{port}]"));
+    (map { ("RpcBackend *.$_.tcp.test ncacn_ip_tcp:*.$_.test[$tcp->{port}]", "RpcBackend *.$_.test ncacn_http:*.$_.test[$native->{port}]") }
+     qw(good dead1 dead2 dead3))));
 $world->start($httpd);
 my $mark = 0;
 sub since { return substr $httpd->log, $mark }
@@ -47,9 +48,11 @@ sub reaches {
     $c->close;
     return defined $answer;
 }
+sub was_asked { my ($name) = @_; return scalar grep { $_ eq $name } $world->asked }
 sub asked_below { my ($zone) = @_; return scalar grep { /\.\Q$zone\E$/ } $world->asked }
 
-for (['native', 'test'], ['behind the endpoint', 'tcp.test']) {
+# Of one child, which event has here; with prefork each has a resolver of its own.
+for (vars('mpm') eq 'event' ? (['native', 'test'], ['behind the endpoint', 'tcp.test']) : ()) {
     my ($kind, $zone) = @$_;
     $mark = length $httpd->log;
 
@@ -82,9 +85,6 @@ for (['native', 'test'], ['behind the endpoint', 'tcp.test']) {
     $world->name('good.test', 'hang');
     $world->shift_by(0, EXPIRED);
     ok(reaches(bob => "srv.good.$zone"), "$kind: it is silent: the same");
-    $world->name('good.test', 'fail');
-    $world->shift_by(0, STALE);
-    ok(!reaches(bob => "srv.good.$zone"), "$kind: no longer than an hour");
     $world->name('good.test', '127.0.0.2');
     $world->shift_by(0, EXPIRED);
     ok(reaches(bob => "srv.good.$zone"), "$kind: the name server is back");
@@ -96,8 +96,8 @@ for (['native', 'test'], ['behind the endpoint', 'tcp.test']) {
 
 # ---- the end ----
 $world->name('dead3.test', 'hang');
-my @waiting = map { open_to(alice => "x.dead3.$_") } 'test', 'tcp.test';
-wait_for('both look-ups', sub { turn(0.02); asked_below('dead3.test') == 2 });
+my @waiting = map { open_to(alice => $_) } 'child.dead3.test', 'endpoint.dead3.tcp.test';
+wait_for("the look-up of the $_", sub { turn(0.02); was_asked("$_.dead3.test") }) for qw(child endpoint);
 $httpd->signal('TERM');
 $httpd->wait_gone;
 unlike($httpd->log, qr/still did not exit|exit signal/, 'a stop waits for no look-up');

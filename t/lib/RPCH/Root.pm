@@ -28,7 +28,7 @@ my %LIMITS = (
 );
 
 # What runs where the handler waits on its worker thread.
-my @SHORT = qw(00-doubles.t 01-handler.t 02-connect.t 03-relay.t 06-endpoint.t 09-recycle.t 14-v1.t);
+my @SHORT = qw(00-doubles.t 01-handler.t 02-connect.t 03-relay.t 06-endpoint.t 09-recycle.t 14-v1.t 54-resolver.t);
 
 our %USERS = (alice => 'secret', bob => 'hidden', 'RPCSRV\\alice' => 'secret');
 
