@@ -65,7 +65,8 @@ static port_owner_t owner_of(const char *port, apr_pool_t *p)
 {
     unsigned long inodes[INODES_MAX];
     unsigned number = (unsigned)atoi(port);
-    int count = listeners_at("/proc/net/tcp6", number, inodes, listeners_at("/proc/net/tcp", number, inodes, 0));
+    int v4 = listeners_at("/proc/net/tcp", number, inodes, 0);
+    int count = listeners_at("/proc/net/tcp6", number, inodes, v4);
     port_owner_t owner = PORT_FOREIGN;
     struct dirent *entry;
     const char *folder;
@@ -110,14 +111,16 @@ static int check_socket(const char *path, apr_pool_t *p, server_rec *s)
     const char *folder = slash > path ? apr_pstrmemdup(p, path, (apr_size_t)(slash - path)) : "/";
 
     if (strlen(path) > RPC_LISTEN_PATH_MAX)
-        ap_log_error(APLOG_MARK, APLOG_ERR, 0, s, "RpcEndpointSocket %s: the path of a socket may have up to %d "
-                     "characters here: name a shorter one", path, RPC_LISTEN_PATH_MAX);
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, s,
+                     "RpcEndpointSocket %s: the path of a socket may have up to %d characters here: "
+                     "name a shorter one", path, RPC_LISTEN_PATH_MAX);
     else if (access(apr_pstrcat(p, folder, "/.", NULL), F_OK) < 0)
         ap_log_error(APLOG_MARK, APLOG_ERR, errno, s, "RpcEndpointSocket %s: create the folder %s, or name "
                      "another", path, folder);
     else if (access(folder, W_OK | X_OK) < 0)
-        ap_log_error(APLOG_MARK, APLOG_ERR, errno, s, "RpcEndpointSocket %s: httpd may not write into the folder "
-                     "%s: change its rights, or name another", path, folder);
+        ap_log_error(APLOG_MARK, APLOG_ERR, errno, s,
+                     "RpcEndpointSocket %s: httpd may not write into the folder %s: change its "
+                     "rights, or name another", path, folder);
     else
         return 0;
     return 1;

@@ -429,8 +429,9 @@ static void log_death(const supervisor_t *sup, pid_t pid, apr_wait_t status, apr
     if (!status)
         return;
     if (pause)
-        ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s, "endpoint process %d died (exit code or signal %d), as "
-                     "those before it: the next one serves in %d s, until then its clients are answered 503",
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s,
+                     "endpoint process %d died (exit code or signal %d), as those before it: the next "
+                     "one serves in %d s, until then its clients are answered 503",
                      (int)pid, (int)status, (int)apr_time_sec(pause));
     else
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s, "endpoint process %d died (exit code or signal %d): "

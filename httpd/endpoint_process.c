@@ -287,7 +287,8 @@ static int keeps_alive(int fd)
     if (S_ISREG(st.st_mode))
         return (fcntl(fd, F_GETFL) & O_ACCMODE) != O_RDONLY;
     return S_ISFIFO(st.st_mode)
-           || (S_ISSOCK(st.st_mode) && getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens);
+           || (S_ISSOCK(st.st_mode)
+               && getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens);
 }
 
 static int is_among(int fd, const int *fds, int count)
@@ -391,8 +392,9 @@ static void cannot_begin(const process_t *me, apr_status_t rv)
     for (i = 0; i < set->count && me->birth->alone; i++)
         shutdown(set->at[i].fd, SHUT_RDWR);     /* the parent will close them in a moment */
     if (!me->birth->attempts)
-        ap_log_error(APLOG_MARK, APLOG_ERR, rv, me->s, "endpoint: cannot start, which is tried again with pauses of "
-                     "up to a minute; %s", me->birth->alone ? "until then its clients are answered 503"
+        ap_log_error(APLOG_MARK, APLOG_ERR, rv, me->s,
+                     "endpoint: cannot start, which is tried again with pauses of up to a minute; "
+                     "%s", me->birth->alone ? "until then its clients are answered 503"
                      : "the process of before the restart goes on");
     _exit(RPC_PROCESS_CANNOT_BEGIN);
 }
@@ -420,11 +422,13 @@ static void announce(process_t *me)
 
     for (i = 0; i < RPC_PROCESS_LINES; i++)
         if (me->birth->lines[i] >= 0 && rpc_handover_follow(me->handover, me->birth->lines[i]) != APR_SUCCESS)
-            ap_log_error(APLOG_MARK, APLOG_ERR, 0, me->s, "endpoint: no line to a process of before the restart");
+            ap_log_error(APLOG_MARK, APLOG_ERR, 0, me->s,
+                         "endpoint: no line to a process of before the restart");
     rpc_pass_send(me->control.fd, &part, 1, -1);
     if (me->birth->attempts)
-        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, me->s, "endpoint: process %d serves, after %d attempts in vain",
-                     (int)getpid(), me->birth->attempts);
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, me->s,
+                     "endpoint: process %d serves, after %d attempts in vain", (int)getpid(),
+                     me->birth->attempts);
 }
 
 void rpc_endpointd_process(const rpc_endpointd_birth_t *birth)
