@@ -37,9 +37,9 @@ static const rpc_role_ops_t *role_of(const rpc_channel_t *ch)
 /* Ends a channel that belongs to no virtual channel yet. */
 static void channel_refuse(rpc_channel_t *ch, rpc_reason_t reason, const char *why)
 {
-    rpc_log(ch->spec->log, RPC_LOG_INFO, ch->client->error, "%s channel refused: %s: %s",
+    rpc_log(ch->spec->log, RPC_LOG_DEBUG, ch->client->error, "%s channel refused: %s: %s",
             role_of(ch)->name, rpc_reason_info(reason)->token, why);
-    rpc_channel_free(ch, reason, 1);
+    rpc_channel_free(ch, reason, why, 1);
 }
 
 /* ---- opening ---- */
@@ -305,7 +305,7 @@ void rpc_channel_start(rpc_proxy_t *proxy, rpc_stream_t *client, const rpc_chann
     }
     ch = calloc(1, sizeof(*ch));
     if (!ch) {
-        spec->ended(spec->ctx, RPC_REASON_NO_MEMORY, 0, 0);
+        spec->ended(spec->ctx, &(rpc_end_t){ RPC_REASON_NO_MEMORY, NULL, "no memory for a channel", 0, 0 });
         rpc_stream_close(client, 1);
         return;
     }

@@ -5,6 +5,8 @@
  */
 #include "base/reason.h"
 
+#include <string.h>
+
 #define CONNECT_ATTEMPT 0x5A0   /* [MS-EERR] 2.2.3 */
 
 #define ROW_AT(reason, token, status, error, location, text) \
@@ -20,6 +22,7 @@ static const rpc_reason_info_t table[RPC_REASON_COUNT] = {
     ROW(SHUTDOWN, "shutdown", 0, 0, "httpd stops or restarts"),
     ROW(METHOD, "method", 405, 0, "neither RPC_IN_DATA nor RPC_OUT_DATA"),
     ROW(ANONYMOUS, "anonymous", 403, 0x5, "no authenticated user"),
+    ROW(NOT_AUTHORIZED, "not-authorized", 403, 0x5, "Require does not let this user in"),
     ROW(TLS_REQUIRED, "tls-required", 403, 0x5, "plain HTTP, or a cipher too weak"),
     ROW(BAD_REQUEST, "bad-request", 400, 0, "no request for a channel"),
     ROW(BAD_TARGET, "bad-target", 503, 0x6ab, "no usable server:port in the query"),
@@ -71,4 +74,33 @@ int rpc_reason_is_ours(rpc_reason_t reason)
 const rpc_reason_info_t *rpc_reason_info(rpc_reason_t reason)
 {
     return &table[(unsigned)reason < RPC_REASON_COUNT ? reason : RPC_REASON_NONE];
+}
+
+/* A client that has had enough may close as it likes, with a reset, too. */
+int rpc_reason_is_normal(rpc_reason_t reason)
+{
+    switch (reason) {
+    case RPC_REASON_NONE:
+    case RPC_REASON_CLIENT_CLOSED:
+    case RPC_REASON_CLIENT_ERROR:
+    case RPC_REASON_SERVER_CLOSED:
+    case RPC_REASON_RECYCLED:
+    case RPC_REASON_CONTENT_USED_UP:
+    case RPC_REASON_SHUTDOWN:
+    case RPC_REASON_PEER_CLOSED:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+rpc_reason_t rpc_reason_named(const char *token)
+{
+    int i;
+
+    for (i = 0; i < RPC_REASON_COUNT; i++) {
+        if (strcmp(table[i].token, token) == 0)
+            return (rpc_reason_t)i;
+    }
+    return RPC_REASON_NONE;
 }

@@ -17,6 +17,7 @@ typedef enum {
     /* refusals before a channel exists */
     RPC_REASON_METHOD,              /* not RPC_IN_DATA or RPC_OUT_DATA */
     RPC_REASON_ANONYMOUS,           /* no authenticated user */
+    RPC_REASON_NOT_AUTHORIZED,      /* Require */
     RPC_REASON_TLS_REQUIRED,        /* plain HTTP, or a cipher too weak */
     RPC_REASON_BAD_REQUEST,         /* HTTP/2, chunked, no Content-Length ... */
     RPC_REASON_BAD_TARGET,          /* no server:port in the query */
@@ -67,6 +68,12 @@ typedef struct rpc_reason_info {
 
 /* Is the cause on this side, so that nothing is to be held against server or user? */
 int rpc_reason_is_ours(rpc_reason_t reason);
+
+/* Is this how channels end that were well, so that nobody asks why? Any thread. */
+int rpc_reason_is_normal(rpc_reason_t reason);
+
+/* The reason of this name; RPC_REASON_NONE: of none. Any thread. */
+rpc_reason_t rpc_reason_named(const char *token);
 
 /* The row of a reason; never NULL. Any thread. Source: base/reason.c */
 const rpc_reason_info_t *rpc_reason_info(rpc_reason_t reason);

@@ -60,13 +60,14 @@ static rpc_vc_t *vc_create(rpc_endpoint_t *ep, const rts_cookie_t *cookie)
 }
 
 static void target_connected(void *ctx, rpc_reason_t reason, apr_status_t status, int fd,
-                             const char *host, uint16_t port)
+                             const char *host, uint16_t port, const char *tried)
 {
     rpc_vc_t *vc = ctx;
 
     vc->connecting = NULL;
     if (reason) {
-        rpc_vc_end(vc, reason, status, "%s", "");
+        vc->unreached = vc->ours;
+        rpc_vc_end(vc, reason, 0, "%s", tried);
         return;
     }
     vc->served = strdup(host);
@@ -109,7 +110,8 @@ static void newcomer_refuse(rpc_leg_t *leg, rpc_reason_t reason, int abort)
 {
     rpc_endpoint_t *ep = leg->ep;
 
-    rpc_log(ep->params.log, rpc_endpoint_level(reason), 0, "endpoint: leg of %s to %s refused: %s",
+    /* Our own proxies tell of it as server-refused. */
+    rpc_log(ep->params.log, leg->ours ? RPC_LOG_INFO : rpc_endpoint_level(reason), 0, "endpoint: leg of %s to %s refused: %s",
             rpc_preface_user(leg->preface), leg->preface ? leg->preface->target : "unknown",
             rpc_reason_info(reason)->token);
     newcomer_unlink(leg);
@@ -133,6 +135,7 @@ static void newcomer_settle(rpc_leg_t *leg, rpc_vc_t *vc)
     leg->stream->owner = &vc->turn;
     if (!vc->preface) {
         vc->preface = leg->preface;
+        vc->ours = leg->ours;
         leg->preface = NULL;
     }
     free(leg->preface);
@@ -188,7 +191,8 @@ static int take_preface(rpc_leg_t *leg, const uint8_t **data, size_t *len)
         leg->refused = RPC_REASON_BAD_PDU;
     else if (!before && *len && !keep_head(leg, data, len))
         leg->refused = RPC_REASON_NO_MEMORY;
-    return leg->preface != NULL;
+    leg->ours = leg->preface != NULL;
+    return leg->ours;
 }
 
 /* The VC that a first PDU is about; makes it for the first half of a new one. */

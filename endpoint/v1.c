@@ -3,6 +3,7 @@
  */
 #include "endpoint/vc.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@ struct rpc_v1 {
     char *served;               /* by which of the preface's servers, malloc'ed; may be NULL */
     rpc_job_t turn;             /* until connected */
     apr_time_t born;
+    char why[400];              /* the target cannot be reached */
     rpc_v1_t *next, *prev;      /* of the endpoint */
 };
 
@@ -26,10 +28,10 @@ static void log_end(const rpc_v1_t *v1, rpc_reason_t reason, apr_status_t status
     apr_time_t lived = rpc_loop_now(v1->ep->loop) - v1->born;
 
     rpc_log(v1->ep->params.log, rpc_endpoint_level(reason), status,
-            "endpoint: connection (version 1) of %s to %s (%s port %u) ended: %s, "
+            "endpoint: connection (version 1) of %s to %s (%s port %u) ended: %s%s%s, "
             "%" APR_UINT64_T_FMT " bytes in, %" APR_UINT64_T_FMT " bytes out, %d.%03d s",
             rpc_preface_user(p), p->target, v1->served ? v1->served : p->host, p->port,
-            rpc_reason_info(reason)->token,
+            rpc_reason_info(reason)->token, v1->why[0] ? ", " : "", v1->why,
             v1->pipe.server ? v1->pipe.server->sent : 0,
             v1->pipe.server ? v1->pipe.server->received : 0,
             (int)apr_time_sec(lived), (int)apr_time_msec(lived));
@@ -77,7 +79,7 @@ static void waiting_turn(rpc_job_t *job)
 }
 
 static void connected(void *ctx, rpc_reason_t reason, apr_status_t status, int fd,
-                      const char *host, uint16_t port)
+                      const char *host, uint16_t port, const char *tried)
 {
     rpc_v1_t *v1 = ctx;
     const uint8_t *data;
@@ -94,7 +96,8 @@ static void connected(void *ctx, rpc_reason_t reason, apr_status_t status, int f
         rpc_bytes_drop(&v1->early, len);
     }
     if (reason) {
-        rpc_v1_end(v1, reason, status, 0);
+        snprintf(v1->why, sizeof(v1->why), "%s", tried);
+        rpc_v1_end(v1, reason, v1->why[0] ? 0 : status, 0);
         return;
     }
     rpc_stream_keepalive(v1->pipe.server, 0);

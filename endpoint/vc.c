@@ -3,6 +3,7 @@
  * those parts.
  */
 #include "endpoint/vc.h"
+#include "wire/farewell.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -119,19 +120,24 @@ void rpc_vc_end(rpc_vc_t *vc, rpc_reason_t reason, apr_status_t status, const ch
     rpc_loop_schedule(ep->loop, &vc->turn);
 }
 
-/* An unreachable target is for the administrator; how others end is one line at info. */
 int rpc_endpoint_level(rpc_reason_t reason)
 {
-    switch (reason) {
-    case RPC_REASON_RESOLVE_FAILED:
-    case RPC_REASON_CONNECT_FAILED:
-    case RPC_REASON_CONNECT_TIMEOUT:
-    case RPC_REASON_NO_MEMORY:
-    case RPC_REASON_LOCAL_FAILURE:
-        return RPC_LOG_ERR;
-    default:
-        return RPC_LOG_INFO;
-    }
+    return rpc_reason_is_normal(reason) ? RPC_LOG_INFO : RPC_LOG_WARN;
+}
+
+/* What comes to nothing for our own proxies is told by them: they know the client. */
+static int is_told_by_proxy(const rpc_vc_t *vc)
+{
+    return vc->ours && vc->state != RPC_VC_OPENED && !rpc_reason_is_normal(vc->reason);
+}
+
+static void say_farewell(const rpc_vc_t *vc, rpc_leg_t *leg)
+{
+    uint8_t buf[RPC_FAREWELL_MAX];
+    const char *why = vc->detail[0] ? vc->detail : rpc_reason_info(vc->reason)->text;
+
+    if (leg && rpc_stream_put(leg->stream, buf, rpc_farewell_write(vc->reason, why, buf)) == APR_SUCCESS)
+        rpc_stream_flush(leg->stream);
 }
 
 static void log_end(const rpc_vc_t *vc)
@@ -140,7 +146,7 @@ static void log_end(const rpc_vc_t *vc)
     const rpc_stream_t *target = vc->target;
     apr_time_t lived = rpc_loop_now(vc->ep->loop) - vc->born;
 
-    rpc_log(vc->ep->params.log, rpc_endpoint_level(vc->reason), vc->status,
+    rpc_log(vc->ep->params.log, is_told_by_proxy(vc) ? RPC_LOG_INFO : rpc_endpoint_level(vc->reason), vc->status,
             "endpoint: virtual connection of %s to %s (%s port %u) ended: %s%s%s, "
             "%" APR_UINT64_T_FMT " bytes in, %" APR_UINT64_T_FMT " bytes out, %d.%03d s",
             rpc_preface_user(p), p->target, vc->served ? vc->served : p->host, p->port,
@@ -180,6 +186,10 @@ void rpc_vc_finish(rpc_vc_t *vc, int abort)
     rpc_endpoint_t *ep = vc->ep;
 
     log_end(vc);
+    if (vc->unreached && !abort) {
+        say_farewell(vc, vc->in);
+        say_farewell(vc, vc->out);
+    }
     close_streams(vc, abort);
     rpc_timer_cancel(ep->loop, &vc->setup);
     rpc_timer_cancel(ep->loop, &vc->patience);

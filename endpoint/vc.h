@@ -62,6 +62,7 @@ struct rpc_leg {
     rts_cookie_t former;        /* the channel cookie before R2 replaced it */
     unsigned is_out:1;          /* from an outbound proxy */
     unsigned retired:1;         /* not of the VC any more, closed at the end of the turn */
+    unsigned ours:1;            /* it began with a preface */
     unsigned version1:1;        /* a newcomer that may be one of version 1 */
 
     uint32_t peer_window;       /* IN: the inbound proxy's, for CONN/C1 */
@@ -112,12 +113,14 @@ struct rpc_vc {
     rpc_job_t turn;
     rpc_timer_t setup;          /* for the other half, for IN_R1/A6 */
     rpc_timer_t patience;       /* for what waits and may never go */
+    unsigned unreached:1;       /* its target cannot be reached, as its proxies are told */
+    unsigned ours:1;            /* its legs come from our own proxies, with a preface */
     unsigned starved:1;         /* waits for a successor of the OUT channel */
     apr_time_t born;
 
     rpc_reason_t reason;        /* set: ends in its next turn; it is in no table any more */
     apr_status_t status;
-    char detail[96];            /* for the line at its end */
+    char detail[480];           /* for the line at its end */
     rpc_vc_t *next, *prev;      /* of the endpoint */
 };
 

@@ -1,6 +1,7 @@
 /* endpoint_model.c: listens at every far end and keeps the books. It looks into
  * endpoint/vc.h for how full queues are, and whether delivery can be expected.
  */
+#include "wire/farewell.h"
 #include "endpoint_model.h"
 
 rts_cookie_t model_cookie(uint8_t first)
@@ -147,6 +148,8 @@ static void hears_rts(side_t *leg, const uint8_t *data, uint32_t size)
 
 static void hears_pdu(side_t *side, const uint8_t *pdu, const dcerpc_header_t *header)
 {
+    rpc_reason_t reason;
+
     script_trace("  %d hears a PDU of type %d, %u bytes", side->number, header->ptype, header->frag_length);
     if (side->kind == SIDE_TARGET) {
         MUST(header->ptype != DCERPC_RTS || side->port >= PORT_V1, "an RTS PDU for a target");
@@ -156,6 +159,8 @@ static void hears_pdu(side_t *side, const uint8_t *pdu, const dcerpc_header_t *h
         traffic_arrive(&source_of(side, pdu)->traffic, traffic_source(pdu), pdu, header->frag_length);
     else if (header->ptype == DCERPC_RTS)
         hears_rts(side, pdu, header->frag_length);
+    else if (rpc_farewell_read(pdu, header->frag_length, &reason))
+        MUST(!rpc_reason_is_normal(reason), "a farewell for %d without a failure", side->number);
     else
         out_hears_rpc(side, pdu, header->frag_length);
 }

@@ -278,18 +278,18 @@ fake_peer_t *model_connected(fake_world_t *world, int port)
     return leg->peer;
 }
 
-void model_ended(void *ctx, rpc_reason_t reason, uint64_t received, uint64_t sent)
+void model_ended(void *ctx, const rpc_end_t *end)
 {
     side_t *client = ctx;
 
-    script_trace("  %d ends: %s", client->number, rpc_reason_info(reason)->token);
+    script_trace("  %d ends: %s", client->number, rpc_reason_info(end->reason)->token);
     MUST(!client->ended, "%d ends twice", client->number);
-    MUST(reason > RPC_REASON_NONE && reason < RPC_REASON_COUNT, "reason %d", reason);
+    MUST(end->reason > RPC_REASON_NONE && end->reason < RPC_REASON_COUNT, "reason %d", end->reason);
     MUST(client->peer->stream, "%d ends after its stream was closed", client->number);
-    MUST(received == client->peer->taken, "%lu bytes received, not %lu",
-         (unsigned long)client->peer->taken, (unsigned long)received);
+    MUST(end->received == client->peer->taken, "%lu bytes received, not %lu",
+         (unsigned long)client->peer->taken, (unsigned long)end->received);
     client->ended = 1;
-    client->reason = reason;
+    client->reason = end->reason;
 }
 
 /* ---- checks ---- */

@@ -72,7 +72,7 @@ int side_is_mixed(const side_t *side);
 /* A leg for the client of this number; NULL: no room for one. */
 fake_peer_t *model_connected(fake_world_t *world, int port);
 /* rpc_channel_spec_t's. */
-void model_ended(void *ctx, rpc_reason_t reason, uint64_t received, uint64_t sent);
+void model_ended(void *ctx, const rpc_end_t *end);
 /* The client whose channel is the default one of the leg's virtual channel; NULL: it is over. */
 side_t *model_current(const side_t *leg);
 rts_cookie_t model_cookie(uint8_t first);

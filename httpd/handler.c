@@ -16,12 +16,14 @@
 
 #include "base/clock.h"
 #include "httpd/config.h"
+#include "httpd/end_log.h"
 #include "httpd/module.h"
 #include "wire/error.h"
 
 APLOG_USE_MODULE(rpcproxy);
 
 #define HANDLER_NAME "rpcproxy"
+#define AUTHENTICATED_NOTE "rpcproxy-authenticated"
 #define ECHO_MAX 16     /* bytes of body that make a request an echo (2.1.2.1.5) */
 
 static const rpc_context_t *context;
@@ -60,8 +62,7 @@ static int refuse(request_rec *r, rpc_reason_t reason, const char *fmt, ...)
     va_start(args, fmt);
     why = apr_pvsprintf(r->pool, fmt, args);
     va_end(args);
-    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s refused: %s: %s", r->method,
-                  rpc_reason_info(reason)->token, why);
+    rpc_log_refused(r, reason, why);
     return answer_error(r, reason);
 }
 
@@ -317,11 +318,45 @@ static int spare_body(request_rec *r)
     return DECLINED;
 }
 
+/* Whose request authorization is asked about is known. A 401 that follows is Require's. */
+static int note_authenticated(request_rec *r)
+{
+    apr_table_setn(r->notes, AUTHENTICATED_NOTE, "1");
+    return DECLINED;
+}
+
+static int is_ours(request_rec *r)
+{
+    const core_dir_config *core = ap_get_core_module_config(r->per_dir_config);
+    const char *wrong = NULL, *handler = core->handler;
+
+    if (rpc_role_of(r->method) < 0)
+        return 0;
+    if (!handler && core->expr_handler)     /* SetHandler is read as an expression, even a plain word */
+        handler = ap_expr_str_exec(r, core->expr_handler, &wrong);
+    return handler && !wrong && strcmp(handler, HANDLER_NAME) == 0;
+}
+
+/* Requests that Require refuses never come to the handler. Before the access log is written. */
+static int tell_unauthorized(request_rec *r)
+{
+    int refused = r->status == HTTP_FORBIDDEN
+                  || (r->status == HTTP_UNAUTHORIZED && apr_table_get(r->notes, AUTHENTICATED_NOTE));
+
+    if (refused && is_ours(r) && !apr_table_get(r->subprocess_env, "RPC_REASON")) {
+        apr_table_setn(r->subprocess_env, "RPC_REASON", rpc_reason_info(RPC_REASON_NOT_AUTHORIZED)->token);
+        rpc_log_refused(r, RPC_REASON_NOT_AUTHORIZED, rpc_reason_info(RPC_REASON_NOT_AUTHORIZED)->text);
+    }
+    return DECLINED;
+}
+
 void rpc_handler_register(apr_pool_t *p, const rpc_context_t *of_requests)
 {
     context = of_requests;
     ap_hook_map_to_storage(root_is_no_folder, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_header_parser(name_target, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_header_parser(spare_body, NULL, NULL, APR_HOOK_FIRST);
+    ap_hook_check_authz(note_authenticated, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
+    ap_hook_log_transaction(tell_unauthorized, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_handler(rpc_handler, NULL, NULL, APR_HOOK_MIDDLE);
 }

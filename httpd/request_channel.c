@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/who.h"
+#include "httpd/end_log.h"
 #include "httpd/endpoint_parent.h"
 #include "httpd/module.h"
 #include "httpd/require.h"
@@ -90,6 +91,7 @@ typedef struct channel {
     int row;                /* in the table of live channels */
     apr_time_t since;       /* as rpc_clock_now() */
     unsigned refused;       /* binds */
+    unsigned claimed:1;     /* it has said which virtual connection it belongs to */
     unsigned opened:1;
 } channel_t;
 
@@ -117,9 +119,10 @@ static void follow(const channel_t *ch)
 
 static rpc_reason_t channel_claim(void *ctx, const rts_cookie_t *vc, int replacing)
 {
-    const channel_t *ch = ctx;
+    channel_t *ch = ctx;
     rpc_reason_t reason;
 
+    ch->claimed = 1;
     /* The table's name of it, for who has read a cookie in the log might use it. */
     ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, ch->r, "%s channel%s of virtual connection %016"
                   APR_UINT64_T_HEX_FMT, ch->r->method, replacing ? ", a successor," : "",
@@ -155,29 +158,34 @@ static void channel_refused(void *ctx, const char *text)
     if (ch->refused++ < REFUSED_LOGGED)
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "channel to %s of user \"%s\": %s%s",
                       apr_table_get(r->subprocess_env, "RPC_TARGET"), r->user ? r->user : "", text,
-                      ch->refused == REFUSED_LOGGED ? "; of more of these there is no word" : "");
+                      ch->refused == REFUSED_LOGGED ? "; further refusals on this channel are not logged" : "");
 }
 
-/* The last that happens with r but for its log line. */
-static void channel_ended(void *ctx, rpc_reason_t reason, uint64_t received, uint64_t sent)
+/* Will somebody ask why it ended? A client that leaves before the server has answered has waited in
+ * vain. Of the channels of one virtual connection the first one tells. */
+static int is_failure(const channel_t *ch, rpc_reason_t reason)
+{
+    int gave_up = ch->claimed && !ch->opened
+                  && (reason == RPC_REASON_CLIENT_CLOSED || reason == RPC_REASON_CLIENT_ERROR);
+
+    return (gave_up || !rpc_reason_is_normal(reason)) && rpc_status_tells(ch->context->live, ch->row, rpc_clock_now());
+}
+
+/* The last that happens with r but for its line in the access log. */
+static void channel_ended(void *ctx, const rpc_end_t *end)
 {
     const channel_t *ch = ctx;
     request_rec *r = ch->r;
-    const char *token = rpc_reason_info(reason)->token;
 
+    rpc_log_ended(r, end, is_failure(ch, end->reason), ch->spec->leg.hosts,
+                  apr_time_as_msec(rpc_clock_now() - ch->since));
     rpc_status_leave(ch->context->live, ch->row);
-    if (!ch->opened && !rpc_reason_is_ours(reason))
+    if (!ch->opened && !rpc_reason_is_ours(end->reason))
         rpc_request_in_vain(ch->context, r, r->args);      /* whoever closes early may have learned enough */
-    r->bytes_sent = (apr_off_t)sent;
-    apr_table_setn(r->subprocess_env, "RPC_REASON", token);
+    r->bytes_sent = (apr_off_t)end->sent;
+    apr_table_setn(r->subprocess_env, "RPC_REASON", rpc_reason_info(end->reason)->token);
     if (ch->refused)
         apr_table_setn(r->subprocess_env, "RPC_REFUSED", apr_psprintf(r->pool, "%u", ch->refused));
-    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
-                  "%s channel to %s of user \"%s\" ended: %s, %" APR_UINT64_T_FMT
-                  " bytes in, %" APR_UINT64_T_FMT " out, %" APR_TIME_T_FMT " ms",
-                  r->method, apr_table_get(r->subprocess_env, "RPC_TARGET"),
-                  r->user ? r->user : "", token, (apr_uint64_t)received, (apr_uint64_t)sent,
-                  apr_time_as_msec(rpc_clock_now() - ch->since));
 }
 
 /* ---- from request to channel ---- */
@@ -288,6 +296,7 @@ const char *rpc_request_spec(const rpc_context_t *context, request_rec *r, rpc_r
         wrong = "names too long for the endpoint";
     return wrong;
 }
+
 rpc_status_limits_t rpc_request_limits(const request_rec *r)
 {
     const rpc_dir_config_t *dc = ap_get_module_config(r->per_dir_config, &rpcproxy_module);

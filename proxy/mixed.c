@@ -40,10 +40,14 @@ static const char *state_name(const rpc_mixed_t *m)
     return names[m->state];
 }
 
-static void mixed_free(rpc_mixed_t *m, rpc_reason_t reason)
+static void mixed_free(rpc_mixed_t *m, rpc_reason_t reason, const char *why)
 {
     rpc_stream_t *client = m->pipe.client, *server = m->pipe.server;
     rpc_loop_t *loop = client->loop;
+    char where[48];
+    rpc_end_t ended = { reason, where, why, client->received, client->sent };
+
+    apr_snprintf(where, sizeof(where), "mixed in %s", state_name(m));
 
     if (m->state != MIXED_OPENED && rpc_reason_info(reason)->rpc_error && !client->hup && !client->error)
         rpc_error_answer(client, reason);
@@ -59,7 +63,7 @@ static void mixed_free(rpc_mixed_t *m, rpc_reason_t reason)
         *m->list = m->next;
     if (m->next)
         m->next->prev = m->prev;
-    m->spec->ended(m->spec->ctx, reason, client->received, client->sent);
+    m->spec->ended(m->spec->ctx, &ended);
     if (server)
         rpc_stream_close(server, reason == RPC_REASON_SERVER_ERROR);
     rpc_stream_close(client, reason == RPC_REASON_CLIENT_ERROR);
@@ -68,9 +72,9 @@ static void mixed_free(rpc_mixed_t *m, rpc_reason_t reason)
 
 static void end(rpc_mixed_t *m, rpc_reason_t reason, const char *why)
 {
-    rpc_log(m->spec->log, RPC_LOG_INFO, 0, "mixed proxy in %s ends: %s: %s", state_name(m),
+    rpc_log(m->spec->log, RPC_LOG_DEBUG, 0, "mixed proxy in %s ends: %s: %s", state_name(m),
             rpc_reason_info(reason)->token, why);
-    mixed_free(m, reason);
+    mixed_free(m, reason, why);
 }
 
 static void pipe_ended(rpc_pipe_t *pipe, rpc_reason_t reason)
@@ -197,16 +201,15 @@ static void mixed_turn(rpc_job_t *job)
 }
 
 static void connect_done(void *ctx, rpc_reason_t reason, apr_status_t status, int fd,
-                         const char *host, uint16_t port)
+                         const char *host, uint16_t port, const char *tried)
 {
     rpc_mixed_t *m = ctx;
     const rpc_channel_spec_t *spec = m->spec;
     rpc_loop_t *loop = m->pipe.client->loop;
-    char text[120];
 
     m->connecting = NULL;
     if (reason) {
-        end(m, reason, apr_strerror(status, text, sizeof(text)));
+        end(m, reason, tried);
         return;
     }
     m->pipe.server = rpc_stream_open(loop, fd, &m->turn);
@@ -234,7 +237,7 @@ void rpc_mixed_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, rpc_mixed_t *
     rpc_mixed_t *m = calloc(1, sizeof(*m));
 
     if (!m) {
-        spec->ended(spec->ctx, RPC_REASON_NO_MEMORY, 0, 0);
+        spec->ended(spec->ctx, &(rpc_end_t){ RPC_REASON_NO_MEMORY, NULL, "no memory for a channel", 0, 0 });
         rpc_stream_close(client, 1);
         return;
     }

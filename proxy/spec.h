@@ -4,6 +4,7 @@
 #ifndef RPC_SPEC_H
 #define RPC_SPEC_H
 
+#include "base/end.h"
 #include "base/log.h"
 #include "base/reason.h"
 #include "firewall/rules.h"
@@ -42,9 +43,8 @@ typedef struct rpc_channel_spec {
     /* A bind is refused, TEXT says which and why; the channel goes on. On the loop's thread;
      * NULL: nobody cares. */
     void (*refused)(void *ctx, const char *text);
-    /* Called once, on the loop's thread, just before the client stream is closed. SENT:
-     * bytes of the response body. */
-    void (*ended)(void *ctx, rpc_reason_t reason, uint64_t received, uint64_t sent);
+    /* Called once, on the loop's thread, just before the client stream is closed. */
+    void (*ended)(void *ctx, const rpc_end_t *end);
     void *ctx;
 } rpc_channel_spec_t;
 

@@ -10,7 +10,9 @@
  */
 #include "proxy/virtual.h"
 #include "proxy/answer.h"
+#include "wire/farewell.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,11 +39,15 @@ const rpc_log_t *rpc_virtual_log(const rpc_virtual_t *v)
 
 /* ---- ends ---- */
 
-void rpc_channel_free(rpc_channel_t *ch, rpc_reason_t reason, int may_answer)
+void rpc_channel_free(rpc_channel_t *ch, rpc_reason_t reason, const char *why, int may_answer)
 {
     const rpc_reason_info_t *info = rpc_reason_info(reason);
     rpc_stream_t *client = ch->client;
+    char where[48];
+    rpc_end_t end = { reason, where, why ? why : info->text, client->received, client->sent };
 
+    snprintf(where, sizeof(where), "%s in %s", ch->spec->role == RPC_INBOUND ? "inbound" : "outbound",
+             ch->virt ? rpc_state_name(ch->virt->state) : "Open_Start");
     if (may_answer && !ch->answered && info->rpc_error && !client->error && !client->dead)
         rpc_error_answer(client, reason);
     if (ch->awaits)
@@ -56,24 +62,23 @@ void rpc_channel_free(rpc_channel_t *ch, rpc_reason_t reason, int may_answer)
         ch->next->prev = ch->prev;
     dcerpc_framer_reset(&ch->framer);
     rpc_pdus_clear(&ch->held);
-    ch->spec->ended(ch->spec->ctx, reason, client->received, client->sent);
+    ch->spec->ended(ch->spec->ctx, &end);
     rpc_stream_close(client, reason == RPC_REASON_CLIENT_ERROR);
     free(ch);
 }
 
 void rpc_virtual_end(rpc_virtual_t *v, rpc_reason_t reason, const char *fmt, ...)
 {
-    char why[256];
     va_list args;
 
     if (v->reason)
         return;
     v->reason = reason;
     va_start(args, fmt);
-    apr_vsnprintf(why, sizeof(why), fmt, args);
+    apr_vsnprintf(v->why, sizeof(v->why), fmt, args);
     va_end(args);
-    rpc_log(rpc_virtual_log(v), RPC_LOG_INFO, 0, "%s channel in %s ends: %s: %s",
-            v->role->name, rpc_state_name(v->state), rpc_reason_info(reason)->token, why);
+    rpc_log(rpc_virtual_log(v), RPC_LOG_DEBUG, 0, "%s channel in %s ends: %s: %s",
+            v->role->name, rpc_state_name(v->state), rpc_reason_info(reason)->token, v->why);
     rpc_loop_schedule(v->proxy->loop, &v->turn);
 }
 
@@ -92,7 +97,7 @@ static void free_released(rpc_virtual_t *v)
 
         v->released = ch->released;
         rpc_stream_flush(ch->client);
-        rpc_channel_free(ch, ch->reason, 1);
+        rpc_channel_free(ch, ch->reason, NULL, 1);
     }
 }
 
@@ -131,8 +136,8 @@ void rpc_virtual_free(rpc_virtual_t *v)
         rpc_stream_close(v->leg, v->reason == RPC_REASON_SERVER_ERROR);
     free_released(v);
     if (v->successor)
-        rpc_channel_free(v->successor, v->reason, 1);
-    rpc_channel_free(v->current, v->reason, opening);
+        rpc_channel_free(v->successor, v->reason, v->why, 1);
+    rpc_channel_free(v->current, v->reason, v->why, opening);
     dcerpc_framer_reset(&v->leg_framer);
     rpc_pdus_clear(&v->waiting);
     free(v);
@@ -309,6 +314,18 @@ static void rts_pdu(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *data, 
                         rts_info(id)->name, whom, rpc_state_name(v->state));
 }
 
+/* Our endpoint says why it closes the leg: that is then how the channel ends. */
+static int is_farewell(rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
+{
+    rpc_reason_t reason;
+    const char *why = v->current->spec->leg.unix_path ? rpc_farewell_read(pdu, size, &reason) : NULL;
+
+    if (!why)
+        return 0;
+    rpc_virtual_end(v, reason ? reason : RPC_REASON_SERVER_REFUSED, "%s", why);
+    return 1;
+}
+
 /* Cuts what was read into PDUs and gives each to its place. FROM is NULL for the leg. */
 static void take_bytes(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *data, size_t len)
 {
@@ -328,6 +345,8 @@ static void take_bytes(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *dat
         case DCERPC_FRAME_PDU:
             if (header.ptype == DCERPC_RTS)
                 rts_pdu(v, from, pdu, header.frag_length);
+            else if (!from && is_farewell(v, pdu, header.frag_length))
+                return;
             else
                 v->role->rpc_pdu(v, from, pdu, header.frag_length);
         }
@@ -454,17 +473,14 @@ static void virtual_turn(rpc_job_t *job)
 /* ---- opening ---- */
 
 static void connect_done(void *ctx, rpc_reason_t reason, apr_status_t status, int fd,
-                         const char *host, uint16_t port)
+                         const char *host, uint16_t port, const char *tried)
 {
     rpc_virtual_t *v = ctx;
     const rpc_channel_spec_t *spec = v->current->spec;
 
     v->connecting = NULL;
     if (reason) {
-        char text[120];
-
-        rpc_virtual_end(v, reason, "leg to %s port %u: %s", host, port,
-                        apr_strerror(status, text, sizeof(text)));
+        rpc_virtual_end(v, reason, "%s", tried);
         return;
     }
     v->leg = rpc_stream_open(v->proxy->loop, fd, &v->turn);

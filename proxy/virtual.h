@@ -102,6 +102,7 @@ struct rpc_virtual {
     unsigned leaves:1;          /* inbound: A5 has come before B3 or B2 */
     unsigned in_table:1;
     rpc_reason_t reason;        /* set: ends at the end of this turn */
+    char why[480];              /* with it, in words */
     rpc_job_t turn;
     rpc_timer_t timer;          /* setup, then idleness and pings */
 };
@@ -158,8 +159,9 @@ extern const rpc_role_ops_t rpc_outbound_role;
 int rpc_virtual_open(rpc_channel_t *ch, const rpc_role_ops_t *role, int replacing);
 /* Frees it with all its channels; its reason is set. */
 void rpc_virtual_free(rpc_virtual_t *v);
-/* Ends a channel and frees it. MAY_ANSWER: with an answer, if none is out and the reason has one. */
-void rpc_channel_free(rpc_channel_t *ch, rpc_reason_t reason, int may_answer);
+/* Ends a channel and frees it. WHY: in words, NULL: the reason's own. MAY_ANSWER: with an answer, if
+ * none is out and the reason has one. */
+void rpc_channel_free(rpc_channel_t *ch, rpc_reason_t reason, const char *why, int may_answer);
 /* Tells who counts (spec->opened). */
 void rpc_channel_opened(const rpc_channel_t *ch);
 

@@ -40,6 +40,9 @@
 #define HEAD_SIZE 64        /* of the shared memory, the mark alone on its cache line */
 #define ROW_SIZE (5 * sizeof(shared64_t) + 2 * sizeof(shared32_t))
 #define NAME_MAX_HASHED 255 /* bytes of a host's name */
+#define TOLD 65536          /* slots */
+#define TOLD_UNIT apr_time_from_sec(30)
+#define TOLD_FOR 6          /* units: halves may fail as far apart as RpcSetupTimeout */
 #define OPENED 1u
 #define ROLE_SHIFT 1
 
@@ -56,6 +59,7 @@ struct rpc_status {
     shared32_t *mark;
     /* Columns; 0: none. */
     shared64_t *cookie, *identity, *user, *address, *place;
+    shared64_t *told;       /* failures of virtual connections that have their line */
     shared32_t *owner;      /* pid; 0: the row is free */
     shared32_t *state;      /* OPENED, and the role + 1 */
 };
@@ -68,7 +72,7 @@ apr_status_t rpc_status_create(rpc_status_t **out, apr_pool_t *pool)
     char *base;
 
     if (rv == APR_SUCCESS)      /* anonymous, so zeroed */
-        rv = apr_shm_create(&shm, HEAD_SIZE + ROWS * ROW_SIZE, NULL, pool);
+        rv = apr_shm_create(&shm, HEAD_SIZE + ROWS * ROW_SIZE + TOLD * sizeof(shared64_t), NULL, pool);
     if (rv != APR_SUCCESS)
         return rv;
     base = apr_shm_baseaddr_get(shm);
@@ -80,6 +84,7 @@ apr_status_t rpc_status_create(rpc_status_t **out, apr_pool_t *pool)
     status->place = status->address + ROWS;
     status->owner = (shared32_t *)(status->place + ROWS);
     status->state = status->owner + ROWS;
+    status->told = (shared64_t *)(status->state + ROWS);
     *out = status;
     return APR_SUCCESS;
 }
@@ -290,4 +295,19 @@ void rpc_status_reached(rpc_status_t *status, int row, const char *host, uint16_
 int rpc_status_meets(rpc_status_t *status, int row, const char *host, uint16_t port)
 {
     return atomic_load(&status->place[row]) == hash_place(status, host, port);
+}
+
+/* ---- failures ---- */
+
+/* One slot by the cookie's hash, and the exchange decides, so there is no row to outlive. A slot holds the
+ * upper bits of the hash and the time; a collision costs a second line, no more. */
+int rpc_status_tells(rpc_status_t *status, int row, apr_time_t now)
+{
+    uint64_t cookie = atomic_load(&status->cookie[row]), before;
+    uint8_t when = (uint8_t)(now / TOLD_UNIT);
+
+    if (!cookie)
+        return 1;
+    before = atomic_exchange(&status->told[cookie % TOLD], (cookie & ~(uint64_t)0xff) | when);
+    return (before ^ cookie) >> 8 != 0 || (uint8_t)(when - (uint8_t)before) > TOLD_FOR;
 }

@@ -53,6 +53,10 @@ void rpc_status_reached(rpc_status_t *status, int row, const char *host, uint16_
 int rpc_status_meets(rpc_status_t *status, int row, const char *host, uint16_t port);
 /* The server has answered: no longer unpaired. */
 void rpc_status_opened(rpc_status_t *status, int row);
+/* It has failed: does it tell so? Of the channels of one virtual connection that fail within some three
+ * minutes the first does, in whatever child, and no other; without a cookie each does. NOW as by
+ * rpc_clock_now(). */
+int rpc_status_tells(rpc_status_t *status, int row, apr_time_t now);
 /* Gives the row back. */
 void rpc_status_leave(rpc_status_t *status, int row);
 /* Gives back all rows of a process that has ended, however it did. */

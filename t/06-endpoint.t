@@ -161,7 +161,7 @@ SKIP: {
     $c->send_a1->send_b1;
     $_->wait_eof for $c->in, $c->out;
     logged($mark, qr/endpoint.*connect-failed/, 'nobody listens on TCP: connect-failed');
-    is_rpc_error($c->in, '6ba', 'the IN channel is told');
+    is_rpc_error($c->in, '6ba', 'the IN channel is told', 0x5a0);
     $c->close;
 }
 

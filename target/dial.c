@@ -1,6 +1,7 @@
 /* target/dial.c: one rpc_connect after the other. */
 #include "target/dial.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +20,7 @@ struct rpc_dial {
     const char *host;           /* being tried */
     uint16_t port;
     apr_status_t ours;          /* one was not tried, for a reason of ours; or 0 */
+    char tried[400];            /* which failed, and why */
     char hosts[];
 };
 
@@ -38,9 +40,12 @@ static rpc_dial_t *dial_new(rpc_loop_t *loop, const char *hosts, rpc_dial_done_t
     return d;
 }
 
+/* A failure is its caller's to tell, once, with all that was tried. */
 static void finish(rpc_dial_t *d, rpc_reason_t reason, apr_status_t status, int fd)
 {
-    d->done(d->ctx, reason, status, fd, d->host, d->port);
+    if (!reason && d->tried[0])
+        rpc_log(d->params.log, RPC_LOG_WARN, 0, "%s", d->tried);
+    d->done(d->ctx, reason, status, fd, d->host, d->port, d->tried);
     free(d);
 }
 
@@ -89,17 +94,19 @@ static void tell_health(rpc_dial_t *d, rpc_reason_t reason)
         rpc_health_failed(d->dialer.health, d->host, d->port, rpc_clock_now());
 }
 
-static void log_failure(const rpc_dial_t *d, const rpc_connect_result_t *result)
+/* Appends why this server is not the one; where there is no room, the first failures count. */
+static void note_failure(rpc_dial_t *d, const rpc_connect_result_t *result)
 {
+    size_t used = strlen(d->tried), room = sizeof(d->tried) - used;
     const char *more = d->next ? "; the next server is tried" : "";
     char text[120];
 
     if (result->rule)
-        rpc_log(d->params.log, RPC_LOG_WARN, 0, "%s port %u: %s is refused by RpcTargetNetworks, nearest is %s%s",
-                d->host, d->port, result->address, result->rule, more);
-    else if (d->next)       /* the last one's failure is the connection's, and told at its end */
-        rpc_log(d->params.log, RPC_LOG_WARN, 0, "%s port %u: %s: %s%s", d->host, d->port,
-                rpc_reason_info(result->reason)->text, apr_strerror(result->status, text, sizeof(text)), more);
+        snprintf(d->tried + used, room, "%s%s port %u: %s is refused by RpcTargetNetworks, nearest is %s%s",
+                 used ? ": " : "", d->host, d->port, result->address, result->rule, more);
+    else
+        snprintf(d->tried + used, room, "%s%s port %u: %s: %s%s", used ? ": " : "", d->host, d->port,
+                 rpc_reason_info(result->reason)->text, apr_strerror(result->status, text, sizeof(text)), more);
 }
 
 static void connected(void *ctx, const rpc_connect_result_t *result)
@@ -109,7 +116,7 @@ static void connected(void *ctx, const rpc_connect_result_t *result)
     d->connecting = NULL;
     tell_health(d, result->reason);
     if (result->reason)
-        log_failure(d, result);
+        note_failure(d, result);
     if (result->reason == RPC_REASON_LOCAL_FAILURE)
         d->ours = result->status;
     if (result->reason && !d->next && d->ours)
@@ -122,7 +129,13 @@ static void connected(void *ctx, const rpc_connect_result_t *result)
 
 static void unix_connected(void *ctx, rpc_reason_t reason, apr_status_t status, int fd)
 {
-    finish(ctx, reason, status, fd);
+    rpc_dial_t *d = ctx;
+    char text[120];
+
+    if (reason)
+        snprintf(d->tried, sizeof(d->tried), "the endpoint process at %s: %s", d->host,
+                 apr_strerror(status, text, sizeof(text)));
+    finish(d, reason, status, fd);
 }
 
 rpc_dial_t *rpc_dial_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, const rpc_dial_params_t *params,

@@ -26,15 +26,15 @@ typedef struct rpc_dial_params {
     apr_interval_time_t timeout;        /* for each server */
     const rpc_networks_t *networks;     /* as in rpc_connect_params_t */
     rpc_sources_t *sources;
-    const rpc_log_t *log;               /* hears of those that do not answer */
+    const rpc_log_t *log;               /* hears of those that failed before one that answers */
 } rpc_dial_params_t;
 
 typedef struct rpc_dial rpc_dial_t;
 
 /* As rpc_connect_done_t; HOST and PORT are the server's that is connected, or the last one's that
- * was tried, and good during the call. */
+ * was tried. TRIED says which servers failed and why, for people. All good during the call. */
 typedef void rpc_dial_done_t(void *ctx, rpc_reason_t reason, apr_status_t status, int fd,
-                             const char *host, uint16_t port);
+                             const char *host, uint16_t port, const char *tried);
 
 /* NULL: out of memory. */
 rpc_dial_t *rpc_dial_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, const rpc_dial_params_t *params,

@@ -3,6 +3,7 @@
  * with blocking reads. A read that gets nothing for PATIENCE seconds fails the test.
  */
 #include "endpoint/handover.h"
+#include "wire/farewell.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -285,6 +286,22 @@ static void expect_eof(int fd)
 
     CHECK(n == 0 || (n < 0 && errno == ECONNRESET));
     close(fd);
+}
+
+/* What one of our proxies is told when its target cannot be reached. */
+static void expect_farewell(int fd, rpc_reason_t reason, const char *words)
+{
+    uint8_t pdu[RPC_FAREWELL_MAX];
+    rpc_reason_t got = RPC_REASON_NONE;
+    const char *why;
+    size_t size;
+
+    get(fd, pdu, DCERPC_HEADER_SIZE);
+    size = (size_t)(pdu[8] | pdu[9] << 8);
+    CHECK(size > DCERPC_HEADER_SIZE && size <= sizeof(pdu));
+    get(fd, pdu + DCERPC_HEADER_SIZE, size - DCERPC_HEADER_SIZE);
+    why = rpc_farewell_read(pdu, size, &got);
+    CHECK(why && got == reason && strstr(why, words));
 }
 
 static void put_rts(int fd, const rts_pdu_t *pdu)
@@ -633,6 +650,7 @@ static void test_connect_failed(world_t *w)
     close(closed);
     fd = leg(w);
     put_b2(fd);
+    expect_farewell(fd, RPC_REASON_CONNECT_FAILED, "127.0.0.1 port");
     expect_eof(fd);
     expect_log(w, "connect-failed");
     w->port = port;

@@ -1,0 +1,232 @@
+# A connection that failed explains itself at the default log level: one line at warn, with user,
+# client, target, server, what was tried and why; none for one that was well.
+
+use strict;
+use warnings;
+use IO::Socket::IP;
+use Test::More;
+use RPCH::Httpd;
+use RPCH::PDU qw(rts);
+use RPCH::Poll qw(turn wait_for);
+use RPCH::RPC qw(bind_pdu request_pdu pdu);
+use RPCH::Test;
+
+my $users = vars('serverroot') . '/conf/users';
+my $httpd = RPCH::Httpd->new(conf => "LogLevel warn rpcproxy:warn\n" . join '', 
+    location('rpc'), location('hasty', "RpcSetupTimeout 1\nRpcConnectTimeout 1"),
+    location('bob', 'Require user bob'), location('listed', 'Require rpc-target 127.0.0.1:1'),
+    location('one', 'RpcMaxChannelsPerUser 2'), location('nobody', "Require all granted\nAuthType None"),
+    location('tls', 'RpcRequireTLS on'), location('networks', 'RpcTargetNetworks !loopback'),
+    location('level', "RpcMinAuthLevel integrity"))->start;
+
+sub location {
+    my ($name, $more) = @_;
+    $more //= '';
+    my $require = $more =~ /^Require/m ? '' : 'Require valid-user';
+    my $tls = $more =~ /RequireTLS/ ? '' : 'RpcRequireTLS off';
+    my $auth = $more =~ /AuthType/ ? '' : "AuthType Basic\nAuthName rpc\nAuthUserFile $users";
+    return <<"CONF";
+<Location /$name/rpcproxy.dll>
+SetHandler rpcproxy
+$auth
+$tls
+$require
+RpcValidPorts "127.0.0.1:1024-65535;tcp.contoso.test:1024-65535"
+RpcBackend tcp.contoso.test ncacn_ip_tcp:127.0.0.1
+$more
+</Location>
+CONF
+}
+
+sub closed_port {
+    my $fh = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0, Listen => 1);
+    my $port = $fh->sockport;
+    close $fh;
+    return $port;
+}
+
+our ($user, $password) = ('alice', 'secret');
+sub client_of {
+    my ($path, $target, %arg) = @_;
+    return RPCH::Client->new(port => $httpd->{port}, user => $user, password => $password, path => "/$path/rpcproxy.dll",
+                             target => $target, %arg);
+}
+
+# What the error log says at warn or above since then, but for what httpd's own modules say.
+my $seen = 0;
+sub lines { return grep { /\[rpcproxy:(?:warn|error|crit|alert|emerg)\]/ } map { "$_\n" } split /\n/, substr $httpd->log, $seen }
+sub begin { $seen = length $httpd->log; return }
+
+# A line that a request writes after what it is asked about: when it is there, all before it is.
+sub settle {
+    my $ping = client_of('rpc', '127.0.0.1:1');
+    $ping->open_out;
+    $ping->out->wait_eof;
+    wait_for('the last line', sub { turn(0.02); grep { /target 127\.0\.0\.1:1\b/ } lines() });
+    $ping->close;
+    return grep { !/target 127\.0\.0\.1:1$/ } lines();
+}
+
+# Exactly one, and all of these in it.
+sub one_line {
+    my ($name, $reason, @parts) = @_;
+    wait_for("the line of $name", sub { turn(0.02); lines() });
+    my @lines = settle();
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    is(scalar @lines, 1, "$name: one line") or diag @lines;
+    for my $part (qr/\b\Q$reason\E\b/, qr/user "$user"/, qr/client 127\.0\.0\.1\b/, @parts) {
+        like($lines[0] // '', $part, "$name: $part");
+    }
+    begin();
+    return;
+}
+
+sub no_line {
+    my ($name) = @_;
+    my @lines = settle();
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    is(scalar @lines, 0, "$name: no line") or diag @lines;
+    begin();
+    return;
+}
+
+# Both halves, until the OUT channel is closed.
+sub attempt {
+    my ($path, $target, %arg) = @_;
+    my $c = client_of($path, $target, %arg);
+    $c->open_in;
+    $c->open_out;
+    $c->send_a1->send_b1;
+    return $c;
+}
+sub gone { my ($c) = @_; $_->wait_eof for $c->in, $c->out; return $c->close }
+
+# ---- the server ----
+
+my $closed = closed_port();
+begin();
+gone(attempt('rpc', "127.0.0.1:$closed"));
+one_line('a dead server', 'connect-failed', qr/target|channel to 127\.0\.0\.1:$closed /, qr/server 127\.0\.0\.1\[$closed\]/,
+         qr/127\.0\.0\.1 port $closed: the server cannot be reached: Connection refused/, qr/(?:in|out)bound in Connecting/);
+gone(attempt('rpc', "tcp.contoso.test:$closed"));
+one_line('a dead server of ncacn_ip_tcp', 'connect-failed', qr/channel to tcp\.contoso\.test:$closed /, qr/server 127\.0\.0\.1\[$closed\]/,
+         qr/127\.0\.0\.1 port $closed: the server cannot be reached: Connection refused/);
+like(join('', grep { /503|tcp\.contoso/ } split /^/, $httpd->log('access_log')), qr/tcp\.contoso\.test:$closed.* connect-failed$/m, 'and so says RPC_REASON');
+{
+    my $full = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0, Listen => 1);
+    listen $full, 0;
+    my @queued = map { IO::Socket::IP->new(PeerHost => '127.0.0.1', PeerPort => $full->sockport, Blocking => 0) } 1 .. 3;
+    turn(0.1);
+    gone(attempt('hasty', '127.0.0.1:' . $full->sockport));
+    one_line('a server that does not answer', 'connect-timeout', qr/server 127\.0\.0\.1\[\d+\]/);
+}
+{
+    my $mute = server(manual => 1);
+    gone(attempt('hasty', $mute->target));
+    one_line('a server that says nothing', 'setup-timeout', qr/server 127\.0\.0\.1\[$mute->{port}\]/, qr/(?:outbound in C1W|inbound in B3W): nothing came for 1 seconds/);
+    $mute->leg for 1 .. 2;
+    my $c = attempt('rpc', $mute->target);
+    $mute->leg for 1 .. 2;
+    $c->close;
+    one_line('a client that has waited in vain', 'client-closed', qr/server 127\.0\.0\.1\[$mute->{port}\]/, qr/(?:outbound in C1W|inbound in B3W)/);
+    $c = attempt('rpc', $mute->target);
+    $mute->leg->close for 1 .. 2;
+    gone($c);
+    one_line('a server that hangs up', 'server-refused', qr/the leg closed without an answer/);
+}
+gone(attempt('networks', '127.0.0.1:6001'));
+one_line('an address that is refused', 'address-refused', qr/127\.0\.0\.1 is refused by RpcTargetNetworks, nearest is !loopback/);
+
+# ---- the protocol ----
+
+{
+    my $server = server();
+    my $c = client_of('rpc', $server->target)->connect;
+    $c->in->put('garbage, and enough of it');
+    gone($c);
+    one_line('bytes that are no PDU', 'bad-pdu', qr/inbound in (?:B3W|Opened): from the client/);
+    $c = client_of('rpc', $server->target)->connect;
+    $c->in->put(rts('CONN/B1', vc => $c->{vc}, channel => $c->{in_cookie}, lifetime => 1 << 30, keepalive => 0, group => $c->{group}));
+    gone($c);
+    one_line('a PDU that is not allowed', 'protocol-error', qr/inbound in (?:B3W|Opened): CONN\/B1 from the client is not allowed/);
+    $c = client_of('rpc', $server->target, acks => 0)->connect;
+    $server->vc for 1 .. 2;
+    my $vc = $server->vc;
+    $vc->{obey} = 0;
+    $vc->send(request_pdu(0, 'x' x 4000)) for 1 .. 100;
+    gone($c);
+    one_line('a server that sends too much', 'window-overrun', qr/outbound in Opened/);
+    $c = client_of('level', $server->target)->connect;
+    $server->vc;
+    $c->in->put(request_pdu(0, 'x'));
+    gone($c);
+    one_line('a request before a bind', 'protocol-error', qr/inbound in (?:B3W|Opened)/);
+}
+for my $case (['no PDU in time', 'hasty', 'first-pdu-timeout', sub { }], ['a first PDU of no kind', 'rpc', 'protocol-error', sub { $_[0]->out->put(rts('Ping')) }]) {
+    my ($name, $path, $reason, $send) = @$case;
+    my $c = client_of($path, "127.0.0.1:$closed");
+    $c->open_out;
+    $send->($c);
+    $c->out->wait_eof;
+    $c->close;
+    one_line($name, $reason, qr/channel to 127\.0\.0\.1:$closed /, qr/outbound in Open_Start/);
+}
+
+# ---- refused requests ----
+
+sub refused {
+    my ($name, $path, $target, $reason, @parts) = @_;
+    my $c = client_of($path, $target);
+    $c->open_out;
+    $c->send_a1;        # what httpd refuses itself is read to its end first
+    $c->out->head;
+    $c->close;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return one_line($name, $reason, @parts);
+}
+refused('a target that is not allowed', 'rpc', 'elsewhere:6001', 'target-refused', qr/RPC_OUT_DATA refused: /, qr/target elsewhere:6001\b/, qr/nearest is/);
+refused('no target', 'rpc', 'elsewhere', 'bad-target', qr/target none/);
+refused('plain HTTP', 'tls', "127.0.0.1:$closed", 'tls-required', qr/target 127\.0\.0\.1:$closed/);
+refused('another user than Require wants', 'bob', "127.0.0.1:$closed", 'not-authorized', qr/target 127\.0\.0\.1:$closed/);
+refused('another target than Require wants', 'listed', "127.0.0.1:$closed", 'not-authorized', qr/target 127\.0\.0\.1:$closed/);
+like($httpd->log('access_log'), qr/ 401 .* not-authorized$/m, 'and so says RPC_REASON');
+{
+    my $server = server();
+    local ($user, $password) = ('bob', 'hidden');   # who has no other channels
+    my $c = client_of('one', $server->target)->connect;
+    refused('one channel too many', 'one', $server->target, 'too-many-of-user', qr/RpcMaxChannelsPerUser 2 is reached/);
+    $c->close;
+    no_line('and those that were there');
+}
+
+# ---- what was well ----
+
+begin();
+{
+    my $server = server(echo => 1);
+    my $c = client_of('rpc', $server->target)->connect;
+    $c->call(bind_pdu());
+    $c->close;
+    $server->vc->wait_end;
+    no_line('a client that closes');
+    $c = client_of('rpc', $server->target)->connect;
+    my $vc = $server->vc;
+    $vc->close;
+    gone($c);
+    no_line('a server that closes');
+    $c = client_of('rpc', $server->target)->connect;
+    $c->replace_in;
+    $c->finish_in;
+    $c->call(bind_pdu());
+    $c->close;
+    no_line('a channel that is replaced');
+    my $wrong = client_of('rpc', $server->target, password => 'wrong');
+    $wrong->open_out;
+    $wrong->send_a1;
+    is_answer($wrong->out->head, 401, 'a wrong password');
+    $wrong->close;
+    no_line('which is httpd\'s to tell');
+}
+
+undef $httpd;
+done_testing;

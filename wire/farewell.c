@@ -1,0 +1,44 @@
+/* wire/farewell.c: tokens and not numbers, for after a restart the endpoint may be of an older version. */
+#include "wire/farewell.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "wire/dcerpc.h"
+
+#define MAGIC "RPXE"
+#define MAGIC_SIZE 4
+
+size_t rpc_farewell_write(rpc_reason_t reason, const char *why, uint8_t buf[RPC_FAREWELL_MAX])
+{
+    const char *token = rpc_reason_info(reason)->token;
+    char *text = (char *)buf + DCERPC_HEADER_SIZE + MAGIC_SIZE;
+    size_t room = RPC_FAREWELL_MAX - DCERPC_HEADER_SIZE - MAGIC_SIZE, size = strlen(token) + 1;
+
+    memset(buf, 0, DCERPC_HEADER_SIZE);
+    memcpy(buf + DCERPC_HEADER_SIZE, MAGIC, MAGIC_SIZE);
+    memcpy(text, token, size);
+    snprintf(text + size, room - size, "%s", why);
+    size = DCERPC_HEADER_SIZE + MAGIC_SIZE + size + strlen(text + size) + 1;
+    buf[0] = 5;
+    buf[2] = RPC_FAREWELL_PTYPE;
+    buf[3] = 3;         /* first and last fragment */
+    buf[4] = 0x10;      /* little-endian */
+    buf[8] = (uint8_t)size;
+    buf[9] = (uint8_t)(size >> 8);
+    return size;
+}
+
+const char *rpc_farewell_read(const uint8_t *pdu, size_t len, rpc_reason_t *reason)
+{
+    const char *token = (const char *)pdu + DCERPC_HEADER_SIZE + MAGIC_SIZE, *why;
+
+    if (len < DCERPC_HEADER_SIZE + MAGIC_SIZE + 2 || len > RPC_FAREWELL_MAX || pdu[2] != RPC_FAREWELL_PTYPE
+        || memcmp(pdu + DCERPC_HEADER_SIZE, MAGIC, MAGIC_SIZE) != 0 || pdu[len - 1] != 0)
+        return NULL;
+    why = token + strlen(token) + 1;
+    if (why >= (const char *)pdu + len)
+        return NULL;
+    *reason = rpc_reason_named(token);
+    return why;
+}
