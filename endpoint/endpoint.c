@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -164,6 +165,29 @@ static int keep_head(rpc_leg_t *leg, const uint8_t **data, size_t *len)
     return n > 0;
 }
 
+/* A program on this machine that connects to the Unix socket and is none of our proxies: a script
+ * that wants to speak for a user, or a proxy of another version of the module. */
+static void refuse_stranger(rpc_leg_t *leg)
+{
+    struct ucred peer = { 0, 0, 0 };
+    socklen_t len = sizeof(peer);
+
+    leg->refused = RPC_REASON_BAD_PDU;
+    getsockopt(leg->stream->watch.fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
+    rpc_log(leg->ep->params.log, RPC_LOG_WARN, 0, "endpoint: a leg on the Unix socket is refused, for it begins "
+            "without the secret of this server: process %ld of user id %ld, which has connected, is none of its "
+            "proxies", (long)peer.pid, (long)peer.uid);
+}
+
+/* The preface was whole. */
+static void know_preface(rpc_leg_t *leg, const rpc_preface_t *preface)
+{
+    if (!rpc_preface_has_secret(preface, leg->ep->params.secret))
+        refuse_stranger(leg);
+    else if (!(leg->preface = rpc_preface_copy(preface)))
+        leg->refused = RPC_REASON_NO_MEMORY;
+}
+
 /* Reads the preface off the start of the data. 1: it is complete. */
 static int take_preface(rpc_leg_t *leg, const uint8_t **data, size_t *len)
 {
@@ -180,15 +204,15 @@ static int take_preface(rpc_leg_t *leg, const uint8_t **data, size_t *len)
     }
     used = before ? rpc_preface_read(leg->head, leg->head_len, &preface, pool)
                   : rpc_preface_read(*data, *len, &preface, pool);
-    if (used > 0 && !(leg->preface = rpc_preface_copy(&preface)))
-        leg->refused = RPC_REASON_NO_MEMORY;
+    if (used > 0)
+        know_preface(leg, &preface);
     apr_pool_clear(pool);
     if (used > 0) {
         *data = start + ((size_t)used - before);
         *len = all - ((size_t)used - before);
     }
     else if (used < 0)
-        leg->refused = RPC_REASON_BAD_PDU;
+        refuse_stranger(leg);
     else if (!before && *len && !keep_head(leg, data, len))
         leg->refused = RPC_REASON_NO_MEMORY;
     leg->ours = leg->preface != NULL;
@@ -233,8 +257,12 @@ static uint8_t *pack(const rpc_leg_t *leg, const struct iovec parts[2], size_t *
     *size = 0;
     if (!bytes)
         return NULL;
-    if (leg->preface)
-        *size = rpc_preface_write(leg->preface, bytes, RPC_PREFACE_MAX);
+    if (leg->preface) {
+        rpc_preface_t preface = *leg->preface;
+
+        preface.secret = leg->ep->params.secret;
+        *size = rpc_preface_write(&preface, bytes, RPC_PREFACE_MAX);
+    }
     for (i = 0; i < 2; i++) {
         if (parts[i].iov_len)
             memcpy(bytes + *size, parts[i].iov_base, parts[i].iov_len);
@@ -435,7 +463,7 @@ static void newcomer_turn(rpc_job_t *job)
 static rpc_preface_t *preface_of(const rpc_endpoint_t *ep, const rpc_endpoint_listener_t *via)
 {
     const rpc_preface_t preface = { via->host, via->port, via->name, "", via->name,
-                                    ep->params.networks, ep->params.sources };
+                                    ep->params.networks, ep->params.sources, NULL };
 
     return rpc_preface_copy(&preface);
 }

@@ -23,6 +23,7 @@ typedef struct rpc_endpoint_params {
     apr_interval_time_t connect_timeout;/* of the TCP connection to the target */
     rpc_dialer_t dialer;
     const char *networks, *sources;     /* of listeners, as a preface would say it, or NULL */
+    const uint8_t *secret;              /* that prefaces must have, RPC_PREFACE_SECRET bytes; NULL: zeros */
     const rpc_log_t *log;               /* outlives the endpoint */
     /* Called when the number of virtual connections falls to zero; may be NULL. */
     void (*idle)(void *ctx);

@@ -11,7 +11,7 @@
 #include "wire/preface.h"
 
 /* Of the messages. Who does not speak the same passes no legs. */
-#define VERSION 1
+#define VERSION 2
 
 /* A message begins with one of these. */
 #define LINE_READY  'R'     /* and VERSION */

@@ -196,7 +196,7 @@ static void say_preface(side_t *side, int malformed)
     uint8_t buf[RPC_PREFACE_MAX];
     char target[16];
     rpc_preface_t p = { "target", (uint16_t)side->port, target, side->stranger ? "mallory" : "alice", "vhost:443",
-                        "10.0.0.0/8", "" };
+                        "10.0.0.0/8", "", NULL };
     size_t size;
 
     snprintf(target, sizeof(target), "srv%d:6001", side->vc);

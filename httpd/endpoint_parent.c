@@ -40,6 +40,7 @@
 
 #include "base/clock.h"
 #include "httpd/endpoint_process.h"
+#include "httpd/endpoint_secret.h"
 #include "httpd/module.h"
 #include "io/pass.h"
 
@@ -615,8 +616,12 @@ apr_status_t rpc_endpointd_start(apr_pool_t *pconf, server_rec *s,
     supervisor_t *sup = apr_pcalloc(pconf, sizeof(*sup));
     retained_t *kept = sup->kept = get_retained();
     int restart = kept->parent == getpid();
-    apr_status_t rv;
+    apr_status_t rv = rpc_endpoint_secret_make();
 
+    if (rv != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "the endpoint has no secret: this system gives no random bytes");
+        return rv;
+    }
     sup->s = s;
     sup->pconf = pconf;
     sup->params = *params;

@@ -32,6 +32,7 @@
 #include <unixd.h>
 
 #include "endpoint/handover.h"
+#include "httpd/endpoint_secret.h"
 #include "httpd/module.h"
 #include "httpd/server_log.h"
 #include "io/pass.h"
@@ -353,6 +354,7 @@ static apr_status_t make_endpoint(process_t *me)
         .dialer.health = given->health,
         .networks = given->networks,
         .sources = given->sources,
+        .secret = rpc_endpoint_secret(),
         .log = &me->log,
         .idle = go_if_idle,
         .ctx = me,

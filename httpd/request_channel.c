@@ -15,6 +15,7 @@
 #include "base/who.h"
 #include "httpd/end_log.h"
 #include "httpd/endpoint_parent.h"
+#include "httpd/endpoint_secret.h"
 #include "httpd/module.h"
 #include "httpd/require.h"
 #include "wire/preface.h"
@@ -215,7 +216,7 @@ static int route_to_endpoint(request_rec *r, rpc_channel_spec_t *spec, const cha
                              const char *vhost)
 {
     rpc_preface_t preface = { spec->leg.hosts, spec->leg.port, target, canonical_user(r), vhost,
-                              rpc_networks_text(spec->leg.networks), rpc_sources_text(spec->leg.sources) };
+                              rpc_networks_text(spec->leg.networks), rpc_sources_text(spec->leg.sources), rpc_endpoint_secret() };
     uint8_t buf[RPC_PREFACE_MAX];
 
     spec->preface_len = rpc_preface_write(&preface, buf, sizeof(buf));

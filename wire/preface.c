@@ -1,4 +1,4 @@
-/* rpc_preface: seven strings in a small frame.
+/* rpc_preface: a secret and seven strings in a small frame.
  *
  * Both directions walk the same order, that of rpc_preface_t. The reader
  * decides as early as the bytes allow, since an endpoint waits on its answer.
@@ -11,9 +11,12 @@
 
 #define PREFACE_MAGIC "RPXY"
 #define PREFACE_MAGIC_LEN 4
-#define PREFACE_VERSION 2
+#define PREFACE_VERSION 3
 #define PREFACE_HEAD 8          /* magic, version, length */
+#define PREFACE_FIXED (PREFACE_HEAD + RPC_PREFACE_SECRET)
 #define PREFACE_STRINGS 7
+
+static const uint8_t no_secret[RPC_PREFACE_SECRET];
 
 static void put_u16(uint8_t *at, size_t value)
 {
@@ -30,10 +33,10 @@ size_t rpc_preface_write(const rpc_preface_t *preface, uint8_t *buf, size_t cap)
 {
     const char *strings[PREFACE_STRINGS] = { preface->host, NULL, preface->target, preface->user,
                                              preface->vhost, preface->networks, preface->sources };
-    size_t limit = cap < RPC_PREFACE_MAX ? cap : RPC_PREFACE_MAX, used = PREFACE_HEAD, i;
+    size_t limit = cap < RPC_PREFACE_MAX ? cap : RPC_PREFACE_MAX, used = PREFACE_FIXED, i;
     char port[8];
 
-    if (!preface->host || !*preface->host || !preface->port || limit < PREFACE_HEAD)
+    if (!preface->host || !*preface->host || !preface->port || limit < PREFACE_FIXED)
         return 0;
     apr_snprintf(port, sizeof port, "%u", (unsigned int)preface->port);
     strings[1] = port;
@@ -50,6 +53,7 @@ size_t rpc_preface_write(const rpc_preface_t *preface, uint8_t *buf, size_t cap)
     memcpy(buf, PREFACE_MAGIC, PREFACE_MAGIC_LEN);
     put_u16(buf + 4, PREFACE_VERSION);
     put_u16(buf + 6, used);
+    memcpy(buf + PREFACE_HEAD, preface->secret ? preface->secret : no_secret, RPC_PREFACE_SECRET);
     return used;
 }
 
@@ -88,6 +92,8 @@ static int read_strings(const uint8_t *at, const uint8_t *end, rpc_preface_t *pr
     const char *strings[PREFACE_STRINGS];
     int i;
 
+    preface->secret = apr_pmemdup(pool, at, RPC_PREFACE_SECRET);
+    at += RPC_PREFACE_SECRET;
     for (i = 0; i < PREFACE_STRINGS; i++)
         if (!(strings[i] = next_string(&at, end, pool)))
             return -2;
@@ -112,7 +118,7 @@ int rpc_preface_read(const uint8_t *data, size_t len, rpc_preface_t *preface, ap
     if (len < PREFACE_HEAD)
         return 0;
     total = get_u16(data + 6);
-    if (total > RPC_PREFACE_MAX || total < PREFACE_HEAD + 2 * PREFACE_STRINGS)
+    if (total > RPC_PREFACE_MAX || total < PREFACE_FIXED + 2 * PREFACE_STRINGS)
         return -2;
     if (len < total)
         return 0;
@@ -127,6 +133,18 @@ static int same(const char *a, const char *b)
 static int same_nocase(const char *a, const char *b)
 {
     return !apr_cstr_casecmp(a ? a : "", b ? b : "");
+}
+
+int rpc_preface_has_secret(const rpc_preface_t *preface, const uint8_t *secret)
+{
+    const uint8_t *theirs = preface->secret ? preface->secret : no_secret;
+    volatile uint8_t differs = 0;   /* no loop that a compiler may leave early */
+    size_t i;
+
+    secret = secret ? secret : no_secret;
+    for (i = 0; i < RPC_PREFACE_SECRET; i++)
+        differs = differs | (theirs[i] ^ secret[i]);
+    return !differs;
 }
 
 int rpc_preface_equal(const rpc_preface_t *a, const rpc_preface_t *b)
@@ -160,6 +178,7 @@ rpc_preface_t *rpc_preface_copy(const rpc_preface_t *p)
     copy->vhost = append(&at, p->vhost);
     copy->networks = append(&at, p->networks);
     copy->sources = append(&at, p->sources);
+    copy->secret = NULL;
     return copy;
 }
 

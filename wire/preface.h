@@ -2,8 +2,11 @@
  * target, on whose behalf. So the endpoint pairs only halves of the same user and the
  * same target, and knows where to connect, and by which rules.
  *
- * Wire form: "RPXY", u16 version 2, u16 whole length, then seven strings, each u16 length
- * and bytes without NUL; all numbers little-endian. Bytes only, no httpd.
+ * It begins with a secret that only the server's own processes know: any other program of the
+ * same user, such as a CGI script, may connect to the socket, but cannot speak for anybody.
+ *
+ * Wire form: "RPXY", u16 version 3, u16 whole length, the secret, then seven strings, each u16
+ * length and bytes without NUL; all numbers little-endian. Bytes only, no httpd.
  */
 #ifndef RPC_PREFACE_H
 #define RPC_PREFACE_H
@@ -13,6 +16,7 @@
 #include <apr_pools.h>
 
 #define RPC_PREFACE_MAX 16384
+#define RPC_PREFACE_SECRET 32   /* bytes */
 
 typedef struct rpc_preface {
     const char *host;       /* where to connect: servers in order, as rpc_dial takes them */
@@ -22,6 +26,7 @@ typedef struct rpc_preface {
     const char *vhost;      /* name:port of the virtual host */
     const char *networks;   /* RpcTargetNetworks as written; "": its default */
     const char *sources;    /* RpcSourceAddress as written; "": none */
+    const uint8_t *secret;  /* RPC_PREFACE_SECRET bytes; NULL: zeros */
 } rpc_preface_t;
 
 /* Encodes into BUF; the size, or 0 when it exceeds CAP or RPC_PREFACE_MAX, or host or port
@@ -36,7 +41,11 @@ int rpc_preface_read(const uint8_t *data, size_t len, rpc_preface_t *preface, ap
  * them, but for the order, which depends on the servers' health at the moment. */
 int rpc_preface_equal(const rpc_preface_t *a, const rpc_preface_t *b);
 
-/* A copy in one malloc'ed block; NULL without memory. */
+/* Has it this secret, of RPC_PREFACE_SECRET bytes (NULL: zeros)? Takes as long for a wrong one
+ * whatever is wrong with it. */
+int rpc_preface_has_secret(const rpc_preface_t *preface, const uint8_t *secret);
+
+/* A copy in one malloc'ed block, without the secret; NULL without memory. */
 rpc_preface_t *rpc_preface_copy(const rpc_preface_t *preface);
 
 /* "alice", "anonymous", or without a preface "unknown": for the log. */

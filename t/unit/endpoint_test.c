@@ -42,6 +42,9 @@
 
 /* ---- the endpoint under test ---- */
 
+/* As long as it must be, with its end. */
+static const uint8_t secret[RPC_PREFACE_SECRET + 1] = "the secret of this server, 32 b.";
+
 typedef struct world {
     apr_pool_t *pool;
     rpc_loop_t *loop;
@@ -228,6 +231,7 @@ static world_t *world_new(apr_interval_time_t setup_timeout)
     params.connect_timeout = apr_time_from_sec(PATIENCE);
     params.log = &w->log;
     params.networks = "loopback";
+    params.secret = secret;
     params.idle = gone_idle;
     params.ctx = w;
     CHECK(rpc_loop_create(&w->loop, w->pool) == APR_SUCCESS);
@@ -387,7 +391,7 @@ static int leg_silent(world_t *w)
 
 static size_t preface(world_t *w, const char *user, uint8_t *buf)
 {
-    rpc_preface_t p = { "127.0.0.1", w->port, "srv:6001", user, "localhost:443", "loopback", "" };
+    rpc_preface_t p = { "127.0.0.1", w->port, "srv:6001", user, "localhost:443", "loopback", "", secret };
 
     return rpc_preface_write(&p, buf, RPC_PREFACE_MAX);
 }
@@ -859,6 +863,7 @@ static void test_garbage_first(world_t *w)
     put(fd, "GET / HTTP/1.0\r\n\r\n", 18);
     expect_eof(fd);
     expect_log(w, "leg of unknown to unknown refused: bad-pdu");
+    expect_log(w, "begins without the secret of this server");
 
     fd = leg_silent(w);
     put(fd, buf, preface(w, "demo", buf) - 1);
@@ -868,6 +873,63 @@ static void test_garbage_first(world_t *w)
     fd = leg(w);
     put_a2(fd, 1000, WINDOW); /* a lifetime that holds nothing */
     expect_eof(fd);
+}
+
+/* By the other end. */
+static void until_read(int fd)
+{
+    int unread = 1;
+
+    while (ioctl(fd, SIOCOUTQ, &unread) == 0 && unread)
+        usleep(1000);
+}
+
+static unsigned lines_like(world_t *w, const char *what)
+{
+    const char *at = w->lines;
+    unsigned n = 0;
+
+    pthread_mutex_lock(&w->lock);
+    for (; (at = strstr(at, what)); at++)
+        n++;
+    pthread_mutex_unlock(&w->lock);
+    return n;
+}
+
+/* Who connects to the Unix socket and is none of our proxies: alice's virtual connection goes on. */
+static void test_strangers(world_t *w)
+{
+    uint8_t buf[RPC_PREFACE_MAX], one[RPC_PREFACE_MAX];
+    size_t len, part;
+    int first = leg(w), fd, i;
+
+    put_b2(first);
+    close(accept_target(w));
+    len = preface(w, "demo", buf);
+    for (i = 0; i < 4; i++) {
+        memcpy(one, buf, len);
+        if (i == 0)
+            one[8] ^= 1;
+        else if (i == 1)
+            one[8 + RPC_PREFACE_SECRET - 1] ^= 0x80;
+        else if (i == 2)
+            memset(one + 8, 0, RPC_PREFACE_SECRET);
+        else
+            one[4] = 2;
+        for (part = 0; part < 2; part++) {  /* whole, and in two pieces */
+            size_t at = part ? 20 : 0;
+            unsigned before = lines_like(w, "begins without the secret of this server: process");
+
+            fd = leg_silent(w);
+            if (at)
+                put(fd, one, at);
+            until_read(fd);
+            put(fd, one + at, len - at);
+            expect_eof(fd);
+            CHECK(lines_like(w, "begins without the secret of this server: process") == before + 1);
+        }
+    }
+    close(first);
 }
 
 /* Version 1 (3.1.3): the first PDU is an RPC PDU, and all of it is passed on. */
@@ -1433,7 +1495,7 @@ static void test_handover_waits(world_t *w)
     CHECK(rpc_pass_pair(line) == APR_SUCCESS);
     line_errand(w, line[1], 1);
     got = message_from(line[0], &len, &fd);
-    CHECK(len == 2 && got[0] == 'R' && got[1] == 1);
+    CHECK(len == 2 && got[0] == 'R' && got[1] == 2);
     out = leg(w);
     put_a2(out, GIB, WINDOW);
     memcpy(has + 1, &vc, sizeof(vc));
@@ -1490,7 +1552,7 @@ static const struct { const char *name; void (*run)(world_t *w); } tests[] = {
     TEST(setup_timeout), TEST(connect_failed), TEST(half_closes),
     TEST(hop2_ack), TEST(hop3_window), TEST(pdu_too_big), TEST(forwarding), TEST(bulk),
     TEST(unread_leg),
-    TEST(target_closes), TEST(garbage_first), TEST(version_1), TEST(listener),
+    TEST(target_closes), TEST(garbage_first), TEST(strangers), TEST(version_1), TEST(listener),
     TEST(garbage_later), TEST(rpc_before_open),
     TEST(illegal_rts), TEST(endpoint_close),
     TEST(in_r1), TEST(in_r1_refused), TEST(in_r1_broken), TEST(in_r2),

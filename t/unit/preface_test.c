@@ -3,9 +3,12 @@
 #include "wire/preface.h"
 #include "unit.h"
 
-static const rpc_preface_t sample = { "dc1", 135, "DC1:135", "demo", "www:443", "10.0.0.0/8", "10.0.0.1" };
+#define SECRET "abcdefghijklmnopqrstuvwxyz012345"
+#define SECRET_BYTES (const uint8_t *)SECRET
+
+static const rpc_preface_t sample = { "dc1", 135, "DC1:135", "demo", "www:443", "10.0.0.0/8", "10.0.0.1", SECRET_BYTES };
 static const uint8_t sample_bytes[] =
-    "RPXY" "\x02\x00" "\x40\x00"
+    "RPXY" "\x03\x00" "\x60\x00" SECRET
     "\x03\x00" "dc1" "\x03\x00" "135" "\x07\x00" "DC1:135" "\x04\x00" "demo" "\x07\x00" "www:443"
     "\x0a\x00" "10.0.0.0/8" "\x08\x00" "10.0.0.1";
 #define SAMPLE_LEN (sizeof sample_bytes - 1)
@@ -13,14 +16,15 @@ static const uint8_t sample_bytes[] =
 static void test_bytes(apr_pool_t *pool)
 {
     uint8_t buf[RPC_PREFACE_MAX];
-    rpc_preface_t back = { NULL, 0, NULL, NULL, NULL, NULL, NULL };
+    rpc_preface_t back = { NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL };
     size_t size = rpc_preface_write(&sample, buf, sizeof buf);
 
     is_bytes(buf, size, sample_bytes, SAMPLE_LEN, "written byte-exact");
     ok(rpc_preface_read(sample_bytes, SAMPLE_LEN, &back, pool) == (int)SAMPLE_LEN, "and read");
     ok(!strcmp(back.host, "dc1") && back.port == 135 && !strcmp(back.target, "DC1:135")
        && !strcmp(back.user, "demo") && !strcmp(back.vhost, "www:443")
-       && !strcmp(back.networks, "10.0.0.0/8") && !strcmp(back.sources, "10.0.0.1"), "with every field");
+       && !strcmp(back.networks, "10.0.0.0/8") && !strcmp(back.sources, "10.0.0.1")
+       && !memcmp(back.secret, SECRET, RPC_PREFACE_SECRET), "with every field");
     memcpy(buf + size, "\x05\x00\x14\x03", 4);
     ok(rpc_preface_read(buf, size + 4, &back, pool) == (int)size, "what follows is left alone");
 }
@@ -99,25 +103,25 @@ static const struct damage {
     { 0, "r", 1, -1, "another first byte" },
     { 3, "X", 1, -1, "another fourth byte" },
     { 0, "\x05\x00\x14\x03", 4, -1, "an RTS PDU" },
-    { 4, "\x01", 1, -2, "version 1" },
+    { 4, "\x02", 1, -2, "version 2, which had no secret" },
     { 4, "\x00", 1, -2, "version 0" },
-    { 5, "\x01", 1, -2, "version 258" },
+    { 5, "\x01", 1, -2, "version 259" },
     { 6, "\x00\x00", 2, -2, "length 0" },
-    { 6, "\x15\x00", 2, -2, "length 21" },
+    { 6, "\x35\x00", 2, -2, "length 53" },
     { 6, "\x01\x40", 2, -2, "length 16,385" },
     { 6, "\xff\xff", 2, -2, "length 65,535" },
-    { 6, "\x41\x00", 2, 0, "a byte more than came" },
-    { 6, "\x3f\x00", 2, -2, "a byte less than its strings" },
-    { 8, "\x00\x00", 2, -2, "strings that do not end at the end" },
-    { 8, "\xff\xff", 2, -2, "a string over the end" },
-    { 54, "\x09", 1, -2, "the last string one too long" },
-    { 54, "\x07", 1, -2, "the last string one too short" },
-    { 10, "\x00", 1, -2, "a NUL in the host" },
-    { 29, "\x00", 1, -2, "a NUL in the user" },
-    { 15, "000", 3, -2, "port 0" },
-    { 15, "1 5", 3, -2, "a port with a blank" },
-    { 15, "-13", 3, -2, "a negative port" },
-    { 15, "0x1", 3, -2, "a hexadecimal port" },
+    { 6, "\x61\x00", 2, 0, "a byte more than came" },
+    { 6, "\x5f\x00", 2, -2, "a byte less than its strings" },
+    { 40, "\x00\x00", 2, -2, "strings that do not end at the end" },
+    { 40, "\xff\xff", 2, -2, "a string over the end" },
+    { 86, "\x09", 1, -2, "the last string one too long" },
+    { 86, "\x07", 1, -2, "the last string one too short" },
+    { 42, "\x00", 1, -2, "a NUL in the host" },
+    { 61, "\x00", 1, -2, "a NUL in the user" },
+    { 47, "000", 3, -2, "port 0" },
+    { 47, "1 5", 3, -2, "a port with a blank" },
+    { 47, "-13", 3, -2, "a negative port" },
+    { 47, "0x1", 3, -2, "a hexadecimal port" },
 };
 
 static void test_damage(apr_pool_t *pool)
@@ -140,16 +144,16 @@ static void test_damage(apr_pool_t *pool)
 /* Ports at and over the limits need another length. */
 static void test_ports(apr_pool_t *pool)
 {
-    static const uint8_t high[] = "RPXY\x02\x00\x1c\x00\x01\x00h\x05\x00" "65535\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
-    static const uint8_t over[] = "RPXY\x02\x00\x1c\x00\x01\x00h\x05\x00" "65536\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
-    static const uint8_t none[] = "RPXY\x02\x00\x17\x00\x01\x00h\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
-    static const uint8_t nohost[] = "RPXY\x02\x00\x17\x00\x00\x00\x01\x00" "1\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+    static const uint8_t high[] = "RPXY\x03\x00\x3c\x00" SECRET "\x01\x00h\x05\x00" "65535\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+    static const uint8_t over[] = "RPXY\x03\x00\x3c\x00" SECRET "\x01\x00h\x05\x00" "65536\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+    static const uint8_t none[] = "RPXY\x03\x00\x37\x00" SECRET "\x01\x00h\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+    static const uint8_t nohost[] = "RPXY\x03\x00\x37\x00" SECRET "\x00\x00\x01\x00" "1\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
     rpc_preface_t p;
 
-    ok(rpc_preface_read(high, 28, &p, pool) == 28 && p.port == 65535, "port 65535");
-    ok(rpc_preface_read(over, 28, &p, pool) == -2, "not 65536");
-    ok(rpc_preface_read(none, 23, &p, pool) == -2, "nor none");
-    ok(rpc_preface_read(nohost, 23, &p, pool) == -2, "nor no host");
+    ok(rpc_preface_read(high, 60, &p, pool) == 60 && p.port == 65535, "port 65535");
+    ok(rpc_preface_read(over, 60, &p, pool) == -2, "not 65536");
+    ok(rpc_preface_read(none, 55, &p, pool) == -2, "nor none");
+    ok(rpc_preface_read(nohost, 55, &p, pool) == -2, "nor no host");
 }
 
 /* Every byte with every value: never a crash, never more used than there is. */
@@ -196,6 +200,26 @@ static void test_equal(void)
     ok(!rpc_preface_equal(s, &p), "another virtual host");
 }
 
+static void test_secret(void)
+{
+    uint8_t buf[RPC_PREFACE_MAX], one[RPC_PREFACE_SECRET];
+    rpc_preface_t p = sample, *copy = rpc_preface_copy(&p);
+    int i, known = 0;
+
+    ok(rpc_preface_has_secret(&p, SECRET_BYTES) && !rpc_preface_has_secret(&p, NULL), "the secret, and none");
+    for (i = 0; i < 8 * RPC_PREFACE_SECRET; i++) {
+        memcpy(one, SECRET, sizeof one);
+        one[i / 8] ^= (uint8_t)(1 << i % 8);
+        known += rpc_preface_has_secret(&p, one);
+    }
+    ok(known == 0, "no bit of it may differ");
+    ok(copy && !copy->secret && !rpc_preface_has_secret(copy, SECRET_BYTES), "a copy does not keep it");
+    free(copy);
+    p.secret = NULL;
+    ok(rpc_preface_write(&p, buf, sizeof buf) == SAMPLE_LEN && buf[8] == 0 && buf[39] == 0, "none is written as zeros");
+    ok(rpc_preface_has_secret(&p, NULL), "which who has none expects");
+}
+
 int main(void)
 {
     apr_pool_t *pool, *scratch;
@@ -212,5 +236,6 @@ int main(void)
     test_ports(pool);
     test_every_byte(scratch);
     test_equal();
+    test_secret();
     return unit_done();
 }

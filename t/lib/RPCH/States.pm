@@ -13,6 +13,7 @@ use warnings;
 use Carp qw(croak);
 use IO::Socket::UNIX;
 use RPCH::Client;
+use RPCH::Preface qw(preface secret_of);
 use RPCH::PDU qw(rts rts_raw names describe %RTS);
 use RPCH::Poll qw(wait_for turn);
 use RPCH::RPC qw(request_pdu);
@@ -217,13 +218,13 @@ sub log_says { my ($s, $text) = @_; return $s->log_has($s->{mark}, qr/\Q$text\E/
 # A leg to the endpoint process, as our proxies make it.
 sub dial {
     my ($s, $name, %over) = @_;
-    my %preface = (user => 'alice', vhost => 'localhost:' . vars('plainport'), target => $s->{c}{target},
+    my ($path) = glob vars('serverroot') . '/run/rpcproxy.sock*';
+    my ($server) = $path =~ /(\d+)$/ or die "no socket of the endpoint\n";
+    my %preface = (secret => secret_of($server), user => 'alice', vhost => 'localhost:' . vars('plainport'), target => $s->{c}{target},
                    host => '127.0.0.1', port => target()->{port}, networks => 'loopback', sources => '', %over);
-    my $strings = join '', map { pack 'v/a*', $_ } @preface{qw(host port target user vhost networks sources)};
-    my ($path) = glob vars('serverroot') . '/run/rpcproxy.sock*';      # the server's process id is its end
     my $fh = IO::Socket::UNIX->new(Peer => $path) or die "endpoint: $!\n";
     $s->{end}{$name} = RPCH::States::Leg->new(fh => $fh, server => { manual => 1 }, got => [], name => "$name leg");
-    $s->{end}{$name}->put(pack('a4 v v', 'RPXY', 2, 8 + length $strings) . $strings);
+    $s->{end}{$name}->put(preface(%preface));
     return $s;
 }
 

@@ -1,0 +1,39 @@
+package RPCH::Preface;
+
+# What a proxy says first on a leg to the endpoint's Unix socket (wire/preface.h), for tests that
+# play the proxy, or somebody who is none.
+
+use strict;
+use warnings;
+use Exporter qw(import);
+our @EXPORT_OK = qw(preface secret_of);
+
+# The secret of a server, out of the memory of its parent, which is our own user's.
+my %known;
+sub secret_of {
+    my ($pid) = @_;
+    return $known{$pid} //= _search($pid) // die "process $pid has no secret\n";
+}
+
+sub _search {
+    my ($pid) = @_;
+    open my $maps, '<', "/proc/$pid/maps" or die "maps of $pid: $!\n";
+    open my $mem, '<:raw', "/proc/$pid/mem" or die "memory of $pid: $!\n";
+    while (<$maps>) {
+        my ($from, $to) = /^([0-9a-f]+)-([0-9a-f]+) rw-p \S+ \S+ 0 *(?:\[heap\])?$/ or next;
+        sysseek $mem, hex $from, 0 or next;
+        sysread $mem, my $bytes, hex($to) - hex $from or next;
+        return $1 if $bytes =~ /RPXY key(.{32})/s;
+    }
+    return;
+}
+
+# FIELDS: host port target user vhost networks sources; secret, version.
+sub preface {
+    my (%field) = @_;
+    my $strings = join '', map { pack 'v/a*', $field{$_} // '' } qw(host port target user vhost networks sources);
+    my $secret = $field{secret} // "\0" x 32;
+    return pack('a4 v v', 'RPXY', $field{version} // 3, 8 + length($secret) + length $strings) . $secret . $strings;
+}
+
+1;
