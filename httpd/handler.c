@@ -128,16 +128,18 @@ static apr_int64_t body_length(const request_rec *r)
     return length;
 }
 
-/* Once this is spent, the log has one line of it and no more. */
-static int check_budget(request_rec *r, const rpc_dir_config_t *dc)
+static int is_spent(request_rec *r, const rpc_dir_config_t *dc)
 {
     rpc_budget_limit_t limit = rpc_config_failed_targets(dc);
     rpc_budget_who_t who = rpc_request_asker(r);
 
-    if (!rpc_budget_spent(context->budgets, &who, &limit, rpc_clock_now()))
-        return OK;
-    ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "%s refused: RpcMaxFailedTargets %u is reached",
-                  r->method, limit.targets);
+    return rpc_budget_spent(context->budgets, &who, &limit, rpc_clock_now()) > 0;
+}
+
+/* The log had one line when the budget was spent; there are no more. */
+static int refuse_spent(request_rec *r)
+{
+    ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "%s refused: RpcMaxFailedTargets is reached", r->method);
     return answer_error(r, RPC_REASON_TOO_MANY_FAILED);
 }
 
@@ -176,28 +178,44 @@ static int refuse_limit(request_rec *r, rpc_reason_t why)
     }
 }
 
-static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t role,
-                        apr_int64_t length)
+/* Where a client's budget is spent, what is not allowed looks like what is; but a successor of a
+ * channel that lives is served. */
+static int find_target(request_rec *r, const rpc_dir_config_t *dc, int spent, rpc_role_t role,
+                       rpc_channel_spec_t *spec)
 {
     rpc_target_t target;
-    rpc_channel_spec_t *spec = apr_pcalloc(r->pool, sizeof(*spec));
-    rpc_reason_t limit;
     const char *wrong;
-    int rv = check_budget(r, dc);
+    int rv = OK;
 
-    if (rv == OK && r->status == HTTP_OK)
+    if (!spent)
         rv = check_target(r, dc, &target);
+    else if (rpc_target_parse(r->pool, r->args, &target)
+             || !rpc_valid_ports_match(rpc_config_valid_ports(dc), target.server, target.port, NULL))
+        rv = refuse_spent(r);
     if (rv != OK || r->status != HTTP_OK)
         return rv;
     wrong = rpc_request_spec(context, r, role, &target, spec);
-    if (wrong) {
-        rpc_request_in_vain(context, r, r->args);
-        return refuse(r, RPC_REASON_BAD_TARGET, "%s", wrong);
-    }
+    if (!wrong)
+        return OK;
+    if (spent)
+        return refuse_spent(r);
+    rpc_request_in_vain(context, r, r->args);
+    return refuse(r, RPC_REASON_BAD_TARGET, "%s", wrong);
+}
+
+static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t role,
+                        apr_int64_t length)
+{
+    rpc_channel_spec_t *spec = apr_pcalloc(r->pool, sizeof(*spec));
+    int spent = is_spent(r, dc), rv = find_target(r, dc, spent, role, spec);
+    rpc_reason_t limit;
+
+    if (rv != OK || r->status != HTTP_OK)
+        return rv;
     spec->content_length = length;
-    limit = rpc_request_enter(context, r, spec);
+    limit = rpc_request_enter(context, r, spec, spent ? RPC_REASON_TOO_MANY_FAILED : RPC_REASON_NONE);
     if (limit)
-        return refuse_limit(r, limit);
+        return limit == RPC_REASON_TOO_MANY_FAILED ? refuse_spent(r) : refuse_limit(r, limit);
     rv = rpc_engine_hand_over(context->engine, r, spec);
     if (rv == HTTP_SERVICE_UNAVAILABLE) {
         rpc_request_leave(spec);

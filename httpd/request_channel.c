@@ -313,13 +313,15 @@ rpc_status_limits_t rpc_request_limits(const request_rec *r)
     return limits;
 }
 
-rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r, rpc_channel_spec_t *spec)
+rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r, rpc_channel_spec_t *spec,
+                               rpc_reason_t reached)
 {
     rpc_status_limits_t limits = rpc_request_limits(r);
     rpc_status_who_t who = { spec->role, spec->identity, canonical_user(r), &spec->client_address };
     channel_t *ch = apr_pcalloc(r->pool, sizeof(*ch));
     rpc_reason_t why = RPC_REASON_NONE;
 
+    limits.reached = reached;
     ch->context = context;
     ch->r = r;
     ch->since = rpc_clock_now();

@@ -35,8 +35,10 @@ const char *rpc_request_spec(const rpc_context_t *context, request_rec *r, rpc_r
 rpc_status_limits_t rpc_request_limits(const request_rec *r);
 
 /* Counts the channel in, and has SPEC tell us, on the I/O thread, what becomes of it: from then on its
- * end counts it out. Otherwise the limit that is reached. */
-rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r, rpc_channel_spec_t *spec);
+ * end counts it out. Otherwise the limit that is reached; REACHED is one that the caller has found
+ * reached already. A channel that may be a successor comes in and is judged by its first PDU. */
+rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r, rpc_channel_spec_t *spec,
+                               rpc_reason_t reached);
 
 /* Counts it out again when it never came to an I/O thread. */
 void rpc_request_leave(const rpc_channel_spec_t *spec);

@@ -16,6 +16,11 @@
  * mine, read yours" is just what acquire and release leave unordered; a channel looks twice in
  * its life, so the fences cost nothing that counts.
  *
+ * A newcomer beyond a limit may be the successor of a channel that counts for it, which only its
+ * first PDU tells. It waits in a row that no count sees, one for each channel of the same identity
+ * and role, and is judged when it makes its claim. So only a successor ever goes beyond a limit,
+ * and its predecessor goes in a moment.
+ *
  * A row that is given back loses its cookie first and its pid last. A reader that finds its
  * cookie in a row reads the rest and then the cookie again: when it is still there, all of it
  * was of one channel (or of another one with that cookie, which is as good).
@@ -43,8 +48,14 @@
 #define TOLD 65536          /* slots */
 #define TOLD_UNIT apr_time_from_sec(30)
 #define TOLD_FOR 6          /* units: halves may fail as far apart as RpcSetupTimeout */
+/* The state of a row. */
 #define OPENED 1u
-#define ROLE_SHIFT 1
+#define ROLE_SHIFT 1        /* the role + 1 */
+#define ROLE_MASK (3u << ROLE_SHIFT)
+#define WAITS 8u            /* beyond a limit, until its first PDU says that it is a successor */
+#define LIMIT_SHIFT 8       /* which limit: an rpc_reason_t */
+/* Of a channel beyond a limit: one that goes, and one that is replaced before it has begun. */
+#define PREDECESSORS_MAX 2
 
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2,
                "a lock would be one process's alone");
@@ -61,7 +72,7 @@ struct rpc_status {
     shared64_t *cookie, *identity, *user, *address, *place;
     shared64_t *told;       /* failures of virtual connections that have their line */
     shared32_t *owner;      /* pid; 0: the row is free */
-    shared32_t *state;      /* OPENED, and the role + 1 */
+    shared32_t *state;      /* see above */
 };
 
 apr_status_t rpc_status_create(rpc_status_t **out, apr_pool_t *pool)
@@ -189,10 +200,12 @@ static tally_t count(rpc_status_t *status, uint64_t user, uint64_t address)
     uint32_t row, mark = atomic_load(status->mark);
 
     for (row = 0; row < mark; row++) {
-        if (!atomic_load(&status->owner[row]))
+        uint32_t state = atomic_load(&status->state[row]);
+
+        if (!atomic_load(&status->owner[row]) || (state & WAITS))
             continue;
         n.channels++;
-        n.unpaired += !(atomic_load(&status->state[row]) & OPENED);
+        n.unpaired += !(state & OPENED);
         n.of_user += user && atomic_load(&status->user[row]) == user;
         n.of_address += address && atomic_load(&status->address[row]) == address;
     }
@@ -201,6 +214,8 @@ static tally_t count(rpc_status_t *status, uint64_t user, uint64_t address)
 
 static rpc_reason_t over_limit(const tally_t *n, const rpc_status_limits_t *limits)
 {
+    if (limits->reached)
+        return limits->reached;
     if (limits->channels && n->channels > limits->channels)
         return RPC_REASON_TOO_MANY_CHANNELS;
     if (limits->of_user && n->of_user > limits->of_user)
@@ -210,6 +225,29 @@ static rpc_reason_t over_limit(const tally_t *n, const rpc_status_limits_t *limi
     if (limits->unpaired && n->unpaired > limits->unpaired)
         return RPC_REASON_TOO_MANY_UNPAIRED;
     return RPC_REASON_NONE;
+}
+
+/* Row MINE is beyond LIMIT. It may wait for its first PDU while there are as many channels that it
+ * and the others that wait could succeed. Again inserted first and looked then, so that no crowd
+ * of newcomers is larger than what it could succeed. */
+static int may_wait(rpc_status_t *status, uint32_t mine, rpc_reason_t limit)
+{
+    uint64_t identity = atomic_load(&status->identity[mine]);
+    uint32_t role = atomic_load(&status->state[mine]) & ROLE_MASK, live = 0, waiting = 0, row, mark;
+
+    atomic_store(&status->state[mine], role | WAITS | (uint32_t)limit << LIMIT_SHIFT);
+    mark = atomic_load(status->mark);
+    for (row = 0; row < mark; row++) {
+        uint32_t state = atomic_load(&status->state[row]);
+
+        if (atomic_load(&status->identity[row]) != identity || (state & ROLE_MASK) != role)
+            continue;
+        if (state & WAITS)
+            waiting++;
+        else if (atomic_load(&status->cookie[row]))
+            live++;
+    }
+    return waiting <= live;
 }
 
 int rpc_status_enter(rpc_status_t *status, const rpc_status_who_t *who, const rpc_status_limits_t *limits,
@@ -228,7 +266,7 @@ int rpc_status_enter(rpc_status_t *status, const rpc_status_who_t *who, const rp
     atomic_store(&status->address[row], address);
     n = count(status, limits->of_user ? user : 0, limits->of_address ? address : 0);
     *why = over_limit(&n, limits);
-    if (!*why)
+    if (!*why || (who->role != RPC_MIXED && may_wait(status, (uint32_t)row, *why)))
         return row;
     rpc_status_leave(status, row);
     return RPC_STATUS_NO_ROW;
@@ -248,15 +286,38 @@ static rpc_reason_t conflict(rpc_status_t *status, uint32_t mine, uint32_t other
 {
     uint64_t cookie = atomic_load(&status->cookie[mine]);
     uint64_t identity = atomic_load(&status->identity[other]);
-    uint32_t role = atomic_load(&status->state[other]) >> ROLE_SHIFT;
+    uint32_t role = atomic_load(&status->state[other]) & ROLE_MASK;
 
     if (!identity || atomic_load(&status->cookie[other]) != cookie)
         return RPC_REASON_NONE;     /* it is just ending */
     if (identity != atomic_load(&status->identity[mine]))
         return RPC_REASON_PEER_MISMATCH;
     /* A predecessor lives on beside its successor for a while. */
-    if (!replacing && role == atomic_load(&status->state[mine]) >> ROLE_SHIFT)
+    if (!replacing && role == (atomic_load(&status->state[mine]) & ROLE_MASK))
         return RPC_REASON_DUPLICATE_COOKIE;
+    return RPC_REASON_NONE;
+}
+
+/* Is OTHER a channel that MINE, which has its cookie, may succeed? */
+static int is_predecessor(rpc_status_t *status, uint32_t mine, uint32_t other)
+{
+    uint32_t state = atomic_load(&status->state[other]), role = atomic_load(&status->state[mine]) & ROLE_MASK;
+
+    return !(state & WAITS) && (state & ROLE_MASK) == role
+           && atomic_load(&status->identity[other]) == atomic_load(&status->identity[mine]);
+}
+
+/* What becomes of MINE, which has had its first PDU. A client that goes on and on replacing what is
+ * not gone yet would have all the channels it likes. */
+static rpc_reason_t judge(rpc_status_t *status, uint32_t mine, unsigned predecessors)
+{
+    uint32_t state = atomic_load(&status->state[mine]);
+
+    if (!(state & WAITS))
+        return RPC_REASON_NONE;
+    if (predecessors < 1 || predecessors > PREDECESSORS_MAX)
+        return (rpc_reason_t)(state >> LIMIT_SHIFT);
+    atomic_store(&status->state[mine], state & ROLE_MASK);
     return RPC_REASON_NONE;
 }
 
@@ -265,6 +326,7 @@ rpc_reason_t rpc_status_claim(rpc_status_t *status, int row, const rts_cookie_t 
     uint64_t cookie = rpc_status_hash_cookie(status, vc);
     rpc_reason_t reason = RPC_REASON_NONE;
     uint32_t mine = (uint32_t)row, other, mark;
+    unsigned predecessors = 0;
 
     atomic_store(&status->cookie[mine], cookie);
     mark = atomic_load(status->mark);
@@ -275,11 +337,14 @@ rpc_reason_t rpc_status_claim(rpc_status_t *status, int row, const rts_cookie_t 
         if (other == mine || atomic_load(&status->cookie[other]) != cookie)
             continue;
         found = conflict(status, mine, other, replacing);
+        predecessors += !found && replacing && is_predecessor(status, mine, other);
         if (found)
             reason = found;
         else if (atomic_load(&status->place[other]))
             atomic_store(&status->place[mine], atomic_load(&status->place[other]));
     }
+    if (!reason)
+        reason = judge(status, mine, predecessors);
     if (reason)
         atomic_store(&status->cookie[mine], 0);
     return reason;

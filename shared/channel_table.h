@@ -38,12 +38,17 @@ typedef struct rpc_status_limits {
     uint32_t channels;
     uint32_t of_user, of_address;
     uint32_t unpaired;              /* not opened yet */
+    rpc_reason_t reached;           /* one that the caller has found reached; or RPC_REASON_NONE */
 } rpc_status_limits_t;
 
-/* Takes a row for a channel, or says by *WHY which limit keeps it out (RPC_STATUS_NO_ROW). */
+/* Takes a row for a channel, or says by *WHY which limit keeps it out (RPC_STATUS_NO_ROW). While
+ * channels of the same identity and role live, as many newcomers beyond a limit have a row, too:
+ * each may be the successor of one of them, which rpc_status_claim() will show. Until then they
+ * count for no limit. */
 int rpc_status_enter(rpc_status_t *status, const rpc_status_who_t *who, const rpc_status_limits_t *limits,
                    rpc_reason_t *why);
-/* Its virtual connection is VC; REPLACING: as the successor of a channel. PEER_MISMATCH: VC is
+/* Its virtual connection is VC; REPLACING: as the successor of a channel. A row beyond a limit is
+ * kept if it succeeds a channel that lives in the table; else the limit is the answer. PEER_MISMATCH: VC is
  * live with another identity. DUPLICATE_COOKIE: it is live in this role, and the channel no
  * successor. Refused, the row stays, without cookie, until rpc_status_leave(). */
 rpc_reason_t rpc_status_claim(rpc_status_t *status, int row, const rts_cookie_t *vc, int replacing);

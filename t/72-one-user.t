@@ -53,7 +53,7 @@ sub client_of {
 # What an OUT channel is answered: "200", "401" or the RPC error.
 sub answer {
     my ($c) = @_;
-    $c->open_out(dial => { from => $c->{from} });
+    $c->open_out;
     $c->send_a1;
     wait_for('an answer', sub { turn(0.01); $c->out->head });
     my $status = $c->out->head->{status};
@@ -91,7 +91,7 @@ for (['channels', 'alice', \@ALICE, ['bob', @ELSEWHERE]], ['omit', 'CORP\\alice'
         $again->out->close;
     }
     $c->close;
-    ok($httpd->logs(qr/RPC_OUT_DATA refused: too-many-of-user: RpcMaxChannelsPerUser 2 is reached by user "ALICE"/), 'logged as it was sent');
+    ok($httpd->logs(qr/:warn\].*RPC_OUT_DATA channel to \S+ of user "ALICE" ended: too-many-of-user/), 'logged as it was sent');
     for my $name (@$others) {
         my $other = client_of($path, $name);
         is(answer($other), 200, qq{RpcMaxChannelsPerUser, $path: "$name" is another});
@@ -120,8 +120,8 @@ for (['192.0.2.1', ['::ffff:192.0.2.1', '64:ff9b::192.0.2.1', '2002:c000:201::5'
      ['2001:db8:0:1::1', ['2001:db8:0:1:ffff::'], ['2001:db8:0:2::1', '192.0.2.3']]) {
     my ($first, $same, $others) = @$_;
     my $c = client_of('address', undef, as($first));
-    $c->open_in(dial => { from => $c->{from} });
-    $c->open_out(dial => { from => $c->{from} });
+    $c->open_in;
+    $c->open_out;
     $c->send_a1->send_b1->opened;
     is(asks('address', undef, as($_)), 'RPC error 6bb', "RpcMaxChannelsPerAddress: $_ is $first") for @$same;
     is(asks('address', undef, as($_)), 200, "$_ is another") for @$others;

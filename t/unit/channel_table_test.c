@@ -199,6 +199,64 @@ static void test_who(rpc_status_t *t)
     ok(!same(t, NULL, NULL, &v6, &v6_next_64), "another one");
 }
 
+/* A row of ROLE beyond LIMITS: its number, or RPC_STATUS_NO_ROW. */
+static int beyond(rpc_status_t *t, rpc_role_t role, const person_t *p, const rpc_status_limits_t *limits)
+{
+    rpc_reason_t why;
+
+    return enter_as(t, role, p, limits, &why);
+}
+
+/* Beyond a limit a successor comes in, and nobody else. */
+static void test_successors(rpc_status_t *t)
+{
+    static const rpc_status_limits_t limits[] = {
+        { .channels = 2 }, { .of_user = 2 }, { .of_address = 2 }, { .unpaired = 2 }, { .reached = RPC_REASON_TOO_MANY_FAILED },
+    };
+    static const rpc_reason_t reasons[] = {
+        RPC_REASON_TOO_MANY_CHANNELS, RPC_REASON_TOO_MANY_OF_USER, RPC_REASON_TOO_MANY_OF_ADDRESS,
+        RPC_REASON_TOO_MANY_UNPAIRED, RPC_REASON_TOO_MANY_FAILED,
+    };
+    rts_cookie_t vc = cookie(1), other_vc = cookie(2);
+    unsigned i;
+
+    for (i = 0; i < sizeof(limits) / sizeof(*limits); i++) {
+        int in = row_of(t, RPC_INBOUND, &alice), out = row_of(t, RPC_OUTBOUND, &alice), next, more;
+
+        rpc_status_claim(t, in, &vc, 0);
+        is_int(beyond(t, RPC_OUTBOUND, &alice, &limits[i]), RPC_STATUS_NO_ROW, "%s: nothing to succeed",
+               rpc_reason_info(reasons[i])->token);
+        rpc_status_claim(t, out, &vc, 0);
+        is_int(beyond(t, RPC_OUTBOUND, &alice_elsewhere, &limits[i]), RPC_STATUS_NO_ROW, "nothing of this target");
+        is_int(beyond(t, RPC_MIXED, &alice, &limits[i]), RPC_STATUS_NO_ROW, "version 1 has no successors");
+        next = beyond(t, RPC_OUTBOUND, &alice, &limits[i]);
+        ok(next != RPC_STATUS_NO_ROW, "what may be a successor has a row");
+        is_int(rpc_status_count(t).channels, 2, "which does not count yet");
+        is_int(beyond(t, RPC_OUTBOUND, &alice, &limits[i]), RPC_STATUS_NO_ROW, "one for each that could be succeeded");
+        is_reason(rpc_status_claim(t, next, &other_vc, 0), reasons[i], "no successor after all");
+        rpc_status_leave(t, next);
+        next = beyond(t, RPC_OUTBOUND, &alice, &limits[i]);
+        is_reason(rpc_status_claim(t, next, &other_vc, 1), reasons[i], "the successor of nobody");
+        rpc_status_leave(t, next);
+        next = beyond(t, RPC_OUTBOUND, &alice, &limits[i]);
+        is_reason(rpc_status_claim(t, next, &vc, 1), RPC_REASON_NONE, "a successor");
+        is_int(rpc_status_count(t).channels, 3, "counts");
+        more = beyond(t, RPC_OUTBOUND, &alice, &limits[i]);
+        is_reason(rpc_status_claim(t, more, &vc, 1), RPC_REASON_NONE, "a successor's successor");
+        rpc_status_leave(t, out);
+        out = beyond(t, RPC_OUTBOUND, &alice, &limits[i]);
+        is_reason(rpc_status_claim(t, out, &vc, 1), RPC_REASON_NONE, "one has gone, one comes");
+        in = (rpc_status_leave(t, in), beyond(t, RPC_OUTBOUND, &alice, &limits[i]));
+        is_reason(in == RPC_STATUS_NO_ROW ? reasons[i] : rpc_status_claim(t, in, &vc, 1), reasons[i], "no fourth");
+        if (in != RPC_STATUS_NO_ROW)
+            rpc_status_leave(t, in);
+        rpc_status_leave(t, next);
+        rpc_status_leave(t, more);
+        rpc_status_leave(t, out);
+        is_int(rpc_status_count(t).channels, 0, "nothing is left");
+    }
+}
+
 /* A half is told where the other one is, and a successor where its predecessor was. */
 static void test_places(rpc_status_t *t)
 {
@@ -310,6 +368,7 @@ int main(void)
     test_limits(t);
     test_unpaired(t);
     test_who(t);
+    test_successors(t);
     test_places(t);
     test_gone(t);
     test_crowd(t, "of several processes' duplicates never two are in", 1, &no_limits, pool);

@@ -28,7 +28,7 @@ sub new {
 
 sub dial {
     my ($self, $name, %opt) = @_;
-    return RPCH::HTTP->dial(port => $self->{port}, host => $self->{host}, tls => $self->{tls},
+    return RPCH::HTTP->dial(port => $self->{port}, host => $self->{host}, from => $self->{from}, tls => $self->{tls},
                             name => $name, %opt);
 }
 
