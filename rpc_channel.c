@@ -110,6 +110,19 @@ static void replace(rpc_virtual_t *v, rpc_channel_t *ch)
 }
 
 /* Does what the first PDU names belong to someone else? Then the channel is refused. */
+/* What the table of live channels has against a channel. */
+static const char *claim_fault(rpc_reason_t reason)
+{
+    switch (reason) {
+    case RPC_REASON_PEER_MISMATCH:
+        return "the virtual connection is another user's, target's or virtual host's";
+    case RPC_REASON_DUPLICATE_COOKIE:
+        return "the virtual connection has such a channel already";
+    default:
+        return rpc_reason_info(reason)->text;
+    }
+}
+
 static int claim(rpc_channel_t *ch, int replacing)
 {
     const rpc_channel_spec_t *spec = ch->spec;
@@ -119,9 +132,7 @@ static int claim(rpc_channel_t *ch, int replacing)
         reason = spec->claim(spec->ctx, rts_cookie(&ch->first, 0), replacing);
     if (!reason)
         return 1;
-    channel_refuse(ch, reason, reason == RPC_REASON_PEER_MISMATCH
-                   ? "the virtual connection is another user's, target's or virtual host's"
-                   : "the virtual connection has such a channel already");
+    channel_refuse(ch, reason, claim_fault(reason));
     return 0;
 }
 
