@@ -80,6 +80,7 @@ static rpc_endpointd_params_t endpoint_params(apr_pool_t *pool, server_rec *s)
         .networks = endpoint_networks(pool, dc->networks, sc->endpoint_listen),
         .sources = rpc_sources_text(dc->sources),
         .health = context.health,
+        .live = context.live,
     };
 }
 

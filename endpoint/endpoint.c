@@ -127,6 +127,52 @@ static void newcomer_timeout(rpc_timer_t *timer)
     newcomer_refuse(leg, leg->waits ? RPC_REASON_SETUP_TIMEOUT : RPC_REASON_FIRST_PDU_TIMEOUT, 0);
 }
 
+/* A leg of an address is to say its first PDU, one of our proxies its preface, which goes out with
+ * the connection; then its client may take its time. */
+static int is_silent(const rpc_leg_t *leg)
+{
+    return leg->via ? !leg->waits : !leg->preface;
+}
+
+/* The oldest of a listener's silent legs, if there are as many as there may be. */
+static rpc_leg_t *one_too_many(const rpc_endpoint_t *ep, const rpc_endpoint_listener_t *via)
+{
+    rpc_leg_t *leg, *oldest = NULL;
+    unsigned count = 0;
+
+    for (leg = ep->newcomers; leg; leg = leg->next) {   /* the youngest comes first */
+        if (leg->via == via && is_silent(leg)) {
+            oldest = leg;
+            count++;
+        }
+    }
+    return ep->params.silent_max && count >= ep->params.silent_max ? oldest : NULL;
+}
+
+/* One line a minute says so, for there may be thousands. */
+static void make_room(rpc_endpoint_t *ep, const rpc_endpoint_listener_t *via)
+{
+    rpc_leg_t *leg = one_too_many(ep, via);
+    apr_time_t now = rpc_loop_now(ep->loop);
+
+    if (!leg)
+        return;
+    if (!ep->crowded || now - ep->crowded > apr_time_from_sec(60)) {
+        rpc_log(ep->params.log, RPC_LOG_WARN, 0, "endpoint: %u connections to %s%s say nothing: whenever "
+                "another one comes the oldest of them is closed", ep->params.silent_max,
+                via ? "RpcEndpointListen " : "the Unix socket", via ? via->name : "");
+        ep->crowded = now;
+    }
+    newcomer_unlink(leg);
+    rpc_leg_free(leg, 1);
+    rpc_endpoint_count_down(ep);
+}
+
+int rpc_endpoint_is_full(const rpc_endpoint_t *ep, const rpc_endpoint_listener_t *via)
+{
+    return ep->held && one_too_many(ep, via);
+}
+
 /* The VC has taken it. */
 static void newcomer_settle(rpc_leg_t *leg, rpc_vc_t *vc)
 {
@@ -345,6 +391,12 @@ static rpc_reason_t join(rpc_leg_t *leg, rts_pdu_id_t id, const rts_pdu_t *pdu, 
     return RPC_REASON_NONE;
 }
 
+/* For the log: the same at the proxies of this machine, and of no use for joining it. */
+static apr_uint64_t name_of(const rpc_endpoint_t *ep, const rts_cookie_t *vc)
+{
+    return ep->params.name ? ep->params.name(ep->params.ctx, vc) : 0;
+}
+
 /* The first RTS PDU of a leg (3.2.5.5.3, .4, .5, .9), and what came behind it. */
 static rpc_reason_t first_pdu(rpc_leg_t *leg, const dcerpc_header_t *header,
                               const uint8_t *data, const uint8_t *rest, size_t len)
@@ -353,7 +405,6 @@ static rpc_reason_t first_pdu(rpc_leg_t *leg, const dcerpc_header_t *header,
     const rpc_log_t *log = leg->ep->params.log;
     rts_pdu_id_t id;
     rts_pdu_t pdu;
-    char text[33];
 
     if (rts_parse(data, header->frag_length, &pdu))
         return RPC_REASON_BAD_PDU;
@@ -362,8 +413,8 @@ static rpc_reason_t first_pdu(rpc_leg_t *leg, const dcerpc_header_t *header,
     if (!acceptable(id, &pdu))
         return RPC_REASON_PROTOCOL;
     if (rpc_log_is(log, RPC_LOG_DEBUG))
-        rpc_log(log, RPC_LOG_DEBUG, 0, "endpoint: leg begins with %s, virtual connection %s",
-                rts_info(id)->name, rts_cookie_text(rts_cookie(&pdu, 0), text));
+        rpc_log(log, RPC_LOG_DEBUG, 0, "endpoint: leg begins with %s, virtual connection %016" APR_UINT64_T_HEX_FMT,
+                rts_info(id)->name, name_of(leg->ep, rts_cookie(&pdu, 0)));
     if (is_of_kin(leg, rts_cookie(&pdu, 0), parts))
         return leg->refused;
     return join(leg, id, &pdu, len);
@@ -486,6 +537,7 @@ static rpc_leg_t *newcomer_create(rpc_endpoint_t *ep, int fd, const rpc_endpoint
     }
     rpc_stream_keepalive(leg->stream, 0);
     leg->ep = ep;
+    leg->via = via;
     leg->version1 = !via || via->version1;
     leg->turn.run = newcomer_turn;
     leg->timer.fire = newcomer_timeout;
@@ -501,8 +553,10 @@ static rpc_leg_t *newcomer_create(rpc_endpoint_t *ep, int fd, const rpc_endpoint
 
 void rpc_endpoint_accept(rpc_endpoint_t *ep, int fd, const rpc_endpoint_listener_t *via)
 {
-    rpc_leg_t *leg = newcomer_create(ep, fd, via);
+    rpc_leg_t *leg;
 
+    make_room(ep, via);
+    leg = newcomer_create(ep, fd, via);
     if (leg)
         rpc_stream_put(leg->stream, RTS_BANNER, RTS_BANNER_SIZE);   /* 2.1.2.2.1 */
 }

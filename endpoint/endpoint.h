@@ -24,6 +24,10 @@ typedef struct rpc_endpoint_params {
     rpc_dialer_t dialer;
     const char *networks, *sources;     /* of listeners, as a preface would say it, or NULL */
     const uint8_t *secret;              /* that prefaces must have, RPC_PREFACE_SECRET bytes; NULL: zeros */
+    unsigned silent_max;                /* legs of one listener that have said nothing yet; 0: no limit */
+    /* What a virtual connection is called in the log, for its cookie is nobody's to read there;
+     * may be NULL. */
+    uint64_t (*name)(void *ctx, const rts_cookie_t *vc);
     const rpc_log_t *log;               /* outlives the endpoint */
     /* Called when the number of virtual connections falls to zero; may be NULL. */
     void (*idle)(void *ctx);
@@ -44,8 +48,16 @@ typedef struct rpc_endpoint_listener {
 } rpc_endpoint_listener_t;
 
 /* Takes a leg: an accepted, non-blocking socket, owned from here. VIA is NULL for a leg of
- * our own proxies, which begins with a preface. */
+ * our own proxies, which begins with a preface; else it outlives the leg.
+ *
+ * Anybody can connect and say nothing, until the set-up time is over. So of the legs of one listener
+ * that have said nothing yet the oldest goes when there are SILENT_MAX: a newcomer always has a
+ * place, and what comes to one listener takes none from the others. */
 void rpc_endpoint_accept(rpc_endpoint_t *ep, int fd, const rpc_endpoint_listener_t *via);
+
+/* Are there SILENT_MAX that nobody reads for the moment (rpc_endpoint_hold())? Then who asks leaves
+ * what has connected where it is. */
+int rpc_endpoint_is_full(const rpc_endpoint_t *ep, const rpc_endpoint_listener_t *via);
 
 /* ---- one endpoint follows another at a restart: endpoint/handover.h makes use of these ---- */
 

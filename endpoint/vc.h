@@ -74,6 +74,7 @@ struct rpc_leg {
     uint64_t used;              /* ... and those it holds (3.2.5.4.1) */
 
     /* newcomers */
+    const rpc_endpoint_listener_t *via; /* NULL: the Unix socket, or another endpoint */
     rpc_preface_t *preface;     /* one malloc'ed block; the VC takes it, or it goes */
     uint8_t *head;              /* a preface begun */
     size_t head_len;
@@ -135,6 +136,7 @@ struct rpc_endpoint {
     rpc_v1_t *v1s;
     unsigned count;             /* of all three */
     apr_time_t drains;          /* see rpc_endpoint_drains() */
+    apr_time_t crowded;         /* when the log last heard of silent legs; 0: never */
     const rpc_endpoint_kin_t *kin;
     unsigned held:1;            /* newcomers are not read for a moment */
     unsigned retired:1;         /* another endpoint takes what is new */

@@ -109,6 +109,7 @@ static int check_socket(const char *path, apr_pool_t *p, server_rec *s)
 {
     const char *slash = strrchr(path, '/');
     const char *folder = slash > path ? apr_pstrmemdup(p, path, (apr_size_t)(slash - path)) : "/";
+    const char *open = rpc_listen_user_writes(path, p);
 
     if (strlen(path) > RPC_LISTEN_PATH_MAX)
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, s,
@@ -121,6 +122,10 @@ static int check_socket(const char *path, apr_pool_t *p, server_rec *s)
         ap_log_error(APLOG_MARK, APLOG_ERR, errno, s,
                      "RpcEndpointSocket %s: httpd may not write into the folder %s: change its "
                      "rights, or name another", path, folder);
+    else if (open)
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, s, "RpcEndpointSocket %s: httpd's User may write into the folder "
+                     "%s, so that any script could put a socket of its own in this place: let none but root "
+                     "write there (chown root, chmod go-w), or name another folder", path, open);
     else
         return 0;
     return 1;

@@ -2,9 +2,13 @@
 #include "httpd/endpoint_listen.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -88,6 +92,9 @@ static const char *unix_hint(int error)
     case EACCES:
     case EROFS:
         return "httpd may not write into the folder: name another, or change its rights";
+    case EPERM:
+        return "httpd's User may write there, so that any script could put a socket of its own in this place: "
+               "let none but root write into the folder and those above it, or name another";
     default:
         return "correct that, or name another";
     }
@@ -102,23 +109,86 @@ static int bind_unix(int fd, const struct sockaddr_un *addr)
     return rv;
 }
 
+/* Could httpd's User, or a group of his, make a file in this folder? INNER: one that is to hold a
+ * file of his, which he may then rename or remove whatever the sticky bit says. */
+static int user_may_write(const struct stat *st, int inner)
+{
+    gid_t groups[64];
+    int count = 64, i;
+
+    if (st->st_uid == ap_unixd_config.user_id)
+        return 1;
+    if (!inner && (st->st_mode & S_ISVTX))
+        return 0;
+    if (st->st_mode & S_IWOTH)
+        return 1;
+    if (!(st->st_mode & S_IWGRP))
+        return 0;
+    if (!ap_unixd_config.user_name
+        || getgrouplist(ap_unixd_config.user_name, ap_unixd_config.group_id, groups, &count) < 0)
+        return st->st_gid == ap_unixd_config.group_id;
+    for (i = 0; i < count; i++)
+        if (st->st_gid == groups[i])
+            return 1;
+    return 0;
+}
+
+const char *rpc_listen_user_writes(const char *path, apr_pool_t *pool)
+{
+    char *folder = apr_pstrdup(pool, path), real[PATH_MAX], *slash = strrchr(folder, '/');
+    struct stat st;
+    int inner = 1;
+
+    if (geteuid() != 0 || ap_unixd_config.user_id == 0 || !slash)
+        return NULL;    /* nobody could do better: see README */
+    slash[slash == folder] = '\0';
+    if (!realpath(folder, real))
+        return NULL;    /* bind() says what is wrong */
+    for (;; inner = 0) {
+        if (stat(real, &st) == 0 && user_may_write(&st, inner))
+            return apr_pstrdup(pool, real);
+        slash = strrchr(real, '/');
+        if (!slash[1])
+            return NULL;
+        slash[slash == real] = '\0';
+    }
+}
+
+/* The socket that we have made becomes httpd's User's: that file itself, whatever its name leads
+ * to by now. */
+static int give_away(rpc_listen_t *l)
+{
+    int fd = open(l->name, O_PATH | O_NOFOLLOW | O_CLOEXEC), done;
+    struct stat st;
+
+    if (fd < 0)
+        return -1;
+    done = fstat(fd, &st);
+    if (done == 0 && (!S_ISSOCK(st.st_mode) || st.st_uid != geteuid() || st.st_nlink != 1))
+        done = (errno = EADDRINUSE, -1);
+    if (done == 0 && geteuid() == 0)
+        done = fchownat(fd, "", ap_unixd_config.user_id, (gid_t)-1, AT_EMPTY_PATH);
+    if (done < 0)
+        return close_failed(fd);
+    l->dev = st.st_dev;
+    l->ino = st.st_ino;
+    close(fd);
+    return 0;
+}
+
 /* Only httpd's User may connect: mode 0600, and his. */
-static int open_unix(rpc_listen_t *l, const char **hint)
+static int open_unix(rpc_listen_t *l, apr_pool_t *pool, const char **hint)
 {
     struct sockaddr_un addr = { .sun_family = AF_UNIX };
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    struct stat st;
 
     apr_cpystrn(addr.sun_path, l->name, sizeof(addr.sun_path));
-    if (fd >= 0 && !remove_remains(&addr))
+    if (fd >= 0 && rpc_listen_user_writes(l->name, pool))
+        errno = EPERM;
+    else if (fd >= 0 && !remove_remains(&addr))
         errno = EADDRINUSE;
-    else if (fd >= 0 && bind_unix(fd, &addr) == 0
-             && (geteuid() != 0 || lchown(l->name, ap_unixd_config.user_id, (gid_t)-1) == 0)
-             && listen(fd, BACKLOG) == 0 && lstat(l->name, &st) == 0) {
-        l->dev = st.st_dev;
-        l->ino = st.st_ino;
+    else if (fd >= 0 && bind_unix(fd, &addr) == 0 && give_away(l) == 0 && listen(fd, BACKLOG) == 0)
         return fd;
-    }
     *hint = unix_hint(errno);
     return close_failed(fd);
 }
@@ -247,7 +317,7 @@ static apr_status_t open_listener(rpc_listen_t *l, server_rec *s, int level)
     const char *hint = "";
     apr_status_t rv;
 
-    l->fd = rpc_listen_is_unix(l) ? open_unix(l, &hint)
+    l->fd = rpc_listen_is_unix(l) ? open_unix(l, s->process->pconf, &hint)
                                   : rpc_listen_open_tcp(l->name, s->process->pconf, &hint);
     if (l->fd >= 0)
         return APR_SUCCESS;

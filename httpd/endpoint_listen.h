@@ -48,6 +48,10 @@ void rpc_listen_shut_tcp(const rpc_listen_set_t *set);
 
 int rpc_listen_is_unix(const rpc_listen_t *l);
 
+/* Started as root: the folder of PATH, or one above it, in which httpd's User could put another
+ * file in this place; NULL: there is none. In POOL. */
+const char *rpc_listen_user_writes(const char *path, apr_pool_t *pool);
+
 /* Splits "address:port", "[v6]:port" or "*:port" (all addresses) into HOST, NULL for all, and
  * PORT. 0, or -1 when it is none of these. */
 int rpc_listen_parse(apr_pool_t *pool, const char *name, const char **host, const char **port);

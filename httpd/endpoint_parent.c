@@ -102,6 +102,11 @@ const char *rpc_endpointd_socket(void)
     return get_retained()->path;
 }
 
+pid_t rpc_endpointd_owner(void)
+{
+    return get_retained()->parent;
+}
+
 /* ---- what is said ---- */
 
 static void tell(const process_t *p, server_rec *s, char what, int fd)

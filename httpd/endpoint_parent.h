@@ -5,6 +5,7 @@
 
 #include <httpd.h>
 
+#include "shared/channel_table.h"
 #include "shared/health.h"
 #include <apr_tables.h>
 
@@ -18,10 +19,14 @@ typedef struct rpc_endpointd_params {
     apr_interval_time_t graceful_timeout;   /* after a restart, for what is open; 0: no limit */
     const char *networks, *sources;         /* of LISTEN: see wire/preface.h */
     rpc_health_t *health;                   /* in shared memory; may be NULL */
+    const rpc_status_t *live;               /* names virtual connections in the log */
 } rpc_endpointd_params_t;
 
 /* The path of the Unix socket, which bears the parent's process id; "" before it is known. */
 const char *rpc_endpointd_socket(void);
+
+/* Who has opened it. */
+pid_t rpc_endpointd_owner(void);
 
 /* RpcEndpointSocket or its default, without the process id. */
 const char *rpc_endpointd_base(apr_pool_t *p, const rpc_endpointd_params_t *params);

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -41,6 +42,12 @@
 APLOG_USE_MODULE(rpcproxy);
 
 #define ACCEPT_AGAIN apr_time_from_msec(100)
+/* Taken from one listener before the others, and what was taken, have their turn. */
+#define ACCEPT_TURN 64
+/* Turns of one that listens no more: what its backlog may hold. */
+#define LAST_TURNS 64
+/* Legs of one listener that say nothing, where descriptors allow as many. */
+#define SILENT_MAX 1024
 /* A restart takes no longer, or what comes after it has no use for us. */
 #define UNCERTAIN_MAX apr_time_from_sec(120)
 
@@ -49,6 +56,7 @@ typedef struct process process_t;
 typedef struct listener {
     process_t *me;
     rpc_watch_t watch;      /* fd -1: closed */
+    rpc_job_t more;         /* there may be more to accept */
     rpc_listen_t says;
     rpc_endpoint_listener_t via;
 } listener_t;
@@ -76,33 +84,67 @@ static void listener_close(listener_t *l)
     if (l->watch.fd < 0)
         return;
     rpc_watch_remove(l->me->loop, &l->watch);
+    rpc_loop_unschedule(l->me->loop, &l->more);
     close(l->watch.fd);
     l->watch.fd = -1;
 }
 
-static void accept_legs(listener_t *l)
+/* No further edge tells when to try again. */
+static void accept_later(process_t *me)
 {
-    process_t *me = l->me;
-    int fd;
+    rpc_timer_set(me->loop, &me->again, rpc_loop_now(me->loop) + ACCEPT_AGAIN);
+}
 
-    if (me->leaving || l->watch.fd < 0)
+static void accept_failed(listener_t *l, int error)
+{
+    if (error == EAGAIN)
         return;
-    while ((fd = accept4(l->watch.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0)
-        rpc_endpoint_accept(me->endpoint, fd, l->says.host[0] ? &l->via : NULL);
-    if (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR)
-        return;
-    if (errno == EINVAL) {  /* shut: a restart has taken it from us, or httpd stops */
+    if (error == EINVAL) {  /* shut: a restart has taken it from us, or httpd stops */
         listener_close(l);
         return;
     }
-    /* Out of descriptors: no further edge tells when to try again. */
-    ap_log_error(APLOG_MARK, APLOG_ERR, errno, me->s, "endpoint: cannot accept a leg");
-    rpc_timer_set(me->loop, &me->again, rpc_loop_now(me->loop) + ACCEPT_AGAIN);
+    ap_log_error(APLOG_MARK, APLOG_ERR, error, l->me->s, "endpoint: cannot accept a leg");
+    accept_later(l->me);    /* out of descriptors */
+}
+
+/* 1: there may be more. */
+static int accept_some(listener_t *l)
+{
+    process_t *me = l->me;
+    const rpc_endpoint_listener_t *via = l->says.host[0] ? &l->via : NULL;
+    int n, fd;
+
+    if (me->leaving || l->watch.fd < 0)
+        return 0;
+    for (n = 0; n < ACCEPT_TURN; n++) {
+        if (rpc_endpoint_is_full(me->endpoint, via)) {
+            accept_later(me);
+            return 0;
+        }
+        fd = accept4(l->watch.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0 && errno != ECONNABORTED && errno != EINTR) {
+            accept_failed(l, errno);
+            return 0;
+        }
+        if (fd >= 0)
+            rpc_endpoint_accept(me->endpoint, fd, via);
+    }
+    return 1;
+}
+
+static void accept_legs(rpc_job_t *job)
+{
+    listener_t *l = RPC_OWNER_OF(job, listener_t, more);
+
+    if (accept_some(l))
+        rpc_loop_schedule(l->me->loop, job);
 }
 
 static void listener_ready(rpc_watch_t *watch, uint32_t events)
 {
-    accept_legs(RPC_OWNER_OF(watch, listener_t, watch));
+    listener_t *l = RPC_OWNER_OF(watch, listener_t, watch);
+
+    rpc_loop_schedule(l->me->loop, &l->more);
 }
 
 static void accept_again(rpc_timer_t *timer)
@@ -111,17 +153,23 @@ static void accept_again(rpc_timer_t *timer)
     int i;
 
     for (i = 0; i < me->count; i++)
-        accept_legs(&me->listeners[i]);
+        if (me->listeners[i].watch.fd >= 0)
+            rpc_loop_schedule(me->loop, &me->listeners[i].more);
 }
 
 /* What has connected here already is still taken. */
 static void listen_no_more(process_t *me)
 {
-    rpc_timer_cancel(me->loop, &me->again);
+    int turns;
+
     for (; me->count; me->count--) {
-        accept_legs(&me->listeners[me->count - 1]);
-        listener_close(&me->listeners[me->count - 1]);
+        listener_t *l = &me->listeners[me->count - 1];
+
+        for (turns = 0; turns < LAST_TURNS && accept_some(l); turns++)
+            ;
+        listener_close(l);
     }
+    rpc_timer_cancel(me->loop, &me->again);
 }
 
 /* ---- the end ---- */
@@ -339,8 +387,27 @@ static apr_status_t listen_too(process_t *me, const rpc_listen_t *says)
     l->says = *says;
     l->via = (rpc_endpoint_listener_t){ l->says.name, l->says.host, says->port, says->version1 };
     l->watch = (rpc_watch_t){ says->fd, listener_ready };
+    l->more.run = accept_legs;
     me->count++;
     return rpc_watch_add(me->loop, &l->watch);
+}
+
+static uint64_t name_of(void *ctx, const rts_cookie_t *vc)
+{
+    const process_t *me = ctx;
+
+    return rpc_status_hash_cookie(me->birth->params->live, vc);
+}
+
+/* All listeners together leave three of four descriptors to virtual connections. */
+static unsigned silent_max(const process_t *me)
+{
+    rlim_t listeners = (rlim_t)me->birth->listeners->count + 1;
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur / 4 / listeners >= SILENT_MAX)
+        return SILENT_MAX;
+    return (unsigned)(limit.rlim_cur / 4 / listeners) + 1;
 }
 
 static apr_status_t make_endpoint(process_t *me)
@@ -355,6 +422,8 @@ static apr_status_t make_endpoint(process_t *me)
         .networks = given->networks,
         .sources = given->sources,
         .secret = rpc_endpoint_secret(),
+        .silent_max = silent_max(me),
+        .name = name_of,
         .log = &me->log,
         .idle = go_if_idle,
         .ctx = me,

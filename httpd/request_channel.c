@@ -224,6 +224,7 @@ static int route_to_endpoint(request_rec *r, rpc_channel_spec_t *spec, const cha
         return 0;
     spec->preface = apr_pmemdup(r->pool, buf, spec->preface_len);
     spec->leg.unix_path = rpc_endpointd_socket();
+    spec->leg.unix_owner = rpc_endpointd_owner();
     return 1;
 }
 

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <apr_errno.h>
 
@@ -127,12 +129,29 @@ static void connected(void *ctx, const rpc_connect_result_t *result)
         finish(d, RPC_REASON_NO_MEMORY, APR_ENOMEM, -1);
 }
 
+/* A socket that another program has put in the place of ours is told nothing. */
+static int is_owners(const rpc_dial_t *d, int fd)
+{
+    struct ucred peer = { 0, 0, 0 };
+    socklen_t len = sizeof(peer);
+
+    return !d->params.unix_owner
+           || (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.pid == d->params.unix_owner);
+}
+
 static void unix_connected(void *ctx, rpc_reason_t reason, apr_status_t status, int fd)
 {
     rpc_dial_t *d = ctx;
     char text[120];
 
-    if (reason)
+    if (!reason && !is_owners(d, fd)) {
+        close(fd);
+        fd = -1;
+        reason = RPC_REASON_LOCAL_FAILURE;
+        status = APR_EACCES;
+        snprintf(d->tried, sizeof(d->tried), "the socket at %s is another program's", d->host);
+    }
+    else if (reason)
         snprintf(d->tried, sizeof(d->tried), "the endpoint process at %s: %s", d->host,
                  apr_strerror(status, text, sizeof(text)));
     finish(d, reason, status, fd);

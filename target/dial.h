@@ -7,6 +7,8 @@
 #ifndef RPC_DIAL_H
 #define RPC_DIAL_H
 
+#include <sys/types.h>
+
 #include "target/connect.h"
 #include "shared/health.h"
 #include "base/log.h"
@@ -22,6 +24,7 @@ typedef struct rpc_dial_params {
     const char *hosts;
     uint16_t port;
     const char *unix_path;              /* not NULL: instead */
+    pid_t unix_owner;                   /* the process that must have opened it; 0: whichever */
     const char *user;                   /* as in rpc_connect_params_t */
     apr_interval_time_t timeout;        /* for each server */
     const rpc_networks_t *networks;     /* as in rpc_connect_params_t */

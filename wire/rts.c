@@ -481,16 +481,3 @@ int rts_cookie_equal(const rts_cookie_t *a, const rts_cookie_t *b)
 {
     return memcmp(a->b, b->b, sizeof(a->b)) == 0;
 }
-
-char *rts_cookie_text(const rts_cookie_t *cookie, char text[33])
-{
-    static const char digits[] = "0123456789abcdef";
-    int i;
-
-    for (i = 0; i < 16; i++) {
-        text[2 * i] = digits[cookie->b[i] >> 4];
-        text[2 * i + 1] = digits[cookie->b[i] & 15];
-    }
-    text[32] = '\0';
-    return text;
-}

@@ -177,7 +177,5 @@ const rts_address_t *rts_address(const rts_pdu_t *pdu);
 size_t rts_write(const rts_pdu_t *pdu, uint8_t *buf, size_t cap);
 
 int rts_cookie_equal(const rts_cookie_t *a, const rts_cookie_t *b);
-/* 32 hex digits and a NUL into TEXT, for the log at debug level. */
-char *rts_cookie_text(const rts_cookie_t *cookie, char text[33]);
 
 #endif

@@ -551,9 +551,7 @@ static void test_mutations(void)
 static void test_small_things(void)
 {
     rts_cookie_t cookie = cookie_from(0xf8), other = cookie;
-    char text[33];
 
-    is_str(rts_cookie_text(&cookie, text), "f8f9fafbfcfdfeff0001020304050607", "cookie as text");
     ok(rts_cookie_equal(&cookie, &other), "equal cookies");
     other.b[15] ^= 1;
     ok(!rts_cookie_equal(&cookie, &other), "cookies that differ in the last byte");

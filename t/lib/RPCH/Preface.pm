@@ -5,11 +5,12 @@ package RPCH::Preface;
 
 use strict;
 use warnings;
+no warnings 'portable';      # addresses of 64 bits
 use Exporter qw(import);
 our @EXPORT_OK = qw(preface secret_of);
 
 # The secret of a server, out of the memory of its parent, which is our own user's.
-my %known;
+our %known;
 sub secret_of {
     my ($pid) = @_;
     return $known{$pid} //= _search($pid) // die "process $pid has no secret\n";
