@@ -1,11 +1,11 @@
-/* auth_ntlm.c: AuthType NTLM: module record, and what travels in HTTP's headers.
+/* auth_ntlm.c: AuthType NTLM: the module record, and the HTTP headers of the authentication.
  *
- *   no Authorization   who the connection belongs to, or 401 with what is offered
+ *   no Authorization   the user that the connection has shown before; else 401 with the schemes
  *   NTLM, Negotiate    one step of the connection's handshake (auth/handshake.c)
  *   Basic              under TLS, any of httpd's authn providers (auth/basic.c)
  *
- * NTLM belongs to the connection, so it is neither offered nor taken where the connection may not
- * be the client's own (auth/shared_connection.c).
+ * NTLM authenticates the connection. So the module neither offers nor accepts NTLM on a connection
+ * that several clients may share (auth/shared_connection.c).
  */
 #include <openssl/evp.h>
 
@@ -28,7 +28,7 @@
 #include "auth/shared_connection.h"
 #include "ntlm/spnego.h"
 
-#define BODY_MAX (256 * 1024)   /* bytes of a request's body that are read over at a challenge */
+#define BODY_MAX (256 * 1024)   /* bytes of a request's body that a challenge reads and discards */
 
 static int is_ours(request_rec *r)
 {
@@ -37,9 +37,9 @@ static int is_ours(request_rec *r)
     return type && ap_cstr_casecmp(type, "NTLM") == 0;
 }
 
-/* ---- what is offered ---- */
+/* ---- the schemes that are offered ---- */
 
-static void offer(request_rec *r, const char *scheme)
+static void offer_scheme(request_rec *r, const char *scheme)
 {
     apr_table_addn(r->err_headers_out, "WWW-Authenticate", scheme);
 }
@@ -48,17 +48,18 @@ static void offer_all(request_rec *r)
 {
     if (!auth_ntlm_why_shared(r)) {
         if (auth_ntlm_config(r)->negotiate > 0)
-            offer(r, "Negotiate");
-        offer(r, "NTLM");
+            offer_scheme(r, "Negotiate");
+        offer_scheme(r, "NTLM");
     }
     if (auth_ntlm_offers_basic(r)) {
         const char *realm = ap_auth_name(r);
 
-        offer(r, apr_pstrcat(r->pool, "Basic realm=\"", realm ? realm : ap_get_server_name(r), "\"", NULL));
+        offer_scheme(r, apr_pstrcat(r->pool, "Basic realm=\"",
+                                    realm ? realm : ap_get_server_name(r), "\"", NULL));
     }
 }
 
-/* Hook: a 401 that others answer, such as one for a failed Require. */
+/* Hook: another module answers 401, for example because a Require failed. */
 static int note_failure(request_rec *r, const char *auth_type)
 {
     if (ap_cstr_casecmp(auth_type, "NTLM") != 0)
@@ -67,10 +68,10 @@ static int note_failure(request_rec *r, const char *auth_type)
     return OK;
 }
 
-/* 401, or 403 where nothing could be offered. Over HTTP/2 mod_http2 turns a 403 that has this note into
- * HTTP_1_1_REQUIRED, and clients come back over HTTP/1.1 by themselves; but for those that have
- * chosen Basic. */
-static int refuse(request_rec *r)
+/* Returns 401, or 403 where no scheme can be offered. Over HTTP/2, mod_http2 turns a 403 with this
+ * note into HTTP_1_1_REQUIRED, and the client repeats the request over HTTP/1.1 by itself. A client
+ * that has chosen Basic gets 401 over HTTP/2, too. */
+static int refuse_request(request_rec *r)
 {
     int has_basic = auth_ntlm_offers_basic(r);
 
@@ -86,8 +87,9 @@ static int refuse(request_rec *r)
 
 /* ---- NTLM and Negotiate ---- */
 
-/* The bytes of a token in base64. Returns NULL, or what is wrong with it. */
-static const char *decode(request_rec *r, const char *text, size_t max, const uint8_t **token, size_t *size)
+/* Decodes a token from base64. Returns NULL, or what is wrong with the token. */
+static const char *decode_token(request_rec *r, const char *text, size_t max, const uint8_t **token,
+                                size_t *size)
 {
     size_t len = strlen(text), pad = 0;
     uint8_t *bytes;
@@ -118,9 +120,9 @@ static const char *with_token(request_rec *r, const char *scheme, const auth_ntl
     return apr_pstrcat(r->pool, scheme, " ", text, NULL);
 }
 
-/* Takes what the client sends as body, which an expectation is for, and says that it may. Where
- * the body is longer than BODY_MAX the connection ends: nobody knows what would come on it next. */
-static void read_over(request_rec *r)
+/* Answers "Expect: 100-continue", then reads the body and discards it. After a body longer than
+ * BODY_MAX the connection ends, because nobody knows where the next request would begin. */
+static void discard_body(request_rec *r)
 {
     apr_bucket_brigade *bb = apr_brigade_create(r->pool, r->connection->bucket_alloc);
     apr_off_t all = 0, size = 0;
@@ -139,7 +141,8 @@ static void read_over(request_rec *r)
         r->connection->keepalive = AP_CONN_CLOSE;
 }
 
-/* The second leg needs this connection, which an expectation that is pending at the 401 would cost. */
+/* The next message of the handshake needs this connection. httpd closes it when the 401 goes out
+ * while the client still waits for 100-continue. */
 static void keep_connection(request_rec *r)
 {
     const char *length = apr_table_get(r->headers_in, "Content-Length");
@@ -147,14 +150,15 @@ static void keep_connection(request_rec *r)
     apr_off_t size = 0;
 
     if (!r->server->keep_alive)
-        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "NTLM needs the connection kept: set KeepAlive On");
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
+                      "NTLM needs a connection that stays open: set KeepAlive On");
     if (!r->expecting_100 || r->connection->keepalive == AP_CONN_CLOSE
         || (length && !ap_parse_strict_length(&size, length)))
         return;
     if (!chunked && size == 0)
-        r->expecting_100 = 0;       /* of a body that is none */
+        r->expecting_100 = 0;       /* the body is empty */
     else if (chunked || size <= BODY_MAX)
-        read_over(r);
+        discard_body(r);
 }
 
 static int take_token(request_rec *r, const char *scheme, const char *text)
@@ -163,21 +167,22 @@ static int take_token(request_rec *r, const char *scheme, const char *text)
     int is_ntlm = strcmp(scheme, "NTLM") == 0;
     size_t size = 0;
     const uint8_t *token = NULL;
-    const char *wrong = decode(r, text, is_ntlm ? NTLMSSP_MAX : SPNEGO_MAX, &token, &size);
+    const char *wrong = decode_token(r, text, is_ntlm ? NTLMSSP_MAX : SPNEGO_MAX, &token, &size);
     auth_ntlm_step_t step;
 
     if (wrong) {
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s refused: %s", scheme, wrong);
         auth_ntlm_forget(r);
-        return refuse(r);
+        return refuse_request(r);
     }
-    step = is_ntlm ? auth_ntlm_step(r, token, size, &reply) : auth_ntlm_negotiate(r, token, size, &reply);
+    step = is_ntlm ? auth_ntlm_step(r, token, size, &reply)
+                   : auth_ntlm_negotiate(r, token, size, &reply);
     if (step == AUTH_NTLM_STEP_ERROR)
         return HTTP_INTERNAL_SERVER_ERROR;
     if (step == AUTH_NTLM_STEP_REFUSED)
-        return refuse(r);
+        return refuse_request(r);
     if (reply.size)
-        offer(r, with_token(r, scheme, &reply));
+        offer_scheme(r, with_token(r, scheme, &reply));
     if (step == AUTH_NTLM_STEP_GRANTED)
         return OK;
     keep_connection(r);
@@ -186,16 +191,16 @@ static int take_token(request_rec *r, const char *scheme, const char *text)
 
 /* ---- hooks ---- */
 
-/* Who counts users, as mod_rpcproxy does, learns which names are one account. */
-static int tell_domains(request_rec *r)
+/* Tells modules that count users, such as mod_rpcproxy, which names belong to one account. */
+static int note_domains(request_rec *r)
 {
     if (auth_ntlm_domains(r) == RPC_WHO_ANY_DOMAIN)
         apr_table_setn(r->notes, RPC_WHO_ANY_DOMAIN_NOTE, "1");
     return DECLINED;
 }
 
-/* A line in the log, once a connection, for whatever reason. */
-static void tell_shared(request_rec *r, const char *why)
+/* Logs at most one line for each connection, whatever the reason is. */
+static void log_shared(request_rec *r, const char *why)
 {
     if (auth_ntlm_conn_told(r->connection->master ? r->connection->master : r->connection))
         return;
@@ -203,14 +208,14 @@ static void tell_shared(request_rec *r, const char *why)
                   r->connection->master ? "" : "; see AuthNtlmPinnedConnections");
 }
 
-/* Whatever a shared connection has shown is nobody's. */
+/* A user that was shown on a connection which turns out to be shared is forgotten. */
 static int is_shared(request_rec *r)
 {
     const char *why = auth_ntlm_why_shared(r);
 
     if (!why)
         return 0;
-    tell_shared(r, why);
+    log_shared(r, why);
     auth_ntlm_forget(r);
     return 1;
 }
@@ -226,22 +231,22 @@ static int authenticate(request_rec *r)
     shared = is_shared(r);
     header = apr_table_get(r->headers_in, "Authorization");
     if (!header)
-        return !shared && auth_ntlm_known(r) ? OK : refuse(r);
+        return !shared && auth_ntlm_known(r) ? OK : refuse_request(r);
     scheme = ap_getword_white(r->pool, &header);
     if (ap_cstr_casecmp(scheme, "Basic") == 0) {
         int status = auth_ntlm_basic(r);
 
-        return status == HTTP_UNAUTHORIZED ? refuse(r) : status;
+        return status == HTTP_UNAUTHORIZED ? refuse_request(r) : status;
     }
     if (shared)
-        return refuse(r);
+        return refuse_request(r);
     if (ap_cstr_casecmp(scheme, "NTLM") == 0)
         return take_token(r, "NTLM", header);
     if (ap_cstr_casecmp(scheme, "Negotiate") == 0 && auth_ntlm_config(r)->negotiate > 0)
         return take_token(r, "Negotiate", header);
     ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "scheme \"%s\" is not offered",
                   ap_escape_logitem(r->pool, scheme));
-    return refuse(r);
+    return refuse_request(r);
 }
 
 static void register_hooks(apr_pool_t *p)
@@ -256,7 +261,7 @@ static void register_hooks(apr_pool_t *p)
     auth_failure_cache_register(p);
     auth_basic_watch_register(p);
     ap_hook_check_authn(authenticate, NULL, after, APR_HOOK_MIDDLE, AP_AUTH_INTERNAL_PER_CONF);
-    ap_hook_fixups(tell_domains, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_fixups(note_domains, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_note_auth_failure(note_failure, NULL, NULL, APR_HOOK_MIDDLE);
 }
 

@@ -1,4 +1,4 @@
-/* auth/account_name.c */
+/* auth/account_name.c: takes DOM\user and user@domain apart. */
 #include "auth/account_name.h"
 
 #include <string.h>

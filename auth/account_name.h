@@ -1,13 +1,13 @@
-/* auth_ntlm_account_name: the forms in which people type who they are, for NTLM and Basic alike:
- * user, DOM\user, user@domain. Source: auth/account_name.c
+/* auth_ntlm_account_name: the forms in which people type an account name, for NTLM and Basic alike:
+ * user, DOM\user, user@domain.
  */
 #ifndef AUTH_NTLM_ACCOUNT_NAME_H
 #define AUTH_NTLM_ACCOUNT_NAME_H
 
 #include <apr_pools.h>
 
-/* The user alone in NAME; *DOMAIN is the rest, "" when there is none. What is not copied into POOL
- * is part of NAME. */
+/* Returns the user part of NAME and sets *DOMAIN to the domain, "" when NAME has none. Both are
+ * either copies in POOL or point into NAME. */
 const char *auth_ntlm_account_name(apr_pool_t *pool, const char *name, const char **domain);
 
 #endif

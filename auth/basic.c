@@ -1,8 +1,10 @@
-/* auth/basic.c: a name is asked for as it was typed, then, where no provider knows it, without its
- * domain, so that whoever may log on by NTLM as DOM\user or user@domain may do so by Basic.
+/* auth/basic.c: the providers are asked for the name as it was typed. When no provider knows that
+ * name, they are asked again without the domain, so that a user who can log on with NTLM as DOM\user
+ * or user@domain can do the same with Basic.
  *
- * RFC 7617 lets a server ask for UTF-8, but Windows' RPC library knows the ANSI code page alone.
- * Text of another character set is hardly ever UTF-8 by chance, so what is UTF-8 is taken for it.
+ * RFC 7617 lets a server ask for UTF-8, but the RPC library of Windows uses only the ANSI code page.
+ * Text of another character set is hardly ever valid UTF-8 by chance, so valid UTF-8 is read as
+ * UTF-8.
  */
 #include "auth/basic.h"
 
@@ -32,7 +34,7 @@ int auth_ntlm_offers_basic(request_rec *r)
 
 /* ---- character sets ---- */
 
-/* TEXT in UTF-8; NULL: it is not of that character set. */
+/* TEXT converted to UTF-8; NULL when it is not text of that character set. */
 static const char *from_charset(apr_pool_t *pool, const char *charset, const char *text)
 {
     apr_size_t size = strlen(text), room = UTF8_MAX * size;
@@ -43,7 +45,7 @@ static const char *from_charset(apr_pool_t *pool, const char *charset, const cha
            && apr_xlate_conv_buffer(set, text, &size, out, &room) == APR_SUCCESS && !size ? out : NULL;
 }
 
-/* Both in UTF-8, where AuthNtlmBasicCharset is set; 0: they cannot be read. */
+/* Converts both to UTF-8 when AuthNtlmBasicCharset is set. Returns 0 when they cannot be read. */
 static int read_text(request_rec *r, const char **user, const char **password)
 {
     const char *charset = auth_ntlm_config(r)->basic_charset;
@@ -57,7 +59,7 @@ static int read_text(request_rec *r, const char **user, const char **password)
 
 /* ---- providers ---- */
 
-static authn_status ask(request_rec *r, const char *user, const char *password)
+static authn_status ask_providers(request_rec *r, const char *user, const char *password)
 {
     const apr_array_header_t *names = auth_ntlm_config(r)->basic;
     authn_status status = AUTH_USER_NOT_FOUND;
@@ -76,7 +78,8 @@ static authn_status ask(request_rec *r, const char *user, const char *password)
     return status;
 }
 
-/* Failures are of the name that a provider knows, or of the last one that none knows. */
+/* A failure is counted for the name that a provider knows. When none knows either name, it is
+ * counted for the last name tried. */
 static int log_on(request_rec *r, const char *typed, const char *password)
 {
     const auth_failures_limit_t *limit = &auth_ntlm_config(r)->failures;
@@ -86,16 +89,16 @@ static int log_on(request_rec *r, const char *typed, const char *password)
 
     if (auth_failures_blocked(r, limit, &account))
         return HTTP_UNAUTHORIZED;
-    status = ask(r, typed, password);
+    status = ask_providers(r, typed, password);
     if (status == AUTH_USER_NOT_FOUND && *domain && *bare) {
         account = auth_ntlm_account(r, r->pool, bare);
         if (auth_failures_blocked(r, limit, &account))
             return HTTP_UNAUTHORIZED;
-        status = ask(r, bare, password);
+        status = ask_providers(r, bare, password);
     }
     switch (status) {
     case AUTH_GRANTED:
-        if (auth_failures_blocked(r, limit, &account))    /* others have guessed meanwhile */
+        if (auth_failures_blocked(r, limit, &account))    /* other tries may have failed meanwhile */
             return HTTP_UNAUTHORIZED;
         auth_failures_success(r, limit, &account);
         return OK;

@@ -1,5 +1,5 @@
-/* auth_ntlm_basic: Basic beside NTLM (AuthNtlmBasicProvider): under TLS, by any of httpd's authn
- * providers. Worker threads. Source: auth/basic.c
+/* auth_ntlm_basic: Basic beside NTLM (AuthNtlmBasicProvider): under TLS, checked by any of httpd's
+ * authn providers. Worker threads.
  */
 #ifndef AUTH_NTLM_BASIC_H
 #define AUTH_NTLM_BASIC_H
@@ -7,8 +7,9 @@
 #include <httpd.h>
 
 int auth_ntlm_offers_basic(request_rec *r);
-/* The Authorization of r, whose scheme is Basic: OK, and r->user is set; HTTP_UNAUTHORIZED, to be
- * answered by what is offered, or another status. Logs why not. */
+/* Checks the Authorization header of R, whose scheme is Basic. Returns OK with r->user set;
+ * HTTP_UNAUTHORIZED, for which the caller offers the schemes; or another status. A refusal is
+ * logged. */
 int auth_ntlm_basic(request_rec *r);
 
 #endif

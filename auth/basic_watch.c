@@ -1,8 +1,9 @@
-/* auth/basic_watch.c: AuthNtlmFailures for AuthType Basic. mod_auth_basic is watched from outside:
+/* auth/basic_watch.c: AuthNtlmFailures for AuthType Basic. Hooks around mod_auth_basic show what it
+ * decides:
  *
- *   before it is asked            the try is noted, or refused where the limit has been reached
- *   authorization is reached      the password was right
- *   401 goes out instead          the password was wrong: one more failure
+ *   before mod_auth_basic runs      the try is noted, or refused when the limit has been reached
+ *   authorization is reached        the password was right
+ *   401 goes out instead            the password was wrong: one more failure
  */
 #include "auth/basic_watch.h"
 
@@ -16,12 +17,12 @@
 
 #define TRY_KEY "auth-failures-try"
 
-/* A password shown to mod_auth_basic: userdata of the client's request, whatever subrequest or
- * internal redirect asks for it. One request, one verdict. */
+/* A password that mod_auth_basic checks. It is userdata of the client's request, also when a
+ * subrequest or an internal redirect needs it, so that each request counts once. */
 typedef struct basic_try {
     auth_account_t account;
     auth_failures_limit_t limit;
-    int passed;                         /* somewhere in this request */
+    int passed;                         /* the password was right somewhere in this request */
     enum { TRY_OPEN, TRY_PASSED, TRY_COUNTED, TRY_BLOCKED } state;
 } basic_try_t;
 
@@ -40,8 +41,8 @@ static basic_try_t *try_of(const request_rec *r)
     return t;
 }
 
-/* The credentials if there are any, read as mod_auth_basic reads them: what does not decode is
- * a user as well, often an empty one. */
+/* The credentials of the request, if there are any, read as mod_auth_basic reads them: text that is
+ * not valid base64 gives a user, too, often an empty one. */
 static basic_try_t *new_try(request_rec *r, const auth_failures_limit_t *limit)
 {
     const char *header = apr_table_get(r->headers_in, r->proxyreq == PROXYREQ_PROXY
@@ -62,8 +63,8 @@ static basic_try_t *new_try(request_rec *r, const auth_failures_limit_t *limit)
     return t;
 }
 
-/* As mod_auth_basic leaves a wrong password. */
-static int refuse(request_rec *r, const basic_try_t *t)
+/* Leaves the request as mod_auth_basic does after a wrong password. */
+static int basic_refuse(request_rec *r, const basic_try_t *t)
 {
     r->ap_auth_type = (char *)ap_auth_type(r);
     r->user = apr_pstrdup(r->pool, t->account.name);
@@ -88,13 +89,13 @@ static int before_basic(request_rec *r)
             t->state = TRY_BLOCKED;
     }
     if (t->state == TRY_PASSED)
-        t->state = TRY_OPEN;            /* another section asks */
-    return t->state == TRY_BLOCKED ? refuse(r, t) : DECLINED;
+        t->state = TRY_OPEN;            /* another section checks the password again */
+    return t->state == TRY_BLOCKED ? basic_refuse(r, t) : DECLINED;
 }
 
-/* Authorization is asked only of those who are authenticated; its own 401 is no failure. Tries
- * that ran side by side may have reached the limit meanwhile: the right one among them does not
- * show, or many connections at once would buy as many guesses. */
+/* Authorization runs only for an authenticated user, and a 401 of its own is not a failure. Tries
+ * that ran at the same time may have reached the limit meanwhile. Then a right password is refused
+ * as well, or an attacker could try many passwords at once on many connections. */
 static int after_basic(request_rec *r)
 {
     basic_try_t *t = try_of(r);
@@ -103,7 +104,7 @@ static int after_basic(request_rec *r)
         return DECLINED;
     if (auth_failures_blocked(r, &t->limit, &t->account)) {
         t->state = TRY_BLOCKED;
-        return refuse(r, t);
+        return basic_refuse(r, t);
     }
     t->state = TRY_PASSED;
     t->passed = 1;
@@ -111,7 +112,7 @@ static int after_basic(request_rec *r)
     return DECLINED;
 }
 
-static void failed(request_rec *r)
+static void basic_failed(request_rec *r)
 {
     basic_try_t *t = try_of(r);
 
@@ -129,19 +130,20 @@ static int is_refusal(const request_rec *r)
 static void before_error(request_rec *r)
 {
     if (is_refusal(r))
-        failed(r);
+        basic_failed(r);
 }
 
-/* ErrorDocument 401 is an internal redirect: no error filter sees the refusal. */
+/* ErrorDocument 401 is an internal redirect, so no error filter sees the refusal. */
 static int before_redirect(request_rec *r)
 {
     if (r->prev && is_refusal(r->prev))
-        failed(r->prev);
+        basic_failed(r->prev);
     return DECLINED;
 }
 
-/* What came to no 401: a subrequest's try, as for a listing that shows what the client may see.
- * It is none of who has passed elsewhere, and 5xx says nothing of the password. */
+/* A try that has led to no 401, such as that of a subrequest for a directory listing that shows what
+ * the client may see. It is no failure when the password was right elsewhere in the request, and
+ * a 5xx says nothing about the password. */
 static int at_end(request_rec *r)
 {
     const basic_try_t *t = try_of(r);
@@ -153,13 +155,13 @@ static int at_end(request_rec *r)
         if (ap_is_HTTP_SERVER_ERROR(q->status))
             return DECLINED;
     }
-    failed(r);
+    basic_failed(r);
     return DECLINED;
 }
 
 void auth_basic_watch_register(apr_pool_t *p)
 {
-    /* mod_ssl's FakeBasicAuth writes the header that is looked at. */
+    /* mod_ssl's FakeBasicAuth writes the header that this hook reads. */
     static const char *const before[] = { "mod_ssl.c", NULL };
     static const char *const after[] = { "mod_auth_basic.c", NULL };
 

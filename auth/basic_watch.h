@@ -1,5 +1,4 @@
-/* auth_basic_watch: AuthNtlmFailures also counts what guessing costs with AuthType Basic, whose
- * passwords mod_auth_basic checks.
+/* auth_basic_watch: AuthNtlmFailures for AuthType Basic, whose passwords mod_auth_basic checks.
  */
 #ifndef AUTH_BASIC_WATCH_H
 #define AUTH_BASIC_WATCH_H

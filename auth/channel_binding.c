@@ -1,7 +1,8 @@
 /* auth/channel_binding.c: tls-server-end-point (RFC 5929 section 4): a hash of the certificate that
- * the client has seen. mod_ssl tells which one a connection has used. When a session was resumed
- * none was sent, and OpenSSL no longer knows which of a host's several certificates the session
- * began with; then each of them will do. They are noted when mod_ssl sets a host up.
+ * the client has seen. mod_ssl tells which certificate a connection has used. A resumed session
+ * sends no certificate, and OpenSSL no longer knows with which of a host's certificates the session
+ * began; so any certificate of the host is accepted then. The certificates are noted when mod_ssl
+ * sets up a host.
  */
 #include "auth/handshake.h"
 
@@ -23,11 +24,11 @@ APLOG_USE_MODULE(auth_ntlm);
 
 #define BINDING 16
 
-/* A hook of mod_ssl, whose header (mod_ssl_openssl.h) distributions leave out. */
+/* A hook of mod_ssl. Distributions leave its header (mod_ssl_openssl.h) out. */
 typedef int ssl_HOOK_init_server_t(server_rec *s, apr_pool_t *p, int is_proxy, SSL_CTX *ctx);
 
-/* The hash of the certificate's signature, but SHA-256 for the broken ones, and for those that
- * have none of their own (Ed25519), where the RFC leaves it open. */
+/* The hash of the certificate's signature; but SHA-256 in place of MD5 and SHA-1, and for a signature
+ * that names no hash (Ed25519), for which the RFC defines nothing. */
 static const EVP_MD *hash_of(const X509 *cert)
 {
     int md = NID_undef;
@@ -49,7 +50,7 @@ static int binding_of(const X509 *cert, uint8_t binding[BINDING])
 
 /* ---- at start-up ---- */
 
-/* Several virtual hosts may share what they have by merging, but not the certificates. */
+/* Virtual hosts may share a merged configuration, but each has its own certificates. */
 static int note_certificates(server_rec *s, apr_pool_t *p, int is_proxy, SSL_CTX *ctx)
 {
     apr_array_header_t *all = apr_array_make(p, 2, BINDING);
@@ -85,7 +86,7 @@ static const char *ssl_variable(request_rec *r, const char *name)
     return value ? value : "";
 }
 
-/* The certificate that r's connection has used, to be freed; NULL: none. */
+/* The certificate that r's connection has used, which the caller frees; NULL: none. */
 static X509 *used_certificate(request_rec *r)
 {
     BIO *bio = BIO_new_mem_buf(ssl_variable(r, "SSL_SERVER_CERT"), -1);

@@ -1,5 +1,5 @@
-/* auth/config.c: the directives of mod_auth_ntlm. They may stand wherever AuthType may but
- * in .htaccess: who checks passwords is the administrator's to say.
+/* auth/config.c: the directives of mod_auth_ntlm. They may stand where AuthType may stand, except in
+ * .htaccess: the administrator decides who checks passwords.
  */
 #include "auth/config.h"
 
@@ -57,7 +57,7 @@ const auth_ntlm_config_t *auth_ntlm_config(const request_rec *r)
     return ap_get_module_config(r->per_dir_config, &auth_ntlm_module);
 }
 
-/* Does the part of a name before the backslash, or behind the at sign, tell accounts apart here? */
+/* Are DOM1\user and DOM2\user, or user@dom1 and user@dom2, different accounts in this section? */
 static int has_domains(const request_rec *r, const auth_ntlm_config_t *cfg)
 {
     const char *type = ap_auth_type((request_rec *)r);
@@ -102,8 +102,8 @@ static const char *set_provider(cmd_parms *cmd, void *config, const char *name)
     const char *missing;
 
     if (!provider)
-        return apr_psprintf(cmd->pool, "AuthNtlmProvider: \"%s\": expected file, winbind, or what "
-                            "another module offers", name);
+        return apr_psprintf(cmd->pool, "AuthNtlmProvider: \"%s\": expected file, winbind, or a provider "
+                            "of another module", name);
     missing = provider->configured && strcmp(name, AUTH_NTLM_FILE) != 0
               ? provider->configured(cmd->pool, NULL) : NULL;
     if (missing)
@@ -133,7 +133,7 @@ static const char *set_user_file(cmd_parms *cmd, void *config, const char *arg)
 
     cfg->user_file = ap_server_root_relative(cmd->pool, arg);
     if (!cfg->user_file)
-        return apr_psprintf(cmd->pool, "AuthNtlmUserFile: \"%s\" is no path", arg);
+        return apr_psprintf(cmd->pool, "AuthNtlmUserFile: \"%s\" is not a path", arg);
     missing = provider && provider->configured ? provider->configured(cmd->pool, cfg->user_file) : NULL;
     return missing ? apr_psprintf(cmd->pool, "AuthNtlmUserFile %s: %s", cfg->user_file, missing) : NULL;
 }
@@ -150,10 +150,11 @@ static const char *set_protection(cmd_parms *cmd, void *config, const char *arg)
             return NULL;
         }
     }
-    return apr_psprintf(cmd->pool, "AuthNtlmExtendedProtection: \"%s\": expected off, allow or require", arg);
+    return apr_psprintf(cmd->pool,
+                        "AuthNtlmExtendedProtection: \"%s\": expected off, allow or require", arg);
 }
 
-/* The field that "name=" names, and the longest value for it. */
+/* The field for "name=", and the greatest length of its value. */
 static const char **target_field(ntlmssp_target_t *t, const char *arg, size_t name, size_t *max)
 {
     const struct { const char *name; const char **field; size_t max; } fields[] = {
@@ -182,10 +183,12 @@ static const char *set_target(cmd_parms *cmd, void *config, const char *arg)
         cfg->target = apr_pcalloc(cmd->pool, sizeof(*cfg->target));
     field = equals ? target_field(cfg->target, arg, (size_t)(equals - arg), &max) : NULL;
     if (!field)
-        return apr_psprintf(cmd->pool, "AuthNtlmTargetInfo: \"%s\": expected domain=, computer=, dnsdomain=, "
+        return apr_psprintf(cmd->pool,
+                            "AuthNtlmTargetInfo: \"%s\": expected domain=, computer=, dnsdomain=, "
                             "dnscomputer= or dnstree= with a name", arg);
     if (!equals[1] || strlen(equals + 1) > max)
-        return apr_psprintf(cmd->pool, "AuthNtlmTargetInfo: \"%s\": expected a name of 1 to %d characters",
+        return apr_psprintf(cmd->pool,
+                            "AuthNtlmTargetInfo: \"%s\": expected a name of 1 to %d characters",
                             arg, (int)max);
     *field = equals + 1;
     return NULL;
@@ -198,7 +201,7 @@ static const char *add_target(cmd_parms *cmd, void *config, const char *arg)
     return auth_ntlm_add_target(cmd, &cfg->targets, arg);
 }
 
-/* What is said at each start, since nothing else can show that it is wrong. */
+/* Logs a warning at each start, because nothing else can show that the directive is wrong. */
 static const char *set_pinned(cmd_parms *cmd, void *config, int on)
 {
     auth_ntlm_config_t *cfg = config;
@@ -223,7 +226,7 @@ static const char *set_basic_charset(cmd_parms *cmd, void *config, const char *a
                           "see iconv -l", arg);
 }
 
-static int number(const char *arg, int low)
+static int parse_number(const char *arg, int low)
 {
     char *end;
     long value = strtol(arg, &end, 10);
@@ -239,8 +242,8 @@ static const char *set_failures(cmd_parms *cmd, void *config, const char *max, c
         cfg->failures.max = cfg->failures.seconds = 0;
         return NULL;
     }
-    cfg->failures.max = number(max, 1);
-    cfg->failures.seconds = seconds ? number(seconds, 1) : -1;
+    cfg->failures.max = parse_number(max, 1);
+    cfg->failures.seconds = seconds ? parse_number(seconds, 1) : -1;
     if (cfg->failures.max < 0 || cfg->failures.seconds < 0)
         return "AuthNtlmFailures: expected a number of failures and the seconds they count for, "
                "such as 10 600, or off";

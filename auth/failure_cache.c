@@ -1,5 +1,5 @@
-/* auth/failure_cache.c: opened at post_config if a section sets AuthNtlmFailures. A global mutex
- * guards records that are read, raised and written back.
+/* auth/failure_cache.c: the cache is opened at post_config if a section sets AuthNtlmFailures. A
+ * global mutex guards records that are read, changed and written back.
  */
 #include "auth/failure_cache.h"
 
@@ -23,12 +23,12 @@
 
 APLOG_USE_MODULE(auth_ntlm);
 
-#define CACHE_ID "ntlm-failures"        /* of cache and mutex; a cache takes 16 characters */
+#define CACHE_ID "ntlm-failures"        /* of cache and mutex; a cache allows 16 characters */
 #define CACHE_DEFAULT "shmcb"
 #define CACHE_ARGUMENTS "rpcproxy-failures(4194304)"    /* some 60,000 records at a time */
 #define CACHE_INDEX 24                  /* bytes shmcb needs for an entry besides key and value */
-/* The cache lets go of a record by the time of day. It is kept for a day longer than it counts, so
- * that a clock that is set forward by less forgets nothing. */
+/* The cache drops a record by the time of day. Each record is kept for one day longer than it counts,
+ * so that setting the clock forward by less than a day loses nothing. */
 #define CACHE_SLACK apr_time_from_sec(24 * 3600)
 #define RETAINED "auth-ntlm-failures"
 #define SECRET_SIZE 32
@@ -36,10 +36,10 @@ APLOG_USE_MODULE(auth_ntlm);
 #define BOOT_SIZE 8                     /* characters of the kernel's boot id, 32 bits */
 #define RECORD_SIZE (4 + 8 + 8 + BOOT_SIZE)
 
-/* Kept over restarts. */
+/* Survives restarts of httpd. */
 typedef struct machine {
     unsigned char secret[SECRET_SIZE];
-    unsigned char boot[BOOT_SIZE];      /* tells whose monotonic clock a record has */
+    unsigned char boot[BOOT_SIZE];      /* shows which machine's monotonic clock a record has */
 } machine_t;
 
 /* Of one configuration: userdata of pconf. */
@@ -73,7 +73,8 @@ const char *auth_failure_cache_name(const request_rec *r)
 
 /* ---- keys ---- */
 
-auth_failure_key_t auth_failure_key(const request_rec *r, char kind, int window, const void *of, size_t size)
+auth_failure_key_t auth_failure_key(const request_rec *r, char kind, int window, const void *of,
+                                    size_t size)
 {
     const cache_t *cache = cache_of(r);
     const void *secret = cache->secret ? (const void *)cache->secret : cache->machine->secret;
@@ -84,22 +85,23 @@ auth_failure_key_t auth_failure_key(const request_rec *r, char kind, int window,
     auth_failure_key_t key;
 
     memcpy(text + head, of, size);
-    HMAC(EVP_sha256(), secret, secret_size, (const unsigned char *)text, (size_t)head + size, digest, NULL);
+    HMAC(EVP_sha256(), secret, secret_size, (const unsigned char *)text, (size_t)head + size,
+         digest, NULL);
     memcpy(key.id, digest, AUTH_FAILURE_KEY);
     return key;
 }
 
 /* ---- records ---- */
 
-/* Big-endian, so that machines that share a cache agree. */
-static unsigned char *put(unsigned char *out, apr_uint64_t value, int bytes)
+/* Big-endian, because machines of different byte orders may share a cache. */
+static unsigned char *write_number(unsigned char *out, apr_uint64_t value, int bytes)
 {
     while (bytes--)
         *out++ = (unsigned char)(value >> (8 * bytes));
     return out;
 }
 
-static apr_uint64_t get(const unsigned char *in, int bytes)
+static apr_uint64_t read_number(const unsigned char *in, int bytes)
 {
     apr_uint64_t value = 0;
 
@@ -112,9 +114,9 @@ static void write_record(const cache_t *cache, unsigned char *out, const auth_fa
 {
     apr_time_t wall = apr_time_now() - (rpc_clock_now() - record->start);
 
-    out = put(out, record->count, 4);
-    out = put(out, (apr_uint64_t)wall, 8);
-    out = put(out, (apr_uint64_t)record->start, 8);
+    out = write_number(out, record->count, 4);
+    out = write_number(out, (apr_uint64_t)wall, 8);
+    out = write_number(out, (apr_uint64_t)record->start, 8);
     memcpy(out, cache->machine->boot, BOOT_SIZE);
 }
 
@@ -122,23 +124,24 @@ static void read_record(const cache_t *cache, const unsigned char *in, auth_fail
 {
     apr_time_t now = rpc_clock_now();
 
-    record->count = (apr_uint32_t)get(in, 4);
+    record->count = (apr_uint32_t)read_number(in, 4);
     if (memcmp(in + 20, cache->machine->boot, BOOT_SIZE) == 0)
-        record->start = (apr_time_t)get(in + 12, 8);
+        record->start = (apr_time_t)read_number(in + 12, 8);
     else
-        record->start = now - (apr_time_now() - (apr_time_t)get(in + 4, 8));
+        record->start = now - (apr_time_now() - (apr_time_t)read_number(in + 4, 8));
     if (record->start > now)
         record->start = now;
 }
 
-/* APR_EGENERAL is how dbm says that it has no such key. */
+/* The dbm cache returns APR_EGENERAL for a key that it does not have. */
 apr_status_t auth_failure_fetch(request_rec *r, const auth_failure_key_t *key, int window,
                                 auth_failure_record_t *record)
 {
     const cache_t *cache = cache_of(r);
     unsigned char data[RECORD_SIZE + 1] = { 0 };
     unsigned size = RECORD_SIZE;
-    apr_status_t rv = cache->provider->retrieve(cache->instance, r->server, key->id, AUTH_FAILURE_KEY, data,
+    apr_status_t rv = cache->provider->retrieve(cache->instance, r->server, key->id,
+                                                AUTH_FAILURE_KEY, data,
                                                 &size, r->pool);
 
     if (rv == APR_SUCCESS && size == RECORD_SIZE) {
@@ -191,7 +194,8 @@ static const char *open_cache(cache_t *cache, apr_pool_t *pconf, apr_pool_t *pte
     cache->name = name;
     cache->provider = ap_lookup_provider(AP_SOCACHE_PROVIDER_GROUP, name, AP_SOCACHE_PROVIDER_VERSION);
     if (!cache->provider)
-        return apr_psprintf(ptemp, "there is no cache \"%s\"; expected before: LoadModule socache_%s_module "
+        return apr_psprintf(ptemp,
+                            "there is no cache \"%s\"; expected before: LoadModule socache_%s_module "
                             "modules/mod_socache_%s.so", name, name, name);
     return cache->provider->create(&cache->instance, arguments, ptemp, pconf);
 }
@@ -216,7 +220,8 @@ const char *auth_failure_cache_set_secret(cmd_parms *cmd, void *config, const ch
     if (wrong)
         return wrong;
     if (strlen(arg) < SECRET_TEXT_MIN)
-        return apr_psprintf(cmd->pool, "AuthNtlmFailuresSecret: expected %d characters or more, that nobody "
+        return apr_psprintf(cmd->pool,
+                            "AuthNtlmFailuresSecret: expected %d characters or more, that nobody "
                             "can guess, such as those that \"openssl rand -hex 32\" prints", SECRET_TEXT_MIN);
     cache_of_pool(cmd->server->process->pconf)->secret = arg;
     return NULL;
@@ -227,7 +232,7 @@ void auth_failure_cache_wanted(cmd_parms *cmd)
     cache_of_pool(cmd->server->process->pconf)->wanted = 1;
 }
 
-/* The first 32 bits of the boot id; where there is none, what only this start has. */
+/* The first 32 bits of the boot id; where there is none, random bytes for this start of httpd. */
 static apr_status_t read_boot(unsigned char boot[BOOT_SIZE])
 {
     int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
@@ -238,7 +243,7 @@ static apr_status_t read_boot(unsigned char boot[BOOT_SIZE])
     return size == BOOT_SIZE ? APR_SUCCESS : apr_generate_random_bytes(boot, BOOT_SIZE);
 }
 
-/* The first start's, so that a restart finds what lies in a cache outside of httpd. */
+/* The value of the first start, so that a restart finds its records in a cache outside of httpd. */
 static apr_status_t find_machine(cache_t *cache)
 {
     machine_t *machine = ap_retained_data_get(RETAINED);
@@ -264,12 +269,13 @@ static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
         rv = find_machine(cache);
     if (rv == APR_SUCCESS)
         return OK;
-    ap_log_perror(APLOG_MARK, APLOG_CRIT, rv, plog, "AuthNtlmFailures: cannot register mutex %s, or find "
+    ap_log_perror(APLOG_MARK, APLOG_CRIT, rv, plog,
+                  "AuthNtlmFailures: cannot register mutex %s, or find "
                   "random bytes", CACHE_ID);
     return !OK;
 }
 
-/* Part of configtest, as post_config is not. */
+/* Runs at configtest, too; post_config does not. */
 static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
 {
     cache_t *cache = cache_of_pool(pconf);
@@ -279,7 +285,8 @@ static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, 
         return OK;
     if (cache->instance) {
         if (!cache->secret && strcmp(cache->name, CACHE_DEFAULT) != 0)
-            ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_STARTUP, 0, s, "AuthNtlmFailuresSOCache %s: without "
+            ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_STARTUP, 0, s,
+                         "AuthNtlmFailuresSOCache %s: without "
                          "AuthNtlmFailuresSecret each machine, and each start of httpd, finds only the failures "
                          "that it has counted itself: set the same secret on all machines", cache->name);
         return OK;
@@ -304,7 +311,7 @@ static apr_status_t close_cache(void *server)
 
 static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
 {
-    /* shmcb divides its memory by the sum, and forgets its index in doing so */
+    /* shmcb divides its memory by this sum, but does not count the index entry of a record */
     static const struct ap_socache_hints hints = { AUTH_FAILURE_KEY, RECORD_SIZE + CACHE_INDEX,
                                                    apr_time_from_sec(60) };
     cache_t *cache = cache_of_pool(pconf);
@@ -316,7 +323,8 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
     if (rv == APR_SUCCESS)
         rv = cache->provider->init(cache->instance, CACHE_ID, &hints, s, pconf);
     if (rv != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_CRIT, rv, s, "AuthNtlmFailures: cannot set up mutex and cache (%s)",
+        ap_log_error(APLOG_MARK, APLOG_CRIT, rv, s,
+                     "AuthNtlmFailures: cannot set up mutex and cache (%s)",
                      cache->name);
         return !OK;
     }
@@ -324,7 +332,7 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
     return OK;
 }
 
-static void child_init(apr_pool_t *p, server_rec *s)
+static void failure_cache_child_init(apr_pool_t *p, server_rec *s)
 {
     cache_t *cache = cache_of_pool(s->process->pconf);
     apr_status_t rv;
@@ -342,5 +350,5 @@ void auth_failure_cache_register(apr_pool_t *p)
     ap_hook_pre_config(pre_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_check_config(check_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_child_init(failure_cache_child_init, NULL, NULL, APR_HOOK_MIDDLE);
 }

@@ -1,11 +1,12 @@
 /* auth_failure_cache: small records about accounts and addresses that all children share.
  *
- * A record is a number and the time since which it counts. Records lie in a cache of httpd's
- * (socache): in shared memory by default, and in a cache that several machines share where
+ * A record is a number and the time since which it counts. Records lie in one of httpd's caches
+ * (socache): in shared memory by default, or in a cache that several machines share when
  * AuthNtlmFailuresSOCache names one. Keys are hashes with a secret, so that nobody outside can
- * compute names that meet in one part of the cache and push others out of it. Times are kept by
- * the monotonic clock, for setting the system's clock must neither free nor lock anybody; a
- * record of another machine, or from before this one was booted, is read by its wall time.
+ * compute names that fall into one part of the cache and push other records out of it. Times are
+ * taken from the monotonic clock, because setting the system's clock must neither unblock nor block
+ * anybody. The wall time counts only for a record of another machine, or for one that is older than
+ * the last boot of this machine.
  *
  * The cache lives as long as the configuration: a restart forgets what is in shared memory.
  * Worker threads only.
@@ -24,20 +25,20 @@ typedef struct auth_failure_key {
 
 typedef struct auth_failure_record {
     apr_uint32_t count;         /* 0: there is no record */
-    apr_time_t start;           /* as rpc_clock_now(); not later than now */
+    apr_time_t start;           /* by rpc_clock_now(); not later than now */
 } auth_failure_record_t;
 
-/* The key of what the SIZE bytes at OF name. Records of another KIND, or with another WINDOW
- * (seconds), are apart: a short window would cut a long one off. */
+/* The key for the SIZE bytes at OF. Records of different KINDs or with different WINDOWs (seconds)
+ * have different keys, because a short window would end a long one early. */
 auth_failure_key_t auth_failure_key(const request_rec *r, char kind, int window, const void *of, size_t size);
 
-/* Around fetch and store: TO_WRITE for a record that is read, raised and written back. Reading
- * waits for nobody where the cache is safe by itself, so that no client waits for another's answer
- * from a distant cache. Nothing is held when it fails. */
+/* To be called around fetch and store; TO_WRITE when a record is read, changed and written back.
+ * Reading takes no lock when the cache is safe for several threads by itself, so that no client
+ * waits while a distant cache answers for another client. After an error nothing is locked. */
 apr_status_t auth_failure_lock(request_rec *r, int to_write);
 void auth_failure_unlock(request_rec *r, int to_write);
 
-/* The record, while its window (seconds) is open; else an empty one that starts now. */
+/* Fetches the record while its window (seconds) is open; else an empty record that starts now. */
 apr_status_t auth_failure_fetch(request_rec *r, const auth_failure_key_t *key, int window,
                                 auth_failure_record_t *record);
 apr_status_t auth_failure_store(request_rec *r, const auth_failure_key_t *key, int window,
@@ -46,9 +47,9 @@ apr_status_t auth_failure_store(request_rec *r, const auth_failure_key_t *key, i
 /* The cache's name, for messages. */
 const char *auth_failure_cache_name(const request_rec *r);
 
-/* While the configuration is read: a section needs the cache. */
+/* Called while the configuration is read, when a section needs the cache. */
 void auth_failure_cache_wanted(cmd_parms *cmd);
-/* AuthNtlmFailuresSOCache and AuthNtlmFailuresSecret, global only. */
+/* AuthNtlmFailuresSOCache and AuthNtlmFailuresSecret, which stand in the global configuration only. */
 const char *auth_failure_cache_set(cmd_parms *cmd, void *config, const char *arg);
 const char *auth_failure_cache_set_secret(cmd_parms *cmd, void *config, const char *arg);
 /* The hooks that make the cache and its mutex. */

@@ -1,11 +1,12 @@
-/* auth/failures.c: how often a password was wrong, and what follows from it.
+/* auth/failures.c: counts wrong passwords and blocks further tries.
  *
- *   tallies   one per account and one per address, each with a window that its first failure
- *             opens; full, it blocks until that window ends, and blocked tries do not count
- *   known     account and address, since their last success; written again once an hour
+ *   tallies   one for each account and one for each address, each with a window that its first
+ *             failure opens. A full tally blocks until its window ends. Blocked tries do not count.
+ *   known     a pair of account and address, for a day since its last success; written again at
+ *             most once an hour
  *
- * NTLM and AuthNtlmBasicProvider call these functions themselves; for mod_auth_basic
- * auth/basic_watch.c does.
+ * NTLM and AuthNtlmBasicProvider call these functions themselves; auth/basic_watch.c calls them for
+ * mod_auth_basic.
  */
 #include "auth/failures.h"
 
@@ -22,7 +23,7 @@ APLOG_USE_MODULE(auth_ntlm);
 #define KNOWN_FOR (24 * 60 * 60)        /* seconds */
 #define KNOWN_AGAIN apr_time_from_sec(60 * 60)
 
-/* What is asked of the cache about one try. */
+/* The keys of one try in the cache. */
 typedef struct subject {
     auth_failure_key_t account, address, known;
     int has_account;
@@ -51,8 +52,8 @@ static subject_t subject_of(const request_rec *r, int seconds, const auth_accoun
     return s;
 }
 
-/* A cache that cannot be reached lets tries through: the passwords are still checked, and a
- * cache that is down, or made to be, would otherwise lock everybody out. */
+/* Tries are allowed while the cache cannot be reached: their passwords are still checked, and an
+ * attacker who brings the cache down would otherwise lock everybody out. */
 static int cache_failed(request_rec *r, const char *what, apr_status_t rv)
 {
     if (rv == APR_SUCCESS)
@@ -62,13 +63,13 @@ static int cache_failed(request_rec *r, const char *what, apr_status_t rv)
     return 1;
 }
 
-/* ---- is it over? ---- */
+/* ---- has the limit been reached? ---- */
 
 typedef struct tallies {
     auth_failure_record_t account, address;
 } tallies_t;
 
-/* The account's tally is left empty for an address that the account is known at. */
+/* Reads both tallies. The account's tally counts as empty at an address where the account is known. */
 static apr_status_t look_up(request_rec *r, const auth_failures_limit_t *limit, const subject_t *s,
                             tallies_t *t)
 {
@@ -91,9 +92,10 @@ static apr_status_t look_up(request_rec *r, const auth_failures_limit_t *limit, 
     return rv;
 }
 
-/* The lines for fail2ban. The address stands in the text once more, because httpd writes
- * "[client 2001:db8::1:443]" and nobody can tell the port from the address. */
-static int is_over(request_rec *r, const auth_failures_limit_t *limit, const auth_account_t *account)
+/* Logs the line for fail2ban. The text repeats the address, because httpd writes
+ * "[client 2001:db8::1:443]", where the port cannot be told from the address. */
+static int is_over_limit(request_rec *r, const auth_failures_limit_t *limit,
+                         const auth_account_t *account)
 {
     subject_t s = subject_of(r, limit->seconds, account);
     tallies_t t;
@@ -106,7 +108,8 @@ static int is_over(request_rec *r, const auth_failures_limit_t *limit, const aut
     if (full->count < (unsigned)limit->max)
         return 0;
     left = full->start + apr_time_from_sec(limit->seconds) - rpc_clock_now();
-    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "AuthNtlmFailures: blocked try from %s, user \"%s\": %u "
+    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
+                  "AuthNtlmFailures: blocked try from %s, user \"%s\": %u "
                   "failures of the %s, not looked at for another %d s", r->useragent_ip,
                   ap_escape_logitem(r->pool, account->name), full->count,
                   full == &t.account ? "account" : "address", left > 0 ? (int)apr_time_sec(left) + 1 : 1);
@@ -126,7 +129,8 @@ static apr_status_t raise_tally(request_rec *r, const auth_failure_key_t *key, i
     return auth_failure_store(r, key, seconds, tally);
 }
 
-static void count(request_rec *r, const auth_failures_limit_t *limit, const auth_account_t *account)
+static void count_failure(request_rec *r, const auth_failures_limit_t *limit,
+                          const auth_account_t *account)
 {
     subject_t s = subject_of(r, limit->seconds, account);
     tallies_t t = { { 0, 0 }, { 0, 0 } };
@@ -139,7 +143,8 @@ static void count(request_rec *r, const auth_failures_limit_t *limit, const auth
         auth_failure_unlock(r, 1);
     }
     cache_failed(r, "count a failure", rv);
-    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "AuthNtlmFailures: failed try from %s, user \"%s\": %s, "
+    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
+                  "AuthNtlmFailures: failed try from %s, user \"%s\": %s, "
                   "account %u and address %u of %u within %d s", r->useragent_ip,
                   ap_escape_logitem(r->pool, account->name),
                   s.has_account ? "wrong password or unknown user" : "no user in it",
@@ -148,8 +153,8 @@ static void count(request_rec *r, const auth_failures_limit_t *limit, const auth
 
 /* ---- a success ---- */
 
-/* Basic shows its password with every request: most find that they are known. */
-static apr_status_t know(request_rec *r, const subject_t *s)
+/* Basic sends the password with every request, so most requests find the pair known already. */
+static apr_status_t remember_success(request_rec *r, const subject_t *s)
 {
     auth_failure_record_t known;
     apr_status_t rv = auth_failure_lock(r, 0);
@@ -171,22 +176,25 @@ static apr_status_t know(request_rec *r, const subject_t *s)
 
 /* ---- the three questions ---- */
 
-int auth_failures_blocked(request_rec *r, const auth_failures_limit_t *limit, const auth_account_t *account)
+int auth_failures_blocked(request_rec *r, const auth_failures_limit_t *limit,
+                          const auth_account_t *account)
 {
-    return limit->max > 0 && is_over(r, limit, account);
+    return limit->max > 0 && is_over_limit(r, limit, account);
 }
 
-void auth_failures_count(request_rec *r, const auth_failures_limit_t *limit, const auth_account_t *account)
+void auth_failures_count(request_rec *r, const auth_failures_limit_t *limit,
+                         const auth_account_t *account)
 {
     if (limit->max > 0)
-        count(r, limit, account);
+        count_failure(r, limit, account);
 }
 
-void auth_failures_success(request_rec *r, const auth_failures_limit_t *limit, const auth_account_t *account)
+void auth_failures_success(request_rec *r, const auth_failures_limit_t *limit,
+                           const auth_account_t *account)
 {
     if (limit->max > 0 && *account->canonical) {
         subject_t s = subject_of(r, limit->seconds, account);
 
-        cache_failed(r, "note a success", know(r, &s));
+        cache_failed(r, "note a success", remember_success(r, &s));
     }
 }

@@ -1,13 +1,15 @@
-/* auth_failures: what guessing passwords costs, for NTLM and Basic alike.
+/* auth_failures: the limit on guessed passwords, for NTLM and Basic alike.
  *
- * Failures are counted per account and per client address, both as base/who.h sees them, in a
- * cache that all children share (auth/failure_cache.h). From AuthNtlmFailures n within its
- * seconds on, tries are answered 401 unseen, with one line for fail2ban, until the window that
- * the first of them opened ends. Sections whose seconds are the same count together, others apart.
+ * Failures are counted for each account and for each client address, as base/who.h defines them, in
+ * a cache that all children share (auth/failure_cache.h). The first failure opens a window of the
+ * seconds that AuthNtlmFailures names. When its number of failures is reached, further tries are
+ * answered with 401 before their password is checked, with one log line for fail2ban each, until
+ * the window ends. Sections with the same number of seconds count together, others separately.
  *
- * A success takes no failure back, or whoever guesses would wait for the owner's. But it makes the
- * account and the address known to each other for a day, and then failures of other addresses do
- * not keep the account's owner out there. The address' own failures still do. Worker threads only.
+ * A success does not lower the count, or an attacker would only have to wait for the owner's next
+ * login. But after a success the account is known at the client's address for a day. Failures from
+ * other addresses then do not lock the owner out at that address; failures from that address still
+ * do. Worker threads only.
  */
 #ifndef AUTH_FAILURES_H
 #define AUTH_FAILURES_H
@@ -15,24 +17,25 @@
 #include <httpd.h>
 #include <http_config.h>
 
-/* What a section allows; the configuration holds one. */
+/* The limit of one section of the configuration. */
 typedef struct auth_failures_limit {
-    int max;                            /* of an account and of an address; 0 or less: no limit */
+    int max;                            /* failures of an account or an address; 0 or less: no limit */
     int seconds;                        /* how long a failure counts */
 } auth_failures_limit_t;
 
 /* Who tries. */
 typedef struct auth_account {
     const char *name;                   /* as it was sent, for the log */
-    const char *canonical;              /* of rpc_who_user(); "": no name was sent, the address alone counts */
+    const char *canonical;              /* by rpc_who_user(); "": no name was sent, only the address counts */
 } auth_account_t;
 
-/* Is this account, or r's address, over its limit? Then it has been logged. To be asked before a password is looked at, and once more before a right one is let in: tries that ran
- * side by side may have reached the limit, and then the right one among them must not show. */
+/* Has this account, or the address of R, reached its limit? If so, this function has logged it. To
+ * be called before a password is checked, and again before a right password is accepted: tries that
+ * ran at the same time may have reached the limit, and the answer must not show which was right. */
 int auth_failures_blocked(request_rec *r, const auth_failures_limit_t *limit, const auth_account_t *account);
-/* One more failure; logs it. */
+/* Counts one more failure and logs it. */
 void auth_failures_count(request_rec *r, const auth_failures_limit_t *limit, const auth_account_t *account);
-/* The account has shown its password at r's address. */
+/* Notes that the account has shown its password at the address of R. */
 void auth_failures_success(request_rec *r, const auth_failures_limit_t *limit, const auth_account_t *account);
 
 #endif

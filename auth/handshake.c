@@ -1,14 +1,15 @@
-/* auth/handshake.c:
+/* auth/handshake.c: the states of a connection:
  *
  *   FRESH --NEGOTIATE: CHALLENGE--> CHALLENGED --AUTHENTICATE, right--> KNOWN
  *     ^                                 |                                 |
  *     +--- AUTHENTICATE, wrong ---------+      a NEGOTIATE starts anew ---+
  *
- * An AUTHENTICATE is judged from outside in: its form, its age, whether guessing has cost too
- * much, the provider, then what only the password's owner can have made: the timestamp that we
- * sent, the MIC, the binding to our certificate, the name of our service.
+ * The checks of an AUTHENTICATE come in this order: its form; its age; the limit on failures; the
+ * provider, which checks the password; then the values that only somebody with the password can
+ * have protected: the timestamp of the challenge, the MIC, the binding to the server's certificate
+ * and the name of the service.
  *
- * A connection on which somebody else may ask does not become KNOWN (auth/shared_connection.c).
+ * A connection that another client may use does not become KNOWN (auth/shared_connection.c).
  */
 #include "auth/handshake.h"
 
@@ -31,13 +32,13 @@
 APLOG_USE_MODULE(auth_ntlm);
 
 #define FILETIME_EPOCH APR_TIME_C(11644473600)  /* seconds from 1601 to 1970 */
-#define SKEW_MAX apr_time_from_sec(30 * 60)     /* of the client's clock; ours is in the CHALLENGE */
-#define CHALLENGE_TIME apr_time_from_sec(5 * 60)    /* that people take to type a password */
+#define SKEW_MAX apr_time_from_sec(30 * 60)     /* of the client's clock from the server's */
+#define CHALLENGE_TIME apr_time_from_sec(5 * 60)    /* people may need so long to type a password */
 #define NB_NAME_MAX 15
 
 typedef enum { NTLM_FRESH, NTLM_CHALLENGED, NTLM_KNOWN } ntlm_state_t;
 
-/* Which settings a handshake was made under. */
+/* The settings that held during a handshake. */
 typedef struct ntlm_settings {
     const server_rec *server;
     const char *providers, *user_file;
@@ -45,15 +46,15 @@ typedef struct ntlm_settings {
 } ntlm_settings_t;
 
 typedef struct ntlm_conn {
-    apr_uint32_t told;              /* the log knows that it may be shared; set from any thread */
-    apr_pool_t *pool;               /* of all below, cleared when a handshake starts; NULL: none yet */
+    apr_uint32_t told;              /* a possible sharing has been logged; set from any thread */
+    apr_pool_t *pool;               /* holds all below, cleared when a handshake starts; NULL: none yet */
     ntlm_state_t state;
-    const char *asker;              /* whose handshake it is */
+    const char *asker;              /* the client that makes the handshake */
     ntlm_settings_t settings;
     uint8_t *negotiate, *challenge;     /* the messages: the MIC covers them */
     size_t negotiate_size, challenge_size;
     uint8_t nonce[NTLMSSP_CHALLENGE];
-    apr_time_t since;               /* as rpc_clock_now() */
+    apr_time_t since;               /* by rpc_clock_now() */
     uint64_t server_time;           /* MsvAvTimestamp, as it was sent */
     auth_ntlm_mechs_t mechs;
     const char *user;
@@ -82,8 +83,8 @@ int auth_ntlm_conn_told(conn_rec *c)
     return nc && apr_atomic_xchg32(&nc->told, 1);
 }
 
-/* Nothing has been shown yet. */
-static void begin(request_rec *r, ntlm_conn_t *nc)
+/* Back to FRESH: the connection has no user and no challenge. */
+static void handshake_begin(request_rec *r, ntlm_conn_t *nc)
 {
     if (!nc->pool)
         apr_pool_create(&nc->pool, r->connection->pool);
@@ -120,17 +121,18 @@ static int same_settings(const ntlm_settings_t *a, const ntlm_settings_t *b)
            && a->omit_domain == b->omit_domain;
 }
 
-/* Is it another who asks now than at the handshake? Then that is void. */
+/* Does this request come from another client than the handshake? If so, the handshake is void. */
 static int is_another(request_rec *r, ntlm_conn_t *nc)
 {
     const char *asker = auth_ntlm_asker(r);
 
     if (strcmp(nc->asker, asker) == 0)
         return 0;
-    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM refused: the connection is shared: its handshake came "
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
+                  "NTLM refused: the connection is shared: its handshake came "
                   "from \"%s\", and a request comes from \"%s\"", ap_escape_logitem(r->pool, nc->asker),
                   ap_escape_logitem(r->pool, asker));
-    begin(r, nc);
+    handshake_begin(r, nc);
     return 1;
 }
 
@@ -150,7 +152,7 @@ int auth_ntlm_known(request_rec *r)
 
 void auth_ntlm_forget(request_rec *r)
 {
-    begin(r, conn_state(r));
+    handshake_begin(r, conn_state(r));
 }
 
 void auth_ntlm_keep_mechs(request_rec *r, const auth_ntlm_mechs_t *mechs)
@@ -168,7 +170,7 @@ auth_ntlm_mechs_t auth_ntlm_kept_mechs(request_rec *r)
 
 /* ---- NEGOTIATE ---- */
 
-/* By default a client is told the name it asked for, and nothing from inside. */
+/* By default the client is told the host name of its request and no internal name. */
 static const ntlmssp_target_t *target_of(request_rec *r)
 {
     const auth_ntlm_config_t *cfg = auth_ntlm_config(r);
@@ -182,7 +184,7 @@ static const ntlmssp_target_t *target_of(request_rec *r)
     t = apr_pcalloc(r->pool, sizeof(*t));
     name = apr_pstrndup(r->pool, host, label < NB_NAME_MAX ? label : NB_NAME_MAX);
     if (strspn(name, "0123456789") == strlen(name) || strchr(host, ':'))
-        name = apr_pstrdup(r->pool, "WEB");     /* an address */
+        name = apr_pstrdup(r->pool, "WEB");     /* the host is an address, not a name */
     ap_str_toupper(name);
     t->nb_domain = t->nb_computer = name;
     return t;
@@ -193,7 +195,7 @@ static uint64_t filetime(apr_time_t t)
     return (uint64_t)(t + apr_time_from_sec(FILETIME_EPOCH)) * 10;
 }
 
-static auth_ntlm_step_t refuse(request_rec *r, const char *why)
+static auth_ntlm_step_t handshake_refuse(request_rec *r, const char *why)
 {
     ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM refused: %s", why);
     return AUTH_NTLM_STEP_REFUSED;
@@ -207,16 +209,17 @@ static auth_ntlm_step_t take_negotiate(request_rec *r, ntlm_conn_t *nc, const ui
     const char *wrong = ntlmssp_read_negotiate(msg, size, &negotiate);
     uint8_t buf[NTLMSSP_MAX];
 
-    begin(r, nc);
+    handshake_begin(r, nc);
     if (wrong)
-        return refuse(r, wrong);
+        return handshake_refuse(r, wrong);
     if (RAND_bytes(challenge.challenge, sizeof(challenge.challenge)) != 1) {
         ap_log_rerror(APLOG_MARK, APLOG_CRIT, 0, r, "no random bytes for an NTLM challenge");
         return AUTH_NTLM_STEP_ERROR;
     }
     nc->challenge_size = ntlmssp_write_challenge(&challenge, negotiate.flags, buf, sizeof(buf));
     if (!nc->challenge_size) {
-        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "an NTLM challenge cannot be written: see AuthNtlmTargetInfo");
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      "an NTLM challenge cannot be written: see AuthNtlmTargetInfo");
         return AUTH_NTLM_STEP_ERROR;
     }
     nc->challenge = apr_pmemdup(nc->pool, buf, nc->challenge_size);
@@ -235,7 +238,7 @@ static auth_ntlm_step_t take_negotiate(request_rec *r, ntlm_conn_t *nc, const ui
 
 /* ---- AUTHENTICATE ---- */
 
-/* A domain that stands beside the name leaves that as it is. */
+/* Splits DOM\user and user@domain, unless the message names the domain separately. */
 static void split_name(request_rec *r, const ntlmssp_authenticate_t *auth, auth_ntlm_attempt_t *a)
 {
     a->user = auth->user;
@@ -269,7 +272,7 @@ static int too_old(const ntlmssp_authenticate_t *auth, apr_time_t now)
     return apart / 10 > (uint64_t)SKEW_MAX;
 }
 
-/* What is wrong with it before anyone is asked. */
+/* What is wrong with the message before a provider is asked; NULL: nothing. */
 static const char *wrong_form(const ntlm_conn_t *nc, const ntlmssp_authenticate_t *auth)
 {
     if (auth->anonymous)
@@ -281,14 +284,14 @@ static const char *wrong_form(const ntlm_conn_t *nc, const ntlmssp_authenticate_
     return NULL;
 }
 
-/* A password was right; was this message made for this handshake, and this server? */
+/* The password was right. Was this message made for this handshake and this server? */
 static const char *wrong_bond(request_rec *r, const ntlm_conn_t *nc, const ntlmssp_authenticate_t *auth,
                               const uint8_t *session_key, const uint8_t *msg, size_t size)
 {
     int protection = protection_here(r);
 
-    /* Clients give back the pairs that they were sent, and send a MIC where the time is among them:
-     * who takes it out on the way there makes them send none (3.1.5.1.2). */
+    /* Clients return the pairs of the challenge, and send a MIC when a timestamp is among them. So
+     * somebody between who removes the timestamp makes the client send no MIC (3.1.5.1.2). */
     if (auth->server_time != nc->server_time)
         return "it lacks the timestamp that was sent: the handshake was tampered with";
     if (auth->mic_offset
@@ -301,14 +304,15 @@ static const char *wrong_bond(request_rec *r, const ntlm_conn_t *nc, const ntlms
         && !auth_ntlm_binding_matches(r, auth->channel_binding))
         return "bound to another certificate than ours: relayed, or TLS ends before this server";
     if (!auth_ntlm_is_target(r, auth_ntlm_config(r), auth->target_name, target_of(r)))
-        return apr_psprintf(r->pool, "it was made for \"%s\": relayed, or AuthNtlmTargets lacks that name of "
+        return apr_psprintf(r->pool,
+                            "it was made for \"%s\": relayed, or AuthNtlmTargets lacks that name of "
                             "this server", ap_escape_logitem(r->pool, auth->target_name));
     return NULL;
 }
 
-/* Copies what has to live as long as the connection, where that stays the client's. */
-static auth_ntlm_step_t grant(request_rec *r, ntlm_conn_t *nc, const auth_ntlm_proof_t *proof,
-                              auth_ntlm_reply_t *reply)
+/* Copies what has to live as long as the connection, if the connection is the client's alone. */
+static auth_ntlm_step_t handshake_grant(request_rec *r, ntlm_conn_t *nc, const auth_ntlm_proof_t *proof,
+                                        auth_ntlm_reply_t *reply)
 {
     int with_domain = *proof->domain && auth_ntlm_config(r)->omit_domain <= 0;
 
@@ -322,7 +326,8 @@ static auth_ntlm_step_t grant(request_rec *r, ntlm_conn_t *nc, const auth_ntlm_p
         nc->state = NTLM_KNOWN;
     }
     else if (!auth_ntlm_conn_told(r->connection))
-        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM: each request on this connection needs a login "
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
+                      "NTLM: each request on this connection needs a login "
                       "of its own: without \"Connection: keep-alive\" a proxy may have sent it, and share "
                       "the connection");
     return AUTH_NTLM_STEP_GRANTED;
@@ -331,11 +336,13 @@ static auth_ntlm_step_t grant(request_rec *r, ntlm_conn_t *nc, const auth_ntlm_p
 static auth_account_t account_of(request_rec *r, const auth_ntlm_attempt_t *attempt)
 {
     return auth_ntlm_account(r, r->pool, *attempt->domain
-                             ? apr_pstrcat(r->pool, attempt->domain, "\\", attempt->user, NULL) : attempt->user);
+                             ? apr_pstrcat(r->pool, attempt->domain, "\\", attempt->user,
+                                           NULL) : attempt->user);
 }
 
-static auth_ntlm_step_t judge(request_rec *r, ntlm_conn_t *nc, const ntlmssp_authenticate_t *auth,
-                              const uint8_t *msg, size_t size, auth_ntlm_reply_t *reply)
+static auth_ntlm_step_t handshake_judge(request_rec *r, ntlm_conn_t *nc,
+                                        const ntlmssp_authenticate_t *auth,
+                                        const uint8_t *msg, size_t size, auth_ntlm_reply_t *reply)
 {
     const auth_failures_limit_t *limit = &auth_ntlm_config(r)->failures;
     auth_ntlm_attempt_t attempt = { .auth = auth };
@@ -358,19 +365,20 @@ static auth_ntlm_step_t judge(request_rec *r, ntlm_conn_t *nc, const ntlmssp_aut
         return AUTH_NTLM_STEP_REFUSED;
     }
     if (!ntlmssp_exported_key(auth, proof.session_key))
-        return refuse(r, "key exchange without a key");
+        return handshake_refuse(r, "key exchange without a key");
     wrong = wrong_bond(r, nc, auth, proof.session_key, msg, size);
     if (wrong)
-        return refuse(r, wrong);
-    if (auth_failures_blocked(r, limit, &account))     /* others have guessed meanwhile */
+        return handshake_refuse(r, wrong);
+    if (auth_failures_blocked(r, limit, &account))     /* other tries may have failed meanwhile */
         return AUTH_NTLM_STEP_REFUSED;
     auth_failures_success(r, limit, &account);
     reply->key_exch = (auth->flags & NTLMSSP_KEY_EXCH) != 0;
-    return grant(r, nc, &proof, reply);
+    return handshake_grant(r, nc, &proof, reply);
 }
 
-/* The challenge is used up, whatever comes of it. */
-static auth_ntlm_step_t take_authenticate(request_rec *r, ntlm_conn_t *nc, const uint8_t *msg, size_t size,
+/* The challenge is used up, whatever the result is. */
+static auth_ntlm_step_t take_authenticate(request_rec *r, ntlm_conn_t *nc, const uint8_t *msg,
+                                          size_t size,
                                           auth_ntlm_reply_t *reply)
 {
     ntlmssp_authenticate_t auth;
@@ -383,18 +391,19 @@ static auth_ntlm_step_t take_authenticate(request_rec *r, ntlm_conn_t *nc, const
     if (challenged && is_another(r, nc))
         return AUTH_NTLM_STEP_REFUSED;
     if (!challenged)
-        return refuse(r, "a response without a challenge on this connection");
+        return handshake_refuse(r, "a response without a challenge on this connection");
     wrong = ntlmssp_read_authenticate(msg, size, &auth);
     if (!wrong)
         wrong = wrong_form(nc, &auth);
     if (wrong) {
         auth_failures_count(r, &auth_ntlm_config(r)->failures, &nobody);
-        return refuse(r, wrong);
+        return handshake_refuse(r, wrong);
     }
-    return judge(r, nc, &auth, msg, size, reply);
+    return handshake_judge(r, nc, &auth, msg, size, reply);
 }
 
-auth_ntlm_step_t auth_ntlm_step(request_rec *r, const uint8_t *msg, size_t size, auth_ntlm_reply_t *reply)
+auth_ntlm_step_t auth_ntlm_step(request_rec *r, const uint8_t *msg, size_t size,
+                                auth_ntlm_reply_t *reply)
 {
     ntlm_conn_t *nc = conn_state(r);
 
@@ -404,12 +413,12 @@ auth_ntlm_step_t auth_ntlm_step(request_rec *r, const uint8_t *msg, size_t size,
     case 3:
         return take_authenticate(r, nc, msg, size, reply);
     default:
-        begin(r, nc);
-        return refuse(r, "no message of a client");
+        handshake_begin(r, nc);
+        return handshake_refuse(r, "no message of a client");
     }
 }
 
-/* HTTP/2 handles the requests of a connection on several threads: they find its state made. */
+/* HTTP/2 handles the requests of a connection on several threads, so its state is made beforehand. */
 static int pre_connection(conn_rec *c, void *csd)
 {
     if (!c->master)

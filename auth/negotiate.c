@@ -1,7 +1,7 @@
-/* auth/negotiate.c: a client proposes mechanisms, its favourite's first token with them.
- * When that is NTLM, all goes on as without the wrapping. When it is another (Kerberos), the
- * answer names NTLM and asks for a mechListMIC, so that nobody can have taken better mechanisms
- * off the list on its way (RFC 4178 section 5).
+/* auth/negotiate.c: a client proposes mechanisms together with the first token of its first choice.
+ * When the first choice is NTLM, the handshake goes on as without SPNEGO. When it is another
+ * mechanism (Kerberos), the answer names NTLM and asks for a mechListMIC, which shows that nobody
+ * has removed stronger mechanisms from the list on its way (RFC 4178 section 5).
  */
 #include "auth/negotiate.h"
 
@@ -16,14 +16,15 @@ APLOG_USE_MODULE(auth_ntlm);
 
 #define SIGNATURE 16
 
-static auth_ntlm_step_t refuse(request_rec *r, const char *why)
+static auth_ntlm_step_t negotiate_refuse(request_rec *r, const char *why)
 {
     ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "Negotiate refused: %s", why);
     return AUTH_NTLM_STEP_REFUSED;
 }
 
-static void wrap(request_rec *r, auth_ntlm_reply_t *reply, spnego_state_t state, int with_mech,
-                 const uint8_t *mic)
+static void negotiate_wrap(request_rec *r, auth_ntlm_reply_t *reply, spnego_state_t state,
+                           int with_mech,
+                           const uint8_t *mic)
 {
     size_t room = reply->size + SIGNATURE + SPNEGO_OVERHEAD;
     uint8_t *buf = apr_palloc(r->pool, room);
@@ -32,17 +33,19 @@ static void wrap(request_rec *r, auth_ntlm_reply_t *reply, spnego_state_t state,
     reply->message = reply->size ? buf : NULL;
 }
 
-/* NTLM is offered, but the token is another mechanism's. */
-static auth_ntlm_step_t choose_ntlm(request_rec *r, const auth_ntlm_mechs_t *mechs, auth_ntlm_reply_t *reply)
+/* The client offers NTLM, but its token is for another mechanism. */
+static auth_ntlm_step_t choose_ntlm(request_rec *r, const auth_ntlm_mechs_t *mechs,
+                                    auth_ntlm_reply_t *reply)
 {
     auth_ntlm_forget(r);
     auth_ntlm_keep_mechs(r, mechs);
-    wrap(r, reply, SPNEGO_REQUEST_MIC, 1, NULL);
+    negotiate_wrap(r, reply, SPNEGO_REQUEST_MIC, 1, NULL);
     return AUTH_NTLM_STEP_CHALLENGE;
 }
 
-/* Over the list as the client made it, signed with the key that the handshake has given. */
-static int mic_is_right(const spnego_token_t *in, const auth_ntlm_mechs_t *mechs, const auth_ntlm_reply_t *reply)
+/* The MIC covers the list as the client made it, and is made with the session key. */
+static int mic_is_right(const spnego_token_t *in, const auth_ntlm_mechs_t *mechs,
+                        const auth_ntlm_reply_t *reply)
 {
     uint8_t mic[SIGNATURE];
 
@@ -51,34 +54,37 @@ static int mic_is_right(const spnego_token_t *in, const auth_ntlm_mechs_t *mechs
            && CRYPTO_memcmp(mic, in->mic, SIGNATURE) == 0;
 }
 
-/* A client whose favourite is NTLM need not sign the list. */
-static auth_ntlm_step_t finish(request_rec *r, const spnego_token_t *in, const auth_ntlm_mechs_t *mechs,
-                               auth_ntlm_reply_t *reply)
+/* A client whose first choice is NTLM need not sign the list. */
+static auth_ntlm_step_t negotiate_finish(request_rec *r, const spnego_token_t *in,
+                                         const auth_ntlm_mechs_t *mechs,
+                                         auth_ntlm_reply_t *reply)
 {
     uint8_t mic[SIGNATURE];
     int signs = in->mic || mechs->mic_wanted;
 
     if (signs && !(in->mic && mic_is_right(in, mechs, reply)
-                   && ntlmssp_sign(reply->session_key, reply->key_exch, 1, 0, mechs->list, mechs->size, mic))) {
+                   && ntlmssp_sign(reply->session_key, reply->key_exch, 1, 0, mechs->list,
+                                   mechs->size, mic))) {
         auth_ntlm_forget(r);
         r->user = NULL;
-        return refuse(r, "the mechListMIC is missing or wrong");
+        return negotiate_refuse(r, "the mechListMIC is missing or wrong");
     }
-    wrap(r, reply, SPNEGO_ACCEPT_COMPLETED, 0, signs ? mic : NULL);
+    negotiate_wrap(r, reply, SPNEGO_ACCEPT_COMPLETED, 0, signs ? mic : NULL);
     return AUTH_NTLM_STEP_GRANTED;
 }
 
-static auth_ntlm_step_t step(request_rec *r, const spnego_token_t *in, const auth_ntlm_mechs_t *mechs,
-                             auth_ntlm_reply_t *reply)
+static auth_ntlm_step_t negotiate_step(request_rec *r, const spnego_token_t *in,
+                                       const auth_ntlm_mechs_t *mechs,
+                                       auth_ntlm_reply_t *reply)
 {
     auth_ntlm_step_t result = auth_ntlm_step(r, in->token, in->token_size, reply);
 
     if (result == AUTH_NTLM_STEP_CHALLENGE) {
         auth_ntlm_keep_mechs(r, mechs);
-        wrap(r, reply, SPNEGO_ACCEPT_INCOMPLETE, in->init, NULL);
+        negotiate_wrap(r, reply, SPNEGO_ACCEPT_INCOMPLETE, in->init, NULL);
     }
     else if (result == AUTH_NTLM_STEP_GRANTED)
-        return finish(r, in, mechs, reply);
+        return negotiate_finish(r, in, mechs, reply);
     return result;
 }
 
@@ -93,16 +99,16 @@ auth_ntlm_step_t auth_ntlm_negotiate(request_rec *r, const uint8_t *token, size_
         return auth_ntlm_step(r, token, size, reply);
     wrong = spnego_read(token, size, &in);
     if (wrong)
-        return refuse(r, wrong);
+        return negotiate_refuse(r, wrong);
     if (in.init && !in.ntlm)
-        return refuse(r, "the client does not offer NTLM; Kerberos is mod_auth_gssapi's");
+        return negotiate_refuse(r, "the client does not offer NTLM; for Kerberos use mod_auth_gssapi");
     if (in.init)
         mechs = (auth_ntlm_mechs_t){ in.mech_types, in.mech_types_size, in.ntlm != 1 };
-    else    /* the state's pool is emptied by the step */
+    else    /* the step clears the pool in which the list lies */
         mechs.list = apr_pmemdup(r->pool, mechs.list, mechs.size);
     if (in.init && (in.ntlm != 1 || !in.token))
         return choose_ntlm(r, &mechs, reply);
     if (!in.token)
-        return refuse(r, "an answer without a token");
-    return step(r, &in, &mechs, reply);
+        return negotiate_refuse(r, "an answer without a token");
+    return negotiate_step(r, &in, &mechs, reply);
 }

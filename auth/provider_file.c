@@ -1,6 +1,6 @@
-/* auth/provider_file.c: the provider "file". A file is read when it is first asked for and again when it
- * has changed, into a table of its own pool, which lives as long as anyone looks at it; the
- * last good one stays when a file cannot be read any more. Shared by the child's threads.
+/* auth/provider_file.c: the provider "file". A file is read when it is first needed and again when
+ * it has changed, into a table with a pool of its own, which lives as long as a thread uses it. When
+ * a file cannot be read any more, the last good table stays. The threads of a child share all this.
  */
 #include "auth/provider.h"
 
@@ -25,7 +25,7 @@ typedef struct snapshot {
     apr_pool_t *pool;
     const smbpasswd_t *table;
     apr_finfo_t info;
-    unsigned users;             /* threads that look at it, and one while it is the newest */
+    unsigned users;             /* threads that use it, plus one while it is the newest */
 } snapshot_t;
 
 /* Per child. */
@@ -39,10 +39,12 @@ static files_t *files;          /* made in child_init, before any thread */
 
 /* ---- reading ---- */
 
-static apr_status_t read_all(const char *path, apr_pool_t *pool, apr_finfo_t *info, char **text, apr_size_t *size)
+static apr_status_t read_all(const char *path, apr_pool_t *pool, apr_finfo_t *info, char **text,
+                             apr_size_t *size)
 {
     apr_file_t *file;
-    apr_status_t rv = apr_file_open(&file, path, APR_FOPEN_READ | APR_FOPEN_BINARY, APR_OS_DEFAULT, pool);
+    apr_status_t rv = apr_file_open(&file, path, APR_FOPEN_READ | APR_FOPEN_BINARY, APR_OS_DEFAULT,
+                                    pool);
 
     if (rv != APR_SUCCESS)
         return rv;
@@ -67,7 +69,7 @@ static snapshot_t *snapshot_read(request_rec *r, const char *path)
     apr_size_t size = 0;
     apr_status_t rv;
 
-    /* Used under the mutex alone, but destroyed by whoever is last: an allocator of its own. */
+    /* Filled under the mutex, but destroyed by the last user: so it has an allocator of its own. */
     apr_pool_create_unmanaged_ex(&pool, NULL, NULL);
     snap = apr_pcalloc(pool, sizeof(*snap));
     snap->pool = pool;
@@ -86,18 +88,18 @@ static snapshot_t *snapshot_read(request_rec *r, const char *path)
     return snap;
 }
 
-static int unchanged(const snapshot_t *snap, const char *path, apr_pool_t *pool)
+static int snapshot_is_current(const snapshot_t *snap, const char *path, apr_pool_t *pool)
 {
     apr_finfo_t now;
 
     if (apr_stat(&now, path, FILE_STAMP, pool) != APR_SUCCESS)
         return 0;
-    /* ctime: whoever writes may also set the mtime back, as cp -p does. */
+    /* The ctime counts, too, because a writer may set the mtime back, as cp -p does. */
     return now.mtime == snap->info.mtime && now.ctime == snap->info.ctime && now.size == snap->info.size
            && now.inode == snap->info.inode && now.device == snap->info.device;
 }
 
-/* ---- sharing; under the mutex ---- */
+/* ---- sharing; callers hold the mutex ---- */
 
 static void let_go(snapshot_t *snap)
 {
@@ -105,17 +107,18 @@ static void let_go(snapshot_t *snap)
         apr_pool_destroy(snap->pool);
 }
 
-static snapshot_t *newest(request_rec *r, const char *path)
+static snapshot_t *newest_snapshot(request_rec *r, const char *path)
 {
     snapshot_t *snap = apr_hash_get(files->newest, path, APR_HASH_KEY_STRING), *fresh;
 
-    if (snap && unchanged(snap, path, r->pool))
+    if (snap && snapshot_is_current(snap, path, r->pool))
         return snap;
     fresh = snapshot_read(r, path);
     if (!fresh)
         return snap;
     fresh->users = 1;
-    apr_hash_set(files->newest, snap ? path : apr_pstrdup(files->pool, path), APR_HASH_KEY_STRING, fresh);
+    apr_hash_set(files->newest, snap ? path : apr_pstrdup(files->pool, path), APR_HASH_KEY_STRING,
+                 fresh);
     if (snap)
         let_go(snap);
     return fresh;
@@ -126,7 +129,7 @@ static snapshot_t *snapshot_take(request_rec *r, const char *path)
     snapshot_t *snap;
 
     apr_thread_mutex_lock(files->mutex);
-    snap = newest(r, path);
+    snap = newest_snapshot(r, path);
     if (snap)
         snap->users++;
     apr_thread_mutex_unlock(files->mutex);
@@ -142,7 +145,7 @@ static void snapshot_give_back(snapshot_t *snap)
 
 /* ---- the provider ---- */
 
-/* An unknown user's response is checked, too, so that it takes as long as a wrong password. */
+/* The response of an unknown user is checked, too, so that it takes as long as a wrong password. */
 static auth_ntlm_verdict_t check_user(request_rec *r, const auth_ntlm_attempt_t *attempt,
                                       const smbpasswd_user_t *user, auth_ntlm_proof_t *proof)
 {
@@ -163,14 +166,16 @@ static auth_ntlm_verdict_t check_user(request_rec *r, const auth_ntlm_attempt_t 
     return AUTH_NTLM_GRANTED;
 }
 
-static auth_ntlm_verdict_t check(request_rec *r, const auth_ntlm_attempt_t *attempt, auth_ntlm_proof_t *proof)
+static auth_ntlm_verdict_t file_check(request_rec *r, const auth_ntlm_attempt_t *attempt,
+                                      auth_ntlm_proof_t *proof)
 {
     const char *path = auth_ntlm_config(r)->user_file;
     auth_ntlm_verdict_t verdict;
     snapshot_t *snap;
 
     if (!path) {
-        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "AuthNtlmProvider file has no users here: set AuthNtlmUserFile");
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      "AuthNtlmProvider file has no users here: set AuthNtlmUserFile");
         return AUTH_NTLM_ERROR;
     }
     snap = snapshot_take(r, path);
@@ -181,7 +186,7 @@ static auth_ntlm_verdict_t check(request_rec *r, const auth_ntlm_attempt_t *atte
     return verdict;
 }
 
-static const char *configured(apr_pool_t *p, const char *path)
+static const char *file_configured(apr_pool_t *p, const char *path)
 {
     apr_finfo_t info;
     apr_status_t rv = apr_stat(&info, path, APR_FINFO_TYPE | APR_FINFO_PROT, p);
@@ -191,14 +196,15 @@ static const char *configured(apr_pool_t *p, const char *path)
         return apr_psprintf(p, "cannot be read (%s): write it with pdbedit -Lw or smbpasswd",
                             apr_strerror(rv, why, sizeof(why)));
     if (info.filetype != APR_REG)
-        return "is no file";
+        return "is not a file";
     if (info.protection & (APR_FPROT_WREAD | APR_FPROT_WWRITE))
-        ap_log_perror(APLOG_MARK, APLOG_WARNING, 0, p, "AuthNtlmUserFile %s may be read by everybody, and "
+        ap_log_perror(APLOG_MARK, APLOG_WARNING, 0, p,
+                      "AuthNtlmUserFile %s may be read by everybody, and "
                       "its hashes are as good as passwords: chmod o-rwx", path);
     return NULL;
 }
 
-static void child_init(apr_pool_t *pchild, server_rec *s)
+static void file_child_init(apr_pool_t *pchild, server_rec *s)
 {
     files = apr_pcalloc(pchild, sizeof(*files));
     apr_pool_create_unmanaged_ex(&files->pool, NULL, NULL);     /* pchild is not for threads */
@@ -206,10 +212,11 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
     apr_thread_mutex_create(&files->mutex, APR_THREAD_MUTEX_DEFAULT, pchild);
 }
 
-static const auth_ntlm_provider_t provider = { check, configured };
+static const auth_ntlm_provider_t provider = { file_check, file_configured };
 
 void auth_ntlm_file_register(apr_pool_t *p)
 {
-    ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_register_provider(p, AUTH_NTLM_PROVIDER_GROUP, AUTH_NTLM_FILE, AUTH_NTLM_PROVIDER_VERSION, &provider);
+    ap_hook_child_init(file_child_init, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_register_provider(p, AUTH_NTLM_PROVIDER_GROUP, AUTH_NTLM_FILE, AUTH_NTLM_PROVIDER_VERSION,
+                         &provider);
 }

@@ -1,6 +1,6 @@
 /* auth/provider_winbind.c: the provider "winbind": the domain, or this machine's own accounts, through
- * Samba's winbindd. libwbclient's contexts are not for sharing, so each worker thread has one,
- * with its connection to winbindd, made when it first asks.
+ * Samba's winbindd. Threads must not share a context of libwbclient. So each worker thread has its
+ * own, with a connection to winbindd, made when the thread first needs it.
  */
 #include "auth/provider.h"
 
@@ -22,7 +22,7 @@ APLOG_USE_MODULE(auth_ntlm);
 /* NTSTATUS, [MS-ERREF] 2.3.1 */
 #define STATUS_ACCESS_DENIED 0xC0000022u
 
-/* What says that a user is not to be let in; all else says that nobody could be asked. */
+/* The statuses that refuse a user. Every other status means that the check itself has failed. */
 static const struct { uint32_t status; auth_ntlm_verdict_t verdict; } answers[] = {
     { 0xC0000064u, AUTH_NTLM_UNKNOWN },     /* NO_SUCH_USER */
     { 0xC00000DFu, AUTH_NTLM_UNKNOWN },     /* NO_SUCH_DOMAIN */
@@ -74,9 +74,10 @@ static auth_ntlm_verdict_t verdict_of(uint32_t status)
     return AUTH_NTLM_ERROR;
 }
 
-/* A client may have made up its domain: the line says which it was. */
-static auth_ntlm_verdict_t refused(request_rec *r, const ntlmssp_authenticate_t *auth, const char *user,
-                                   const struct wbcAuthErrorInfo *error)
+/* The line names the domain, because a client may have invented it. */
+static auth_ntlm_verdict_t winbind_refused(request_rec *r, const ntlmssp_authenticate_t *auth,
+                                           const char *user,
+                                           const struct wbcAuthErrorInfo *error)
 {
     auth_ntlm_verdict_t verdict = verdict_of(error->nt_status);
     const char *text = error->nt_string ? error->nt_string : "", *mend = "";
@@ -93,14 +94,14 @@ static auth_ntlm_verdict_t refused(request_rec *r, const ntlmssp_authenticate_t 
     return verdict;
 }
 
-/* libwbclient would cut it, and ask for somebody else. */
-static int fits(const char *name)
+/* libwbclient would cut a longer name, and so ask for another user. */
+static int name_fits(const char *name)
 {
     return strlen(name) < WIRE_NAME;
 }
 
-static auth_ntlm_verdict_t granted(request_rec *r, const auth_ntlm_attempt_t *attempt,
-                                   const struct wbcAuthUserInfo *info, auth_ntlm_proof_t *proof)
+static auth_ntlm_verdict_t winbind_granted(request_rec *r, const auth_ntlm_attempt_t *attempt,
+                                           const struct wbcAuthUserInfo *info, auth_ntlm_proof_t *proof)
 {
     if (info->user_flags & WBC_AUTH_USER_INFO_GUEST) {
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM user \"%s\": winbind would let in a guest",
@@ -113,9 +114,10 @@ static auth_ntlm_verdict_t granted(request_rec *r, const auth_ntlm_attempt_t *at
     return AUTH_NTLM_GRANTED;
 }
 
-/* The response is made of the names as sent. The LMv2 response stays here: where that one is right
- * winbindd would not ask for the other, whose channel binding and MIC flag are looked at. */
-static auth_ntlm_verdict_t check(request_rec *r, const auth_ntlm_attempt_t *attempt, auth_ntlm_proof_t *proof)
+/* The response is computed from the names as sent. The LMv2 response is not passed on: if it is
+ * right, winbindd does not check the NT response, which has the channel binding and the MIC flag. */
+static auth_ntlm_verdict_t winbind_check(request_rec *r, const auth_ntlm_attempt_t *attempt,
+                                         auth_ntlm_proof_t *proof)
 {
     const ntlmssp_authenticate_t *auth = attempt->auth;
     struct wbcAuthUserParams params = { auth->user, auth->domain, auth->workstation, 0, 0,
@@ -126,7 +128,7 @@ static auth_ntlm_verdict_t check(request_rec *r, const auth_ntlm_attempt_t *atte
     auth_ntlm_verdict_t verdict = AUTH_NTLM_ERROR;
     wbcErr rv;
 
-    if (!fits(auth->user) || !fits(auth->domain) || !fits(auth->workstation)) {
+    if (!name_fits(auth->user) || !name_fits(auth->domain) || !name_fits(auth->workstation)) {
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM user \"%s\": a name is too long for winbind",
                       ap_escape_logitem(r->pool, attempt->user));
         return AUTH_NTLM_UNKNOWN;
@@ -136,52 +138,56 @@ static auth_ntlm_verdict_t check(request_rec *r, const auth_ntlm_attempt_t *atte
     params.password.response.nt_data = (uint8_t *)auth->nt_response;
     rv = ctx ? wbcCtxAuthenticateUserEx(ctx, &params, &info, &error) : WBC_ERR_NO_MEMORY;
     if (rv == WBC_ERR_SUCCESS)
-        verdict = granted(r, attempt, info, proof);
+        verdict = winbind_granted(r, attempt, info, proof);
     else if (rv == WBC_ERR_AUTH_ERROR && error)
-        verdict = refused(r, auth, attempt->user, error);
+        verdict = winbind_refused(r, auth, attempt->user, error);
     else
-        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "winbind cannot be asked: %s: does winbindd run, and is "
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      "winbind cannot be asked: %s: does winbindd run, and is "
                       "httpd's User in the group of its privileged socket (winbindd_priv)?", wbcErrorString(rv));
     wbcFreeMemory(info);
     wbcFreeMemory(error);
     return verdict;
 }
 
-static const char *configured(apr_pool_t *p, const char *path)
+static const char *winbind_configured(apr_pool_t *p, const char *path)
 {
     return NULL;
 }
 
-static void child_init(apr_pool_t *pchild, server_rec *s)
+static void winbind_child_init(apr_pool_t *pchild, server_rec *s)
 {
     apr_threadkey_private_create(&contexts, context_free, pchild);
 }
 
-static const auth_ntlm_provider_t provider = { check, configured };
+static const auth_ntlm_provider_t provider = { winbind_check, winbind_configured };
 
 void auth_ntlm_winbind_register(apr_pool_t *p)
 {
-    ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);
-    ap_register_provider(p, AUTH_NTLM_PROVIDER_GROUP, AUTH_NTLM_WINBIND, AUTH_NTLM_PROVIDER_VERSION, &provider);
+    ap_hook_child_init(winbind_child_init, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_register_provider(p, AUTH_NTLM_PROVIDER_GROUP, AUTH_NTLM_WINBIND, AUTH_NTLM_PROVIDER_VERSION,
+                         &provider);
 }
 
 #else
 
-static auth_ntlm_verdict_t check(request_rec *r, const auth_ntlm_attempt_t *attempt, auth_ntlm_proof_t *proof)
+static auth_ntlm_verdict_t winbind_check(request_rec *r, const auth_ntlm_attempt_t *attempt,
+                                         auth_ntlm_proof_t *proof)
 {
     return AUTH_NTLM_ERROR;
 }
 
-static const char *configured(apr_pool_t *p, const char *path)
+static const char *winbind_configured(apr_pool_t *p, const char *path)
 {
     return "mod_auth_ntlm was built without libwbclient: install libwbclient-dev (Debian) and build it again";
 }
 
-static const auth_ntlm_provider_t provider = { check, configured };
+static const auth_ntlm_provider_t provider = { winbind_check, winbind_configured };
 
 void auth_ntlm_winbind_register(apr_pool_t *p)
 {
-    ap_register_provider(p, AUTH_NTLM_PROVIDER_GROUP, AUTH_NTLM_WINBIND, AUTH_NTLM_PROVIDER_VERSION, &provider);
+    ap_register_provider(p, AUTH_NTLM_PROVIDER_GROUP, AUTH_NTLM_WINBIND, AUTH_NTLM_PROVIDER_VERSION,
+                         &provider);
 }
 
 #endif

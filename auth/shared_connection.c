@@ -1,6 +1,6 @@
-/* auth/shared_connection.c: traces are looked for before any other module has seen the request:
- * mod_remoteip takes the field away that it has read, and mod_headers may be told to. What was
- * found waits in the configuration vector of the request.
+/* auth/shared_connection.c: the traces are collected before any other module sees the request,
+ * because mod_remoteip removes the field that it has read, and mod_headers may remove any. The
+ * result is kept in the configuration vector of the request.
  */
 #include "auth/shared_connection.h"
 
@@ -12,8 +12,8 @@
 #include "auth/config.h"
 #include "auth/provider.h"
 
-/* Fields that proxies, balancers and content networks add; clients send none of them. A star
- * stands for any end. */
+/* Fields that proxies, balancers and content networks add; clients send none of them. A star at the
+ * end stands for any text. */
 static const char *const fields[] = {
     "Via", "Forwarded", "X-Forwarded*", "X-Real-IP", "X-Client-IP", "Client-IP", "X-Cluster-Client-IP",
     "True-Client-IP", "X-ProxyUser-IP", "X-Remote-IP", "X-Remote-Addr", "X-Originating-IP", "X-Original-*",
@@ -30,7 +30,7 @@ static int is_field(const char *name, const char *pattern)
                                     : ap_cstr_casecmp(name, pattern) == 0;
 }
 
-/* For apr_table_do: 0 ends it. */
+/* A callback of apr_table_do(), which 0 ends. */
 static int look_at_field(void *found, const char *name, const char *value)
 {
     size_t i;
@@ -44,9 +44,9 @@ static int look_at_field(void *found, const char *name, const char *value)
     return 1;
 }
 
-/* What a request has shown on the wire, in r->pool. */
+/* The traces in the request as it came from the network, in r->pool. */
 typedef struct traces {
-    const char *field;          /* one that a front end has added; NULL: none */
+    const char *field;          /* the name of a field that a front end has added; NULL: none */
     const char *asker;
 } traces_t;
 
@@ -57,7 +57,7 @@ static const char *value_of(request_rec *r, const char *name)
     return value ? value : "";
 }
 
-/* Hook, before mod_remoteip's and mod_headers'. */
+/* This hook runs before those of mod_remoteip and mod_headers. */
 static int note_traces(request_rec *r)
 {
     traces_t *t = apr_pcalloc(r->pool, sizeof(*t));
@@ -69,7 +69,7 @@ static int note_traces(request_rec *r)
     return DECLINED;
 }
 
-/* Of the request that came on the wire, which R may only be a part of. */
+/* The traces of the request that the client has sent. R may be a subrequest or a redirect of it. */
 static const traces_t *traces_of(const request_rec *r)
 {
     static const traces_t none = { NULL, NULL };
@@ -81,8 +81,8 @@ static const traces_t *traces_of(const request_rec *r)
     return t ? t : &none;
 }
 
-/* Has a module, such as mod_remoteip, taken the client's address from this request? One that came
- * with the connection (PROXY protocol) lives as long as that, and is no trace. */
+/* Has a module, such as mod_remoteip, read the client's address from this request? An address of
+ * the PROXY protocol belongs to the whole connection, lives in its pool, and is no trace. */
 static int has_address_of_its_own(const request_rec *r)
 {
     const conn_rec *c = r->connection;
@@ -95,7 +95,7 @@ const char *auth_ntlm_why_shared(request_rec *r)
     const traces_t *t = traces_of(r);
 
     if (r->connection->master)
-        return "HTTP/2 has no connections of one user";
+        return "over HTTP/2 a connection does not belong to one user";
     if (auth_ntlm_config(r)->pinned > 0)
         return NULL;
     if (t->field)

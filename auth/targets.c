@@ -1,7 +1,7 @@
-/* auth/targets.c: what clients send. Windows, Samba and FreeRDP: HTTP/ and the host of the URL, some
- * with its port. Impacket: cifs/ and the computer's name that it was told, whatever it has connected
- * to. curl without SSPI: none. The Host of the request is no name of the server: whoever relays an
- * answer writes it.
+/* auth/targets.c: clients send different names. Windows, Samba and FreeRDP send HTTP/ and the host of
+ * the URL, some of them with the port. Impacket sends cifs/ and the computer name from the challenge,
+ * whatever it has connected to. curl without SSPI sends none. The Host field of the request proves
+ * nothing, because an attacker who relays a response writes that field.
  */
 #include "auth/targets.h"
 
@@ -15,8 +15,8 @@
 #define ANY "any"
 #define HTTP "HTTP"
 
-/* "service/host", "service/host:port", "service/[::1]:port"; what may follow (a third part, @realm) is
- * left out. A host alone is HTTP's. */
+/* "service/host", "service/host:port" or "service/[::1]:port". A third part or an @realm behind it is
+ * ignored. A host alone has the service HTTP. */
 typedef struct spn {
     const char *service, *host;
 } spn_t;
@@ -58,7 +58,7 @@ static int is_host(request_rec *r, const ntlmssp_target_t *configured, const cha
            || auth_ntlm_certificate_names(r, host);
 }
 
-/* A computer's name that was made of the Host is ours only where that is. */
+/* A computer name that was made from the Host field is a name of this server only if the Host is. */
 static int is_computer(request_rec *r, const ntlmssp_target_t *configured, const char *host,
                        const ntlmssp_target_t *told)
 {

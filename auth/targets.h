@@ -1,6 +1,7 @@
-/* auth_ntlm_targets: whom did the client mean to answer? MsvAvTargetName ([MS-NLMP] 2.2.2.1) is the
- * service that it has connected to, such as HTTP/mail.example.com, under its password's hash; an
- * answer that was made for another server has been relayed. Worker threads.
+/* auth_ntlm_targets: for which server did the client make its response? MsvAvTargetName ([MS-NLMP]
+ * 2.2.2.1) names the service that the client has connected to, such as HTTP/mail.example.com, and
+ * the hash of the password protects it. A response for another server has been relayed. Worker
+ * threads.
  */
 #ifndef AUTH_NTLM_TARGETS_H
 #define AUTH_NTLM_TARGETS_H
@@ -12,15 +13,15 @@
 
 struct auth_ntlm_config;
 
-/* Is NAME this server's? By AuthNtlmTargets of CFG, the configuration that holds for R; without it
- * the service has to be HTTP, and the host what httpd calls itself here (ServerName, ServerAlias,
- * <VirtualHost>), a name that the certificate of the connection is good for, or the address that the
- * client has connected to. TOLD: what the client was told of this server. An empty name says nothing,
- * and is nothing against it. */
+/* Is NAME a name of this server? AuthNtlmTargets of CFG, the configuration for R, decides. Without
+ * that directive the service has to be HTTP, and the host has to be a name of httpd (ServerName,
+ * ServerAlias, <VirtualHost>), a name for which the certificate of the connection is valid, or the
+ * address that the client has connected to. TOLD holds the names that the challenge has told the
+ * client. An empty name is accepted. */
 int auth_ntlm_is_target(request_rec *r, const struct auth_ntlm_config *cfg, const char *name,
                         const ntlmssp_target_t *told);
 
-/* Directive: one argument of AuthNtlmTargets, checked and added to *LIST. NULL, or what is wrong. */
+/* Checks one argument of AuthNtlmTargets and adds it to *LIST. Returns NULL, or what is wrong. */
 const char *auth_ntlm_add_target(cmd_parms *cmd, apr_array_header_t **list, const char *arg);
 
 #endif

@@ -1,4 +1,4 @@
-/* base/address.c: IPv4 addresses in IPv6 dress are undressed at the door. */
+/* base/address.c: IPv4-mapped IPv6 addresses become IPv4 addresses when they are set. */
 #include "base/address.h"
 
 #include <string.h>

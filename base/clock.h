@@ -1,7 +1,7 @@
-/* rpc_clock: the time that durations are measured by. It only goes forward, at one rate, whatever is
- * done to the time of day, and is the same for all processes of the machine since it was booted: it
- * may stand in shared memory. The time of day (apr_time_now(), r->request_time) is for people and
- * for protocols. Any thread.
+/* rpc_clock: the clock that durations are measured with. It only goes forward, at a constant rate,
+ * even when the time of day is set. All processes of the machine read the same clock until the next
+ * boot, so its times may stand in shared memory. The time of day (apr_time_now(), r->request_time)
+ * is for people and for protocols. Any thread.
  */
 #ifndef RPC_CLOCK_H
 #define RPC_CLOCK_H

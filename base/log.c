@@ -1,4 +1,4 @@
-/* base/log.c: formats only what somebody will read. */
+/* base/log.c: formats a line only when its level is logged. */
 #include "base/log.h"
 
 #include <stdio.h>

@@ -1,8 +1,8 @@
 /* rpc_log: where the protocol code writes its log lines.
  *
- * Roles, streams and the endpoint know no request_rec. They log through this
- * small object, which httpd's side fills in (rpc_host.c) and unit tests and
- * fuzzers fill in with a function of their own.
+ * Roles, streams and the endpoint know no request_rec. They log through this small object. The
+ * folder httpd/ fills it in for the module; unit tests and fuzzers fill it in with functions of
+ * their own.
  */
 #ifndef RPC_LOG_H
 #define RPC_LOG_H
@@ -26,14 +26,14 @@ struct rpc_log {
     void (*write)(const rpc_log_t *log, int level, apr_status_t status,
                   const char *text);
     int level;  /* lines above this level are not even formatted */
-    void *ctx;  /* of the writer */
+    void *ctx;  /* for the writer */
 };
 
 /* Would a line of this level be written? */
 #define rpc_log_is(log, lvl) ((log)->level >= (lvl))
 
 /* Formats (at most 1,000 bytes) and writes a line. STATUS is 0 or an error
- * that the writer appends as text. Source: base/log.c */
+ * that the writer appends as text. */
 void rpc_log(const rpc_log_t *log, int level, apr_status_t status,
              const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 

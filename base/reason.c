@@ -1,7 +1,8 @@
-/* base/reason.c: the one table of causes. RPC errors are Windows' (6ba server unavailable,
- * 6bb too busy, 6b9 out of resources, 6c0 protocol error, 6ab invalid network address, 5
- * access denied); which cause gives which is ours but for 6ba. The one well-known detection
- * location says that an RPC over HTTP proxy could not connect to the server.
+/* base/reason.c: the one table of reasons. RPC errors are error codes of Windows (6ba server
+ * unavailable, 6bb too busy, 6b9 out of resources, 6c0 protocol error, 6ab invalid network address,
+ * 5 access denied). Windows defines only when 6ba is used; this table decides about the others. The
+ * one documented detection location says that an RPC over HTTP proxy could not connect to the
+ * server.
  */
 #include "base/reason.h"
 

@@ -1,7 +1,7 @@
 /* rpc_reason: why a channel was refused or ended.
  *
  * One table serves the log, the HTTP answer, the access log and the tests, so
- * that a cause has one name everywhere. No httpd headers.
+ * that a reason has one name everywhere. No httpd headers.
  */
 #ifndef RPC_REASON_H
 #define RPC_REASON_H
@@ -26,7 +26,7 @@ typedef enum {
     RPC_REASON_TOO_MANY_OF_USER,    /* RpcMaxChannelsPerUser */
     RPC_REASON_TOO_MANY_OF_ADDRESS, /* RpcMaxChannelsPerAddress */
     RPC_REASON_TOO_MANY_UNPAIRED,   /* RpcMaxUnpairedChannels */
-    RPC_REASON_TOO_MANY_FAILED,     /* RpcMaxFailedTargets; looks to the client as TARGET_REFUSED */
+    RPC_REASON_TOO_MANY_FAILED,     /* RpcMaxFailedTargets; the client sees the same as TARGET_REFUSED */
     RPC_REASON_STOPPING,            /* this child takes no more channels */
     /* failures while opening */
     RPC_REASON_FIRST_PDU_TIMEOUT,   /* no first PDU in time */
@@ -35,7 +35,7 @@ typedef enum {
     RPC_REASON_CONNECT_TIMEOUT,
     RPC_REASON_ADDRESS_REFUSED,     /* RpcTargetNetworks: none of the server's addresses */
     RPC_REASON_SERVER_REFUSED,      /* the server closed the leg before it answered */
-    RPC_REASON_SETUP_TIMEOUT,       /* the server or the other half never came */
+    RPC_REASON_SETUP_TIMEOUT,       /* the server or the other half did not answer */
     RPC_REASON_PEER_MISMATCH,       /* halves of different users or targets */
     /* failures later */
     RPC_REASON_PROTOCOL,            /* a PDU not allowed in this state */
@@ -48,7 +48,7 @@ typedef enum {
     RPC_REASON_UNKNOWN_COOKIE,      /* successor of a channel that is not there */
     RPC_REASON_DUPLICATE_COOKIE,    /* virtual connection cookie already live */
     RPC_REASON_LIFETIME_EXCEEDED,   /* would write past the OUT Content-Length */
-    RPC_REASON_IDLE_TIMEOUT,        /* RpcIdleTimeout without a word */
+    RPC_REASON_IDLE_TIMEOUT,        /* nothing was received for RpcIdleTimeout */
     RPC_REASON_CLIENT_ERROR,        /* read or write error, client side */
     RPC_REASON_SERVER_ERROR,        /* read or write error on the leg */
     RPC_REASON_PEER_CLOSED,         /* another channel of the virtual connection ended */
@@ -66,7 +66,7 @@ typedef struct rpc_reason_info {
     const char *text;       /* for people, one line */
 } rpc_reason_info_t;
 
-/* Is the cause on this side, so that nothing is to be held against server or user? */
+/* Is the cause this machine, so that neither the server nor the user is to blame? */
 int rpc_reason_is_ours(rpc_reason_t reason);
 
 /* Is this how channels end that were well, so that nobody asks why? Any thread. */
@@ -75,7 +75,7 @@ int rpc_reason_is_normal(rpc_reason_t reason);
 /* The reason of this name; RPC_REASON_NONE: of none. Any thread. */
 rpc_reason_t rpc_reason_named(const char *token);
 
-/* The row of a reason; never NULL. Any thread. Source: base/reason.c */
+/* The row of a reason; never NULL. Any thread. */
 const rpc_reason_info_t *rpc_reason_info(rpc_reason_t reason);
 
 #endif

@@ -1,5 +1,5 @@
-/* base/syntax.c: each function judges one piece and knows its place in the whole text, so that every
- * message can name element and column.
+/* base/syntax.c: each function checks one piece and knows its place in the whole text, so that every
+ * message can name the element and its column.
  */
 #include "base/syntax.h"
 
@@ -38,7 +38,7 @@ apr_status_t rpc_syntax_port(const rpc_syntax_t *syntax, const char *at, apr_siz
     return APR_SUCCESS;
 }
 
-/* Digits and dots that are no IPv4 address are a slip, not a name. */
+/* Digits and dots that are not an IPv4 address are a mistake, not a name. */
 static int is_broken_ipv4(const char *at, apr_size_t len)
 {
     char buf[INET_ADDRSTRLEN];

@@ -1,5 +1,5 @@
-/* rpc_syntax: the small parsers that all grammars of the configuration share, and what they say
- * when a text is wrong. No httpd headers. Source: base/syntax.c
+/* rpc_syntax: the small parsers that all grammars of the configuration share, and their error
+ * messages. No httpd headers.
  */
 #ifndef RPC_SYNTAX_H
 #define RPC_SYNTAX_H
@@ -9,16 +9,15 @@
 
 #define RPC_BLANKS " \t\r\n\v\f"
 
-/* What is wrong with a text, for a configtest message. COLUMN is where ELEMENT begins;
- * for something that is missing, ELEMENT is what lacks it. */
+/* What is wrong with a text, for a configtest message. COLUMN is where ELEMENT begins. When
+ * something is missing, ELEMENT is the part in which it is missing. */
 typedef struct rpc_syntax_error {
     int column;             /* from 1, within the whole text */
     const char *element;    /* the faulty element, in the pool */
     const char *expected;   /* "a port from 1 to 65535", ... */
 } rpc_syntax_error_t;
 
-/* The text that is being parsed. The functions below look at the LEN characters AT a place within
- * it. */
+/* The text that is being parsed. The functions below read LEN characters of it, which begin at AT. */
 typedef struct rpc_syntax {
     apr_pool_t *pool;
     const char *text;
@@ -31,14 +30,15 @@ apr_status_t rpc_syntax_fail(const rpc_syntax_t *syntax, const char *at, apr_siz
 /* A port from 1 to 65535, in digits. */
 apr_status_t rpc_syntax_port(const rpc_syntax_t *syntax, const char *at, apr_size_t len,
                              apr_port_t *port);
-/* A name or an IPv4 literal; SIGNS are characters welcome beside letters, digits, "-_.". */
+/* A name or an IPv4 literal. SIGNS are the characters allowed in addition to letters, digits and
+ * "-_.". */
 apr_status_t rpc_syntax_name(const rpc_syntax_t *syntax, const char *at, apr_size_t len,
                              const char *signs);
-/* The LEN characters AT, a name, in POOL without the dot that may end it: it tells a resolver that
- * the name is whole, and names that differ by it alone are one. */
+/* A copy in POOL of the LEN characters of a name at AT, without the dot that may end it. The dot tells
+ * a resolver that the name is complete; with and without it a name is the same. */
 char *rpc_syntax_host(apr_pool_t *pool, const char *at, apr_size_t len);
-/* Is this an IPv6 literal, without brackets, perhaps with a %zone? The length of the
- * address before the zone, its 16 bytes in ADDR; else 0. */
+/* Is this an IPv6 literal, without brackets, perhaps with a %zone? Returns the length of the address
+ * before the zone and writes its 16 bytes to ADDR; else 0. */
 apr_size_t rpc_ipv6_parse(const char *at, apr_size_t len, unsigned char addr[16]);
 
 #endif

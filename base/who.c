@@ -1,7 +1,8 @@
-/* base/who.c: libutf8proc knows Unicode; what is left is to find the domain.
+/* base/who.c: libutf8proc folds the name by the rules of Unicode; this file finds the domain in it.
  *
- * The name is folded first, so that a full-width backslash or at sign separates as the usual one
- * does. Parts are trimmed after they are cut, for "DOM \ alice" is what LDAP takes for alice, too.
+ * The name is folded before it is split, so that a full-width backslash or at sign separates like
+ * the usual one. The parts are trimmed after the split, because LDAP takes "DOM \ alice" for alice,
+ * too.
  */
 #include "base/who.h"
 
@@ -13,7 +14,7 @@
 
 #include "base/address.h"
 
-/* NAME as UTF-8, NUL-terminated, in POOL: as it is, or read as ISO 8859-1 where it is none. */
+/* NAME as UTF-8, NUL-terminated, in POOL. A NAME that is not UTF-8 is read as ISO 8859-1. */
 static char *as_utf8(apr_pool_t *pool, const char *name, size_t size)
 {
     const unsigned char *in = (const unsigned char *)name;
@@ -37,8 +38,8 @@ static char *as_utf8(apr_pool_t *pool, const char *name, size_t size)
     return out;
 }
 
-/* Length of NAME, cut at RPC_WHO_NAME_MAX but not within a character. */
-static size_t bounded(const char *name)
+/* The length of NAME, at most RPC_WHO_NAME_MAX. The cut is not within a character. */
+static size_t bounded_size(const char *name)
 {
     size_t size = strnlen(name, RPC_WHO_NAME_MAX + 1), back = 0;
 
@@ -63,7 +64,7 @@ static int is_blank(utf8proc_int32_t c)
 }
 
 /* Trims TEXT and makes one space of each run of blanks, in place; returns it. */
-static char *squeeze(char *text)
+static char *squeeze_blanks(char *text)
 {
     const utf8proc_uint8_t *from = (const utf8proc_uint8_t *)text;
     char *to = text;
@@ -90,10 +91,10 @@ static char *squeeze(char *text)
     return text;
 }
 
-/* NULL: out of memory. */
-static char *folded(apr_pool_t *pool, const char *name)
+/* The folded form of NAME in POOL; NULL: out of memory. */
+static char *fold_name(apr_pool_t *pool, const char *name)
 {
-    char *utf8 = as_utf8(pool, name, bounded(name)), *copy;
+    char *utf8 = as_utf8(pool, name, bounded_size(name)), *copy;
     utf8proc_uint8_t *result = utf8proc_NFKC_Casefold((const utf8proc_uint8_t *)utf8);
 
     if (!result)
@@ -103,33 +104,33 @@ static char *folded(apr_pool_t *pool, const char *name)
     return copy;
 }
 
-/* Cuts TEXT in two; *DOMAIN is "" where there is none. "\alice" has none, nor has "@alice". */
-static char *split(char *text, char **domain)
+/* Splits TEXT in two. *DOMAIN is "" when there is no domain, as in "\alice" and "@alice". */
+static char *split_name(char *text, char **domain)
 {
     char *at = strrchr(text, '\\');
 
     *domain = text + strlen(text);
     if (at && at[1]) {
         *at = '\0';
-        *domain = squeeze(text);
-        return squeeze(at + 1);
+        *domain = squeeze_blanks(text);
+        return squeeze_blanks(at + 1);
     }
     at = strrchr(text, '@');
     if (at && at > text) {
         *at = '\0';
-        *domain = squeeze(at + 1);
+        *domain = squeeze_blanks(at + 1);
     }
-    return squeeze(text);
+    return squeeze_blanks(text);
 }
 
 const char *rpc_who_user(apr_pool_t *pool, const char *name, rpc_who_domain_t which)
 {
-    char *text = name ? folded(pool, name) : NULL, *domain, *account;
+    char *text = name ? fold_name(pool, name) : NULL, *domain, *account;
     size_t size;
 
     if (!text)
-        return name ? name : "";    /* without memory a name is at least itself */
-    account = split(squeeze(text), &domain);
+        return name ? name : "";    /* without memory the name stays as it was sent */
+    account = split_name(squeeze_blanks(text), &domain);
     size = strlen(domain);
     if (size && domain[size - 1] == '.')
         domain[size - 1] = '\0';

@@ -79,8 +79,8 @@ void rpc_loop_unschedule(rpc_loop_t *loop, rpc_job_t *job)
     job->next = job->prev = NULL;
 }
 
-/* Runs what is queued now, not what gets queued meanwhile: a marker job stands at
- * the end of this turn. */
+/* Runs the jobs that are queued now, but not those that are queued meanwhile: a marker
+ * job stands at the end of this turn. */
 static void run_queue(rpc_loop_t *loop)
 {
     rpc_job_t marker = { NULL, NULL, NULL, 0 };
@@ -142,7 +142,7 @@ void rpc_timer_set(rpc_loop_t *loop, rpc_timer_t *timer, apr_time_t due)
             rpc_timer_t **heap = realloc(loop->heap, cap * sizeof(*heap));
 
             if (!heap)
-                abort(); /* as APR does; a channel without its timer might live for ever */
+                abort(); /* as APR does; a channel without its timer might never end */
             loop->heap = heap;
             loop->heap_cap = cap;
         }
@@ -178,7 +178,7 @@ static void run_timers(rpc_loop_t *loop)
     }
 }
 
-/* Milliseconds epoll may wait, rounded up so that no timer is found early. */
+/* The milliseconds that epoll may wait, rounded up so that it never wakes before a timer is due. */
 static int wait_time(const rpc_loop_t *loop)
 {
     apr_time_t left;
@@ -232,7 +232,7 @@ static void run_events(rpc_loop_t *loop)
 
 /* ---- work from other threads ---- */
 
-static void ring(rpc_loop_t *loop)
+static void wake_loop(rpc_loop_t *loop)
 {
     uint64_t one = 1;
     ssize_t n;
@@ -253,7 +253,7 @@ void rpc_loop_post(rpc_loop_t *loop, rpc_job_t *job)
         loop->posted_first = job;
     loop->posted_last = job;
     pthread_mutex_unlock(&loop->lock);
-    ring(loop);
+    wake_loop(loop);
 }
 
 static void wakeup_ready(rpc_watch_t *watch, uint32_t events)
@@ -266,7 +266,7 @@ static void wakeup_ready(rpc_watch_t *watch, uint32_t events)
     } while (n < 0 && errno == EINTR);
 }
 
-/* Moves the posted jobs into the run queue; returns 1 when the loop shall end. */
+/* Moves the posted jobs into the run queue; returns 1 when the loop is to end. */
 static int take_posted(rpc_loop_t *loop)
 {
     rpc_job_t *job, *next;
@@ -328,7 +328,7 @@ void rpc_loop_stop(rpc_loop_t *loop)
     pthread_mutex_lock(&loop->lock);
     loop->stopping = 1;
     pthread_mutex_unlock(&loop->lock);
-    ring(loop);
+    wake_loop(loop);
 }
 
 void rpc_loop_join(rpc_loop_t *loop)

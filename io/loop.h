@@ -1,12 +1,12 @@
 /* rpc_loop: an I/O thread: readiness, timers, and the hand-over of work to it.
  *
- * One epoll, edge-triggered, each descriptor registered once; a run queue of jobs,
- * so that one busy owner never keeps the others from their turn; a heap of timers;
- * an eventfd for work from other threads. Knows descriptors, no protocol.
+ * A loop has one epoll, edge-triggered, with each descriptor registered once; a run queue
+ * of jobs, so that one busy owner never keeps the others from their turn; a heap of
+ * timers; and an eventfd for work from other threads. It knows descriptors, but no protocol.
  *
- * Every object given to a loop (watch, job, timer) is embedded in its owner's
- * struct and is touched only on the loop's thread, but for rpc_loop_post().
- * Times are microseconds of the monotonic clock.
+ * Every object given to a loop (watch, job, timer) is embedded in its owner's struct and
+ * is touched only on the loop's thread, except by rpc_loop_post(). Times are microseconds
+ * of rpc_clock_now().
  */
 #ifndef RPC_LOOP_H
 #define RPC_LOOP_H
@@ -30,7 +30,7 @@ struct rpc_job {
     int queued;             /* private: in the run queue */
 };
 
-/* A moment at which to be called. Zero it, set fire. */
+/* A timer, which calls fire at a moment. Zero it, set fire. */
 typedef struct rpc_timer rpc_timer_t;
 struct rpc_timer {
     void (*fire)(rpc_timer_t *timer);
@@ -38,47 +38,48 @@ struct rpc_timer {
     size_t slot;            /* private: place in the heap, 0 when not set */
 };
 
-/* A descriptor. Zero it, set fd and ready. EVENTS are EPOLL* bits. */
+/* A descriptor that is watched. Zero it, set fd and ready. EVENTS are EPOLL* bits. */
 typedef struct rpc_watch rpc_watch_t;
 struct rpc_watch {
     int fd;
     void (*ready)(rpc_watch_t *watch, uint32_t events);
 };
 
-/* A loop that does not run yet; it lives in POOL. Fails with the errors of epoll
- * and eventfd. */
+/* Creates a loop in POOL, which does not run yet. Fails with the errors of epoll and
+ * eventfd. */
 apr_status_t rpc_loop_create(rpc_loop_t **loop, apr_pool_t *pool);
 
 /* Runs the loop on a thread of its own, all signals blocked (httpd handles them). */
 apr_status_t rpc_loop_start(rpc_loop_t *loop);
 /* Runs the loop on the calling thread until rpc_loop_stop(). */
 void rpc_loop_run(rpc_loop_t *loop);
-/* Ends the loop after its current turn. Jobs not run are forgotten; their owners clean
- * up. Any thread. */
+/* Ends the loop after its current turn. Jobs that have not run are dropped; their owners
+ * clean up. Any thread. */
 void rpc_loop_stop(rpc_loop_t *loop);
-/* Waits until the loop's thread, if it has one, has ended. Any thread but that one. */
+/* Waits until the loop's thread, if it has one, has ended. Any thread except that one. */
 void rpc_loop_join(rpc_loop_t *loop);
 
 /* Hands JOB to the loop. Any thread; JOB must not be queued anywhere. */
 void rpc_loop_post(rpc_loop_t *loop, rpc_job_t *job);
 
-/* The rest: on the loop's thread only. */
+/* The functions below are called on the loop's thread only. */
 
-/* Queues JOB behind those that wait; does nothing when it waits already. A job that
- * schedules itself runs again after the next look at the descriptors. */
+/* Queues JOB behind those that wait; does nothing when JOB waits already. A job that
+ * schedules itself runs again after the loop has looked at its descriptors. */
 void rpc_loop_schedule(rpc_loop_t *loop, rpc_job_t *job);
 void rpc_loop_unschedule(rpc_loop_t *loop, rpc_job_t *job);
 
-/* Sets or moves a timer; DUE as in rpc_loop_now(). A timer fires once. */
+/* Sets or moves a timer; DUE is a time as rpc_loop_now() returns it. A timer fires once. */
 void rpc_timer_set(rpc_loop_t *loop, rpc_timer_t *timer, apr_time_t due);
 void rpc_timer_cancel(rpc_loop_t *loop, rpc_timer_t *timer);
 
 /* Watches for EPOLLIN, EPOLLOUT, EPOLLRDHUP, edge-triggered. */
 apr_status_t rpc_watch_add(rpc_loop_t *loop, rpc_watch_t *watch);
-/* No call to ready follows, not even for events already fetched. Does not close. */
+/* Afterwards ready is not called any more, not even for events already fetched. Does not
+ * close the descriptor. */
 void rpc_watch_remove(rpc_loop_t *loop, rpc_watch_t *watch);
 
-/* The time of this turn. */
+/* The time at which this turn began. */
 apr_time_t rpc_loop_now(const rpc_loop_t *loop);
 
 /* A buffer that any job may use until it returns. */

@@ -1,11 +1,12 @@
-/* io/pass.c: SOCK_SEQPACKET and one descriptor a message. */
+/* io/pass.c: SOCK_SEQPACKET, and at most one descriptor in each message. */
 #include "io/pass.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
-#define ROOM 262144     /* bytes: the longest message, a leg with all that was read of it, fits */
+#define ROOM 262144     /* bytes of the socket's buffer: the longest message, a leg with all that
+                         * was read from it, fits */
 
 apr_status_t rpc_pass_pair(int pair[2])
 {
@@ -64,7 +65,7 @@ apr_status_t rpc_pass_receive(int socket, void *data, size_t *len, int *fd)
     ssize_t n;
 
     *fd = -1;
-    do {    /* ECONNRESET: it ended with messages unread; what it said before is still there */
+    do {    /* ECONNRESET: the peer ended with messages unread; its own messages are still there */
         msg.msg_controllen = sizeof(room);
         n = recvmsg(socket, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     } while (n < 0 && (errno == EINTR || errno == ECONNRESET));

@@ -1,20 +1,20 @@
-/* io/pipe.c: each turn reads from both sides while the other takes it, and writes. */
+/* io/pipe.c: each turn reads from each side as long as the other side can take it, and writes. */
 #include "io/pipe.h"
 
-/* Rounds of reading and writing before others get their turn. */
+/* The number of rounds of reading and writing before other jobs get their turn. */
 #define TURN_ROUNDS 4
 
-static rpc_reason_t put(rpc_pipe_t *pipe, rpc_stream_t *to, const uint8_t *data, size_t len)
+static rpc_reason_t pipe_put(rpc_pipe_t *pipe, rpc_stream_t *to, const uint8_t *data, size_t len)
 {
     if (to == pipe->server && pipe->heard)
         return pipe->heard(pipe, data, len);
     return rpc_stream_put(to, data, len) == APR_SUCCESS ? RPC_REASON_NONE : RPC_REASON_NO_MEMORY;
 }
 
-/* One read of FROM into TO. Returns 1 when something came; sets *ENDED to CLOSED or FAILED
- * when nothing more will. */
-static int move(rpc_pipe_t *pipe, rpc_stream_t *from, rpc_stream_t *to, rpc_reason_t closed,
-                rpc_reason_t failed, rpc_reason_t *ended)
+/* Reads once from FROM and puts it into TO. Returns 1 when there was something; sets *ENDED to
+ * CLOSED or FAILED when there will be nothing more. */
+static int pipe_move(rpc_pipe_t *pipe, rpc_stream_t *from, rpc_stream_t *to, rpc_reason_t closed,
+                     rpc_reason_t failed, rpc_reason_t *ended)
 {
     uint8_t *buf = rpc_loop_scratch(from->loop);
     size_t len = RPC_LOOP_SCRATCH;
@@ -24,14 +24,14 @@ static int move(rpc_pipe_t *pipe, rpc_stream_t *from, rpc_stream_t *to, rpc_reas
         return 0;
     if (rpc_stream_pending(to) >= RPC_PIPE_HIGH) {
         if (from == pipe->client)
-            pipe->heard_at = rpc_loop_now(from->loop);  /* it may have said what we do not read */
+            pipe->heard_at = rpc_loop_now(from->loop);  /* its data waits because we do not read */
         return 0;
     }
     rv = rpc_stream_read(from, buf, &len);
     if (rv == APR_SUCCESS && from == pipe->client)
         pipe->heard_at = rpc_loop_now(from->loop);
     if (rv == APR_SUCCESS)
-        *ended = put(pipe, to, buf, len);
+        *ended = pipe_put(pipe, to, buf, len);
     else if (APR_STATUS_IS_EOF(rv))
         *ended = closed;
     else if (rv != APR_SUCCESS && !APR_STATUS_IS_EAGAIN(rv))
@@ -39,7 +39,7 @@ static int move(rpc_pipe_t *pipe, rpc_stream_t *from, rpc_stream_t *to, rpc_reas
     return rv == APR_SUCCESS;
 }
 
-static int flush(rpc_stream_t *s, rpc_reason_t failed, rpc_reason_t *ended)
+static int pipe_flush(rpc_stream_t *s, rpc_reason_t failed, rpc_reason_t *ended)
 {
     size_t before = rpc_stream_pending(s);
 
@@ -48,7 +48,7 @@ static int flush(rpc_stream_t *s, rpc_reason_t failed, rpc_reason_t *ended)
     return rpc_stream_pending(s) < before;
 }
 
-/* Has the client's end, behind what is not read, been noticed? */
+/* Is it known that the client has closed, although some of its data is not read yet? */
 static int has_closed_unread(const rpc_pipe_t *pipe)
 {
     return pipe->client->hup && !pipe->client->eof && rpc_stream_pending(pipe->server) >= RPC_PIPE_HIGH;
@@ -62,7 +62,7 @@ static void watch_unread(rpc_pipe_t *pipe)
     rpc_timer_set(loop, &pipe->patience, rpc_loop_now(loop) + RPC_PIPE_PATIENCE);
 }
 
-static void out_of_patience(rpc_timer_t *timer)
+static void pipe_out_of_patience(rpc_timer_t *timer)
 {
     rpc_pipe_t *pipe = RPC_OWNER_OF(timer, rpc_pipe_t, patience);
 
@@ -74,8 +74,8 @@ static void out_of_patience(rpc_timer_t *timer)
         pipe->ended(pipe, RPC_REASON_CLIENT_CLOSED);
 }
 
-/* A reset is an end at once; a client that has closed in order may have said much that a slow
- * server still reads. */
+/* After a reset the pipe ends at once. A client that has closed in order may have sent much that a
+ * slow server still has to read. */
 static void notice_close(rpc_pipe_t *pipe, rpc_reason_t *ended)
 {
     if (*ended || !has_closed_unread(pipe))
@@ -96,10 +96,12 @@ static void pipe_turn(rpc_job_t *job)
     int rounds = TURN_ROUNDS, moved;
 
     do {
-        moved = move(pipe, client, server, RPC_REASON_CLIENT_CLOSED, RPC_REASON_CLIENT_ERROR, &ended);
-        moved |= move(pipe, server, client, RPC_REASON_SERVER_CLOSED, RPC_REASON_SERVER_ERROR, &ended);
-        moved |= flush(server, RPC_REASON_SERVER_ERROR, &ended);
-        moved |= flush(client, RPC_REASON_CLIENT_ERROR, &ended);
+        moved = pipe_move(pipe, client, server, RPC_REASON_CLIENT_CLOSED, RPC_REASON_CLIENT_ERROR,
+                          &ended);
+        moved |= pipe_move(pipe, server, client, RPC_REASON_SERVER_CLOSED, RPC_REASON_SERVER_ERROR,
+                           &ended);
+        moved |= pipe_flush(server, RPC_REASON_SERVER_ERROR, &ended);
+        moved |= pipe_flush(client, RPC_REASON_CLIENT_ERROR, &ended);
     } while (moved && !ended && --rounds);
     notice_close(pipe, &ended);
     if (ended)
@@ -111,7 +113,7 @@ static void pipe_turn(rpc_job_t *job)
 void rpc_pipe_start(rpc_pipe_t *pipe)
 {
     pipe->turn.run = pipe_turn;
-    pipe->patience.fire = out_of_patience;
+    pipe->patience.fire = pipe_out_of_patience;
     pipe->heard_at = rpc_loop_now(pipe->client->loop);
     pipe->client->owner = pipe->server->owner = &pipe->turn;
     rpc_loop_schedule(pipe->client->loop, &pipe->turn);

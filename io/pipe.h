@@ -1,5 +1,5 @@
-/* rpc_pipe: two streams joined, bytes as they come, both ways, until one of them ends. What
- * is left of a connection once version 1 of the protocol is open ([MS-RPCH] 3.1.2.5.2).
+/* rpc_pipe: passes bytes between two streams, both ways, until one of them ends. A connection of
+ * version 1 of the protocol is such a pipe once it is open ([MS-RPCH] 3.1.2.5.2).
  */
 #ifndef RPC_PIPE_H
 #define RPC_PIPE_H
@@ -7,32 +7,33 @@
 #include "base/reason.h"
 #include "io/stream.h"
 
-/* A client that has closed is gone when the server has read nothing for so long, whatever that
- * client said before. */
+/* When the client has closed and the server has read nothing for this time, the pipe ends, even if
+ * data of the client is left. */
 #define RPC_PIPE_PATIENCE apr_time_from_sec(2)
-/* Not read from one side while this much waits to be written to the other. */
+/* The pipe does not read from one side while this many bytes wait to be written to the other. */
 #define RPC_PIPE_HIGH 65536
 
 typedef struct rpc_pipe rpc_pipe_t;
 struct rpc_pipe {
-    rpc_stream_t *client, *server;  /* set before the start; their owner's all the time */
-    /* One side has ended or failed: called once, the pipe's turn is over. The owner closes
-     * both streams, in order, so that what was read still arrives. */
+    rpc_stream_t *client, *server;  /* set before the start; the pipe's owner owns both */
+    /* Called once, when one side has ended or failed; the pipe does nothing afterwards. The owner
+     * closes both streams, in order, so that data which was read still arrives. */
     void (*ended)(rpc_pipe_t *pipe, rpc_reason_t reason);
-    /* Not NULL: takes what the client says, and puts what of it may go to the server. A reason
-     * ends the pipe. */
+    /* If not NULL, gets the client's data and puts the part that may go to the server. A reason
+     * other than NONE ends the pipe. */
     rpc_reason_t (*heard)(rpc_pipe_t *pipe, const uint8_t *data, size_t len);
-    apr_time_t heard_at;            /* when the client last spoke, or was not read; set at the start */
+    apr_time_t heard_at;            /* when the client last sent something, or was last not read */
     /* private */
     rpc_job_t turn;
-    rpc_timer_t patience;           /* with a server that does not read, of a client that has closed */
-    int closing;                    /* that is running */
-    uint64_t taken;                 /* what that server had read when it began */
+    rpc_timer_t patience;           /* runs after the client has closed, see RPC_PIPE_PATIENCE */
+    int closing;                    /* patience is running */
+    uint64_t taken;                 /* bytes that the server had read when patience began */
 };
 
-/* From now on the pipe's job is that of both streams. On their loop's thread, as all of it. */
+/* From now on the pipe's job is the job of both streams. All functions are called on their loop's
+ * thread. */
 void rpc_pipe_start(rpc_pipe_t *pipe);
-/* The streams are about to be closed. Also harmless before the start. */
+/* Stops the pipe before its streams are closed. May also be called before the start. */
 void rpc_pipe_stop(rpc_pipe_t *pipe, rpc_loop_t *loop);
 
 #endif

@@ -1,6 +1,7 @@
-/* io/queue.c: a first chunk of bytes for little is 1 KB, any other at least 16 KB, and freed as
- * soon as it is empty: an idle channel holds nothing, a lone RTS PDU little, a bulk transfer few
- * large pieces. PDUs lie in packs, close to one another and each in one piece.
+/* io/queue.c: the first chunk of a byte queue has 1 KB when few bytes are put, any other chunk has at
+ * least 16 KB, and a chunk is freed as soon as it is empty. So an idle channel holds no memory, a
+ * single RTS PDU takes little, and a bulk transfer needs few large pieces. PDUs lie in packs, one
+ * behind the other and each in one piece.
  */
 #include "io/queue.h"
 
@@ -35,7 +36,7 @@ static rpc_chunk_t *add_chunk(rpc_bytes_t *q, size_t len)
     return chunk;
 }
 
-/* What does not fit into the last chunk gets a chunk of its own before anything is copied, so
+/* A new chunk for the bytes that do not fit into the last one is made before anything is copied, so
  * that a failure leaves the queue as it was. */
 int rpc_bytes_put(rpc_bytes_t *q, const void *data, size_t len)
 {
@@ -98,13 +99,14 @@ void rpc_bytes_clear(rpc_bytes_t *q)
 
 /* ---- PDUs ---- */
 
-/* Before each PDU stand two bytes: its length, and on top whether it is counted. A length that
- * does not fit there follows in four more. So even PDUs of 16 bytes take little more than they are. */
+/* Two bytes stand before each PDU: its length, and in the top bit whether it is counted. A length
+ * that does not fit there follows in four more bytes. So even a PDU of 16 bytes takes little more
+ * memory than 16 bytes. */
 #define COUNTED 0x8000u
 #define LONG 0x7fffu
 #define MARK_MAX 6
 
-/* A new pack has a sixteenth of what is queued: what is not used of it counts for little. */
+/* A new pack has a sixteenth of the bytes that are queued, so its unused part is small in comparison. */
 #define PACK_LEAST 512
 #define PACK_MOST 8192
 
@@ -138,7 +140,7 @@ static size_t read_mark(const uint8_t *at, uint32_t *size, int *counted)
     return sizeof(mark) + sizeof(*size);
 }
 
-/* The last pack gives back what it has not used; the next PDU did not fit there. */
+/* Frees the unused end of the last pack, when the next PDU does not fit there. */
 static void trim_last(rpc_pdus_t *q)
 {
     rpc_pack_t *pack = q->last ? realloc(q->last, sizeof(*pack) + q->last->end) : NULL;

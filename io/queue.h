@@ -1,8 +1,8 @@
 /* rpc_queue: two first-in first-out queues that hold no memory while empty.
  *
- * rpc_bytes is a byte queue in chunks (what a stream still has to write);
- * rpc_pdus is a queue of whole PDUs (what waits for a window or for a plug to be
- * drawn). Neither has a bound of its own: who fills one checks its size first.
+ * rpc_bytes is a byte queue in chunks (bytes that a stream still has to write); rpc_pdus
+ * is a queue of whole PDUs (which wait for a window, or until a channel is unplugged).
+ * Neither has a bound of its own: the caller checks the size before it fills one.
  * Each belongs to one loop thread.
  */
 #ifndef RPC_QUEUE_H
@@ -29,7 +29,7 @@ typedef struct rpc_pdus {
 } rpc_pdus_t;
 
 typedef struct rpc_queued_pdu {
-    const uint8_t *data;        /* the queue's, until the PDU is dropped or the next one is put */
+    const uint8_t *data;        /* in the queue; valid until the PDU is dropped or another is put */
     uint32_t size;
     int counted;                /* an RPC PDU, subject to flow control; 0: RTS */
 } rpc_queued_pdu_t;

@@ -41,7 +41,7 @@ void rpc_stream_init(rpc_stream_t *s, const rpc_stream_class_t *cls, rpc_loop_t 
     s->owner = owner;
     s->watch.fd = fd;
     s->watch.ready = stream_ready;
-    s->can_read = s->can_write = 1; /* try once; edges only tell of changes */
+    s->can_read = s->can_write = 1; /* try once, because epoll reports only later changes */
 }
 
 apr_status_t rpc_stream_read(rpc_stream_t *s, void *buf, size_t *len)
@@ -119,9 +119,9 @@ void rpc_stream_close(rpc_stream_t *s, int abort_it)
 
 typedef struct socket_stream {
     rpc_stream_t s;         /* first: a stream is one of these */
-    rpc_job_t drain;        /* the stream's own, once its owner has left */
+    rpc_job_t drain;        /* the stream's own job, after its owner has closed it */
     rpc_timer_t patience;
-    int shut;               /* our end of file is sent; waiting for the peer's */
+    int shut;               /* our end of file is sent, and we wait for the peer's */
 } socket_stream_t;
 
 static apr_status_t socket_read(rpc_stream_t *s, void *buf, size_t *len)
@@ -166,8 +166,9 @@ static void socket_free(socket_stream_t *ss)
     close(rpc_stream_detach(&ss->s));
 }
 
-/* Writes the rest, sends end of file, then reads the peer's: closing with input unread
- * would make TCP reset the connection and the peer lose what is still on its way. */
+/* Writes the rest, sends end of file, then reads until the peer's end of file. If the socket
+ * were closed with input unread, TCP would reset the connection, and the peer would lose data
+ * that is still on its way. */
 static void socket_drain(rpc_job_t *job)
 {
     socket_stream_t *ss = RPC_OWNER_OF(job, socket_stream_t, drain);
@@ -176,7 +177,7 @@ static void socket_drain(rpc_job_t *job)
     size_t len = RPC_LOOP_SCRATCH;
 
     if (rv == APR_SUCCESS && s->out.size)
-        return; /* an event or patience's end brings us back */
+        return; /* an event or the timer calls again */
     if (rv == APR_SUCCESS && !ss->shut) {
         ss->shut = 1;
         shutdown(s->watch.fd, SHUT_WR);
@@ -220,8 +221,8 @@ static int tcp_seconds(uint32_t ms)
     return ms < 1000 ? 1 : ms > 32767000 ? 32767 : (int)(ms / 1000);    /* TCP's limit */
 }
 
-/* On a Unix socket, which needs none of this, the options are refused. */
-static void probe(int fd, int idle, int interval)
+/* A Unix socket refuses these options and does not need them. */
+static void set_probes(int fd, int idle, int interval)
 {
     int on = 1;
 
@@ -235,11 +236,11 @@ void rpc_stream_keepalive(rpc_stream_t *s, uint32_t ms)
     int seconds = tcp_seconds(ms ? ms : 300000);
 
     if (s->cls->socket)
-        probe(s->watch.fd, seconds, seconds);
+        set_probes(s->watch.fd, seconds, seconds);
 }
 
-/* Probes in the second half; TCP_USER_TIMEOUT ends both them and the retransmissions of data, which
- * would go on for a quarter of an hour. */
+/* TCP probes the peer in the second half of the time. TCP_USER_TIMEOUT ends the probes, and also the
+ * retransmissions of data, which would otherwise go on for a quarter of an hour. */
 void rpc_stream_notice_death(rpc_stream_t *s, uint32_t ms)
 {
     unsigned int timeout = ms;
@@ -247,7 +248,7 @@ void rpc_stream_notice_death(rpc_stream_t *s, uint32_t ms)
 
     if (!s->cls->socket)
         return;
-    probe(s->watch.fd, tcp_seconds(ms / 2), tcp_seconds(ms / 16));
+    set_probes(s->watch.fd, tcp_seconds(ms / 2), tcp_seconds(ms / 16));
     setsockopt(s->watch.fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
     setsockopt(s->watch.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof(timeout));
 }

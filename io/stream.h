@@ -1,9 +1,9 @@
 /* rpc_stream: a byte stream with back-pressure, read and written without blocking.
  *
- * Two kinds: a plain socket (io/stream.c) and an httpd connection that has left its
- * worker thread (httpd/conn.c, through httpd's filters, so that TLS works). Tests add
- * a fake one. The owner has one job; the stream schedules it whenever something may
- * have changed, and the owner then reads and writes until nothing moves.
+ * There are two kinds: a plain socket (io/stream.c), and an httpd connection that has left
+ * its worker thread (httpd/conn.c), which reads and writes through httpd's filters, so that
+ * TLS works. Tests add a fake one. The owner has one job; the stream schedules it whenever
+ * something may have changed, and the owner then reads and writes until nothing moves.
  *
  * A stream belongs to its loop's thread.
  */
@@ -15,13 +15,13 @@
 
 typedef struct rpc_stream rpc_stream_t;
 
-/* The header of an HTTP answer, for streams that carry one; the body follows by
+/* The header of an HTTP answer, for streams that carry one; the body is written with
  * rpc_stream_put(). */
 typedef struct rpc_answer {
     int status;             /* 200, 503 */
     const char *reason;     /* reason phrase */
-    int http10;             /* status line says HTTP/1.0 (2.1.2.1.3) */
-    int64_t content_length; /* -1: none, to the end of the connection */
+    int http10;             /* the status line says HTTP/1.0 (2.1.2.1.3) */
+    int64_t content_length; /* -1: none, the body ends with the connection */
 } rpc_answer_t;
 
 typedef struct rpc_stream_class {
@@ -30,14 +30,14 @@ typedef struct rpc_stream_class {
     /* Reads up to *LEN bytes. APR_SUCCESS with *LEN > 0; APR_EAGAIN: wait for the
      * owner's job; APR_EOF; or an error. */
     apr_status_t (*read)(rpc_stream_t *s, void *buf, size_t *len);
-    /* Takes up to *LEN bytes, sets *LEN to how many. APR_EAGAIN with *LEN 0: wait. */
+    /* Takes up to *LEN bytes and sets *LEN to how many. APR_EAGAIN with *LEN 0: wait. */
     apr_status_t (*write)(rpc_stream_t *s, const void *buf, size_t *len);
-    /* Moves output that lies below this stream (an httpd connection's filters hold some);
-     * APR_EAGAIN: not all of it, wait. NULL: there is never any. */
+    /* Writes output that lies below this stream (an httpd connection's filters hold some).
+     * APR_EAGAIN: some is left, wait. NULL: this kind of stream never has any. */
     apr_status_t (*push)(rpc_stream_t *s);
     /* Ends the stream and frees it: see rpc_stream_close(). */
     void (*close)(rpc_stream_t *s, int abort);
-    /* Sends a response header; NULL for streams that are no HTTP exchange. */
+    /* Sends a response header; NULL for a stream that is not an HTTP exchange. */
     apr_status_t (*respond)(rpc_stream_t *s, const rpc_answer_t *answer);
 } rpc_stream_class_t;
 
@@ -46,26 +46,26 @@ struct rpc_stream {
     rpc_loop_t *loop;
     rpc_job_t *owner;       /* scheduled when the stream may be read or written */
     rpc_watch_t watch;
-    rpc_bytes_t out;        /* put, not yet taken by write */
+    rpc_bytes_t out;        /* bytes put and not yet taken by write */
     apr_status_t error;     /* first error of read or write, sticky */
-    unsigned can_read:1;    /* sticky: no "nothing now" since the last event */
+    unsigned can_read:1;    /* sticky: since the last event no read has found nothing to do */
     unsigned can_write:1;
     unsigned hup:1;         /* the peer will send no more: read until end of file */
-    unsigned dead:1;        /* nor will it take any more: reset, or timed out */
+    unsigned dead:1;        /* the peer will not read either: reset, or timed out */
     unsigned eof:1;
     uint64_t received;      /* bytes read */
     uint64_t sent;          /* bytes written */
 };
 
-/* A stream over a connected or connecting non-blocking socket, watched at once.
- * The stream owns FD from here, also on failure. NULL: out of memory or epoll failed. */
+/* Opens a stream over a connected or connecting non-blocking socket and watches it. The stream
+ * owns FD, even when this function fails. NULL: out of memory, or epoll failed. */
 rpc_stream_t *rpc_stream_open(rpc_loop_t *loop, int fd, rpc_job_t *owner);
 
 /* Sets up the common part of a stream of any kind (used by the kinds). */
 void rpc_stream_init(rpc_stream_t *s, const rpc_stream_class_t *cls, rpc_loop_t *loop,
                      int fd, rpc_job_t *owner);
 
-/* Reads; as the class's read, and remembers end of file and errors. */
+/* Reads like the read of the class, and remembers end of file and errors. */
 apr_status_t rpc_stream_read(rpc_stream_t *s, void *buf, size_t *len);
 
 /* Queues bytes to be written by the next flush. APR_ENOMEM is the only error.
@@ -75,25 +75,25 @@ apr_status_t rpc_stream_put(rpc_stream_t *s, const void *data, size_t len);
 apr_status_t rpc_stream_flush(rpc_stream_t *s);
 /* Bytes put and not yet written. */
 size_t rpc_stream_pending(const rpc_stream_t *s);
-/* After a flush: has all of it reached the kernel, from below this stream too? */
+/* After a flush: has all output reached the kernel, also the output below this stream? */
 int rpc_stream_drained(const rpc_stream_t *s);
 
-/* TCP keep-alive probes after MS milliseconds of silence; 0 means 300,000 ([MS-RPCH] 2.2.3.5.6).
- * Does nothing where there is no TCP, as all of this. */
+/* Sends TCP keep-alive probes after MS milliseconds of silence; 0 means 300,000 ([MS-RPCH]
+ * 2.2.3.5.6). This function and the next do nothing on a stream that is not TCP. */
 void rpc_stream_keepalive(rpc_stream_t *s, uint32_t ms);
-/* A peer whose TCP answers nothing for MS milliseconds, be it a probe or data, is gone: the stream
- * fails. One that is quiet, and is there, is not. */
+/* The stream fails when the peer's TCP answers neither probes nor data for MS milliseconds. A quiet
+ * peer whose TCP answers probes is not affected. */
 void rpc_stream_notice_death(rpc_stream_t *s, uint32_t ms);
 
-/* Gives the stream up; the owner's job is not scheduled any more. ABORT 0: what was
- * put is still written, for at most RPC_STREAM_DRAIN, then the connection is closed in
- * order; the stream lives on by itself until then. ABORT 1: closed at once, unsent
- * bytes are lost. */
+/* Ends the owner's use of the stream; the owner's job is not scheduled any more. ABORT 0:
+ * bytes that were put are still written, for at most RPC_STREAM_DRAIN, and then the connection
+ * is closed in order; the stream frees itself. ABORT 1: the connection is closed at once, and
+ * unsent bytes are lost. */
 void rpc_stream_close(rpc_stream_t *s, int abort);
 #define RPC_STREAM_DRAIN apr_time_from_sec(10)
 
-/* Frees a plain socket's stream, but not its descriptor, which is the caller's again and not
- * watched any more. What was put and not written is lost. */
+/* Frees the stream of a plain socket and returns its descriptor, which is not watched any more and
+ * belongs to the caller. Bytes put and not written are lost. */
 int rpc_stream_detach(rpc_stream_t *s);
 
 #endif

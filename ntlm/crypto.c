@@ -13,7 +13,7 @@
 #define PROOF 16
 #define MIC_SIZE 16
 
-/* A piece of what is hashed. */
+/* A piece of the data that is hashed. */
 typedef struct piece {
     const void *data;
     size_t size;
@@ -106,8 +106,8 @@ int ntlmssp_channel_binding(const char *prefix, const uint8_t *hash, size_t hash
     return md5(pieces, 3, binding);
 }
 
-/* RC4, which OpenSSL 3 keeps in a provider of its own that few machines load. Nothing secret
- * depends on it here: FreeRDP's MIC is made with a key that it tells under RC4 alone. */
+/* RC4. OpenSSL 3 has it only in a separate provider, which few machines load. No secret depends on
+ * RC4 here; but FreeRDP encrypts with it the key that its MIC is made with. */
 static void rc4(const uint8_t key[NTLMSSP_KEY], const uint8_t *in, size_t size, uint8_t *out)
 {
     uint8_t s[256], t, j = 0;

@@ -1,5 +1,5 @@
-/* ntlm/ntlmssp.c: NTLM messages: a cursor-free reader that takes every field by offset and length, each
- * checked against the message, and a writer for the one message a server sends.
+/* ntlm/ntlmssp.c: NTLM messages: a reader that takes every field by its offset and length, both
+ * checked against the message, and a writer for the one message that a server sends.
  *
  *   NEGOTIATE     signature, type, flags; the rest may be missing
  *   CHALLENGE     48 bytes, Version, then TargetName and TargetInfo
@@ -78,7 +78,7 @@ const char *ntlmssp_read_negotiate(const uint8_t *msg, size_t size, ntlmssp_nego
 
 /* ---- CHALLENGE ---- */
 
-/* What is being written. */
+/* The message that is being written. */
 typedef struct writer {
     uint8_t *at, *end;
     int failed;
@@ -122,7 +122,7 @@ static void put_info(writer_t *w, const ntlmssp_challenge_t *c)
     w->at += 16;
 }
 
-/* TargetName is in the client's character set; the rest is Unicode always. */
+/* TargetName has the client's character set; all other names are Unicode. */
 static void put_target_name(writer_t *w, const char *name, int unicode)
 {
     size_t n = strlen(name);
@@ -146,13 +146,13 @@ static void put_field(uint8_t *field, const uint8_t *msg, const uint8_t *from, c
     put32(field + 4, (uint32_t)(from - msg));
 }
 
-/* What is offered whenever it is asked for, and what is said in any case. */
+/* The flags of the answer: some whenever the client asks for them, some always. */
 static uint32_t challenge_flags(uint32_t asked)
 {
     uint32_t flags = asked & (NTLMSSP_SIGN | NTLMSSP_ALWAYS_SIGN | NTLMSSP_REQUEST_TARGET
                               | NTLMSSP_128);
 
-    /* FreeRDP's MIC is made with a key of its own choice, which it tells by KEY_EXCH alone */
+    /* FreeRDP makes its MIC with a key of its own choice, which it sends only with KEY_EXCH. */
     if (asked & NTLMSSP_128)
         flags |= asked & NTLMSSP_KEY_EXCH;
     flags |= asked & NTLMSSP_UNICODE ? NTLMSSP_UNICODE : NTLMSSP_OEM;
@@ -194,7 +194,7 @@ typedef struct message {
     size_t first;               /* smallest offset of a field that is not empty */
 } message_t;
 
-/* The field described at AT; 0: it is not inside the message. */
+/* Takes the field whose offset and length stand at AT; 0: it is not inside the message. */
 static int take_field(message_t *m, size_t at, const uint8_t **data, size_t *size)
 {
     size_t offset = get32(m->data + at + 4);
@@ -229,7 +229,7 @@ static const char *text_of(const uint8_t *data, size_t size, int unicode, char n
     if (size > 2 * (NTLMSSP_NAME / 3 - 1))
         return "a name that is too long";
     if (unicode ? !ntlmssp_from_utf16(data, size, name, NTLMSSP_NAME) : !oem_name(data, size, name))
-        return "a name that is no text";
+        return "a name that is not valid text";
     return NULL;
 }
 
@@ -271,7 +271,7 @@ static const char *take_pair(ntlmssp_authenticate_t *out, unsigned id, const uin
     }
 }
 
-/* The pairs up to MsvAvEOL, which there must be; each of those looked at may come once. */
+/* Takes the pairs up to MsvAvEOL, which must be there. Each pair that is used may occur once. */
 static const char *take_pairs(ntlmssp_authenticate_t *out, const uint8_t *p, size_t size)
 {
     unsigned seen = 0;

@@ -1,4 +1,4 @@
-/* ntlm/smbpasswd.c */
+/* ntlm/smbpasswd.c: reads the lines of the file, each on its own. */
 #include "ntlm/smbpasswd.h"
 
 #include <stdlib.h>
@@ -9,10 +9,10 @@
 #include "ntlm/unicode.h"
 
 #define HASH_DIGITS 32
-#define FIELDS 5                /* name, uid, LM, NT, flags; what follows is not looked at */
+#define FIELDS 5                /* name, uid, LM, NT, flags; later fields are ignored */
 
-/* What is the same for all spellings of a name. One that is no UTF-8 is nobody's whom NTLM names;
- * it stays as it is written. */
+/* A key that is the same for all spellings of a name. A name that is not UTF-8 is its own key; no
+ * NTLM message can name that user. */
 static const char *key_of(apr_pool_t *pool, const char *name)
 {
     size_t room = 3 * strlen(name) + 5;
@@ -35,8 +35,8 @@ static int read_hash(const char *text, uint8_t hash[16])
     return 1;
 }
 
-/* Account control of smbpasswd(5). An account without a usable hash is there, but barred, so
- * that it is not looked for elsewhere. */
+/* Account control of smbpasswd(5). An account without a usable hash is known but barred, so that no
+ * other provider is asked for it. */
 static const char *why_barred(const char *flags, int has_hash)
 {
     if (strchr(flags, 'D'))
@@ -50,8 +50,8 @@ static const char *why_barred(const char *flags, int has_hash)
     return has_hash ? NULL : "without an NT hash";
 }
 
-/* Splits LINE at colons, in place; the number of fields. */
-static int split(char *line, char *fields[FIELDS])
+/* Splits LINE at colons, in place. Returns the number of fields. */
+static int split_line(char *line, char *fields[FIELDS])
 {
     int n = 0;
 
@@ -73,9 +73,9 @@ static int take_line(smbpasswd_t *table, apr_pool_t *pool, char *line)
     const char *key;
     int has_hash;
 
-    /* Flags without their end may be half of them, in a file that is being written. */
-    if (split(line, fields) < FIELDS || !*fields[0] || strlen(fields[3]) != HASH_DIGITS || fields[4][0] != '['
-        || !strchr(fields[4], ']'))
+    /* Flags without a closing bracket may be incomplete, when the file is just being written. */
+    if (split_line(line, fields) < FIELDS || !*fields[0] || strlen(fields[3]) != HASH_DIGITS
+        || fields[4][0] != '[' || !strchr(fields[4], ']'))
         return 0;
     has_hash = read_hash(fields[3], user->nt_hash);
     user->name = apr_pstrdup(pool, fields[0]);

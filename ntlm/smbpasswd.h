@@ -1,9 +1,8 @@
-/* smbpasswd: users and NT hashes in Samba's text format, one account a line:
+/* smbpasswd: users and NT hashes in Samba's text format, one account in each line:
  *
  *     name:uid:LM hash:NT hash:[flags]:LCT-time:
  *
- * as `pdbedit -Lw` and smbpasswd(8) write it. No httpd headers; a table is read-only once made.
- * Source: ntlm/smbpasswd.c
+ * as `pdbedit -Lw` and smbpasswd(8) write it. No httpd headers. A table does not change once made.
  */
 #ifndef SMBPASSWD_H
 #define SMBPASSWD_H
@@ -17,7 +16,7 @@
 typedef struct smbpasswd_user {
     const char *name;           /* as written */
     uint8_t nt_hash[16];
-    const char *barred;         /* NULL: may log on; else why not */
+    const char *barred;         /* why the user may not log on; NULL: the user may */
 } smbpasswd_user_t;
 
 typedef struct smbpasswd {
@@ -26,10 +25,10 @@ typedef struct smbpasswd {
     unsigned first_malformed;   /* number of the first of them */
 } smbpasswd_t;
 
-/* Reads SIZE bytes of TEXT; all of the table lives in POOL. Empty lines and comments (#) are no
- * lines; of several for a name the first counts. */
+/* Reads SIZE bytes of TEXT; all of the table lives in POOL. Empty lines and comments (#) are
+ * skipped. When several lines have the same name, the first counts. */
 smbpasswd_t *smbpasswd_read(apr_pool_t *pool, const char *text, size_t size);
-/* The user of that name (UTF-8), in whatever case; NULL: none. POOL is for a moment's memory. */
+/* The user of that name (UTF-8) in any case; NULL: none. POOL is for temporary memory. */
 const smbpasswd_user_t *smbpasswd_find(const smbpasswd_t *table, apr_pool_t *pool, const char *name);
 
 #endif

@@ -25,8 +25,8 @@ typedef struct der {
     size_t size;
 } der_t;
 
-/* Takes the next element off IN: its tag, and what is in it. 0: there is none, or it is broken. */
-static int take(der_t *in, uint8_t *tag, der_t *inner)
+/* Takes the next element from IN: its tag and its content. 0: there is none, or it is malformed. */
+static int der_take(der_t *in, uint8_t *tag, der_t *inner)
 {
     size_t len, head = 2, i;
 
@@ -51,12 +51,12 @@ static int take(der_t *in, uint8_t *tag, der_t *inner)
     return 1;
 }
 
-/* The next element, which has to have that tag. */
-static int enter(der_t *in, uint8_t wanted, der_t *inner)
+/* Takes the next element, which has to have that tag. */
+static int der_enter(der_t *in, uint8_t wanted, der_t *inner)
 {
     uint8_t tag;
 
-    return take(in, &tag, inner) && tag == wanted;
+    return der_take(in, &tag, inner) && tag == wanted;
 }
 
 static int is_oid(const der_t *d, const uint8_t *oid, size_t size)
@@ -71,10 +71,10 @@ static const char *read_mechs(der_t field, spnego_token_t *out)
 
     out->mech_types = field.data;
     out->mech_types_size = field.size;
-    if (!enter(&field, TAG_SEQUENCE, &list))
+    if (!der_enter(&field, TAG_SEQUENCE, &list))
         return "mechTypes is no list";
     while (list.size) {
-        if (!enter(&list, TAG_OID, &mech))
+        if (!der_enter(&list, TAG_OID, &mech))
             return "a mechanism is no OID";
         place++;
         if (!out->ntlm && is_oid(&mech, oid_ntlm, sizeof(oid_ntlm)))
@@ -87,14 +87,14 @@ static const char *read_octets(der_t field, const uint8_t **data, size_t *size)
 {
     der_t octets;
 
-    if (!enter(&field, TAG_OCTETS, &octets))
+    if (!der_enter(&field, TAG_OCTETS, &octets))
         return "a token is no octet string";
     *data = octets.data;
     *size = octets.size;
     return NULL;
 }
 
-/* The fields of either; other tags are skipped. */
+/* Reads the fields of NegTokenInit or NegTokenResp; other tags are skipped. */
 static const char *read_fields(der_t in, spnego_token_t *out)
 {
     const char *wrong = NULL;
@@ -102,10 +102,10 @@ static const char *read_fields(der_t in, spnego_token_t *out)
     unsigned seen = 0;
     uint8_t tag;
 
-    if (!enter(&in, TAG_SEQUENCE, &fields))
+    if (!der_enter(&in, TAG_SEQUENCE, &fields))
         return "no sequence of fields";
     while (fields.size && !wrong) {
-        if (!take(&fields, &tag, &field))
+        if (!der_take(&fields, &tag, &field))
             return "a field that is cut off";
         if (tag >= TAG_CONTEXT(0) && tag <= TAG_CONTEXT(3)) {
             if (seen & 1u << (tag & 3))
@@ -128,15 +128,15 @@ const char *spnego_read(const uint8_t *data, size_t size, spnego_token_t *out)
     uint8_t tag;
 
     memset(out, 0, sizeof(*out));
-    if (!take(&in, &tag, &inner))
+    if (!der_take(&in, &tag, &inner))
         return "no SPNEGO token";
     if (tag == TAG_CONTEXT(1))
         return read_fields(inner, out);
     out->init = 1;
     if (tag == TAG_APPLICATION) {
-        if (!enter(&inner, TAG_OID, &oid) || !is_oid(&oid, oid_spnego, sizeof(oid_spnego)))
+        if (!der_enter(&inner, TAG_OID, &oid) || !is_oid(&oid, oid_spnego, sizeof(oid_spnego)))
             return "a token of another mechanism than SPNEGO";
-        if (!take(&inner, &tag, &fields))
+        if (!der_take(&inner, &tag, &fields))
             return "an SPNEGO token that is cut off";
         inner = fields;
     }
@@ -152,7 +152,7 @@ typedef struct writer {
     int failed;
 } writer_t;
 
-static void put(writer_t *w, const void *data, size_t size)
+static void der_put(writer_t *w, const void *data, size_t size)
 {
     if (w->failed || (size_t)(w->at - w->start) < size) {
         w->failed = 1;
@@ -162,8 +162,8 @@ static void put(writer_t *w, const void *data, size_t size)
     memcpy(w->at, data, size);
 }
 
-/* Tag and length before what was written since END. */
-static void wrap(writer_t *w, uint8_t tag, const uint8_t *end)
+/* Writes tag and length in front of the bytes between w->at and END. */
+static void der_wrap(writer_t *w, uint8_t tag, const uint8_t *end)
 {
     size_t len = (size_t)(end - w->at);
     const uint8_t three[] = { tag, 0x82, (uint8_t)(len >> 8), (uint8_t)len };
@@ -173,20 +173,20 @@ static void wrap(writer_t *w, uint8_t tag, const uint8_t *end)
     if (len > 0xffff)
         w->failed = 1;
     else if (len > 0xff)
-        put(w, three, sizeof(three));
+        der_put(w, three, sizeof(three));
     else if (len > 0x7f)
-        put(w, two, sizeof(two));
+        der_put(w, two, sizeof(two));
     else
-        put(w, one, sizeof(one));
+        der_put(w, one, sizeof(one));
 }
 
-static void put_field(writer_t *w, int number, uint8_t tag, const void *data, size_t size)
+static void der_put_field(writer_t *w, int number, uint8_t tag, const void *data, size_t size)
 {
     const uint8_t *end = w->at;
 
-    put(w, data, size);
-    wrap(w, tag, end);
-    wrap(w, TAG_CONTEXT(number), end);
+    der_put(w, data, size);
+    der_wrap(w, tag, end);
+    der_wrap(w, TAG_CONTEXT(number), end);
 }
 
 size_t spnego_write(spnego_state_t state, int with_mech, const uint8_t *token, size_t token_size,
@@ -198,14 +198,14 @@ size_t spnego_write(spnego_state_t state, int with_mech, const uint8_t *token, s
     size_t written;
 
     if (mic)
-        put_field(&w, 3, TAG_OCTETS, mic, 16);
+        der_put_field(&w, 3, TAG_OCTETS, mic, 16);
     if (token)
-        put_field(&w, 2, TAG_OCTETS, token, token_size);
+        der_put_field(&w, 2, TAG_OCTETS, token, token_size);
     if (with_mech)
-        put_field(&w, 1, TAG_OID, oid_ntlm, sizeof(oid_ntlm));
-    put_field(&w, 0, TAG_ENUMERATED, &byte, 1);
-    wrap(&w, TAG_SEQUENCE, end);
-    wrap(&w, TAG_CONTEXT(1), end);
+        der_put_field(&w, 1, TAG_OID, oid_ntlm, sizeof(oid_ntlm));
+    der_put_field(&w, 0, TAG_ENUMERATED, &byte, 1);
+    der_wrap(&w, TAG_SEQUENCE, end);
+    der_wrap(&w, TAG_CONTEXT(1), end);
     if (w.failed)
         return 0;
     written = (size_t)(end - w.at);

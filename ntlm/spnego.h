@@ -1,6 +1,6 @@
-/* spnego: as much of RFC 4178 as carries NTLM in HTTP's Negotiate: reads NegTokenInit and
+/* spnego: the part of RFC 4178 that carries NTLM in HTTP's Negotiate: reads NegTokenInit and
  * NegTokenResp, writes NegTokenResp. DER, bounds-checked; no httpd headers, no state, any
- * thread. What was read points into the token. Source: ntlm/spnego.c
+ * thread. Pointers in a result point into the token that was read.
  */
 #ifndef SPNEGO_H
 #define SPNEGO_H
@@ -18,8 +18,8 @@ typedef enum {
 
 typedef struct spnego_token {
     int init;                           /* NegTokenInit; else NegTokenResp */
-    int ntlm;                           /* init: place of NTLM among the mechanisms, 1 the first; 0: not there */
-    const uint8_t *mech_types;          /* init: MechTypeList in DER, what mechListMIC is made of */
+    int ntlm;                           /* init: place of NTLM among the mechanisms, from 1; 0: not there */
+    const uint8_t *mech_types;          /* init: MechTypeList in DER, which the mechListMIC covers */
     size_t mech_types_size;
     const uint8_t *token;               /* mechToken (of the first mechanism), responseToken; NULL: none */
     size_t token_size;
@@ -27,11 +27,11 @@ typedef struct spnego_token {
     size_t mic_size;
 } spnego_token_t;
 
-/* Returns NULL, or what is wrong with it. */
+/* Returns NULL, or what is wrong with the token. */
 const char *spnego_read(const uint8_t *data, size_t size, spnego_token_t *out);
 
-/* A NegTokenResp; names NTLM as supportedMech when WITH_MECH, TOKEN and MIC (16 bytes) may be
- * NULL. Bytes written; 0: no room. */
+/* Writes a NegTokenResp, which names NTLM as supportedMech when WITH_MECH is set. TOKEN and MIC (16
+ * bytes) may be NULL. Returns the bytes written; 0: no room. */
 size_t spnego_write(spnego_state_t state, int with_mech, const uint8_t *token, size_t token_size,
                     const uint8_t *mic, uint8_t *buf, size_t size);
 

@@ -1,4 +1,4 @@
-/* ntlm/unicode.c */
+/* ntlm/unicode.c: conversions that refuse everything that is not well-formed. */
 #include "ntlm/unicode.h"
 
 #include "ntlm/upcase.h"
@@ -58,7 +58,7 @@ int ntlmssp_from_utf16(const uint8_t *in, size_t size, char *out, size_t room)
     return 1;
 }
 
-/* The next character of UTF-8, the shortest form alone; BAD if it is none. */
+/* The next character of UTF-8, in its shortest form; BAD if there is no such character. */
 static uint32_t next_utf8(const uint8_t **in)
 {
     static const uint32_t least[] = { 0, 0x80, 0x800, 0x10000 };
@@ -70,7 +70,7 @@ static uint32_t next_utf8(const uint8_t **in)
         return BAD;
     c = more ? *p & (0x3fu >> more) : *p;
     for (i = 1; i <= more; i++) {
-        if (p[i] >> 6 != 2)     /* the terminator, too */
+        if (p[i] >> 6 != 2)     /* the terminator ends here, too */
             return BAD;
         c = c << 6 | (p[i] & 0x3fu);
     }

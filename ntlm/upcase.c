@@ -1,14 +1,14 @@
-/* ntlm/upcase.c: a table of our own, because client and server have to agree on each letter: a
- * response is made of the user's name in upper case. The C library's towupper() follows the
- * locale, which httpd leaves at "C", may lack C.UTF-8, and maps letters that Windows leaves alone:
- * dotless i would become I, and two accounts one. tools/upcase.pl writes the table and says what
- * is in it.
+/* ntlm/upcase.c: a table of its own, because client and server have to agree on each letter: a
+ * response is computed from the user's name in upper case. The C library's towupper() depends on the
+ * locale: httpd leaves it at "C", and C.UTF-8 may be missing. towupper() also changes letters that
+ * Windows does not change: dotless i would become I, and two accounts would become one.
+ * tools/upcase.pl writes the table and explains it.
  */
 #include "ntlm/upcase.h"
 
 #include <stddef.h>
 
-/* Each STEPth letter from FIRST to LAST; its upper case is DISTANCE away. */
+/* Every STEPth letter from FIRST to LAST has an upper case, which is DISTANCE away. */
 static const struct {
     uint16_t first, last, step;
     int16_t distance;

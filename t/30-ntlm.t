@@ -653,7 +653,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
         my $token = $ntlm->authenticate;
         is($send->($http, neg_resp(token => $token, mic => $ntlm->signature(client => mech_list(qw(krb5 ntlm)))))->{status}, 200, 'and logs on');
     }
-    like($httpd->log, qr/Negotiate refused: the client does not offer NTLM; Kerberos is mod_auth_gssapi's/, 'the log says who takes tickets');
+    like($httpd->log, qr/Negotiate refused: the client does not offer NTLM; for Kerberos use mod_auth_gssapi/, 'the log says who takes tickets');
     is($send->($http, RPCH::NTLM->new->negotiate . 'x' x 13_000)->{status}, 401, 'NTLM of that size is none');
     like($httpd->log, qr/NTLM refused: a NEGOTIATE message of that size/, 'and the log says so');
     is(ask($http, '/in/here', 'x' x 13_000)->{status}, 401, 'nor under its own name');
@@ -772,7 +772,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
     put("$h->{dir}/users", smbpasswd_line(alice => 'secret'));
     my $said = sub { my ($conf) = @_; $h->configure($conf); return $h->configtest };
     for (['AuthNtlmProvider ldap',
-          qr/AuthNtlmProvider: "ldap": expected file, winbind, or what another module offers/],
+          qr/AuthNtlmProvider: "ldap": expected file, winbind, or a provider of another module/],
          ['AuthNtlmBasicProvider ldap',
           qr/"ldap" checks no passwords: expected a provider as for AuthBasicProvider; is its module .mod_authn_ldap/],
          ['AuthNtlmUserFile nowhere',
@@ -781,7 +781,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
          ['AuthNtlmTargets HTTP/*.test', qr{AuthNtlmTargets: "HTTP/\*\.test": expected any, a host}],
          ['AuthNtlmPinnedConnections maybe', qr/AuthNtlmPinnedConnections must be On or Off/],
          ['AuthNtlmBasicCharset windows-1', qr/AuthNtlmBasicCharset: "windows-1" is no character set of this system: see iconv -l/],
-         ['AuthNtlmUserFile .', qr/AuthNtlmUserFile \S+: is no file/],
+         ['AuthNtlmUserFile .', qr/AuthNtlmUserFile \S+: is not a file/],
          ['AuthNtlmExtendedProtection maybe',
           qr/AuthNtlmExtendedProtection: "maybe": expected off, allow or require/],
          ['AuthNtlmTargetInfo CONTOSO',

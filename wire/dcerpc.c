@@ -1,5 +1,5 @@
-/* wire/dcerpc.c: the framer keeps only what is incomplete. While the length of a PDU is unknown
- * it holds the header's bytes, then just as many bytes as the PDU has.
+/* wire/dcerpc.c: the framer keeps only an incomplete PDU. While the length of the PDU is unknown it
+ * has room for a header, then exactly for the PDU.
  */
 #include "wire/dcerpc.h"
 
@@ -61,14 +61,14 @@ uint32_t dcerpc_max_xmit_frag(const uint8_t *pdu, uint32_t size)
     }
 }
 
-static dcerpc_frame_t fail(dcerpc_framer_t *f, const char *error)
+static dcerpc_frame_t framer_fail(dcerpc_framer_t *f, const char *error)
 {
     f->error = error;
     return DCERPC_FRAME_ERROR;
 }
 
-/* Moves bytes from the input until the partial PDU has WANT of them; 1 when it has. */
-static int fill(dcerpc_framer_t *f, const uint8_t **data, size_t *len, size_t want)
+/* Moves bytes from the input until the partial PDU has WANT bytes; returns 1 when it has. */
+static int framer_fill(dcerpc_framer_t *f, const uint8_t **data, size_t *len, size_t want)
 {
     size_t n = want - f->have;
 
@@ -81,7 +81,7 @@ static int fill(dcerpc_framer_t *f, const uint8_t **data, size_t *len, size_t wa
     return f->have == want;
 }
 
-static int reserve(dcerpc_framer_t *f, size_t cap)
+static int framer_reserve(dcerpc_framer_t *f, size_t cap)
 {
     uint8_t *bigger;
 
@@ -95,23 +95,23 @@ static int reserve(dcerpc_framer_t *f, size_t cap)
     return 1;
 }
 
-/* Goes on with a PDU begun before. */
+/* Continues a PDU that an earlier call has begun. */
 static dcerpc_frame_t next_partial(dcerpc_framer_t *f, const uint8_t **data, size_t *len,
                                    const uint8_t **pdu, dcerpc_header_t *header)
 {
     const char *wrong;
 
-    if (f->have < DCERPC_HEADER_SIZE && !fill(f, data, len, DCERPC_HEADER_SIZE))
+    if (f->have < DCERPC_HEADER_SIZE && !framer_fill(f, data, len, DCERPC_HEADER_SIZE))
         return DCERPC_FRAME_MORE;
     wrong = dcerpc_header_parse(f->partial, header);
     if (wrong)
-        return fail(f, wrong);
-    if (!reserve(f, header->frag_length))
-        return fail(f, "out of memory");
-    if (f->have < header->frag_length && !fill(f, data, len, header->frag_length))
+        return framer_fail(f, wrong);
+    if (!framer_reserve(f, header->frag_length))
+        return framer_fail(f, "out of memory");
+    if (f->have < header->frag_length && !framer_fill(f, data, len, header->frag_length))
         return DCERPC_FRAME_MORE;
     *pdu = f->partial;
-    f->have = 0;    /* the memory stays until the next call */
+    f->have = 0;    /* the memory of the PDU stays valid until the next call */
     return DCERPC_FRAME_PDU;
 }
 
@@ -132,7 +132,7 @@ dcerpc_frame_t dcerpc_framer_next(dcerpc_framer_t *f, const uint8_t **data, size
         const char *wrong = dcerpc_header_parse(*data, header);
 
         if (wrong)
-            return fail(f, wrong);
+            return framer_fail(f, wrong);
         cap = header->frag_length;
         if (*len >= cap) {
             *pdu = *data;
@@ -141,8 +141,8 @@ dcerpc_frame_t dcerpc_framer_next(dcerpc_framer_t *f, const uint8_t **data, size
             return DCERPC_FRAME_PDU;
         }
     }
-    if (!reserve(f, cap))
-        return fail(f, "out of memory");
+    if (!framer_reserve(f, cap))
+        return framer_fail(f, "out of memory");
     return next_partial(f, data, len, pdu, header);
 }
 

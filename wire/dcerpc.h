@@ -13,7 +13,7 @@
 #define DCERPC_HEADER_SIZE 16
 #define DCERPC_MAX_PDU     65535  /* frag_length is 16 bits */
 
-/* PTYPEs we name in the log or look at */
+/* The PTYPEs that the code looks at */
 #define DCERPC_REQUEST     0
 #define DCERPC_RESPONSE    2
 #define DCERPC_FAULT       3
@@ -37,7 +37,7 @@ typedef struct dcerpc_header {
  * data representation, frag_length below the header's size, auth_length beyond it. */
 const char *dcerpc_header_parse(const uint8_t *data, dcerpc_header_t *header);
 
-/* The PTYPE of such a header. */
+/* The PTYPE of an undecoded header. */
 static inline uint8_t dcerpc_ptype(const uint8_t *data)
 {
     return data[2];
@@ -47,28 +47,28 @@ static inline uint8_t dcerpc_ptype(const uint8_t *data)
  * 12.6.4.3); 0 for all other PDUs. PDU is a whole one, of SIZE bytes. */
 uint32_t dcerpc_max_xmit_frag(const uint8_t *pdu, uint32_t size);
 
-/* "bind_ack", "RTS", ...; "PTYPE ?" for what has no name. */
+/* "bind_ack", "RTS", ...; "PTYPE ?" for an unknown one. */
 const char *dcerpc_ptype_name(uint8_t ptype);
 
 /* Cuts a stream into PDUs. Zero it to start; dcerpc_framer_reset() frees. */
 typedef struct dcerpc_framer {
     uint8_t *partial;   /* a PDU begun, malloc'ed */
     size_t have, cap;   /* bytes in it, bytes allocated */
-    const char *error;  /* set once the stream is no PDU stream */
+    const char *error;  /* why the bytes are not a stream of PDUs; NULL: they are, so far */
 } dcerpc_framer_t;
 
 typedef enum { DCERPC_FRAME_MORE, DCERPC_FRAME_PDU, DCERPC_FRAME_ERROR } dcerpc_frame_t;
 
-/* Consumes from *DATA / *LEN (both are moved forward). DCERPC_FRAME_PDU: *PDU
- * and *HEADER describe one whole PDU, valid until the next call on this framer
- * or until the caller's buffer goes, whichever is first (a PDU lying whole in the
- * caller's data is not copied). DCERPC_FRAME_MORE: all data consumed and kept.
- * DCERPC_FRAME_ERROR: f->error says why (also "out of memory"); final. */
+/* Consumes bytes from *DATA and *LEN (both move forward). DCERPC_FRAME_PDU: *PDU and *HEADER
+ * describe one whole PDU. They are valid until the next call on this framer and as long as the
+ * caller's buffer is, because a PDU that lies whole in the caller's data is not copied.
+ * DCERPC_FRAME_MORE: all data has been consumed and kept. DCERPC_FRAME_ERROR: f->error says why
+ * (also "out of memory"); all later calls fail, too. */
 dcerpc_frame_t dcerpc_framer_next(dcerpc_framer_t *f, const uint8_t **data, size_t *len,
                                   const uint8_t **pdu, dcerpc_header_t *header);
 
-/* Bytes of an incomplete PDU held, and how many more bytes complete it (0: nothing
- * held; at least what the header lacks while the length is not known yet). */
+/* The bytes of an incomplete PDU that are held, and the number of bytes missing from it (0: nothing
+ * is held; while the length is not known yet, the bytes missing from the header). */
 size_t dcerpc_framer_held(const dcerpc_framer_t *f);
 size_t dcerpc_framer_missing(const dcerpc_framer_t *f);
 

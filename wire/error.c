@@ -17,7 +17,7 @@
 /* From 1601, in units of 100 ns, to 1970. */
 #define EPOCH_1970 UINT64_C(116444736000000000)
 
-static void put(uint8_t *at, uint64_t value, unsigned size)
+static void eeinfo_put(uint8_t *at, uint64_t value, unsigned size)
 {
     while (size--) {
         *at++ = (uint8_t)value;
@@ -25,22 +25,22 @@ static void put(uint8_t *at, uint64_t value, unsigned size)
     }
 }
 
-static void encode(uint8_t blob[BLOB_SIZE], const rpc_reason_info_t *info, apr_time_t when)
+static void eeinfo_encode(uint8_t blob[BLOB_SIZE], const rpc_reason_info_t *info, apr_time_t when)
 {
     uint8_t *record = blob + 16;
 
     memset(blob, 0, BLOB_SIZE);
-    put(blob, 0xCCCCCCCC00081001, 8);       /* common type header: version 1, little-endian */
-    put(blob + 8, RECORD_SIZE, 4);          /* private header */
-    put(record, 0x00020000, 4);             /* the pointer's referent */
+    eeinfo_put(blob, 0xCCCCCCCC00081001, 8);       /* common type header: version 1, little-endian */
+    eeinfo_put(blob + 8, RECORD_SIZE, 4);          /* private header */
+    eeinfo_put(record, 0x00020000, 4);             /* the pointer's referent */
                                             /* 4: number of parameters; 8: no next record */
-    put(record + 12, NAME_NOT_PRESENT, 2);
-    put(record + 14, NAME_NOT_PRESENT, 2);  /* the union's discriminant */
+    eeinfo_put(record + 12, NAME_NOT_PRESENT, 2);
+    eeinfo_put(record + 14, NAME_NOT_PRESENT, 2);  /* the union's discriminant */
                                             /* 16: no process identifier */
-    put(record + 24, EPOCH_1970 + (uint64_t)when * 10, 8);
-    put(record + 32, RPC_PROXY, 4);
-    put(record + 36, info->rpc_error, 4);
-    put(record + 40, info->location, 2);
+    eeinfo_put(record + 24, EPOCH_1970 + (uint64_t)when * 10, 8);
+    eeinfo_put(record + 32, RPC_PROXY, 4);
+    eeinfo_put(record + 36, info->rpc_error, 4);
+    eeinfo_put(record + 40, info->location, 2);
                                             /* 42: flags, all records are here; 44: nLen */
 }
 
@@ -50,7 +50,7 @@ void rpc_error_write(rpc_error_t *error, rpc_reason_t reason, apr_time_t when)
     uint8_t blob[BLOB_SIZE];
     char text[(BLOB_SIZE + 2) / 3 * 4 + 1];
 
-    encode(blob, info, when);
+    eeinfo_encode(blob, info, when);
     apr_base64_encode_binary(text, blob, BLOB_SIZE);
     apr_snprintf(error->phrase, sizeof(error->phrase), "RPC Error: %x, EEInfo: %s",
                  info->rpc_error, text);

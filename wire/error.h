@@ -4,7 +4,7 @@
  *
  *     RPC EEInfo:<base64>
  *
- * EEInfo is one record of [MS-EERR]. It names neither this machine nor this process. No httpd
+ * EEInfo is one record of [MS-EERR]. It does not identify this machine or process. No httpd
  * headers.
  */
 #ifndef RPC_ERROR_H

@@ -1,5 +1,5 @@
-/* wire/flow.c: the formulas of [MS-RPCH] 3.2.1.4.1 and 3.2.1.5.1, computed in 64 bits signed
- * although the wire has 32.
+/* wire/flow.c: the formulas of [MS-RPCH] 3.2.1.4.1 and 3.2.1.5.1, computed with signed 64-bit
+ * numbers, although PDUs have 32-bit numbers.
  */
 #include "wire/flow.h"
 
@@ -31,25 +31,25 @@ void rpc_flow_sender_mark(rpc_flow_sender_t *s)
     s->mark = s->sent;
 }
 
-/* SENT less RECEIVED, both modulo 2^32 as on the wire; negative when the peer counts more
- * than was sent. */
+/* SENT minus RECEIVED, both modulo 2^32 as in PDUs; negative when the peer has counted more bytes
+ * than were sent. */
 static int64_t under_way(uint64_t sent, uint32_t received)
 {
     return (int32_t)((uint32_t)sent - received);
 }
 
-static int plausible(const rpc_flow_sender_t *s, int64_t pending)
+static int ack_is_plausible(const rpc_flow_sender_t *s, int64_t pending)
 {
     return pending >= 0 && pending <= s->window;
 }
 
-/* Did the peer start its count anew with the channel's new cookie? Then so do we. An ack
- * under the old cookie may still come first, so the mark stays until then. */
+/* If the peer restarted its count with the new cookie of the channel, the sender's count restarts,
+ * too. An ack for the old cookie may come before, so the mark stays until then. */
 static void follow_reset(rpc_flow_sender_t *s, uint32_t received)
 {
-    if (plausible(s, under_way(s->sent, received)))
+    if (ack_is_plausible(s, under_way(s->sent, received)))
         return;
-    if (!plausible(s, under_way(s->sent - s->mark, received)))
+    if (!ack_is_plausible(s, under_way(s->sent - s->mark, received)))
         return;
     s->sent -= s->mark;
     s->mark = 0;
@@ -84,8 +84,8 @@ void rpc_flow_fragment(rpc_flow_receiver_t *r, uint32_t size)
         r->fragment = size;
 }
 
-/* The least that the peer must believe to be free when we hold nothing, or it might wait for us
- * with a fragment, as we do for it. */
+/* The least window that must be advertised while we hold nothing. With less, the peer might wait for
+ * an ack before it sends a fragment, while we wait for that fragment. */
 static int64_t least_advertised(const rpc_flow_receiver_t *r)
 {
     return r->fragment < r->window ? (int64_t)r->fragment : r->window;

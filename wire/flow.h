@@ -1,6 +1,6 @@
 /* rpc_flow: receive windows and acknowledgements of one hop ([MS-RPCH] 3.2.1.1.4,
  * 3.2.1.1.5, 3.2.1.4.1, 3.2.1.5.1). Only RPC PDUs count; sizes are bytes.
- * Integers only; each struct belongs to whoever owns the channel.
+ * Each struct belongs to the owner of the channel.
  */
 #ifndef RPC_FLOW_H
 #define RPC_FLOW_H
@@ -18,45 +18,45 @@ typedef struct rpc_flow_sender {
     int64_t available;  /* what may still be sent */
     uint64_t sent;      /* RPC bytes sent on this channel instance */
     uint64_t mark;      /* SENT when a recycling in place changed the channel's cookie, or 0 */
-    unsigned clamped;   /* impossible acks, made possible (doc/protocol.md, "Acknowledgements") */
+    unsigned clamped;   /* impossible acks that were corrected (doc/protocol.md, "Acknowledgements") */
 } rpc_flow_sender_t;
 
 typedef struct rpc_flow_receiver {
     int64_t window;     /* what we announced */
-    int64_t free;       /* window less what we hold */
+    int64_t free;       /* the window minus the bytes that we hold */
     int64_t advertised; /* what the peer believes is free */
     uint64_t received;  /* RPC bytes received on this channel instance */
-    uint32_t fragment;  /* the largest PDU to be expected */
+    uint32_t fragment;  /* size of the largest PDU that is expected */
 } rpc_flow_receiver_t;
 
 /* A new channel instance: the peer announced WINDOW bytes. */
 void rpc_flow_sender_start(rpc_flow_sender_t *s, uint32_t window);
-/* May a PDU of SIZE bytes go now? available >= size (3.2.1.4.1.3: doc/protocol.md, "Gaps"). */
+/* May a PDU of SIZE bytes be sent now? available >= size (3.2.1.4.1.3: doc/protocol.md, "Gaps"). */
 int rpc_flow_may_send(const rpc_flow_sender_t *s, uint32_t size);
-/* Can it ever go? size <= window. */
+/* Can it ever be sent? size <= window. */
 int rpc_flow_fits(const rpc_flow_sender_t *s, uint32_t size);
 void rpc_flow_sent(rpc_flow_sender_t *s, uint32_t size);
-/* IN_R2 or OUT_R2 gave the leg a new cookie. Whether the peer counts on or starts from 0
- * is not specified: rpc_flow_acked() then takes either, whichever is plausible. */
+/* IN_R2 or OUT_R2 has given the leg a new cookie. The specification does not say whether the peer
+ * continues its count or restarts from 0. rpc_flow_acked() then accepts the plausible one. */
 void rpc_flow_sender_mark(rpc_flow_sender_t *s);
 /* available = ack.available - (sent - ack.received), the wire's 32-bit counts taken
  * modulo 2^32, clamped to 0..window; returns 1 when it had to be clamped. */
 int rpc_flow_acked(rpc_flow_sender_t *s, uint32_t received, uint32_t available);
 
 void rpc_flow_receiver_start(rpc_flow_receiver_t *r, uint32_t window);
-/* The peer has announced that it sends fragments of up to SIZE bytes (0: it has not). Until then they are
- * expected to have RPC_FLOW_FRAGMENT; in both cases a larger one that comes is believed. */
+/* The peer has announced that it sends fragments of up to SIZE bytes (0: it has not). Before that,
+ * fragments of RPC_FLOW_FRAGMENT are expected. A larger fragment that arrives raises the value. */
 void rpc_flow_fragment(rpc_flow_receiver_t *r, uint32_t size);
 /* Returns 1 when the peer sent more than the window allowed it. */
 int rpc_flow_received(rpc_flow_receiver_t *r, uint32_t size);
-/* SIZE bytes went on to the next hop. Returns 1 when an ack is due now; then call
- * rpc_flow_ack(). Due: advertised < window / 2, as with Windows, and it would grant a quarter of
- * the window or all of it: one that stays nearly full must not acknowledge each PDU. Due, too, when
- * nothing is held any more and less than a fragment is advertised: in a window below twice a
- * fragment the peer could not go on, and no other ack would ever be due. See
- * doc/protocol.md, "Acknowledgements". */
+/* SIZE bytes have gone on to the next hop. Returns 1 when an ack is due now; then call
+ * rpc_flow_ack(). An ack is due when advertised < window / 2, as with Windows, and the ack would
+ * grant a quarter of the window or all of it: while the window stays nearly full, not every PDU
+ * must cause an ack. An ack is also due when nothing is held any more and less than a fragment is
+ * advertised: if the window is smaller than two fragments, the peer could not go on, and no other
+ * ack would ever be due. See doc/protocol.md, "Acknowledgements". */
 int rpc_flow_consumed(rpc_flow_receiver_t *r, uint32_t size);
-/* The values of the ack to send; afterwards advertised == free. */
+/* Fills in the values of the ack to be sent; afterwards advertised == free. */
 void rpc_flow_ack(rpc_flow_receiver_t *r, uint32_t *received, uint32_t *available);
 
 #endif

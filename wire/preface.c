@@ -18,13 +18,13 @@
 
 static const uint8_t no_secret[RPC_PREFACE_SECRET];
 
-static void put_u16(uint8_t *at, size_t value)
+static void preface_put_u16(uint8_t *at, size_t value)
 {
     at[0] = (uint8_t)(value & 0xff);
     at[1] = (uint8_t)(value >> 8);
 }
 
-static size_t get_u16(const uint8_t *at)
+static size_t preface_get_u16(const uint8_t *at)
 {
     return (size_t)(at[0] | at[1] << 8);
 }
@@ -46,18 +46,18 @@ size_t rpc_preface_write(const rpc_preface_t *preface, uint8_t *buf, size_t cap)
 
         if (len > limit || limit - used < len + 2)
             return 0;
-        put_u16(buf + used, len);
+        preface_put_u16(buf + used, len);
         memcpy(buf + used + 2, text, len);
         used += 2 + len;
     }
     memcpy(buf, PREFACE_MAGIC, PREFACE_MAGIC_LEN);
-    put_u16(buf + 4, PREFACE_VERSION);
-    put_u16(buf + 6, used);
+    preface_put_u16(buf + 4, PREFACE_VERSION);
+    preface_put_u16(buf + 6, used);
     memcpy(buf + PREFACE_HEAD, preface->secret ? preface->secret : no_secret, RPC_PREFACE_SECRET);
     return used;
 }
 
-/* The next string of a whole preface; NULL when it runs over the end or holds a NUL. */
+/* The next string of a whole preface; NULL when it goes beyond the end or contains a NUL. */
 static const char *next_string(const uint8_t **at, const uint8_t *end, apr_pool_t *pool)
 {
     const char *text;
@@ -65,7 +65,7 @@ static const char *next_string(const uint8_t **at, const uint8_t *end, apr_pool_
 
     if (end - *at < 2)
         return NULL;
-    len = get_u16(*at);
+    len = preface_get_u16(*at);
     *at += 2;
     if ((size_t)(end - *at) < len || memchr(*at, '\0', len))
         return NULL;
@@ -113,11 +113,11 @@ int rpc_preface_read(const uint8_t *data, size_t len, rpc_preface_t *preface, ap
 
     if (memcmp(data, PREFACE_MAGIC, len < PREFACE_MAGIC_LEN ? len : PREFACE_MAGIC_LEN))
         return -1;
-    if (len >= 6 && get_u16(data + 4) != PREFACE_VERSION)
+    if (len >= 6 && preface_get_u16(data + 4) != PREFACE_VERSION)
         return -2;
     if (len < PREFACE_HEAD)
         return 0;
-    total = get_u16(data + 6);
+    total = preface_get_u16(data + 6);
     if (total > RPC_PREFACE_MAX || total < PREFACE_FIXED + 2 * PREFACE_STRINGS)
         return -2;
     if (len < total)
@@ -125,7 +125,7 @@ int rpc_preface_read(const uint8_t *data, size_t len, rpc_preface_t *preface, ap
     return read_strings(data + PREFACE_HEAD, data + total, preface, pool) ? -2 : (int)total;
 }
 
-static int same(const char *a, const char *b)
+static int same_text(const char *a, const char *b)
 {
     return !strcmp(a ? a : "", b ? b : "");
 }
@@ -149,10 +149,10 @@ int rpc_preface_has_secret(const rpc_preface_t *preface, const uint8_t *secret)
 
 int rpc_preface_equal(const rpc_preface_t *a, const rpc_preface_t *b)
 {
-    return same_nocase(a->target, b->target) && same(a->user, b->user) && same(a->vhost, b->vhost);
+    return same_nocase(a->target, b->target) && same_text(a->user, b->user) && same_text(a->vhost, b->vhost);
 }
 
-static const char *append(char **at, const char *text)
+static const char *preface_append(char **at, const char *text)
 {
     char *copy = *at;
     size_t size = strlen(text) + 1;
@@ -171,13 +171,13 @@ rpc_preface_t *rpc_preface_copy(const rpc_preface_t *p)
 
     if (!copy)
         return NULL;
-    copy->host = append(&at, p->host);
+    copy->host = preface_append(&at, p->host);
     copy->port = p->port;
-    copy->target = append(&at, p->target);
-    copy->user = append(&at, p->user);
-    copy->vhost = append(&at, p->vhost);
-    copy->networks = append(&at, p->networks);
-    copy->sources = append(&at, p->sources);
+    copy->target = preface_append(&at, p->target);
+    copy->user = preface_append(&at, p->user);
+    copy->vhost = preface_append(&at, p->vhost);
+    copy->networks = preface_append(&at, p->networks);
+    copy->sources = preface_append(&at, p->sources);
     copy->secret = NULL;
     return copy;
 }

@@ -1,6 +1,6 @@
-/* rpc_preface: what one of our proxies says first on a leg to our own endpoint: which
- * target, on whose behalf. So the endpoint pairs only halves of the same user and the
- * same target, and knows where to connect, and by which rules.
+/* rpc_preface: the first bytes that a proxy of this module sends on a leg to its own endpoint: the
+ * target, the user and the rules. So the endpoint pairs only halves of the same user and the same
+ * target, and knows where it may connect.
  *
  * It begins with a secret that only the server's own processes know: any other program of the
  * same user, such as a CGI script, may connect to the socket, but cannot speak for anybody.
@@ -19,26 +19,26 @@
 #define RPC_PREFACE_SECRET 32   /* bytes */
 
 typedef struct rpc_preface {
-    const char *host;       /* where to connect: servers in order, as rpc_dial takes them */
+    const char *host;       /* where to connect: the servers in order, in the form of rpc_dial */
     uint16_t port;          /* on the wire a string of digits */
     const char *target;     /* server:port as the client named it */
     const char *user;       /* authenticated user; "" when anonymous */
     const char *vhost;      /* name:port of the virtual host */
-    const char *networks;   /* RpcTargetNetworks as written; "": its default */
-    const char *sources;    /* RpcSourceAddress as written; "": none */
+    const char *networks;   /* RpcTargetNetworks as configured; "": its default */
+    const char *sources;    /* RpcSourceAddress as configured; "": none */
     const uint8_t *secret;  /* RPC_PREFACE_SECRET bytes; NULL: zeros */
 } rpc_preface_t;
 
-/* Encodes into BUF; the size, or 0 when it exceeds CAP or RPC_PREFACE_MAX, or host or port
- * is missing. A NULL string is an empty one. */
+/* Encodes into BUF. Returns the size, or 0 when it exceeds CAP or RPC_PREFACE_MAX, or when host or
+ * port is missing. A NULL string is an empty one. */
 size_t rpc_preface_write(const rpc_preface_t *preface, uint8_t *buf, size_t cap);
 
 /* Decodes from the start of DATA. > 0: bytes used, strings in POOL; 0: more bytes are
  * needed; -1: no preface (the first bytes differ); -2: malformed. */
 int rpc_preface_read(const uint8_t *data, size_t len, rpc_preface_t *preface, apr_pool_t *pool);
 
-/* Same user, target and vhost? Targets are compared without case. Where to connect follows from
- * them, but for the order, which depends on the servers' health at the moment. */
+/* Are user, target and virtual host the same? Targets are compared without case. They determine the
+ * servers to connect to. Only the order of the servers differs, which depends on their health. */
 int rpc_preface_equal(const rpc_preface_t *a, const rpc_preface_t *b);
 
 /* Has it this secret, of RPC_PREFACE_SECRET bytes (NULL: zeros)? Takes as long for a wrong one
@@ -48,7 +48,7 @@ int rpc_preface_has_secret(const rpc_preface_t *preface, const uint8_t *secret);
 /* A copy in one malloc'ed block, without the secret; NULL without memory. */
 rpc_preface_t *rpc_preface_copy(const rpc_preface_t *preface);
 
-/* "alice", "anonymous", or without a preface "unknown": for the log. */
+/* The user for the log: "alice", "anonymous", or "unknown" without a preface. */
 const char *rpc_preface_user(const rpc_preface_t *preface);
 
 #endif

@@ -239,7 +239,7 @@ const char *rts_parse(const uint8_t *data, size_t len, rts_pdu_t *pdu)
     if (!wrong && c.at != c.end)
         wrong = "bytes left over after the last command";
     if (wrong)
-        pdu->count = 0;     /* whoever looks at it all the same finds no commands */
+        pdu->count = 0;     /* a caller that ignores the error finds no commands */
     return wrong;
 }
 
@@ -283,7 +283,7 @@ rts_pdu_id_t rts_identify(const rts_pdu_t *pdu, rts_hop_t hop)
     return RTS_UNKNOWN;
 }
 
-static const rts_command_t *find(const rts_pdu_t *pdu, uint32_t type, int nth)
+static const rts_command_t *find_command(const rts_pdu_t *pdu, uint32_t type, int nth)
 {
     int i;
 
@@ -301,35 +301,35 @@ int rts_destination(const rts_pdu_t *pdu)
 
 uint32_t rts_u32(const rts_pdu_t *pdu, rts_command_type_t type, uint32_t deflt)
 {
-    const rts_command_t *cmd = find(pdu, type, 0);
+    const rts_command_t *cmd = find_command(pdu, type, 0);
 
     return cmd ? cmd->u.u32 : deflt;
 }
 
 const rts_cookie_t *rts_cookie(const rts_pdu_t *pdu, int nth)
 {
-    const rts_command_t *cmd = find(pdu, CK, nth);
+    const rts_command_t *cmd = find_command(pdu, CK, nth);
 
     return cmd ? &cmd->u.cookie : NULL;
 }
 
 const rts_cookie_t *rts_group(const rts_pdu_t *pdu)
 {
-    const rts_command_t *cmd = find(pdu, AG, 0);
+    const rts_command_t *cmd = find_command(pdu, AG, 0);
 
     return cmd ? &cmd->u.cookie : NULL;
 }
 
 const rts_ack_t *rts_ack(const rts_pdu_t *pdu)
 {
-    const rts_command_t *cmd = find(pdu, FCA, 0);
+    const rts_command_t *cmd = find_command(pdu, FCA, 0);
 
     return cmd ? &cmd->u.ack : NULL;
 }
 
 const rts_address_t *rts_address(const rts_pdu_t *pdu)
 {
-    const rts_command_t *cmd = find(pdu, CA, 0);
+    const rts_command_t *cmd = find_command(pdu, CA, 0);
 
     return cmd ? &cmd->u.address : NULL;
 }
@@ -353,10 +353,10 @@ void rts_begin(rts_pdu_t *pdu, rts_pdu_id_t id)
         pdu->cmd[0].u.u32 = (uint32_t)info->destination;
 }
 
-/* The command to set; that the PDU has none is a mistake of ours. */
+/* The command to set. If the PDU has no such command, the caller is wrong. */
 static rts_command_t *must_find(rts_pdu_t *pdu, uint32_t type, int nth)
 {
-    rts_command_t *cmd = (rts_command_t *)find(pdu, type, nth);
+    rts_command_t *cmd = (rts_command_t *)find_command(pdu, type, nth);
 
     assert(cmd);
     return cmd;

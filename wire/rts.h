@@ -12,9 +12,9 @@
 
 #define RTS_HEADER_SIZE   20  /* 2.2.3.6.1: common header, flags, count */
 #define RTS_MAX_COMMANDS  8   /* no PDU of 2.2.4 has more than 7 */
-#define RTS_MAX_SIZE      160 /* largest PDU we ever write (CONN/B2 with IPv6: 140) */
+#define RTS_MAX_SIZE      160 /* largest PDU that is ever written (CONN/B2 with IPv6: 140) */
 
-/* 2.1.1.2.1, 2.1.2.2.1: what a server says first on every connection, without the NUL. */
+/* 2.1.1.2.1, 2.1.2.2.1: the first bytes of a server on every connection, without the NUL. */
 #define RTS_BANNER        "ncacn_http/1.0"
 #define RTS_BANNER_SIZE   14
 
@@ -133,21 +133,20 @@ typedef struct rts_pdu_info {
 const rts_pdu_info_t *rts_info(rts_pdu_id_t id);
 
 /* Decodes one whole RTS PDU of LEN bytes (LEN must equal its frag_length).
- * Returns NULL, or what is wrong with it as a constant string: header fields
- * that 2.2.3.6.1 fixes, an unknown command, a command cut short, bytes left
- * over, more than RTS_MAX_COMMANDS, an AddressType or a Destination that does
- * not exist. Windows, time-outs and lifetimes are not judged here: tolerant in
- * what we accept. */
+ * Returns NULL, or what is wrong with it as a constant string: a wrong value of a
+ * header field that 2.2.3.6.1 fixes, an unknown command, a command cut short, bytes
+ * left over, more than RTS_MAX_COMMANDS, an AddressType or a Destination that does
+ * not exist. The values of windows, time-outs and lifetimes are not checked here. */
 const char *rts_parse(const uint8_t *data, size_t len, rts_pdu_t *pdu);
 
-/* Which PDU of 2.2.4 is this, coming in on HOP? Look-alikes that only a state
- * can tell apart yield the first of them in table order; with their state the
- * roles know better (e.g. on C->IP a lone Cookie is IN_R1/A5 and IN_R2/A5).
- * OUT_R2/A8 is accepted with and without Version and OUT_R2/C1 with Empty
- * or Padding (doc/protocol.md, "Notes on RTS PDUs"). RTS_UNKNOWN when none. */
+/* Which PDU of 2.2.4 is this, when it arrives on HOP? Of PDUs that look the same and
+ * differ only by the state of the receiver, the first in table order is returned; the
+ * roles decide by their state (for example, on C->IP a single Cookie is IN_R1/A5 or
+ * IN_R2/A5). OUT_R2/A8 is accepted with and without Version and OUT_R2/C1 with Empty
+ * or Padding (doc/protocol.md, "Notes on RTS PDUs"). RTS_UNKNOWN when there is none. */
 rts_pdu_id_t rts_identify(const rts_pdu_t *pdu, rts_hop_t hop);
 
-/* Does the PDU carry a Destination (2.2.3.5.14: always first)? Its value, or -1. */
+/* The value of the PDU's Destination (2.2.3.5.14: always the first command), or -1. */
 int rts_destination(const rts_pdu_t *pdu);
 
 /* Starts a PDU to be written: flags and commands of the table's row, all values
@@ -172,8 +171,8 @@ const rts_ack_t *rts_ack(const rts_pdu_t *pdu);
 const rts_address_t *rts_address(const rts_pdu_t *pdu);
 
 /* Encodes into BUF; returns the size, or 0 when CAP is too small. Padding is
- * written as zeros. ClientAddress: IPv4 reversed, IPv6 in network order
- * (doc/protocol.md, "ClientAddress"), 12 zero bytes after it. */
+ * written as zeros. ClientAddress is written with IPv4 reversed and IPv6 in network
+ * order (doc/protocol.md, "ClientAddress"), and 12 zero bytes behind it. */
 size_t rts_write(const rts_pdu_t *pdu, uint8_t *buf, size_t cap);
 
 int rts_cookie_equal(const rts_cookie_t *a, const rts_cookie_t *b);
