@@ -1,7 +1,7 @@
-/* rpc_preface: a secret and seven strings in a small frame.
+/* wire/preface.c: a secret and seven strings in a small frame.
  *
- * Both directions walk the same order, that of rpc_preface_t. The reader
- * decides as early as the bytes allow, since an endpoint waits on its answer.
+ * Reader and writer take the strings in the order of rpc_preface_t. The reader
+ * decides as early as the bytes allow, because the endpoint waits for its answer.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -149,7 +149,8 @@ int rpc_preface_has_secret(const rpc_preface_t *preface, const uint8_t *secret)
 
 int rpc_preface_equal(const rpc_preface_t *a, const rpc_preface_t *b)
 {
-    return same_nocase(a->target, b->target) && same_text(a->user, b->user) && same_text(a->vhost, b->vhost);
+    return same_nocase(a->target, b->target) && same_text(a->user, b->user) && same_text(a->vhost,
+                                                                                         b->vhost);
 }
 
 static const char *preface_append(char **at, const char *text)
