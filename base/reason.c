@@ -35,6 +35,8 @@ static const rpc_reason_info_t table[RPC_REASON_COUNT] = {
     ROW(TOO_MANY_UNPAIRED, "too-many-unpaired", 503, 0x6bb, "RpcMaxUnpairedChannels is reached"),
     ROW(TOO_MANY_FAILED, "too-many-failed", 503, 0x6ba, "RpcMaxFailedTargets is reached"),
     ROW(STOPPING, "stopping", 503, 0x6bb, "this child takes no more channels"),
+    ROW(OTHER_MODULE, "other-module", 503, 0x6ba,
+        "another module of httpd has read the body, or has answered"),
     ROW(FIRST_PDU_TIMEOUT, "first-pdu-timeout", 503, 0x6c0, "no first PDU in time"),
     ROW_AT(RESOLVE_FAILED, "resolve-failed", 503, 0x6ba, CONNECT_ATTEMPT,
            "the server's name cannot be resolved"),
@@ -68,7 +70,7 @@ static const rpc_reason_info_t table[RPC_REASON_COUNT] = {
 
 int rpc_reason_is_ours(rpc_reason_t reason)
 {
-    return reason == RPC_REASON_SHUTDOWN || reason == RPC_REASON_STOPPING
+    return reason == RPC_REASON_SHUTDOWN || reason == RPC_REASON_STOPPING || reason == RPC_REASON_OTHER_MODULE
         || reason == RPC_REASON_NO_MEMORY || reason == RPC_REASON_LOCAL_FAILURE;
 }
 

@@ -28,6 +28,7 @@ typedef enum {
     RPC_REASON_TOO_MANY_UNPAIRED,   /* RpcMaxUnpairedChannels */
     RPC_REASON_TOO_MANY_FAILED,     /* RpcMaxFailedTargets; the client sees the same as TARGET_REFUSED */
     RPC_REASON_STOPPING,            /* this child takes no more channels */
+    RPC_REASON_OTHER_MODULE,        /* another module has read the body, or has answered */
     /* failures while opening */
     RPC_REASON_FIRST_PDU_TIMEOUT,   /* no first PDU in time */
     RPC_REASON_RESOLVE_FAILED,

@@ -292,6 +292,8 @@ static apr_status_t conn_respond(rpc_stream_t *s, const rpc_answer_t *answer)
     apr_table_setn(r->subprocess_env, "no-gzip", "1");
     apr_table_setn(r->subprocess_env, "no-brotli", "1");
     ap_set_content_type(r, "application/rpc");
+    if (answer->status == HTTP_OK)      /* nginx in front would collect PDUs until its buffers are full */
+        apr_table_setn(r->headers_out, "X-Accel-Buffering", "no");
     if (answer->content_length >= 0)
         ap_set_content_length(r, answer->content_length);
     APR_BRIGADE_INSERT_TAIL(conn->bb, apr_bucket_flush_create(conn->c->bucket_alloc));

@@ -15,14 +15,16 @@
 #include <http_ssl.h>
 
 #include "base/clock.h"
+#include "httpd/body_watch.h"
 #include "httpd/config.h"
 #include "httpd/end_log.h"
 #include "httpd/module.h"
+#include "httpd/neighbours.h"
+#include "httpd/require.h"
 #include "wire/error.h"
 
 APLOG_USE_MODULE(rpcproxy);
 
-#define HANDLER_NAME "rpcproxy"
 #define AUTHENTICATED_NOTE "rpcproxy-authenticated"
 #define ECHO_MAX 16     /* bytes of body that make a request an echo (2.1.2.1.5) */
 
@@ -231,6 +233,12 @@ static int rpc_role_of(const char *method)
          : ap_cstr_casecmp(method, "RPC_CONNECT") == 0 ? RPC_MIXED : -1;
 }
 
+/* What a balancer asks for every other second is not worth a line that everybody reads. */
+static int is_probe(const request_rec *r)
+{
+    return r->method_number == M_GET || r->method_number == M_OPTIONS;     /* HEAD is a GET */
+}
+
 static int check_method(request_rec *r, int role, int versions)
 {
     if (role >= 0 && (versions & (role == RPC_MIXED ? RPC_V1 : RPC_V2)))
@@ -240,8 +248,12 @@ static int check_method(request_rec *r, int role, int versions)
         ap_allow_methods(r, MERGE_ALLOW, "RPC_IN_DATA", "RPC_OUT_DATA", NULL);
     if (versions & RPC_V1)
         ap_allow_methods(r, MERGE_ALLOW, "RPC_CONNECT", NULL);
-    return refuse(r, RPC_REASON_METHOD, role >= 0 ? "not in RpcProtocolVersions"
-                  : "the method is none of RPC over HTTP");
+    if (!is_probe(r))
+        return refuse(r, RPC_REASON_METHOD, role >= 0 ? "not in RpcProtocolVersions"
+                      : "the method is none of RPC over HTTP");
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s refused: method: the method is none of RPC over HTTP",
+                  r->method);
+    return answer_error(r, RPC_REASON_METHOD);
 }
 
 /* Bytes that the client may send: what Content-Length says, and for version 1, which has no
@@ -265,18 +277,58 @@ static int fall_back(request_rec *r)
     return HTTP_FORBIDDEN;
 }
 
+/* Before authentication, so that authorization and expressions know what is asked for. Names are
+ * told in lower case. */
+static int name_target(request_rec *r)
+{
+    rpc_target_t target;
+    char *server;
+
+    apr_table_unset(r->subprocess_env, "RPC_SERVER");
+    apr_table_unset(r->subprocess_env, "RPC_PORT");
+    apr_table_unset(r->subprocess_env, "RPC_TARGET");
+    if (rpc_role_of(r->method) < 0 || rpc_target_parse(r->pool, r->args ? r->args : "", &target))
+        return DECLINED;
+    server = apr_pstrdup(r->pool, target.server);
+    ap_str_tolower(server);
+    apr_table_setn(r->subprocess_env, "RPC_SERVER", server);
+    apr_table_setn(r->subprocess_env, "RPC_PORT", apr_psprintf(r->pool, "%u", target.port));
+    apr_table_setn(r->subprocess_env, "RPC_TARGET", apr_psprintf(r->pool, "%s:%u", server, target.port));
+    return DECLINED;
+}
+
+/* May there be anything at all? After an internal redirect this is the second time, for the new query. */
+static int check_request(request_rec *r, const rpc_dir_config_t *dc, int role)
+{
+    int rv;
+
+    if ((rv = check_method(r, role, rpc_config_versions(dc))) != OK || (rv = check_tls(r, dc)) != OK
+        || (rv = check_user(r, dc)) != OK || !rpc_require_outdated(r))
+        return rv;
+    name_target(r);
+    return rpc_require_ask_again(r);
+}
+
+static int refuse_half_read(request_rec *r, apr_off_t taken)
+{
+    return refuse(r, RPC_REASON_OTHER_MODULE, "another module has read %" APR_OFF_T_FMT " bytes of the body "
+                  "before rpcproxy. If it is mod_security, put the SecRule of conf/rpcproxy.conf before its rules",
+                  taken);
+}
+
 static int rpc_handler(request_rec *r)
 {
     const rpc_dir_config_t *dc;
     apr_int64_t length;
+    apr_off_t taken;
     int role, rv;
 
-    if (!r->handler || strcmp(r->handler, HANDLER_NAME) != 0)
+    if (!r->handler || strcmp(r->handler, RPC_HANDLER_NAME) != 0)
         return DECLINED;
+    taken = rpc_body_arrived(r);
     dc = ap_get_module_config(r->per_dir_config, &rpcproxy_module);
     role = rpc_role_of(r->method);
-    if ((rv = check_method(r, role, rpc_config_versions(dc))) != OK
-        || (rv = check_tls(r, dc)) != OK || (rv = check_user(r, dc)) != OK)
+    if ((rv = check_request(r, dc, role)) != OK)
         return rv;
     length = channel_length(r, role);
     if (r->connection->master && (length < 0 || length > ECHO_MAX))
@@ -289,8 +341,10 @@ static int rpc_handler(request_rec *r)
         return answer_echo(r, length);
     if (r->main)
         return refuse(r, RPC_REASON_BAD_REQUEST, "a channel needs a request of its own");
-    return open_channel(r, dc, (rpc_role_t)role, length);
+    return taken ? refuse_half_read(r, taken) : open_channel(r, dc, (rpc_role_t)role, length);
 }
+
+/* ---- before the handler ---- */
 
 /* Version 1 listens on / (3.1.2.3), which must not be taken for a folder: httpd ignores
  * SetHandler for folders. (A target without any path, "RPC_CONNECT server:port", is refused
@@ -300,24 +354,7 @@ static int root_is_no_folder(request_rec *r)
     return rpc_role_of(r->method) == RPC_MIXED && strcmp(r->uri, "/") == 0 ? OK : DECLINED;
 }
 
-/* Before authentication, so that authorization and expressions know what is asked for. Names are
- * told in lower case. */
-static int name_target(request_rec *r)
-{
-    rpc_target_t target;
-    char *server;
-
-    if (rpc_role_of(r->method) < 0 || rpc_target_parse(r->pool, r->args ? r->args : "", &target))
-        return DECLINED;
-    server = apr_pstrdup(r->pool, target.server);
-    ap_str_tolower(server);
-    apr_table_setn(r->subprocess_env, "RPC_SERVER", server);
-    apr_table_setn(r->subprocess_env, "RPC_PORT", apr_psprintf(r->pool, "%u", target.port));
-    apr_table_setn(r->subprocess_env, "RPC_TARGET", apr_psprintf(r->pool, "%s:%u", server, target.port));
-    return DECLINED;
-}
-
-/* Before authentication. An IN request that is refused there (401) must not have its body, of
+/* Before anything can refuse it. An IN request that is refused (401, say) must not have its body, of
  * up to 2 GiB and never complete, read by httpd: its connection is closed instead. One that
  * has no body keeps its connection, which an expectation still pending at the 401 would cost;
  * impacket expects 100-continue even then. */
@@ -333,6 +370,25 @@ static int spare_body(request_rec *r)
         r->connection->keepalive = AP_CONN_CLOSE;
     else if (length == 0)
         r->expecting_100 = 0;
+    rpc_body_watch(r);
+    return DECLINED;
+}
+
+/* Before authentication, so that nobody is asked for a password on a line that others read. */
+static int refuse_plain(request_rec *r)
+{
+    return rpc_neighbours_ours(r) ? check_tls(r, ap_get_module_config(r->per_dir_config, &rpcproxy_module))
+                                  : DECLINED;
+}
+
+/* Whoever it is has been let in. From here on modules read bodies, which they must not of a channel's. */
+static int shut_body(request_rec *r)
+{
+    int role = rpc_role_of(r->method);
+    apr_int64_t length = role < 0 ? 0 : channel_length(r, role);
+
+    if (!r->main && (length < 0 || length > ECHO_MAX) && rpc_neighbours_ours(r))
+        rpc_body_shut(r);
     return DECLINED;
 }
 
@@ -343,16 +399,16 @@ static int note_authenticated(request_rec *r)
     return DECLINED;
 }
 
-static int is_ours(request_rec *r)
+/* A module between authorization and our handler has answered, mod_security for one. */
+static int tell_intercepted(request_rec *r)
 {
-    const core_dir_config *core = ap_get_core_module_config(r->per_dir_config);
-    const char *wrong = NULL, *handler = core->handler;
-
-    if (rpc_role_of(r->method) < 0)
-        return 0;
-    if (!handler && core->expr_handler)     /* SetHandler is read as an expression, even a plain word */
-        handler = ap_expr_str_exec(r, core->expr_handler, &wrong);
-    return handler && !wrong && strcmp(handler, HANDLER_NAME) == 0;
+    if (!rpc_body_intercepted(r) || apr_table_get(r->subprocess_env, "RPC_REASON"))
+        return DECLINED;
+    apr_table_setn(r->subprocess_env, "RPC_REASON", rpc_reason_info(RPC_REASON_OTHER_MODULE)->token);
+    rpc_log_refused(r, RPC_REASON_OTHER_MODULE, apr_psprintf(r->pool, "another module has answered %d before "
+                    "rpcproxy. If it is mod_security, put the SecRule of conf/rpcproxy.conf before its rules",
+                    r->status));
+    return DECLINED;
 }
 
 /* Requests that Require refuses never come to the handler. Before the access log is written. */
@@ -361,7 +417,8 @@ static int tell_unauthorized(request_rec *r)
     int refused = r->status == HTTP_FORBIDDEN
                   || (r->status == HTTP_UNAUTHORIZED && apr_table_get(r->notes, AUTHENTICATED_NOTE));
 
-    if (refused && is_ours(r) && !apr_table_get(r->subprocess_env, "RPC_REASON")) {
+    if (refused && rpc_role_of(r->method) >= 0 && rpc_neighbours_ours(r)
+        && !apr_table_get(r->subprocess_env, "RPC_REASON")) {
         apr_table_setn(r->subprocess_env, "RPC_REASON", rpc_reason_info(RPC_REASON_NOT_AUTHORIZED)->token);
         rpc_log_refused(r, RPC_REASON_NOT_AUTHORIZED, rpc_reason_info(RPC_REASON_NOT_AUTHORIZED)->text);
     }
@@ -371,10 +428,15 @@ static int tell_unauthorized(request_rec *r)
 void rpc_handler_register(apr_pool_t *p, const rpc_context_t *of_requests)
 {
     context = of_requests;
+    rpc_body_register(p);
+    rpc_neighbours_register(p);
     ap_hook_map_to_storage(root_is_no_folder, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_header_parser(name_target, NULL, NULL, APR_HOOK_REALLY_FIRST);
-    ap_hook_header_parser(spare_body, NULL, NULL, APR_HOOK_FIRST);
+    ap_hook_header_parser(refuse_plain, NULL, NULL, APR_HOOK_FIRST);
+    ap_hook_post_read_request(spare_body, NULL, NULL, APR_HOOK_REALLY_FIRST - 1);
+    ap_hook_fixups(shut_body, NULL, NULL, APR_HOOK_REALLY_FIRST - 1);
     ap_hook_check_authz(note_authenticated, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
+    ap_hook_log_transaction(tell_intercepted, NULL, NULL, APR_HOOK_REALLY_FIRST - 1);
     ap_hook_log_transaction(tell_unauthorized, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_handler(rpc_handler, NULL, NULL, APR_HOOK_MIDDLE);
 }

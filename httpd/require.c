@@ -8,6 +8,7 @@
 #include <ap_provider.h>
 #include <http_core.h>
 #include <http_log.h>
+#include <http_protocol.h>
 #include <http_request.h>
 #include <mod_auth.h>
 
@@ -75,6 +76,55 @@ static int forget(request_rec *r)
     return DECLINED;
 }
 
+/* ---- asking again ---- */
+
+/* What authorization was asked about last, in a request and those it was redirected from. */
+typedef struct asked {
+    const char *query;
+    const ap_conf_vector_t *section;
+} asked_t;
+
+static const char asked_key[] = "rpcproxy-asked";
+
+static void note_asked(request_rec *r)
+{
+    asked_t *asked = apr_palloc(r->pool, sizeof(*asked));
+
+    asked->query = r->args ? apr_pstrdup(r->pool, r->args) : "";
+    asked->section = r->per_dir_config;
+    apr_pool_userdata_setn(asked, asked_key, NULL, r->pool);
+}
+
+static int before_asking(request_rec *r)
+{
+    note_asked(r);
+    return forget(r);
+}
+
+int rpc_require_outdated(request_rec *r)
+{
+    void *data = NULL;
+    const asked_t *asked;
+
+    apr_pool_userdata_get(&data, asked_key, r->pool);
+    asked = data;
+    return !asked || asked->section != r->per_dir_config || strcmp(asked->query, r->args ? r->args : "") != 0;
+}
+
+int rpc_require_ask_again(request_rec *r)
+{
+    int rv;
+
+    before_asking(r);
+    rv = r->user ? ap_run_auth_checker(r) : ap_run_access_checker_ex(r);
+    if (rv != DECLINED)
+        return rv;
+    ap_note_auth_failure(r);    /* it takes a user to say so */
+    return HTTP_UNAUTHORIZED;
+}
+
+/* ---- rpc-interface ---- */
+
 static const char *parse_interface(cmd_parms *cmd, const char *line, const void **parsed)
 {
     rpc_firewall_rules_t *rules;
@@ -103,5 +153,6 @@ void rpc_require_register(apr_pool_t *p)
                               &target_provider, AP_AUTH_INTERNAL_PER_CONF);
     ap_register_auth_provider(p, AUTHZ_PROVIDER_GROUP, "rpc-interface", AUTHZ_PROVIDER_VERSION,
                               &interface_provider, AP_AUTH_INTERNAL_PER_CONF);
+    ap_hook_check_access(before_asking, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_check_authn(forget, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
 }

@@ -19,6 +19,14 @@
 /* Both providers; from register_hooks. */
 void rpc_require_register(apr_pool_t *p);
 
+/* Does R ask for something that authorization has not seen? httpd asks once for a section, but a
+ * RewriteRule may change the query behind that, with an internal redirect or without, and mod_dir
+ * the section. */
+int rpc_require_outdated(request_rec *r);
+
+/* Asks authorization again, of the user that is known. OK, or the status to answer with. */
+int rpc_require_ask_again(request_rec *r);
+
 /* What Require rpc-interface has said of this request, in its pool; NULL: nothing. */
 const rpc_firewall_rules_t *rpc_require_interfaces(request_rec *r);
 

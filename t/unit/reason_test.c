@@ -70,6 +70,7 @@ static const struct { rpc_reason_t reason; int status; unsigned error; } answers
     { RPC_REASON_TOO_MANY_UNPAIRED, 503, 0x6bb },
     { RPC_REASON_TOO_MANY_FAILED, 503, 0x6ba },
     { RPC_REASON_STOPPING, 503, 0x6bb },
+    { RPC_REASON_OTHER_MODULE, 503, 0x6ba },
     { RPC_REASON_RESOLVE_FAILED, 503, 0x6ba },
     { RPC_REASON_CONNECT_FAILED, 503, 0x6ba },
     { RPC_REASON_CONNECT_TIMEOUT, 503, 0x6ba },
