@@ -1,7 +1,10 @@
 /* httpd/config.c: the configurations, their defaults, and how they merge. */
 #include "httpd/config.h"
 
-#define UNPAIRED_LEAST 100  /* of the default */
+/* Of the defaults. */
+#define CHANNELS_OF_USER 200
+#define UNPAIRED_LEAST 100
+#define UNPAIRED_OF_USER_LEAST 50
 
 /* ---- create, merge ---- */
 
@@ -70,7 +73,7 @@ void *rpc_config_create_server(apr_pool_t *p, server_rec *s)
 {
     rpc_server_config_t *sc = apr_pcalloc(p, sizeof *sc);
 
-    sc->max_channels = sc->max_unpaired = RPC_UNSET;
+    sc->max_channels = sc->max_unpaired = sc->max_unpaired_of_user = RPC_UNSET;
     sc->check = RPC_UNSET;
     sc->check_interval = sc->check_timeout = RPC_UNSET;
     sc->io_threads = sc->graceful_timeout = RPC_UNSET;
@@ -170,7 +173,7 @@ apr_interval_time_t rpc_config_idle_timeout(const rpc_dir_config_t *dc)
 
 int rpc_config_max_of_user(const rpc_dir_config_t *dc)
 {
-    return (int)value_or(dc->max_of_user, 0);
+    return (int)value_or(dc->max_of_user, CHANNELS_OF_USER);
 }
 
 int rpc_config_max_of_address(const rpc_dir_config_t *dc)
@@ -203,11 +206,24 @@ int rpc_config_max_channels(const rpc_server_config_t *sc)
     return (int)value_or(sc->max_channels, 10000);
 }
 
-int rpc_config_max_unpaired(const rpc_server_config_t *sc)
+static int at_least(int n, int least)
 {
-    int half = rpc_config_max_channels(sc) / 2;
+    return n > least ? n : least;
+}
 
-    return (int)value_or(sc->max_unpaired, half > UNPAIRED_LEAST ? half : UNPAIRED_LEAST);
+rpc_unpaired_t rpc_config_unpaired(const rpc_server_config_t *sc)
+{
+    int half = rpc_config_max_channels(sc) / 2, rest;
+    rpc_unpaired_t n = { .all = (int)value_or(sc->max_unpaired, at_least(half, UNPAIRED_LEAST)) };
+
+    n.of_user = (int)value_or(sc->max_unpaired_of_user,
+                              n.all ? at_least(n.all / 10, UNPAIRED_OF_USER_LEAST) : 0);
+    rest = n.all - n.of_user;
+    if (n.of_user && rest > 0) {
+        n.of_address = n.of_user + rest / 8;
+        n.of_target = n.of_user + rest / 4;
+    }
+    return n;
 }
 
 int rpc_config_io_threads(const rpc_server_config_t *sc)

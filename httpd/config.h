@@ -74,6 +74,7 @@ typedef enum { RPC_CHECK_OFF, RPC_CHECK_CONNECT, RPC_CHECK_HANDSHAKE } rpc_check
 typedef struct rpc_server_config {
     apr_int64_t max_channels;               /* RpcMaxChannels, whole server */
     apr_int64_t max_unpaired;               /* RpcMaxUnpairedChannels, whole server; 0: no limit */
+    apr_int64_t max_unpaired_of_user;       /* RpcMaxUnpairedPerUser; 0: no shares */
     apr_int64_t io_threads;                 /* RpcIOThreads, per child */
     int check;                              /* RpcHealthCheck: rpc_check_t */
     apr_int64_t check_interval, check_timeout;
@@ -104,23 +105,32 @@ apr_interval_time_t rpc_config_idle_timeout(const rpc_dir_config_t *dc);
 /* How many channels there may be; 0: no limit. All count those of the whole server, by what one
  * machine sees; the two of a directory hold for requests there.
  *
- * By user and by address there is no limit by default: an Outlook has about 20 channels, more
- * with each mailbox, and as many again for a moment while it replaces them; a whole office may
- * come from one address, and a service may serve all its users by one account. 200 a user is
- * plenty where users are people.
+ * An Outlook has about 20 channels, more with each mailbox, and as many again for a moment while
+ * it replaces them, so 200 are plenty for a user who is a person. By address there is no limit by
+ * default, for a whole office may come from one.
  *
  * An unpaired channel is one whose server has not answered yet; that takes a moment, or, of
  * clients that leave a half alone and of servers that hang, RpcSetupTimeout. By default these
  * leave half of RpcMaxChannels to the others. A small server's rush after a restart is not cut:
- * 100 are allowed in any case. */
-int rpc_config_max_of_user(const rpc_dir_config_t *dc);         /* 0 */
+ * 100 are allowed in any case.
+ *
+ * Of these nobody may have all. A user has a tenth, and 50 in any case; an address, where several
+ * users may be, an eighth of the rest on top of that; a server that users at several addresses want,
+ * a quarter. So each share is larger than the one before: a user who has used up his has not used up
+ * that of his office, nor that of the server. */
+int rpc_config_max_of_user(const rpc_dir_config_t *dc);         /* 200 */
 int rpc_config_max_of_address(const rpc_dir_config_t *dc);      /* 0 */
 rpc_budget_limit_t rpc_config_failed_targets(const rpc_dir_config_t *dc);   /* 100 in 60 s */
 /* How often, and how long a server has, both may be NULL. */
 rpc_check_t rpc_config_check(const rpc_server_config_t *sc, apr_interval_time_t *interval,
                              apr_interval_time_t *timeout);     /* RPC_CHECK_OFF; 10 s, 3 s */
 int rpc_config_max_channels(const rpc_server_config_t *sc);     /* 10000 */
-int rpc_config_max_unpaired(const rpc_server_config_t *sc);     /* half of max_channels, or 100 */
+
+typedef struct rpc_unpaired {
+    int all, of_user, of_address, of_target;                    /* 0: no limit */
+} rpc_unpaired_t;
+
+rpc_unpaired_t rpc_config_unpaired(const rpc_server_config_t *sc);
 
 int rpc_config_io_threads(const rpc_server_config_t *sc);       /* 1 */
 apr_interval_time_t rpc_config_graceful_timeout(const rpc_server_config_t *sc); /* 1 h; 0 no limit */

@@ -128,6 +128,7 @@ static const number_t max_channels_number = {
     SERVER_NUMBER(max_channels), 1, 1000000, no_units, "a number from 1 to 1000000"
 };
 static const number_t max_unpaired_number = { SERVER_LIMIT(max_unpaired) };
+static const number_t max_unpaired_of_user_number = { SERVER_LIMIT(max_unpaired_of_user) };
 static const number_t max_of_user_number = { DIR_LIMIT(max_of_user) };
 static const number_t max_of_address_number = { DIR_LIMIT(max_of_address) };
 static const number_t max_failed_number = {
@@ -620,7 +621,7 @@ const command_rec rpc_directives[] = {
            "silence after which a client whose TCP is well is ended all the same, 4min to 24h; "
            "default 0, never"),
     NUMBER("RpcMaxChannelsPerUser", max_of_user_number, ANYWHERE,
-           "channels of one user, whole server; default 0, no limit"),
+           "channels of one user, whole server, 0 for no limit; default 200"),
     NUMBER("RpcMaxChannelsPerAddress", max_of_address_number, ANYWHERE,
            "channels of one client address, an IPv6 one by its /64, whole server; default 0, no limit"),
     AP_INIT_TAKE12("RpcMaxFailedTargets", set_failed_targets, NULL, ANYWHERE,
@@ -629,6 +630,9 @@ const command_rec rpc_directives[] = {
     NUMBER("RpcMaxUnpairedChannels", max_unpaired_number, RSRC_CONF,
            "channels whose server has not answered yet, 0 for no limit; default half of "
            "RpcMaxChannels, at least 100"),
+    NUMBER("RpcMaxUnpairedPerUser", max_unpaired_of_user_number, RSRC_CONF,
+           "those of one user, 0 for no shares; of one address or target some more; default a tenth of "
+           "RpcMaxUnpairedChannels, at least 50"),
     NUMBER("RpcMaxChannels", max_channels_number, RSRC_CONF,
            "channels of the whole server; default 10000"),
     NUMBER("RpcIOThreads", io_threads_number, RSRC_CONF,

@@ -162,7 +162,7 @@ static int check_target(request_rec *r, const rpc_dir_config_t *dc, rpc_target_t
 
 /* ---- the channel ---- */
 
-static int refuse_limit(request_rec *r, rpc_reason_t why)
+static int refuse_limit(request_rec *r, const rpc_channel_spec_t *spec, rpc_reason_t why)
 {
     rpc_status_limits_t limits = rpc_request_limits(r);
 
@@ -175,6 +175,19 @@ static int refuse_limit(request_rec *r, rpc_reason_t why)
                       limits.of_address, r->useragent_ip);
     case RPC_REASON_TOO_MANY_UNPAIRED:
         return refuse(r, why, "RpcMaxUnpairedChannels %u is reached", limits.unpaired);
+    case RPC_REASON_TOO_MANY_UNPAIRED_OF_USER:
+        return refuse(r, why, "%u channels of user \"%s\" wait for a server's answer, which is all that "
+                      "RpcMaxUnpairedPerUser allows one user", limits.unpaired_of_user,
+                      ap_escape_logitem(r->pool, r->user));
+    case RPC_REASON_TOO_MANY_UNPAIRED_OF_ADDRESS:
+        return refuse(r, why, "%u channels of %s wait for a server's answer, which is all that "
+                      "RpcMaxUnpairedPerUser and RpcMaxUnpairedChannels allow one address",
+                      limits.unpaired_of_address, r->useragent_ip);
+    case RPC_REASON_TOO_MANY_UNPAIRED_OF_TARGET:
+        return refuse(r, why, "%u channels wait for an answer of %s, which is all that "
+                      "RpcMaxUnpairedPerUser and RpcMaxUnpairedChannels allow one server",
+                      limits.unpaired_of_target,
+                      ap_escape_logitem(r->pool, rpc_request_server(r->pool, spec)));
     default:
         return refuse(r, why, "RpcMaxChannels %u is reached", limits.channels);
     }
@@ -217,7 +230,7 @@ static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t r
     spec->content_length = length;
     limit = rpc_request_enter(context, r, spec, spent ? RPC_REASON_TOO_MANY_FAILED : RPC_REASON_NONE);
     if (limit)
-        return limit == RPC_REASON_TOO_MANY_FAILED ? refuse_spent(r) : refuse_limit(r, limit);
+        return limit == RPC_REASON_TOO_MANY_FAILED ? refuse_spent(r) : refuse_limit(r, spec, limit);
     rv = rpc_engine_hand_over(context->engine, r, spec);
     if (rv == HTTP_SERVICE_UNAVAILABLE) {
         rpc_request_leave(spec);

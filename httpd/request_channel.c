@@ -299,26 +299,37 @@ const char *rpc_request_spec(const rpc_context_t *context, request_rec *r, rpc_r
     return wrong;
 }
 
+
 rpc_status_limits_t rpc_request_limits(const request_rec *r)
 {
     const rpc_dir_config_t *dc = ap_get_module_config(r->per_dir_config, &rpcproxy_module);
     const rpc_server_config_t *sc = ap_get_module_config(ap_server_conf->module_config,
                                                          &rpcproxy_module);
+    rpc_unpaired_t unpaired = rpc_config_unpaired(sc);
     rpc_status_limits_t limits = {
         .channels = (uint32_t)rpc_config_max_channels(sc),
         .of_user = (uint32_t)rpc_config_max_of_user(dc),
         .of_address = (uint32_t)rpc_config_max_of_address(dc),
-        .unpaired = (uint32_t)rpc_config_max_unpaired(sc),
+        .unpaired = (uint32_t)unpaired.all,
+        .unpaired_of_user = (uint32_t)unpaired.of_user,
+        .unpaired_of_address = (uint32_t)unpaired.of_address,
+        .unpaired_of_target = (uint32_t)unpaired.of_target,
     };
 
     return limits;
+}
+
+const char *rpc_request_server(apr_pool_t *pool, const rpc_channel_spec_t *spec)
+{
+    return apr_pstrmemdup(pool, spec->leg.hosts, strcspn(spec->leg.hosts, ","));
 }
 
 rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r, rpc_channel_spec_t *spec,
                                rpc_reason_t reached)
 {
     rpc_status_limits_t limits = rpc_request_limits(r);
-    rpc_status_who_t who = { spec->role, spec->identity, canonical_user(r), &spec->client_address };
+    rpc_status_who_t who = { spec->role, spec->identity, canonical_user(r), &spec->client_address,
+                             rpc_request_server(r->pool, spec) };
     channel_t *ch = apr_pcalloc(r->pool, sizeof(*ch));
     rpc_reason_t why = RPC_REASON_NONE;
 

@@ -34,6 +34,9 @@ const char *rpc_request_spec(const rpc_context_t *context, request_rec *r, rpc_r
 /* Of the server and of the directory that R is for. */
 rpc_status_limits_t rpc_request_limits(const request_rec *r);
 
+/* The server, host[port], that SPEC's channel tries first and so waits for. In POOL. */
+const char *rpc_request_server(apr_pool_t *pool, const rpc_channel_spec_t *spec);
+
 /* Counts the channel in, and has SPEC tell us, on the I/O thread, what becomes of it: from then on its
  * end counts it out. Otherwise the limit that is reached; REACHED is one that the caller has found
  * reached already. A channel that may be a successor comes in and is judged by its first PDU. */

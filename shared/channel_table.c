@@ -3,7 +3,7 @@
  *
  *   enter: raise the high-water mark above a free row; whoever looks, looks below the mark
  *          take it, by compare-and-swap on its pid
- *          write user and address, then count all rows in use; over a limit: give it back
+ *          write user, address and target, then count all rows in use; over a limit: give it back
  *   claim: write the cookie, then look for the same one in all rows in use
  *
  * Insert, then look. All accesses are sequentially consistent, so there is one order of them
@@ -12,7 +12,9 @@
  * other: so they are never both admitted. When both look late both see each other, and both are
  * refused; clients come back. Only a newcomer ever withdraws: what is established looks no more,
  * and cannot be refused or stolen. The limits are as exact: never more than allowed, and at the
- * brink a crowd may be kept one too few for a moment. Weaker orders would not do, for "write
+ * brink a crowd may be kept one too few for a moment. So are those of unpaired channels: a row is
+ * unpaired from its insertion, and becomes paired once, which only makes room; what it is counted
+ * under never changes while it is in use. Weaker orders would not do, for "write
  * mine, read yours" is just what acquire and release leave unordered; a channel looks twice in
  * its life, so the fences cost nothing that counts.
  *
@@ -43,7 +45,7 @@
  * that come on top and are refused. Pages no row of which was ever used take no memory. */
 #define ROWS (1u << 20)
 #define HEAD_SIZE 64        /* of the shared memory, the mark alone on its cache line */
-#define ROW_SIZE (5 * sizeof(shared64_t) + 2 * sizeof(shared32_t))
+#define ROW_SIZE (6 * sizeof(shared64_t) + 2 * sizeof(shared32_t))
 #define NAME_MAX_HASHED 255 /* bytes of a host's name */
 #define TOLD 65536          /* slots */
 #define TOLD_UNIT apr_time_from_sec(30)
@@ -69,7 +71,7 @@ struct rpc_status {
     /* Shared. No row at or above *MARK was ever taken. */
     shared32_t *mark;
     /* Columns; 0: none. */
-    shared64_t *cookie, *identity, *user, *address, *place;
+    shared64_t *cookie, *identity, *user, *address, *target, *place;
     shared64_t *told;       /* failures of virtual connections that have their line */
     shared32_t *owner;      /* pid; 0: the row is free */
     shared32_t *state;      /* see above */
@@ -92,7 +94,8 @@ apr_status_t rpc_status_create(rpc_status_t **out, apr_pool_t *pool)
     status->identity = status->cookie + ROWS;
     status->user = status->identity + ROWS;
     status->address = status->user + ROWS;
-    status->place = status->address + ROWS;
+    status->target = status->address + ROWS;
+    status->place = status->target + ROWS;
     status->owner = (shared32_t *)(status->place + ROWS);
     status->state = status->owner + ROWS;
     status->told = (shared64_t *)(status->state + ROWS);
@@ -132,14 +135,23 @@ static uint64_t hash_address(const rpc_status_t *status, const rts_address_t *ad
     return hash(status, &network, sizeof(network));
 }
 
+/* In any case of letters. */
+static uint64_t hash_name(const rpc_status_t *status, const char *name)
+{
+    char lower[NAME_MAX_HASHED + 8];
+    size_t n;
+
+    for (n = 0; name[n] && n < sizeof(lower); n++)
+        lower[n] = name[n] >= 'A' && name[n] <= 'Z' ? (char)(name[n] + 'a' - 'A') : name[n];
+    return hash(status, lower, n);
+}
+
 static uint64_t hash_place(const rpc_status_t *status, const char *host, uint16_t port)
 {
     char place[NAME_MAX_HASHED + 8];
-    int n = snprintf(place, sizeof(place), "%u %.*s", port, NAME_MAX_HASHED, host), i;
 
-    for (i = 0; i < n; i++)
-        place[i] = place[i] >= 'A' && place[i] <= 'Z' ? (char)(place[i] + 'a' - 'A') : place[i];
-    return hash(status, place, (size_t)n);
+    snprintf(place, sizeof(place), "%u %.*s", port, NAME_MAX_HASHED, host);
+    return hash_name(status, place);
 }
 
 /* ---- rows ---- */
@@ -167,6 +179,7 @@ void rpc_status_leave(rpc_status_t *status, int row)
     atomic_store(&status->identity[row], 0);
     atomic_store(&status->user[row], 0);
     atomic_store(&status->address[row], 0);
+    atomic_store(&status->target[row], 0);
     atomic_store(&status->place[row], 0);
     atomic_store(&status->state[row], 0);
     atomic_store(&status->owner[row], 0);
@@ -189,41 +202,72 @@ void rpc_status_opened(rpc_status_t *status, int row)
 
 /* ---- limits ---- */
 
+/* Of whom a channel is counted, as hashes; 0: of nobody. */
+typedef struct owner {
+    uint64_t user, address, target;
+} owner_t;
+
 typedef struct tally {
-    uint32_t channels, unpaired, of_user, of_address;
+    uint32_t all, of_user, of_address, of_target;
 } tally_t;
 
-/* USER and ADDRESS as hashes; 0: nobody asks for their counts. */
-static tally_t count(rpc_status_t *status, uint64_t user, uint64_t address)
+typedef struct tallies {
+    tally_t channels, unpaired;
+} tallies_t;
+
+static void add(tally_t *n, const owner_t *one, const owner_t *wanted)
 {
-    tally_t n = { 0, 0, 0, 0 };
+    n->all++;
+    n->of_user += wanted->user && one->user == wanted->user;
+    n->of_address += wanted->address && one->address == wanted->address;
+    n->of_target += wanted->target && one->target == wanted->target;
+}
+
+static tallies_t count(rpc_status_t *status, const owner_t *wanted)
+{
+    tallies_t n = { .channels.all = 0 };
     uint32_t row, mark = atomic_load(status->mark);
 
     for (row = 0; row < mark; row++) {
+        /* The state first, as leave() clears it last: no opened channel looks unpaired while it goes. */
         uint32_t state = atomic_load(&status->state[row]);
+        owner_t one;
 
         if (!atomic_load(&status->owner[row]) || (state & WAITS))
             continue;
-        n.channels++;
-        n.unpaired += !(state & OPENED);
-        n.of_user += user && atomic_load(&status->user[row]) == user;
-        n.of_address += address && atomic_load(&status->address[row]) == address;
+        one.user = atomic_load(&status->user[row]);
+        one.address = atomic_load(&status->address[row]);
+        one.target = atomic_load(&status->target[row]);
+        add(&n.channels, &one, wanted);
+        if (!(state & OPENED))
+            add(&n.unpaired, &one, wanted);
     }
     return n;
 }
 
-static rpc_reason_t over_limit(const tally_t *n, const rpc_status_limits_t *limits)
+/* The narrower limit says more. */
+static rpc_reason_t over_limit(const tallies_t *n, const rpc_status_limits_t *limits)
 {
+    const struct {
+        uint32_t count, limit;
+        rpc_reason_t reason;
+    } all[] = {
+        { n->channels.all, limits->channels, RPC_REASON_TOO_MANY_CHANNELS },
+        { n->channels.of_user, limits->of_user, RPC_REASON_TOO_MANY_OF_USER },
+        { n->channels.of_address, limits->of_address, RPC_REASON_TOO_MANY_OF_ADDRESS },
+        { n->unpaired.of_user, limits->unpaired_of_user, RPC_REASON_TOO_MANY_UNPAIRED_OF_USER },
+        { n->unpaired.of_address, limits->unpaired_of_address, RPC_REASON_TOO_MANY_UNPAIRED_OF_ADDRESS },
+        { n->unpaired.of_target, limits->unpaired_of_target, RPC_REASON_TOO_MANY_UNPAIRED_OF_TARGET },
+        { n->unpaired.all, limits->unpaired, RPC_REASON_TOO_MANY_UNPAIRED },
+    };
+    size_t i;
+
     if (limits->reached)
         return limits->reached;
-    if (limits->channels && n->channels > limits->channels)
-        return RPC_REASON_TOO_MANY_CHANNELS;
-    if (limits->of_user && n->of_user > limits->of_user)
-        return RPC_REASON_TOO_MANY_OF_USER;
-    if (limits->of_address && n->of_address > limits->of_address)
-        return RPC_REASON_TOO_MANY_OF_ADDRESS;
-    if (limits->unpaired && n->unpaired > limits->unpaired)
-        return RPC_REASON_TOO_MANY_UNPAIRED;
+    for (i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        if (all[i].limit && all[i].count > all[i].limit)
+            return all[i].reason;
+    }
     return RPC_REASON_NONE;
 }
 
@@ -253,18 +297,20 @@ static int may_wait(rpc_status_t *status, uint32_t mine, rpc_reason_t limit)
 int rpc_status_enter(rpc_status_t *status, const rpc_status_who_t *who, const rpc_status_limits_t *limits,
                    rpc_reason_t *why)
 {
-    uint64_t user = hash_user(status, who->user), address = hash_address(status, who->address);
+    const owner_t owner = { hash_user(status, who->user), hash_address(status, who->address),
+                            hash_name(status, who->target) };
     int row = take_row(status);
-    tally_t n;
+    tallies_t n;
 
     *why = RPC_REASON_TOO_MANY_CHANNELS;
     if (row == RPC_STATUS_NO_ROW)
         return row;
     atomic_store(&status->identity[row], hash(status, who->identity, strlen(who->identity)));
     atomic_store(&status->state[row], (uint32_t)(who->role + 1) << ROLE_SHIFT);
-    atomic_store(&status->user[row], user);
-    atomic_store(&status->address[row], address);
-    n = count(status, limits->of_user ? user : 0, limits->of_address ? address : 0);
+    atomic_store(&status->user[row], owner.user);
+    atomic_store(&status->address[row], owner.address);
+    atomic_store(&status->target[row], owner.target);
+    n = count(status, &owner);
     *why = over_limit(&n, limits);
     if (!*why || (who->role != RPC_MIXED && may_wait(status, (uint32_t)row, *why)))
         return row;
@@ -274,9 +320,9 @@ int rpc_status_enter(rpc_status_t *status, const rpc_status_who_t *who, const rp
 
 rpc_status_counts_t rpc_status_count(rpc_status_t *status)
 {
-    tally_t n = count(status, 0, 0);
+    tallies_t n = count(status, &(owner_t){ .user = 0 });
 
-    return (rpc_status_counts_t){ n.channels, n.unpaired };
+    return (rpc_status_counts_t){ n.channels.all, n.unpaired.all };
 }
 
 /* ---- cookies ---- */

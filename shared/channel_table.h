@@ -31,13 +31,16 @@ typedef struct rpc_status_who {
     const char *identity;           /* as in rpc_channel_spec_t */
     const char *user;               /* canonical (base/who.h); "": nobody, in no user's count */
     const rts_address_t *address;   /* counts as base/who.h says */
+    const char *target;             /* the server it is to wait for, in any case of letters */
 } rpc_status_who_t;
 
 /* The most there may be, the newcomer included; 0: no limit. */
 typedef struct rpc_status_limits {
     uint32_t channels;
     uint32_t of_user, of_address;
-    uint32_t unpaired;              /* not opened yet */
+    /* Those that are not opened yet: of the whole server, and of one user, address and target. */
+    uint32_t unpaired;
+    uint32_t unpaired_of_user, unpaired_of_address, unpaired_of_target;
     rpc_reason_t reached;           /* one that the caller has found reached; or RPC_REASON_NONE */
 } rpc_status_limits_t;
 

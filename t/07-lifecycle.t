@@ -195,7 +195,7 @@ for my $mpm (qw(event worker prefork)) {
 SKIP: {
     skip 'this MPM keeps a thread for each channel', 3 if vars('mpm') ne 'event';
     my $count = 200;
-    my $httpd = RPCH::Httpd->new(conf => "RpcMaxChannels 500\nRpcMaxUnpairedChannels 0\nRpcIOThreads 2\n" . RPCH::Httpd->location)->start;
+    my $httpd = RPCH::Httpd->new(conf => "RpcMaxChannels 500\nRpcMaxUnpairedChannels 0\nRpcMaxChannelsPerUser 0\nRpcIOThreads 2\n" . RPCH::Httpd->location)->start;
     my $first = private_client($httpd, target => $native->target)->connect;
     my ($child) = grep { $_ != endpoint_pid($httpd) } $httpd->children;
     my $before = RPCH::Httpd->threads($child);

@@ -36,7 +36,7 @@ my @good = (
     'RpcAllowAnonymous on', 'RpcRequireTLS off', 'RpcRequireTLS on', 'RpcRequireTLS 256', 'RpcReceiveWindow 8192', 'RpcReceiveWindow 262144',
     'RpcConnectionTimeout 120', 'RpcConnectionTimeout 14400', 'RpcChannelLifetime 131072', 'RpcChannelLifetime 2147483648',
     'RpcConnectTimeout 5', 'RpcSetupTimeout 60', 'RpcIdleTimeout 0', 'RpcIdleTimeout 240', 'RpcIdleTimeout 24h', 'RpcMaxChannels 10000', 'RpcIOThreads 4',
-    (map { ("$_ 0", "$_ 2", "$_ 1000000") } qw(RpcMaxUnpairedChannels RpcMaxChannelsPerUser RpcMaxChannelsPerAddress)),
+    (map { ("$_ 0", "$_ 2", "$_ 1000000") } qw(RpcMaxUnpairedChannels RpcMaxUnpairedPerUser RpcMaxChannelsPerUser RpcMaxChannelsPerAddress)),
     'RpcGracefulTimeout 0', 'RpcGracefulTimeout 3600',
     'RpcEndpointSocket endpoint.sock', 'RpcProtocolVersions v1 v2', 'RpcProtocolVersions V2', 'RpcProtocolVersions v1',
     'RpcEndpointListen 127.0.0.1:6001 ncacn_ip_tcp:dc1.contoso.test[135]', 'RpcEndpointListen [::1]:6001 ncacn_ip_tcp:[::1][135]',
@@ -125,11 +125,11 @@ my @bad = (
     ['RpcMaxChannels 0', qr/from 1 /], ['RpcIOThreads 0', qr/from 1 /], ['RpcGracefulTimeout soon', qr/"soon"/],
     (map { (["$_ -1", qr/"-1".*expected a number from 2 to 1000000, or 0 for no limit/], ["$_ 1", qr/"1" .*from 2 to/], ["$_ 1000001", qr/"1000001".*from 2 to 1000000/],
             ["$_ some", qr/"some".*number/], ["$_ 1 2", qr/takes one argument/]) }
-     qw(RpcMaxUnpairedChannels RpcMaxChannelsPerUser RpcMaxChannelsPerAddress)),
+     qw(RpcMaxUnpairedChannels RpcMaxUnpairedPerUser RpcMaxChannelsPerUser RpcMaxChannelsPerAddress)),
     ['RpcEndpointSocket ' . 'x' x 200, qr/path of up to \d+ characters/],
     # per process: not in virtual hosts
     (map { ["<VirtualHost *:1>\n$_\n</VirtualHost>", qr/cannot occur within <VirtualHost> section/] }
-     'RpcMaxChannels 5', 'RpcMaxUnpairedChannels 5', 'RpcIOThreads 2', 'RpcGracefulTimeout 5', 'RpcEndpointSocket s'),
+     'RpcMaxChannels 5', 'RpcMaxUnpairedChannels 5', 'RpcMaxUnpairedPerUser 5', 'RpcIOThreads 2', 'RpcGracefulTimeout 5', 'RpcEndpointSocket s'),
 );
 for (@bad) {
     my ($line, $says) = @$_;

@@ -20,11 +20,12 @@
 typedef struct person {
     const char *identity, *user;
     rts_address_t address;
+    const char *target;
 } person_t;
 
-static const person_t alice = { "alice\nmail:6001\nhost:443", "alice", { 0, { 192, 0, 2, 1 } } };
-static const person_t bob = { "bob\nmail:6001\nhost:443", "bob", { 0, { 192, 0, 2, 2 } } };
-static const person_t alice_elsewhere = { "alice\nmail:6002\nhost:443", "alice", { 0, { 192, 0, 2, 1 } } };
+static const person_t alice = { "alice\nmail:6001\nhost:443", "alice", { 0, { 192, 0, 2, 1 } }, "mail[6001]" };
+static const person_t bob = { "bob\nmail:6001\nhost:443", "bob", { 0, { 192, 0, 2, 2 } }, "mail[6001]" };
+static const person_t alice_elsewhere = { "alice\nmail:6002\nhost:443", "alice", { 0, { 192, 0, 2, 1 } }, "mail[6002]" };
 static const rpc_status_limits_t no_limits;
 
 static rts_cookie_t cookie(int n)
@@ -38,7 +39,7 @@ static rts_cookie_t cookie(int n)
 static int enter_as(rpc_status_t *t, rpc_role_t role, const person_t *p, const rpc_status_limits_t *limits,
                     rpc_reason_t *why)
 {
-    rpc_status_who_t who = { role, p->identity, p->user, &p->address };
+    rpc_status_who_t who = { role, p->identity, p->user, &p->address, p->target };
 
     return rpc_status_enter(t, &who, limits, why);
 }
@@ -163,14 +164,63 @@ static void test_unpaired(rpc_status_t *t)
     rpc_status_leave(t, first);
 }
 
+/* Who has used up a share of the unpaired channels keeps nobody out but himself. */
+static void test_shares(rpc_status_t *t)
+{
+    static const person_t carol = { "carol", "carol", { 0, { 192, 0, 2, 1 } }, "mail[6002]" };
+    static const person_t dave = { "dave", "dave", { 0, { 192, 0, 2, 4 } }, "MAIL[6001]" };
+    static const person_t nobody = { "nobody", "", { 0, { 192, 0, 2, 5 } }, "mail[6005]" };
+    static const struct {
+        const char *name;
+        rpc_status_limits_t limits;
+        const person_t *many, *same, *other;    /* who fills the share, whom it is over for, and whom not */
+        rpc_reason_t reason;
+    } cases[] = {
+        { "of a user", { .unpaired = 9, .unpaired_of_user = 2 }, &alice, &alice_elsewhere, &carol,
+          RPC_REASON_TOO_MANY_UNPAIRED_OF_USER },
+        { "of an address", { .unpaired = 9, .unpaired_of_user = 3, .unpaired_of_address = 2 }, &alice, &carol, &dave,
+          RPC_REASON_TOO_MANY_UNPAIRED_OF_ADDRESS },
+        { "of a target", { .unpaired = 9, .unpaired_of_address = 3, .unpaired_of_target = 2 }, &alice, &dave,
+          &alice_elsewhere, RPC_REASON_TOO_MANY_UNPAIRED_OF_TARGET },
+        { "of the whole server", { .unpaired = 3, .unpaired_of_user = 2 }, &alice, &alice, &bob,
+          RPC_REASON_TOO_MANY_UNPAIRED_OF_USER },
+        { "of nobody", { .unpaired = 9, .unpaired_of_user = 1, .unpaired_of_address = 3 }, &nobody, &alice, &nobody,
+          RPC_REASON_NONE },
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const rpc_status_limits_t *limits = &cases[i].limits;
+        rpc_reason_t why;
+        int row[4];
+
+        row[0] = enter_as(t, RPC_INBOUND, cases[i].many, limits, &why);
+        row[1] = enter_as(t, RPC_OUTBOUND, cases[i].many, limits, &why);
+        ok(row[1] != RPC_STATUS_NO_ROW, "a share %s: two pass", cases[i].name);
+        row[2] = enter_as(t, RPC_INBOUND, cases[i].same, limits, &why);
+        is_reason(why, cases[i].reason, cases[i].name);
+        row[3] = enter_as(t, RPC_INBOUND, cases[i].other, limits, &why);
+        ok(row[3] != RPC_STATUS_NO_ROW, "a share %s: another passes beside it", cases[i].name);
+        if (row[2] != RPC_STATUS_NO_ROW)
+            rpc_status_leave(t, row[2]);
+        rpc_status_opened(t, row[0]);
+        row[2] = enter_as(t, RPC_INBOUND, cases[i].same, limits, &why);
+        ok(row[2] != RPC_STATUS_NO_ROW || limits->unpaired == 3, "a share %s: there is room once one is opened", cases[i].name);
+        for (int n = 0; n < 4; n++) {
+            if (row[n] != RPC_STATUS_NO_ROW)
+                rpc_status_leave(t, row[n]);
+        }
+    }
+}
+
 /* Do two channels of these count as one user's, or one address's? */
 static int same(rpc_status_t *t, const char *user, const char *other, const rts_address_t *address,
                 const rts_address_t *other_address)
 {
     rpc_status_limits_t limits = { .of_user = user ? 1 : 0, .of_address = address ? 1 : 0 };
     static const rts_address_t any = { 0, { 10, 0, 0, 1 } };
-    rpc_status_who_t one = { RPC_INBOUND, "x", user ? user : "", address ? address : &any };
-    rpc_status_who_t two = { RPC_INBOUND, "y", other ? other : "", other_address ? other_address : &any };
+    rpc_status_who_t one = { RPC_INBOUND, "x", user ? user : "", address ? address : &any, "a" };
+    rpc_status_who_t two = { RPC_INBOUND, "y", other ? other : "", other_address ? other_address : &any, "b" };
     rpc_reason_t why;
     int first = rpc_status_enter(t, &one, &limits, &why), second = rpc_status_enter(t, &two, &limits, &why);
 
@@ -367,12 +417,19 @@ int main(void)
     test_refused(t);
     test_limits(t);
     test_unpaired(t);
+    test_shares(t);
     test_who(t);
     test_successors(t);
     test_places(t);
     test_gone(t);
     test_crowd(t, "of several processes' duplicates never two are in", 1, &no_limits, pool);
     test_crowd(t, "nor more than a limit allows", 2, &(rpc_status_limits_t){ .channels = 2 }, pool);
+    test_crowd(t, "nor more than a user's share", 2,
+               &(rpc_status_limits_t){ .channels = 9, .unpaired_of_user = 2 }, pool);
+    test_crowd(t, "nor more than an address's", 2,
+               &(rpc_status_limits_t){ .channels = 9, .unpaired_of_address = 2 }, pool);
+    test_crowd(t, "nor more than a target's", 2,
+               &(rpc_status_limits_t){ .channels = 9, .unpaired_of_target = 2 }, pool);
     apr_terminate();
     return unit_done();
 }

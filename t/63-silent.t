@@ -1,0 +1,161 @@
+# Who asks for channels and then says nothing, and a server that hangs, use up their own share of the
+# unpaired channels and no more; and a channel without a first PDU is over in seconds.
+
+use strict;
+use warnings;
+use Test::More;
+use IO::Poll qw(POLLIN);
+use IO::Socket::IP;
+use MIME::Base64 qw(encode_base64);
+use RPCH::Httpd;
+use RPCH::RPC qw(request_pdu rpc_parse);
+use RPCH::Test;
+
+my $LIMITS = "ServerLimit 1\nStartServers 1\nThreadsPerChild 25\nMaxRequestWorkers 25\nAsyncRequestWorkerFactor 100\nListenBacklog 1024\n";
+my $server = server(echo => 1);
+my $hung = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0, Listen => 512) or die $!;
+my $hung_target = '127.0.0.1:' . $hung->sockport;
+
+# The limits of a person do not matter in /many/, nor who it is in /open/.
+sub location {
+    my ($path, @lines) = @_;
+    return RPCH::Httpd->location(join "\n", @lines) =~ s{/rpc/rpcproxy\.dll}{/$path/rpcproxy.dll}r =~ s/^RpcBackend .*\n//mr;
+}
+sub httpd {
+    my ($conf) = @_;
+    return RPCH::Httpd->new(mpm => 'event', limits => $LIMITS, conf => $conf . location('rpc') . location('many', 'RpcMaxChannelsPerUser 0')
+        . location('open', 'AuthType None', 'Require all granted', 'RpcAllowAnonymous on'))->start;
+}
+
+my %password = (alice => 'secret', bob => 'hidden');
+sub client_of {
+    my ($httpd, $user, %arg) = @_;
+    return plain(port => $httpd->{port}, target => $server->target, user => $user, password => $password{$user}, %arg);
+}
+
+# Takes those out of OPEN that have been answered and closed; returns the status lines.
+sub answered {
+    my ($open, $poll) = @_;
+    my @lines;
+    $poll->poll(1);
+    for my $fh ($poll->handles(POLLIN)) {
+        my $line = <$fh> // 'closed';
+        push @lines, $line =~ s/\r\n//r;
+        $poll->remove($fh);
+        delete $open->{$fh};
+    }
+    return @lines;
+}
+
+# N requests, each with BYTES behind its head: the connections that stay, when it is but MOST, and the
+# answers of the others.
+sub ask {
+    my ($httpd, $n, $most, %arg) = @_;
+    my $head = sprintf "RPC_IN_DATA /%s/rpcproxy.dll?%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1073741824\r\n%s\r\n",
+        $arg{path}, $arg{target} // $server->target,
+        $arg{user} ? 'Authorization: Basic ' . encode_base64("$arg{user}:$password{$arg{user}}", '') . "\r\n" : '';
+    my ($poll, %open, @answers) = (IO::Poll->new);
+    my $end = time + 60;
+    for (1 .. $n) {
+        my $fh = IO::Socket::IP->new(PeerHost => '127.0.0.1', PeerPort => $httpd->{port}, LocalHost => $arg{from} // '127.0.0.1') or die "$@\n";
+        syswrite $fh, $head . ($arg{bytes} ? $arg{bytes}->() : '');
+        $open{$fh} = $fh;
+        $poll->mask($fh => POLLIN);
+        push @answers, answered(\%open, $poll) while keys %open > $most + 50 && time < $end;
+    }
+    push @answers, answered(\%open, $poll) while keys %open > $most && time < $end;
+    return ([values %open], \@answers);
+}
+
+# On a machine that is slow, the first have been ended for their silence before the last have asked.
+sub is_asked {
+    my ($open, $answers, $most, $n, $name) = @_;
+    my $late = grep { m{^HTTP/1\.0 503 RPC Error: 6c0} } @$answers;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    cmp_ok(scalar @$open, $late ? '<=' : '==', $most, "$name: $most of $n stay");
+    is(scalar(grep { m{^HTTP/1\.0 503 RPC Error: 6bb} } @$answers), $n - $late - @$open, "$name: the others are told that the server is too busy");
+    return;
+}
+
+sub works {
+    my ($httpd, $user, $name, %arg) = @_;
+    my $c = client_of($httpd, $user, %arg);
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    ok(eval { $c->connect; rpc_parse($c->call(request_pdu(1, 'works')))->{stub} eq 'works' }, $name) or diag $@;
+    $c->close;
+    @{ $server->{new} } = @{ $server->{opened} } = ();
+    return;
+}
+
+# ---- one user, with the defaults ----
+my $defaults = httpd('');
+my @kept;
+{
+    my ($open, $answers) = ask($defaults, 5000, 500, path => 'many', user => 'alice');
+    push @kept, @$open;
+    is_asked($open, $answers, 500, 5000, 'silent requests of a user');
+    ok($defaults->logs(qr/rpcproxy:warn.*RPC_IN_DATA refused: too-many-unpaired-of-user: 500 channels of user "alice" wait for a server's answer, which is all that RpcMaxUnpairedPerUser allows/),
+       'logged, with the directive');
+    ok($defaults->logs(qr/^alice "RPC_IN_DATA .*" 503 .* too-many-unpaired-of-user$/m, 'access_log'), 'and in the access log');
+    works($defaults, 'bob', 'another user opens a virtual connection');
+    $defaults->logs(qr/^bob "RPC_${_}_DATA/m, 'access_log') for qw(IN OUT);     # they count no more
+    ($open, $answers) = ask($defaults, 250, 200, path => 'rpc', user => 'bob');
+    push @kept, @$open;
+    is_asked($open, $answers, 200, 250, 'RpcMaxChannelsPerUser is 200');
+    ok($defaults->logs(qr/too-many-of-user: RpcMaxChannelsPerUser 200 is reached by user "bob"/), 'logged');
+}
+
+# ---- one address; one server ----
+my $small = httpd("RpcMaxUnpairedChannels 200\n");
+{
+    my ($open, $answers) = ask($small, 1000, 68, path => 'open', from => '127.0.0.9');
+    is_asked($open, $answers, 68, 1000, 'silent requests from an address');
+    ok($small->logs(qr/rpcproxy:warn.*refused: too-many-unpaired-of-address: 68 channels of 127\.0\.0\.9 wait for a server's answer/), 'logged');
+    works($small, 'alice', 'at another address somebody opens a virtual connection');
+    close $_ for @$open;
+}
+{
+    my ($serial, @open, @refused) = 0;
+    my $b1 = sub { client_of($small, 'alice')->b1 };
+    for ([alice => '127.0.0.2', 50, 50], [bob => '127.0.0.3', 50, 37]) {
+        my ($user, $from, $n, $most) = @$_;
+        my ($open, $answers) = ask($small, $n, $most, path => 'many', target => $hung_target, user => $user, from => $from, bytes => $b1);
+        is_asked($open, $answers, $most, $n, "a server that hangs, $user");
+        push @open, @$open;
+    }
+    ok($small->logs(qr/rpcproxy:warn.*: too-many-unpaired-of-target.*127\.0\.0\.1.${\ $hung->sockport}/), 'logged, with its name');
+    works($small, 'bob', 'at another server, a virtual connection');
+    close $_ for @open;
+}
+undef $small;
+
+# ---- shares of the administrator's own ----
+my $own = httpd("RpcMaxUnpairedChannels 20\nRpcMaxUnpairedPerUser 4\n");
+{
+    my ($open, $answers) = ask($own, 30, 4, path => 'rpc', user => 'alice');
+    is_asked($open, $answers, 4, 30, 'RpcMaxUnpairedPerUser 4');
+    works($own, 'bob', 'and another user');
+    close $_ for @$open;
+}
+my $none = httpd("RpcMaxUnpairedChannels 60\nRpcMaxUnpairedPerUser 0\n");
+{
+    my ($open, $answers) = ask($none, 70, 60, path => 'rpc', user => 'alice');
+    is_asked($open, $answers, 60, 70, 'RpcMaxUnpairedPerUser 0: no shares');
+    ok($none->logs(qr/refused: too-many-unpaired: RpcMaxUnpairedChannels 60 is reached/), 'but all of them');
+    close $_ for @$open;
+}
+
+# ---- a first PDU is due at once, whatever RpcSetupTimeout is ----
+{
+    my $poll = IO::Poll->new;
+    my %open = map { $_ => $_ } @kept;
+    $poll->mask($_ => POLLIN) for @kept;
+    my ($end, @answers) = time + 40;
+    push @answers, answered(\%open, $poll) while %open && time < $end;
+    is(scalar keys %open, 0, 'with an RpcSetupTimeout of 60 seconds: all silent channels have been ended');
+    is(scalar(grep { !m{^HTTP/1\.0 503 RPC Error: 6c0} } @answers), 0, 'and told so') or diag grep { !/6c0/ } @answers;
+    ok($defaults->logs(qr/^alice "RPC_IN_DATA .*" 503 .* first-pdu-timeout$/m, 'access_log'), 'in the access log by name');
+    works($defaults, 'alice', 'and the user has room again');
+}
+$server->close;
+done_testing;
