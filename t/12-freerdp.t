@@ -92,6 +92,16 @@ subtest 'as installed' => sub {
     $server->close;
 };
 
+subtest 'by its own choice of a transport' => sub {
+    my $server = server();
+    my $httpd = RPCH::FreeRDP->httpd(backend('ncacn_http', $server));
+    my $freerdp = RPCH::FreeRDP->start($httpd->{port}, undef, undef, 'auto');
+    tunnel_ok(native_gateway($server->vc));
+    ok($httpd->logs(qr/"RDG_OUT_DATA \S+ HTTP\/1\.1" 404 /, 'access_log'), 'the first of which is not here');
+    $freerdp->signal('TERM')->exit_code;
+    $server->close;
+};
+
 my $patch = RPCH::FreeRDP::patch();
 
 subtest 'when the server wants it' => sub {

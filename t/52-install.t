@@ -103,6 +103,12 @@ wait_for('70 requests that hang', sub {
 });
 my $page = RPCH::HTTP->dial(port => $site->{port}, name => 'a page')->request('GET', '/nothing-here');
 is(eval { $page->head->{status} }, 404, 'beside 70 telephones that wait at ActiveSync: a page');
+# FreeRDP and mstsc ask for another transport first, and go on when there is none
+for my $path ('/remoteDesktopGateway/', '/remotedesktopgateway/') {
+    my $rdg = RPCH::HTTP->dial(port => $site->{port}, name => 'RDG_OUT_DATA')->request('RDG_OUT_DATA', $path, length => 0);
+    is(eval { $rdg->head->{status} }, 404, "RDG_OUT_DATA $path by the sample: 404");
+    $rdg->close;
+}
 my $c = plain(port => $site->{port}, target => $server->target);
 ok(eval { $c->connect; rpc_parse($c->call(request_pdu(1, 'works')))->{stub} eq 'works' }, 'and RPC over HTTP');
 $_->close for @kept, @phones, $page, $c, $server, $hanging;

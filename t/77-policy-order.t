@@ -88,6 +88,14 @@ for my $kind (qw(basic ntlm nobody)) {
 my @reasons = $httpd->log('access_log') =~ / 403 .* (\S+)$/mg;
 is_deeply([grep { $_ ne 'tls-required' } @reasons], [], 'RPC_REASON is tls-required');
 
+# A balancer's probe has no line that everybody reads; another method has
+for my $method (qw(GET HEAD OPTIONS POST)) {
+    my $mark = length $httpd->log;
+    is(at($method, '/straight/rpcproxy.dll', user => 'alice', password => 'secret')->{status}, 405, "$method: 405");
+    ok($httpd->logs(qr/rpcproxy:@{[ $method eq 'POST' ? 'warn' : 'info' ]}\].* $method refused: method: /), 'and its line');
+    unlike(substr($httpd->log, $mark), qr/:warn\]/, 'which is none at warn') if $method ne 'POST';
+}
+
 # ---- the query changes ----
 sub channel { my ($path, $target) = @_; return plain(port => $httpd->{port}, path => "/$path/rpcproxy.dll", target => $target) }
 sub status {

@@ -62,19 +62,20 @@ SSLCertificateKeyFile $conf/server.key
     RpcBackend localhost:3388 $arg{backend}
     @{[ $arg{directives} // '' ]}
 </Location>
+RedirectMatch 404 "(?i)^/remoteDesktopGateway(/|\$)"
 CONF
     return $self->start;
 }
 
 # Starts the screen and the client, of the gateway at PORT. PRELOAD: a library for it. DOMAIN: the
-# user's there.
+# user's there. TRANSPORT: rpc, or auto as FreeRDP does by itself.
 sub start {
-    my ($class, $port, $preload, $domain) = @_;
+    my ($class, $port, $preload, $domain, $transport) = @_;
     my $dir = vars('serverroot') . "/freerdp-$$-$port";
     mkdir $dir or die "$dir: $!\n";
     my $self = bless { dir => $dir, owner => $$ }, $class;
     my %env = (DISPLAY => $self->display, LD_PRELOAD => $preload // '');
-    my @options = ('/v:target.contoso.test', '/u:user', '/p:password', "/g:127.0.0.1:$port", '/gt:rpc', '/gu:' . USER,
+    my @options = ('/v:target.contoso.test', '/u:user', '/p:password', "/g:127.0.0.1:$port", '/gt:' . ($transport // 'rpc'), '/gu:' . USER,
                    '/gp:' . PASSWORD, '/gd:' . ($domain // DOMAIN), '/sec:rdp', '/cert:ignore', '/log-level:DEBUG');
     $self->{pid} = $self->spawn(client => \%env, 'stdbuf', '-oL', find('xfreerdp'), @options);
     return $self;
