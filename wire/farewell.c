@@ -11,15 +11,13 @@
 
 size_t rpc_farewell_write(rpc_reason_t reason, const char *why, uint8_t buf[RPC_FAREWELL_MAX])
 {
-    const char *token = rpc_reason_info(reason)->token;
-    char *text = (char *)buf + DCERPC_HEADER_SIZE + MAGIC_SIZE;
-    size_t room = RPC_FAREWELL_MAX - DCERPC_HEADER_SIZE - MAGIC_SIZE, size = strlen(token) + 1;
+    char *text = (char *)buf + DCERPC_HEADER_SIZE;
+    size_t room = RPC_FAREWELL_MAX - DCERPC_HEADER_SIZE, size;
 
-    memset(buf, 0, DCERPC_HEADER_SIZE);
-    memcpy(buf + DCERPC_HEADER_SIZE, MAGIC, MAGIC_SIZE);
-    memcpy(text, token, size);
+    size = (size_t)snprintf(text, room, MAGIC "%s", rpc_reason_info(reason)->token) + 1;
     snprintf(text + size, room - size, "%s", why);
-    size = DCERPC_HEADER_SIZE + MAGIC_SIZE + size + strlen(text + size) + 1;
+    size += DCERPC_HEADER_SIZE + strlen(text + size) + 1;
+    memset(buf, 0, DCERPC_HEADER_SIZE);
     buf[0] = 5;
     buf[2] = RPC_FAREWELL_PTYPE;
     buf[3] = 3;         /* first and last fragment */
