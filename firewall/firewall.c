@@ -1,8 +1,8 @@
-/* rpc_firewall: binds and what comes before them, looked at for the inbound proxy.
+/* firewall/firewall.c: checks the PDUs of a client for the inbound proxy.
  *
- * FW->look says which PTYPEs are of interest now; judge() has one function for each of them.
- * bind and alter_context share their layout: read_body() checks every length of it once, after
- * which the contexts are walked without further checks, by the judge and by whoever blinds.
+ * FW->look says which PTYPEs are checked at the moment; firewall_judge() has one function for each of
+ * them. bind and alter_context have the same layout: read_body() checks every length in it once.
+ * Afterwards the contexts are read without further checks, both for the verdict and for blinding.
  */
 #include "firewall/firewall.h"
 
@@ -19,11 +19,11 @@
 #define TRAILER_SIZE 8  /* sec_trailer, [MS-RPCE] 2.2.2.11 */
 #define LEVEL_HIGHEST RPC_AUTH_LEVEL_PRIVACY
 
-/* ---- what is of interest ---- */
+/* ---- the PTYPEs that are checked ---- */
 
 static uint32_t interest(const rpc_firewall_t *fw)
 {
-    uint32_t quiet = 1u << DCERPC_RTS;  /* the roles' own */
+    uint32_t quiet = 1u << DCERPC_RTS;  /* the roles handle RTS PDUs */
 
     if (fw->least_level <= RPC_AUTH_LEVEL_NONE && !rpc_firewall_rules_cover(fw->rules, fw->port))
         return 0;
@@ -69,8 +69,8 @@ typedef struct contexts {
     unsigned left;
 } contexts_t;
 
-/* Where the authentication trailer begins, the end if there is none; 0 if it has no room
- * behind AFTER bytes. */
+/* The place where the authentication trailer begins; the end of the PDU if there is none; 0 if the
+ * trailer has no room behind the first AFTER bytes. */
 static size_t trailer_at(const dcerpc_header_t *h, size_t after)
 {
     size_t need = h->auth_length ? TRAILER_SIZE + (size_t)h->auth_length : 0;
@@ -78,7 +78,7 @@ static size_t trailer_at(const dcerpc_header_t *h, size_t after)
     return h->frag_length >= after + need ? h->frag_length - need : 0;
 }
 
-/* The auth_level asked for; 0 without authentication, which RPC_C_AUTHN_NONE is none of. */
+/* The auth_level that is asked for; 0 without authentication, also for RPC_C_AUTHN_NONE. */
 static unsigned auth_level(const uint8_t *pdu, const dcerpc_header_t *h)
 {
     const uint8_t *trailer;
@@ -96,7 +96,7 @@ static contexts_t contexts_of(const uint8_t *pdu)
     return contexts;
 }
 
-/* Where the abstract syntax of the next context is; 0 behind the last. */
+/* The place of the next context's abstract syntax; 0 behind the last context. */
 static size_t next_context(contexts_t *c, const uint8_t *pdu)
 {
     size_t at = c->next;
@@ -108,7 +108,7 @@ static size_t next_context(contexts_t *c, const uint8_t *pdu)
     return at + 4;
 }
 
-/* NULL if a bind or alter_context holds what its counts say, else what is wrong. */
+/* Returns NULL if the counts in a bind or alter_context fit its length, else what is wrong. */
 static const char *read_body(const uint8_t *pdu, const dcerpc_header_t *h)
 {
     size_t end = trailer_at(h, BODY_SIZE), at = BODY_SIZE;
@@ -132,20 +132,21 @@ static const char *read_body(const uint8_t *pdu, const dcerpc_header_t *h)
 
 /* ---- judging ---- */
 
-static rpc_firewall_verdict_t refuse(rpc_firewall_result_t *r, rpc_firewall_verdict_t verdict,
-                                     rpc_firewall_cause_t cause, const char *why)
+static rpc_firewall_verdict_t firewall_refuse(rpc_firewall_result_t *r, rpc_firewall_verdict_t verdict,
+                                              rpc_firewall_cause_t cause, const char *why)
 {
     r->cause = cause;
     r->why = why;
     return verdict;
 }
 
-static rpc_firewall_verdict_t end(rpc_firewall_result_t *r, rpc_firewall_cause_t cause, const char *why)
+static rpc_firewall_verdict_t firewall_end(rpc_firewall_result_t *r, rpc_firewall_cause_t cause,
+                                           const char *why)
 {
-    return refuse(r, RPC_FIREWALL_END, cause, why);
+    return firewall_refuse(r, RPC_FIREWALL_END, cause, why);
 }
 
-/* Counts the contexts that ask for what is not allowed; the first of them is the one reported. */
+/* Counts the contexts that ask for a refused interface; the first of them is reported. */
 static rpc_firewall_verdict_t check_interfaces(const rpc_firewall_t *fw, const uint8_t *pdu,
                                                const dcerpc_header_t *h, rpc_firewall_result_t *r)
 {
@@ -166,8 +167,8 @@ static rpc_firewall_verdict_t check_interfaces(const rpc_firewall_t *fw, const u
         }
         r->contexts += !allowed;
     }
-    return r->contexts ? refuse(r, RPC_FIREWALL_BLIND, RPC_FIREWALL_INTERFACE,
-                                "interface not allowed behind this port") : RPC_FIREWALL_PASS;
+    return r->contexts ? firewall_refuse(r, RPC_FIREWALL_BLIND, RPC_FIREWALL_INTERFACE,
+                                         "interface not allowed behind this port") : RPC_FIREWALL_PASS;
 }
 
 /* NULL, or what is wrong with an authentication level. */
@@ -191,13 +192,13 @@ static rpc_firewall_verdict_t check_bind(const rpc_firewall_t *fw, const uint8_t
     rpc_firewall_verdict_t verdict;
 
     if (wrong)
-        return end(r, RPC_FIREWALL_BAD_PDU, wrong);
+        return firewall_end(r, RPC_FIREWALL_BAD_PDU, wrong);
     verdict = check_interfaces(fw, pdu, h, r);
     wrong = level_fault(fw, old_context ? fw->level : r->level);
     if (!wrong)
         return verdict;
     r->contexts = pdu[24];
-    return refuse(r, RPC_FIREWALL_BLIND, RPC_FIREWALL_LEVEL, wrong);
+    return firewall_refuse(r, RPC_FIREWALL_BLIND, RPC_FIREWALL_LEVEL, wrong);
 }
 
 static rpc_firewall_verdict_t check_auth3(const rpc_firewall_t *fw, const dcerpc_header_t *h,
@@ -206,20 +207,20 @@ static rpc_firewall_verdict_t check_auth3(const rpc_firewall_t *fw, const dcerpc
     const char *wrong = level_fault(fw, r->level);
 
     if (!trailer_at(h, DCERPC_HEADER_SIZE))
-        return end(r, RPC_FIREWALL_BAD_PDU, "too short for its authentication");
-    return wrong ? end(r, RPC_FIREWALL_LEVEL, wrong) : RPC_FIREWALL_PASS;
+        return firewall_end(r, RPC_FIREWALL_BAD_PDU, "too short for its authentication");
+    return wrong ? firewall_end(r, RPC_FIREWALL_LEVEL, wrong) : RPC_FIREWALL_PASS;
 }
 
-/* Every fragment has a verifier, and the server holds it to the level that it names. */
+/* Every fragment has a verifier, and the server enforces the level that the verifier names. */
 static rpc_firewall_verdict_t check_request(const rpc_firewall_t *fw, rpc_firewall_result_t *r)
 {
     const char *wrong = fw->least_level >= RPC_AUTH_LEVEL_INTEGRITY ? level_fault(fw, r->level) : NULL;
 
-    return wrong ? end(r, RPC_FIREWALL_LEVEL, wrong) : RPC_FIREWALL_PASS;
+    return wrong ? firewall_end(r, RPC_FIREWALL_LEVEL, wrong) : RPC_FIREWALL_PASS;
 }
 
-static rpc_firewall_verdict_t judge(const rpc_firewall_t *fw, const uint8_t *pdu,
-                                    const dcerpc_header_t *h, rpc_firewall_result_t *r)
+static rpc_firewall_verdict_t firewall_judge(const rpc_firewall_t *fw, const uint8_t *pdu,
+                                             const dcerpc_header_t *h, rpc_firewall_result_t *r)
 {
     switch (h->ptype) {
     case DCERPC_ALTER:
@@ -228,12 +229,12 @@ static rpc_firewall_verdict_t judge(const rpc_firewall_t *fw, const uint8_t *pdu
     case CO_CANCEL:
     case ORPHANED:
         if (!fw->bound)
-            return end(r, RPC_FIREWALL_NOT_BOUND, "before a bind");
+            return firewall_end(r, RPC_FIREWALL_NOT_BOUND, "before a bind");
         break;
     case DCERPC_BIND:
         break;
     default:
-        return end(r, RPC_FIREWALL_BAD_PTYPE, "not a PDU that clients send");
+        return firewall_end(r, RPC_FIREWALL_BAD_PTYPE, "not a PDU that clients send");
     }
     if (h->ptype == DCERPC_BIND || h->ptype == DCERPC_ALTER)
         return check_bind(fw, pdu, h, r);
@@ -251,7 +252,7 @@ rpc_firewall_verdict_t rpc_firewall_check(rpc_firewall_t *fw, const uint8_t *pdu
     if (!rpc_firewall_wants(fw, header->ptype))
         return RPC_FIREWALL_PASS;
     result->level = auth_level(pdu, header);
-    verdict = judge(fw, pdu, header, result);
+    verdict = firewall_judge(fw, pdu, header, result);
     if (verdict == RPC_FIREWALL_END || (header->ptype != DCERPC_BIND && header->ptype != DCERPC_ALTER))
         return verdict;
     if (result->level > fw->level && result->level <= LEVEL_HIGHEST)

@@ -2,7 +2,7 @@
  *
  * Rows hold UUIDs as text, as the specifications print them; they are compared as bytes in
  * the same order, which rpc_interface_read() restores from either byte order of the wire.
- * The table is walked: it is asked for each name in the configuration and for each refusal.
+ * The table is searched from its beginning, for each name in the configuration and each refusal.
  */
 #include "firewall/interfaces.h"
 
@@ -122,7 +122,7 @@ int rpc_uuid_parse(const char *at, size_t len, uint8_t uuid[16])
     return 1;
 }
 
-/* Where the bytes of text order lie in a little-endian UUID. */
+/* The place in a little-endian UUID of each byte in text order. */
 static const uint8_t swapped[] = { 3, 2, 1, 0, 5, 4, 7, 6 };
 
 void rpc_interface_read(const uint8_t *data, int little_endian, rpc_interface_t *interface)

@@ -1,5 +1,5 @@
-/* rpc_interfaces: what identifies an RPC interface on the wire and in configuration,
- * and the names of well-known ones. Bytes and text only; no state, any thread.
+/* rpc_interfaces: the identifiers of RPC interfaces in PDUs and in the configuration,
+ * and the names of well-known interfaces. Bytes and text only; no state, any thread.
  */
 #ifndef RPC_INTERFACES_H
 #define RPC_INTERFACES_H

@@ -1,9 +1,8 @@
-/* rpc_firewall_rules: the rules of RpcAllowInterfaces and RpcProfile, parsed and asked.
+/* firewall/rules.c: parses the rules of RpcAllowInterfaces and RpcProfile and applies them.
  *
- * parse_rule() takes a rule apart at its blanks; parse_ports() and parse_interface() judge
- * the elements, with their columns in the whole text. A profile is nothing but rules in the
- * same words. Rules are a flat array and asking is a walk through it: a list has a handful of
- * rules and is asked once a bind.
+ * parse_rule() splits a rule at its blanks; parse_ports() and rule_interface() check the elements,
+ * with their columns in the whole text. A profile consists of rules in the same form. The rules are
+ * an array that is searched from its beginning: a list is short and is used once for each bind.
  */
 #include "firewall/rules.h"
 
@@ -13,7 +12,6 @@
 #include <apr_strings.h>
 #include <apr_tables.h>
 
-#define BLANKS " \t\r\n\v\f"
 
 /* One interface of a rule. */
 typedef struct allowed {
@@ -86,7 +84,8 @@ static apr_status_t parse_version(const rpc_syntax_t *x, const char *at, apr_siz
     return rpc_syntax_fail(x, at, len, "a version of two numbers after the '@', as in 1.0");
 }
 
-/* What looks like a UUID is judged as one, so that a slip in it is not called a name. */
+/* Text that looks like a UUID is checked as a UUID, so that the message for a mistake in it does not
+ * ask for a name. */
 static int looks_like_uuid(const char *at, apr_size_t len)
 {
     apr_size_t i, dashes = 0;
@@ -99,7 +98,8 @@ static int looks_like_uuid(const char *at, apr_size_t len)
     return dashes == 4 || len > 30;
 }
 
-static apr_status_t parse_interface(const rpc_syntax_t *x, const char *at, apr_size_t len, allowed_t *allowed)
+static apr_status_t rule_interface(const rpc_syntax_t *x, const char *at, apr_size_t len,
+                                   allowed_t *allowed)
 {
     const char *sign = memchr(at, '@', len);
     apr_size_t size = sign ? (apr_size_t)(sign - at) : len;
@@ -119,8 +119,8 @@ static apr_status_t parse_interface(const rpc_syntax_t *x, const char *at, apr_s
 /* Cuts the next element; its length, 0 at the end. */
 static apr_size_t next_element(const char **at)
 {
-    *at += strspn(*at, BLANKS);
-    return strcspn(*at, BLANKS);
+    *at += strspn(*at, RPC_BLANKS);
+    return strcspn(*at, RPC_BLANKS);
 }
 
 static apr_status_t parse_interfaces(const rpc_syntax_t *x, const char *at, rule_t *rule)
@@ -130,7 +130,7 @@ static apr_status_t parse_interfaces(const rpc_syntax_t *x, const char *at, rule
 
     rule->interfaces = apr_array_make(x->pool, 4, sizeof(allowed_t));
     while ((len = next_element(&at)) > 0) {
-        if ((rv = parse_interface(x, at, len, apr_array_push(rule->interfaces))) != APR_SUCCESS)
+        if ((rv = rule_interface(x, at, len, apr_array_push(rule->interfaces))) != APR_SUCCESS)
             return rv;
         at += len;
     }
@@ -243,9 +243,9 @@ apr_status_t rpc_firewall_rules_only(apr_pool_t *pool, const char *interfaces,
 
 /* ---- profiles ---- */
 
-/* What the clients of each product ask for, and nothing to administer the server with. 6004 is
- * where Exchange has its address book, which RpcNspiProtocolSequences opens (httpd/config.h).
- * Samba has its services on dynamic ports. */
+/* The interfaces that the clients of each product need, without those for administration. Exchange
+ * has its address book at port 6004, which RpcNspiProtocolSequences opens (httpd/config.h). Samba
+ * has its services on dynamic ports. */
 static const struct profile {
     const char *name, *rule;
 } profiles[] = {
@@ -333,7 +333,7 @@ int rpc_firewall_rules_cover(const rpc_firewall_rules_t *rules, apr_port_t port)
     return rpc_firewall_rules_cover(rules->and, port);
 }
 
-/* How near a rule comes to an interface: 2 allows it, 1 in another version only. */
+/* 2: the rule allows the interface; 1: only another version of it; 0: neither. */
 static int rule_match(const rule_t *rule, const rpc_interface_t *asked)
 {
     int best = 0, i;

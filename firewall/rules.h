@@ -1,13 +1,14 @@
-/* rpc_firewall_rules: which RPC interfaces may be asked for behind which port.
+/* rpc_firewall_rules: the RPC interfaces that clients may ask for at each port.
  *
  *   rule      = ports interface *( interface )          separated by blanks
  *   ports     = port [ "-" port ]
  *   interface = ( name | uuid ) [ "@" major "." minor ]
  *
- * A port that no rule names is free. For a port that rules name, only what one of them
- * names is allowed; several rules add up. With a version the client may ask for the same
- * major and up to this minor one, as a server of that version would grant it, without one
- * for any. Two sets of rules may have to allow both (rpc_firewall_rules_both()). The management interface is no exception: it must be named ("mgmt"), as the
+ * A port that no rule names is not restricted. At a port that rules name, only the interfaces in
+ * these rules are allowed; several rules for a port add up. A rule with a version allows the same
+ * major version and minor versions up to the given one, as a server of that version would; a rule
+ * without a version allows any. rpc_firewall_rules_both() makes rules of two sets, which both have to
+ * allow an interface. The management interface is no exception: a rule must name it ("mgmt"), as the
  * profiles do.
  *
  * No httpd headers; rules are read-only once made and may be used on any thread.
@@ -41,8 +42,8 @@ apr_status_t rpc_firewall_rules_profile(apr_pool_t *pool, const char *name,
                                         const rpc_firewall_rules_t *base,
                                         rpc_firewall_rules_t **rules, rpc_syntax_error_t *err);
 
-/* The same from code: INTERFACES ("nspi rfr") for ports LOW to HIGH, on behalf of the directive
- * BY. NULL if INTERFACES is no list of them, or there is no such range. */
+/* Adds a rule for INTERFACES ("nspi rfr") at the ports LOW to HIGH, in the name of the directive BY.
+ * NULL if INTERFACES is not a list of interfaces, or LOW to HIGH is not a range. */
 rpc_firewall_rules_t *rpc_firewall_rules_allow(apr_pool_t *pool, const rpc_firewall_rules_t *base,
                                                apr_port_t low, apr_port_t high, const char *interfaces,
                                                const char *by);
@@ -69,9 +70,9 @@ const char *rpc_auth_level_name(unsigned level);
 /* Does any rule name PORT? RULES may be NULL: none does. */
 int rpc_firewall_rules_cover(const rpc_firewall_rules_t *rules, apr_port_t port);
 
-/* May INTERFACE be asked for behind PORT? 1 also where no rule names PORT. If not, *NEAREST
- * (if not NULL) is the rule that came closest, with its directive: the port's with this interface
- * in another version, else one that allows it behind another port, else the port's first. */
+/* May a client ask for INTERFACE at PORT? Returns 1 also when no rule names PORT. If not, *NEAREST
+ * (if not NULL) is the rule that comes closest, with its directive: a rule of the port with another
+ * version of this interface, else one that allows it at another port, else the port's first rule. */
 int rpc_firewall_rules_allowed(const rpc_firewall_rules_t *rules, apr_port_t port,
                                const rpc_interface_t *interface, const char **nearest);
 

@@ -111,7 +111,7 @@ void rpc_status_set_pid(rpc_status_t *status, uint32_t pid)
 /* ---- hashes ---- */
 
 /* Keyed, so that nobody can make names or cookies that collide. Never 0. */
-static uint64_t hash(const rpc_status_t *status, const void *data, size_t size)
+static uint64_t status_hash(const rpc_status_t *status, const void *data, size_t size)
 {
     uint64_t h = apr_siphash24(data, size, status->key);
 
@@ -120,19 +120,19 @@ static uint64_t hash(const rpc_status_t *status, const void *data, size_t size)
 
 uint64_t rpc_status_hash_cookie(const rpc_status_t *status, const rts_cookie_t *cookie)
 {
-    return hash(status, cookie->b, sizeof(cookie->b));
+    return status_hash(status, cookie->b, sizeof(cookie->b));
 }
 
 static uint64_t hash_user(const rpc_status_t *status, const char *user)
 {
-    return *user ? hash(status, user, strlen(user)) : 0;
+    return *user ? status_hash(status, user, strlen(user)) : 0;
 }
 
 static uint64_t hash_address(const rpc_status_t *status, const rts_address_t *address)
 {
     rpc_who_network_t network = rpc_who_network(address->addr, address->ipv6 ? 16 : 4);
 
-    return hash(status, &network, sizeof(network));
+    return status_hash(status, &network, sizeof(network));
 }
 
 /* In any case of letters. */
@@ -143,7 +143,7 @@ static uint64_t hash_name(const rpc_status_t *status, const char *name)
 
     for (n = 0; name[n] && n < sizeof(lower); n++)
         lower[n] = name[n] >= 'A' && name[n] <= 'Z' ? (char)(name[n] + 'a' - 'A') : name[n];
-    return hash(status, lower, n);
+    return status_hash(status, lower, n);
 }
 
 static uint64_t hash_place(const rpc_status_t *status, const char *host, uint16_t port)
@@ -223,7 +223,7 @@ static void add(tally_t *n, const owner_t *one, const owner_t *wanted)
     n->of_target += wanted->target && one->target == wanted->target;
 }
 
-static tallies_t count(rpc_status_t *status, const owner_t *wanted)
+static tallies_t count_rows(rpc_status_t *status, const owner_t *wanted)
 {
     tallies_t n = { .channels.all = 0 };
     uint32_t row, mark = atomic_load(status->mark);
@@ -305,12 +305,12 @@ int rpc_status_enter(rpc_status_t *status, const rpc_status_who_t *who, const rp
     *why = RPC_REASON_TOO_MANY_CHANNELS;
     if (row == RPC_STATUS_NO_ROW)
         return row;
-    atomic_store(&status->identity[row], hash(status, who->identity, strlen(who->identity)));
+    atomic_store(&status->identity[row], status_hash(status, who->identity, strlen(who->identity)));
     atomic_store(&status->state[row], (uint32_t)(who->role + 1) << ROLE_SHIFT);
     atomic_store(&status->user[row], owner.user);
     atomic_store(&status->address[row], owner.address);
     atomic_store(&status->target[row], owner.target);
-    n = count(status, &owner);
+    n = count_rows(status, &owner);
     *why = over_limit(&n, limits);
     if (!*why || (who->role != RPC_MIXED && may_wait(status, (uint32_t)row, *why)))
         return row;
@@ -320,7 +320,7 @@ int rpc_status_enter(rpc_status_t *status, const rpc_status_who_t *who, const rp
 
 rpc_status_counts_t rpc_status_count(rpc_status_t *status)
 {
-    tallies_t n = count(status, &(owner_t){ .user = 0 });
+    tallies_t n = count_rows(status, &(owner_t){ .user = 0 });
 
     return (rpc_status_counts_t){ n.channels.all, n.unpaired.all };
 }
@@ -328,7 +328,7 @@ rpc_status_counts_t rpc_status_count(rpc_status_t *status)
 /* ---- cookies ---- */
 
 /* What keeps MINE from sharing its cookie with OTHER. */
-static rpc_reason_t conflict(rpc_status_t *status, uint32_t mine, uint32_t other, int replacing)
+static rpc_reason_t cookie_conflict(rpc_status_t *status, uint32_t mine, uint32_t other, int replacing)
 {
     uint64_t cookie = atomic_load(&status->cookie[mine]);
     uint64_t identity = atomic_load(&status->identity[other]);
@@ -355,7 +355,7 @@ static int is_predecessor(rpc_status_t *status, uint32_t mine, uint32_t other)
 
 /* What becomes of MINE, which has had its first PDU. A client that goes on and on replacing what is
  * not gone yet would have all the channels it likes. */
-static rpc_reason_t judge(rpc_status_t *status, uint32_t mine, unsigned predecessors)
+static rpc_reason_t judge_claim(rpc_status_t *status, uint32_t mine, unsigned predecessors)
 {
     uint32_t state = atomic_load(&status->state[mine]);
 
@@ -382,7 +382,7 @@ rpc_reason_t rpc_status_claim(rpc_status_t *status, int row, const rts_cookie_t 
 
         if (other == mine || atomic_load(&status->cookie[other]) != cookie)
             continue;
-        found = conflict(status, mine, other, replacing);
+        found = cookie_conflict(status, mine, other, replacing);
         predecessors += !found && replacing && is_predecessor(status, mine, other);
         if (found)
             reason = found;
@@ -390,7 +390,7 @@ rpc_reason_t rpc_status_claim(rpc_status_t *status, int row, const rts_cookie_t 
             atomic_store(&status->place[mine], atomic_load(&status->place[other]));
     }
     if (!reason)
-        reason = judge(status, mine, predecessors);
+        reason = judge_claim(status, mine, predecessors);
     if (reason)
         atomic_store(&status->cookie[mine], 0);
     return reason;

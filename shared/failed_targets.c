@@ -1,7 +1,7 @@
-/* shared/failed_targets.c: open addressing over atomic words, as in shared/health.c. A slot is its owner's until
- * its window has ended and somebody else needs it. Whoever renews a slot wins it by exchanging the
- * window's start; what others count meanwhile goes into the new window or is lost, either of which
- * costs a scanner one target more or less.
+/* shared/failed_targets.c: open addressing over atomic words, as in shared/health.c. A slot belongs to
+ * its owner until its window has ended and another owner needs it. A process renews a slot by
+ * exchanging the start of its window. A target that is counted at that moment goes into the new
+ * window or is lost, so that the count may differ by one.
  */
 #include "shared/failed_targets.h"
 
@@ -14,7 +14,7 @@
 
 #include "base/who.h"
 
-#define SLOTS 4096              /* a power of 2; clients that fail at one time */
+#define SLOTS 4096              /* a power of 2; the clients with failures at the same time */
 #define PROBES 16
 #define WORDS 16                /* of 64 targets each */
 
@@ -22,7 +22,7 @@ typedef struct slot {
     _Atomic uint64_t owner;     /* hash of user and address; 0: nobody yet */
     _Atomic int64_t start;      /* of the window */
     _Atomic int64_t end;
-    _Atomic uint32_t told;      /* that nothing is left */
+    _Atomic uint32_t told;      /* the end of the budget has been reported */
     _Atomic uint64_t seen[WORDS];
 } slot_t;
 
@@ -44,7 +44,7 @@ apr_status_t rpc_budget_create(rpc_budgets_t **budgets, apr_pool_t *pool)
 
 /* ---- hashes ---- */
 
-static uint64_t hash(const rpc_budgets_t *budgets, const void *data, size_t size)
+static uint64_t budget_hash(const rpc_budgets_t *budgets, const void *data, size_t size)
 {
     uint64_t h = apr_siphash24(data, size, budgets->key);
 
@@ -57,17 +57,17 @@ static uint64_t hash_who(const rpc_budgets_t *budgets, const rpc_budget_who_t *w
     rpc_who_network_t network = rpc_who_network(who->address.addr, who->address.ipv6 ? 16 : 4);
     struct { apr_interval_time_t window; uint64_t user; rpc_who_network_t network; } whole;
 
-    memset(&whole, 0, sizeof(whole));       /* what lies between the fields is hashed, too */
+    memset(&whole, 0, sizeof(whole));       /* the padding between the fields is hashed, too */
     whole.window = window;
-    whole.user = hash(budgets, who->user, strlen(who->user));
+    whole.user = budget_hash(budgets, who->user, strlen(who->user));
     whole.network = network;
-    return hash(budgets, &whole, sizeof(whole));
+    return budget_hash(budgets, &whole, sizeof(whole));
 }
 
 /* ---- slots ---- */
 
 /* OWNER's slot, if it has one. */
-static slot_t *find(rpc_budgets_t *budgets, uint64_t owner)
+static slot_t *find_budget(rpc_budgets_t *budgets, uint64_t owner)
 {
     unsigned i;
 
@@ -80,8 +80,9 @@ static slot_t *find(rpc_budgets_t *budgets, uint64_t owner)
     return NULL;
 }
 
-/* Makes SLOT, whose window has begun at START, a new one of OWNER's, unless others are faster. */
-static int renew(slot_t *slot, int64_t start, uint64_t owner, apr_time_t now, apr_interval_time_t window)
+/* Renews SLOT, whose window began at START, for OWNER, unless another process is faster. */
+static int renew_slot(slot_t *slot, int64_t start, uint64_t owner, apr_time_t now,
+                      apr_interval_time_t window)
 {
     int i;
 
@@ -95,17 +96,17 @@ static int renew(slot_t *slot, int64_t start, uint64_t owner, apr_time_t now, ap
     return 1;
 }
 
-/* OWNER's slot, whose window is open; made if need be. */
+/* OWNER's slot with an open window; taken or renewed if necessary. */
 static slot_t *find_open(rpc_budgets_t *budgets, uint64_t owner, apr_time_t now, apr_interval_time_t window)
 {
-    slot_t *slot = find(budgets, owner);
+    slot_t *slot = find_budget(budgets, owner);
     unsigned i;
 
     if (slot) {
         int64_t start = atomic_load(&slot->start);
 
         if (atomic_load(&slot->end) <= now)
-            renew(slot, start, owner, now, window);
+            renew_slot(slot, start, owner, now, window);
         return slot;
     }
     for (i = 0; i < PROBES; i++) {
@@ -113,13 +114,13 @@ static slot_t *find_open(rpc_budgets_t *budgets, uint64_t owner, apr_time_t now,
 
         slot = &budgets->slots[(owner + i) % SLOTS];
         start = atomic_load(&slot->start);
-        if (atomic_load(&slot->end) <= now && renew(slot, start, owner, now, window))
+        if (atomic_load(&slot->end) <= now && renew_slot(slot, start, owner, now, window))
             return slot;
     }
     return NULL;
 }
 
-static unsigned count(const slot_t *slot)
+static unsigned count_target(const slot_t *slot)
 {
     unsigned n = 0, i;
 
@@ -133,19 +134,20 @@ static unsigned count(const slot_t *slot)
 apr_interval_time_t rpc_budget_spent(rpc_budgets_t *budgets, const rpc_budget_who_t *who,
                                      const rpc_budget_limit_t *limit, apr_time_t now)
 {
-    slot_t *slot = limit->targets ? find(budgets, hash_who(budgets, who, limit->window)) : NULL;
+    slot_t *slot = limit->targets ? find_budget(budgets, hash_who(budgets, who, limit->window)) : NULL;
     apr_interval_time_t left = slot ? atomic_load(&slot->end) - now : 0;
 
-    return left > 0 && count(slot) >= limit->targets ? left : 0;
+    return left > 0 && count_target(slot) >= limit->targets ? left : 0;
 }
 
 int rpc_budget_spend(rpc_budgets_t *budgets, const rpc_budget_who_t *who, const char *target,
                      const rpc_budget_limit_t *limit, apr_time_t now)
 {
-    uint64_t h = hash(budgets, target, strlen(target)), bit = UINT64_C(1) << (h & 63);
-    slot_t *slot = limit->targets ? find_open(budgets, hash_who(budgets, who, limit->window), now, limit->window) : NULL;
+    uint64_t h = budget_hash(budgets, target, strlen(target)), bit = UINT64_C(1) << (h & 63);
+    slot_t *slot = limit->targets ? find_open(budgets, hash_who(budgets, who, limit->window), now,
+                                              limit->window) : NULL;
 
     if (!slot || atomic_fetch_or(&slot->seen[(h >> 6) % WORDS], bit) & bit)
         return 0;
-    return count(slot) >= limit->targets && !atomic_exchange(&slot->told, 1);
+    return count_target(slot) >= limit->targets && !atomic_exchange(&slot->told, 1);
 }

@@ -1,6 +1,6 @@
-/* shared/health.c: open addressing over atomic words. Host names are compared by a 64-bit hash
- * alone: a collision costs a healthy server one place in the order, no more. So does the number that
- * somebody still writes for the server that has had the slot before.
+/* shared/health.c: open addressing over atomic words. Host names are compared only by a 64-bit hash: a
+ * collision can only move a healthy server back in the order. The same can happen when a process
+ * still writes a number for the server that had the slot before.
  */
 #include "shared/health.h"
 
@@ -16,11 +16,11 @@
 #define AVOID_MAX apr_time_from_sec(60)
 
 typedef struct slot {
-    _Atomic uint64_t server;    /* hash of host:port; 0: none yet, and none has ever had it */
+    _Atomic uint64_t server;    /* hash of host:port; 0: the slot was never used */
     _Atomic uint32_t reserved;  /* by this configuration */
     _Atomic int64_t until;      /* avoided until then */
     _Atomic int64_t avoid;      /* how long the last time; 0: it is healthy */
-    _Atomic int64_t unfit;      /* a check has failed, which counts until then; 0: none has */
+    _Atomic int64_t unfit;      /* a failed check counts until then; 0: no check has failed */
 } slot_t;
 
 struct rpc_health {
@@ -49,8 +49,8 @@ static uint64_t hash_of(const char *host, uint16_t port)
     return h ? h : 1;
 }
 
-/* The server's slot, or NULL. Nobody has a slot behind one that was never had. */
-static slot_t *find(rpc_health_t *health, uint64_t server)
+/* The server's slot, or NULL. The search ends at a slot that was never used. */
+static slot_t *find_slot(rpc_health_t *health, uint64_t server)
 {
     unsigned i;
 
@@ -74,7 +74,7 @@ static int64_t end_of(slot_t *slot)
     return until > unfit ? until : unfit;
 }
 
-/* Of those where SERVER may be, the first that is free at NOW, else the one that is so soonest. */
+/* Among the slots for SERVER, the first that is free at NOW, else the one that becomes free first. */
 static slot_t *find_free(rpc_health_t *health, uint64_t server, apr_time_t now)
 {
     uint32_t configuration = atomic_load(&health->configuration);
@@ -96,10 +96,10 @@ static slot_t *find_free(rpc_health_t *health, uint64_t server, apr_time_t now)
     return soonest;
 }
 
-/* The server's slot, made if need be; NULL: others were faster, or all are reserved. */
-static slot_t *claim(rpc_health_t *health, uint64_t server, apr_time_t now)
+/* The server's slot, taken if it has none; NULL: another process was faster, or all are reserved. */
+static slot_t *claim_slot(rpc_health_t *health, uint64_t server, apr_time_t now)
 {
-    slot_t *slot = find(health, server);
+    slot_t *slot = find_slot(health, server);
     uint64_t holds;
 
     if (slot || !(slot = find_free(health, server, now)))
@@ -120,7 +120,7 @@ void rpc_health_reserve(rpc_health_t *health, const rpc_health_server_t *servers
     int i;
 
     for (i = 0; i < count; i++) {
-        slot_t *slot = claim(health, hash_of(servers[i].host, servers[i].port), rpc_clock_now());
+        slot_t *slot = claim_slot(health, hash_of(servers[i].host, servers[i].port), rpc_clock_now());
 
         if (slot)
             atomic_store(&slot->reserved, configuration);
@@ -129,10 +129,10 @@ void rpc_health_reserve(rpc_health_t *health, const rpc_health_server_t *servers
 
 void rpc_health_failed(rpc_health_t *health, const char *host, uint16_t port, apr_time_t now)
 {
-    slot_t *slot = health ? claim(health, hash_of(host, port), now) : NULL;
+    slot_t *slot = health ? claim_slot(health, hash_of(host, port), now) : NULL;
     int64_t avoid;
 
-    /* Many channels may fail at once; together they count as one. */
+    /* When many channels fail at the same time, they count as one failure. */
     if (!slot || atomic_load(&slot->until) > now)
         return;
     avoid = atomic_load(&slot->avoid) * 2;
@@ -143,7 +143,7 @@ void rpc_health_failed(rpc_health_t *health, const char *host, uint16_t port, ap
 
 void rpc_health_good(rpc_health_t *health, const char *host, uint16_t port)
 {
-    slot_t *slot = health ? find(health, hash_of(host, port)) : NULL;
+    slot_t *slot = health ? find_slot(health, hash_of(host, port)) : NULL;
 
     if (slot && atomic_load(&slot->avoid)) {
         atomic_store(&slot->avoid, 0);
@@ -155,7 +155,7 @@ int rpc_health_checked(rpc_health_t *health, const char *host, uint16_t port, in
                        apr_time_t until)
 {
     uint64_t server = hash_of(host, port);
-    slot_t *slot = !health ? NULL : good ? find(health, server) : claim(health, server, now);
+    slot_t *slot = !health ? NULL : good ? find_slot(health, server) : claim_slot(health, server, now);
 
     if (!slot)
         return 0;
@@ -168,7 +168,7 @@ int rpc_health_checked(rpc_health_t *health, const char *host, uint16_t port, in
 
 void rpc_health_unchecked(rpc_health_t *health, const char *host, uint16_t port, apr_time_t until)
 {
-    slot_t *slot = health ? find(health, hash_of(host, port)) : NULL;
+    slot_t *slot = health ? find_slot(health, hash_of(host, port)) : NULL;
 
     if (slot && atomic_load(&slot->unfit))
         atomic_store(&slot->unfit, until);
@@ -176,7 +176,7 @@ void rpc_health_unchecked(rpc_health_t *health, const char *host, uint16_t port,
 
 int rpc_health_up(const rpc_health_t *health, const char *host, uint16_t port, apr_time_t now)
 {
-    slot_t *slot = health ? find((rpc_health_t *)health, hash_of(host, port)) : NULL;
+    slot_t *slot = health ? find_slot((rpc_health_t *)health, hash_of(host, port)) : NULL;
 
     return !slot || (atomic_load(&slot->until) <= now && atomic_load(&slot->unfit) <= now);
 }

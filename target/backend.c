@@ -1,5 +1,5 @@
-/* rpc_backend: rpc_backend_parse() reads what the administrator says about targets,
- * rpc_target_places() puts that and a target together.
+/* target/backend.c: rpc_backend_parse() reads the RpcBackend directives, rpc_target_places() finds
+ * the servers for a target with them.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +33,8 @@ static apr_status_t parse_place(const rpc_syntax_t *x, rpc_backend_t *be, const 
     if (rv != APR_SUCCESS)
         return rv;
     if (strchr(place->binding.host, '*') && !strchr(be->pattern, '*'))
-        return rpc_syntax_fail(x, text, strlen(text), "a '*' in the first argument, for this one to repeat");
+        return rpc_syntax_fail(x, text, strlen(text),
+                               "a '*' in the first argument, for this one to repeat");
     if (strchr(place->binding.host, '*') != strrchr(place->binding.host, '*'))
         return rpc_syntax_fail(x, text, strlen(text), "one '*' at most");
     if (be->count && place->binding.protseq != be->places[0].binding.protseq)
@@ -42,7 +43,7 @@ static apr_status_t parse_place(const rpc_syntax_t *x, rpc_backend_t *be, const 
     return APR_SUCCESS;
 }
 
-/* Some weights are none: the others count 1 then. */
+/* If any server has a weight, the servers without one get the weight 1. */
 static void complete_weights(rpc_backend_t *be)
 {
     int i, any = 0;
@@ -112,9 +113,10 @@ int rpc_nspi_port(const rpc_nspi_t *nspi, apr_port_t port)
     return 0;
 }
 
-/* Fills in ports and stars. 0: what the client's name has for the star may not
- * become part of another name. */
-static int complete(apr_pool_t *pool, const rpc_backend_t *be, const rpc_target_t *target, rpc_place_t *place)
+/* Fills in the port and the star. Returns 0 when the part of the client's name that matches the star
+ * may not become part of another name. */
+static int complete_binding(apr_pool_t *pool, const rpc_backend_t *be, const rpc_target_t *target,
+                            rpc_place_t *place)
 {
     char *star = strchr(place->binding.host, '*');
 
@@ -132,8 +134,8 @@ static int complete(apr_pool_t *pool, const rpc_backend_t *be, const rpc_target_
     return 1;
 }
 
-/* The bindings that a variable of the request names, written as for RpcBackend, or with commas
- * between them, for the values of a RewriteMap have no blanks. */
+/* The bindings that a variable of the request names, written as for RpcBackend, or separated by
+ * commas, because the values of a RewriteMap have no blanks. */
 static const rpc_backend_t *from_variable(apr_pool_t *pool, const rpc_directory_t *directory,
                                           const rpc_backend_t *be, const char **why)
 {
@@ -153,7 +155,7 @@ static const rpc_backend_t *from_variable(apr_pool_t *pool, const rpc_directory_
         args[count++] = word;
     if (count > 1 && rpc_backend_parse(pool, args, count, &found, &err, &arg) == APR_SUCCESS && !found->env)
         return found;
-    *why = apr_psprintf(pool, "RpcBackend %s: \"%s\" is no list of bindings", be->text, value);
+    *why = apr_psprintf(pool, "RpcBackend %s: \"%s\" is not a list of bindings", be->text, value);
     return NULL;
 }
 
@@ -167,12 +169,12 @@ static int places_of(apr_pool_t *pool, const rpc_directory_t *directory, const r
         return 0;
     for (i = 0; i < from->count; i++) {
         places[i] = from->places[i];
-        if (!complete(pool, from, target, &places[i])) {
+        if (!complete_binding(pool, from, target, &places[i])) {
             *why = apr_psprintf(pool, "RpcBackend %s: what '*' stands for must be letters, digits, '-' and '_', "
                                 "for a dot would lead to another domain", be->text);
             return 0;
         }
-        places[i].named &= from == be;      /* what a variable says may be the client's */
+        places[i].named &= from == be;      /* a variable may contain text from the client */
     }
     return from->count;
 }
@@ -204,7 +206,7 @@ static int server_places(apr_pool_t *pool, const rpc_directory_t *directory, con
     return 1;
 }
 
-/* Each global catalog where its own backend says it is, with an equal share of the clients. */
+/* The place of each global catalog, by its own RpcBackend; each has an equal share of the clients. */
 static int nspi_places(apr_pool_t *pool, const rpc_directory_t *directory, const rpc_target_t *target,
                        rpc_place_t *places, const rpc_backend_t **backend, const char **why)
 {
@@ -212,7 +214,8 @@ static int nspi_places(apr_pool_t *pool, const rpc_directory_t *directory, const
     int i, count = 0;
 
     for (i = 0; i < nspi->servers->nelts && count < RPC_ROUTE_MAX; i++) {
-        rpc_target_t gc = { APR_ARRAY_IDX(nspi->servers, i, const char *), nspi->port ? nspi->port : target->port };
+        rpc_target_t gc = { APR_ARRAY_IDX(nspi->servers, i,
+                                          const char *), nspi->port ? nspi->port : target->port };
         rpc_place_t found[RPC_ROUTE_MAX];
 
         if (!server_places(pool, directory, &gc, found, backend, why))

@@ -1,7 +1,7 @@
-/* rpc_backend: where the server that a request asks for really is.
+/* rpc_backend: the real place of the server that a request asks for.
  *
- * Knows the configuration's lists (RpcValidPorts, RpcBackend), no request_rec. Read-only
- * after configuration, so any thread may ask.
+ * Knows the lists of the configuration (RpcValidPorts, RpcBackend), but no request_rec. Nothing
+ * changes after configuration, so any thread may call.
  */
 #ifndef RPC_TARGET_H
 #define RPC_TARGET_H
@@ -18,8 +18,8 @@ typedef struct rpc_backend {
     apr_port_t low, high;   /* ports it covers; 1-65535 when none was written */
     rpc_place_t places[RPC_ROUTE_MAX];  /* in the order written, all of one protocol sequence */
     int count;
-    const char *env;        /* instead of places: they stand in this variable of the request */
-    const char *text;       /* as written, for messages */
+    const char *env;        /* instead of places: the variable of the request that names them */
+    const char *text;       /* as configured, for messages */
 } rpc_backend_t;
 
 /* RpcNspiProtocolSequences and RpcNspiServers: the ports of the address book, and the global
@@ -30,7 +30,7 @@ typedef struct rpc_nspi {
     apr_port_t port;                    /* of the servers; 0: the one that was asked for */
 } rpc_nspi_t;
 
-/* What says where targets are. Arrays may be NULL. */
+/* All settings that tell where targets are. Arrays may be NULL. */
 typedef struct rpc_directory {
     const apr_array_header_t *backends; /* rpc_backend_t *, the first that matches counts */
     rpc_nspi_t nspi;
@@ -48,10 +48,11 @@ apr_status_t rpc_backend_parse(apr_pool_t *pool, const char *const *args, int co
 /* Is this a port of the address book? */
 int rpc_nspi_port(const rpc_nspi_t *nspi, apr_port_t port);
 
-/* Where TARGET may really be: the global catalogs for a port of the address book; the first of
- * the backends that matches, its empty ports and stars filled in; else ncacn_http:server[port].
- * Their number, into PLACES (room for RPC_ROUTE_MAX), strings in POOL; 0: the backend has none
- * for it, and *WHY says why. *BACKEND (if not NULL) is the directive that matched, or NULL. */
+/* Fills PLACES (room for RPC_ROUTE_MAX) with the places of TARGET: for a port of the address book the
+ * global catalogs; else those of the first backend that matches, with its empty ports and stars
+ * filled in; else ncacn_http:server[port]. Returns their number, with strings in POOL. 0: the
+ * backend has no place for TARGET, and *WHY says why. *BACKEND (if not NULL) is the directive that
+ * matched, or NULL. */
 int rpc_target_places(apr_pool_t *pool, const rpc_directory_t *directory, const rpc_target_t *target,
                       rpc_place_t *places, const rpc_backend_t **backend, const char **why);
 

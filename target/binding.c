@@ -1,4 +1,4 @@
-/* rpc_binding: string bindings.
+/* target/binding.c: string bindings.
  *
  * rpc_binding_parse() cuts the text into protocol sequence, host and port, left to right; each cut
  * has its own function.

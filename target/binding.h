@@ -1,8 +1,8 @@
 /* rpc_binding: DCE string bindings, as far as a proxy needs them:
  *   ncacn_http:host[port]   ncacn_ip_tcp:host[port]
- * HOST is a DNS name, an IPv4 literal or an IPv6 literal (bare or in brackets); an
- * empty port, "[]" or no brackets, means the port asked for. A "*" in a name is for RpcBackend,
- * which puts there what the "*" of its pattern stands for. No httpd headers.
+ * HOST is a DNS name, an IPv4 literal or an IPv6 literal (bare or in brackets). An empty port, "[]"
+ * or no brackets, means the port that the client asks for. RpcBackend replaces a "*" in a name by
+ * the text that the "*" of its pattern matches. No httpd headers.
  */
 #ifndef RPC_BINDING_H
 #define RPC_BINDING_H

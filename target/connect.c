@@ -38,12 +38,12 @@ struct rpc_connect {
     uint16_t port;
     const rpc_networks_t *networks;
     rpc_sources_t *sources;
-    int next, tried, running;   /* of ADDRESSES */
+    int next, tried, running;   /* numbers of ADDRESSES */
     attempt_t attempts[RPC_ADDRESSES_MAX];
     struct sockaddr_un unix_addr;   /* or this, attempt 0 */
 
     rpc_timer_t deadline;
-    rpc_timer_t again;          /* the next address; or a Unix socket's full backlog, no refusal */
+    rpc_timer_t again;          /* starts the next address; or tries a full Unix socket again */
     rpc_job_t step;             /* the first attempt */
     apr_status_t status;        /* of the last attempt */
     apr_status_t ours;          /* of the last one that failed for a reason of ours, or 0 */
@@ -80,8 +80,8 @@ static void connect_free(rpc_connect_t *c)
     free(c);
 }
 
-/* What this machine lacks, or forbids, says nothing of the server. */
-static int is_ours(apr_status_t status)
+/* Did this machine cause the failure, by a lack of resources or by a policy? */
+static int is_local_failure(apr_status_t status)
 {
     switch (status) {
     case EMFILE: case ENFILE: case ENOBUFS: case ENOMEM: case ENOSPC:
@@ -96,12 +96,12 @@ static int is_ours(apr_status_t status)
 static void note_status(rpc_connect_t *c, apr_status_t status)
 {
     c->status = status;
-    if (is_ours(status))
+    if (is_local_failure(status))
         c->ours = status;
 }
 
-/* The one place where a failure becomes ours or the server's. */
-static void judge(const rpc_connect_t *c, rpc_connect_result_t *result)
+/* This function alone decides whether a failure is a local one or the server's. */
+static void connect_judge(const rpc_connect_t *c, rpc_connect_result_t *result)
 {
     if (!result->reason || result->reason == RPC_REASON_ADDRESS_REFUSED)
         return;
@@ -113,14 +113,14 @@ static void judge(const rpc_connect_t *c, rpc_connect_result_t *result)
     }
 }
 
-static void finish(rpc_connect_t *c, rpc_reason_t reason, attempt_t *winner)
+static void connect_finish(rpc_connect_t *c, rpc_reason_t reason, attempt_t *winner)
 {
     rpc_connect_result_t result = { .reason = reason, .status = c->status, .fd = -1, .rule = c->rule };
     rpc_connect_ended_t *ended = c->ended;
     rpc_connect_done_t *done = c->done;
     void *ctx = c->ctx;
 
-    judge(c, &result);
+    connect_judge(c, &result);
     apr_cpystrn(result.address, c->address, sizeof(result.address));
     if (winner) {
         result.fd = winner->watch.fd;
@@ -141,8 +141,8 @@ static void finish(rpc_connect_t *c, rpc_reason_t reason, attempt_t *winner)
 
 /* ---- attempts ---- */
 
-/* A socket for FAMILY, bound to SOURCE if that is not NULL. Which port it gets is left to
- * connect(), so that each serves for as many connections as there are servers' ports. */
+/* A socket for FAMILY, bound to SOURCE if that is not NULL. connect() chooses the local port, so that
+ * a local port can be used for connections to several servers at the same time. */
 static int open_socket(int family, const rpc_address_t *source)
 {
     int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
@@ -189,8 +189,8 @@ static apr_status_t start_connect(attempt_t *attempt, const struct sockaddr *add
     return status;
 }
 
-/* Starts on address I, if that is allowed. A source that is not there, or has no port left for this
- * server, is no reason not to try the next. */
+/* Starts a connection to address I, if that is allowed. When a source address is missing or has no
+ * port left for this server, the next source is tried. */
 static int try_address(rpc_connect_t *c, int i)
 {
     rpc_address_t *to = &c->addresses.list[i];
@@ -213,8 +213,8 @@ static int try_address(rpc_connect_t *c, int i)
     return c->status == APR_SUCCESS;
 }
 
-/* Starts on the next address that lets itself be tried; ends when none is left or under way. */
-static void try_next(rpc_connect_t *c)
+/* Starts the next address that can be tried; ends when none is left and none is running. */
+static void try_next_address(rpc_connect_t *c)
 {
     while (c->next < c->addresses.count) {
         if (!try_address(c, c->next++))
@@ -227,16 +227,17 @@ static void try_next(rpc_connect_t *c)
         return;
     if (!c->tried)
         c->status = APR_EACCES;
-    finish(c, c->tried ? RPC_REASON_CONNECT_FAILED : RPC_REASON_ADDRESS_REFUSED, NULL);
+    connect_finish(c, c->tried ? RPC_REASON_CONNECT_FAILED : RPC_REASON_ADDRESS_REFUSED, NULL);
 }
 
 static void try_unix(rpc_connect_t *c)
 {
-    c->status = start_connect(&c->attempts[0], (struct sockaddr *)&c->unix_addr, sizeof(c->unix_addr), NULL);
+    c->status = start_connect(&c->attempts[0], (struct sockaddr *)&c->unix_addr,
+                              sizeof(c->unix_addr), NULL);
     if (APR_STATUS_IS_EAGAIN(c->status))
         rpc_timer_set(c->loop, &c->again, rpc_loop_now(c->loop) + BACKLOG_RETRY);
     else if (c->status != APR_SUCCESS)
-        finish(c, RPC_REASON_CONNECT_FAILED, NULL);
+        connect_finish(c, RPC_REASON_CONNECT_FAILED, NULL);
 }
 
 static void try_some(rpc_connect_t *c)
@@ -244,7 +245,7 @@ static void try_some(rpc_connect_t *c)
     if (c->unix_addr.sun_family)
         try_unix(c);
     else
-        try_next(c);
+        try_next_address(c);
 }
 
 static void connect_ready(rpc_watch_t *watch, uint32_t events)
@@ -260,11 +261,11 @@ static void connect_ready(rpc_watch_t *watch, uint32_t events)
         err = errno;
     note_status(c, err);
     if (!err) {
-        finish(c, RPC_REASON_NONE, attempt);
+        connect_finish(c, RPC_REASON_NONE, attempt);
         return;
     }
     stop_attempt(attempt);
-    try_next(c);
+    try_next_address(c);
 }
 
 static void deadline_passed(rpc_timer_t *timer)
@@ -278,15 +279,15 @@ static void deadline_passed(rpc_timer_t *timer)
         reason = rpc_look_up_cancel(c->look_up);
         c->look_up = NULL;
     }
-    finish(c, reason, NULL);
+    connect_finish(c, reason, NULL);
 }
 
-static void try_again(rpc_timer_t *timer)
+static void connect_try_again(rpc_timer_t *timer)
 {
     try_some(RPC_OWNER_OF(timer, rpc_connect_t, again));
 }
 
-/* The first from I on that is of FAMILY, or is not; COUNT: none. */
+/* The first address from I on that is of FAMILY (IS 1), or is not (IS 0); COUNT: there is none. */
 static int next_of(const rpc_addresses_t *all, int i, int family, int is)
 {
     while (i < all->count && (all->list[i].any.sa_family == family) != is)
@@ -294,7 +295,8 @@ static int next_of(const rpc_addresses_t *all, int i, int family, int is)
     return i;
 }
 
-/* The families take turns, each in its order, the first address's family first (RFC 8305 section 4). */
+/* Sorts the addresses so that the families alternate, beginning with that of the first address
+ * (RFC 8305 section 4). */
 static void take_turns(rpc_addresses_t *addresses)
 {
     rpc_addresses_t given = *addresses;
@@ -312,7 +314,7 @@ static void take_turns(rpc_addresses_t *addresses)
     }
 }
 
-static void start(rpc_job_t *job)
+static void connect_start(rpc_job_t *job)
 {
     try_some(RPC_OWNER_OF(job, rpc_connect_t, step));
 }
@@ -324,7 +326,7 @@ static void resolved(void *ctx, const rpc_resolved_t *answer)
     c->look_up = NULL;
     if (answer->reason) {
         c->status = APR_OS_START_EAIERR + abs(answer->error);
-        finish(c, answer->reason, NULL);
+        connect_finish(c, answer->reason, NULL);
         return;
     }
     c->addresses = answer->addresses;
@@ -349,8 +351,8 @@ static rpc_connect_t *connect_new(rpc_loop_t *loop, apr_interval_time_t timeout,
         c->attempts[i].watch.ready = connect_ready;
     }
     c->deadline.fire = deadline_passed;
-    c->again.fire = try_again;
-    c->step.run = start;
+    c->again.fire = connect_try_again;
+    c->step.run = connect_start;
     rpc_timer_set(loop, &c->deadline, rpc_loop_now(loop) + timeout);
     return c;
 }

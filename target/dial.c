@@ -14,15 +14,15 @@
 struct rpc_dial {
     rpc_loop_t *loop;
     rpc_dialer_t dialer;
-    rpc_dial_params_t params;   /* but for HOSTS and UNIX_PATH */
+    rpc_dial_params_t params;   /* without HOSTS and UNIX_PATH */
     rpc_dial_done_t *done;
     void *ctx;
     rpc_connect_t *connecting;
-    char *next;                 /* of HOSTS, which is taken apart; NULL: none is left */
+    char *next;                 /* the rest of HOSTS; NULL: no server is left */
     const char *host;           /* being tried */
     uint16_t port;
-    apr_status_t ours;          /* one was not tried, for a reason of ours; or 0 */
-    char tried[400];            /* which failed, and why */
+    apr_status_t ours;          /* the error when a server failed for a local reason; or 0 */
+    char tried[400];            /* the servers that failed, and why */
     char hosts[];
 };
 
@@ -42,8 +42,8 @@ static rpc_dial_t *dial_new(rpc_loop_t *loop, const char *hosts, rpc_dial_done_t
     return d;
 }
 
-/* A failure is its caller's to tell, once, with all that was tried. */
-static void finish(rpc_dial_t *d, rpc_reason_t reason, apr_status_t status, int fd)
+/* Tells the caller the result, and all failures in one text. */
+static void dial_finish(rpc_dial_t *d, rpc_reason_t reason, apr_status_t status, int fd)
 {
     if (!reason && d->tried[0])
         rpc_log(d->params.log, RPC_LOG_WARN, 0, "%s", d->tried);
@@ -51,7 +51,7 @@ static void finish(rpc_dial_t *d, rpc_reason_t reason, apr_status_t status, int 
     free(d);
 }
 
-/* Cuts the next server off the list. */
+/* Takes the next server from the list. */
 static void take_next(rpc_dial_t *d)
 {
     char *comma = strchr(d->next, ','), *bracket;
@@ -68,9 +68,9 @@ static void take_next(rpc_dial_t *d)
     }
 }
 
-static void connected(void *ctx, const rpc_connect_result_t *result);
+static void dial_connected(void *ctx, const rpc_connect_result_t *result);
 
-static int try_next(rpc_dial_t *d)
+static int try_next_server(rpc_dial_t *d)
 {
     rpc_connect_params_t params = {
         .resolver = d->dialer.resolver,
@@ -83,12 +83,13 @@ static int try_next(rpc_dial_t *d)
     take_next(d);
     params.host = d->host;
     params.port = d->port;
-    d->connecting = rpc_connect_start(d->loop, &params, connected, d);
+    d->connecting = rpc_connect_start(d->loop, &params, dial_connected, d);
     return d->connecting != NULL;
 }
 
-/* A rule that hides a server says nothing of its health, nor does what we lack. */
-static void tell_health(rpc_dial_t *d, rpc_reason_t reason)
+/* Reports the result to rpc_health. An address that a rule refuses and a local failure say nothing
+ * about the health of the server. */
+static void report_health(rpc_dial_t *d, rpc_reason_t reason)
 {
     if (!reason)
         rpc_health_good(d->dialer.health, d->host, d->port);
@@ -96,7 +97,7 @@ static void tell_health(rpc_dial_t *d, rpc_reason_t reason)
         rpc_health_failed(d->dialer.health, d->host, d->port, rpc_clock_now());
 }
 
-/* Appends why this server is not the one; where there is no room, the first failures count. */
+/* Appends why this server failed. When there is no room left, later failures are left out. */
 static void note_failure(rpc_dial_t *d, const rpc_connect_result_t *result)
 {
     size_t used = strlen(d->tried), room = sizeof(d->tried) - used;
@@ -108,35 +109,37 @@ static void note_failure(rpc_dial_t *d, const rpc_connect_result_t *result)
                  used ? ": " : "", d->host, d->port, result->address, result->rule, more);
     else
         snprintf(d->tried + used, room, "%s%s port %u: %s: %s%s", used ? ": " : "", d->host, d->port,
-                 rpc_reason_info(result->reason)->text, apr_strerror(result->status, text, sizeof(text)), more);
+                 rpc_reason_info(result->reason)->text, apr_strerror(result->status, text,
+                                                                     sizeof(text)), more);
 }
 
-static void connected(void *ctx, const rpc_connect_result_t *result)
+static void dial_connected(void *ctx, const rpc_connect_result_t *result)
 {
     rpc_dial_t *d = ctx;
 
     d->connecting = NULL;
-    tell_health(d, result->reason);
+    report_health(d, result->reason);
     if (result->reason)
         note_failure(d, result);
     if (result->reason == RPC_REASON_LOCAL_FAILURE)
         d->ours = result->status;
     if (result->reason && !d->next && d->ours)
-        finish(d, RPC_REASON_LOCAL_FAILURE, d->ours, -1);
+        dial_finish(d, RPC_REASON_LOCAL_FAILURE, d->ours, -1);
     else if (!result->reason || !d->next)
-        finish(d, result->reason, result->status, result->fd);
-    else if (!try_next(d))
-        finish(d, RPC_REASON_NO_MEMORY, APR_ENOMEM, -1);
+        dial_finish(d, result->reason, result->status, result->fd);
+    else if (!try_next_server(d))
+        dial_finish(d, RPC_REASON_NO_MEMORY, APR_ENOMEM, -1);
 }
 
-/* A socket that another program has put in the place of ours is told nothing. */
+/* Has the expected process opened the socket? Another program may have put its own in that place. */
 static int is_owners(const rpc_dial_t *d, int fd)
 {
     struct ucred peer = { 0, 0, 0 };
     socklen_t len = sizeof(peer);
 
     return !d->params.unix_owner
-           || (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) == 0 && peer.pid == d->params.unix_owner);
+           || (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer,
+                          &len) == 0 && peer.pid == d->params.unix_owner);
 }
 
 static void unix_connected(void *ctx, rpc_reason_t reason, apr_status_t status, int fd)
@@ -154,7 +157,7 @@ static void unix_connected(void *ctx, rpc_reason_t reason, apr_status_t status, 
     else if (reason)
         snprintf(d->tried, sizeof(d->tried), "the endpoint process at %s: %s", d->host,
                  apr_strerror(status, text, sizeof(text)));
-    finish(d, reason, status, fd);
+    dial_finish(d, reason, status, fd);
 }
 
 rpc_dial_t *rpc_dial_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, const rpc_dial_params_t *params,
@@ -169,7 +172,7 @@ rpc_dial_t *rpc_dial_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, const r
     if (params->unix_path)
         d->connecting = rpc_connect_unix(loop, d->host, params->timeout, unix_connected, d);
     else
-        try_next(d);
+        try_next_server(d);
     if (!d->connecting) {
         free(d);
         return NULL;

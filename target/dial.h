@@ -1,8 +1,8 @@
 /* rpc_dial: connects to the first of several servers that answers, or to a Unix socket.
  *
  * HOSTS is a list "gc1,gc2[6005],::1": names and addresses as rpc_connect takes them, each with a
- * port of its own in brackets or else PORT, in the order to try. Failures and successes are told
- * to rpc_health. On the loop's thread alone. Source: target/dial.c
+ * port of its own in brackets or else PORT, in the order to try. Failures and successes are reported
+ * to rpc_health. On the loop's thread only.
  */
 #ifndef RPC_DIAL_H
 #define RPC_DIAL_H
@@ -13,13 +13,13 @@
 #include "shared/health.h"
 #include "base/log.h"
 
-/* What all dialling of a process shares. */
+/* Shared by all connections of a process. */
 typedef struct rpc_dialer {
     rpc_resolver_t *resolver;
     rpc_health_t *health;       /* NULL: nobody is told */
 } rpc_dialer_t;
 
-/* Whom to dial. NETWORKS, SOURCES and LOG outlive the dialling. */
+/* The servers to dial. NETWORKS, SOURCES and LOG outlive the dialling. */
 typedef struct rpc_dial_params {
     const char *hosts;
     uint16_t port;
@@ -29,20 +29,20 @@ typedef struct rpc_dial_params {
     apr_interval_time_t timeout;        /* for each server */
     const rpc_networks_t *networks;     /* as in rpc_connect_params_t */
     rpc_sources_t *sources;
-    const rpc_log_t *log;               /* hears of those that failed before one that answers */
+    const rpc_log_t *log;               /* gets the servers that failed before one answered */
 } rpc_dial_params_t;
 
 typedef struct rpc_dial rpc_dial_t;
 
-/* As rpc_connect_done_t; HOST and PORT are the server's that is connected, or the last one's that
- * was tried. TRIED says which servers failed and why, for people. All good during the call. */
+/* Like rpc_connect_done_t. HOST and PORT are those of the connected server, or of the last one that
+ * was tried. TRIED says which servers failed and why, for people. All are valid during the call. */
 typedef void rpc_dial_done_t(void *ctx, rpc_reason_t reason, apr_status_t status, int fd,
                              const char *host, uint16_t port, const char *tried);
 
 /* NULL: out of memory. */
 rpc_dial_t *rpc_dial_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, const rpc_dial_params_t *params,
                            rpc_dial_done_t *done, void *ctx);
-/* DONE will not be called. Only before it was called. */
+/* Ends the dialling without a call of DONE. May be used only before that call. */
 void rpc_dial_cancel(rpc_dial_t *dial);
 
 /* How many servers HOSTS names. */

@@ -1,9 +1,9 @@
-/* rpc_networks: the lists of RpcTargetNetworks, parsed and asked.
+/* target/networks.c: parses the lists of RpcTargetNetworks and applies them.
  *
- * A network is a family, up to 16 bytes and a number of bits. One table of the special ones
- * serves as words of the grammar and, where they are denied, as implicit entries: a word is an
- * entry for each of its rows. Asking walks through all entries and keeps the longest: lists have a
- * handful and are asked once a connection.
+ * A network is a family, up to 16 bytes and a number of bits. One table of special networks holds
+ * the words of the grammar and the implicit entries that deny them: a word stands for all its rows.
+ * To judge an address all entries are compared and the longest match is kept. Lists are short and
+ * are used once for each connection.
  */
 #include <string.h>
 #include <unistd.h>
@@ -14,7 +14,7 @@
 #include <apr_tables.h>
 #include "target/networks.h"
 
-#define MAPPED_BITS 96          /* of the prefix of IPv4 addresses in IPv6 dress */
+#define MAPPED_BITS 96          /* of the prefix of IPv4-mapped IPv6 addresses */
 
 typedef struct network {
     int family;
@@ -30,7 +30,7 @@ typedef struct entry {
 
 struct rpc_networks {
     apr_array_header_t *entries;    /* entry_t */
-    int allows;                     /* one of them does */
+    int allows;                     /* an entry allows a network */
     int unchecked;
     const char *text;
 };
@@ -60,7 +60,7 @@ static const struct special {
 };
 #define SPECIALS (sizeof specials / sizeof *specials)
 
-static int within(const network_t *network, int family, const unsigned char *addr)
+static int is_within(const network_t *network, int family, const unsigned char *addr)
 {
     int whole = network->bits / 8, rest = network->bits % 8;
 
@@ -98,7 +98,7 @@ static apr_status_t parse_address(const rpc_syntax_t *x, const char *at, apr_siz
     return rpc_syntax_fail(x, at, len, "an IPv4 address of four numbers up to 255");
 }
 
-/* The number of bits behind the '/', and nothing but zeros behind these. */
+/* The number of bits behind the '/'. All bits of the address behind these must be zero. */
 static apr_status_t parse_bits(const rpc_syntax_t *x, const char *at, apr_size_t len, network_t *network)
 {
     const char *slash = memchr(at, '/', len);
@@ -143,7 +143,7 @@ static apr_status_t parse_network(const rpc_syntax_t *x, const char *at, apr_siz
     return APR_SUCCESS;
 }
 
-static void add(rpc_networks_t *networks, const network_t *network, int denies, const char *text)
+static void add_network(rpc_networks_t *networks, const network_t *network, int denies, const char *text)
 {
     entry_t *entry = apr_array_push(networks->entries);
 
@@ -153,7 +153,7 @@ static void add(rpc_networks_t *networks, const network_t *network, int denies, 
     networks->allows |= !denies && *text != '+';
 }
 
-/* Adds the rows of a word; 0: it is none. */
+/* Adds the rows of a word; 0: the text is not such a word. */
 static int add_word(rpc_networks_t *networks, const char *at, apr_size_t len, int denies, const char *text)
 {
     int found = 0;
@@ -161,14 +161,15 @@ static int add_word(rpc_networks_t *networks, const char *at, apr_size_t len, in
 
     for (i = 0; i < SPECIALS; i++) {
         if (strlen(specials[i].word) == len && !apr_cstr_casecmpn(specials[i].word, at, len)) {
-            add(networks, &specials[i].network, denies, text);
+            add_network(networks, &specials[i].network, denies, text);
             found = 1;
         }
     }
     return found;
 }
 
-static apr_status_t parse_entry(const rpc_syntax_t *x, const char *at, apr_size_t len, rpc_networks_t *networks)
+static apr_status_t parse_network_entry(const rpc_syntax_t *x, const char *at, apr_size_t len,
+                                        rpc_networks_t *networks)
 {
     const char *text = apr_pstrmemdup(x->pool, at, len), *comma = strpbrk(text, ",;");
     int denies = *at == '!', sign = denies || *at == '+';
@@ -184,11 +185,12 @@ static apr_status_t parse_entry(const rpc_syntax_t *x, const char *at, apr_size_
     if (add_word(networks, at, len, denies, text))
         return APR_SUCCESS;
     if (!memchr(at, ':', len) && !apr_isdigit(*at))
-        return rpc_syntax_fail(x, at, len, "a network such as 10.1.0.0/16 or 2001:db8::/32, or any, private, "
+        return rpc_syntax_fail(x, at, len,
+                               "a network such as 10.1.0.0/16 or 2001:db8::/32, or any, private, "
                                "loopback, link-local, multicast, unspecified or broadcast");
     if ((rv = parse_network(x, at, len, &network)) != APR_SUCCESS)
         return rv;
-    add(networks, &network, denies, text);
+    add_network(networks, &network, denies, text);
     return APR_SUCCESS;
 }
 
@@ -228,7 +230,7 @@ apr_status_t rpc_networks_parse(apr_pool_t *pool, const char *text, const rpc_ne
         return rpc_syntax_fail(&x, at, 0, "a network such as 10.1.0.0/16");
     while (*at) {
         apr_size_t len = strcspn(at, RPC_BLANKS);
-        apr_status_t rv = parse_entry(&x, at, len, result);
+        apr_status_t rv = parse_network_entry(&x, at, len, result);
 
         if (rv != APR_SUCCESS)
             return rv;
@@ -249,7 +251,7 @@ const rpc_networks_t *rpc_networks_unchecked(void)
     return &unchecked;
 }
 
-/* The entry as written that decides, or NULL. */
+/* The configured entry that decides, or NULL. */
 static const entry_t *best_entry(const rpc_networks_t *networks, int family, const unsigned char *addr)
 {
     const entry_t *best = NULL;
@@ -260,13 +262,13 @@ static const entry_t *best_entry(const rpc_networks_t *networks, int family, con
         int longer = best ? entry->network.bits - best->network.bits : 1;
 
         if ((longer > 0 || (longer == 0 && entry->denies > best->denies))
-            && within(&entry->network, family, addr))
+            && is_within(&entry->network, family, addr))
             best = entry;
     }
     return best;
 }
 
-/* The implicit entry that denies it and is longer than MORE_THAN bits, or NULL. */
+/* The implicit entry of more than MORE_THAN bits that denies the address, or NULL. */
 static const char *denied_special(int family, const unsigned char *addr, int more_than)
 {
     const struct special *best = NULL;
@@ -275,7 +277,7 @@ static const char *denied_special(int family, const unsigned char *addr, int mor
     for (i = 0; i < SPECIALS; i++) {
         const struct special *s = &specials[i];
 
-        if (s->denied_by && s->network.bits > more_than && within(&s->network, family, addr)) {
+        if (s->denied_by && s->network.bits > more_than && is_within(&s->network, family, addr)) {
             best = s;
             more_than = s->network.bits;
         }
@@ -283,15 +285,15 @@ static const char *denied_special(int family, const unsigned char *addr, int mor
     return best ? best->denied_by : NULL;
 }
 
-/* What the rules say of one address. */
+/* The result for one address. */
 typedef struct verdict {
     int allowed;
-    int named;              /* by an entry, or as a special address; else by what holds for the rest */
+    int named;              /* an entry or a special network decided, not the default for the rest */
     const char *rule;
     const entry_t *entry;   /* that decided; or NULL */
 } verdict_t;
 
-static verdict_t judge(const rpc_networks_t *networks, int family, const unsigned char *addr)
+static verdict_t judge_address(const rpc_networks_t *networks, int family, const unsigned char *addr)
 {
     const entry_t *entry = best_entry(networks, family, addr);
     const char *special = denied_special(family, addr, entry ? entry->network.bits : -1);
@@ -305,17 +307,17 @@ static verdict_t judge(const rpc_networks_t *networks, int family, const unsigne
     return (verdict_t){ 1, 0, "any (default)", NULL };
 }
 
-/* An IPv6 address that stands for an IPv4 one leads there: what denies that by name, denies it.
- * Else the rules for the IPv6 address come first, if it has any. */
+/* An IPv6 address that stands for an IPv4 address leads to it. So it is denied when a rule denies
+ * that IPv4 address by name. Otherwise the rules for the IPv6 address come first, if there are any. */
 static verdict_t judge_both(const rpc_networks_t *networks, const rpc_address_t *address)
 {
     const unsigned char *addr = rpc_address_bytes(address);
     unsigned char embedded[RPC_ADDRESS_V4];
-    verdict_t whole = judge(networks, address->any.sa_family, addr), v4;
+    verdict_t whole = judge_address(networks, address->any.sa_family, addr), v4;
 
     if (address->any.sa_family != AF_INET6 || !rpc_address_embedded(addr, embedded))
         return whole;
-    v4 = judge(networks, AF_INET, embedded);
+    v4 = judge_address(networks, AF_INET, embedded);
     return !whole.named || (v4.named && !v4.allowed) ? v4 : whole;
 }
 
@@ -333,7 +335,7 @@ int rpc_networks_allow(const rpc_networks_t *networks, const struct sockaddr *sa
     return verdict.allowed;
 }
 
-/* HOST as an address, without zone; 0: it is a name. */
+/* Reads HOST as an address, without its zone; 0: HOST is a name. */
 static int read_host(const char *host, rpc_address_t *address)
 {
     struct in6_addr v6;
@@ -370,7 +372,8 @@ const rpc_networks_t *rpc_networks_with(apr_pool_t *pool, const rpc_networks_t *
 
     if (!read_host(host, &address) || rpc_networks_allow(networks, &address.any, NULL)
         || rpc_networks_denial(networks, host)
-        || rpc_networks_parse(pool, apr_pstrcat(pool, "+", rpc_address_text(&address, text), NULL), networks,
+        || rpc_networks_parse(pool, apr_pstrcat(pool, "+", rpc_address_text(&address, text), NULL),
+                              networks,
                               &with, &err) != APR_SUCCESS)
         return networks;
     return with;
@@ -390,8 +393,9 @@ apr_status_t rpc_networks_parse_local(const rpc_syntax_t *x, const char *at, apr
     if ((rv = parse_network(x, at, len, &network)) != APR_SUCCESS)
         return rv;
     for (i = 0; i < SPECIALS; i++) {
-        if (specials[i].no_source && within(&specials[i].network, network.family, network.addr))
-            return rpc_syntax_fail(x, at, len, "an address of this machine, no %s address", specials[i].word);
+        if (specials[i].no_source && is_within(&specials[i].network, network.family, network.addr))
+            return rpc_syntax_fail(x, at, len, "an address of this machine, no %s address",
+                                   specials[i].word);
     }
     memset(address, 0, sizeof *address);
     address->any.sa_family = (sa_family_t)network.family;

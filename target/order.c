@@ -15,7 +15,7 @@ typedef struct ranked {
     double score;
 } ranked_t;
 
-/* FNV-1a, without case, and mixed: neighbouring names must not draw neighbouring numbers. */
+/* FNV-1a, without case, and mixed, because similar names must not give similar numbers. */
 static uint64_t hash_text(uint64_t h, const char *text)
 {
     for (; *text; text++)
@@ -38,7 +38,7 @@ static double draw(const rpc_place_t *place, const char *key)
     return -log(even) / place->weight;
 }
 
-static int better(const void *pa, const void *pb)
+static int is_better(const void *pa, const void *pb)
 {
     const ranked_t *a = pa, *b = pb;
 
@@ -64,7 +64,7 @@ void rpc_route_order(const rpc_place_t *places, int count, const char *key,
         ranked[i].down = !rpc_health_up(health, b->host, b->port, now);
         ranked[i].score = places[i].weight ? draw(&places[i], key) : i;
     }
-    qsort(ranked, (size_t)count, sizeof(ranked[0]), better);
+    qsort(ranked, (size_t)count, sizeof(ranked[0]), is_better);
     for (i = 0; i < count; i++)
         out[i] = ranked[i].place->binding;
 }

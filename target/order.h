@@ -1,10 +1,10 @@
-/* rpc_route: in which order the servers that may serve a request are tried.
+/* rpc_route: the order in which the servers that may serve a request are tried.
  *
- * As written, or, with weights, by a rendezvous hash of a key: the same key gives the same order
- * in every child and on every machine, so both halves of a virtual connection meet at one server
- * without a word between them, and a server that comes or goes moves only its own share of keys.
- * Those that did not answer lately come last, in the same order. No httpd headers; any thread.
- * Source: target/order.c
+ * Without weights it is the configured order. With weights it is a rendezvous hash of a key: the same
+ * key gives the same order in every child and on every machine. So both halves of a virtual
+ * connection reach the same server without talking to each other, and a server that is added or
+ * removed moves only its own share of the keys. Servers that failed lately come last, in the same
+ * order. No httpd headers; any thread.
  */
 #ifndef RPC_ROUTE_H
 #define RPC_ROUTE_H
@@ -21,7 +21,7 @@ typedef struct rpc_place {
     int named;                  /* the configuration itself writes this name or address */
 } rpc_place_t;
 
-/* NOW as in shared/health.h. Copies PLACES, COUNT of them, to OUT (room for COUNT), best first. */
+/* Copies the COUNT PLACES to OUT (room for COUNT), best first. NOW as in shared/health.h. */
 void rpc_route_order(const rpc_place_t *places, int count, const char *key,
                      const rpc_health_t *health, apr_time_t now, rpc_binding_t *out);
 

@@ -1,4 +1,4 @@
-/* target/probe.c: one leg for a connect, two for a handshake. Each goes through
+/* target/probe.c: a connect needs one leg, a handshake two. Each leg goes through
  *
  *   connecting -> asked (CONN/A2 or CONN/B2 is out; the banner may come first) -> answered
  *
@@ -16,7 +16,7 @@
 #include "io/stream.h"
 #include "wire/rts.h"
 
-/* What the two proxies say of themselves; nothing is ever relayed. */
+/* The values that the probe announces as the two proxies; it never relays anything. */
 #define WINDOW 65536
 #define LIFETIME 0x40000000
 #define CONNECTION_TIMEOUT 120000
@@ -61,7 +61,7 @@ static void probe_free(rpc_probe_t *p)
     free(p);
 }
 
-static void finish(rpc_probe_t *p, rpc_reason_t reason, const char *why)
+static void probe_finish(rpc_probe_t *p, rpc_reason_t reason, const char *why)
 {
     rpc_probe_done_t *done = p->done;
     void *ctx = p->ctx;
@@ -70,18 +70,18 @@ static void finish(rpc_probe_t *p, rpc_reason_t reason, const char *why)
     done(ctx, reason, why);
 }
 
-static void late(rpc_timer_t *timer)
+static void probe_timed_out(rpc_timer_t *timer)
 {
     rpc_probe_t *p = RPC_OWNER_OF(timer, rpc_probe_t, timer);
     int connecting = p->legs[LEG_OUT].connecting || p->legs[LEG_IN].connecting;
 
-    finish(p, connecting ? RPC_REASON_CONNECT_TIMEOUT : RPC_REASON_SETUP_TIMEOUT,
-           connecting ? "no connection in time" : "no answer to the handshake in time");
+    probe_finish(p, connecting ? RPC_REASON_CONNECT_TIMEOUT : RPC_REASON_SETUP_TIMEOUT,
+                 connecting ? "no connection in time" : "no answer to the handshake in time");
 }
 
 /* ---- the handshake ---- */
 
-static void ask(leg_t *leg)
+static void probe_ask(leg_t *leg)
 {
     rpc_probe_t *p = leg->probe;
     leg_kind_t kind = leg == &p->legs[LEG_OUT] ? LEG_OUT : LEG_IN;
@@ -103,7 +103,7 @@ static void ask(leg_t *leg)
     if (rpc_stream_put(leg->stream, buf, rts_write(&pdu, buf, sizeof(buf))) == APR_SUCCESS)
         rpc_loop_schedule(p->loop, &leg->turn);
     else
-        finish(p, RPC_REASON_NO_MEMORY, "out of memory");
+        probe_finish(p, RPC_REASON_NO_MEMORY, "out of memory");
 }
 
 static int is_answer(const leg_t *leg, const uint8_t *data, const dcerpc_header_t *header)
@@ -115,8 +115,8 @@ static int is_answer(const leg_t *leg, const uint8_t *data, const dcerpc_header_
            && rts_identify(&pdu, out ? RTS_HOP_S_OP : RTS_HOP_S_IP) == (out ? RTS_CONN_C1 : RTS_CONN_B3);
 }
 
-/* The legacy banner (2.1.2.2.1), in pieces or not at all. */
-static void skip_banner(leg_t *leg, const uint8_t **data, size_t *len)
+/* Skips the legacy banner (2.1.2.2.1), which may arrive in pieces or be missing. */
+static void probe_skip_banner(leg_t *leg, const uint8_t **data, size_t *len)
 {
     while (*len && leg->banner < RTS_BANNER_SIZE && **data == (uint8_t)RTS_BANNER[leg->banner]) {
         leg->banner++;
@@ -128,29 +128,29 @@ static void skip_banner(leg_t *leg, const uint8_t **data, size_t *len)
 }
 
 /* Returns 0 when the probe is over. */
-static int take(leg_t *leg, const uint8_t *data, size_t len)
+static int probe_take(leg_t *leg, const uint8_t *data, size_t len)
 {
     dcerpc_header_t header;
     const uint8_t *pdu;
 
-    skip_banner(leg, &data, &len);
+    probe_skip_banner(leg, &data, &len);
     switch (dcerpc_framer_next(&leg->framer, &data, &len, &pdu, &header)) {
     case DCERPC_FRAME_MORE:
         return 1;
     case DCERPC_FRAME_ERROR:
-        finish(leg->probe, RPC_REASON_BAD_PDU, "what answers does not speak RPC over HTTP");
+        probe_finish(leg->probe, RPC_REASON_BAD_PDU, "what answers does not speak RPC over HTTP");
         return 0;
     case DCERPC_FRAME_PDU:
         break;
     }
     if (!is_answer(leg, pdu, &header)) {
-        finish(leg->probe, RPC_REASON_PROTOCOL, "another PDU than the handshake's");
+        probe_finish(leg->probe, RPC_REASON_PROTOCOL, "another PDU than the handshake's");
         return 0;
     }
-    leg->answered = 1;      /* and what follows is not looked at */
+    leg->answered = 1;      /* later bytes are ignored */
     if (!leg->probe->legs[LEG_OUT].answered || !leg->probe->legs[LEG_IN].answered)
         return 1;
-    finish(leg->probe, RPC_REASON_NONE, "");
+    probe_finish(leg->probe, RPC_REASON_NONE, "");
     return 0;
 }
 
@@ -165,16 +165,16 @@ static void leg_turn(rpc_job_t *job)
         size_t len = RPC_LOOP_SCRATCH;
 
         rv = rpc_stream_read(leg->stream, buf, &len);
-        if (rv == APR_SUCCESS && !take(leg, buf, len))
+        if (rv == APR_SUCCESS && !probe_take(leg, buf, len))
             return;
     }
     if (rv != APR_SUCCESS && !APR_STATUS_IS_EAGAIN(rv))
-        finish(p, RPC_REASON_SERVER_REFUSED, "the connection was closed without an answer");
+        probe_finish(p, RPC_REASON_SERVER_REFUSED, "the connection was closed without an answer");
 }
 
 /* ---- connecting ---- */
 
-static void connected(void *ctx, const rpc_connect_result_t *result)
+static void probe_connected(void *ctx, const rpc_connect_result_t *result)
 {
     leg_t *leg = ctx;
     rpc_probe_t *p = leg->probe;
@@ -186,23 +186,23 @@ static void connected(void *ctx, const rpc_connect_result_t *result)
     else
         apr_strerror(result->status, text, sizeof(text));
     if (result->reason) {
-        finish(p, result->reason, text);
+        probe_finish(p, result->reason, text);
         return;
     }
     leg->stream = rpc_stream_open(p->loop, result->fd, &leg->turn);
     if (!leg->stream)
-        finish(p, RPC_REASON_NO_MEMORY, "out of memory");
+        probe_finish(p, RPC_REASON_NO_MEMORY, "out of memory");
     else if (p->handshake)
-        ask(leg);
+        probe_ask(leg);
     else
-        finish(p, RPC_REASON_NONE, "");
+        probe_finish(p, RPC_REASON_NONE, "");
 }
 
 static int start_leg(rpc_probe_t *p, leg_kind_t kind, const rpc_connect_params_t *params)
 {
     leg_t *leg = &p->legs[kind];
 
-    leg->connecting = rpc_connect_start(p->loop, params, connected, leg);
+    leg->connecting = rpc_connect_start(p->loop, params, probe_connected, leg);
     return leg->connecting != NULL;
 }
 
@@ -218,12 +218,12 @@ rpc_probe_t *rpc_probe_start(rpc_loop_t *loop, const rpc_connect_params_t *param
     p->done = done;
     p->ctx = ctx;
     p->handshake = handshake;
-    p->timer.fire = late;
+    p->timer.fire = probe_timed_out;
     for (i = 0; i < LEGS; i++) {
         p->legs[i].probe = p;
         p->legs[i].turn.run = leg_turn;
     }
-    /* A cookie has no form, and need not be random, only no other's. */
+    /* A cookie has no format. It need not be random, but must differ from all others. */
     if (apr_generate_random_bytes(p->vc.b, sizeof(p->vc.b)) != APR_SUCCESS
         || apr_generate_random_bytes(p->group.b, sizeof(p->group.b)) != APR_SUCCESS
         || apr_generate_random_bytes((unsigned char *)p->channels, sizeof(p->channels)) != APR_SUCCESS

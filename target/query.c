@@ -1,4 +1,4 @@
-/* target/query.c: from the query string to the target, a cut after the other. */
+/* target/query.c: splits the query string into server and port, step by step. */
 #include "target/query.h"
 
 #include <string.h>
@@ -19,7 +19,7 @@ static int hex_value(unsigned char c)
 }
 
 /* Decodes %XX once, refusing what must not reach names, logs or C strings. */
-static const char *decode(apr_pool_t *pool, const char *query, char **text)
+static const char *query_decode(apr_pool_t *pool, const char *query, char **text)
 {
     char *out = *text = apr_palloc(pool, strlen(query) + 1);
 
@@ -62,7 +62,7 @@ static const char *parse_port(const char *digits, apr_port_t *port)
 }
 
 /* Takes the brackets off "[address]:port" and puts a NUL before ":port". */
-static const char *split(char *text, char **server, char **port)
+static const char *query_split(char *text, char **server, char **port)
 {
     char *colon, *close;
 
@@ -95,7 +95,7 @@ const char *rpc_target_parse(apr_pool_t *pool, const char *query, rpc_target_t *
 
     if (!query || !*query)
         return "no server:port in the query";
-    if ((fault = decode(pool, query, &text)) || (fault = split(text, &server, &port)))
+    if ((fault = query_decode(pool, query, &text)) || (fault = query_split(text, &server, &port)))
         return fault;
     bare = server == text;
     len = strlen(server);
@@ -103,7 +103,7 @@ const char *rpc_target_parse(apr_pool_t *pool, const char *query, rpc_target_t *
         return "no server in the query";
     if (len > RPC_SERVER_MAX)
         return "the server in the query has 1,024 characters or more";
-    /* A name with a colon would be read in two ways further on. */
+    /* Later code could read a name with a colon in two ways. */
     if ((!bare || strchr(server, ':')) && !rpc_ipv6_parse(server, len, addr))
         return "the address in the query is no IPv6 address";
     if ((fault = parse_port(port, &target->port)))

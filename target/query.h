@@ -1,4 +1,4 @@
-/* rpc_target: which server a request asks for. No httpd headers. Source: target/query.c */
+/* rpc_target: the server that a request asks for. No httpd headers. */
 #ifndef RPC_QUERY_H
 #define RPC_QUERY_H
 

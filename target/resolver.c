@@ -4,13 +4,13 @@
  *   queued    until a thread is free and the shares allow it
  *   running   on a thread
  *
- * A thread lives as long as there is something to run. It, the pool, and each look-up hold the
- * resolver, which goes with the last of them. The resolver's lock guards all of it; it is held for
- * a walk through the list, and for posting answers to loops, so that none is posted to a loop once
- * the resolver has ended.
+ * A thread lives as long as there is a name to look up. Each thread, the pool and each look-up hold a
+ * reference to the resolver, which is freed with the last of them. The resolver's lock guards all of
+ * this. It is held while the list is searched and while answers are posted to loops, so that no
+ * answer is posted after the resolver has ended.
  *
- * Who waits can leave at any time. Who does not wait any more, though the answer is on its way,
- * stays until the job that brings it frees it.
+ * A look-up can be cancelled at any time. If its answer has been posted already, the job that brings
+ * the answer frees the look-up.
  */
 #include "target/resolver.h"
 
@@ -29,17 +29,17 @@
 
 #include "base/clock.h"
 
-/* getaddrinfo() tells no time to live. An answer is kept for less than what names that change
- * usually have (a minute and more), yet long enough for a client that opens its connections by the
- * dozen. An old answer can cost a failed connect, which is its end, but never passes an address:
- * these are judged when they are used. */
+/* getaddrinfo() returns no time to live. Names that change usually have one of a minute or more. An
+ * answer is kept for a shorter time, but long enough for a client that opens dozens of connections.
+ * An old answer can cause a failed connect, after which it is dropped; but it can never allow an
+ * address, because addresses are checked when they are used. */
 #define GOOD_FOR apr_time_from_sec(30)
 #define BAD_FOR apr_time_from_sec(5)
 #define BAD_FOR_MAX apr_time_from_sec(30)
 #define STALE_FOR apr_time_from_sec(3600)
 #define PATIENCE apr_time_from_msec(1800)
 #define NAMES 256
-#define USER_MAX 128            /* characters that tell users apart */
+#define USER_MAX 128            /* characters of a user's name that count */
 
 typedef enum { NAME_KNOWN, NAME_QUEUED, NAME_RUNNING } name_state_t;
 
@@ -54,13 +54,13 @@ struct name {
     apr_time_t until;           /* then */
     rpc_addresses_t good;       /* the last good answer */
     apr_time_t good_at;         /* 0: there is none */
-    int stale;                  /* it is given in place of a new one, and the log knows */
+    int stale;                  /* it is used in place of a new answer, which has been logged */
     char host[];
 };
 
 struct rpc_resolver {
     rpc_resolver_params_t params;
-    pthread_mutex_t lock;       /* of what follows, of all names, and of NAME of look-ups */
+    pthread_mutex_t lock;       /* guards the fields below, all names, and NAME of look-ups */
     int holders;
     int ended;
     name_t *first, *last;       /* that was used last, first */
@@ -119,9 +119,9 @@ static apr_time_t usual_now(void *ctx)
     return rpc_clock_now();
 }
 
-/* Was it for want of something here that a look-up failed? Which error that gives depends on the
- * source that lacked a descriptor. */
-static int is_ours(int error)
+/* Did the look-up fail because this machine lacks memory or descriptors? The error code depends on
+ * the source of nsswitch.conf that failed. */
+static int is_local_error(int error)
 {
     int fd;
 
@@ -171,7 +171,7 @@ static void name_drop(rpc_resolver_t *r, name_t *name)
     free(name);
 }
 
-/* A walk does: there are few. */
+/* A linear search is enough, because there are few names. */
 static name_t *name_find(const rpc_resolver_t *r, const char *host)
 {
     name_t *name = r->first;
@@ -181,7 +181,8 @@ static name_t *name_find(const rpc_resolver_t *r, const char *host)
     return name;
 }
 
-/* Room for one more; 0: as many are waited for. What never had a good answer goes first. */
+/* Makes room for one more name; 0: all names are waited for. Names without a good answer are dropped
+ * first. */
 static int make_room(rpc_resolver_t *r)
 {
     name_t *name, *oldest = NULL;
@@ -229,7 +230,7 @@ static int is_below(const char *host, const char *domain)
     return hlen > dlen && apr_cstr_casecmp(host + hlen - dlen, domain) == 0;
 }
 
-/* May one more below DOMAIN, which begins with its dot, be run? Names without a dot have "". */
+/* May one more name below DOMAIN, which begins with a dot, run? For names without a dot it is "". */
 static int domain_has_room(const rpc_resolver_t *r, const char *domain, int most)
 {
     int i, count = 0;
@@ -261,7 +262,7 @@ static int may_run(const rpc_resolver_t *r, const name_t *name)
     return 1;
 }
 
-/* Of what is queued, that which has waited longest and may be run. */
+/* The queued name that has waited longest among those that may run. */
 static name_t *next_to_run(const rpc_resolver_t *r)
 {
     name_t *name, *next = NULL;
@@ -307,7 +308,7 @@ static void set_answer(rpc_look_up_t *l, rpc_reason_t reason, int error)
     l->answer = (rpc_resolved_t){ .reason = reason, .error = error };
 }
 
-/* The last good answer, in place of one that does not come (ERROR 0) or says nothing. */
+/* Gives the last good answer when no new one comes (ERROR 0), or the new one is a temporary error. */
 static void give_old(name_t *name, rpc_look_up_t *l, int error)
 {
     rpc_resolver_t *r = l->resolver;
@@ -322,8 +323,8 @@ static void give_old(name_t *name, rpc_look_up_t *l, int error)
                 error ? gai_strerror(error) : "no answer yet", (int)apr_time_sec(now_of(r) - name->good_at));
 }
 
-/* What the last look-up has to say to L. */
-static void give(name_t *name, rpc_look_up_t *l, rpc_reason_t reason, int error)
+/* Gives the result of the last look-up to L. */
+static void give_answer(name_t *name, rpc_look_up_t *l, rpc_reason_t reason, int error)
 {
     if (!reason)
         l->answer = (rpc_resolved_t){ .reason = RPC_REASON_NONE, .addresses = name->good };
@@ -350,8 +351,8 @@ static void note_bad(rpc_resolver_t *r, name_t *name, int error, apr_interval_ti
     name->until = now_of(r) + (took < BAD_FOR ? BAD_FOR : took > BAD_FOR_MAX ? BAD_FOR_MAX : took);
 }
 
-/* A look-up has ended: for those who wait. */
-static void conclude(rpc_resolver_t *r, name_t *name, rpc_reason_t reason, int error)
+/* A look-up has ended: its result goes to all that wait for it. */
+static void end_look_up(rpc_resolver_t *r, name_t *name, rpc_reason_t reason, int error)
 {
     rpc_look_up_t *l;
 
@@ -359,7 +360,7 @@ static void conclude(rpc_resolver_t *r, name_t *name, rpc_reason_t reason, int e
     name->error = error;
     while ((l = name->waiting)) {
         leave_name(l);
-        give(name, l, reason, error);
+        give_answer(name, l, reason, error);
         l->answered = 1;
         rpc_loop_post(l->loop, &l->bring);
     }
@@ -367,8 +368,8 @@ static void conclude(rpc_resolver_t *r, name_t *name, rpc_reason_t reason, int e
 
 /* ---- threads ---- */
 
-/* The last one to let go takes the lock along. */
-static void let_go(rpc_resolver_t *r)
+/* Drops a reference; the last one frees the resolver with its lock. */
+static void resolver_release(rpc_resolver_t *r)
 {
     int last = --r->holders == 0;
 
@@ -379,10 +380,10 @@ static void let_go(rpc_resolver_t *r)
     free(r);
 }
 
-static int hire(rpc_resolver_t *r);
+static int ensure_thread(rpc_resolver_t *r);
 
-/* Takes the lock off meanwhile. */
-static void run(rpc_resolver_t *r, name_t *name)
+/* Releases the lock while the system looks the name up. */
+static void run_look_up(rpc_resolver_t *r, name_t *name)
 {
     rpc_addresses_t found = { .count = 0 };
     apr_time_t begun = now_of(r);
@@ -390,12 +391,12 @@ static void run(rpc_resolver_t *r, name_t *name)
 
     name->state = NAME_RUNNING;
     r->run[r->running++] = name;
-    hire(r);
+    ensure_thread(r);
     pthread_mutex_unlock(&r->lock);
     error = r->params.look_up(r->params.ctx, name->host, &found);
     if (!error && !found.count)
         error = EAI_NONAME;
-    ours = is_ours(error);
+    ours = is_local_error(error);
     pthread_mutex_lock(&r->lock);
     for (i = 0; r->run[i] != name; i++)
         ;
@@ -409,7 +410,7 @@ static void run(rpc_resolver_t *r, name_t *name)
             name->until = 0;
         else
             note_bad(r, name, error, now_of(r) - begun);
-        conclude(r, name, !error ? RPC_REASON_NONE : ours ? RPC_REASON_LOCAL_FAILURE
+        end_look_up(r, name, !error ? RPC_REASON_NONE : ours ? RPC_REASON_LOCAL_FAILURE
                                                           : RPC_REASON_RESOLVE_FAILED, error);
     }
 }
@@ -421,14 +422,14 @@ static void *look_up_thread(void *data)
 
     pthread_mutex_lock(&r->lock);
     while (!r->ended && (name = next_to_run(r)))
-        run(r, name);
+        run_look_up(r, name);
     r->threads--;
-    let_go(r);
+    resolver_release(r);
     return NULL;
 }
 
-/* httpd takes its modules out of memory when a child ends; not this one, where a thread may still
- * be on its way back from the system. */
+/* httpd unloads its modules when a child ends. This module must stay loaded then, because a thread
+ * may still return from getaddrinfo(). */
 static void pin_code(void)
 {
     Dl_info here;
@@ -456,8 +457,8 @@ static int start_thread(rpc_resolver_t *r)
     return rv;
 }
 
-/* Has one more thread if it would have something to run. 0: there is none at all. */
-static int hire(rpc_resolver_t *r)
+/* Starts one more thread if it would have a name to look up. 0: there is no thread at all. */
+static int ensure_thread(rpc_resolver_t *r)
 {
     if (r->threads < r->params.threads && next_to_run(r)) {
         r->threads++;
@@ -473,21 +474,21 @@ static int hire(rpc_resolver_t *r)
 /* ---- asking ---- */
 
 /* 0: NAME will not be looked up now. */
-static int queue(rpc_resolver_t *r, name_t *name, const char *user)
+static int queue_name(rpc_resolver_t *r, name_t *name, const char *user)
 {
     if (!may_queue(r, user))
         return 0;
     name->state = NAME_QUEUED;
     name->since = now_of(r);
     apr_cpystrn(name->user, user, sizeof(name->user));
-    if (hire(r))
+    if (ensure_thread(r))
         return 1;
     name->state = NAME_KNOWN;
     return 0;
 }
 
-/* Answers L, or has it wait: then 0. */
-static int ask(rpc_resolver_t *r, rpc_look_up_t *l, const char *host, const char *user)
+/* Answers L and returns 1, or lets L wait and returns 0. */
+static int resolver_ask(rpc_resolver_t *r, rpc_look_up_t *l, const char *host, const char *user)
 {
     name_t *name = r->ended ? NULL : name_find(r, host);
     apr_interval_time_t waited;
@@ -499,11 +500,11 @@ static int ask(rpc_resolver_t *r, rpc_look_up_t *l, const char *host, const char
     name_unlink(r, name);
     name_to_front(r, name);
     if (name->state == NAME_KNOWN && now_of(r) < name->until) {
-        give(name, l, name->error ? RPC_REASON_RESOLVE_FAILED : RPC_REASON_NONE, name->error);
+        give_answer(name, l, name->error ? RPC_REASON_RESOLVE_FAILED : RPC_REASON_NONE, name->error);
         return 1;
     }
-    if (name->state == NAME_KNOWN && !queue(r, name, user)) {
-        give(name, l, RPC_REASON_LOCAL_FAILURE, EAI_AGAIN);
+    if (name->state == NAME_KNOWN && !queue_name(r, name, user)) {
+        give_answer(name, l, RPC_REASON_LOCAL_FAILURE, EAI_AGAIN);
         return 1;
     }
     waited = now_of(r) - name->since;
@@ -517,7 +518,7 @@ static int ask(rpc_resolver_t *r, rpc_look_up_t *l, const char *host, const char
     return 0;
 }
 
-/* Nobody wants it any more: a name that nothing is known of need not be looked up. */
+/* Nobody waits for this name any more. If nothing is known about it, it is not looked up. */
 static void drop_unwanted(rpc_resolver_t *r, name_t *name)
 {
     if (name->state != NAME_QUEUED || name->waiting)
@@ -534,7 +535,7 @@ static void look_up_free(rpc_look_up_t *l)
     rpc_timer_cancel(l->loop, &l->patience);
     rpc_loop_unschedule(l->loop, &l->bring);
     pthread_mutex_lock(&l->resolver->lock);
-    let_go(l->resolver);
+    resolver_release(l->resolver);
     free(l);
 }
 
@@ -580,7 +581,7 @@ rpc_look_up_t *rpc_look_up_start(rpc_resolver_t *r, rpc_loop_t *loop, const char
     l->patience.fire = patience_over;
     pthread_mutex_lock(&r->lock);
     r->holders++;
-    if (ask(r, l, host, user ? user : ""))
+    if (resolver_ask(r, l, host, user ? user : ""))
         rpc_loop_schedule(loop, &l->bring);
     pthread_mutex_unlock(&r->lock);
     return l;
@@ -637,7 +638,7 @@ static apr_status_t resolver_end(void *data)
         if (name->state != NAME_RUNNING)
             free(name);         /* else its thread does */
     }
-    let_go(r);
+    resolver_release(r);
     return APR_SUCCESS;
 }
 

@@ -1,4 +1,4 @@
-/* target/sources.c: an array of addresses for each family, and whose turn it is. */
+/* target/sources.c: an array of addresses for each family, and the number of the next one. */
 #include "target/sources.h"
 
 #include <string.h>
@@ -41,7 +41,8 @@ apr_status_t rpc_sources_parse(apr_pool_t *pool, const char *text, const rpc_sou
         at += len;
         at += strspn(at, RPC_BLANKS);
     }
-    result->text = *rpc_sources_text(base) ? apr_pstrcat(pool, base->text, " ", text, NULL) : apr_pstrdup(pool, text);
+    result->text = *rpc_sources_text(base) ? apr_pstrcat(pool, base->text, " ", text,
+                                                         NULL) : apr_pstrdup(pool, text);
     *sources = result;
     return APR_SUCCESS;
 }
@@ -56,7 +57,7 @@ int rpc_sources_count(const rpc_sources_t *sources, int family)
     return !sources ? 0 : family == AF_INET ? sources->v4->nelts : family == AF_INET6 ? sources->v6->nelts : 0;
 }
 
-/* The process's id makes children that were forked with the same turn begin differently. */
+/* The process id makes children begin with different addresses, although fork() copied the turn. */
 const rpc_address_t *rpc_sources_next(rpc_sources_t *sources, int family)
 {
     int count = rpc_sources_count(sources, family);
@@ -64,7 +65,9 @@ const rpc_address_t *rpc_sources_next(rpc_sources_t *sources, int family)
 
     if (!count)
         return NULL;
-    turn = __atomic_fetch_add(family == AF_INET ? &sources->v4_turn : &sources->v6_turn, 1, __ATOMIC_RELAXED);
+    turn = __atomic_fetch_add(family == AF_INET ? &sources->v4_turn : &sources->v6_turn, 1,
+                              __ATOMIC_RELAXED);
     turn += (unsigned)getpid();
-    return &APR_ARRAY_IDX(family == AF_INET ? sources->v4 : sources->v6, turn % (unsigned)count, rpc_address_t);
+    return &APR_ARRAY_IDX(family == AF_INET ? sources->v4 : sources->v6, turn % (unsigned)count,
+                          rpc_address_t);
 }

@@ -1,7 +1,6 @@
 /* rpc_sources: the addresses of this machine that legs are connected from, in turn (RpcSourceAddress).
  *
- * No httpd headers. What is parsed is read-only, but for the turn, which is atomic: any thread.
- * Source: target/sources.c
+ * No httpd headers. A parsed list does not change, except the turn, which is atomic: any thread.
  */
 #ifndef RPC_SOURCES_H
 #define RPC_SOURCES_H
@@ -10,10 +9,10 @@
 
 typedef struct rpc_sources rpc_sources_t;
 
-/* Local addresses, with blanks between them. As rpc_networks_parse(). */
+/* Parses local addresses, with blanks between them, as rpc_networks_parse() does. */
 apr_status_t rpc_sources_parse(apr_pool_t *pool, const char *text, const rpc_sources_t *base,
                                rpc_sources_t **sources, rpc_syntax_error_t *err);
-/* As rpc_networks_text(). */
+/* Like rpc_networks_text(). */
 const char *rpc_sources_text(const rpc_sources_t *sources);
 /* How many are of FAMILY; SOURCES may be NULL. */
 int rpc_sources_count(const rpc_sources_t *sources, int family);

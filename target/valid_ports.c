@@ -1,9 +1,9 @@
-/* rpc_valid_ports: the list of RpcValidPorts, parsed and asked.
+/* target/valid_ports.c: parses the list of RpcValidPorts and finds entries in it.
  *
  * A list is cut at its semicolons; cut_entry() finds server and port of one entry,
- * check_server() and parse_range() judge them, all with their columns in the whole text.
- * The list is a flat array and matching a walk through it: lists have a handful of
- * entries and are asked once a channel.
+ * check_server() and parse_range() check them, all with their columns in the whole text.
+ * The list is an array that is searched from its beginning: lists are short and are used
+ * once for each channel.
  */
 #include <string.h>
 #include <apr_cstr.h>
@@ -47,7 +47,7 @@ static apr_status_t cut_bracketed(const rpc_syntax_t *x, const char *at, apr_siz
     return APR_SUCCESS;
 }
 
-/* Cuts at the last colon, unless that leaves half an IPv6 address as server. */
+/* Cuts at the last colon, unless the server would then be half an IPv6 address. */
 static apr_status_t cut_entry(const rpc_syntax_t *x, const char *at, apr_size_t len, cut_t *cut)
 {
     unsigned char addr[16];
@@ -122,7 +122,7 @@ static apr_status_t parse_range(const rpc_syntax_t *x, const cut_t *cut, rpc_val
     return APR_SUCCESS;
 }
 
-/* An entry was found to have no port. */
+/* The error for an entry without a port. */
 static apr_status_t fail_no_port(const rpc_syntax_t *x, const char *at, apr_size_t len, const cut_t *cut)
 {
     int v6 = memchr(cut->server, ':', cut->server_len) != NULL;
