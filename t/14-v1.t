@@ -53,6 +53,7 @@ for my $case (['/?%s', 'with the path of version 1'], ['/rpc/rpcproxy.dll?%s', '
     my $head = $c->head;
     is($head->{line}, 'HTTP/1.1 200 OK', "$name: 200 with the banner");
     ok(!exists $head->{headers}{$_}, "$name: no $_") for qw(content-length transfer-encoding);
+    is($head->{headers}{'x-accel-buffering'}, 'no', "$name: front ends are asked not to buffer");
     same_pdu(got($c, length bind_ack_pdu()), bind_ack_pdu(), "$name: the banner is swallowed, what follows comes");
     wait_for('the early PDU', sub { @{ $s->{got} } });
     same_pdu($s->{got}[0], $early, "$name: what the client said early arrives");

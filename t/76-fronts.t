@@ -1,0 +1,50 @@
+# Front ends that speak HTTP, set up by the lines of the README: a channel goes through them piece by
+# piece. And nginx as it is without a word about buffers.
+
+use strict;
+use warnings;
+use Test::More;
+use RPCH::Front;
+use RPCH::Httpd;
+use RPCH::RPC qw(request_pdu rpc_parse);
+use RPCH::Test;
+
+RPCH::Front->need(qw(nginx haproxy));
+my $server = server(echo => 1);
+my $httpd = RPCH::Httpd->new(conf => RPCH::Httpd->location)->start;
+
+# The lines of an example: those that are indented behind a line of this text, without their braces.
+my $readme = do { open my $fh, '<', 'README' or die "README: $!\n"; local $/; <$fh> };
+sub example { my ($title) = @_; my ($lines) = $readme =~ /^\Q$title\E\n\n((?: {4}.*\n|\n(?= {4}))+)/m or die "no $title"; return $lines }
+my ($nginx_lines) = example('nginx:') =~ /\{\n(.*)\}/s;
+$nginx_lines =~ s{proxy_pass \S+;}{proxy_pass http://back;};
+my ($frontend, $backend) = split /^ {4}backend.*\n/m, example('HAProxy, mode http:');
+my $haproxy_lines = join '', grep { /option|timeout client/ } map { "$_\n" } split /\n/, $frontend;
+
+my $nginx = RPCH::Front->nginx($httpd->{port}, readme => $nginx_lines,
+    buffers => "proxy_pass http://back; proxy_http_version 1.1; proxy_request_buffering off; client_max_body_size 0;\n");
+my $haproxy = RPCH::Front->haproxy($httpd->{port}, readme => $haproxy_lines);
+
+# Many small PDUs to and fro, each of which is waited for.
+for (['nginx by the README' => $nginx->{port}{readme}], ['nginx that buffers' => $nginx->{port}{buffers}],
+     ['HAProxy by the README' => $haproxy->{port}{readme}]) {
+    my ($name, $port) = @$_;
+    my $c = plain(port => $port, target => $server->target);
+    ok(eval { $c->connect }, "$name: a virtual connection") or diag $@;
+    my $good = grep { my $n = $_; my $p = eval { rpc_parse($c->call(request_pdu($n, 'x' x $n))) }; $p && $p->{stub} eq 'x' x $n } 1 .. 20;
+    is($good, 20, "$name: each call has its answer");
+    my $big = 'y' x 4000;
+    is(scalar(grep { my $p = eval { rpc_parse($c->call(request_pdu($_, $big))) }; $p && $p->{stub} eq $big } 1 .. 30), 30, "$name: large ones, too");
+    $c->close;
+}
+
+# OUT answers say it, of both versions; others do not
+my $c = plain(port => $httpd->{port}, target => $server->target)->connect;
+is($c->out->head->{headers}{'x-accel-buffering'}, 'no', 'an OUT channel wants no buffering');
+$c->close;
+my $http = RPCH::HTTP->dial(port => $httpd->{port}, name => 'echo')
+    ->request('RPC_OUT_DATA', '/rpc/rpcproxy.dll', user => 'alice', password => 'secret', length => 0);
+is($http->head->{headers}{'x-accel-buffering'}, undef, 'an echo has no word of it');
+$http->close;
+$server->close;
+done_testing;
