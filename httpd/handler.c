@@ -27,6 +27,8 @@ APLOG_USE_MODULE(rpcproxy);
 
 #define AUTHENTICATED_NOTE "rpcproxy-authenticated"
 #define ECHO_MAX 16     /* bytes of body that make a request an echo (2.1.2.1.5) */
+#define OUT_MAX 1024    /* bytes of body that an OUT request has at most; its PDUs are of 76 and 120 */
+#define SMALL_BODY_TIME apr_time_from_sec(10)
 
 static const rpc_context_t *context;
 
@@ -74,9 +76,10 @@ static int answer_echo(request_rec *r, apr_int64_t length)
     rts_pdu_t echo;
     uint8_t buf[RTS_MAX_SIZE];
     size_t size;
+    int rv = length > 0 ? ap_discard_request_body(r) : OK;
 
-    if (length > 0 && ap_discard_request_body(r) != OK)
-        return HTTP_BAD_REQUEST;
+    if (rv != OK)
+        return rv;
     rts_begin(&echo, RTS_ECHO);
     size = rts_write(&echo, buf, sizeof(buf));
     r->status_line = "200 Success";
@@ -367,10 +370,11 @@ static int root_is_no_folder(request_rec *r)
     return rpc_role_of(r->method) == RPC_MIXED && strcmp(r->uri, "/") == 0 ? OK : DECLINED;
 }
 
-/* Before anything can refuse it. An IN request that is refused (401, say) must not have its body, of
- * up to 2 GiB and never complete, read by httpd: its connection is closed instead. One that
- * has no body keeps its connection, which an expectation still pending at the 401 would cost;
- * impacket expects 100-continue even then. */
+/* Before anything can refuse it. A request that is refused (401, say) must not have its body, of
+ * up to 2 GiB and never complete, or chunked without an end, read by httpd: its connection is closed
+ * instead. The short bodies of echoes and OUT requests are read, for NTLM clients need the connection,
+ * but not waited for as long as Timeout. A request that has no body keeps its connection, which an
+ * expectation still pending at the 401 would cost; impacket expects 100-continue even then. */
 static int spare_body(request_rec *r)
 {
     int role = rpc_role_of(r->method);
@@ -379,11 +383,21 @@ static int spare_body(request_rec *r)
     if (role < 0)
         return DECLINED;
     length = body_length(r);
-    if (role == RPC_MIXED || (role == RPC_INBOUND && length > ECHO_MAX))
+    if (role == RPC_MIXED || length < 0 || length > (role == RPC_INBOUND ? ECHO_MAX : OUT_MAX))
         r->connection->keepalive = AP_CONN_CLOSE;
     else if (length == 0)
         r->expecting_100 = 0;
+    else if (!r->connection->master)    /* until httpd reads the next request */
+        apr_socket_timeout_set(ap_get_conn_socket(r->connection), SMALL_BODY_TIME);
     rpc_body_watch(r);
+    return DECLINED;
+}
+
+/* The same for other methods, none of which is served at a URL of ours. */
+static int spare_other_body(request_rec *r)
+{
+    if (rpc_role_of(r->method) < 0 && rpc_neighbours_ours(r) && body_length(r) != 0)
+        r->connection->keepalive = AP_CONN_CLOSE;
     return DECLINED;
 }
 
@@ -445,6 +459,7 @@ void rpc_handler_register(apr_pool_t *p, const rpc_context_t *of_requests)
     rpc_neighbours_register(p);
     ap_hook_map_to_storage(root_is_no_folder, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_header_parser(name_target, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_header_parser(spare_other_body, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_header_parser(refuse_plain, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_post_read_request(spare_body, NULL, NULL, APR_HOOK_REALLY_FIRST - 1);
     ap_hook_fixups(shut_body, NULL, NULL, APR_HOOK_REALLY_FIRST - 1);

@@ -87,8 +87,35 @@ sub works {
     return;
 }
 
-# ---- one user, with the defaults ----
 my $defaults = httpd('');
+
+# ---- bodies that nobody is to wait for; the checks of those with a time are at the end ----
+sub part_of {
+    my ($method, $body, @headers) = @_;
+    my $http = RPCH::HTTP->dial(port => $defaults->{port}, name => "$method with @headers");
+    $http->request($method, '/rpc/rpcproxy.dll?' . $server->target, headers => \@headers);
+    return $http->put($body);
+}
+my $basic = 'Authorization: Basic ' . encode_base64('alice:secret', '');
+for my $case (['IN, chunked', 401, 'RPC_IN_DATA', "5\r\nabc", 'Transfer-Encoding: chunked'],
+              ['IN, chunked, with a user', 400, 'RPC_IN_DATA', "5\r\nabc", 'Transfer-Encoding: chunked', $basic],
+              ['OUT, chunked', 401, 'RPC_OUT_DATA', "5\r\nabc", 'Transfer-Encoding: chunked'],
+              ['OUT of 2 GiB', 401, 'RPC_OUT_DATA', 'abc', 'Content-Length: 2147483648'],
+              ['IN of 2 GiB', 401, 'RPC_IN_DATA', 'abc', 'Content-Length: 2147483648'],
+              ['POST of 2 GiB', 401, 'POST', 'abc', 'Content-Length: 2147483648'],
+              ['POST of 2 GiB, with a user', 405, 'POST', 'abc', 'Content-Length: 2147483648', $basic],
+              ['POST, chunked', 401, 'POST', "5\r\nabc", 'Transfer-Encoding: chunked']) {
+    my ($name, $status, @request) = @$case;
+    my $http = part_of(@request);
+    is_answer($http->head, $status, "unfinished, $name: answered");
+    ok(eval { $http->wait_eof(8) }, "unfinished, $name: and closed");
+    $http->close;
+}
+my %unfinished = ('an echo' => part_of('RPC_IN_DATA', 'abc', 'Content-Length: 4', $basic),
+                  'an echo without a user' => part_of('RPC_OUT_DATA', 'abc', 'Content-Length: 4'),
+                  'an OUT request without a user' => part_of('RPC_OUT_DATA', 'abc', 'Content-Length: 76'));
+
+# ---- one user, with the defaults ----
 my @kept;
 {
     my ($open, $answers) = ask($defaults, 5000, 500, path => 'many', user => 'alice');
@@ -156,6 +183,13 @@ my $none = httpd("RpcMaxUnpairedChannels 60\nRpcMaxUnpairedPerUser 0\n");
     is(scalar(grep { !m{^HTTP/1\.0 503 RPC Error: 6c0} } @answers), 0, 'and told so') or diag grep { !/6c0/ } @answers;
     ok($defaults->logs(qr/^alice "RPC_IN_DATA .*" 503 .* first-pdu-timeout$/m, 'access_log'), 'in the access log by name');
     works($defaults, 'alice', 'and the user has room again');
+}
+
+for my $name (sort keys %unfinished) {
+    my $http = $unfinished{$name};
+    ok(eval { $http->wait_eof }, "unfinished, $name: closed") or diag $@;
+    is_answer($http->head, 408, "unfinished, $name: answered");
+    $http->close;
 }
 $server->close;
 done_testing;
