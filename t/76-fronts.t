@@ -9,7 +9,7 @@ use RPCH::Httpd;
 use RPCH::RPC qw(request_pdu rpc_parse);
 use RPCH::Test;
 
-RPCH::Front->need(qw(nginx haproxy));
+RPCH::Front->need(qw(nginx haproxy squid));
 my $server = server(echo => 1);
 my $httpd = RPCH::Httpd->new(conf => RPCH::Httpd->location)->start;
 
@@ -24,10 +24,12 @@ my $haproxy_lines = join '', grep { /option|timeout client/ } map { "$_\n" } spl
 my $nginx = RPCH::Front->nginx($httpd->{port}, readme => $nginx_lines,
     buffers => "proxy_pass http://back; proxy_http_version 1.1; proxy_request_buffering off; client_max_body_size 0;\n");
 my $haproxy = RPCH::Front->haproxy($httpd->{port}, readme => $haproxy_lines);
+my $squid_lines = join '', map { s/mail\.example\.com/localhost/r } grep { !/^(?:https_port|cache_peer) / } map { s/^ {4}//r . "\n" } split /\n/, example('Squid:');
+my $squid = RPCH::Front->squid($httpd->{port}, $squid_lines, 'localhost');
 
 # Many small PDUs to and fro, each of which is waited for.
 for (['nginx by the README' => $nginx->{port}{readme}], ['nginx that buffers' => $nginx->{port}{buffers}],
-     ['HAProxy by the README' => $haproxy->{port}{readme}]) {
+     ['HAProxy by the README' => $haproxy->{port}{readme}], ['Squid by the README' => $squid->{port}{squid}]) {
     my ($name, $port) = @$_;
     my $c = plain(port => $port, target => $server->target);
     ok(eval { $c->connect }, "$name: a virtual connection") or diag $@;

@@ -10,7 +10,7 @@ tests="$run $samba clang libapache2-mod-perl2 libapache2-mod-perl2-dev libio-soc
        libwww-perl python3-samba python3-impacket procps freerdp2-x11 xvfb
        libapache2-mod-auth-gssapi gss-ntlmssp winbind libnss-wrapper
        krb5-kdc krb5-admin-server krb5-user libgssapi-perl
-       nginx-light haproxy libapache2-mod-security2 modsecurity-crs"
+       nginx-light haproxy squid libapache2-mod-security2 modsecurity-crs"
 bench="$run haproxy"
 fuzz="$build clang libclang-rt-14-dev"
 

@@ -1,6 +1,6 @@
 package RPCH::Front;
 
-# A front end of another kind before httpd: nginx or HAProxy, on the loopback, in the foreground
+# A front end of another kind before httpd: nginx, HAProxy or Squid, on the loopback, in the foreground
 # below the test. It is gone with the object.
 
 use strict;
@@ -12,7 +12,7 @@ use RPCH::Root;
 use RPCH::Test qw(vars);
 use Test::More ();
 
-my %PACKAGE = (nginx => 'nginx-light', haproxy => 'haproxy');
+my %PACKAGE = (nginx => 'nginx-light', haproxy => 'haproxy', squid => 'squid');
 my $serial = 0;
 
 sub find { my ($program) = @_; return (grep { -x } map { "$_/$program" } File::Spec->path, qw(/usr/sbin /usr/bin /sbin))[0] }
@@ -62,6 +62,29 @@ defaults
 ${frontends}backend back
     http-reuse always
     server back 127.0.0.1:$port
+CONF
+}
+
+# LINES of squid.conf; HOST is the name that clients ask for.
+sub squid {
+    my ($class, $port, $lines, $host) = @_;
+    my $self = $class->new('squid');
+    chmod 0777, $self->{dir};       # it gives up root's rights
+    return $self->start(<<"CONF", find('squid'), '-N', '-f', "$self->{dir}/conf");
+http_port 127.0.0.1:$self->{port}{squid} accel defaultsite=$host
+cache_peer 127.0.0.1 parent $port 0 no-query originserver login=PASS connection-auth=on
+$lines
+visible_hostname front
+dns_nameservers 127.0.0.1
+pinger_enable off
+shutdown_lifetime 0 seconds
+cache_mem 8 MB
+access_log none
+cache_store_log none
+netdb_filename none
+cache_log $self->{dir}/log
+pid_filename $self->{dir}/pid
+coredump_dir $self->{dir}
 CONF
 }
 
