@@ -313,7 +313,7 @@ static int name_target(request_rec *r)
     return DECLINED;
 }
 
-/* May there be anything at all? After an internal redirect this is the second time, for the new query. */
+/* May there be anything at all? Require is asked again where it has not seen this query. */
 static int check_request(request_rec *r, const rpc_dir_config_t *dc, int role)
 {
     int rv;
@@ -327,9 +327,9 @@ static int check_request(request_rec *r, const rpc_dir_config_t *dc, int role)
 
 static int refuse_half_read(request_rec *r, apr_off_t taken)
 {
-    return refuse(r, RPC_REASON_OTHER_MODULE, "another module has read %" APR_OFF_T_FMT " bytes of the body "
-                  "before rpcproxy. If it is mod_security, put the SecRule of conf/rpcproxy.conf before its rules",
-                  taken);
+    return refuse(r, RPC_REASON_OTHER_MODULE, "another module has read %" APR_OFF_T_FMT " bytes of the "
+                  "body before rpcproxy. If it is mod_security, put the SecRule of conf/rpcproxy.conf "
+                  "before its rules", taken);
 }
 
 static int rpc_handler(request_rec *r)
@@ -408,7 +408,7 @@ static int refuse_plain(request_rec *r)
                                   : DECLINED;
 }
 
-/* Whoever it is has been let in. From here on modules read bodies, which they must not of a channel's. */
+/* Whoever it is has been let in. From here on modules read bodies; a channel's is not for them. */
 static int shut_body(request_rec *r)
 {
     int role = rpc_role_of(r->method);
@@ -432,9 +432,10 @@ static int tell_intercepted(request_rec *r)
     if (!rpc_body_intercepted(r) || apr_table_get(r->subprocess_env, "RPC_REASON"))
         return DECLINED;
     apr_table_setn(r->subprocess_env, "RPC_REASON", rpc_reason_info(RPC_REASON_OTHER_MODULE)->token);
-    rpc_log_refused(r, RPC_REASON_OTHER_MODULE, apr_psprintf(r->pool, "another module has answered %d before "
-                    "rpcproxy. If it is mod_security, put the SecRule of conf/rpcproxy.conf before its rules",
-                    r->status));
+    rpc_log_refused(r, RPC_REASON_OTHER_MODULE,
+                    apr_psprintf(r->pool, "another module has answered %d before rpcproxy. If it is "
+                                 "mod_security, put the SecRule of conf/rpcproxy.conf before its rules",
+                                 r->status));
     return DECLINED;
 }
 

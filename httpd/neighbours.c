@@ -25,7 +25,8 @@ APLOG_USE_MODULE(rpcproxy);
 #define ASKED_PATH "rpcproxy-asked-path"    /* notes of a request */
 #define ASKED_QUERY "rpcproxy-asked-query"
 
-static const char redirect_handler[] = "redirect-handler";  /* mod_rewrite's, for r->filename redirect:URL */
+/* mod_rewrite's handler, and what r->filename is for it: redirect:URL */
+static const char redirect_handler[] = "redirect-handler";
 static const char redirect_prefix[] = "redirect:";
 
 /* ---- what is configured ---- */
@@ -50,8 +51,9 @@ int rpc_neighbours_ours(request_rec *r)
  * httpd keeps of its own walks through them is put back, as it compares them after a redirect. */
 static int path_is_ours(const request_rec *r, const char *path)
 {
-    static const apr_size_t walks[] = { AP_NOTE_DIRECTORY_WALK, AP_NOTE_LOCATION_WALK, AP_NOTE_FILE_WALK,
-                                        AP_NOTE_IF_WALK };
+    static const apr_size_t walks[] = {
+        AP_NOTE_DIRECTORY_WALK, AP_NOTE_LOCATION_WALK, AP_NOTE_FILE_WALK, AP_NOTE_IF_WALK
+    };
     request_rec copy = *r;
     void *kept[sizeof(walks) / sizeof(*walks)];
     apr_size_t i;
@@ -67,14 +69,15 @@ static int path_is_ours(const request_rec *r, const char *path)
     copy.finfo.filetype = APR_NOFILE;
     copy.per_dir_config = r->server->lookup_defaults;
     ours = ap_core_translate(&copy) == OK && ap_directory_walk(&copy) == OK && ap_file_walk(&copy) == OK
-           && ap_location_walk(&copy) == OK && ap_if_walk(&copy) == OK && is_ours(&copy, copy.per_dir_config);
+           && ap_location_walk(&copy) == OK && ap_if_walk(&copy) == OK
+           && is_ours(&copy, copy.per_dir_config);
     for (i = 0; i < sizeof(walks) / sizeof(*walks); i++)
         *ap_get_request_note(&copy, walks[i]) = kept[i];
     return ours;
 }
 
-/* The path of a section of ours that is PATH but for its case; NULL: there is none. IIS knows no case,
- * and clients write it as they like. */
+/* The path of a section of ours that is PATH but for its case; NULL: there is none. IIS knows no
+ * case, and clients write paths as they like. */
 static char *other_case(request_rec *r, const char *path)
 {
     const core_server_config *core = ap_get_core_module_config(r->server->module_config);
@@ -139,8 +142,8 @@ static void take_back(request_rec *r, const char *from)
 {
     const char *query = apr_table_get(r->notes, ASKED_QUERY);
 
-    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s %s is not given to %s: SetHandler rpcproxy is configured for it",
-                  r->method, r->uri, from);
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s %s is not given to %s: SetHandler rpcproxy is configured "
+                  "for it", r->method, r->uri, from);
     r->proxyreq = PROXYREQ_NONE;
     r->args = query ? apr_pstrdup(r->pool, query) : NULL;
 }

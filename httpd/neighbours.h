@@ -1,8 +1,8 @@
-/* httpd/neighbours.h: a URL for which `SetHandler rpcproxy` is configured is ours, whatever mod_proxy, mod_rewrite
- * and the like have configured for the URLs around it.
+/* httpd/neighbours.h: a URL for which `SetHandler rpcproxy` is configured is ours, whatever
+ * mod_proxy, mod_rewrite and the like have configured for the URLs around it.
  *
- * A channel that another module took would pass RpcValidPorts and the firewall by, and hang that module
- * with its body. Source: httpd/neighbours.c
+ * A channel that another module took would pass RpcValidPorts and the firewall by, and hang that
+ * module with its body. Source: httpd/neighbours.c
  */
 #ifndef RPC_NEIGHBOURS_H
 #define RPC_NEIGHBOURS_H
