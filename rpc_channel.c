@@ -15,10 +15,6 @@
 
 #include <apr_hash.h>
 
-/* Clients send their first PDU with the request, or as soon as they are told to continue: this is a few
- * lost packets on a slow link. */
-#define FIRST_PDU_TIME apr_time_from_sec(10)
-
 rpc_proxy_t *rpc_proxy_create(rpc_loop_t *loop, const rpc_dialer_t *dialer,
                               rpc_proxy_t **siblings, unsigned count, apr_pool_t *pool)
 {
@@ -309,11 +305,6 @@ static void channel_late(rpc_timer_t *timer)
                    "no first PDU in time");
 }
 
-static apr_interval_time_t first_pdu_time(const rpc_channel_spec_t *spec)
-{
-    return spec->setup_timeout < FIRST_PDU_TIME ? spec->setup_timeout : FIRST_PDU_TIME;
-}
-
 void rpc_channel_start(rpc_proxy_t *proxy, rpc_stream_t *client, const rpc_channel_spec_t *spec)
 {
     rpc_channel_t *ch;
@@ -335,7 +326,7 @@ void rpc_channel_start(rpc_proxy_t *proxy, rpc_stream_t *client, const rpc_chann
     ch->timer.fire = channel_late;
     channel_link(ch, proxy);
     client->owner = &ch->turn;
-    rpc_timer_set(proxy->loop, &ch->timer, rpc_loop_now(proxy->loop) + first_pdu_time(spec));
+    rpc_timer_set(proxy->loop, &ch->timer, rpc_loop_now(proxy->loop) + spec->first_pdu_timeout);
     rpc_loop_schedule(proxy->loop, &ch->turn);
 }
 

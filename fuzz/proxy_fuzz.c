@@ -231,7 +231,7 @@ static void fill_spec(side_t *client, int stranger, int other_rules)
     spec->connection_timeout = 120000;
     spec->channel_lifetime = game->lifetime;
     spec->leg.timeout = apr_time_from_sec(10);
-    spec->setup_timeout = apr_time_from_sec(30);
+    spec->setup_timeout = spec->first_pdu_timeout = apr_time_from_sec(30);
     spec->idle_timeout = apr_time_from_sec(240);
     spec->log = &game->log;
     spec->ended = model_ended;

@@ -14,7 +14,7 @@ void *rpc_config_create_dir(apr_pool_t *p, char *dir)
 
     dc->valid_ports_add = dc->allow_anonymous = dc->require_tls = dc->versions = RPC_UNSET;
     dc->receive_window = dc->connection_timeout = dc->channel_lifetime = RPC_UNSET;
-    dc->connect_timeout = dc->setup_timeout = dc->idle_timeout = RPC_UNSET;
+    dc->connect_timeout = dc->first_pdu_timeout = dc->setup_timeout = dc->idle_timeout = RPC_UNSET;
     dc->max_of_user = dc->max_of_address = dc->min_auth_level = RPC_UNSET;
     dc->max_failed = dc->failed_window = RPC_UNSET;
     return dc;
@@ -60,6 +60,7 @@ void *rpc_config_merge_dir(apr_pool_t *p, void *base, void *add)
     MERGE(connection_timeout);
     MERGE(channel_lifetime);
     MERGE(connect_timeout);
+    MERGE(first_pdu_timeout);
     MERGE(setup_timeout);
     MERGE(idle_timeout);
     MERGE(max_of_user);
@@ -159,6 +160,14 @@ apr_interval_time_t rpc_config_connect_timeout(const rpc_dir_config_t *dc)
 apr_interval_time_t rpc_config_setup_timeout(const rpc_dir_config_t *dc)
 {
     return value_or(dc->setup_timeout, apr_time_from_sec(60));
+}
+
+apr_interval_time_t rpc_config_first_pdu_timeout(const rpc_dir_config_t *dc)
+{
+    apr_interval_time_t set = value_or(dc->first_pdu_timeout, apr_time_from_sec(10));
+    apr_interval_time_t most = rpc_config_setup_timeout(dc);
+
+    return set < most ? set : most;
 }
 
 /* A client pings when idle for its connection time-out, and may skip a ping when it has sent

@@ -60,6 +60,7 @@ typedef struct rpc_dir_config {
     apr_int64_t connection_timeout;         /* RpcConnectionTimeout */
     apr_int64_t channel_lifetime;           /* RpcChannelLifetime, bytes */
     apr_int64_t connect_timeout;            /* RpcConnectTimeout */
+    apr_int64_t first_pdu_timeout;          /* RpcFirstPduTimeout */
     apr_int64_t setup_timeout;              /* RpcSetupTimeout */
     apr_int64_t idle_timeout;               /* RpcIdleTimeout */
     apr_int64_t max_of_user;                /* RpcMaxChannelsPerUser; 0: no limit */
@@ -98,6 +99,9 @@ apr_uint32_t rpc_config_receive_window(const rpc_dir_config_t *dc);     /* 26214
 apr_uint32_t rpc_config_connection_timeout(const rpc_dir_config_t *dc); /* ms; 120 s */
 apr_uint32_t rpc_config_channel_lifetime(const rpc_dir_config_t *dc);   /* 1 GiB */
 apr_interval_time_t rpc_config_connect_timeout(const rpc_dir_config_t *dc); /* 10 s */
+/* Clients send their first PDU with the request, or as soon as they are told to continue: 10 s are a few
+ * lost packets on a slow link. Never more than the set-up time. */
+apr_interval_time_t rpc_config_first_pdu_timeout(const rpc_dir_config_t *dc);
 apr_interval_time_t rpc_config_setup_timeout(const rpc_dir_config_t *dc);   /* 60 s */
 /* 0: never; at least what a client that pings by the book needs. */
 apr_interval_time_t rpc_config_idle_timeout(const rpc_dir_config_t *dc);

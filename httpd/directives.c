@@ -116,6 +116,10 @@ static const number_t connect_timeout_number = {
     DIR_NUMBER(connect_timeout), SECONDS(1), SECONDS(600), time_units,
     "a time from 1 to 600 seconds (1s to 10min)"
 };
+static const number_t first_pdu_timeout_number = {
+    DIR_NUMBER(first_pdu_timeout), SECONDS(1), SECONDS(3600), time_units,
+    "a time from 1 to 3600 seconds (1s to 1h)"
+};
 static const number_t setup_timeout_number = {
     DIR_NUMBER(setup_timeout), SECONDS(1), SECONDS(3600), time_units,
     "a time from 1 to 3600 seconds (1s to 1h)"
@@ -615,6 +619,8 @@ const command_rec rpc_directives[] = {
            "bytes of one OUT channel before it is replaced, 128K to 2G; default 1G"),
     NUMBER("RpcConnectTimeout", connect_timeout_number, ANYWHERE,
            "time to connect to a server, up to 10min; default 10s"),
+    NUMBER("RpcFirstPduTimeout", first_pdu_timeout_number, ANYWHERE,
+           "time for the first PDU of a channel, at most RpcSetupTimeout; default 10s"),
     NUMBER("RpcSetupTimeout", setup_timeout_number, ANYWHERE,
            "time for a virtual connection to come about, up to 1h; default 60s"),
     NUMBER("RpcIdleTimeout", idle_timeout_number, ANYWHERE,

@@ -283,6 +283,7 @@ const char *rpc_request_spec(const rpc_context_t *context, request_rec *r, rpc_r
     spec->receive_window = rpc_config_receive_window(dc);
     spec->connection_timeout = timeout ? timeout : rpc_config_connection_timeout(dc);
     spec->channel_lifetime = rpc_config_channel_lifetime(dc);
+    spec->first_pdu_timeout = rpc_config_first_pdu_timeout(dc);
     spec->setup_timeout = rpc_config_setup_timeout(dc);
     spec->idle_timeout = rpc_config_idle_timeout(dc);
     spec->rules = rpc_firewall_rules_both(r->pool, rpc_config_rules(r->pool, dc, target->port),

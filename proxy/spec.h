@@ -25,7 +25,8 @@ typedef struct rpc_channel_spec {
     uint32_t receive_window;        /* our own, bytes */
     uint32_t connection_timeout;    /* announced, milliseconds */
     uint32_t channel_lifetime;      /* OUT Content-Length, bytes */
-    apr_interval_time_t setup_timeout;  /* for C1 / B3 / B2, for a successor's turn; the first PDU has less */
+    apr_interval_time_t first_pdu_timeout;
+    apr_interval_time_t setup_timeout;  /* for C1 / B3 / B2, for a successor's turn */
     apr_interval_time_t idle_timeout;   /* IN, version 1: of a client that says nothing; 0: for ever */
     const rpc_firewall_rules_t *rules;  /* interfaces that may be asked for; NULL: all */
     uint16_t asked_port;            /* the one the rules speak of: what the client has named */

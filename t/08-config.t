@@ -35,7 +35,7 @@ my @good = (
     'RpcNspiServers gc1 gc2', 'RpcNspiServers gc1.contoso.com 10.0.0.4 2001:db8::4 6004',
     'RpcAllowAnonymous on', 'RpcRequireTLS off', 'RpcRequireTLS on', 'RpcRequireTLS 256', 'RpcReceiveWindow 8192', 'RpcReceiveWindow 262144',
     'RpcConnectionTimeout 120', 'RpcConnectionTimeout 14400', 'RpcChannelLifetime 131072', 'RpcChannelLifetime 2147483648',
-    'RpcConnectTimeout 5', 'RpcSetupTimeout 60', 'RpcIdleTimeout 0', 'RpcIdleTimeout 240', 'RpcIdleTimeout 24h', 'RpcMaxChannels 10000', 'RpcIOThreads 4',
+    'RpcConnectTimeout 5', 'RpcFirstPduTimeout 10', 'RpcSetupTimeout 60', 'RpcIdleTimeout 0', 'RpcIdleTimeout 240', 'RpcIdleTimeout 24h', 'RpcMaxChannels 10000', 'RpcIOThreads 4',
     (map { ("$_ 0", "$_ 2", "$_ 1000000") } qw(RpcMaxUnpairedChannels RpcMaxUnpairedPerUser RpcMaxChannelsPerUser RpcMaxChannelsPerAddress)),
     'RpcGracefulTimeout 0', 'RpcGracefulTimeout 3600',
     'RpcEndpointSocket endpoint.sock', 'RpcProtocolVersions v1 v2', 'RpcProtocolVersions V2', 'RpcProtocolVersions v1',
@@ -121,7 +121,7 @@ my @bad = (
     ['RpcReceiveWindow 8191', qr/"8191".*8192 to 262144/], ['RpcReceiveWindow 262145', qr/8192 to 262144/],
     ['RpcConnectionTimeout 119', qr/120 to 14400/], ['RpcConnectionTimeout 14401', qr/120 to 14400/],
     ['RpcChannelLifetime 131071', qr/131072 to 2147483648/], ['RpcChannelLifetime 2147483649', qr/131072 to 2147483648/],
-    ['RpcConnectTimeout 0', qr/from 1 /], ['RpcIdleTimeout 239', qr/240 to 86400/], ['RpcIdleTimeout 25h', qr/240 to 86400.*or 0/], ['RpcSetupTimeout -1', qr/from 1 /], ['RpcMaxChannels many', qr/"many".*number/],
+    ['RpcConnectTimeout 0', qr/from 1 /], ['RpcIdleTimeout 239', qr/240 to 86400/], ['RpcIdleTimeout 25h', qr/240 to 86400.*or 0/], ['RpcFirstPduTimeout 0', qr/from 1 /], ['RpcSetupTimeout -1', qr/from 1 /], ['RpcMaxChannels many', qr/"many".*number/],
     ['RpcMaxChannels 0', qr/from 1 /], ['RpcIOThreads 0', qr/from 1 /], ['RpcGracefulTimeout soon', qr/"soon"/],
     (map { (["$_ -1", qr/"-1".*expected a number from 2 to 1000000, or 0 for no limit/], ["$_ 1", qr/"1" .*from 2 to/], ["$_ 1000001", qr/"1000001".*from 2 to 1000000/],
             ["$_ some", qr/"some".*number/], ["$_ 1 2", qr/takes one argument/]) }

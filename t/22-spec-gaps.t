@@ -452,7 +452,7 @@ holds('hop 3: impossible acknowledgements are clamped and logged', endpoint => A
 
 SKIP: {
     my $name = '3.2.1.2.1 / 3.2.4.6';
-    my $long = "RpcConnectionTimeout 120\nRpcIdleTimeout 240\nRpcConnectTimeout 300\nRpcSetupTimeout 3600";
+    my $long = "RpcConnectionTimeout 120\nRpcIdleTimeout 240\nRpcConnectTimeout 300\nRpcSetupTimeout 3600\nRpcFirstPduTimeout 3600";
     my $httpd = RPCH::Httpd->new(conf => RPCH::Httpd->location($long));
     RPCH::Clock->start($httpd, 2000) or skip 'no C compiler', 11;
     my %there = (port => $httpd->{port});

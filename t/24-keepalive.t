@@ -173,7 +173,7 @@ SKIP: {
 # They go to whoever is the default channel, and are counted afresh for the successor: the server
 # is told at the 52nd, before the client gets that. A time-out of two minutes is 120 ms here.
 SKIP: {
-    my $httpd = RPCH::Httpd->new(conf => RPCH::Httpd->location("RpcConnectTimeout 300\nRpcSetupTimeout 3600\n"));
+    my $httpd = RPCH::Httpd->new(conf => RPCH::Httpd->location("RpcConnectTimeout 300\nRpcSetupTimeout 3600\nRpcFirstPduTimeout 3600\n"));
     RPCH::Clock->start($httpd, 1000) or skip 'no C compiler', 1;
     my $s = RPCH::Wires->proxied(port => $httpd->{port});
     my $ping = rts('Ping');

@@ -58,7 +58,7 @@ my $V1 = "RpcProtocolVersions v1 v2\n";
 SKIP: {
     my $native = server(manual => 1);
     my $tcp = tcp_server(quiet => 1);
-    my $location = RPCH::Httpd->location("RpcSetupTimeout 3600\nRpcConnectTimeout 300\n$V1" . qq(RpcValidPorts "127.0.0.1:1024-65535;tcp.contoso.test:1024-65535"\n));
+    my $location = RPCH::Httpd->location("RpcSetupTimeout 3600\nRpcFirstPduTimeout 3600\nRpcConnectTimeout 300\n$V1" . qq(RpcValidPorts "127.0.0.1:1024-65535;tcp.contoso.test:1024-65535"\n));
     my $httpd = RPCH::Httpd->new(conf => $V1 . $location . $location =~ s{/rpc/}{/idle/}r =~ s{(SetHandler)}{RpcIdleTimeout 240\n$1}r);
     RPCH::Clock->start($httpd, 1000) or skip 'no C compiler', 13;
     my @at = (port => $httpd->{port});
