@@ -21,12 +21,15 @@
 
 /* ---- the PTYPEs that are checked ---- */
 
+/* What nobody asks about is only remembered. */
+#define REMEMBERED (1u << DCERPC_BIND | 1u << DCERPC_ALTER)
+
 static uint32_t interest(const rpc_firewall_t *fw)
 {
     uint32_t quiet = 1u << DCERPC_RTS;  /* the roles handle RTS PDUs */
 
     if (fw->least_level <= RPC_AUTH_LEVEL_NONE && !rpc_firewall_rules_cover(fw->rules, fw->port))
-        return 0;
+        return REMEMBERED;
     if (fw->bound)
         quiet |= 1u << CO_CANCEL | 1u << ORPHANED;
     if (fw->bound && fw->least_level < RPC_AUTH_LEVEL_INTEGRITY)
@@ -35,23 +38,30 @@ static uint32_t interest(const rpc_firewall_t *fw)
 }
 
 void rpc_firewall_begin(rpc_firewall_t *fw, const rpc_firewall_rules_t *rules, apr_port_t port,
-                        rpc_auth_level_t least, int bound)
+                        rpc_auth_level_t least, int elsewhere)
 {
     fw->rules = rules;
     fw->port = port;
     fw->least_level = (uint8_t)least;
-    fw->level = bound && least >= RPC_AUTH_LEVEL_INTEGRITY ? (uint8_t)least : 0;
+    fw->level = elsewhere && least >= RPC_AUTH_LEVEL_INTEGRITY ? (uint8_t)least : 0;
+    fw->bound = fw->elsewhere = elsewhere != 0;
+    fw->look = interest(fw);
+}
+
+void rpc_firewall_recall(rpc_firewall_t *fw, int bound, unsigned level)
+{
+    fw->elsewhere = 0;
     fw->bound = bound != 0;
+    fw->level = (uint8_t)level;
     fw->look = interest(fw);
 }
 
 void rpc_firewall_renew(rpc_firewall_t *fw, const rpc_firewall_rules_t *rules, rpc_auth_level_t least)
 {
-    uint8_t level = fw->level;
-
-    rpc_firewall_begin(fw, rules, fw->port, least, 1);
-    if (level > fw->level)
-        fw->level = level;
+    if (fw->least_level == least && rpc_firewall_rules_equal(fw->rules, rules))
+        fw->rules = rules;
+    else
+        rpc_firewall_begin(fw, rules, fw->port, least, 0);
 }
 
 const char *rpc_firewall_cause_name(rpc_firewall_cause_t cause)
@@ -252,7 +262,7 @@ rpc_firewall_verdict_t rpc_firewall_check(rpc_firewall_t *fw, const uint8_t *pdu
     if (!rpc_firewall_wants(fw, header->ptype))
         return RPC_FIREWALL_PASS;
     result->level = auth_level(pdu, header);
-    verdict = firewall_judge(fw, pdu, header, result);
+    verdict = fw->look == REMEMBERED ? RPC_FIREWALL_PASS : firewall_judge(fw, pdu, header, result);
     if (verdict == RPC_FIREWALL_END || (header->ptype != DCERPC_BIND && header->ptype != DCERPC_ALTER))
         return verdict;
     if (result->level > fw->level && result->level <= LEVEL_HIGHEST)

@@ -37,7 +37,8 @@ typedef struct rpc_firewall {
     apr_port_t port;
     uint8_t least_level;    /* rpc_auth_level_t */
     uint8_t level;          /* the highest that a bind or alter_context has asked for */
-    uint8_t bound;          /* a bind has been seen */
+    uint8_t bound;          /* a bind has been seen, or may have been elsewhere */
+    uint8_t elsewhere;      /* what was asked for before is not known */
     uint32_t look;          /* bit N: PTYPE N is of interest */
 } rpc_firewall_t;
 
@@ -68,24 +69,24 @@ typedef struct rpc_firewall_result {
     unsigned level;             /* auth_level asked for; 0: no authentication */
 } rpc_firewall_result_t;
 
-/* A connection to PORT. RULES may be NULL; it must outlive FW. BOUND: the connection exists
- * already, with binds that were seen elsewhere (a successor channel). */
+/* A connection to PORT. RULES may be NULL; it must outlive FW, or the next of these calls. ELSEWHERE:
+ * the connection exists already, and nobody knows what was asked for on it (IN_R1). That it was bound,
+ * at the least level if requests show it, has to be taken for granted: who binds again is refused by
+ * his server. */
 void rpc_firewall_begin(rpc_firewall_t *fw, const rpc_firewall_rules_t *rules, apr_port_t port,
-                        rpc_auth_level_t least, int bound);
-/* A successor channel takes FW over, with its own rules and level, and with the state so far. */
+                        rpc_auth_level_t least, int elsewhere);
+/* After begin(): what was asked for elsewhere is known after all. LEVEL as in rpc_firewall_t. */
+void rpc_firewall_recall(rpc_firewall_t *fw, int bound, unsigned level);
+/* A successor channel takes FW over (IN_R2), with what was seen so far. Under other rules, or another
+ * least level, that does not count: nobody has judged it by these, and a bind has to come first. */
 void rpc_firewall_renew(rpc_firewall_t *fw, const rpc_firewall_rules_t *rules, rpc_auth_level_t least);
 
 /* Must a PDU of this type be checked? If not, it passes. After a bind this call is the only cost of a
- * request; without rules and level it is the only cost of any PDU. */
+ * request; without rules and level it is the only cost of any PDU but binds, which are remembered for
+ * successors. */
 static inline int rpc_firewall_wants(const rpc_firewall_t *fw, uint8_t ptype)
 {
     return ptype < 32 && (fw->look >> ptype & 1);
-}
-
-/* Will no PDU ever have to be checked? */
-static inline int rpc_firewall_idle(const rpc_firewall_t *fw)
-{
-    return fw->look == 0;
 }
 
 /* Checks a whole PDU of HEADER->frag_length bytes from the client. RESULT says why it is blinded or
@@ -96,8 +97,8 @@ static inline int rpc_firewall_idle(const rpc_firewall_t *fw)
  *   others                END, whatever is wrong.
  *
  * An alter_context without authentication uses an existing security context, so a bind must have
- * asked for the required level before. A successor channel does not know what its predecessors asked
- * for elsewhere; there such an alter_context is refused when the required level is connect. For
+ * asked for the required level before. Where nobody knows what was asked for
+ * elsewhere such an alter_context is refused when the required level is connect. For
  * higher levels each request shows its level. */
 rpc_firewall_verdict_t rpc_firewall_check(rpc_firewall_t *fw, const uint8_t *pdu,
                                           const dcerpc_header_t *header, rpc_firewall_result_t *result);

@@ -187,6 +187,30 @@ const rpc_firewall_rules_t *rpc_firewall_rules_both(apr_pool_t *pool, const rpc_
     return both;
 }
 
+/* The text of a rule is all of it but the ports of one that another directive has made. */
+static int lists_equal(const apr_array_header_t *a, const apr_array_header_t *b)
+{
+    int i;
+
+    if (a->nelts != b->nelts)
+        return 0;
+    for (i = 0; i < a->nelts; i++) {
+        const rule_t *x = &APR_ARRAY_IDX(a, i, rule_t), *y = &APR_ARRAY_IDX(b, i, rule_t);
+
+        if (x->low != y->low || x->high != y->high || strcmp(x->text, y->text) != 0)
+            return 0;
+    }
+    return 1;
+}
+
+int rpc_firewall_rules_equal(const rpc_firewall_rules_t *a, const rpc_firewall_rules_t *b)
+{
+    for (; a && b && a != b; a = a->and, b = b->and)
+        if (!lists_equal(a->rules, b->rules))
+            return 0;
+    return a == b;
+}
+
 /* Adds the rule TEXT, which BY has made. */
 static apr_status_t add_rule(apr_pool_t *pool, const char *by, const char *text,
                              const rpc_firewall_rules_t *base, rpc_firewall_rules_t **rules,

@@ -61,6 +61,9 @@ rpc_firewall_rules_t *rpc_firewall_rules_join(apr_pool_t *pool, const rpc_firewa
 const rpc_firewall_rules_t *rpc_firewall_rules_both(apr_pool_t *pool, const rpc_firewall_rules_t *a,
                                                     const rpc_firewall_rules_t *b);
 
+/* Are they the same rules, if in two copies? Both may be NULL. */
+int rpc_firewall_rules_equal(const rpc_firewall_rules_t *a, const rpc_firewall_rules_t *b);
+
 /* RpcMinAuthLevel: "none", "connect", "integrity" or "privacy" (without case). */
 apr_status_t rpc_auth_level_parse(apr_pool_t *pool, const char *text, rpc_auth_level_t *level,
                                   rpc_syntax_error_t *err);

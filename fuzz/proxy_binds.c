@@ -210,8 +210,6 @@ void binds_arrive(side_t *leg, side_t *client, const uint8_t *pdu, uint32_t size
     uint8_t expected[BINDS_MAX];
 
     if (leg->kind == SIDE_LEG && is_guarded(client)) {
-        if (client->number != leg->client)
-            leg->bound = 1;     /* a successor */
         MUST(leg->bound || pdu[2] == DCERPC_BIND, "PTYPE %u before a bind", pdu[2]);
         if (!is_bind(shape))
             must_be_allowed(client, shape, pdu[2]);

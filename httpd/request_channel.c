@@ -150,6 +150,20 @@ static void channel_opened(void *ctx)
     rpc_status_opened(ch->context->live, ch->row);
 }
 
+static void channel_bound(void *ctx, unsigned level)
+{
+    const channel_t *ch = ctx;
+
+    rpc_status_bound(ch->context->live, ch->row, level);
+}
+
+static int channel_recall(void *ctx, int *bound, unsigned *level)
+{
+    const channel_t *ch = ctx;
+
+    return rpc_status_recall(ch->context->live, ch->row, bound, level);
+}
+
 /* A client may ask without end. */
 static void channel_refused(void *ctx, const char *text)
 {
@@ -345,6 +359,8 @@ rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r, rpc
     spec->claim = channel_claim;
     spec->reached = channel_reached;
     spec->opened = channel_opened;
+    spec->bound = channel_bound;
+    spec->recall = channel_recall;
     spec->refused = channel_refused;
     spec->ended = channel_ended;
     spec->ctx = ch;

@@ -70,6 +70,7 @@ static void blind(const rpc_firewall_t *fw, const uint8_t *pdu, const dcerpc_hea
 void rpc_filter(rpc_firewall_t *fw, const rpc_channel_spec_t *spec, const uint8_t *pdu,
                 rpc_filtered_t *filtered)
 {
+    unsigned level = fw->level, bound = fw->bound;
     rpc_firewall_result_t result;
     rpc_firewall_verdict_t verdict;
     dcerpc_header_t header;
@@ -78,6 +79,8 @@ void rpc_filter(rpc_firewall_t *fw, const rpc_channel_spec_t *spec, const uint8_
     filtered->instead = NULL;
     dcerpc_header_parse(pdu, &header);      /* the framer has done it before, so it is sound */
     verdict = rpc_firewall_check(fw, pdu, &header, &result);
+    if ((fw->level != level || fw->bound != bound) && spec->bound)
+        spec->bound(spec->ctx, fw->level);
     if (verdict == RPC_FIREWALL_BLIND) {
         report(fw, spec, &header, &result);
         blind(fw, pdu, &header, &result, filtered);

@@ -217,10 +217,24 @@ static void move_away_later(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu
     v->next_cookie = *rts_cookie(pdu, 0);
 }
 
+/* A successor by IN_R1 goes on with what its predecessor, whose last PDU has been judged by now, has
+ * bound, if that was seen on this machine. */
+static void start_firewall(rpc_virtual_t *v)
+{
+    const rpc_channel_spec_t *spec = v->current->spec;
+    unsigned level;
+    int bound;
+
+    rpc_firewall_begin(&v->firewall, spec->rules, spec->asked_port, spec->least_level, v->replacing);
+    if (v->replacing && spec->recall && spec->recall(spec->ctx, &bound, &level))
+        rpc_firewall_recall(&v->firewall, bound, level);
+}
+
 /* CONN/B3 and IN_R1/B2: 3.2.3.5.4, 3.2.3.5.7. */
 static void server_ready(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
 {
     rpc_flow_sender_start(&v->hop2, rts_u32(pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, 0));
+    start_firewall(v);
     rpc_virtual_state(v, RPC_OPENED);
     rpc_virtual_unplug(v);
     if (v->leaves && !v->reason)
@@ -308,8 +322,6 @@ static void in_connected(rpc_virtual_t *v, const rts_pdu_t *first)
     if (v->keepalive)
         rpc_stream_keepalive(v->leg, v->keepalive);
     rpc_send_leg(v, &pdu);
-    rpc_firewall_begin(&v->firewall, ch->spec->rules, ch->spec->asked_port, ch->spec->least_level,
-                       v->replacing);
     rpc_virtual_state(v, v->replacing ? RPC_WAIT_B2 : RPC_B3W);
 }
 

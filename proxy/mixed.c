@@ -3,8 +3,8 @@
  *   Client Opened --connected--> Server Opened --banner: 200--> Opened --either closes--> Closed
  *
  * The banner proves that the server means to be reached over HTTP (3.1.2.5.1); it is swallowed.
- * What the client sends before it stays in its socket, unread. Once Opened, a pipe, of bytes;
- * where interfaces or a level are asked for, of PDUs in the client's direction.
+ * What the client sends before it stays in its socket, unread. Once Opened, a pipe: of bytes from the
+ * server, of PDUs from the client, for the firewall, and since RTS PDUs are not for version 1.
  */
 #include "proxy/mixed.h"
 
@@ -25,7 +25,7 @@ struct rpc_mixed {
     mixed_state_t state;
     size_t banner;              /* bytes of it seen */
     rpc_firewall_t firewall;
-    dcerpc_framer_t framer;     /* of what the client says, if the firewall looks at any of it */
+    dcerpc_framer_t framer;     /* of what the client says */
     char why[RPC_FILTER_WHY_MAX];   /* it has ended the channel */
     rpc_dial_t *connecting;
     rpc_job_t turn;             /* until Opened */
@@ -141,13 +141,6 @@ static void look_if_idle(rpc_timer_t *timer)
         rpc_timer_set(loop, timer, due);
 }
 
-static void start_firewall(rpc_mixed_t *m)
-{
-    rpc_firewall_begin(&m->firewall, m->spec->rules, m->spec->asked_port, m->spec->least_level, 0);
-    if (!rpc_firewall_idle(&m->firewall))
-        m->pipe.heard = heard;
-}
-
 /* The banner is whole: 2.1.1.1.2, without a length, to the end of the connection. */
 static void open_up(rpc_mixed_t *m)
 {
@@ -156,7 +149,8 @@ static void open_up(rpc_mixed_t *m)
 
     rpc_timer_cancel(loop, &m->timer);
     m->state = MIXED_OPENED;
-    start_firewall(m);
+    m->pipe.heard = heard;
+    rpc_firewall_begin(&m->firewall, m->spec->rules, m->spec->asked_port, m->spec->least_level, 0);
     if (m->spec->opened)
         m->spec->opened(m->spec->ctx);
     if (m->pipe.client->cls->respond(m->pipe.client, &answer) != APR_SUCCESS)

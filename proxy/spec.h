@@ -44,6 +44,12 @@ typedef struct rpc_channel_spec {
     /* A bind is refused, TEXT says which and why; the channel goes on. On the loop's thread;
      * NULL: nobody cares. */
     void (*refused)(void *ctx, const char *text);
+    /* A bind or alter_context has passed; what the virtual connection has asked for so far is LEVEL
+     * (firewall/firewall.h). Only when that changes. On the loop's thread; NULL: nobody cares. */
+    void (*bound)(void *ctx, unsigned level);
+    /* Of a successor (IN_R1): what was asked for before, if all of it is known: 1, *BOUND and *LEVEL
+     * are set; else 0. On the loop's thread; NULL: nobody knows. */
+    int (*recall)(void *ctx, int *bound, unsigned *level);
     /* Called once, on the loop's thread, just before the client stream is closed. */
     void (*ended)(void *ctx, const rpc_end_t *end);
     void *ctx;

@@ -45,7 +45,7 @@
  * that come on top and are refused. Pages no row of which was ever used take no memory. */
 #define ROWS (1u << 20)
 #define HEAD_SIZE 64        /* of the shared memory, the mark alone on its cache line */
-#define ROW_SIZE (6 * sizeof(shared64_t) + 2 * sizeof(shared32_t))
+#define ROW_SIZE (6 * sizeof(shared64_t) + 3 * sizeof(shared32_t))
 #define NAME_MAX_HASHED 255 /* bytes of a host's name */
 #define TOLD 65536          /* slots */
 #define TOLD_UNIT apr_time_from_sec(30)
@@ -56,6 +56,11 @@
 #define ROLE_MASK (3u << ROLE_SHIFT)
 #define WAITS 8u            /* beyond a limit, until its first PDU says that it is a successor */
 #define LIMIT_SHIFT 8       /* which limit: an rpc_reason_t */
+/* What the client has bound on the virtual connection of an inbound row. */
+#define KNOWN 1u            /* all of it was seen in this table */
+#define BOUND 2u
+#define LEVEL_MAX 15u
+#define LEVEL(n) (256u << (n))
 /* Of a channel beyond a limit: one that goes, and one that is replaced before it has begun. */
 #define PREDECESSORS_MAX 2
 
@@ -75,6 +80,7 @@ struct rpc_status {
     shared64_t *told;       /* failures of virtual connections that have their line */
     shared32_t *owner;      /* pid; 0: the row is free */
     shared32_t *state;      /* see above */
+    shared32_t *binds;      /* see above */
 };
 
 apr_status_t rpc_status_create(rpc_status_t **out, apr_pool_t *pool)
@@ -98,7 +104,8 @@ apr_status_t rpc_status_create(rpc_status_t **out, apr_pool_t *pool)
     status->place = status->target + ROWS;
     status->owner = (shared32_t *)(status->place + ROWS);
     status->state = status->owner + ROWS;
-    status->told = (shared64_t *)(status->state + ROWS);
+    status->binds = status->state + ROWS;
+    status->told = (shared64_t *)(status->binds + ROWS);
     *out = status;
     return APR_SUCCESS;
 }
@@ -182,6 +189,7 @@ void rpc_status_leave(rpc_status_t *status, int row)
     atomic_store(&status->target[row], 0);
     atomic_store(&status->place[row], 0);
     atomic_store(&status->state[row], 0);
+    atomic_store(&status->binds[row], 0);
     atomic_store(&status->owner[row], 0);
 }
 
@@ -344,8 +352,8 @@ static rpc_reason_t cookie_conflict(rpc_status_t *status, uint32_t mine, uint32_
     return RPC_REASON_NONE;
 }
 
-/* Is OTHER a channel that MINE, which has its cookie, may succeed? */
-static int is_predecessor(rpc_status_t *status, uint32_t mine, uint32_t other)
+/* Is OTHER of the same user, target and role as MINE, which has its cookie, and no waiting one? */
+static int is_like(rpc_status_t *status, uint32_t mine, uint32_t other)
 {
     uint32_t state = atomic_load(&status->state[other]), role = atomic_load(&status->state[mine]) & ROLE_MASK;
 
@@ -367,6 +375,18 @@ static rpc_reason_t judge_claim(rpc_status_t *status, uint32_t mine, unsigned pr
     return RPC_REASON_NONE;
 }
 
+/* What a channel has of another of its virtual connection: the server, and a successor its
+ * predecessor's binds. */
+static void inherit(rpc_status_t *status, uint32_t mine, uint32_t other)
+{
+    uint64_t place = atomic_load(&status->place[other]);
+
+    if (place)
+        atomic_store(&status->place[mine], place);
+    if (is_like(status, mine, other))
+        atomic_fetch_or(&status->binds[mine], atomic_load(&status->binds[other]));
+}
+
 rpc_reason_t rpc_status_claim(rpc_status_t *status, int row, const rts_cookie_t *vc, int replacing)
 {
     uint64_t cookie = rpc_status_hash_cookie(status, vc);
@@ -374,6 +394,8 @@ rpc_reason_t rpc_status_claim(rpc_status_t *status, int row, const rts_cookie_t 
     uint32_t mine = (uint32_t)row, other, mark;
     unsigned predecessors = 0;
 
+    if (!replacing)
+        atomic_fetch_or(&status->binds[mine], KNOWN);
     atomic_store(&status->cookie[mine], cookie);
     mark = atomic_load(status->mark);
     /* A mismatch says more than a duplicate does. */
@@ -383,17 +405,49 @@ rpc_reason_t rpc_status_claim(rpc_status_t *status, int row, const rts_cookie_t 
         if (other == mine || atomic_load(&status->cookie[other]) != cookie)
             continue;
         found = cookie_conflict(status, mine, other, replacing);
-        predecessors += !found && replacing && is_predecessor(status, mine, other);
+        predecessors += !found && replacing && is_like(status, mine, other);
         if (found)
             reason = found;
-        else if (atomic_load(&status->place[other]))
-            atomic_store(&status->place[mine], atomic_load(&status->place[other]));
+        else
+            inherit(status, mine, other);
     }
     if (!reason)
         reason = judge_claim(status, mine, predecessors);
     if (reason)
         atomic_store(&status->cookie[mine], 0);
     return reason;
+}
+
+/* ---- binds ---- */
+
+/* First its own row, then the others: a successor that claims the cookie meanwhile hears of it by what
+ * it finds there, or from here. */
+void rpc_status_bound(rpc_status_t *status, int row, unsigned level)
+{
+    uint32_t bits = BOUND | (level ? LEVEL(level < LEVEL_MAX ? level : LEVEL_MAX) : 0);
+    uint32_t mine = (uint32_t)row, other, mark, role = atomic_load(&status->state[mine]) & ROLE_MASK;
+    uint64_t cookie = atomic_load(&status->cookie[mine]);
+
+    atomic_fetch_or(&status->binds[mine], bits);
+    mark = atomic_load(status->mark);
+    for (other = 0; cookie && other < mark; other++) {
+        if (other != mine && atomic_load(&status->cookie[other]) == cookie
+            && (atomic_load(&status->state[other]) & ROLE_MASK) == role)
+            atomic_fetch_or(&status->binds[other], bits);
+    }
+}
+
+int rpc_status_recall(rpc_status_t *status, int row, int *bound, unsigned *level)
+{
+    uint32_t binds = atomic_load(&status->binds[row]);
+    unsigned n;
+
+    *bound = (binds & BOUND) != 0;
+    *level = 0;
+    for (n = 1; n <= LEVEL_MAX; n++)
+        if (binds & LEVEL(n))
+            *level = n;
+    return (binds & KNOWN) != 0;
 }
 
 /* ---- places ---- */

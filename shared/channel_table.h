@@ -61,6 +61,12 @@ void rpc_status_reached(rpc_status_t *status, int row, const char *host, uint16_
 int rpc_status_meets(rpc_status_t *status, int row, const char *host, uint16_t port);
 /* The server has answered: no longer unpaired. */
 void rpc_status_opened(rpc_status_t *status, int row);
+/* A bind or alter_context has passed on it, which asked for LEVEL (firewall/firewall.h): so its
+ * successors know, too, in whatever child. */
+void rpc_status_bound(rpc_status_t *status, int row, unsigned level);
+/* Has its virtual connection a bind, and at which level at most? 0: nobody knows, as it has been at
+ * another machine. */
+int rpc_status_recall(rpc_status_t *status, int row, int *bound, unsigned *level);
 /* It has failed: does it tell so? Of the channels of one virtual connection that fail within some three
  * minutes the first does, in whatever child, and no other; without a cookie each does. NOW as by
  * rpc_clock_now(). */

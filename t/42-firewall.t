@@ -218,10 +218,6 @@ sub open_v1 {
     ok(eval { $v1->wait_eof }, 'an RTS PDU ends it');
     log_like($mark, qr/ends: protocol-error: an RTS PDU in version 1/, 'as the log says');
     $_->close for $v1, $leg;
-    ($v1, $leg) = open_v1(lifted => 6001);
-    $v1->put(RPCH::PDU::rts('Echo'));
-    same_pdu($leg->pdu, RPCH::PDU::rts('Echo'), 'without rules version 1 is bytes');
-    $_->close for $v1, $leg;
 }
 
 # ---- profiles, and where directives stand ----

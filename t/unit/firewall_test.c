@@ -706,10 +706,9 @@ static void test_interest(apr_pool_t *pool)
     int ptype, i;
 
     rpc_firewall_begin(&fw, rules, 6002, RPC_AUTH_LEVEL_NONE, 0);
-    ok(rpc_firewall_idle(&fw), "without rule and level there is nothing to look at");
     for (ptype = 0; ptype < 256; ptype++)
-        if (rpc_firewall_wants(&fw, (uint8_t)ptype))
-            ok(0, "without rule and level PTYPE %d is of no interest", ptype);
+        if (rpc_firewall_wants(&fw, (uint8_t)ptype) != (ptype == DCERPC_BIND || ptype == DCERPC_ALTER))
+            ok(0, "without rule and level PTYPE %d is of no interest, but for binds", ptype);
     rpc_firewall_begin(&fw, NULL, 6002, RPC_AUTH_LEVEL_CONNECT, 0);
     ok(rpc_firewall_wants(&fw, DCERPC_BIND), "a level alone makes binds interesting");
     for (ptype = 0; ptype <= DCERPC_RTS; ptype++) {
@@ -832,7 +831,7 @@ static void test_old_context(apr_pool_t *pool, rpc_auth_level_t least, unsigned 
     is_int(passes(&fw, &alter, &r), enough, "... an alter_context without authentication behind it");
     is_int(passes(&fw, &auth3, &r), enough, "... an auth3");
     rpc_firewall_renew(&fw, NULL, least);
-    is_int(passes(&fw, &alter, &r), enough || least >= RPC_AUTH_LEVEL_INTEGRITY, "... on a successor");
+    is_int(passes(&fw, &alter, &r), enough, "... on a successor");
     alter.auth_level = 6;
     alter.auth_value = 8;
     make_bind(&alter, pool, "emsmdb@0.81");
@@ -840,6 +839,74 @@ static void test_old_context(apr_pool_t *pool, rpc_auth_level_t least, unsigned 
     alter.auth_value = 0;
     make_bind(&alter, pool, "emsmdb@0.81");
     ok(passes(&fw, &alter, &r), "... and without, behind that");
+}
+
+/* What is known of a virtual connection that comes from elsewhere. */
+static void test_recall(apr_pool_t *pool)
+{
+    static const rpc_auth_level_t least[] = { RPC_AUTH_LEVEL_NONE, RPC_AUTH_LEVEL_CONNECT, RPC_AUTH_LEVEL_INTEGRITY,
+                                              RPC_AUTH_LEVEL_PRIVACY };
+    maker_t alter = maker(DCERPC_ALTER, 0), request = maker(DCERPC_REQUEST, 0);
+    const rpc_firewall_rules_t *rules = rules_of(pool, "6001 emsmdb");
+    rpc_firewall_result_t r;
+    rpc_firewall_t fw;
+    unsigned i, level;
+
+    make_bind(&alter, pool, "emsmdb@0.81");
+    request.auth_level = 6;
+    request.auth_value = 8;
+    make_request(&request);
+    for (i = 0; i < 4; i++) {
+        rpc_firewall_begin(&fw, rules, 6001, least[i], 1);
+        ok(passes(&fw, &request, &r), "nothing is known, %s: requests pass", rpc_auth_level_name(least[i]));
+        is_int(passes(&fw, &alter, &r), least[i] != RPC_AUTH_LEVEL_CONNECT, "... an alter_context without authentication");
+        rpc_firewall_begin(&fw, rules, 6001, least[i], 1);
+        rpc_firewall_recall(&fw, 0, 0);
+        ok(ends(&fw, &request, &r) && r.cause == RPC_FIREWALL_NOT_BOUND, "nothing was bound: a request");
+        ok(ends(&fw, &alter, &r) && r.cause == RPC_FIREWALL_NOT_BOUND, "... an alter_context");
+        for (level = 0; level <= 6; level++) {
+            rpc_firewall_begin(&fw, rules, 6001, least[i], 1);
+            rpc_firewall_recall(&fw, 1, level);
+            ok(passes(&fw, &request, &r), "bound at level %u: a request of level 6", level);
+            is_int(passes(&fw, &alter, &r), least[i] == RPC_AUTH_LEVEL_NONE || level >= (unsigned)least[i],
+                   "... an alter_context without authentication");
+        }
+    }
+}
+
+/* A successor of a channel that has bound nothing, or without rules all it likes. */
+static void test_successors(apr_pool_t *pool)
+{
+    maker_t bind = maker(DCERPC_BIND, 0), request = maker(DCERPC_REQUEST, 0);
+    const rpc_firewall_rules_t *rules = rules_of(pool, "6001 emsmdb"), *same = rules_of(pool, "6001 emsmdb");
+    const rpc_firewall_rules_t *both = rpc_firewall_rules_both(pool, rules, rules_of(pool, "6001 emsmdb rfr"));
+    rpc_firewall_result_t r;
+    rpc_firewall_t fw;
+
+    make_bind(&bind, pool, "emsmdb@0.81");
+    make_request(&request);
+    rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 0);
+    rpc_firewall_renew(&fw, same, RPC_AUTH_LEVEL_NONE);
+    ok(ends(&fw, &request, &r) && r.cause == RPC_FIREWALL_NOT_BOUND, "a request on a successor, without a bind");
+    ok(passes(&fw, &bind, &r), "... a bind");
+    rpc_firewall_renew(&fw, rules, RPC_AUTH_LEVEL_NONE);
+    ok(passes(&fw, &request, &r), "... then requests, on the next one, too");
+    rpc_firewall_renew(&fw, both, RPC_AUTH_LEVEL_NONE);
+    ok(ends(&fw, &request, &r), "another rule beside it: a bind has to come first");
+    rpc_firewall_renew(&fw, rules, RPC_AUTH_LEVEL_NONE);
+    ok(ends(&fw, &request, &r), "... and without it again");
+    ok(passes(&fw, &bind, &r), "... a bind");
+    rpc_firewall_renew(&fw, rules, RPC_AUTH_LEVEL_CONNECT);
+    ok(ends(&fw, &request, &r), "... nor does what was bound count under a least level");
+
+    rpc_firewall_begin(&fw, NULL, 6001, RPC_AUTH_LEVEL_NONE, 0);
+    ok(passes(&fw, &bind, &r) && fw.bound, "without rules a bind is remembered");
+    ok(rpc_firewall_rules_equal(NULL, NULL) && rpc_firewall_rules_equal(rules, same)
+       && !rpc_firewall_rules_equal(rules, NULL) && !rpc_firewall_rules_equal(NULL, rules)
+       && !rpc_firewall_rules_equal(rules, both) && !rpc_firewall_rules_equal(both, rules)
+       && !rpc_firewall_rules_equal(rules, rules_of(pool, "6001 emsmdb;6001 rfr"))
+       && !rpc_firewall_rules_equal(rules, rules_of(pool, "6001 rfr"))
+       && !rpc_firewall_rules_equal(rules, rules_of(pool, "6002 emsmdb")), "which rules are the same");
 }
 
 /* The rules of a successor are its own. */
@@ -855,9 +922,9 @@ static void test_renewal(apr_pool_t *pool)
     ok(!passes(&fw, &m, &r), "a successor with rules, its predecessor had none");
     m.ptype = DCERPC_REQUEST;
     make_request(&m);
-    ok(passes(&fw, &m, &r), "... is bound");
+    ok(ends(&fw, &m, &r), "... has nothing bound by its rules");
     rpc_firewall_renew(&fw, NULL, RPC_AUTH_LEVEL_NONE);
-    ok(rpc_firewall_idle(&fw), "a successor without rules");
+    ok(passes(&fw, &m, &r), "a successor without rules");
 }
 
 static void test_wire_levels(apr_pool_t *pool)
@@ -875,6 +942,8 @@ static void test_wire_levels(apr_pool_t *pool)
         test_old_context(pool, RPC_AUTH_LEVEL_INTEGRITY, (unsigned)i);
     }
     test_renewal(pool);
+    test_recall(pool);
+    test_successors(pool);
 }
 
 /* ---- lengths ---- */
