@@ -32,8 +32,8 @@ my $conf = location(lifted => '') . location(rules => 'RpcAllowInterfaces 6001 e
     . location(narrow => 'RpcAllowInterfaces 6001 rfr') . location(port => 'RpcAllowInterfaces 6002 rfr')
     . join '', map { location($_, "RpcMinAuthLevel $_") } qw(connect integrity privacy);
 # Old generations of children keep their places while they have channels
-my $httpd = RPCH::Httpd->new(conf => $conf, limits => "ServerLimit 12\nStartServers 1\nThreadsPerChild 25\n"
-                             . "MaxRequestWorkers 300\nMinSpareThreads 25\nMaxSpareThreads 100\n")->start;
+my $httpd = RPCH::Httpd->new(conf => $conf, limits => "ServerLimit 12\nStartServers 1\nThreadsPerChild 25\nMinSpareThreads 1\n"
+                             . "MaxRequestWorkers 300\nMaxSpareThreads 300\n")->start;
 my $other = RPCH::Httpd->new(conf => $conf)->start;
 
 sub open_at {
