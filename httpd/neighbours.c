@@ -101,6 +101,14 @@ static int is_rpc(const request_rec *r)
     return ap_cstr_casecmpn(r->method, "RPC_", 4) == 0;
 }
 
+/* Folders are httpd's, whatever SetHandler says; but version 1 asks for / (3.1.2.3). */
+static int is_folder(const request_rec *r)
+{
+    apr_size_t length = strlen(r->uri);
+
+    return !is_rpc(r) && length && r->uri[length - 1] == '/';
+}
+
 static void remember_query(request_rec *r)
 {
     if (r->args)
@@ -130,7 +138,7 @@ static int before_others(request_rec *r)
     int ours = rpc_neighbours_ours(r);
     char *path;
 
-    if (r->main || r->proxyreq || (!ours && !is_rpc(r)))
+    if (r->main || r->proxyreq || is_folder(r) || (!ours && !is_rpc(r)))
         return DECLINED;
     if (!ours && (path = other_case(r, r->uri)))
         r->uri = apr_pstrdup(r->pool, path);
@@ -184,7 +192,7 @@ static int leads_to_us(const request_rec *r)
 
 static int behind_all(request_rec *r)
 {
-    if (r->main || r->finfo.filetype == APR_DIR || !rpc_neighbours_ours(r))
+    if (r->main || is_folder(r) || r->finfo.filetype == APR_DIR || !rpc_neighbours_ours(r))
         return DECLINED;
     if (!r->proxyreq && r->handler && (strcmp(r->handler, RPC_HANDLER_NAME) == 0 || leads_to_us(r)))
         return DECLINED;

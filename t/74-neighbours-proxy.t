@@ -47,7 +47,7 @@ my %neighbour = (
     'a proxy that is closed'            => "ProxyPass / $back/\n<Proxy *>\nRequire all denied\n</Proxy>",
 );
 my @names = sort keys %neighbour;
-my %port = map { $_ => RPCH::Root::free_ports(1) } @names, 'no section', 'one section', 'files';
+my %port = map { $_ => RPCH::Root::free_ports(1) } @names, 'no section', 'one section', 'files', 'version 1';
 
 my $root = vars('serverroot') . "/site-$$";
 mkdir $_ for $root, "$root/rpc";
@@ -86,6 +86,7 @@ CONF
     (map { host($_, $match . $neighbour{$_} =~ s/%s/$root/r) } @names),
     host('no section', "ProxyPass / $back/"),
     host('one section', section("<Location $RPC>", '</Location>') . "ProxyPass / $back/"),
+    host('version 1', section('<LocationMatch "^/(rpc/rpcproxy\.dll)?$">', "RpcProtocolVersions v1 v2\n</LocationMatch>") . "ProxyPass / $back/"),
     host('files', section('<Files rpcproxy.dll>', '</Files>') . "ProxyPass / $back/"))->start;
 
 sub at {
@@ -129,6 +130,10 @@ like(at('no section', 'RPC_IN_DATA', $RPC), qr/ 410 /, 'without SetHandler rpcpr
 ok(works(channel('one section', $_)), "Location $RPC: $_") for $RPC, '/Rpc/RpcProxy.dll', '/RPC/RPCPROXY.DLL';
 like(at('one section', 'GET', '/rpc/rpcproxy'), qr/ 410 /, 'another path is not ours');
 ok(works(channel('files', $RPC)), 'SetHandler in a section for files');
+
+# Version 1 asks for the root, which is a folder to others
+like(at('version 1', 'RPC_CONNECT', '/?127.0.0.1:1', length => undef), qr/^HTTP\/1\.0 503 RPC Error: 6ba/, 'version 1 at /');
+like(at('version 1', 'GET', '/'), qr/ 410 /, 'GET / is the application\'s');
 
 like($httpd->log, qr/rpcproxy:info\].*RPC_OUT_DATA \/rpc\/rpcproxy\.dll is not given to proxy:$back\/rpc\/rpcproxy\.dll: SetHandler rpcproxy is configured for it/,
     'the log says so');
