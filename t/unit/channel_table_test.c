@@ -403,6 +403,58 @@ static void test_crowd(rpc_status_t *t, const char *name, uint32_t max, const rp
     is_int(rpc_status_count(t).channels, 0, "and nothing is left");
 }
 
+/* What is known: 100 for a bind, and the level; -1: nothing. */
+static int recalls(rpc_status_t *t, int row)
+{
+    unsigned level;
+    int bound;
+
+    return rpc_status_recall(t, row, &bound, &level) ? (bound ? 100 : 0) + (int)level : -1;
+}
+
+static int claimed(rpc_status_t *t, rpc_role_t role, const person_t *p, int n, int replacing)
+{
+    rts_cookie_t vc = cookie(n);
+    int row = row_of(t, role, p);
+
+    is_reason(rpc_status_claim(t, row, &vc, replacing), RPC_REASON_NONE, "claimed");
+    return row;
+}
+
+/* What a successor hears of its predecessor's binds. */
+static void test_binds(rpc_status_t *t)
+{
+    int first = claimed(t, RPC_INBOUND, &alice, 1, 0), out = claimed(t, RPC_OUTBOUND, &alice, 1, 0);
+    int stranger = claimed(t, RPC_INBOUND, &bob, 2, 0), early, late, third;
+
+    is_int(recalls(t, first), 0, "nothing is bound");
+    early = claimed(t, RPC_INBOUND, &alice, 1, 1);
+    is_int(recalls(t, early), 0, "nor for a successor");
+    rpc_status_bound(t, first, 0);
+    is_int(recalls(t, early), 100, "which hears of a bind, without a level");
+    rpc_status_bound(t, first, 5);
+    rpc_status_bound(t, first, 2);
+    is_int(recalls(t, early), 105, "and of the highest level");
+    late = claimed(t, RPC_INBOUND, &alice, 1, 1);
+    is_int(recalls(t, late), 105, "as one does that comes afterwards");
+    is_int(recalls(t, stranger), 0, "another connection's binds are its own");
+    rpc_status_leave(t, first);
+    rpc_status_bound(t, early, 6);
+    is_int(recalls(t, late), 106, "a successor's binds count, too");
+    rpc_status_leave(t, early);
+    rpc_status_leave(t, late);
+    third = claimed(t, RPC_INBOUND, &alice, 1, 1);
+    is_int(recalls(t, third), -1, "whose predecessor is elsewhere knows nothing");
+    rpc_status_bound(t, third, 6);
+    is_int(recalls(t, third), -1, "whatever it binds");
+    rpc_status_leave(t, third);
+    third = claimed(t, RPC_INBOUND, &alice, 1, 0);
+    is_int(recalls(t, third), 0, "a row that was given back has forgotten all");
+    rpc_status_leave(t, third);
+    rpc_status_leave(t, out);
+    rpc_status_leave(t, stranger);
+}
+
 int main(void)
 {
     apr_pool_t *pool;
@@ -421,6 +473,7 @@ int main(void)
     test_who(t);
     test_successors(t);
     test_places(t);
+    test_binds(t);
     test_gone(t);
     test_crowd(t, "of several processes' duplicates never two are in", 1, &no_limits, pool);
     test_crowd(t, "nor more than a limit allows", 2, &(rpc_status_limits_t){ .channels = 2 }, pool);
