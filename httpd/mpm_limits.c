@@ -102,6 +102,15 @@ static void check_children(server_rec *s, int children, int threads)
                      children, threads);
 }
 
+/* Not ours to bound: until its request has come, a connection is httpd's. */
+static void check_silence(server_rec *s)
+{
+    if (!ap_find_linked_module("mod_reqtimeout.c"))
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
+                     "mod_reqtimeout is not loaded: a client that stops in the middle of a TLS handshake or a "
+                     "request holds a worker for Timeout seconds; load it and set RequestReadTimeout");
+}
+
 void rpc_limits_check(server_rec *s, int max_channels, const rpc_room_t *room)
 {
     int children = mpm(AP_MPMQ_MAX_DAEMONS), threads = mpm(AP_MPMQ_MAX_THREADS);
@@ -114,6 +123,7 @@ void rpc_limits_check(server_rec *s, int max_channels, const rpc_room_t *room)
         check_sync(s, max_channels, children * threads);
     check_descriptors(s, max_channels, children);
     check_children(s, children, threads);
+    check_silence(s);
     if (mpm(AP_MPMQ_MAX_REQUESTS_DAEMON) > 0)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
                      "MaxConnectionsPerChild %d ends children that still have channels: set it to 0",

@@ -99,4 +99,17 @@ serves('beside 490');
 is(left(\@crowd), '', 'and all of them are gone');
 serves('afterwards');
 $server->close;
+
+# ---- without mod_reqtimeout the start says so ----
+unlike($httpd->log, qr/mod_reqtimeout/, 'mod_reqtimeout is there: no word of it');
+my $without = RPCH::Httpd->new(mpm => 'event');
+my %text = (modules => slurp("$root/conf/modules.conf") =~ s/^LoadModule reqtimeout_module .*\n//mr,
+            httpd => slurp("$without->{dir}/httpd.conf") =~ s{Include \Q$root\E/conf/modules\.conf}{Include $without->{dir}/modules.conf}r);
+for my $name (keys %text) {
+    open my $fh, '>', "$without->{dir}/$name.conf" or die "$name: $!\n";
+    print $fh $text{$name};
+    close $fh or die "$name: $!\n";
+}
+$without->start;
+ok($without->logs(qr/rpcproxy:notice.*mod_reqtimeout is not loaded: .* set RequestReadTimeout/), 'it is not there: a line at start');
 done_testing;
