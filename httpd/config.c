@@ -20,8 +20,8 @@ void *rpc_config_create_dir(apr_pool_t *p, char *dir)
     return dc;
 }
 
-/* A list that joins another "+" list is still to be joined to what lies further out:
- * httpd merges the sections of one kind first, and then with the rest. */
+/* When both lists have a "+", the result has one, too, and is added to the list of the next outer
+ * section: httpd merges the sections of one kind first, and then with the rest. */
 static void merge_valid_ports(apr_pool_t *p, const rpc_dir_config_t *outer, const rpc_dir_config_t *inner,
                               rpc_dir_config_t *dc)
 {

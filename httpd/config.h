@@ -1,28 +1,28 @@
 /* rpc_config: the module's directives, where they may stand, how they merge.
  *
  * Per-directory settings may stand in server, <VirtualHost>, <Directory>, <Location> and
- * the like, never in .htaccess: what is reachable is the administrator's to say. They
- * merge as httpd users expect, inner over outer, unset falls through, with two lists:
+ * the like, never in .htaccess: the administrator decides what clients can reach. A setting
+ * of an inner section replaces that of the outer one, and a setting that is missing is
+ * inherited. The lists merge as follows:
  *
  *   RpcValidPorts  Several directives of one section add up. A section's list replaces
  *                  the outer one, unless it begins with "+", as Options does:
  *                      RpcValidPorts +exch2:6001      also RpcValidPorts + "exch2:6001"
  *                  Then it is added to the outer one. A section that mixes both is a
  *                  fault. "RpcValidPorts none" allows nothing.
- *   RpcBackend     The inner section's are looked at first, then the outer ones'.
+ *   RpcBackend     Those of the inner section are tried first, then those of the outer ones.
  *
  *   RpcTargetNetworks, RpcSourceAddress
- *                  Those of one section add up, and replace the outer ones'.
+ *                  Those of one section add up, and replace those of the outer sections.
  *
- * RpcAllowInterfaces and RpcProfile make one list: all of a section add up, and a section's list
- * replaces the outer one, for one that only adds could not take back. "RpcProfile none" adds
- * nothing: alone it lifts what is said further out. To it come NSPI and RFR, for the ports that
- * RpcNspiProtocolSequences names, and so a port named there has nothing else unless a rule names
- * it, too.
+ * RpcAllowInterfaces and RpcProfile make one list: all in one section add up, and a section's list
+ * replaces the outer one, because a list that only adds could not take anything back. "RpcProfile
+ * none" adds nothing: alone in a section it removes the rules of the outer sections. NSPI and RFR
+ * are added at the ports that RpcNspiProtocolSequences names. So such a port allows no other
+ * interface unless a rule names the port, too.
  *
- * Per-process settings belong to the main server alone. All of it is read-only after
- * configuration. Sizes are bytes or have a K, M or G behind; times are seconds or have
- * ms, s, min or h behind.
+ * Per-process settings belong to the main server only. Nothing changes after the configuration has
+ * been read. Sizes are bytes or end in K, M or G; times are seconds or end in ms, s, min or h.
  */
 #ifndef RPC_CONFIG_H
 #define RPC_CONFIG_H
@@ -44,7 +44,7 @@
 /* Read these through the getters below; times are in microseconds. */
 typedef struct rpc_dir_config {
     const rpc_valid_ports_t *valid_ports;   /* RpcValidPorts; NULL: unset, nothing allowed */
-    int valid_ports_add;                    /* 1: to the outer list, 0: instead of it */
+    int valid_ports_add;                    /* 1: adds to the outer list, 0: replaces it */
     apr_array_header_t *backends;           /* RpcBackend: rpc_backend_t *; NULL: unset */
     apr_array_header_t *nspi_ports;         /* RpcNspiProtocolSequences: apr_port_t; NULL: unset */
     apr_array_header_t *nspi_servers;       /* RpcNspiServers: const char *; NULL: unset */
@@ -71,7 +71,7 @@ typedef struct rpc_dir_config {
 
 typedef enum { RPC_CHECK_OFF, RPC_CHECK_CONNECT, RPC_CHECK_HANDSHAKE } rpc_check_t;
 
-/* The main server's; every virtual host sees the same. */
+/* The settings of the main server, which hold for every virtual host. */
 typedef struct rpc_server_config {
     apr_int64_t max_channels;               /* RpcMaxChannels, whole server */
     apr_int64_t max_unpaired;               /* RpcMaxUnpairedChannels, whole server; 0: no limit */
@@ -89,7 +89,7 @@ typedef struct rpc_server_config {
 const rpc_valid_ports_t *rpc_config_valid_ports(const rpc_dir_config_t *dc);
 /* Without VARIABLE. */
 rpc_directory_t rpc_config_directory(const rpc_dir_config_t *dc);
-/* Which interfaces may be asked for behind PORT, in POOL; NULL: all. */
+/* The rules for the interfaces that clients may ask for at PORT, in POOL; NULL: all are allowed. */
 const rpc_firewall_rules_t *rpc_config_rules(apr_pool_t *pool, const rpc_dir_config_t *dc, apr_port_t port);
 rpc_auth_level_t rpc_config_min_auth_level(const rpc_dir_config_t *dc); /* RPC_AUTH_LEVEL_NONE */
 int rpc_config_allow_anonymous(const rpc_dir_config_t *dc);     /* 0 */
@@ -103,29 +103,29 @@ apr_interval_time_t rpc_config_connect_timeout(const rpc_dir_config_t *dc); /* 1
  * lost packets on a slow link. Never more than the set-up time. */
 apr_interval_time_t rpc_config_first_pdu_timeout(const rpc_dir_config_t *dc);
 apr_interval_time_t rpc_config_setup_timeout(const rpc_dir_config_t *dc);   /* 60 s */
-/* 0: never; at least what a client that pings by the book needs. */
+/* 0: never; otherwise at least the time between two pings of a client that follows [MS-RPCH]. */
 apr_interval_time_t rpc_config_idle_timeout(const rpc_dir_config_t *dc);
 
-/* How many channels there may be; 0: no limit. All count those of the whole server, by what one
- * machine sees; the two of a directory hold for requests there.
+/* The greatest numbers of channels; 0: no limit. All of them count the channels of the whole server
+ * on this machine; the two of a directory hold for requests there.
  *
- * An Outlook has about 20 channels, more with each mailbox, and as many again for a moment while
- * it replaces them, so 200 are plenty for a user who is a person. By address there is no limit by
- * default, for a whole office may come from one.
+ * Outlook has about 20 channels, more for each mailbox, and twice as many for a moment while it
+ * replaces them, so 200 are enough for a user who is a person. By default there is no limit for an
+ * address, because a whole office may come from one.
  *
- * An unpaired channel is one whose server has not answered yet; that takes a moment, or, of
- * clients that leave a half alone and of servers that hang, RpcSetupTimeout. By default these
- * leave half of RpcMaxChannels to the others. A small server's rush after a restart is not cut:
- * 100 are allowed in any case.
+ * A channel is unpaired until its server has answered. This takes a moment, or RpcSetupTimeout when a
+ * client opens only one half or the server hangs. By default unpaired channels may use half of
+ * RpcMaxChannels. 100 are always allowed, so that a small server can serve the rush after a
+ * restart.
  *
- * Of these nobody may have all. A user has a tenth, and 50 in any case; an address, where several
- * users may be, an eighth of the rest on top of that; a server that users at several addresses want,
- * a quarter. So each share is larger than the one before: a user who has used up his has not used up
- * that of his office, nor that of the server. */
+ * Nobody may use all unpaired channels. A user may have a tenth of them, and always 50. An address,
+ * where several users may be, may have that and an eighth of the rest; a server that users at several
+ * addresses want, a quarter. So each share is larger than the one before: a user who has reached the
+ * limit of a user has not reached that of the office or of the server. */
 int rpc_config_max_of_user(const rpc_dir_config_t *dc);         /* 200 */
 int rpc_config_max_of_address(const rpc_dir_config_t *dc);      /* 0 */
 rpc_budget_limit_t rpc_config_failed_targets(const rpc_dir_config_t *dc);   /* 100 in 60 s */
-/* How often, and how long a server has, both may be NULL. */
+/* INTERVAL is the time between two checks, TIMEOUT the time a server has; both may be NULL. */
 rpc_check_t rpc_config_check(const rpc_server_config_t *sc, apr_interval_time_t *interval,
                              apr_interval_time_t *timeout);     /* RPC_CHECK_OFF; 10 s, 3 s */
 int rpc_config_max_channels(const rpc_server_config_t *sc);     /* 10000 */

@@ -1,4 +1,4 @@
-/* httpd/conn.c: the life of a connection beside its worker thread.
+/* httpd/conn.c: the life of a connection after it has left its worker thread.
  *
  *   hand over (worker)  ->  RUN (loop)  ->  FLUSH  ->  request logged and freed  ->  DRAIN
  *     ->  LINGER  ->  closed  ->  QUARANTINE  ->  the connection's pool destroyed
@@ -41,7 +41,7 @@ APLOG_USE_MODULE(rpcproxy);
 
 #define WRITE_MAX 32768     /* half of CORE's default FlushMaxThreshold */
 #define SEND_PIECES 16
-#define JUNK_MAX 131072     /* read and thrown away in one turn */
+#define JUNK_MAX 131072     /* bytes that are read and discarded in one turn */
 #define DRAIN_TIME apr_time_from_sec(10)
 #define ENDING_TIME apr_time_from_msec(500)     /* instead, when the child ends */
 #define ENDING_LOOK apr_time_from_msec(250)     /* whether it does */
@@ -87,7 +87,7 @@ static apr_status_t core_push(rpc_conn_t *conn)
 }
 
 /* The data at the head of BB as an I/O vector; returns its number of pieces. */
-static int gather(apr_bucket_brigade *bb, struct iovec *vec, int max)
+static int gather_buckets(apr_bucket_brigade *bb, struct iovec *vec, int max)
 {
     apr_bucket *b;
     int n = 0;
@@ -126,7 +126,7 @@ static void send_now(rpc_conn_t *conn, apr_bucket_brigade *bb)
     ssize_t n;
     int pieces;
 
-    while ((pieces = gather(bb, vec, SEND_PIECES)) > 0) {
+    while ((pieces = gather_buckets(bb, vec, SEND_PIECES)) > 0) {
         struct msghdr msg = { .msg_iov = vec, .msg_iovlen = (size_t)pieces };
 
         do {
@@ -173,10 +173,10 @@ static apr_status_t get_brigade(rpc_conn_t *conn, apr_size_t want)
     return rv == APR_SUCCESS && APR_BRIGADE_EMPTY(conn->bb) ? APR_EAGAIN : rv;
 }
 
-/* "Nothing now" and the first sight of end of file look alike; only the next call tells them
- * apart, and no further edge will come to make it. So once the peer has hung up nothing is
- * final but a second try: whatever is no data then (end of file, a missing TLS good-bye, a
- * reset) is the end. */
+/* "Nothing now" and the first notice of end of file look the same. Only the next call tells them
+ * apart, but epoll will report no further event that would cause it. So after the peer has hung up,
+ * a second call follows: if that returns no data (end of file, a missing TLS close_notify, a reset),
+ * the connection has ended. */
 static apr_status_t read_some(rpc_conn_t *conn, void *buf, apr_size_t *len)
 {
     apr_size_t want = *len;
@@ -192,7 +192,7 @@ static apr_status_t read_some(rpc_conn_t *conn, void *buf, apr_size_t *len)
     return rv;
 }
 
-/* After the body: only end of file matters; a client that goes on talking is cut. */
+/* Behind the body only end of file matters. A client that sends more is disconnected. */
 static apr_status_t read_junk(rpc_conn_t *conn, void *buf, apr_size_t room)
 {
     apr_size_t total = 0, len = room;
@@ -207,7 +207,7 @@ static apr_status_t read_junk(rpc_conn_t *conn, void *buf, apr_size_t room)
     return rv;
 }
 
-/* mod_ssl gives at most 8 KB at a time; as much as fits makes fewer writes to the server. */
+/* mod_ssl returns at most 8 KB at a time. Filling the buffer makes fewer writes to the server. */
 static apr_status_t read_full(rpc_conn_t *conn, uint8_t *buf, apr_size_t *len)
 {
     apr_size_t total = 0, n;
@@ -351,8 +351,8 @@ static void close_socket(rpc_conn_t *conn)
     quarantine(conn);
 }
 
-/* A child that ends does not stay for a client that does not read, or does not close. Its request is
- * to be logged nevertheless; and a worker that waits for it, or the connection, would keep the child. */
+/* A child that ends does not wait for a client that does not read or does not close. But the request
+ * must be logged; and a worker that waits for it, or the connection, would keep the child alive. */
 static void set_timer(rpc_conn_t *conn)
 {
     apr_time_t now = rpc_loop_now(conn->s.loop), look = now + ENDING_LOOK;
@@ -362,7 +362,7 @@ static void set_timer(rpc_conn_t *conn)
     rpc_timer_set(conn->s.loop, &conn->timer, conn->deadline < look ? conn->deadline : look);
 }
 
-static void enter(rpc_conn_t *conn, conn_phase_t phase, apr_interval_time_t time)
+static void conn_enter(rpc_conn_t *conn, conn_phase_t phase, apr_interval_time_t time)
 {
     conn->phase = phase;
     conn->deadline = rpc_loop_now(conn->s.loop) + time;
@@ -416,7 +416,7 @@ static void phase_flush(rpc_conn_t *conn)
         return;
     }
     end_request(conn);
-    enter(conn, CONN_DRAIN, DRAIN_TIME);
+    conn_enter(conn, CONN_DRAIN, DRAIN_TIME);
 }
 
 static void phase_drain(rpc_conn_t *conn)
@@ -433,10 +433,10 @@ static void phase_drain(rpc_conn_t *conn)
     }
     apr_socket_shutdown(ap_get_conn_socket(conn->c), APR_SHUTDOWN_WRITE);
     conn->s.can_read = 1;
-    enter(conn, CONN_LINGER, LINGER_TIME);
+    conn_enter(conn, CONN_LINGER, LINGER_TIME);
 }
 
-/* Reads the socket itself: nobody wants these bytes decrypted. */
+/* Reads from the socket directly, because these bytes need not be decrypted. */
 static void phase_linger(rpc_conn_t *conn)
 {
     apr_socket_t *sock = ap_get_conn_socket(conn->c);
@@ -488,7 +488,7 @@ static void conn_close(rpc_stream_t *s, int abort_it)
     }
     conn->job.run = conn_job;
     s->owner = &conn->job;
-    enter(conn, CONN_FLUSH, DRAIN_TIME);
+    conn_enter(conn, CONN_FLUSH, DRAIN_TIME);
 }
 
 static const rpc_stream_class_t conn_class = {
@@ -535,7 +535,7 @@ static void unlink_burdens(request_rec *r)
     unlink_filter(&c->output_filters, r->output_filters, "SSL/TLS Coalescing Filter");
 }
 
-/* httpd sends it on a blocking read of HTTP_IN, which never happens here. */
+/* Sends "100 Continue". httpd does this in a blocking read of HTTP_IN, which never happens here. */
 static void send_continue(request_rec *r)
 {
     int status = r->status;
@@ -568,8 +568,8 @@ static int can_suspend(const request_rec *r)
            && c->cs != NULL && !c->clogging_input_filters;
 }
 
-/* On the loop: the connection is ours. */
-static void arrive(rpc_job_t *job)
+/* On the loop's thread, which owns the connection from now on. */
+static void conn_arrive(rpc_job_t *job)
 {
     rpc_conn_t *conn = RPC_OWNER_OF(job, rpc_conn_t, job);
 
@@ -607,7 +607,7 @@ static rpc_conn_t *conn_create(request_rec *r, const rpc_conn_home_t *home, apr_
     conn->core = core_filter(c);
     conn->count_out = APR_RETRIEVE_OPTIONAL_FN(ap_logio_add_bytes_out);
     conn->wake_worker = -1;
-    conn->job.run = arrive;
+    conn->job.run = conn_arrive;
     conn->timer.fire = conn_timer;
     apr_atomic_inc32(home->alive);
     return conn;
@@ -661,7 +661,7 @@ int rpc_conn_hand_over(request_rec *r, const rpc_conn_home_t *home, apr_int64_t 
 
 /* The last thing the worker does with the connection, but for two stores (see
  * worker_has_left). Runs REALLY_LAST, so other modules' hooks have had their turn. */
-static void suspended(conn_rec *c, request_rec *r)
+static void conn_suspended(conn_rec *c, request_rec *r)
 {
     rpc_conn_t *conn = ap_get_module_config(c->conn_config, &rpcproxy_module);
 
@@ -674,5 +674,5 @@ static void suspended(conn_rec *c, request_rec *r)
 void rpc_conn_register(apr_pool_t *p)
 {
     ap_register_output_filter(FILTER_NAME, nonblocking_filter, NULL, AP_FTYPE_NETWORK - 1);
-    ap_hook_suspend_connection(suspended, NULL, NULL, APR_HOOK_REALLY_LAST);
+    ap_hook_suspend_connection(conn_suspended, NULL, NULL, APR_HOOK_REALLY_LAST);
 }

@@ -14,15 +14,15 @@
 /* Registers filters and hooks. From register_hooks. */
 void rpc_conn_register(apr_pool_t *p);
 
-/* Called on the loop's thread when the connection is there. The stream, and with it R, are
- * the callee's; R and what is in its pool may be used until rpc_stream_close(). */
+/* Called on the loop's thread when the connection has arrived. The callee owns the stream, and R
+ * with it; R and its pool may be used until rpc_stream_close(). */
 typedef void rpc_conn_arrived_t(rpc_stream_t *stream, request_rec *r, void *ctx);
 
-/* Where connections go, and how many are still on their way to their end. */
+/* The loop that takes connections, and counters that the engine reads. */
 typedef struct rpc_conn_home {
     rpc_loop_t *loop;
     volatile apr_uint32_t *alive;   /* counts them, from hand-over to the very end */
-    volatile apr_uint32_t *ending;  /* not 0: all end, and their clients have a moment only */
+    volatile apr_uint32_t *ending;  /* not 0: all connections end after a short time */
     rpc_conn_arrived_t *arrived;
     void *ctx;
 } rpc_conn_home_t;

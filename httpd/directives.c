@@ -1,9 +1,9 @@
 /* httpd/directives.c: directives into rpc_dir_config_t and rpc_server_config_t.
  *
- * Numbers, sizes and times share one setter: a number_t per directive says where the
- * value goes, what it may be, and how to tell the user. The lists go to their parsers
- * (target/valid_ports, target/backend and others), whose complaints configtest_fault() turns into
- * text.
+ * Numbers, sizes and times share one setter: a number_t for each directive has the place of the
+ * value in the configuration, its range, and the text for the message. The lists are passed to
+ * their parsers (target/valid_ports, target/backend and others), whose errors configtest_fault()
+ * turns into messages.
  */
 #include <stddef.h>
 #include <errno.h>
@@ -26,8 +26,9 @@ APLOG_USE_MODULE(rpcproxy);
 #define ECHO_MAX 100        /* longer arguments are not repeated in a message */
 #define TLS_BITS_MAX 512
 
-/* RpcBackend directives that name ncacn_ip_tcp, in whatever section: configurations do not
- * know of each other. Written only while the configuration is read, on one thread. */
+/* The number of RpcBackend directives with ncacn_ip_tcp in all sections, because the configuration
+ * of one section does not know the others. Changed only while the configuration is read, by one
+ * thread. */
 static int tcp_backends;
 
 void rpc_directives_reset(void)
@@ -95,7 +96,7 @@ static const unit_t time_units[] = {
 #define SERVER_NUMBER(field) offsetof(rpc_server_config_t, field), PER_SERVER
 #define SECONDS(n) ((n) * APR_USEC_PER_SEC)
 
-/* Of channels: a virtual connection is two. */
+/* Limits count channels; a virtual connection has two. */
 #define DIR_LIMIT(field) offsetof(rpc_dir_config_t, field), OR_ZERO, LIMIT
 #define SERVER_LIMIT(field) offsetof(rpc_server_config_t, field), PER_SERVER | OR_ZERO, LIMIT
 #define LIMIT 2, 1000000, no_units, "a number from 2 to 1000000, or 0 for no limit"
@@ -164,7 +165,7 @@ static rpc_server_config_t *server_config(const cmd_parms *cmd)
     return ap_get_module_config(cmd->server->module_config, &rpcproxy_module);
 }
 
-/* Digits and one of UNITS, within LOW and HIGH. Nonzero when it is so. */
+/* Parses digits followed by one of UNITS. Returns nonzero when the value is within LOW and HIGH. */
 static int parse_number(const char *arg, const number_t *number, apr_int64_t *value)
 {
     const unit_t *unit;
@@ -203,7 +204,8 @@ static const char *set_number(cmd_parms *cmd, void *dir_config, const char *arg)
 
 /* ---- the other directives ---- */
 
-static const char *set_failed_targets(cmd_parms *cmd, void *dir_config, const char *most, const char *window)
+static const char *set_failed_targets(cmd_parms *cmd, void *dir_config, const char *most,
+                                      const char *window)
 {
     rpc_dir_config_t *dc = dir_config;
 
@@ -215,7 +217,7 @@ static const char *set_failed_targets(cmd_parms *cmd, void *dir_config, const ch
 }
 
 /* One word of RpcValidPorts. */
-/* Patterns that take more than it seems are worth a word, but only to whoever asks for it. */
+/* At configtest only, warns of a pattern that matches more than its reader may expect. */
 static void tell_surprise(const cmd_parms *cmd, const char *pattern)
 {
     const char *what = rpc_pattern_surprise(cmd->temp_pool, pattern);
@@ -225,7 +227,8 @@ static void tell_surprise(const cmd_parms *cmd, const char *pattern)
                      cmd->directive->directive, cmd->directive->line_num, cmd->directive->filename, pattern, what);
 }
 
-void rpc_directive_surprises(const cmd_parms *cmd, const rpc_valid_ports_t *list, const rpc_valid_ports_t *base)
+void rpc_directive_surprises(const cmd_parms *cmd, const rpc_valid_ports_t *list,
+                             const rpc_valid_ports_t *base)
 {
     const rpc_valid_port_t *entry;
     int i = 0;
@@ -248,7 +251,7 @@ static const char *add_valid_ports(const cmd_parms *cmd, rpc_dir_config_t *dc, c
     return NULL;
 }
 
-/* Adds to the outer list, or replaces it: all directives of a section agree on that. */
+/* Notes whether the list adds to the outer one or replaces it; all in a section have to agree. */
 static const char *set_adding(const cmd_parms *cmd, rpc_dir_config_t *dc, const char *word)
 {
     int add = *word == '+';
@@ -283,7 +286,7 @@ static const char *set_valid_ports(cmd_parms *cmd, void *dir_config, const char 
     }
 }
 
-/* A port that is left out is the one asked for. */
+/* A missing port means the port that the client asks for. */
 static void note_place(cmd_parms *cmd, const rpc_dir_config_t *dc, const rpc_backend_t *backend,
                        const rpc_binding_t *binding)
 {
@@ -310,7 +313,7 @@ static const char *set_backend(cmd_parms *cmd, void *dir_config, int argc, char 
     tell_surprise(cmd, backend->pattern);
     for (i = 0; i < backend->count; i++)
         note_place(cmd, dc, backend, &backend->places[i].binding);
-    /* Nobody knows what a variable will name. */
+    /* A variable may name any kind of binding. */
     if (backend->env || backend->places[0].binding.protseq == RPC_PROTSEQ_TCP)
         tcp_backends++;
     return NULL;
@@ -412,13 +415,14 @@ static const char *set_min_auth_level(cmd_parms *cmd, void *dir_config, const ch
     return NULL;
 }
 
-/* They travel in every preface of a leg to the endpoint. */
+/* The rules are sent in the preface of every leg to the endpoint. */
 #define RULES_TEXT_MAX 2048
 
 static const char *rules_too_long(cmd_parms *cmd, const char *text)
 {
     return strlen(text) <= RULES_TEXT_MAX ? NULL
-        : apr_psprintf(cmd->pool, "%s: at most %d characters in one section, for each channel is told them",
+        : apr_psprintf(cmd->pool, "%s: at most %d characters in one section, because they are sent with "
+                       "every channel",
                        cmd->cmd->name, RULES_TEXT_MAX);
 }
 
@@ -449,7 +453,8 @@ static const char *set_source_address(cmd_parms *cmd, void *dir_config, const ch
 /* One of RpcHealthCheck's options. */
 static const char *set_check_option(cmd_parms *cmd, rpc_server_config_t *sc, const char *arg)
 {
-    int interval = !apr_cstr_casecmpn(arg, "interval=", 9), timeout = !apr_cstr_casecmpn(arg, "timeout=", 8);
+    int interval = !apr_cstr_casecmpn(arg, "interval=", 9), timeout = !apr_cstr_casecmpn(arg,
+                                                                                         "timeout=", 8);
     const number_t *number = interval ? &check_interval_number : &check_timeout_number;
     const char *value = strchr(arg, '=');
 
@@ -613,8 +618,8 @@ const command_rec rpc_directives[] = {
     NUMBER("RpcReceiveWindow", receive_window_number, ANYWHERE,
            "bytes a peer may send ahead, 8K to 256K; default 256K"),
     NUMBER("RpcConnectionTimeout", connection_timeout_number, ANYWHERE,
-           "announced to clients; one that is idle for half of it is pinged, one whose TCP answers nothing "
-           "for twice of it is dead; 120s to 4h, default 120s"),
+           "announced to clients; a client that is idle for half of it is pinged, a client whose TCP answers "
+           "nothing for twice this time is dead; 120s to 4h, default 120s"),
     NUMBER("RpcChannelLifetime", channel_lifetime_number, ANYWHERE,
            "bytes of one OUT channel before it is replaced, 128K to 2G; default 1G"),
     NUMBER("RpcConnectTimeout", connect_timeout_number, ANYWHERE,
@@ -622,17 +627,17 @@ const command_rec rpc_directives[] = {
     NUMBER("RpcFirstPduTimeout", first_pdu_timeout_number, ANYWHERE,
            "time for the first PDU of a channel, at most RpcSetupTimeout; default 10s"),
     NUMBER("RpcSetupTimeout", setup_timeout_number, ANYWHERE,
-           "time for a virtual connection to come about, up to 1h; default 60s"),
+           "time in which a virtual connection has to open, up to 1h; default 60s"),
     NUMBER("RpcIdleTimeout", idle_timeout_number, ANYWHERE,
-           "silence after which a client whose TCP is well is ended all the same, 4min to 24h; "
+           "time after which a silent client is ended although its TCP answers, 4min to 24h; "
            "default 0, never"),
     NUMBER("RpcMaxChannelsPerUser", max_of_user_number, ANYWHERE,
            "channels of one user, whole server, 0 for no limit; default 200"),
     NUMBER("RpcMaxChannelsPerAddress", max_of_address_number, ANYWHERE,
            "channels of one client address, an IPv6 one by its /64, whole server; default 0, no limit"),
     AP_INIT_TAKE12("RpcMaxFailedTargets", set_failed_targets, NULL, ANYWHERE,
-                   "different targets that a user may ask for in vain, perhaps with the time that "
-                   "counts; default 100 60; 0: no limit"),
+                   "number of different failed targets that a user may ask for, and optionally the time "
+                   "in which they count; default 100 60; 0: no limit"),
     NUMBER("RpcMaxUnpairedChannels", max_unpaired_number, RSRC_CONF,
            "channels whose server has not answered yet, 0 for no limit; default half of "
            "RpcMaxChannels, at least 100"),
@@ -644,7 +649,7 @@ const command_rec rpc_directives[] = {
     NUMBER("RpcIOThreads", io_threads_number, RSRC_CONF,
            "I/O threads of a child, 1 to 64; default 1"),
     NUMBER("RpcGracefulTimeout", graceful_timeout_number, RSRC_CONF,
-           "time channels are given when a child retires, 0 for no limit; default 1h"),
+           "time for which channels go on when a child retires, 0 for no limit; default 1h"),
     AP_INIT_TAKE1("RpcEndpointSocket", set_endpoint_socket, NULL, RSRC_CONF,
                   "socket of the endpoint process, relative to DefaultRuntimeDir"),
     AP_INIT_TAKE_ARGV("RpcHealthCheck", set_health_check, NULL, RSRC_CONF,

@@ -1,5 +1,5 @@
-/* httpd/directives.h: the table of the module's directives. What they mean and where they may stand
- * is said in httpd/config.h, and in README.
+/* httpd/directives.h: the table of the module's directives. httpd/config.h and README explain what
+ * they mean and where they may stand.
  */
 #ifndef RPC_DIRECTIVES_H
 #define RPC_DIRECTIVES_H
@@ -10,13 +10,13 @@
 
 extern const command_rec rpc_directives[];
 
-/* Does any section of the configuration name an ncacn_ip_tcp backend, so that the endpoint's process
- * is needed? Counted while directives are read; reset before, in pre_config. */
+/* Does any section of the configuration name an ncacn_ip_tcp backend, so that the endpoint process
+ * is needed? They are counted while directives are read; pre_config resets the count before. */
 void rpc_directives_reset(void);
 int rpc_directives_need_endpoint(void);
 
-/* At configtest: a warning for each pattern of LIST that takes more than it seems; those of BASE,
- * which LIST begins with, had theirs. */
+/* At configtest, warns of each pattern of LIST that matches more than its reader may expect. LIST
+ * begins with the entries of BASE, which have been checked before. */
 void rpc_directive_surprises(const cmd_parms *cmd, const rpc_valid_ports_t *list, const rpc_valid_ports_t *base);
 
 #endif

@@ -7,11 +7,11 @@
 #include <httpd.h>
 #include "base/end.h"
 
-/* Of a request that has not become a channel, at warn. */
+/* Logs a request that has not become a channel, at level warn. */
 void rpc_log_refused(request_rec *r, rpc_reason_t reason, const char *why);
 
-/* Of a channel. FAILED: at warn, somebody will ask about it; else at info. SERVER: where it went, or was
- * to go. MS: how long it lived. On the thread that owns R. */
+/* Logs the end of a channel, at level warn when it FAILED, else at info. SERVER is the server that it
+ * reached or tried to reach. MS is its lifetime in milliseconds. On the thread that owns R. */
 void rpc_log_ended(request_rec *r, const rpc_end_t *end, int failed, const char *server, apr_int64_t ms);
 
 #endif

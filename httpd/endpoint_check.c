@@ -1,5 +1,5 @@
-/* httpd/endpoint_check.c: configtest tries what a start would do with RpcEndpointSocket and
- * RpcEndpointListen. The server itself may run with them open, and then has them.
+/* httpd/endpoint_check.c: configtest tries to open the sockets of RpcEndpointSocket and
+ * RpcEndpointListen as a start would. This server may be running and have them open already.
  */
 #include "httpd/endpoint_parent.h"
 
@@ -21,10 +21,10 @@ APLOG_USE_MODULE(rpcproxy);
 
 #define INODES_MAX 64
 
-/* Whose a port is that somebody listens at. */
+/* The owner of a port at which a process listens. */
 typedef enum { PORT_UNKNOWN, PORT_FOREIGN, PORT_OURS } port_owner_t;
 
-/* Adds the sockets that listen at PORT, by any address. */
+/* Adds the sockets that listen at PORT, whatever their address. */
 static int listeners_at(const char *table, unsigned port, unsigned long *inodes, int count)
 {
     FILE *file = fopen(table, "re");
@@ -42,7 +42,7 @@ static int listeners_at(const char *table, unsigned port, unsigned long *inodes,
     return count;
 }
 
-static int holds(const char *link, const unsigned long *inodes, int count)
+static int holds_socket(const char *link, const unsigned long *inodes, int count)
 {
     char text[64];
     ssize_t len = readlink(link, text, sizeof(text) - 1);
@@ -60,7 +60,7 @@ static int holds(const char *link, const unsigned long *inodes, int count)
     return 0;
 }
 
-/* Has the server that the PidFile names one of these sockets? */
+/* Does the server that the PidFile names have one of these sockets? */
 static port_owner_t owner_of(const char *port, apr_pool_t *p)
 {
     unsigned long inodes[INODES_MAX];
@@ -74,12 +74,12 @@ static port_owner_t owner_of(const char *port, apr_pool_t *p)
     DIR *dir;
 
     if (ap_read_pid(p, ap_pid_fname, &pid) != APR_SUCCESS)
-        return PORT_FOREIGN;        /* we do not run */
+        return PORT_FOREIGN;        /* this server does not run */
     folder = apr_psprintf(p, "/proc/%" APR_PID_T_FMT "/fd", pid);
     if (!count || !(dir = opendir(folder)))
         return count && errno == ENOENT ? PORT_FOREIGN : PORT_UNKNOWN;
     while (owner == PORT_FOREIGN && (entry = readdir(dir)))
-        if (holds(apr_pstrcat(p, folder, "/", entry->d_name, NULL), inodes, count))
+        if (holds_socket(apr_pstrcat(p, folder, "/", entry->d_name, NULL), inodes, count))
             owner = PORT_OURS;
     closedir(dir);
     return owner;
@@ -123,7 +123,8 @@ static int check_socket(const char *path, apr_pool_t *p, server_rec *s)
                      "RpcEndpointSocket %s: httpd may not write into the folder %s: change its "
                      "rights, or name another", path, folder);
     else if (open)
-        ap_log_error(APLOG_MARK, APLOG_ERR, 0, s, "RpcEndpointSocket %s: httpd's User may write into the folder "
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, s,
+                     "RpcEndpointSocket %s: httpd's User may write into the folder "
                      "%s, so that any script could put a socket of its own in this place: let none but root "
                      "write there (chown root, chmod go-w), or name another folder", path, open);
     else

@@ -57,7 +57,7 @@ int rpc_listen_is_unix(const rpc_listen_t *l)
 
 /* ---- the Unix socket ---- */
 
-/* Does its name still lead to it? */
+/* Does the path still lead to the socket? */
 static int is_there(const rpc_listen_t *l)
 {
     struct stat st;
@@ -109,8 +109,8 @@ static int bind_unix(int fd, const struct sockaddr_un *addr)
     return rv;
 }
 
-/* Could httpd's User, or a group of his, make a file in this folder? INNER: one that is to hold a
- * file of his, which he may then rename or remove whatever the sticky bit says. */
+/* Could httpd's User, or a group of that user, make a file in this folder? INNER: the folder is to
+ * hold a file of that user, who may then rename or remove it whatever the sticky bit says. */
 static int user_may_write(const struct stat *st, int inner)
 {
     gid_t groups[64];
@@ -176,7 +176,7 @@ static int give_away(rpc_listen_t *l)
     return 0;
 }
 
-/* Only httpd's User may connect: mode 0600, and his. */
+/* Only httpd's User may connect: the socket has mode 0600 and belongs to that user. */
 static int open_unix(rpc_listen_t *l, apr_pool_t *pool, const char **hint)
 {
     struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -225,7 +225,7 @@ static const char *tcp_hint(int error)
     }
 }
 
-/* "*" is one IPv6 socket for both families, or where there is no IPv6 one of IPv4. */
+/* "*" opens one IPv6 socket for both families, or an IPv4 socket when there is no IPv6. */
 int rpc_listen_open_tcp(const char *name, apr_pool_t *pool, const char **hint)
 {
     struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM };
@@ -254,7 +254,7 @@ int rpc_listen_open_tcp(const char *name, apr_pool_t *pool, const char **hint)
 
 /* ---- sets of them ---- */
 
-/* Is it still what it was? A name may be gone, and a listener may have been shut. */
+/* Does the listener still work? Its path may be gone, and it may have been shut down. */
 static int is_whole(const rpc_listen_t *l)
 {
     int listens = 0;
@@ -265,7 +265,7 @@ static int is_whole(const rpc_listen_t *l)
     return !rpc_listen_is_unix(l) || is_there(l);
 }
 
-static rpc_listen_t *find(rpc_listen_set_t *set, const char *name)
+static rpc_listen_t *find_listener(rpc_listen_set_t *set, const char *name)
 {
     int i;
 
@@ -286,8 +286,8 @@ void rpc_listen_shut_tcp(const rpc_listen_set_t *set)
     }
 }
 
-/* Others hold copies, children for a moment and endpoint processes; shutting a socket down ends
- * it for them, too. */
+/* Endpoint processes, and for a moment children, hold copies of a socket; shutting it down ends it
+ * for them, too. */
 static void give_up(rpc_listen_set_t *set)
 {
     int i;
@@ -336,7 +336,7 @@ apr_status_t rpc_listen_update(rpc_listen_set_t *kept, const rpc_listen_set_t *w
     int i;
 
     for (i = 0; i < now.count; i++) {
-        rpc_listen_t *l = &now.at[i], *old = find(kept, l->name);
+        rpc_listen_t *l = &now.at[i], *old = find_listener(kept, l->name);
 
         if (!old)
             continue;

@@ -33,17 +33,17 @@ typedef struct rpc_listen_set {
     rpc_listen_t at[RPC_LISTEN_MAX];
 } rpc_listen_set_t;
 
-/* Makes KEPT what WANTED says, which may be nothing: what has the same name and is still there
- * stays open, the rest is closed, what is missing is opened. What cannot be opened is logged at
- * LEVEL with what to do about it; the others are opened nevertheless. The first error. */
+/* Changes KEPT to the sockets of WANTED, which may be empty: a socket with the same name that still
+ * works stays open, others are closed, and missing ones are opened. A socket that cannot be opened
+ * is logged at LEVEL with a remedy; the others are opened nevertheless. Returns the first error. */
 apr_status_t rpc_listen_update(rpc_listen_set_t *kept, const rpc_listen_set_t *wanted,
                                server_rec *s, int level);
 
-/* Closes this process's copies; others go on listening. */
+/* Closes the copies of this process; other processes go on listening. */
 void rpc_listen_close(rpc_listen_set_t *set);
 
-/* Ends the addresses of TCP for whoever has a copy; safe in a signal handler. The descriptors
- * stay open. */
+/* Shuts the TCP sockets down for all processes that have a copy; safe in a signal handler. The
+ * descriptors stay open. */
 void rpc_listen_shut_tcp(const rpc_listen_set_t *set);
 
 int rpc_listen_is_unix(const rpc_listen_t *l);

@@ -46,7 +46,7 @@
 
 APLOG_USE_MODULE(rpcproxy);
 
-/* Who lives for a shorter time has died young. */
+/* A process that lives for a shorter time has died young. */
 #define YOUNG apr_time_from_sec(10)
 /* Of one restart each; when there are as many, the oldest must go. */
 #define PROCESSES RPC_PROCESS_LINES
@@ -58,7 +58,7 @@ typedef struct process {
     apr_time_t born;
 } process_t;
 
-/* What outlives restarts in the parent. Its layout is the number in KEPT_NAME. */
+/* The state of the parent that outlives restarts. The number in KEPT_NAME stands for its layout. */
 #define KEPT_NAME "rpcproxy-endpoint-2"
 typedef struct retained {
     rpc_listen_set_t listening;
@@ -74,7 +74,7 @@ typedef struct retained {
     int pause_control;          /* which ends it at once */
 } retained_t;
 
-/* What the supervision of one generation of the configuration needs. */
+/* The state for one generation of the configuration. */
 typedef struct supervisor {
     retained_t *kept;
     server_rec *s;
@@ -109,7 +109,7 @@ pid_t rpc_endpointd_owner(void)
 
 /* ---- what is said ---- */
 
-static void tell(const process_t *p, server_rec *s, char what, int fd)
+static void tell_process(const process_t *p, server_rec *s, char what, int fd)
 {
     const struct iovec part = { &what, 1 };
     apr_status_t rv = rpc_pass_send(p->control, &part, 1, fd);
@@ -120,7 +120,7 @@ static void tell(const process_t *p, server_rec *s, char what, int fd)
                      "cannot tell endpoint process %d of the restart", (int)p->proc.pid);
 }
 
-/* Hears who serves. */
+/* Reads which processes serve. */
 static void listen_to_all(retained_t *kept)
 {
     process_t *p;
@@ -169,7 +169,7 @@ static void process_gone(process_t *p)
     memset(p, 0, sizeof(*p));
 }
 
-/* Where the next one is noted; the oldest must go for it if need be. */
+/* A free place for the next process. If there is none, the oldest process has to end. */
 static process_t *free_place(retained_t *kept, server_rec *s)
 {
     process_t *p, *oldest = kept->processes;
@@ -183,19 +183,19 @@ static process_t *free_place(retained_t *kept, server_rec *s)
     ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s, "endpoint process %d, of %d restarts ago, ends with its "
                  "virtual connections: there are no more than %d processes", (int)oldest->proc.pid,
                  PROCESSES, PROCESSES);
-    tell(oldest, s, RPC_SAY_LEAVE, -1);
+    tell_process(oldest, s, RPC_SAY_LEAVE, -1);
     process_gone(oldest);
     return oldest;
 }
 
-static void supervise(int reason, void *data, apr_wait_t status);
+static void endpoint_supervise(int reason, void *data, apr_wait_t status);
 
 static void watch(supervisor_t *sup, const apr_proc_t *proc)
 {
     watched_t *watched = apr_palloc(sup->pconf, sizeof(*watched));
 
     *watched = (watched_t){ sup, *proc };
-    apr_proc_other_child_register(&watched->proc, supervise, watched, NULL, sup->pconf);
+    apr_proc_other_child_register(&watched->proc, endpoint_supervise, watched, NULL, sup->pconf);
 }
 
 static void close_all(int *fds, int count)
@@ -284,7 +284,7 @@ static apr_status_t start_process(supervisor_t *sup)
     rv = fork_process(sup, p, &birth, ours);
     for (i = 0; i < PROCESSES && rv == APR_SUCCESS; i++)
         if (ours[i] >= 0)
-            tell(&kept->processes[i], sup->s, RPC_SAY_SUCCESSOR, ours[i]);
+            tell_process(&kept->processes[i], sup->s, RPC_SAY_SUCCESSOR, ours[i]);
     close_all(ours, PROCESSES);
     close_all(birth.lines, PROCESSES);
     if (rv != APR_SUCCESS)
@@ -311,7 +311,7 @@ static void make_set(rpc_listen_set_t *set, const rpc_endpointd_params_t *params
         set->at[set->count++] = APR_ARRAY_IDX(params->listen, i, rpc_listen_t);
 }
 
-/* Opens what the configuration names, as long as it wants anything. */
+/* Opens the sockets of the configuration, if it needs the endpoint. */
 static apr_status_t listen_all(supervisor_t *sup, int level)
 {
     rpc_listen_set_t wanted = { 0 };
@@ -348,7 +348,7 @@ static void be_a_pause(int control, apr_interval_time_t pause)
     _exit(0);
 }
 
-/* Without one the monitor's hook, each ten seconds, has to do. */
+/* If this child cannot be started, the monitor hook, which runs every ten seconds, takes its place. */
 static void start_pause(supervisor_t *sup, apr_interval_time_t pause)
 {
     retained_t *kept = sup->kept;
@@ -381,7 +381,8 @@ static void end_pause(retained_t *kept)
     memset(&kept->pause, 0, sizeof(kept->pause));
 }
 
-/* While another process serves, it goes on. Else nobody may wait for what does not come. */
+/* Postpones the next attempt. If no other process serves, the sockets are closed meanwhile, so that
+ * no proxy waits for an endpoint in vain. */
 static void put_off(supervisor_t *sup, apr_interval_time_t pause)
 {
     static const rpc_listen_set_t nothing;
@@ -401,13 +402,14 @@ static void start_or_put_off(supervisor_t *sup)
     if (rv == APR_SUCCESS)
         return;
     if (!kept->attempts++)
-        ap_log_error(APLOG_MARK, APLOG_CRIT, rv, sup->s, "cannot start the endpoint process, which is tried "
+        ap_log_error(APLOG_MARK, APLOG_CRIT, rv, sup->s,
+                     "cannot start the endpoint process, which is tried "
                      "again with pauses of up to a minute; %s", is_served(kept)
                      ? "the one of before the restart goes on" : "until then its clients are answered 503");
     put_off(sup, pause_before(kept->attempts));
 }
 
-static void try_again(supervisor_t *sup)
+static void try_start_again(supervisor_t *sup)
 {
     end_pause(sup->kept);
     listen_all(sup, APLOG_ERR);
@@ -417,7 +419,7 @@ static void try_again(supervisor_t *sup)
 void rpc_endpointd_monitor(void)
 {
     if (supervisor && supervisor->kept->again && rpc_clock_now() >= supervisor->kept->again)
-        try_again(supervisor);
+        try_start_again(supervisor);
 }
 
 /* ---- when one has ended ---- */
@@ -444,13 +446,13 @@ static void log_death(const supervisor_t *sup, pid_t pid, apr_wait_t status, apr
                      "starting another", (int)pid, (int)status);
 }
 
-/* The one that was to serve, and is to be followed by another. */
+/* The newest process, which was to serve, has ended: another one follows. */
 static void newest_ended(supervisor_t *sup, pid_t pid, apr_wait_t status, int young)
 {
     retained_t *kept = sup->kept;
     apr_interval_time_t pause = 0;
 
-    if (status == RPC_PROCESS_CANNOT_BEGIN) {   /* it has said why */
+    if (status == RPC_PROCESS_CANNOT_BEGIN) {   /* it has logged why */
         kept->attempts++;
         put_off(sup, pause_before(kept->attempts));
         return;
@@ -483,7 +485,7 @@ static void process_ended(supervisor_t *sup, process_t *p, apr_wait_t status)
                      "(exit code or signal %d)", (int)pid, (int)status);
 }
 
-/* A child of ours has ended, or one that has been told to leave. */
+/* An endpoint process has ended, or one that was told to leave. */
 static void child_ended(supervisor_t *sup, pid_t pid, apr_wait_t status)
 {
     retained_t *kept = sup->kept;
@@ -492,10 +494,10 @@ static void child_ended(supervisor_t *sup, pid_t pid, apr_wait_t status)
     if (p)
         process_ended(sup, p, status);
     else if (pid == kept->pause.pid && !is_stopping())
-        try_again(sup);
+        try_start_again(sup);
 }
 
-static void supervise(int reason, void *data, apr_wait_t status)
+static void endpoint_supervise(int reason, void *data, apr_wait_t status)
 {
     watched_t *watched = data;
 
@@ -556,7 +558,7 @@ static void leave_signal(void)
 
 /* At the end the Unix socket's name goes. At a restart the next configuration may not even have
  * this module. */
-static apr_status_t let_go(void *data)
+static apr_status_t endpoint_let_go(void *data)
 {
     static const rpc_listen_set_t nothing;
     supervisor_t *sup = data;
@@ -570,12 +572,13 @@ static apr_status_t let_go(void *data)
         rpc_listen_update(&sup->kept->listening, &nothing, sup->s, APLOG_ERR);
     else for (; p < sup->kept->processes + PROCESSES; p++)
         if (p->proc.pid)
-            tell(p, sup->s, RPC_SAY_UNCERTAIN, -1);
+            tell_process(p, sup->s, RPC_SAY_UNCERTAIN, -1);
     return APR_SUCCESS;
 }
 
-/* Those of before: some may have ended while nobody watched, between two configurations. The
- * others are watched again, and write where this configuration does. */
+/* Takes over the processes of earlier configurations. Some may have ended between two configurations,
+ * while they were not watched. The others are watched again, and write to the log of this
+ * configuration. */
 static void carry_over(supervisor_t *sup)
 {
     process_t *p = sup->kept->processes;
@@ -591,9 +594,9 @@ static void carry_over(supervisor_t *sup)
             continue;
         }
         watch(sup, &p->proc);
-        tell(p, sup->s, RPC_SAY_RESTARTED, log);
+        tell_process(p, sup->s, RPC_SAY_RESTARTED, log);
         if (!sup->params.wanted)
-            tell(p, sup->s, RPC_SAY_RETIRE, -1);
+            tell_process(p, sup->s, RPC_SAY_RETIRE, -1);
     }
     listen_to_all(sup->kept);
     if (!sup->params.wanted)
@@ -624,7 +627,8 @@ apr_status_t rpc_endpointd_start(apr_pool_t *pconf, server_rec *s,
     apr_status_t rv = rpc_endpoint_secret_make();
 
     if (rv != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "the endpoint has no secret: this system gives no random bytes");
+        ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s,
+                     "the endpoint has no secret: this system gives no random bytes");
         return rv;
     }
     sup->s = s;
@@ -634,7 +638,7 @@ apr_status_t rpc_endpointd_start(apr_pool_t *pconf, server_rec *s,
     kept->deaths = kept->attempts = 0;
     apr_snprintf(kept->path, sizeof(kept->path), "%s.%" APR_PID_T_FMT, rpc_endpointd_base(pconf, params),
                  kept->parent);
-    apr_pool_cleanup_register(pconf, sup, let_go, apr_pool_cleanup_null);
+    apr_pool_cleanup_register(pconf, sup, endpoint_let_go, apr_pool_cleanup_null);
     supervisor = sup;
     rv = listen_all(sup, restart ? APLOG_ERR : APLOG_EMERG);
     if (rv != APR_SUCCESS && !restart)

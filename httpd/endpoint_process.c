@@ -42,13 +42,13 @@
 APLOG_USE_MODULE(rpcproxy);
 
 #define ACCEPT_AGAIN apr_time_from_msec(100)
-/* Taken from one listener before the others, and what was taken, have their turn. */
+/* The number of legs that one listener takes before other listeners and the new legs get their turn. */
 #define ACCEPT_TURN 64
-/* Turns of one that listens no more: what its backlog may hold. */
+/* The number of turns for the legs in the backlog of a listener that ends. */
 #define LAST_TURNS 64
-/* Legs of one listener that say nothing, where descriptors allow as many. */
+/* The greatest number of silent legs of one listener, if there are enough descriptors. */
 #define SILENT_MAX 1024
-/* A restart takes no longer, or what comes after it has no use for us. */
+/* If a restart takes longer, the next configuration does not need this process. */
 #define UNCERTAIN_MAX apr_time_from_sec(120)
 
 typedef struct process process_t;
@@ -89,7 +89,7 @@ static void listener_close(listener_t *l)
     l->watch.fd = -1;
 }
 
-/* No further edge tells when to try again. */
+/* epoll reports no further event for this listener, so a timer tries again. */
 static void accept_later(process_t *me)
 {
     rpc_timer_set(me->loop, &me->again, rpc_loop_now(me->loop) + ACCEPT_AGAIN);
@@ -157,7 +157,7 @@ static void accept_again(rpc_timer_t *timer)
             rpc_loop_schedule(me->loop, &me->listeners[i].more);
 }
 
-/* What has connected here already is still taken. */
+/* Stops listening. Legs that have connected already are still taken. */
 static void listen_no_more(process_t *me)
 {
     int turns;
@@ -174,7 +174,7 @@ static void listen_no_more(process_t *me)
 
 /* ---- the end ---- */
 
-static void leave(process_t *me)
+static void endpoint_leave(process_t *me)
 {
     me->leaving = 1;
     rpc_loop_stop(me->loop);
@@ -189,7 +189,7 @@ static void go_if_idle(void *ctx)
     if (rpc_endpoint_drains(me->endpoint) > rpc_loop_now(me->loop))
         rpc_timer_set(me->loop, &me->drained, rpc_endpoint_drains(me->endpoint));
     else
-        leave(me);
+        endpoint_leave(me);
 }
 
 static void drained(rpc_timer_t *timer)
@@ -201,12 +201,13 @@ static void out_of_time(rpc_timer_t *timer)
 {
     process_t *me = RPC_OWNER_OF(timer, process_t, limit);
 
-    ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, me->s, "endpoint: RpcGracefulTimeout is over, with %u virtual "
+    ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, me->s,
+                 "endpoint: RpcGracefulTimeout is over, with %u virtual "
                  "connections from before the restart", rpc_endpoint_count(me->endpoint));
-    leave(me);
+    endpoint_leave(me);
 }
 
-static void retire(process_t *me)
+static void endpoint_retire(process_t *me)
 {
     apr_interval_time_t limit = me->birth->params->graceful_timeout;
 
@@ -219,19 +220,19 @@ static void retire(process_t *me)
     go_if_idle(me);
 }
 
-static void succeeded(void *ctx)
+static void endpoint_succeeded(void *ctx)
 {
-    retire(ctx);
+    endpoint_retire(ctx);
 }
 
 static void sigterm_ready(rpc_watch_t *watch, uint32_t events)
 {
-    leave(RPC_OWNER_OF(watch, process_t, sigterm));
+    endpoint_leave(RPC_OWNER_OF(watch, process_t, sigterm));
 }
 
-/* ---- what the parent says ---- */
+/* ---- orders of the parent ---- */
 
-/* The parent has opened its logs anew, say after a rotation: write where it writes. */
+/* The parent has opened its logs again, for example after a rotation: use the same log. */
 static void use_log(const process_t *me, int fd)
 {
     apr_os_file_t current;
@@ -242,8 +243,8 @@ static void use_log(const process_t *me, int fd)
     close(fd);
 }
 
-/* Nobody has come back from the restart: this module is not in the configuration any more. The
- * parent still has the sockets, so they are ended for it, too. */
+/* After the restart no parent has spoken: this module is not in the configuration any more. The
+ * parent still holds the sockets, so they are shut down for it, too. */
 static void nobody_came(rpc_timer_t *timer)
 {
     process_t *me = RPC_OWNER_OF(timer, process_t, uncertain);
@@ -252,11 +253,11 @@ static void nobody_came(rpc_timer_t *timer)
     for (i = 0; i < me->count; i++)
         if (me->listeners[i].watch.fd >= 0)
             shutdown(me->listeners[i].watch.fd, SHUT_RDWR);
-    retire(me);
+    endpoint_retire(me);
 }
 
-/* FD is ours, or -1. */
-static void obey(process_t *me, char letter, int fd)
+/* Carries out one order. This function owns FD, which may be -1. */
+static void obey_order(process_t *me, char letter, int fd)
 {
     if (letter != RPC_SAY_UNCERTAIN)
         rpc_timer_cancel(me->loop, &me->uncertain);
@@ -270,10 +271,10 @@ static void obey(process_t *me, char letter, int fd)
             use_log(me, fd);
         return;
     case RPC_SAY_RETIRE:
-        retire(me);
+        endpoint_retire(me);
         break;
     case RPC_SAY_LEAVE:
-        leave(me);
+        endpoint_leave(me);
         break;
     case RPC_SAY_UNCERTAIN:
         rpc_timer_set(me->loop, &me->uncertain, rpc_loop_now(me->loop) + UNCERTAIN_MAX);
@@ -296,10 +297,10 @@ static void control_ready(rpc_watch_t *watch, uint32_t events)
         rv = rpc_pass_receive(watch->fd, &letter, &len, &fd);
         if (rv != APR_SUCCESS)
             break;
-        obey(me, letter, fd);
+        obey_order(me, letter, fd);
     }
     if (!APR_STATUS_IS_EAGAIN(rv))
-        leave(me);      /* the parent is gone */
+        endpoint_leave(me);      /* the parent is gone */
 }
 
 /* ---- the beginning ---- */
@@ -323,8 +324,8 @@ static int set_signals(void)
     return signalfd(-1, &term, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
-/* Would it keep something alive that is the parent's to end? Files that are written, such as
- * access logs that are rotated away; pipes, to programs that end with them; listeners. */
+/* Would this descriptor keep something alive that the parent wants to end? Such are files that are
+ * written, for example rotated access logs; pipes to programs that end with them; and listeners. */
 static int keeps_alive(int fd)
 {
     struct stat st;
@@ -413,7 +414,7 @@ static unsigned silent_max(const process_t *me)
 static apr_status_t make_endpoint(process_t *me)
 {
     const rpc_endpointd_params_t *given = me->birth->params;
-    const rpc_handover_params_t handover = { &me->log, succeeded, go_if_idle, me };
+    const rpc_handover_params_t handover = { &me->log, endpoint_succeeded, go_if_idle, me };
     rpc_endpoint_params_t params = {
         .receive_window = given->receive_window,
         .setup_timeout = given->setup_timeout,
@@ -431,7 +432,8 @@ static apr_status_t make_endpoint(process_t *me)
     apr_status_t rv = rpc_loop_create(&me->loop, me->pool);
 
     if (rv == APR_SUCCESS)
-        rv = rpc_resolver_make(&params.dialer.resolver, &(rpc_resolver_params_t){ .log = &me->log }, me->pool);
+        rv = rpc_resolver_make(&params.dialer.resolver, &(rpc_resolver_params_t){ .log = &me->log },
+                               me->pool);
     if (rv != APR_SUCCESS)
         return rv;
     me->endpoint = rpc_endpoint_create(me->loop, &params, me->pool);
@@ -470,7 +472,7 @@ static void cannot_begin(const process_t *me, apr_status_t rv)
     _exit(RPC_PROCESS_CANNOT_BEGIN);
 }
 
-static void begin(process_t *me)
+static void endpoint_begin(process_t *me)
 {
     apr_status_t rv = apr_pool_create_unmanaged_ex(&me->pool, NULL, NULL);
 
@@ -484,15 +486,16 @@ static void begin(process_t *me)
         cannot_begin(me, rv);
 }
 
-/* It serves: all that were before it hear so, and the parent. */
-static void announce(process_t *me)
+/* Tells all older processes and the parent that this process serves. */
+static void announce_serving(process_t *me)
 {
     const char ready = RPC_SAY_READY;
     const struct iovec part = { (void *)&ready, 1 };
     int i;
 
     for (i = 0; i < RPC_PROCESS_LINES; i++)
-        if (me->birth->lines[i] >= 0 && rpc_handover_follow(me->handover, me->birth->lines[i]) != APR_SUCCESS)
+        if (me->birth->lines[i] >= 0 && rpc_handover_follow(me->handover,
+                                                            me->birth->lines[i]) != APR_SUCCESS)
             ap_log_error(APLOG_MARK, APLOG_ERR, 0, me->s,
                          "endpoint: no line to a process of before the restart");
     rpc_pass_send(me->control.fd, &part, 1, -1);
@@ -516,8 +519,8 @@ void rpc_endpointd_process(const rpc_endpointd_birth_t *birth)
     me.uncertain.fire = nobody_came;
     me.control = (rpc_watch_t){ birth->control, control_ready };
     me.sigterm = (rpc_watch_t){ -1, sigterm_ready };
-    begin(&me);
-    announce(&me);
+    endpoint_begin(&me);
+    announce_serving(&me);
     rpc_loop_run(me.loop);
     rpc_endpoint_close(me.endpoint);
     _exit(0);   /* the clean-ups of the pools are the parent's to run */

@@ -1,5 +1,4 @@
-/* rpc_endpointd_process: an endpoint process itself; what the parent says to it, and it to the
- * parent.
+/* rpc_endpointd_process: an endpoint process, and the messages between it and the parent.
  */
 #ifndef RPC_ENDPOINTD_PROCESS_H
 #define RPC_ENDPOINTD_PROCESS_H
@@ -7,8 +6,8 @@
 #include "httpd/endpoint_parent.h"
 #include "httpd/endpoint_listen.h"
 
-/* Messages on the control socket. A process of another version of the module lets be what it
- * does not know, so a letter never changes its meaning. */
+/* Messages on the control socket. A process of another version of the module ignores letters that it
+ * does not know, so a letter must never change its meaning. */
 #define RPC_SAY_SUCCESSOR 'H'   /* with a line (endpoint/handover.h): a process follows this one */
 #define RPC_SAY_RETIRE    'Q'   /* none follows: listen no more, go when idle */
 #define RPC_SAY_LEAVE     'X'   /* go now */
@@ -18,7 +17,7 @@
 
 #define RPC_PROCESS_LINES 16
 
-/* What the parent gives it. All descriptors are its own. */
+/* The parameters of a new process, which owns all descriptors in them. */
 typedef struct rpc_endpointd_birth {
     server_rec *s;
     const rpc_endpointd_params_t *params;

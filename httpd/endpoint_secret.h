@@ -1,9 +1,10 @@
-/* rpc_endpoint_secret: what the server's processes know, and no other program does: the endpoint
- * process takes legs on its Unix socket only from those who say it (wire/preface.h).
+/* rpc_endpoint_secret: a secret that only the processes of this server know. The endpoint process
+ * accepts a leg on its Unix socket only if its preface has the secret (wire/preface.h).
  *
- * The parent makes it at its first start and keeps it over all restarts, since children and
- * endpoint processes of different generations speak to each other. It is nowhere but in the
- * memory that these inherit: a program that one of them executes, such as a CGI script, has lost it.
+ * The parent makes it at its first start and keeps it over all restarts, because children and
+ * endpoint processes of different generations speak to each other. The secret is only in the memory
+ * that these processes inherit; a program that one of them executes, such as a CGI script, does not
+ * have it.
  */
 #ifndef RPC_ENDPOINT_SECRET_H
 #define RPC_ENDPOINT_SECRET_H

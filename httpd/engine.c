@@ -3,10 +3,10 @@
  *
  *   runs  ->  retires (channels live on, new ones come)  ->  ends (no more channels)  ->  finishes
  *
- * While the engine retires, its first loop looks several times a second whether its time is over. To end,
- * each loop ends its channels, again and again: one that was handed over at the last moment may be
- * on its way between loops. To finish, it also stops when the last connection of all is gone, or after
- * a moment.
+ * While the engine retires, its first loop checks several times a second whether its time is over. To
+ * end, each loop ends its channels repeatedly, because a channel that was handed over at the last
+ * moment may be on its way between loops. To finish, a loop also stops when the last of all
+ * connections is gone, or after a moment.
  */
 #include "httpd/engine.h"
 
@@ -30,14 +30,14 @@ APLOG_USE_MODULE(rpcproxy);
 #define LAST_MOMENT apr_time_from_sec(1)
 #define LAST_LOOK apr_time_from_msec(10)
 
-/* What one loop has. */
+/* The state of one loop. */
 typedef struct engine_loop {
     rpc_engine_t *engine;
     rpc_loop_t *loop;
     rpc_proxy_t *proxy;
     rpc_conn_home_t home;
     rpc_job_t end, finish;
-    rpc_timer_t again;              /* ends what has come since */
+    rpc_timer_t again;              /* ends channels that have arrived since */
     apr_time_t deadline;            /* of finishing */
 } engine_loop_t;
 
@@ -74,8 +74,8 @@ int rpc_engine_hand_over(rpc_engine_t *engine, request_rec *r, const rpc_channel
     engine_loop_t *el;
     int rv = HTTP_SERVICE_UNAVAILABLE;
 
-    /* Counted, then looked; a loop that ends has that set, then looks at the count. So it either
-     * stays for this connection, or the connection stays away. */
+    /* This thread counts the connection before it reads "ended"; a loop that ends sets "ended" before
+     * it reads the count. So either the loop waits for this connection, or the connection is refused. */
     apr_atomic_inc32(&engine->alive);
     if (!apr_atomic_read32(&engine->ending)) {
         el = &engine->loops[apr_atomic_inc32(&engine->turn) % (apr_uint32_t)engine->count];
@@ -112,7 +112,7 @@ static void again(rpc_timer_t *timer)
         rpc_timer_set(el->loop, timer, now + (finishing ? LAST_LOOK : LOOK));
 }
 
-static void end(rpc_job_t *job)
+static void engine_end_channels(rpc_job_t *job)
 {
     engine_loop_t *el = RPC_OWNER_OF(job, engine_loop_t, end);
 
@@ -120,7 +120,7 @@ static void end(rpc_job_t *job)
     again(&el->again);
 }
 
-static void finish(rpc_job_t *job)
+static void engine_finish(rpc_job_t *job)
 {
     engine_loop_t *el = RPC_OWNER_OF(job, engine_loop_t, finish);
 
@@ -141,7 +141,7 @@ static void end_retired(rpc_engine_t *engine, const char *why)
         rpc_loop_post(engine->loops[i].loop, &engine->loops[i].end);
 }
 
-static void look(rpc_timer_t *timer)
+static void engine_look(rpc_timer_t *timer)
 {
     rpc_engine_t *engine = RPC_OWNER_OF(timer, rpc_engine_t, look);
     rpc_loop_t *loop = engine->loops[0].loop;
@@ -165,7 +165,7 @@ static void told(rpc_watch_t *watch, uint32_t events)
     rpc_watch_remove(loop, watch);
     if (engine->grace)
         engine->deadline = rpc_loop_now(loop) + engine->grace;
-    look(&engine->look);
+    engine_look(&engine->look);
 }
 
 void rpc_engine_retire(rpc_engine_t *engine)
@@ -188,7 +188,7 @@ void rpc_engine_finish(rpc_engine_t *engine)
         rpc_loop_post(engine->loops[i].loop, &engine->loops[i].finish);
 }
 
-/* Before the pools of the MPM, which the connections are in, go. */
+/* Runs before the pools of the MPM, in which the connections are, are destroyed. */
 static apr_status_t engine_end(void *data)
 {
     rpc_engine_t *engine = data;
@@ -230,8 +230,8 @@ static apr_status_t make_loop(rpc_engine_t *engine, int i, apr_pool_t *parent)
     el->proxy = engine->proxies[i] = rpc_proxy_create(el->loop, &engine->dialer, engine->proxies,
                                                       (unsigned)engine->count, pool);
     el->home = (rpc_conn_home_t){ el->loop, &engine->alive, &engine->ending, arrived, el };
-    el->end.run = end;
-    el->finish.run = finish;
+    el->end.run = engine_end_channels;
+    el->finish.run = engine_finish;
     el->again.fire = again;
     return APR_SUCCESS;
 }
@@ -239,7 +239,7 @@ static apr_status_t make_loop(rpc_engine_t *engine, int i, apr_pool_t *parent)
 /* The first loop is told by a descriptor, as a handler of signals can write to one. */
 static apr_status_t make_told(rpc_engine_t *engine)
 {
-    engine->look.fire = look;
+    engine->look.fire = engine_look;
     engine->told.ready = told;
     engine->told.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (engine->told.fd < 0)

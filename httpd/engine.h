@@ -24,8 +24,9 @@ apr_status_t rpc_engine_start(rpc_engine_t **engine, const rpc_engine_params_t *
  * what the handler is to return; HTTP_SERVICE_UNAVAILABLE once the engine's channels end. */
 int rpc_engine_hand_over(rpc_engine_t *engine, request_rec *r, const rpc_channel_spec_t *spec);
 
-/* The child is asked to go when it is done. Requests that have begun still become channels; all channels
- * end when GRACE is over, or when httpd needs the child's slot. Any thread, and a signal's handler. */
+/* The child is to end when its work is done. Requests that have begun still become channels. All
+ * channels end when GRACE is over, or when httpd needs the slot of the child. Any thread, and signal
+ * handlers. */
 void rpc_engine_retire(rpc_engine_t *engine);
 
 /* Every channel ends now. Any thread; returns at once. */

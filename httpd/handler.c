@@ -1,8 +1,8 @@
 /* httpd/handler.c: the content handler, which turns method, URL and policy into a channel.
  *
- * It runs after httpd's own authentication and authorization. What is wrong with a request is
- * answered here, on the worker thread; a channel that may be leaves for an I/O thread
- * (httpd/engine.c) and is answered there.
+ * It runs after httpd's own authentication and authorization. A request that is refused is answered
+ * here, on the worker thread. An accepted channel goes to an I/O thread (httpd/engine.c), which
+ * answers it.
  */
 #include "httpd/handler.h"
 
@@ -56,9 +56,9 @@ static int answer_error(request_rec *r, rpc_reason_t reason)
 }
 
 /* Refuses a request, with one line in the log. */
-static int refuse(request_rec *r, rpc_reason_t reason, const char *fmt, ...)
+static int refuse_request(request_rec *r, rpc_reason_t reason, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-static int refuse(request_rec *r, rpc_reason_t reason, const char *fmt, ...)
+static int refuse_request(request_rec *r, rpc_reason_t reason, const char *fmt, ...)
 {
     va_list args;
     const char *why;
@@ -70,7 +70,7 @@ static int refuse(request_rec *r, rpc_reason_t reason, const char *fmt, ...)
     return answer_error(r, reason);
 }
 
-/* The same answer from both proxies (2.1.2.1.6); the connection stays, NTLM clients need it. */
+/* Both proxies give the same answer (2.1.2.1.6). The connection stays open for NTLM clients. */
 static int answer_echo(request_rec *r, apr_int64_t length)
 {
     rts_pdu_t echo;
@@ -99,13 +99,13 @@ static int check_tls(request_rec *r, const rpc_dir_config_t *dc)
     if (!wanted)
         return OK;
     if (!ap_ssl_conn_is_ssl(r->connection))
-        return refuse(r, RPC_REASON_TLS_REQUIRED,
-                      "plain HTTP, but RpcRequireTLS wants TLS with %d bits", wanted);
+        return refuse_request(r, RPC_REASON_TLS_REQUIRED,
+                              "plain HTTP, but RpcRequireTLS wants TLS with %d bits", wanted);
     value = ap_ssl_var_lookup(r->pool, r->server, r->connection, r, "SSL_CIPHER_USEKEYSIZE");
     bits = value ? atoi(value) : 0;
     if (bits < wanted)
-        return refuse(r, RPC_REASON_TLS_REQUIRED,
-                      "the cipher has %d bits, RpcRequireTLS wants %d", bits, wanted);
+        return refuse_request(r, RPC_REASON_TLS_REQUIRED,
+                              "the cipher has %d bits, RpcRequireTLS wants %d", bits, wanted);
     return OK;
 }
 
@@ -113,11 +113,11 @@ static int check_user(request_rec *r, const rpc_dir_config_t *dc)
 {
     if (r->user || rpc_config_allow_anonymous(dc))
         return OK;
-    return refuse(r, RPC_REASON_ANONYMOUS, "nobody is authenticated here: set AuthType and "
-                  "Require valid-user, or RpcAllowAnonymous On");
+    return refuse_request(r, RPC_REASON_ANONYMOUS, "nobody is authenticated here: set AuthType and "
+                          "Require valid-user, or RpcAllowAnonymous On");
 }
 
-/* Bytes of the body; -1 when the request does not say, or says it in a way we refuse. */
+/* The length of the body in bytes; -1 when the request has none, or one that is not accepted. */
 static apr_int64_t body_length(const request_rec *r)
 {
     const char *text = apr_table_get(r->headers_in, "Content-Length");
@@ -141,7 +141,7 @@ static int is_spent(request_rec *r, const rpc_dir_config_t *dc)
     return rpc_budget_spent(context->budgets, &who, &limit, rpc_clock_now()) > 0;
 }
 
-/* The log had one line when the budget was spent; there are no more. */
+/* The log had one line when the limit was reached; this refusal is logged at level debug only. */
 static int refuse_spent(request_rec *r)
 {
     ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "%s refused: RpcMaxFailedTargets is reached", r->method);
@@ -157,10 +157,11 @@ static int check_target(request_rec *r, const rpc_dir_config_t *dc, rpc_target_t
         return OK;
     rpc_request_in_vain(context, r, query);
     if (wrong)
-        return refuse(r, RPC_REASON_BAD_TARGET, "query \"%s\": %s", ap_escape_logitem(r->pool, query), wrong);
-    return refuse(r, RPC_REASON_TARGET_REFUSED, "%s:%u is not in RpcValidPorts, nearest is %s",
-                  ap_escape_logitem(r->pool, target->server), target->port,
-                  nearest ? nearest->text : "none");
+        return refuse_request(r, RPC_REASON_BAD_TARGET, "query \"%s\": %s",
+                              ap_escape_logitem(r->pool, query), wrong);
+    return refuse_request(r, RPC_REASON_TARGET_REFUSED, "%s:%u is not in RpcValidPorts, nearest is %s",
+                          ap_escape_logitem(r->pool, target->server), target->port,
+                          nearest ? nearest->text : "none");
 }
 
 /* ---- the channel ---- */
@@ -171,33 +172,34 @@ static int refuse_limit(request_rec *r, const rpc_channel_spec_t *spec, rpc_reas
 
     switch (why) {
     case RPC_REASON_TOO_MANY_OF_USER:
-        return refuse(r, why, "RpcMaxChannelsPerUser %u is reached by user \"%s\"",
-                      limits.of_user, ap_escape_logitem(r->pool, r->user));
+        return refuse_request(r, why, "RpcMaxChannelsPerUser %u is reached by user \"%s\"",
+                              limits.of_user, ap_escape_logitem(r->pool, r->user));
     case RPC_REASON_TOO_MANY_OF_ADDRESS:
-        return refuse(r, why, "RpcMaxChannelsPerAddress %u is reached by %s",
-                      limits.of_address, r->useragent_ip);
+        return refuse_request(r, why, "RpcMaxChannelsPerAddress %u is reached by %s",
+                              limits.of_address, r->useragent_ip);
     case RPC_REASON_TOO_MANY_UNPAIRED:
-        return refuse(r, why, "RpcMaxUnpairedChannels %u is reached", limits.unpaired);
+        return refuse_request(r, why, "RpcMaxUnpairedChannels %u is reached", limits.unpaired);
     case RPC_REASON_TOO_MANY_UNPAIRED_OF_USER:
-        return refuse(r, why, "%u channels of user \"%s\" wait for a server's answer, which is all that "
-                      "RpcMaxUnpairedPerUser allows one user", limits.unpaired_of_user,
-                      ap_escape_logitem(r->pool, r->user));
+        return refuse_request(r, why,
+                              "%u channels of user \"%s\" wait for a server's answer, which is all that "
+                              "RpcMaxUnpairedPerUser allows one user", limits.unpaired_of_user,
+                              ap_escape_logitem(r->pool, r->user));
     case RPC_REASON_TOO_MANY_UNPAIRED_OF_ADDRESS:
-        return refuse(r, why, "%u channels of %s wait for a server's answer, which is all that "
-                      "RpcMaxUnpairedPerUser and RpcMaxUnpairedChannels allow one address",
-                      limits.unpaired_of_address, r->useragent_ip);
+        return refuse_request(r, why, "%u channels of %s wait for a server's answer, which is all that "
+                              "RpcMaxUnpairedPerUser and RpcMaxUnpairedChannels allow one address",
+                              limits.unpaired_of_address, r->useragent_ip);
     case RPC_REASON_TOO_MANY_UNPAIRED_OF_TARGET:
-        return refuse(r, why, "%u channels wait for an answer of %s, which is all that "
-                      "RpcMaxUnpairedPerUser and RpcMaxUnpairedChannels allow one server",
-                      limits.unpaired_of_target,
-                      ap_escape_logitem(r->pool, rpc_request_server(r->pool, spec)));
+        return refuse_request(r, why, "%u channels wait for an answer of %s, which is all that "
+                              "RpcMaxUnpairedPerUser and RpcMaxUnpairedChannels allow one server",
+                              limits.unpaired_of_target,
+                              ap_escape_logitem(r->pool, rpc_request_server(r->pool, spec)));
     default:
-        return refuse(r, why, "RpcMaxChannels %u is reached", limits.channels);
+        return refuse_request(r, why, "RpcMaxChannels %u is reached", limits.channels);
     }
 }
 
-/* Where a client's budget is spent, what is not allowed looks like what is; but a successor of a
- * channel that lives is served. */
+/* When the client has reached RpcMaxFailedTargets, allowed and refused targets get the same answer;
+ * but a successor of a channel that lives is served. */
 static int find_target(request_rec *r, const rpc_dir_config_t *dc, int spent, rpc_role_t role,
                        rpc_channel_spec_t *spec)
 {
@@ -218,7 +220,7 @@ static int find_target(request_rec *r, const rpc_dir_config_t *dc, int spent, rp
     if (spent)
         return refuse_spent(r);
     rpc_request_in_vain(context, r, r->args);
-    return refuse(r, RPC_REASON_BAD_TARGET, "%s", wrong);
+    return refuse_request(r, RPC_REASON_BAD_TARGET, "%s", wrong);
 }
 
 static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t role,
@@ -237,7 +239,7 @@ static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t r
     rv = rpc_engine_hand_over(context->engine, r, spec);
     if (rv == HTTP_SERVICE_UNAVAILABLE) {
         rpc_request_leave(spec);
-        return refuse(r, RPC_REASON_STOPPING, "this child takes no new channels");
+        return refuse_request(r, RPC_REASON_STOPPING, "this child takes no new channels");
     }
     return rv;
 }
@@ -265,15 +267,15 @@ static int check_method(request_rec *r, int role, int versions)
     if (versions & RPC_V1)
         ap_allow_methods(r, MERGE_ALLOW, "RPC_CONNECT", NULL);
     if (!is_probe(r))
-        return refuse(r, RPC_REASON_METHOD, role >= 0 ? "not in RpcProtocolVersions"
-                      : "the method is none of RPC over HTTP");
+        return refuse_request(r, RPC_REASON_METHOD, role >= 0 ? "not in RpcProtocolVersions"
+                              : "the method is none of RPC over HTTP");
     ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s refused: method: the method is none of RPC over HTTP",
                   r->method);
     return answer_error(r, RPC_REASON_METHOD);
 }
 
-/* Bytes that the client may send: what Content-Length says, and for version 1, which has no
- * such field (2.1.1.1.1), all there is. -1: the request is not as it should be. */
+/* The number of bytes that the client may send: the Content-Length; for version 1, which has no such
+ * field (2.1.1.1.1), no limit. -1: the request is wrong. */
 static apr_int64_t channel_length(const request_rec *r, int role)
 {
     if (role != RPC_MIXED)
@@ -282,11 +284,12 @@ static apr_int64_t channel_length(const request_rec *r, int role)
            || apr_table_get(r->headers_in, "Content-Length") ? -1 : INT64_MAX;
 }
 
-/* A channel has a connection of its own. Of a 403 with this note mod_http2 makes HTTP_1_1_REQUIRED,
- * and the client comes back over HTTP/1.1 by itself. */
+/* A channel needs a connection of its own. mod_http2 turns a 403 with this note into
+ * HTTP_1_1_REQUIRED, and the client repeats the request over HTTP/1.1 by itself. */
 static int fall_back(request_rec *r)
 {
-    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s over HTTP/2: a channel needs HTTP/1.1, which the client "
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
+                  "%s over HTTP/2: a channel needs HTTP/1.1, which the client "
                   "is told", r->method);
     apr_table_setn(r->subprocess_env, "RPC_REASON", rpc_reason_info(RPC_REASON_BAD_REQUEST)->token);
     apr_table_setn(r->notes, "ssl-renegotiate-forbidden", "channel");
@@ -327,9 +330,10 @@ static int check_request(request_rec *r, const rpc_dir_config_t *dc, int role)
 
 static int refuse_half_read(request_rec *r, apr_off_t taken)
 {
-    return refuse(r, RPC_REASON_OTHER_MODULE, "another module has read %" APR_OFF_T_FMT " bytes of the "
-                  "body before rpcproxy. If it is mod_security, put the SecRule of conf/rpcproxy.conf "
-                  "before its rules", taken);
+    return refuse_request(r, RPC_REASON_OTHER_MODULE,
+                          "another module has read %" APR_OFF_T_FMT " bytes of the "
+                          "body before rpcproxy. If it is mod_security, put the SecRule of conf/rpcproxy.conf "
+                          "before its rules", taken);
 }
 
 static int rpc_handler(request_rec *r)
@@ -350,19 +354,19 @@ static int rpc_handler(request_rec *r)
     if (r->connection->master && (length < 0 || length > ECHO_MAX))
         return fall_back(r);
     if (length < 0)
-        return refuse(r, RPC_REASON_BAD_REQUEST, role == RPC_MIXED
-                      ? "RPC_CONNECT with a Content-Length, or chunked"
-                      : "no usable Content-Length, or chunked");
+        return refuse_request(r, RPC_REASON_BAD_REQUEST, role == RPC_MIXED
+                              ? "RPC_CONNECT with a Content-Length, or chunked"
+                              : "no usable Content-Length, or chunked");
     if (length <= ECHO_MAX)
         return answer_echo(r, length);
     if (r->main)
-        return refuse(r, RPC_REASON_BAD_REQUEST, "a channel needs a request of its own");
+        return refuse_request(r, RPC_REASON_BAD_REQUEST, "a channel needs a request of its own");
     return taken ? refuse_half_read(r, taken) : open_channel(r, dc, (rpc_role_t)role, length);
 }
 
 /* ---- before the handler ---- */
 
-/* Version 1 listens on / (3.1.2.3), which must not be taken for a folder: httpd ignores
+/* Version 1 uses the path / (3.1.2.3), which must not be taken for a folder: httpd ignores
  * SetHandler for folders. (A target without any path, "RPC_CONNECT server:port", is refused
  * by httpd before a module sees it.) */
 static int root_is_no_folder(request_rec *r)
@@ -419,7 +423,7 @@ static int shut_body(request_rec *r)
     return DECLINED;
 }
 
-/* Whose request authorization is asked about is known. A 401 that follows is Require's. */
+/* The user is authenticated, so a 401 that follows comes from Require. */
 static int note_authenticated(request_rec *r)
 {
     apr_table_setn(r->notes, AUTHENTICATED_NOTE, "1");
@@ -439,7 +443,7 @@ static int tell_intercepted(request_rec *r)
     return DECLINED;
 }
 
-/* Requests that Require refuses never come to the handler. Before the access log is written. */
+/* Requests that Require refuses never reach the handler. This hook runs before the access log. */
 static int tell_unauthorized(request_rec *r)
 {
     int refused = r->status == HTTP_FORBIDDEN

@@ -20,7 +20,7 @@
 APLOG_USE_MODULE(rpcproxy);
 
 #define WATCHDOG "_rpcproxy_"
-#define LOOK apr_time_from_msec(100)    /* how often is looked whether the child ends */
+#define LOOK apr_time_from_msec(100)    /* the time between two checks whether the child ends */
 
 /* A server to be checked. */
 typedef struct check {
@@ -45,10 +45,11 @@ static const char checks_key[] = "rpcproxy-checks";
 
 /* ---- which servers ---- */
 
-/* By the rules of the section that names it, or the main server's; what a section between these
- * says is known only when a request has come through it. */
-static void add(checks_t *checks, const rpc_named_server_t *named, const rpc_dir_config_t *main_server,
-                apr_port_t port)
+/* Adds a server with the rules of the section that names it, or else those of the main server. The
+ * rules of a section between these are known only for a request. */
+static void add_check(checks_t *checks, const rpc_named_server_t *named,
+                      const rpc_dir_config_t *main_server,
+                      apr_port_t port)
 {
     const rpc_dir_config_t *dc = named->dc ? named->dc : main_server;
     check_t *check;
@@ -63,25 +64,27 @@ static void add(checks_t *checks, const rpc_named_server_t *named, const rpc_dir
     check->host = named->host;
     check->port = port;
     check->handshake = checks->handshake && named->protseq == RPC_PROTSEQ_HTTP;
-    check->networks = rpc_networks_with(checks->list->pool, dc->networks ? dc->networks : main_server->networks,
+    check->networks = rpc_networks_with(checks->list->pool,
+                                        dc->networks ? dc->networks : main_server->networks,
                                         named->host);
     check->sources = dc->sources ? dc->sources : main_server->sources;
 }
 
-/* A global catalog without a port of its own is there for those of the address book. */
-static void add_named(checks_t *checks, const rpc_named_server_t *named, const rpc_dir_config_t *main_server)
+/* A global catalog without a port of its own is checked at the ports of the address book. */
+static void add_named(checks_t *checks, const rpc_named_server_t *named,
+                      const rpc_dir_config_t *main_server)
 {
     const apr_array_header_t *ports = NULL;
     int i;
 
     if (named->port) {
-        add(checks, named, main_server, named->port);
+        add_check(checks, named, main_server, named->port);
         return;
     }
     if (named->dc && apr_cstr_casecmp(named->where->directive, "RpcNspiServers") == 0)
         ports = named->dc->nspi_ports ? named->dc->nspi_ports : main_server->nspi_ports;
     for (i = 0; ports && i < ports->nelts; i++)
-        add(checks, named, main_server, APR_ARRAY_IDX(ports, i, apr_port_t));
+        add_check(checks, named, main_server, APR_ARRAY_IDX(ports, i, apr_port_t));
     if (!ports)
         ap_log_error(APLOG_MARK, APLOG_INFO, 0, named->s, "%s in line %d of %s: no health check of %s, "
                      "which has no port but those clients ask for", named->where->directive,
@@ -110,17 +113,17 @@ struct watch {
     rpc_timer_t look;
 };
 
-static void tell(checks_t *checks, const check_t *check, rpc_reason_t reason, const char *why)
+static void report_check(checks_t *checks, const check_t *check, rpc_reason_t reason, const char *why)
 {
     apr_time_t now = rpc_clock_now();
-    /* It is heard of again before this is over, unless no child checks any more. */
+    /* The next result comes before this time, unless no child checks any more. */
     apr_time_t until = now + 2 * checks->interval + checks->timeout;
 
     if (reason == RPC_REASON_ADDRESS_REFUSED || rpc_reason_is_ours(reason)) {
         rpc_health_unchecked(checks->health, check->host, check->port, until);
         ap_log_error(APLOG_MARK, APLOG_DEBUG, 0, checks->s, "no health check of %s port %u: %s",
                      check->host, check->port, why);
-        return;     /* says nothing of the server */
+        return;     /* a local failure says nothing about the server */
     }
     if (!rpc_health_checked(checks->health, check->host, check->port, !reason, now, until))
         return;
@@ -132,7 +135,7 @@ static void tell(checks_t *checks, const check_t *check, rpc_reason_t reason, co
                      check->host, check->port);
 }
 
-/* An interval after the last check began, or now if that took longer. */
+/* The next check begins one interval after the last one began, or now if that took longer. */
 static void wait_for_next(probing_t *probing)
 {
     rpc_timer_set(probing->watch->loop, &probing->next, probing->begun + probing->watch->checks->interval);
@@ -143,7 +146,7 @@ static void probed(void *ctx, rpc_reason_t reason, const char *why)
     probing_t *probing = ctx;
 
     probing->probe = NULL;
-    tell(probing->watch->checks, probing->check, reason, why);
+    report_check(probing->watch->checks, probing->check, reason, why);
     wait_for_next(probing);
 }
 
@@ -166,7 +169,7 @@ static void start_probe(rpc_timer_t *timer)
         wait_for_next(probing);
 }
 
-static void look(rpc_timer_t *timer)
+static void look_for_end(rpc_timer_t *timer)
 {
     watch_t *watch = RPC_OWNER_OF(timer, watch_t, look);
 
@@ -176,20 +179,21 @@ static void look(rpc_timer_t *timer)
         rpc_timer_set(watch->loop, timer, rpc_loop_now(watch->loop) + LOOK);
 }
 
-static void begin(rpc_job_t *job)
+static void begin_check(rpc_job_t *job)
 {
     watch_t *watch = RPC_OWNER_OF(job, watch_t, begin);
     const apr_array_header_t *list = watch->checks->list;
     int i;
 
-    look(&watch->look);
+    look_for_end(&watch->look);
     for (i = 0; i < list->nelts; i++) {
-        watch->probings[i] = (probing_t){ watch, &APR_ARRAY_IDX(list, i, check_t), .next.fire = start_probe };
+        watch->probings[i] = (probing_t){ watch, &APR_ARRAY_IDX(list, i,
+                                                                check_t), .next.fire = start_probe };
         start_probe(&watch->probings[i].next);
     }
 }
 
-static void end(watch_t *watch)
+static void end_checks(watch_t *watch)
 {
     int i;
 
@@ -208,15 +212,15 @@ static void keep_watch(checks_t *checks, apr_pool_t *pool)
 
     watch->checks = checks;
     watch->log = rpc_server_log(checks->s);
-    watch->begin.run = begin;
-    watch->look.fire = look;
+    watch->begin.run = begin_check;
+    watch->look.fire = look_for_end;
     if (rpc_loop_create(&watch->loop, pool) != APR_SUCCESS
         || rpc_resolver_make(&watch->resolver, &params, pool) != APR_SUCCESS)
         return;
     watch->probings = apr_pcalloc(pool, sizeof(*watch->probings) * (apr_size_t)checks->list->nelts);
     rpc_loop_post(watch->loop, &watch->begin);
     rpc_loop_run(watch->loop);
-    end(watch);
+    end_checks(watch);
 }
 
 static apr_status_t on_watch(int state, void *data, apr_pool_t *pool)

@@ -1,4 +1,4 @@
-/* httpd/mpm_limits.c: the traps of running thousands of suspended connections on stock MPMs. */
+/* httpd/mpm_limits.c: limits of the stock MPMs that matter for thousands of suspended connections. */
 #include "httpd/mpm_limits.h"
 
 #include <stdlib.h>
@@ -13,14 +13,14 @@
 
 APLOG_USE_MODULE(rpcproxy);
 
-static int mpm(int query)
+static int query_mpm(int query)
 {
     int value = 0;
 
     return ap_mpm_query(query, &value) == APR_SUCCESS ? value : 0;
 }
 
-/* The value of a directive at the top of the configuration; event tells no other way. */
+/* The value of a directive at the top of the configuration. The event MPM offers no other way. */
 static double directive(const char *name, double deflt)
 {
     const ap_directive_t *d;
@@ -48,13 +48,13 @@ static void check_event(server_rec *s, int max_channels, int children, int threa
     ap_log_error(APLOG_MARK, restarts < 1 ? APLOG_WARNING : APLOG_NOTICE, 0, s,
                  "channels outlive %d graceful restarts within RpcGracefulTimeout, for ServerLimit is %d and "
                  "MaxRequestWorkers / ThreadsPerChild is %d; with one more, the oldest child's channels "
-                 "end%s", restarts, mpm(AP_MPMQ_HARD_LIMIT_DAEMONS), children,
+                 "end%s", restarts, query_mpm(AP_MPMQ_HARD_LIMIT_DAEMONS), children,
                  restarts < 1 ? ": raise ServerLimit" : "");
-    if (mpm(AP_MPMQ_MAX_SPARE_THREADS) < children * threads && children > 1)
+    if (query_mpm(AP_MPMQ_MAX_SPARE_THREADS) < children * threads && children > 1)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
                      "a child full of channels looks idle and would be retired: raise "
                      "MaxSpareThreads (now %d) to MaxRequestWorkers (%d)",
-                     mpm(AP_MPMQ_MAX_SPARE_THREADS), children * threads);
+                     query_mpm(AP_MPMQ_MAX_SPARE_THREADS), children * threads);
 }
 
 static void check_sync(server_rec *s, int max_channels, int workers)
@@ -66,7 +66,7 @@ static void check_sync(server_rec *s, int max_channels, int workers)
                      max_channels, workers);
 }
 
-/* As people write it. */
+/* Rounds up to a number that people would write. */
 static unsigned long rounded(unsigned long files)
 {
     unsigned long n = 1024;
@@ -113,19 +113,19 @@ static void check_silence(server_rec *s)
 
 void rpc_limits_check(server_rec *s, int max_channels, const rpc_room_t *room)
 {
-    int children = mpm(AP_MPMQ_MAX_DAEMONS), threads = mpm(AP_MPMQ_MAX_THREADS);
+    int children = query_mpm(AP_MPMQ_MAX_DAEMONS), threads = query_mpm(AP_MPMQ_MAX_THREADS);
 
     if (threads < 1)
         threads = 1;
-    if (mpm(AP_MPMQ_IS_ASYNC))
+    if (query_mpm(AP_MPMQ_IS_ASYNC))
         check_event(s, max_channels, children, threads, rpc_room_restarts(room));
     else
         check_sync(s, max_channels, children * threads);
     check_descriptors(s, max_channels, children);
     check_children(s, children, threads);
     check_silence(s);
-    if (mpm(AP_MPMQ_MAX_REQUESTS_DAEMON) > 0)
+    if (query_mpm(AP_MPMQ_MAX_REQUESTS_DAEMON) > 0)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
                      "MaxConnectionsPerChild %d ends children that still have channels: set it to 0",
-                     mpm(AP_MPMQ_MAX_REQUESTS_DAEMON));
+                     query_mpm(AP_MPMQ_MAX_REQUESTS_DAEMON));
 }

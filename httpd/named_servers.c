@@ -1,4 +1,4 @@
-/* httpd/named_servers.c: a list that lives as long as the configuration, as userdata of its pool. */
+/* httpd/named_servers.c: the list lives as long as the configuration, as userdata of its pool. */
 #include "httpd/named_servers.h"
 
 #include <netdb.h>
@@ -45,7 +45,7 @@ const apr_array_header_t *rpc_servers_named(apr_pool_t *pconf)
 
 /* ---- health ---- */
 
-/* Where a server is asked for at whatever port the client names, these are the ports of RPC over HTTP. */
+/* For a server without a port, where the client chooses it, these usual ports of RPC over HTTP count. */
 static const apr_port_t usual_ports[] = { 593, 6001, 6002, 6004 };
 
 static void add_server(apr_array_header_t *servers, const char *host, apr_port_t port)
@@ -85,8 +85,8 @@ void rpc_servers_check_networks(apr_pool_t *pconf, const rpc_dir_config_t *main_
 
         if (rule)
             ap_log_error(APLOG_MARK, APLOG_WARNING, 0, named->s, "%s in line %d of %s: %s is denied by "
-                         "RpcTargetNetworks %s, and whoever is sent there will be told 503: name another "
-                         "address, or take that network out", named->where->directive, named->where->line_num,
+                         "RpcTargetNetworks %s, so its clients will be answered 503: name another "
+                         "address, or remove that network", named->where->directive, named->where->line_num,
                          named->where->filename, named->host, rule);
     }
 }
@@ -149,12 +149,12 @@ static void answered(void *ctx, const rpc_resolved_t *answer)
         rpc_loop_stop(asked->checking->loop);
 }
 
-static void late(rpc_timer_t *timer)
+static void look_ups_timed_out(rpc_timer_t *timer)
 {
     rpc_loop_stop(RPC_OWNER_OF(timer, checking_t, late)->loop);
 }
 
-static void begin(rpc_job_t *job)
+static void begin_look_ups(rpc_job_t *job)
 {
     checking_t *checking = RPC_OWNER_OF(job, checking_t, begin);
     int i;
@@ -176,16 +176,16 @@ static void warn(const asked_t *asked)
 
     if (asked->look_up || asked->error)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, named->s, "%s in line %d of %s: \"%s\" does not "
-                     "resolve (%s), and whoever is sent there will be told 503: correct the name, or "
+                     "resolve (%s), so its clients will be answered 503: correct the name, or "
                      "add it to the DNS or the hosts file", named->where->directive, named->where->line_num,
                      named->where->filename, named->host,
                      asked->look_up ? "no answer in time" : gai_strerror(asked->error));
 }
 
-/* All at one time: a name server that is down costs the time of one look-up, whatever their number. */
+/* All names are looked up at the same time, so that a name server that is down delays only once. */
 void rpc_servers_check_names(apr_pool_t *pconf)
 {
-    checking_t checking = { .begin.run = begin, .late.fire = late };
+    checking_t checking = { .begin.run = begin_look_ups, .late.fire = look_ups_timed_out };
     rpc_resolver_params_t params = { .threads = 0 };
     apr_pool_t *pool;
     int i;

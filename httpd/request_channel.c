@@ -96,9 +96,9 @@ typedef struct channel {
     unsigned opened:1;
 } channel_t;
 
-/* The server where the rest of its virtual connection is comes first, whatever has become of the
- * servers' health since. */
-static void follow(const channel_t *ch)
+/* Moves the server that the rest of the virtual connection uses to the front of the list, whatever
+ * its health is now. */
+static void follow_peer(const channel_t *ch)
 {
     char *hosts = apr_pstrdup(ch->r->pool, ch->spec->leg.hosts), *state, *one;
     const char *first = NULL, *others = "";
@@ -124,13 +124,13 @@ static rpc_reason_t channel_claim(void *ctx, const rts_cookie_t *vc, int replaci
     rpc_reason_t reason;
 
     ch->claimed = 1;
-    /* The table's name of it, for who has read a cookie in the log might use it. */
+    /* The log has the table's name for the cookie, because a reader of the log could use the cookie. */
     ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, ch->r, "%s channel%s of virtual connection %016"
                   APR_UINT64_T_HEX_FMT, ch->r->method, replacing ? ", a successor," : "",
                   (apr_uint64_t)rpc_status_hash_cookie(ch->context->live, vc));
     reason = rpc_status_claim(ch->context->live, ch->row, vc, replacing);
     if (!reason)
-        follow(ch);
+        follow_peer(ch);
     return reason;
 }
 
@@ -164,7 +164,7 @@ static int channel_recall(void *ctx, int *bound, unsigned *level)
     return rpc_status_recall(ch->context->live, ch->row, bound, level);
 }
 
-/* A client may ask without end. */
+/* A client may repeat refused binds without end, so only some of them are logged. */
 static void channel_refused(void *ctx, const char *text)
 {
     channel_t *ch = ctx;
@@ -176,8 +176,8 @@ static void channel_refused(void *ctx, const char *text)
                       ch->refused == REFUSED_LOGGED ? "; further refusals on this channel are not logged" : "");
 }
 
-/* Will somebody ask why it ended? A client that leaves before the server has answered has waited in
- * vain. Of the channels of one virtual connection the first one tells. */
+/* Is the end a failure that the log shows at level warn? A client that leaves before the server has
+ * answered counts as one. Only the first failed channel of a virtual connection is logged so. */
 static int is_failure(const channel_t *ch, rpc_reason_t reason)
 {
     int gave_up = ch->claimed && !ch->opened
@@ -186,7 +186,7 @@ static int is_failure(const channel_t *ch, rpc_reason_t reason)
     return (gave_up || !rpc_reason_is_normal(reason)) && rpc_status_tells(ch->context->live, ch->row, rpc_clock_now());
 }
 
-/* The last that happens with r but for its line in the access log. */
+/* After this only the line of R in the access log follows. */
 static void channel_ended(void *ctx, const rpc_end_t *end)
 {
     const channel_t *ch = ctx;
@@ -196,7 +196,7 @@ static void channel_ended(void *ctx, const rpc_end_t *end)
                   apr_time_as_msec(rpc_clock_now() - ch->since));
     rpc_status_leave(ch->context->live, ch->row);
     if (!ch->opened && !rpc_reason_is_ours(end->reason))
-        rpc_request_in_vain(ch->context, r, r->args);      /* whoever closes early may have learned enough */
+        rpc_request_in_vain(ch->context, r, r->args);      /* a scanner may have learned enough and left */
     r->bytes_sent = (apr_off_t)end->sent;
     apr_table_setn(r->subprocess_env, "RPC_REASON", rpc_reason_info(end->reason)->token);
     if (ch->refused)
@@ -225,7 +225,7 @@ static apr_uint32_t min_conn_timeout(request_rec *r)
     return 0;
 }
 
-/* A TCP target is reached through our endpoint, which is told whose half this is. */
+/* A TCP target is reached through the endpoint, which gets user and target in the preface. */
 static int route_to_endpoint(request_rec *r, rpc_channel_spec_t *spec, const char *target,
                              const char *vhost)
 {
@@ -249,7 +249,8 @@ static const char *request_variable(void *ctx, const char *name)
     return apr_table_get(r->subprocess_env, name);
 }
 
-/* Where the leg may go, best first, as rpc_dial takes it. NULL, or why there is no such place. */
+/* Fills in the servers for the leg, best first, in the form of rpc_dial. Returns NULL, or why there is
+ * none. */
 static const char *find_hosts(request_rec *r, const rpc_dir_config_t *dc, rpc_health_t *health,
                               const rpc_target_t *target, rpc_channel_spec_t *spec, rpc_protseq_t *protseq)
 {

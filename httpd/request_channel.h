@@ -1,5 +1,5 @@
-/* httpd/request_channel.h: what a request asks for, as a channel; and the channel, to its end, in the
- * request's log, its environment and the table of live channels.
+/* httpd/request_channel.h: makes the settings of a channel from a request, and follows the channel to
+ * its end in the log, in the environment of the request and in the table of live channels.
  */
 #ifndef RPC_REQUEST_CHANNEL_H
 #define RPC_REQUEST_CHANNEL_H
@@ -9,9 +9,9 @@
 #include "httpd/engine.h"
 #include "shared/channel_table.h"
 
-/* What requests work on. Of the whole server, from post_config on: the table of live channels, which
- * servers answer, who asks for too many of them, and how many children there may be. Of a child process:
- * its engine. */
+/* The state that all requests share. For the whole server, from post_config on: the table of live
+ * channels, the health of the servers, the budgets of failed targets, and the number of possible
+ * children. For a child process: its engine. */
 typedef struct rpc_context {
     rpc_status_t *live;
     rpc_health_t *health;
@@ -20,18 +20,18 @@ typedef struct rpc_context {
     rpc_engine_t *engine;
 } rpc_context_t;
 
-/* As RpcMaxFailedTargets counts. */
+/* The user and address for which RpcMaxFailedTargets counts. */
 rpc_budget_who_t rpc_request_asker(const request_rec *r);
 
-/* R's client has asked for TARGET and shall not do so too often. Any thread that owns R. */
+/* Counts TARGET as a failed target of R's client. Any thread that owns R. */
 void rpc_request_in_vain(const rpc_context_t *context, request_rec *r, const char *target);
 
-/* Fills SPEC, but for the length of the body and what happens on the way, in R's pool. NULL, or what
- * is wrong with the target. */
+/* Fills SPEC, without the length of the body and the callbacks, in R's pool. Returns NULL, or what is
+ * wrong with the target. */
 const char *rpc_request_spec(const rpc_context_t *context, request_rec *r, rpc_role_t role,
                              const rpc_target_t *target, rpc_channel_spec_t *spec);
 
-/* Of the server and of the directory that R is for. */
+/* The limits of the server and of the directory of R. */
 rpc_status_limits_t rpc_request_limits(const request_rec *r);
 
 /* The server, host[port], that SPEC's channel tries first and so waits for. In POOL. */
@@ -43,7 +43,7 @@ const char *rpc_request_server(apr_pool_t *pool, const rpc_channel_spec_t *spec)
 rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r, rpc_channel_spec_t *spec,
                                rpc_reason_t reached);
 
-/* Counts it out again when it never came to an I/O thread. */
+/* Removes the channel from the table when it has not reached an I/O thread. */
 void rpc_request_leave(const rpc_channel_spec_t *spec);
 
 #endif

@@ -36,7 +36,7 @@ static const char *parse_target(cmd_parms *cmd, const char *line, const void **p
     return NULL;
 }
 
-static authz_status check_target(request_rec *r, const char *line, const void *parsed)
+static authz_status check_require_target(request_rec *r, const char *line, const void *parsed)
 {
     rpc_target_t target;
 
@@ -47,17 +47,17 @@ static authz_status check_target(request_rec *r, const char *line, const void *p
     if (rpc_valid_ports_match(parsed, target.server, target.port, NULL))
         return AUTHZ_GRANTED;
     if (!r->user && ap_auth_type(r))
-        return AUTHZ_DENIED_NO_USER;    /* 401: who has not said who he is learns nothing */
+        return AUTHZ_DENIED_NO_USER;    /* 401: a client that is not authenticated learns nothing */
     ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "%s:%u is not in Require rpc-target %s",
                   ap_escape_logitem(r->pool, target.server), target.port, line);
     return AUTHZ_DENIED;
 }
 
-static const authz_provider target_provider = { check_target, parse_target };
+static const authz_provider target_provider = { check_require_target, parse_target };
 
 /* ---- rpc-interface ---- */
 
-/* Of the pool of a request: what its authorization has come by, an rpc_firewall_rules_t. */
+/* Userdata of a request's pool: the rpc_firewall_rules_t that its authorization has collected. */
 static const char said_key[] = "rpcproxy-require-interface";
 
 const rpc_firewall_rules_t *rpc_require_interfaces(request_rec *r)
@@ -68,9 +68,9 @@ const rpc_firewall_rules_t *rpc_require_interfaces(request_rec *r)
     return said;
 }
 
-/* httpd authorizes without a user first, and goes through more of the sections then. What was
- * said in that pass does not count in the one with a user, which authentication precedes. */
-static int forget(request_rec *r)
+/* httpd first authorizes without a user, and may evaluate more sections then. The rules of that pass
+ * do not count for the later pass with a user, which follows authentication. */
+static int forget_rules(request_rec *r)
 {
     apr_pool_userdata_setn(NULL, said_key, NULL, r->pool);
     return DECLINED;
@@ -98,7 +98,7 @@ static void note_asked(request_rec *r)
 static int before_asking(request_rec *r)
 {
     note_asked(r);
-    return forget(r);
+    return forget_rules(r);
 }
 
 int rpc_require_outdated(request_rec *r)
@@ -108,7 +108,8 @@ int rpc_require_outdated(request_rec *r)
 
     apr_pool_userdata_get(&data, asked_key, r->pool);
     asked = data;
-    return !asked || asked->section != r->per_dir_config || strcmp(asked->query, r->args ? r->args : "") != 0;
+    return !asked || asked->section != r->per_dir_config || strcmp(asked->query,
+                                                                   r->args ? r->args : "") != 0;
 }
 
 int rpc_require_ask_again(request_rec *r)
@@ -125,7 +126,7 @@ int rpc_require_ask_again(request_rec *r)
 
 /* ---- rpc-interface ---- */
 
-static const char *parse_interface(cmd_parms *cmd, const char *line, const void **parsed)
+static const char *parse_require_interface(cmd_parms *cmd, const char *line, const void **parsed)
 {
     rpc_firewall_rules_t *rules;
     rpc_syntax_error_t err;
@@ -145,7 +146,7 @@ static authz_status check_interface(request_rec *r, const char *line, const void
     return AUTHZ_GRANTED;
 }
 
-static const authz_provider interface_provider = { check_interface, parse_interface };
+static const authz_provider interface_provider = { check_interface, parse_require_interface };
 
 void rpc_require_register(apr_pool_t *p)
 {
@@ -154,5 +155,5 @@ void rpc_require_register(apr_pool_t *p)
     ap_register_auth_provider(p, AUTHZ_PROVIDER_GROUP, "rpc-interface", AUTHZ_PROVIDER_VERSION,
                               &interface_provider, AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_check_access(before_asking, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
-    ap_hook_check_authn(forget, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
+    ap_hook_check_authn(forget_rules, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
 }

@@ -1,4 +1,4 @@
-/* rpc_require: RPC targets and interfaces in httpd's authorization language. Source: httpd/require.c
+/* rpc_require: RPC targets and interfaces in httpd's authorization language.
  *
  *   Require rpc-target gc1:6004 "exch1:6001-6002;exch2:6001"
  *       granted when the request asks for one of these, written as for RpcValidPorts; and for
@@ -27,7 +27,7 @@ int rpc_require_outdated(request_rec *r);
 /* Asks authorization again, of the user that is known. OK, or the status to answer with. */
 int rpc_require_ask_again(request_rec *r);
 
-/* What Require rpc-interface has said of this request, in its pool; NULL: nothing. */
+/* The rules of Require rpc-interface for this request, in its pool; NULL: none. */
 const rpc_firewall_rules_t *rpc_require_interfaces(request_rec *r);
 
 #endif

@@ -85,8 +85,8 @@ static int is_idle(int slot)
     return !child(slot)->not_accepting && has_thread(slot, SERVER_DEAD, SERVER_READY);
 }
 
-/* Would httpd start a child if it could? That nobody is idle counts, not how many MinSpareThreads
- * wants: sessions are not ended for a reserve. */
+/* Does httpd need another child? This is so only when no thread is idle. The reserve of
+ * MinSpareThreads does not count, because sessions are not ended for a reserve. */
 static int is_full(const rpc_room_t *room)
 {
     apr_uint32_t children = 0;
@@ -106,7 +106,8 @@ static int is_full(const rpc_room_t *room)
 
 /* ---- whose turn it is ---- */
 
-/* A generation counts once; children that retire before theirs is over go one by one. */
+/* All children of an old generation count as one; children of the current generation that retire go
+ * one by one. */
 static int goes_before(int slot, int me)
 {
     ap_generation_t theirs = child(slot)->generation;

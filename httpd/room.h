@@ -2,9 +2,9 @@
  *
  * A child that retires, after a graceful restart or because it has run out of descriptors, keeps its
  * slot of the scoreboard while it has channels. When such children hold all slots, httpd cannot start
- * new ones and nobody is served, whatever the site. Then they go, one generation after the other.
+ * new ones, and nobody is served on any site. Then they end, one generation after the other.
  *
- * Nobody has to tell them: each of them reads the scoreboard, which all children share.
+ * Each child decides by itself: it reads the scoreboard, which all children share.
  */
 #ifndef RPC_ROOM_H
 #define RPC_ROOM_H
@@ -23,7 +23,7 @@ void rpc_room_note(rpc_room_t *room);
 /* How many graceful restarts fit into SLOTS when every generation lives on. */
 int rpc_room_restarts(const rpc_room_t *room);
 
-/* What is said of it in the log. */
+/* The text for the log when there is no room. */
 const char *rpc_room_lacking(void);
 
 /* Since when a retiring child has seen that there is no room; zero it. */

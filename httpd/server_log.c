@@ -1,4 +1,4 @@
-/* httpd/server_log.c: lines of no request. */
+/* httpd/server_log.c: log lines that belong to no request. */
 #include "httpd/server_log.h"
 
 #include <http_log.h>

@@ -1,5 +1,4 @@
-/* rpc_server_log: the error log of a server, for code that knows no httpd. Any thread.
- * Source: httpd/server_log.c
+/* rpc_server_log: the error log of a server, for code that does not know httpd. Any thread.
  */
 #ifndef RPC_SERVER_LOG_H
 #define RPC_SERVER_LOG_H

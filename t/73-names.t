@@ -65,7 +65,7 @@ my $test = RPCH::Httpd->new;
 for (["pattern \"*example.com\": it takes example.com and whatever ends in .example.com or \@example.com", 'RpcValidPorts', location('x', 'RpcValidPorts "*example.com:1"')],
      ['pattern "10.1.1*": it takes addresses in which 10.1.1 goes on with further digits', 'RpcBackend', location('x', 'RpcBackend 10.1.1* ncacn_http:127.0.0.1')],
      ['pattern "*1": it takes 1 and whatever ends in .1', 'Require', location('x', 'Require rpc-target *1:6001')],
-     ['127.0.0.1 is denied by RpcTargetNetworks !127.0.0.0/8, and whoever is sent there will be told 503', 'RpcBackend',
+     ['127.0.0.1 is denied by RpcTargetNetworks !127.0.0.0/8, so its clients will be answered 503', 'RpcBackend',
       location('x', 'RpcBackend mail ncacn_http:127.0.0.1', 'RpcTargetNetworks !127.0.0.0/8')],
      ['127.0.0.1 is denied by RpcTargetNetworks !loopback', 'RpcNspiServers', location('x', 'RpcTargetNetworks !loopback', 'RpcNspiServers 127.0.0.1')]) {
     my ($says, $directive, $conf) = @$_;
