@@ -129,7 +129,7 @@ static int claim(rpc_channel_t *ch, int replacing)
     rpc_reason_t reason = RPC_REASON_NONE;
 
     if (spec->claim)
-        reason = spec->claim(spec->ctx, rts_cookie(&ch->first, 0), replacing);
+        reason = spec->claim(spec->ctx, rts_cookie(&ch->first, 0), replacing, &ch->first_server);
     if (!reason)
         return 1;
     channel_refuse(ch, reason, claim_fault(reason));

@@ -48,12 +48,11 @@ rpc_dial_t *rpc_endpoint_dial(rpc_endpoint_t *ep, const rpc_preface_t *preface,
 {
     const rules_t *rules = rules_of(ep, preface);
     rpc_dial_params_t params = {
-        .hosts = preface->host,
-        .port = preface->port,
         .user = preface->user,
         .timeout = ep->params.connect_timeout,
         .log = ep->params.log,
     };
+    rpc_dial_t *dial = NULL;
 
     if (!rules) {
         rpc_log(ep->params.log, RPC_LOG_ERR, 0, "endpoint: no place for the address rules of \"%s\"; "
@@ -62,5 +61,11 @@ rpc_dial_t *rpc_endpoint_dial(rpc_endpoint_t *ep, const rpc_preface_t *preface,
     }
     params.networks = rules->networks;
     params.sources = rules->sources;
-    return rpc_dial_start(ep->loop, &ep->params.dialer, &params, done, ctx);
+    if (rpc_server_list_read(ep->scratch, preface->host, preface->port, &params.servers) == APR_SUCCESS)
+        dial = rpc_dial_start(ep->loop, &ep->params.dialer, &params, done, ctx);
+    else
+        rpc_log(ep->params.log, RPC_LOG_ERR, 0, "endpoint: the servers \"%s\" of \"%s\" cannot be read",
+                preface->host, preface->target);
+    apr_pool_clear(ep->scratch);
+    return dial;
 }

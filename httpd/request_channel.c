@@ -88,37 +88,29 @@ static rpc_log_t *request_log(request_rec *r)
 typedef struct channel {
     const rpc_context_t *context;
     request_rec *r;
-    rpc_channel_spec_t *spec;
+    const rpc_channel_spec_t *spec;
     int row;                /* in the table of live channels */
+    int first;              /* the index of the server that is tried first */
     apr_time_t since;       /* as rpc_clock_now() */
     unsigned refused;       /* binds */
     unsigned claimed:1;     /* it has said which virtual connection it belongs to */
     unsigned opened:1;
 } channel_t;
 
-/* Moves the server that the rest of the virtual connection uses to the front of the list, whatever
- * its health is now. */
-static void follow_peer(const channel_t *ch)
+/* The index of the server that the rest of the virtual connection uses, whatever its health is now;
+ * else that of the best server. */
+static int first_server(const channel_t *ch)
 {
-    char *hosts = apr_pstrdup(ch->r->pool, ch->spec->leg.hosts), *state, *one;
-    const char *first = NULL, *others = "";
+    const rpc_server_list_t *servers = &ch->spec->leg.servers;
+    int i;
 
-    if (!strchr(hosts, ','))
-        return;
-    for (one = apr_strtok(hosts, ",", &state); one; one = apr_strtok(NULL, ",", &state)) {
-        char *port = strrchr(one, '[');
-        const char *host = apr_pstrmemdup(ch->r->pool, one, (apr_size_t)(port - one));
-
-        if (!first && rpc_status_meets(ch->context->live, ch->row, host, (uint16_t)atoi(port + 1)))
-            first = one;
-        else
-            others = apr_pstrcat(ch->r->pool, others, ",", one, NULL);
-    }
-    if (first)
-        ch->spec->leg.hosts = apr_pstrcat(ch->r->pool, first, others, NULL);
+    for (i = 0; i < servers->count; i++)
+        if (rpc_status_meets(ch->context->live, ch->row, servers->at[i].host, servers->at[i].port))
+            return i;
+    return 0;
 }
 
-static rpc_reason_t channel_claim(void *ctx, const rts_cookie_t *vc, int replacing)
+static rpc_reason_t channel_claim(void *ctx, const rts_cookie_t *vc, int replacing, int *first)
 {
     channel_t *ch = ctx;
     rpc_reason_t reason;
@@ -130,7 +122,7 @@ static rpc_reason_t channel_claim(void *ctx, const rts_cookie_t *vc, int replaci
                   (apr_uint64_t)rpc_status_hash_cookie(ch->context->live, vc));
     reason = rpc_status_claim(ch->context->live, ch->row, vc, replacing);
     if (!reason)
-        follow_peer(ch);
+        *first = ch->first = first_server(ch);
     return reason;
 }
 
@@ -191,8 +183,10 @@ static void channel_ended(void *ctx, const rpc_end_t *end)
 {
     const channel_t *ch = ctx;
     request_rec *r = ch->r;
+    rpc_server_list_t servers = ch->spec->leg.servers;
 
-    rpc_log_ended(r, end, is_failure(ch, end->reason), ch->spec->leg.hosts,
+    rpc_server_list_prefer(&servers, ch->first);
+    rpc_log_ended(r, end, is_failure(ch, end->reason), rpc_server_list_text(r->pool, &servers),
                   apr_time_as_msec(rpc_clock_now() - ch->since));
     rpc_status_leave(ch->context->live, ch->row);
     if (!ch->opened && !rpc_reason_is_ours(end->reason))
@@ -229,8 +223,10 @@ static apr_uint32_t min_conn_timeout(request_rec *r)
 static int route_to_endpoint(request_rec *r, rpc_channel_spec_t *spec, const char *target,
                              const char *vhost)
 {
-    rpc_preface_t preface = { spec->leg.hosts, spec->leg.port, target, canonical_user(r), vhost,
-                              rpc_networks_text(spec->leg.networks), rpc_sources_text(spec->leg.sources), rpc_endpoint_secret() };
+    const rpc_server_list_t *servers = &spec->leg.servers;
+    rpc_preface_t preface = { rpc_server_list_text(r->pool, servers), servers->at[0].port, target,
+                              canonical_user(r), vhost, rpc_networks_text(spec->leg.networks),
+                              rpc_sources_text(spec->leg.sources), rpc_endpoint_secret() };
     uint8_t buf[RPC_PREFACE_MAX];
 
     spec->preface_len = rpc_preface_write(&preface, buf, sizeof(buf));
@@ -249,14 +245,12 @@ static const char *request_variable(void *ctx, const char *name)
     return apr_table_get(r->subprocess_env, name);
 }
 
-/* Fills in the servers for the leg, best first, in the form of rpc_dial. Returns NULL, or why there is
- * none. */
-static const char *find_hosts(request_rec *r, const rpc_dir_config_t *dc, rpc_health_t *health,
-                              const rpc_target_t *target, rpc_channel_spec_t *spec, rpc_protseq_t *protseq)
+/* Fills in the servers for the leg, best first. Returns NULL, or why there is none. */
+static const char *find_servers(request_rec *r, const rpc_dir_config_t *dc, rpc_health_t *health,
+                                const rpc_target_t *target, rpc_channel_spec_t *spec)
 {
     rpc_directory_t directory = rpc_config_directory(dc);
     rpc_place_t places[RPC_ROUTE_MAX];
-    rpc_binding_t ordered[RPC_ROUTE_MAX];
     const char *why, *key = apr_pstrcat(r->pool, canonical_user(r), "\n", target->server, NULL);
     int count, i;
 
@@ -265,17 +259,11 @@ static const char *find_hosts(request_rec *r, const rpc_dir_config_t *dc, rpc_he
     count = rpc_target_places(r->pool, &directory, target, places, NULL, &why);
     if (!count)
         return why;
-    rpc_route_order(places, count, key, health, rpc_clock_now(), ordered);
-    *protseq = ordered[0].protseq;
-    spec->leg.port = ordered[0].port;
-    spec->leg.hosts = "";
+    rpc_route_order(places, count, key, health, rpc_clock_now(), &spec->leg.servers);
     for (i = 0; i < count; i++) {
         if (places[i].named)
             spec->leg.networks = rpc_networks_with(r->pool, spec->leg.networks, places[i].binding.host);
     }
-    for (i = 0; i < count; i++)
-        spec->leg.hosts = apr_psprintf(r->pool, "%s%s%s[%u]", spec->leg.hosts, i ? "," : "", ordered[i].host,
-                                   ordered[i].port);
     return NULL;
 }
 
@@ -283,7 +271,6 @@ const char *rpc_request_spec(const rpc_context_t *context, request_rec *r, rpc_r
                              const rpc_target_t *target, rpc_channel_spec_t *spec)
 {
     const rpc_dir_config_t *dc = ap_get_module_config(r->per_dir_config, &rpcproxy_module);
-    rpc_protseq_t protseq;
     const char *wrong;
     char *name = apr_psprintf(r->pool, "%s:%u", target->server, target->port);
     const char *vhost = apr_psprintf(r->pool, "%s:%u", r->server->server_hostname,
@@ -291,7 +278,7 @@ const char *rpc_request_spec(const rpc_context_t *context, request_rec *r, rpc_r
     apr_uint32_t timeout = role == RPC_OUTBOUND ? min_conn_timeout(r) : 0;
 
     spec->leg.networks = dc->networks;
-    wrong = find_hosts(r, dc, context->health, target, spec, &protseq);
+    wrong = find_servers(r, dc, context->health, target, spec);
     ap_str_tolower(name);
     spec->role = role;
     spec->identity = apr_pstrcat(r->pool, canonical_user(r), "\n", name, "\n", vhost, NULL);
@@ -310,7 +297,8 @@ const char *rpc_request_spec(const rpc_context_t *context, request_rec *r, rpc_r
     spec->leg.user = canonical_user(r);
     spec->leg.sources = dc->sources;
     spec->client_address = client_address(r);
-    if (!wrong && protseq == RPC_PROTSEQ_TCP && !route_to_endpoint(r, spec, name, vhost))
+    if (!wrong && spec->leg.servers.at[0].protseq == RPC_PROTSEQ_TCP
+        && !route_to_endpoint(r, spec, name, vhost))
         wrong = "names too long for the endpoint";
     return wrong;
 }
@@ -337,7 +325,7 @@ rpc_status_limits_t rpc_request_limits(const request_rec *r)
 
 const char *rpc_request_server(apr_pool_t *pool, const rpc_channel_spec_t *spec)
 {
-    return apr_pstrmemdup(pool, spec->leg.hosts, strcspn(spec->leg.hosts, ","));
+    return rpc_server_list_first(pool, &spec->leg.servers);
 }
 
 rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r, rpc_channel_spec_t *spec,

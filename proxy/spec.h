@@ -33,10 +33,10 @@ typedef struct rpc_channel_spec {
     rpc_auth_level_t least_level;   /* of binds; 0: none */
     const rpc_log_t *log;
     /* The channel's first PDU names the virtual connection VC; REPLACING: as a successor. A
-     * reason refuses it. leg.hosts may change their order now, not later. On the loop's thread, once
-     * at most; NULL: nobody asks. */
-    rpc_reason_t (*claim)(void *ctx, const rts_cookie_t *vc, int replacing);
-    /* The leg goes to this one of HOSTS. On the loop's thread; NULL: nobody cares. */
+     * reason refuses it. *FIRST becomes the index of that one of leg.servers which is tried first. On
+     * the loop's thread, once at most; NULL: nobody asks, and the servers are tried in their order. */
+    rpc_reason_t (*claim)(void *ctx, const rts_cookie_t *vc, int replacing, int *first);
+    /* The leg goes to this one of leg.servers. On the loop's thread; NULL: nobody cares. */
     void (*reached)(void *ctx, const char *host, uint16_t port);
     /* The server has answered, or the channel succeeds one that it has. On the loop's thread,
      * perhaps again and again; NULL: nobody cares. */

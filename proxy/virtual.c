@@ -499,11 +499,13 @@ static void connect_done(void *ctx, rpc_reason_t reason, apr_status_t status, in
 int rpc_virtual_open(rpc_channel_t *ch, const rpc_role_ops_t *role, int replacing)
 {
     const rpc_channel_spec_t *spec = ch->spec;
+    rpc_dial_params_t leg = spec->leg;
     rpc_loop_t *loop = ch->proxy->loop;
     rpc_virtual_t *v = calloc(1, sizeof(*v));
 
     if (!v)
         return 0;
+    rpc_server_list_prefer(&leg.servers, ch->first_server);
     v->proxy = ch->proxy;
     v->role = role;
     v->current = ch;
@@ -518,8 +520,8 @@ int rpc_virtual_open(rpc_channel_t *ch, const rpc_role_ops_t *role, int replacin
     v->in_table = 1;
     apr_hash_set(v->proxy->tables[spec->role], v->cookie.b, sizeof(v->cookie.b), v);
     rpc_timer_set(loop, &v->timer, rpc_loop_now(loop) + spec->setup_timeout
-                  + rpc_dial_count(spec->leg.hosts) * spec->leg.timeout);
-    v->connecting = rpc_dial_start(loop, v->proxy->dialer, &spec->leg, connect_done, v);
+                  + leg.servers.count * leg.timeout);
+    v->connecting = rpc_dial_start(loop, v->proxy->dialer, &leg, connect_done, v);
     if (!v->connecting)
         rpc_virtual_end(v, RPC_REASON_NO_MEMORY, "no memory to connect");
     rpc_loop_schedule(loop, &v->turn);  /* for what has come behind the first PDU */

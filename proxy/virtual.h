@@ -54,6 +54,7 @@ struct rpc_channel {
     rpc_stream_t *client;
     rpc_virtual_t *virt;        /* NULL in Open_Start */
     rts_cookie_t cookie;        /* of this channel */
+    int first_server;           /* the index of the server to try first, by claim() */
     dcerpc_framer_t framer;     /* of what the client sends */
     rpc_pdus_t held;            /* inbound successor: plugged, waits for A5 (3.2.3.5.8) */
     rpc_flow_receiver_t hop1;   /* inbound: client -> us */

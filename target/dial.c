@@ -14,32 +14,57 @@
 struct rpc_dial {
     rpc_loop_t *loop;
     rpc_dialer_t dialer;
-    rpc_dial_params_t params;   /* without HOSTS and UNIX_PATH */
+    rpc_dial_params_t params;   /* the names of its servers and its Unix path stand in TEXT */
     rpc_dial_done_t *done;
     void *ctx;
     rpc_connect_t *connecting;
-    char *next;                 /* the rest of HOSTS; NULL: no server is left */
-    const char *host;           /* being tried */
+    int next;                   /* the server to try next */
+    const char *host;           /* being tried; the path of a Unix socket */
     uint16_t port;
     apr_status_t ours;          /* the error when a server failed for a local reason; or 0 */
     char tried[400];            /* the servers that failed, and why */
-    char hosts[];
+    char text[];
 };
 
-static rpc_dial_t *dial_new(rpc_loop_t *loop, const char *hosts, rpc_dial_done_t *done, void *ctx)
+static size_t text_size(const rpc_dial_params_t *params)
 {
-    size_t size = strlen(hosts) + 1;
-    rpc_dial_t *d = calloc(1, sizeof(*d) + size);
+    size_t size = params->unix_path ? strlen(params->unix_path) + 1 : 0;
+    int i;
+
+    for (i = 0; i < params->servers.count; i++)
+        size += strlen(params->servers.at[i].host) + 1;
+    return size;
+}
+
+static const char *copy_text(char **room, const char *text)
+{
+    char *copy = *room;
+    size_t size = strlen(text) + 1;
+
+    *room += size;
+    return memcpy(copy, text, size);
+}
+
+static rpc_dial_t *dial_new(const rpc_dial_params_t *params)
+{
+    rpc_dial_t *d = calloc(1, sizeof(*d) + text_size(params));
+    char *room;
+    int i;
 
     if (!d)
         return NULL;
-    d->loop = loop;
-    d->done = done;
-    d->ctx = ctx;
-    memcpy(d->hosts, hosts, size);
-    d->host = d->hosts;
-    d->next = d->hosts;
+    room = d->text;
+    d->params = *params;
+    if (params->unix_path)
+        d->host = d->params.unix_path = copy_text(&room, params->unix_path);
+    for (i = 0; i < params->servers.count; i++)
+        d->params.servers.at[i].host = copy_text(&room, params->servers.at[i].host);
     return d;
+}
+
+static int is_last(const rpc_dial_t *d)
+{
+    return d->next == d->params.servers.count;
 }
 
 /* Tells the caller the result, and all failures in one text. */
@@ -51,38 +76,23 @@ static void dial_finish(rpc_dial_t *d, rpc_reason_t reason, apr_status_t status,
     free(d);
 }
 
-/* Takes the next server from the list. */
-static void take_next(rpc_dial_t *d)
-{
-    char *comma = strchr(d->next, ','), *bracket;
-
-    if (comma)
-        *comma = '\0';
-    d->host = d->next;
-    d->port = d->params.port;
-    d->next = comma ? comma + 1 : NULL;
-    bracket = strchr(d->host, '[');
-    if (bracket) {
-        *bracket = '\0';
-        d->port = (uint16_t)atoi(bracket + 1);
-    }
-}
-
 static void dial_connected(void *ctx, const rpc_connect_result_t *result);
 
 static int try_next_server(rpc_dial_t *d)
 {
+    const rpc_binding_t *server = &d->params.servers.at[d->next++];
     rpc_connect_params_t params = {
         .resolver = d->dialer.resolver,
+        .host = server->host,
+        .port = server->port,
         .user = d->params.user,
         .timeout = d->params.timeout,
         .networks = d->params.networks,
         .sources = d->params.sources,
     };
 
-    take_next(d);
-    params.host = d->host;
-    params.port = d->port;
+    d->host = server->host;
+    d->port = server->port;
     d->connecting = rpc_connect_start(d->loop, &params, dial_connected, d);
     return d->connecting != NULL;
 }
@@ -101,7 +111,7 @@ static void report_health(rpc_dial_t *d, rpc_reason_t reason)
 static void note_failure(rpc_dial_t *d, const rpc_connect_result_t *result)
 {
     size_t used = strlen(d->tried), room = sizeof(d->tried) - used;
-    const char *more = d->next ? "; the next server is tried" : "";
+    const char *more = is_last(d) ? "" : "; the next server is tried";
     char text[120];
 
     if (result->rule)
@@ -123,9 +133,9 @@ static void dial_connected(void *ctx, const rpc_connect_result_t *result)
         note_failure(d, result);
     if (result->reason == RPC_REASON_LOCAL_FAILURE)
         d->ours = result->status;
-    if (result->reason && !d->next && d->ours)
+    if (result->reason && is_last(d) && d->ours)
         dial_finish(d, RPC_REASON_LOCAL_FAILURE, d->ours, -1);
-    else if (!result->reason || !d->next)
+    else if (!result->reason || is_last(d))
         dial_finish(d, result->reason, result->status, result->fd);
     else if (!try_next_server(d))
         dial_finish(d, RPC_REASON_NO_MEMORY, APR_ENOMEM, -1);
@@ -163,12 +173,14 @@ static void unix_connected(void *ctx, rpc_reason_t reason, apr_status_t status, 
 rpc_dial_t *rpc_dial_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, const rpc_dial_params_t *params,
                            rpc_dial_done_t *done, void *ctx)
 {
-    rpc_dial_t *d = dial_new(loop, params->unix_path ? params->unix_path : params->hosts, done, ctx);
+    rpc_dial_t *d = dial_new(params);
 
     if (!d)
         return NULL;
+    d->loop = loop;
     d->dialer = *dialer;
-    d->params = *params;
+    d->done = done;
+    d->ctx = ctx;
     if (params->unix_path)
         d->connecting = rpc_connect_unix(loop, d->host, params->timeout, unix_connected, d);
     else
@@ -184,13 +196,4 @@ void rpc_dial_cancel(rpc_dial_t *d)
 {
     rpc_connect_cancel(d->connecting);
     free(d);
-}
-
-int rpc_dial_count(const char *hosts)
-{
-    int count = 1;
-
-    for (; *hosts; hosts++)
-        count += *hosts == ',';
-    return count;
 }

@@ -1,8 +1,7 @@
 /* rpc_dial: connects to the first of several servers that answers, or to a Unix socket.
  *
- * HOSTS is a list "gc1,gc2[6005],::1": names and addresses as rpc_connect takes them, each with a
- * port of its own in brackets or else PORT, in the order to try. Failures and successes are reported
- * to rpc_health. On the loop's thread only.
+ * The servers are tried in the order of their list. Failures and successes are reported to rpc_health.
+ * On the loop's thread only.
  */
 #ifndef RPC_DIAL_H
 #define RPC_DIAL_H
@@ -10,6 +9,7 @@
 #include <sys/types.h>
 
 #include "target/connect.h"
+#include "target/server_list.h"
 #include "shared/health.h"
 #include "base/log.h"
 
@@ -21,9 +21,8 @@ typedef struct rpc_dialer {
 
 /* The servers to dial. NETWORKS, SOURCES and LOG outlive the dialling. */
 typedef struct rpc_dial_params {
-    const char *hosts;
-    uint16_t port;
-    const char *unix_path;              /* not NULL: instead */
+    rpc_server_list_t servers;          /* copied, with their names */
+    const char *unix_path;              /* not NULL: instead; copied */
     pid_t unix_owner;                   /* the process that must have opened it; 0: whichever */
     const char *user;                   /* as in rpc_connect_params_t */
     apr_interval_time_t timeout;        /* for each server */
@@ -44,8 +43,5 @@ rpc_dial_t *rpc_dial_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, const r
                            rpc_dial_done_t *done, void *ctx);
 /* Ends the dialling without a call of DONE. May be used only before that call. */
 void rpc_dial_cancel(rpc_dial_t *dial);
-
-/* How many servers HOSTS names. */
-int rpc_dial_count(const char *hosts);
 
 #endif

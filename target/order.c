@@ -50,7 +50,7 @@ static int is_better(const void *pa, const void *pb)
 }
 
 void rpc_route_order(const rpc_place_t *places, int count, const char *key,
-                     const rpc_health_t *health, apr_time_t now, rpc_binding_t *out)
+                     const rpc_health_t *health, apr_time_t now, rpc_server_list_t *out)
 {
     ranked_t ranked[RPC_ROUTE_MAX];
     int i;
@@ -65,6 +65,7 @@ void rpc_route_order(const rpc_place_t *places, int count, const char *key,
         ranked[i].score = places[i].weight ? draw(&places[i], key) : i;
     }
     qsort(ranked, (size_t)count, sizeof(ranked[0]), is_better);
+    out->count = count;
     for (i = 0; i < count; i++)
-        out[i] = ranked[i].place->binding;
+        out->at[i] = ranked[i].place->binding;
 }

@@ -9,10 +9,8 @@
 #ifndef RPC_ROUTE_H
 #define RPC_ROUTE_H
 
-#include "target/binding.h"
 #include "shared/health.h"
-
-#define RPC_ROUTE_MAX 16        /* servers of one RpcBackend or RpcNspiServers */
+#include "target/server_list.h"
 
 /* One of them. */
 typedef struct rpc_place {
@@ -21,8 +19,8 @@ typedef struct rpc_place {
     int named;                  /* the configuration itself writes this name or address */
 } rpc_place_t;
 
-/* Copies the COUNT PLACES to OUT (room for COUNT), best first. NOW as in shared/health.h. */
+/* Lists the servers of the COUNT PLACES in OUT, best first. NOW as in shared/health.h. */
 void rpc_route_order(const rpc_place_t *places, int count, const char *key,
-                     const rpc_health_t *health, apr_time_t now, rpc_binding_t *out);
+                     const rpc_health_t *health, apr_time_t now, rpc_server_list_t *out);
 
 #endif

@@ -19,7 +19,7 @@
 #define RPC_PREFACE_SECRET 32   /* bytes */
 
 typedef struct rpc_preface {
-    const char *host;       /* where to connect: the servers in order, in the form of rpc_dial */
+    const char *host;       /* where to connect: the servers in order, as in target/server_list.h */
     uint16_t port;          /* on the wire a string of digits */
     const char *target;     /* server:port as the client named it */
     const char *user;       /* authenticated user; "" when anonymous */

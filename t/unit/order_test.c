@@ -15,25 +15,25 @@ static rpc_place_t place(const char *host, int weight)
 
 static const char *first(const rpc_place_t *places, int count, const char *key, const rpc_health_t *health)
 {
-    rpc_binding_t out[RPC_ROUTE_MAX];
+    rpc_server_list_t out;
 
-    rpc_route_order(places, count, key, health, apr_time_from_sec(1000), out);
-    return out[0].host;
+    rpc_route_order(places, count, key, health, apr_time_from_sec(1000), &out);
+    return out.at[0].host;
 }
 
 static void test_written_order(rpc_health_t *health)
 {
     const rpc_place_t places[] = { place("a", 0), place("b", 0), place("c", 0) };
-    rpc_binding_t out[3];
+    rpc_server_list_t out;
 
-    rpc_route_order(places, 3, "alice", health, apr_time_from_sec(1000), out);
-    ok(!strcmp(out[0].host, "a") && !strcmp(out[1].host, "b") && !strcmp(out[2].host, "c"), "as written");
+    rpc_route_order(places, 3, "alice", health, apr_time_from_sec(1000), &out);
+    ok(!strcmp(out.at[0].host, "a") && !strcmp(out.at[1].host, "b") && !strcmp(out.at[2].host, "c"), "as written");
     rpc_health_failed(health, "A", 6004, apr_time_from_sec(999));
-    rpc_route_order(places, 3, "alice", health, apr_time_from_sec(1000), out);
-    ok(!strcmp(out[0].host, "b") && !strcmp(out[1].host, "c") && !strcmp(out[2].host, "a"),
+    rpc_route_order(places, 3, "alice", health, apr_time_from_sec(1000), &out);
+    ok(!strcmp(out.at[0].host, "b") && !strcmp(out.at[1].host, "c") && !strcmp(out.at[2].host, "a"),
        "who failed comes last, whatever its case");
-    rpc_route_order(places, 3, "alice", health, apr_time_from_sec(1001), out);
-    ok(!strcmp(out[0].host, "a"), "and first again when it has been avoided for long enough");
+    rpc_route_order(places, 3, "alice", health, apr_time_from_sec(1001), &out);
+    ok(!strcmp(out.at[0].host, "a"), "and first again when it has been avoided for long enough");
     rpc_health_good(health, "a", 6004);
 }
 
