@@ -6,8 +6,16 @@
 #include "unit.h"
 
 /* A sanitizer would rather end the program than let malloc() say no. */
-__attribute__((visibility("default"))) const char *__asan_default_options(void);
+#define EXPORT __attribute__((visibility("default")))
+EXPORT const char *__asan_default_options(void);
+EXPORT const char *__tsan_default_options(void);
+
 const char *__asan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+
+const char *__tsan_default_options(void)
 {
     return "allocator_may_return_null=1";
 }

@@ -11,18 +11,16 @@ my $SOURCE = <<'C';
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <sys/epoll.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 int clock_gettime(clockid_t id, struct timespec *ts)
 {
-    static int (*real)(clockid_t, struct timespec *);
     static long long base;
     long long now;
-    int rv;
+    int rv = (int)syscall(SYS_clock_gettime, id, ts);   /* within dlsym() a sanitizer asks for the time */
 
-    if (!real)
-        real = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
-    rv = real(id, ts);
     if (id != CLOCK_MONOTONIC)
         return rv;
     now = ts->tv_sec * 1000000000LL + ts->tv_nsec;

@@ -23,6 +23,7 @@ my $SOURCE = <<'C';
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
@@ -116,9 +117,10 @@ static long long shift_of(int clock)
     return shifts ? shifts[clock] : 0;
 }
 
+/* Not by dlsym(), within which a sanitizer asks for the time. */
 int clock_gettime(clockid_t id, struct timespec *ts)
 {
-    int rv = REAL(clock_gettime)(id, ts);
+    int rv = (int)syscall(SYS_clock_gettime, id, ts);
 
     if (id == CLOCK_REALTIME || id == CLOCK_MONOTONIC)
         ts->tv_sec += shift_of(id == CLOCK_MONOTONIC);
