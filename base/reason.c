@@ -68,7 +68,6 @@ static const rpc_reason_info_t table[RPC_REASON_COUNT] = {
     ROW(IDLE_TIMEOUT, "idle-timeout", 503, 0x6ba, "silence beyond RpcIdleTimeout"),
     ROW(CLIENT_ERROR, "client-error", 0, 0, "the client's connection failed"),
     ROW(SERVER_ERROR, "server-error", 503, 0x6ba, "the connection to the server failed"),
-    ROW(PEER_CLOSED, "peer-closed", 0, 0, "another channel of the virtual connection ended"),
     ROW(NO_MEMORY, "no-memory", 503, 0x6b9, "out of memory"),
     ROW(LOCAL_FAILURE, "local-failure", 503, 0x6b9,
         "this machine is short of what a connection needs"),
@@ -96,7 +95,6 @@ int rpc_reason_is_normal(rpc_reason_t reason)
     case RPC_REASON_RECYCLED:
     case RPC_REASON_CONTENT_USED_UP:
     case RPC_REASON_SHUTDOWN:
-    case RPC_REASON_PEER_CLOSED:
         return 1;
     default:
         return 0;

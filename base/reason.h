@@ -55,7 +55,6 @@ typedef enum {
     RPC_REASON_IDLE_TIMEOUT,        /* nothing was received for RpcIdleTimeout */
     RPC_REASON_CLIENT_ERROR,        /* read or write error, client side */
     RPC_REASON_SERVER_ERROR,        /* read or write error on the leg */
-    RPC_REASON_PEER_CLOSED,         /* another channel of the virtual connection ended */
     RPC_REASON_NO_MEMORY,
     RPC_REASON_LOCAL_FAILURE,       /* out of descriptors, ports ...: not the server's fault */
     RPC_REASON_COUNT

@@ -285,7 +285,7 @@ static int acceptable(rts_pdu_id_t id, const rts_pdu_t *pdu)
     switch (id) {
     case RTS_CONN_A2:
     case RTS_OUT_R1_A4:
-        return rts_u32(pdu, RTS_CMD_CHANNEL_LIFETIME, 0) >= RPC_LIFETIME_MIN;
+        return rts_u32(pdu, RTS_CMD_CHANNEL_LIFETIME, 0) >= RTS_LIFETIME_MIN;
     case RTS_CONN_B2:
     case RTS_IN_R1_A2:
         return 1;

@@ -119,7 +119,7 @@ static int lasts(const rpc_leg_t *leg, uint32_t size)
 
 static int may_go(const rpc_leg_t *leg, uint32_t size)
 {
-    return lasts(leg, size) && rpc_stream_pending(leg->stream) < RPC_LEG_HIGH
+    return lasts(leg, size) && rpc_stream_pending(leg->stream) < RPC_STREAM_HIGH
            && rpc_flow_may_send(&leg->hop3, size);
 }
 
@@ -184,7 +184,7 @@ static void target_input(rpc_vc_t *vc, const uint8_t *data, size_t len)
 static int target_readable(const rpc_vc_t *vc)
 {
     return vc->state == RPC_VC_OPENED && !vc->target_ended && !vc->waiting.first
-           && rpc_stream_pending(vc->out->stream) < RPC_LEG_HIGH;
+           && rpc_stream_pending(vc->out->stream) < RPC_STREAM_HIGH;
 }
 
 /* The legs live on until what was read has been delivered. */

@@ -143,10 +143,8 @@ struct rpc_endpoint {
     unsigned closing:1;
 };
 
-/* Output held for a peer that does not take it: above this the target is not read. */
-#define RPC_LEG_HIGH 65536
 /* RTS PDUs go past that mark, but not past this one (RPC_REASON_BUFFER_FULL). */
-#define RPC_LEG_MAX (4 * RPC_LEG_HIGH)
+#define RPC_LEG_MAX (4 * RPC_STREAM_HIGH)
 /* Read from one stream in one turn. */
 #define RPC_VC_BUDGET (128 * 1024)
 /* What RPC PDUs leave free of an OUT channel's lifetime: the RTS PDUs of its replacement,
@@ -154,8 +152,6 @@ struct rpc_endpoint {
 #define RPC_LIFETIME_RESERVE 2048
 /* Of these the replacement's own: A5, A9 as A10, IN_Rx/A3, pings. */
 #define RPC_LIFETIME_LAST 512
-/* 2.2.3.5.5 */
-#define RPC_LIFETIME_MIN 131072
 
 /* endpoint/vc.c: below the others, calls none of them */
 

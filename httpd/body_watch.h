@@ -2,7 +2,7 @@
  * can read it. A module that reads bodies before the handler, as mod_security does, finds none.
  *
  * The state of a request lies in its pool, which those share that an internal redirect makes of
- * it. All of this is for the thread that has the request. Source: httpd/body_watch.c
+ * it. All of this is for the thread that has the request.
  */
 #ifndef RPC_BODY_WATCH_H
 #define RPC_BODY_WATCH_H

@@ -1,5 +1,7 @@
 /* httpd/config.c: the configurations, their defaults, and how they merge. */
 #include "httpd/config.h"
+#include "wire/flow.h"
+#include "wire/rts.h"
 
 /* Of the defaults. */
 #define CHANNELS_OF_USER 200
@@ -139,12 +141,12 @@ int rpc_config_versions(const rpc_dir_config_t *dc)
 
 apr_uint32_t rpc_config_receive_window(const rpc_dir_config_t *dc)
 {
-    return (apr_uint32_t)value_or(dc->receive_window, 262144);
+    return (apr_uint32_t)value_or(dc->receive_window, RPC_FLOW_WINDOW_MAX);
 }
 
 apr_uint32_t rpc_config_connection_timeout(const rpc_dir_config_t *dc)
 {
-    return (apr_uint32_t)(value_or(dc->connection_timeout, apr_time_from_sec(120)) / 1000);
+    return (apr_uint32_t)(value_or(dc->connection_timeout, apr_time_from_sec(RTS_TIMEOUT_MIN_SECONDS)) / 1000);
 }
 
 apr_uint32_t rpc_config_channel_lifetime(const rpc_dir_config_t *dc)

@@ -20,6 +20,8 @@
 #include "httpd/endpoint_listen.h"
 #include "httpd/named_servers.h"
 #include "target/pattern.h"
+#include "wire/flow.h"
+#include "wire/rts.h"
 
 APLOG_USE_MODULE(rpcproxy);
 
@@ -102,15 +104,15 @@ static const unit_t time_units[] = {
 #define LIMIT 2, 1000000, no_units, "a number from 2 to 1000000, or 0 for no limit"
 
 static const number_t receive_window_number = {
-    DIR_NUMBER(receive_window), 8192, 262144, size_units,
+    DIR_NUMBER(receive_window), RPC_FLOW_WINDOW_MIN, RPC_FLOW_WINDOW_MAX, size_units,
     "a size from 8192 to 262144 bytes (8K to 256K)"
 };
 static const number_t connection_timeout_number = {
-    DIR_NUMBER(connection_timeout), SECONDS(120), SECONDS(14400), time_units,
+    DIR_NUMBER(connection_timeout), SECONDS(RTS_TIMEOUT_MIN_SECONDS), SECONDS(RTS_TIMEOUT_MAX_SECONDS), time_units,
     "a time from 120 to 14400 seconds (2min to 4h)"
 };
 static const number_t channel_lifetime_number = {
-    DIR_NUMBER(channel_lifetime), 131072, APR_INT64_C(2147483648), size_units,
+    DIR_NUMBER(channel_lifetime), RTS_LIFETIME_MIN, RTS_LIFETIME_MAX, size_units,
     "a size from 131072 to 2147483648 bytes (128K to 2G)"
 };
 static const number_t connect_timeout_number = {

@@ -32,7 +32,7 @@ pid_t rpc_endpointd_owner(void);
 const char *rpc_endpointd_base(apr_pool_t *p, const rpc_endpointd_params_t *params);
 
 /* For configtest: could all sockets be opened, or has this server, which runs, opened them? Logs
- * what could not, and what to do. The number of these. Source: httpd/endpoint_check.c */
+ * what could not, and what to do. The number of these. */
 int rpc_endpointd_check(apr_pool_t *p, server_rec *s, const rpc_endpointd_params_t *params);
 
 /* Opens the addresses of RpcEndpointListen, which then stay open. Early, from the first

@@ -2,7 +2,7 @@
  * mod_proxy, mod_rewrite and the like have configured for the URLs around it.
  *
  * A channel that another module took would pass RpcValidPorts and the firewall by, and hang that
- * module with its body. Source: httpd/neighbours.c
+ * module with its body.
  */
 #ifndef RPC_NEIGHBOURS_H
 #define RPC_NEIGHBOURS_H

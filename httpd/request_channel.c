@@ -211,7 +211,8 @@ static apr_uint32_t min_conn_timeout(request_rec *r)
             char *end;
             long t = strtol(item + sizeof(name) - 1, &end, 10);
 
-            return !*end && t >= 120 && t <= 14400 ? (apr_uint32_t)t * 1000 : 0;
+            return !*end && t >= RTS_TIMEOUT_MIN_SECONDS && t <= RTS_TIMEOUT_MAX_SECONDS
+                   ? (apr_uint32_t)t * 1000 : 0;
         }
         while (*pragma == ',' || apr_isspace(*pragma))
             pragma++;

@@ -22,7 +22,7 @@ static int pipe_move(rpc_pipe_t *pipe, rpc_stream_t *from, rpc_stream_t *to, rpc
 
     if (*ended)
         return 0;
-    if (rpc_stream_pending(to) >= RPC_PIPE_HIGH) {
+    if (rpc_stream_pending(to) >= RPC_STREAM_HIGH) {
         if (from == pipe->client)
             pipe->heard_at = rpc_loop_now(from->loop);  /* its data waits because we do not read */
         return 0;
@@ -51,7 +51,7 @@ static int pipe_flush(rpc_stream_t *s, rpc_reason_t failed, rpc_reason_t *ended)
 /* Is it known that the client has closed, although some of its data is not read yet? */
 static int has_closed_unread(const rpc_pipe_t *pipe)
 {
-    return pipe->client->hup && !pipe->client->eof && rpc_stream_pending(pipe->server) >= RPC_PIPE_HIGH;
+    return pipe->client->hup && !pipe->client->eof && rpc_stream_pending(pipe->server) >= RPC_STREAM_HIGH;
 }
 
 static void watch_unread(rpc_pipe_t *pipe)

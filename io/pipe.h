@@ -10,8 +10,6 @@
 /* When the client has closed and the server has read nothing for this time, the pipe ends, even if
  * data of the client is left. */
 #define RPC_PIPE_PATIENCE apr_time_from_sec(2)
-/* The pipe does not read from one side while this many bytes wait to be written to the other. */
-#define RPC_PIPE_HIGH 65536
 
 typedef struct rpc_pipe rpc_pipe_t;
 struct rpc_pipe {

@@ -85,6 +85,8 @@ void rpc_stream_keepalive(rpc_stream_t *s, uint32_t ms);
  * peer whose TCP answers probes is not affected. */
 void rpc_stream_notice_death(rpc_stream_t *s, uint32_t ms);
 
+/* While so many bytes wait to be written to a stream, its owner reads no more from the other side. */
+#define RPC_STREAM_HIGH 65536
 /* Ends the owner's use of the stream; the owner's job is not scheduled any more. ABORT 0:
  * bytes that were put are still written, for at most RPC_STREAM_DRAIN, and then the connection
  * is closed in order; the stream frees itself. ABORT 1: the connection is closed at once, and

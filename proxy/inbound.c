@@ -41,7 +41,7 @@ static void consumed(rpc_virtual_t *v, uint32_t size)
 
 static int leg_takes(const rpc_virtual_t *v, uint32_t size)
 {
-    return rpc_flow_may_send(&v->hop2, size) && rpc_stream_pending(v->leg) < RPC_OUT_HIGH;
+    return rpc_flow_may_send(&v->hop2, size) && rpc_stream_pending(v->leg) < RPC_STREAM_HIGH;
 }
 
 static void to_leg(rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
@@ -169,7 +169,7 @@ static void set_keepalive(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t
 {
     uint32_t ms = rts_u32(pdu, RTS_CMD_CLIENT_KEEPALIVE, 0);
 
-    v->keepalive = ms ? ms : 300000;    /* 2.2.3.5.6 */
+    v->keepalive = ms ? ms : RTS_KEEPALIVE_DEFAULT_MS;
     if (v->leg)
         rpc_stream_keepalive(v->leg, v->keepalive);
 }

@@ -36,7 +36,7 @@ static void ack_server(rpc_virtual_t *v)
 static int client_takes(const rpc_virtual_t *v, uint32_t size)
 {
     return rpc_flow_may_send(&v->current->hop4, size)
-        && rpc_stream_pending(v->current->client) < RPC_OUT_HIGH;
+        && rpc_stream_pending(v->current->client) < RPC_STREAM_HIGH;
 }
 
 static void to_client(rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
@@ -206,7 +206,8 @@ static void server_ready(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t 
                 clamp(rts_u32(c1, RTS_CMD_RECEIVE_WINDOW_SIZE, 0),
                       RPC_FLOW_WINDOW_MIN, RPC_FLOW_WINDOW_MAX));
     rts_set_u32(&c2, RTS_CMD_CONNECTION_TIMEOUT,
-                clamp(rts_u32(c1, RTS_CMD_CONNECTION_TIMEOUT, 0), 120000, 14400000));
+                clamp(rts_u32(c1, RTS_CMD_CONNECTION_TIMEOUT, 0), RTS_TIMEOUT_MIN_SECONDS * 1000,
+                      RTS_TIMEOUT_MAX_SECONDS * 1000));
     rpc_send_client(v, v->current, &c2);
     rpc_virtual_state(v, RPC_OPENED);
     rpc_virtual_unplug(v);

@@ -149,10 +149,8 @@ struct rpc_role_ops {
 extern const rpc_role_ops_t rpc_inbound_role;
 extern const rpc_role_ops_t rpc_outbound_role;
 
-/* Output held for a peer that does not take it: above this nothing more is moved. */
-#define RPC_OUT_HIGH 65536
 /* RTS PDUs go past that mark, but not past this one (RPC_REASON_BUFFER_FULL). */
-#define RPC_OUT_MAX (4 * RPC_OUT_HIGH)
+#define RPC_OUT_MAX (4 * RPC_STREAM_HIGH)
 
 /* proxy/virtual.c, for rpc_channel.c: */
 

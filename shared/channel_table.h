@@ -20,7 +20,7 @@ typedef struct rpc_status rpc_status_t;
 #define RPC_STATUS_NO_ROW (-1)
 
 /* Makes the table, with a random key, in shared memory that children inherit by fork. Lives in
- * POOL. Source: shared/channel_table.c */
+ * POOL. */
 apr_status_t rpc_status_create(rpc_status_t **status, apr_pool_t *pool);
 /* Rows taken by this process from now on bear PID (not 0). Before its threads start. */
 void rpc_status_set_pid(rpc_status_t *status, uint32_t pid);

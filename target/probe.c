@@ -19,7 +19,7 @@
 /* The values that the probe announces as the two proxies; it never relays anything. */
 #define WINDOW 65536
 #define LIFETIME 0x40000000
-#define CONNECTION_TIMEOUT 120000
+#define CONNECTION_TIMEOUT (RTS_TIMEOUT_MIN_SECONDS * 1000)
 
 typedef struct leg {
     rpc_probe_t *probe;

@@ -24,7 +24,6 @@
 #define DCE_LOCAL_LIMIT         3
 
 /* Status codes of faults (C706 appendix E, [MS-RPCE]) */
-#define DCE_FAULT_ACCESS_DENIED 0x00000005u
 #define DCE_FAULT_BAD_STUB      0x000006f7u
 #define DCE_FAULT_NO_MEMORY     0x1c00001bu
 #define DCE_FAULT_OP_RANGE      0x1c010002u

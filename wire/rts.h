@@ -18,6 +18,14 @@
 #define RTS_BANNER        "ncacn_http/1.0"
 #define RTS_BANNER_SIZE   14
 
+/* Bounds of values: ConnectionTimeout (2.2.3.5.3), ChannelLifetime (2.2.3.5.5), in bytes, and the
+ * meaning of ClientKeepalive 0 (2.2.3.5.6). wire/flow.h has those of ReceiveWindowSize. */
+#define RTS_TIMEOUT_MIN_SECONDS  120
+#define RTS_TIMEOUT_MAX_SECONDS  14400
+#define RTS_LIFETIME_MIN         131072
+#define RTS_LIFETIME_MAX         INT64_C(2147483648)
+#define RTS_KEEPALIVE_DEFAULT_MS 300000
+
 /* 2.2.3.6.1 Flags */
 #define RTS_FLAG_NONE            0x0000
 #define RTS_FLAG_PING            0x0001
