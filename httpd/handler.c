@@ -20,6 +20,7 @@
 #include "httpd/end_log.h"
 #include "httpd/module.h"
 #include "httpd/neighbours.h"
+#include "httpd/request_target.h"
 #include "httpd/require.h"
 #include "wire/error.h"
 
@@ -148,15 +149,17 @@ static int refuse_spent(request_rec *r)
     return answer_error(r, RPC_REASON_TOO_MANY_FAILED);
 }
 
-static int check_target(request_rec *r, const rpc_dir_config_t *dc, rpc_target_t *target)
+/* TARGET and WRONG are of rpc_request_target(). */
+static int check_target(request_rec *r, const rpc_dir_config_t *dc, const rpc_target_t *target,
+                        const char *wrong)
 {
     const rpc_valid_port_t *nearest;
-    const char *query = r->args ? r->args : "", *wrong = rpc_target_parse(r->pool, query, target);
+    const char *query = r->args ? r->args : "";
 
-    if (!wrong && rpc_valid_ports_match(rpc_config_valid_ports(dc), target->server, target->port, &nearest))
+    if (target && rpc_valid_ports_match(rpc_config_valid_ports(dc), target->server, target->port, &nearest))
         return OK;
     rpc_request_in_vain(context, r, query);
-    if (wrong)
+    if (!target)
         return refuse_request(r, RPC_REASON_BAD_TARGET, "query \"%s\": %s",
                               ap_escape_logitem(r->pool, query), wrong);
     return refuse_request(r, RPC_REASON_TARGET_REFUSED, "%s:%u is not in RpcValidPorts, nearest is %s",
@@ -203,18 +206,17 @@ static int refuse_limit(request_rec *r, const rpc_channel_spec_t *spec, rpc_reas
 static int find_target(request_rec *r, const rpc_dir_config_t *dc, int spent, rpc_role_t role,
                        rpc_channel_spec_t *spec)
 {
-    rpc_target_t target;
     const char *wrong;
+    const rpc_target_t *target = rpc_request_target(r, &wrong);
     int rv = OK;
 
     if (!spent)
-        rv = check_target(r, dc, &target);
-    else if (rpc_target_parse(r->pool, r->args, &target)
-             || !rpc_valid_ports_match(rpc_config_valid_ports(dc), target.server, target.port, NULL))
+        rv = check_target(r, dc, target, wrong);
+    else if (!target || !rpc_valid_ports_match(rpc_config_valid_ports(dc), target->server, target->port, NULL))
         rv = refuse_spent(r);
     if (rv != OK || r->status != HTTP_OK)
         return rv;
-    wrong = rpc_request_spec(context, r, role, &target, spec);
+    wrong = rpc_request_spec(context, r, role, target, spec);
     if (!wrong)
         return OK;
     if (spent)
@@ -300,19 +302,19 @@ static int fall_back(request_rec *r)
  * told in lower case. */
 static int name_target(request_rec *r)
 {
-    rpc_target_t target;
+    const rpc_target_t *target;
     char *server;
 
     apr_table_unset(r->subprocess_env, "RPC_SERVER");
     apr_table_unset(r->subprocess_env, "RPC_PORT");
     apr_table_unset(r->subprocess_env, "RPC_TARGET");
-    if (rpc_role_of(r->method) < 0 || rpc_target_parse(r->pool, r->args ? r->args : "", &target))
+    if (rpc_role_of(r->method) < 0 || !(target = rpc_request_target(r, NULL)))
         return DECLINED;
-    server = apr_pstrdup(r->pool, target.server);
+    server = apr_pstrdup(r->pool, target->server);
     ap_str_tolower(server);
     apr_table_setn(r->subprocess_env, "RPC_SERVER", server);
-    apr_table_setn(r->subprocess_env, "RPC_PORT", apr_psprintf(r->pool, "%u", target.port));
-    apr_table_setn(r->subprocess_env, "RPC_TARGET", apr_psprintf(r->pool, "%s:%u", server, target.port));
+    apr_table_setn(r->subprocess_env, "RPC_PORT", apr_psprintf(r->pool, "%u", target->port));
+    apr_table_setn(r->subprocess_env, "RPC_TARGET", apr_psprintf(r->pool, "%s:%u", server, target->port));
     return DECLINED;
 }
 

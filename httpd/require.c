@@ -3,6 +3,7 @@
 
 #include "httpd/directives.h"
 #include "httpd/module.h"
+#include "httpd/request_target.h"
 
 #include <apr_strings.h>
 #include <ap_provider.h>
@@ -11,8 +12,6 @@
 #include <http_protocol.h>
 #include <http_request.h>
 #include <mod_auth.h>
-
-#include "target/backend.h"
 
 APLOG_USE_MODULE(rpcproxy);
 
@@ -38,18 +37,18 @@ static const char *parse_target(cmd_parms *cmd, const char *line, const void **p
 
 static authz_status check_require_target(request_rec *r, const char *line, const void *parsed)
 {
-    rpc_target_t target;
+    const rpc_target_t *target;
 
     if (!r->args || !*r->args)
         return AUTHZ_GRANTED;
-    if (rpc_target_parse(r->pool, r->args, &target) != NULL)
+    if (!(target = rpc_request_target(r, NULL)))
         return AUTHZ_GRANTED;       /* the handler says what is wrong with it */
-    if (rpc_valid_ports_match(parsed, target.server, target.port, NULL))
+    if (rpc_valid_ports_match(parsed, target->server, target->port, NULL))
         return AUTHZ_GRANTED;
     if (!r->user && ap_auth_type(r))
         return AUTHZ_DENIED_NO_USER;    /* 401: a client that is not authenticated learns nothing */
     ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "%s:%u is not in Require rpc-target %s",
-                  ap_escape_logitem(r->pool, target.server), target.port, line);
+                  ap_escape_logitem(r->pool, target->server), target->port, line);
     return AUTHZ_DENIED;
 }
 

@@ -1,0 +1,41 @@
+/* httpd/request_target.c: the variables RPC_*, Require rpc-target and the handler ask for the target one
+ * after the other, all with the same query in most cases. An internal redirect has a request_rec of its
+ * own but shares the pool, so the query decides whether the last result still holds.
+ */
+#include "httpd/request_target.h"
+
+#include <apr_strings.h>
+
+/* The last query of the requests in a pool, and what was in it. */
+typedef struct parsed_query {
+    const char *query;
+    const char *wrong;          /* NULL: TARGET is valid */
+    rpc_target_t target;
+} parsed_query_t;
+
+static const char parsed_key[] = "rpcproxy-query";
+
+static const parsed_query_t *parse_query(request_rec *r, const char *query)
+{
+    parsed_query_t *parsed = apr_pcalloc(r->pool, sizeof(*parsed));
+
+    parsed->query = apr_pstrdup(r->pool, query);
+    parsed->wrong = rpc_target_parse(r->pool, query, &parsed->target);
+    apr_pool_userdata_setn(parsed, parsed_key, NULL, r->pool);
+    return parsed;
+}
+
+const rpc_target_t *rpc_request_target(request_rec *r, const char **wrong)
+{
+    const char *query = r->args ? r->args : "";
+    const parsed_query_t *parsed;
+    void *data = NULL;
+
+    apr_pool_userdata_get(&data, parsed_key, r->pool);
+    parsed = data;
+    if (!parsed || strcmp(parsed->query, query) != 0)
+        parsed = parse_query(r, query);
+    if (wrong)
+        *wrong = parsed->wrong;
+    return parsed->wrong ? NULL : &parsed->target;
+}

@@ -1,0 +1,14 @@
+/* httpd/request_target.h: the target that a request names in its query, which is parsed once. */
+#ifndef RPC_REQUEST_TARGET_H
+#define RPC_REQUEST_TARGET_H
+
+#include <httpd.h>
+
+#include "target/query.h"
+
+/* The target in R's query. It lives in R's pool and is parsed anew only when the query has changed, by a
+ * RewriteRule for example. NULL: *WRONG (if WRONG is not NULL) says what is wrong with the query. On the
+ * thread that owns R. */
+const rpc_target_t *rpc_request_target(request_rec *r, const char **wrong);
+
+#endif
