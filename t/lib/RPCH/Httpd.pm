@@ -7,6 +7,7 @@ use strict;
 use warnings;
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
+use RPCH::Settle qw(children_of);
 use RPCH::Test qw(vars);
 use Scalar::Util ();
 use Time::HiRes ();
@@ -108,31 +109,10 @@ sub signal {
     return $self;
 }
 
-# Event, when it is stopped, aborts the sockets that its workers have, and reads freed memory where
-# a worker is done with one at that moment: a child dies of a signal then, with any modules. So
-# what clients have closed is to be closed here, too, before; for a moment.
 sub settle {
     my ($self) = @_;
-    return if $self->{mpm} ne 'event';
-    my $end = Time::HiRes::time() + 2;
-    turn(0.01) while $self->closing && Time::HiRes::time() < $end;
+    RPCH::Settle::settle($self->{pid}, sub { turn(0.01) }, $self->{port}) if $self->{mpm} eq 'event';
     return;
-}
-
-# Is there a connection to us that its client has closed and a child has not? It is in CLOSE_WAIT, or
-# in no table any more.
-sub closing {
-    my ($self) = @_;
-    my %inode;
-    for my $table (qw(tcp tcp6 udp udp6 unix netlink)) {
-        open my $fh, '<', "/proc/net/$table" or next;
-        while (my $line = <$fh>) {
-            my @field = split ' ', $line;
-            my $waits = $table =~ /^tcp/ && $field[1] =~ /:(\w+)$/ && hex $1 == $self->{port} && $field[3] eq '08';
-            $inode{ $field[$table eq 'unix' ? 6 : 9] // '' } = 1 if !$waits;
-        }
-    }
-    return scalar grep { /^socket:\[(\d+)\]/ && !$inode{$1} } map { readlink($_) // () } map { glob "/proc/$_/fd/*" } $self->children;
 }
 
 # Waits, pumping all peers, until the parent is gone.
@@ -144,16 +124,6 @@ sub wait_gone {
 
 # Process ids below the parent.
 sub children { my ($self) = @_; return children_of($self->{pid}) }
-sub children_of {
-    my ($parent) = @_;
-    my @pids;
-    for my $file (glob '/proc/[0-9]*/stat') {
-        open my $fh, '<', $file or next;
-        my ($pid, $ppid) = (<$fh> // '') =~ /^(\d+) \(.*\) \S (\d+)/ or next;
-        push @pids, $pid if $ppid == $parent;
-    }
-    return sort { $a <=> $b } @pids;
-}
 
 sub threads {
     my ($class, $pid) = @_;

@@ -11,6 +11,7 @@ use File::Copy qw(copy);
 use File::Path ();
 use File::Temp qw(tempdir);
 use IO::Socket::IP;
+use RPCH::Settle ();
 
 # Modules that the tests' configuration uses; those built into httpd have no file.
 my @MODULES = qw(unixd log_config logio version env setenvif mime dir alias authn_core authn_file
@@ -213,6 +214,8 @@ sub stop_servers {
     for my $file (glob "$self->{dir}/*/*.pid") {
         open my $fh, '<', $file or next;
         my ($pid) = (<$fh> // '') =~ /^(\d+)$/ or next;
+        RPCH::Settle::settle($pid, sub { select undef, undef, undef, 0.02 }, map { $self->{ports} + $_ } 1 .. 3)
+            if $self->{mpm} eq 'event';
         kill TERM => $pid;
         my $end = time + 10;
         select undef, undef, undef, 0.05 while kill(0, $pid) && time < $end;

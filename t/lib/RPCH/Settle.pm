@@ -1,0 +1,52 @@
+package RPCH::Settle;
+
+# Event, when it is stopped, aborts the sockets that its workers have, and reads freed memory where a
+# worker is done with one at that moment: a child dies of a signal then, with any modules. So before
+# a server is stopped, what its clients have closed is to be closed by it, too; for a moment.
+
+use strict;
+use warnings;
+use Exporter qw(import);
+use Time::HiRes ();
+
+our @EXPORT_OK = qw(settle children_of);
+
+# Waits by calling WAIT, for two seconds at most, until the children of PARENT have closed what the
+# clients of PORTS have.
+sub settle {
+    my ($parent, $wait, @ports) = @_;
+    my $end = Time::HiRes::time() + 2;
+    $wait->() while closing($parent, @ports) && Time::HiRes::time() < $end;
+    return;
+}
+
+# Is there a connection that its client has closed and a child has not? It is in CLOSE_WAIT, or in no
+# table any more.
+sub closing {
+    my ($parent, @ports) = @_;
+    my %ours = map { $_ => 1 } @ports;
+    my %inode;
+    for my $table (qw(tcp tcp6 udp udp6 unix netlink)) {
+        open my $fh, '<', "/proc/net/$table" or next;
+        while (my $line = <$fh>) {
+            my @field = split ' ', $line;
+            my $waits = $table =~ /^tcp/ && $field[1] =~ /:(\w+)$/ && $ours{ hex $1 } && $field[3] eq '08';
+            $inode{ $field[$table eq 'unix' ? 6 : 9] // '' } = 1 if !$waits;
+        }
+    }
+    return scalar grep { /^socket:\[(\d+)\]/ && !$inode{$1} } map { readlink($_) // () } map { glob "/proc/$_/fd/*" } children_of($parent);
+}
+
+# Process ids below PARENT.
+sub children_of {
+    my ($parent) = @_;
+    my @pids;
+    for my $file (glob '/proc/[0-9]*/stat') {
+        open my $fh, '<', $file or next;
+        my ($pid, $ppid) = (<$fh> // '') =~ /^(\d+) \(.*\) \S (\d+)/ or next;
+        push @pids, $pid if $ppid == $parent;
+    }
+    return sort { $a <=> $b } @pids;
+}
+
+1;
