@@ -109,8 +109,7 @@ static void replace(rpc_virtual_t *v, rpc_channel_t *ch)
         await_turn(v, ch);
 }
 
-/* Does what the first PDU names belong to someone else? Then the channel is refused. */
-/* What the table of live channels has against a channel. */
+/* Why the table of live channels refuses a channel, in words. */
 static const char *claim_fault(rpc_reason_t reason)
 {
     switch (reason) {
@@ -123,7 +122,7 @@ static const char *claim_fault(rpc_reason_t reason)
     }
 }
 
-static int claim(rpc_channel_t *ch, int replacing)
+static int claim_cookie(rpc_channel_t *ch, int replacing)
 {
     const rpc_channel_spec_t *spec = ch->spec;
     rpc_reason_t reason = RPC_REASON_NONE;
@@ -136,7 +135,7 @@ static int claim(rpc_channel_t *ch, int replacing)
     return 0;
 }
 
-/* Where it belongs, as things are now. */
+/* Brings the channel to its place, by the present state of this proxy. */
 static void place(rpc_channel_t *ch, int replacing)
 {
     rpc_virtual_t *v = apr_hash_get(ch->proxy->tables[ch->spec->role],
@@ -153,7 +152,7 @@ static void place(rpc_channel_t *ch, int replacing)
 }
 
 /* A newcomer that waits: something has changed, at its client or where it is to go. */
-static void newcomer_turn(rpc_job_t *job)
+static void channel_newcomer_turn(rpc_job_t *job)
 {
     rpc_channel_t *ch = RPC_OWNER_OF(job, rpc_channel_t, turn);
 
@@ -171,12 +170,12 @@ static void dispatch(rpc_job_t *job)
     int replacing = rts_identify(&ch->first, role->from_client) == role->replacer;
 
     rpc_timer_cancel(ch->proxy->loop, &ch->timer);
-    ch->turn.run = newcomer_turn;
+    ch->turn.run = channel_newcomer_turn;
     ch->cookie = *rts_cookie(&ch->first, replacing ? 2 : 1);
     ch->heard = ch->spoke = rpc_loop_now(ch->proxy->loop);
     rpc_flow_receiver_start(&ch->hop1, ch->spec->receive_window);
     rpc_flow_sender_start(&ch->hop4, rts_u32(&ch->first, RTS_CMD_RECEIVE_WINDOW_SIZE, 0));
-    if (claim(ch, replacing))
+    if (claim_cookie(ch, replacing))
         place(ch, replacing);
 }
 
@@ -191,7 +190,7 @@ static void channel_link(rpc_channel_t *ch, rpc_proxy_t *proxy)
 }
 
 /* Arrived on its home loop from another one. */
-static void arrive(rpc_job_t *job)
+static void channel_arrive(rpc_job_t *job)
 {
     rpc_channel_t *ch = RPC_OWNER_OF(job, rpc_channel_t, turn);
 
@@ -224,11 +223,11 @@ static void go_home(rpc_channel_t *ch)
         ch->next->prev = ch->prev;
     ch->proxy = home;
     ch->client->loop = home->loop;
-    ch->turn.run = arrive;
+    ch->turn.run = channel_arrive;
     rpc_loop_post(home->loop, &ch->turn);
 }
 
-static void first_pdu(rpc_channel_t *ch, const uint8_t *data, const dcerpc_header_t *header)
+static void channel_first_pdu(rpc_channel_t *ch, const uint8_t *data, const dcerpc_header_t *header)
 {
     const rpc_role_ops_t *role = role_of(ch);
     const char *wrong = header->ptype == DCERPC_RTS
@@ -248,7 +247,7 @@ static void first_pdu(rpc_channel_t *ch, const uint8_t *data, const dcerpc_heade
         channel_refuse(ch, RPC_REASON_PROTOCOL, "the first PDU opens no channel of this kind");
 }
 
-/* Who has begun a PDU and closed its sending side may still read why that is no channel. */
+/* A client that has begun a PDU and then closed its sending side may still read why it is refused. */
 static void first_pdu_failed(rpc_channel_t *ch, apr_status_t status)
 {
     int closed = APR_STATUS_IS_EOF(status);
@@ -290,7 +289,7 @@ static void channel_turn(rpc_job_t *job)
         case DCERPC_FRAME_MORE:
             break;
         case DCERPC_FRAME_PDU:
-            first_pdu(ch, pdu, &header);
+            channel_first_pdu(ch, pdu, &header);
             return;
         case DCERPC_FRAME_ERROR:
             channel_refuse(ch, RPC_REASON_BAD_PDU, ch->framer.error);

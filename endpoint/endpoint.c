@@ -29,7 +29,7 @@ static void setup_timeout(rpc_timer_t *timer)
     rpc_vc_end(vc, RPC_REASON_SETUP_TIMEOUT, 0, "in %s", rpc_vc_state_text(vc, state));
 }
 
-static void out_of_patience(rpc_timer_t *timer)
+static void endpoint_out_of_patience(rpc_timer_t *timer)
 {
     rpc_vc_t *vc = RPC_OWNER_OF(timer, rpc_vc_t, patience);
 
@@ -49,7 +49,7 @@ static rpc_vc_t *vc_create(rpc_endpoint_t *ep, const rts_cookie_t *cookie)
     vc->cookie = *cookie;
     vc->turn.run = rpc_vc_turn;
     vc->setup.fire = setup_timeout;
-    vc->patience.fire = out_of_patience;
+    vc->patience.fire = endpoint_out_of_patience;
     vc->born = rpc_loop_now(ep->loop);
     vc->next = ep->vcs;
     if (ep->vcs)
@@ -82,7 +82,7 @@ static void target_connected(void *ctx, rpc_reason_t reason, apr_status_t status
     rpc_loop_schedule(vc->ep->loop, &vc->turn);
 }
 
-/* Begins to connect to the target, once. */
+/* Begins to connect to the target, unless that has been done. */
 static void vc_connect(rpc_vc_t *vc)
 {
     if (vc->connecting || vc->target)
@@ -112,7 +112,8 @@ static void newcomer_refuse(rpc_leg_t *leg, rpc_reason_t reason, int abort)
     rpc_endpoint_t *ep = leg->ep;
 
     /* Our own proxies tell of it as server-refused. */
-    rpc_log(ep->params.log, leg->ours ? RPC_LOG_INFO : rpc_endpoint_level(reason), 0, "endpoint: leg of %s to %s refused: %s",
+    rpc_log(ep->params.log, leg->ours ? RPC_LOG_INFO : rpc_endpoint_level(reason), 0,
+            "endpoint: leg of %s to %s refused: %s",
             rpc_preface_user(leg->preface), leg->preface ? leg->preface->target : "unknown",
             rpc_reason_info(reason)->token);
     newcomer_unlink(leg);
@@ -220,7 +221,8 @@ static void refuse_stranger(rpc_leg_t *leg)
 
     leg->refused = RPC_REASON_BAD_PDU;
     getsockopt(leg->stream->watch.fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
-    rpc_log(leg->ep->params.log, RPC_LOG_WARN, 0, "endpoint: a leg on the Unix socket is refused, for it begins "
+    rpc_log(leg->ep->params.log, RPC_LOG_WARN, 0,
+            "endpoint: a leg on the Unix socket is refused, for it begins "
             "without the secret of this server: process %ld of user id %ld, which has connected, is none of its "
             "proxies", (long)peer.pid, (long)peer.uid);
 }
@@ -279,7 +281,7 @@ static rpc_reason_t find_vc(rpc_leg_t *leg, rts_pdu_id_t id, const rts_cookie_t 
     return *vc ? RPC_REASON_NONE : RPC_REASON_NO_MEMORY;
 }
 
-/* A lifetime that could not even hold the replacement of its channel is no lifetime. */
+/* Refuses a lifetime that is too short for the replacement of the channel. */
 static int acceptable(rts_pdu_id_t id, const rts_pdu_t *pdu)
 {
     switch (id) {
@@ -369,7 +371,8 @@ static rpc_reason_t newcomer_wait(rpc_leg_t *leg, const rts_pdu_t *pdu, size_t l
         return RPC_REASON_NO_MEMORY;
     *leg->waits = *pdu;
     rpc_timer_set(ep->loop, &leg->timer, rpc_loop_now(ep->loop) + ep->params.setup_timeout);
-    rpc_log(ep->params.log, RPC_LOG_DEBUG, 0, "endpoint: leg waits until the replacement before it is over");
+    rpc_log(ep->params.log, RPC_LOG_DEBUG, 0,
+            "endpoint: leg waits until the replacement before it is over");
     return RPC_REASON_NONE;
 }
 
@@ -391,15 +394,15 @@ static rpc_reason_t join(rpc_leg_t *leg, rts_pdu_id_t id, const rts_pdu_t *pdu, 
     return RPC_REASON_NONE;
 }
 
-/* For the log: the same at the proxies of this machine, and of no use for joining it. */
+/* The name for the log: the proxies of this machine use the same, and nobody can join with it. */
 static apr_uint64_t name_of(const rpc_endpoint_t *ep, const rts_cookie_t *vc)
 {
     return ep->params.name ? ep->params.name(ep->params.ctx, vc) : 0;
 }
 
 /* The first RTS PDU of a leg (3.2.5.5.3, .4, .5, .9), and what came behind it. */
-static rpc_reason_t first_pdu(rpc_leg_t *leg, const dcerpc_header_t *header,
-                              const uint8_t *data, const uint8_t *rest, size_t len)
+static rpc_reason_t endpoint_first_pdu(rpc_leg_t *leg, const dcerpc_header_t *header,
+                                       const uint8_t *data, const uint8_t *rest, size_t len)
 {
     const struct iovec parts[2] = { { (void *)data, header->frag_length }, { (void *)rest, len } };
     const rpc_log_t *log = leg->ep->params.log;
@@ -413,7 +416,8 @@ static rpc_reason_t first_pdu(rpc_leg_t *leg, const dcerpc_header_t *header,
     if (!acceptable(id, &pdu))
         return RPC_REASON_PROTOCOL;
     if (rpc_log_is(log, RPC_LOG_DEBUG))
-        rpc_log(log, RPC_LOG_DEBUG, 0, "endpoint: leg begins with %s, virtual connection %016" APR_UINT64_T_HEX_FMT,
+        rpc_log(log, RPC_LOG_DEBUG, 0,
+                "endpoint: leg begins with %s, virtual connection %016" APR_UINT64_T_HEX_FMT,
                 rts_info(id)->name, name_of(leg->ep, rts_cookie(&pdu, 0)));
     if (is_of_kin(leg, rts_cookie(&pdu, 0), parts))
         return leg->refused;
@@ -455,7 +459,7 @@ static void newcomer_input(rpc_leg_t *leg, const uint8_t *data, size_t len)
             leg->refused = first_of_v1(leg, pdu, header.frag_length, data, len);
             return;
         }
-        leg->refused = first_pdu(leg, &header, pdu, data, len);
+        leg->refused = endpoint_first_pdu(leg, &header, pdu, data, len);
         break;
     }
     if (leg->vc)
@@ -488,7 +492,7 @@ static void newcomer_after(rpc_leg_t *leg, int more)
         rpc_loop_schedule(leg->ep->loop, &leg->turn);
 }
 
-static void newcomer_turn(rpc_job_t *job)
+static void leg_newcomer_turn(rpc_job_t *job)
 {
     rpc_leg_t *leg = RPC_OWNER_OF(job, rpc_leg_t, turn);
     uint8_t *buf = rpc_loop_scratch(leg->ep->loop);
@@ -539,7 +543,7 @@ static rpc_leg_t *newcomer_create(rpc_endpoint_t *ep, int fd, const rpc_endpoint
     leg->ep = ep;
     leg->via = via;
     leg->version1 = !via || via->version1;
-    leg->turn.run = newcomer_turn;
+    leg->turn.run = leg_newcomer_turn;
     leg->timer.fire = newcomer_timeout;
     leg->next = ep->newcomers;
     if (ep->newcomers)

@@ -83,9 +83,9 @@ static void drop_first(line_t *line)
     free(m);
 }
 
-/* What cannot be sent is lost: with the other end's process, or for want of memory. Then the
- * connection is closed, and its proxy knows. */
-static void flush(line_t *line)
+/* A message that cannot be sent is lost, because the other process has ended or memory is short. The
+ * leg is closed then, so that its proxy notices. */
+static void line_flush(line_t *line)
 {
     rpc_handover_t *h = line->h;
 
@@ -102,7 +102,7 @@ static void flush(line_t *line)
 }
 
 /* Owns FD. */
-static void put(line_t *line, char letter, const void *data, size_t len, int fd)
+static void line_put(line_t *line, char letter, const void *data, size_t len, int fd)
 {
     message_t *m = malloc(sizeof(*m) + 1 + len);
 
@@ -119,12 +119,12 @@ static void put(line_t *line, char letter, const void *data, size_t len, int fd)
         memcpy(m->data + 1, data, len);
     *line->last = m;
     line->last = &m->next;
-    flush(line);
+    line_flush(line);
 }
 
 static void put_leg(void *to, const rpc_endpoint_leg_t *leg)
 {
-    put(to, leg->version1 ? LINE_LEG_ANY : LINE_LEG, leg->data, leg->len, leg->fd);
+    line_put(to, leg->version1 ? LINE_LEG_ANY : LINE_LEG, leg->data, leg->len, leg->fd);
 }
 
 /* ---- lines ---- */
@@ -164,7 +164,7 @@ static void line_close(line_t *line)
     h->params.flushed(h->params.ctx);
 }
 
-static void out_of_patience(rpc_timer_t *timer)
+static void line_out_of_patience(rpc_timer_t *timer)
 {
     line_t *line = RPC_OWNER_OF(timer, line_t, patience);
 
@@ -186,7 +186,7 @@ typedef struct batch {
 static void batch_put(batch_t *batch)
 {
     if (batch->len)
-        put(batch->line, LINE_HAS, batch->cookies, batch->len * sizeof(rts_cookie_t), -1);
+        line_put(batch->line, LINE_HAS, batch->cookies, batch->len * sizeof(rts_cookie_t), -1);
     batch->len = 0;
 }
 
@@ -200,7 +200,7 @@ static void batch_cookie(void *ctx, const rts_cookie_t *vc)
 }
 
 /* The successor serves. One that speaks otherwise gets no legs, and passes none. */
-static void succeeded(line_t *line, const uint8_t *data, size_t len)
+static void line_succeeded(line_t *line, const uint8_t *data, size_t len)
 {
     rpc_handover_t *h = line->h;
     batch_t batch = { .line = line };
@@ -215,7 +215,7 @@ static void succeeded(line_t *line, const uint8_t *data, size_t len)
     }
     rpc_endpoint_each_vc(h->ep, batch_cookie, &batch);
     batch_put(&batch);
-    put(line, LINE_ALL, NULL, 0, -1);
+    line_put(line, LINE_ALL, NULL, 0, -1);
     line->told = 1;
     rpc_endpoint_retire(h->ep, put_leg, line);
 }
@@ -227,7 +227,7 @@ static void ended(void *ctx, const rts_cookie_t *vc)
 
     for (line = h->lines; line; line = line->next)
         if (!line->cookies && line->told)
-            put(line, LINE_ENDED, vc, sizeof(*vc), -1);
+            line_put(line, LINE_ENDED, vc, sizeof(*vc), -1);
 }
 
 /* ---- a line to an endpoint of before ---- */
@@ -261,7 +261,7 @@ static void told_all(line_t *line)
 
 /* ---- receiving ---- */
 
-static void take(line_t *line, const uint8_t *data, size_t len, int fd)
+static void line_take(line_t *line, const uint8_t *data, size_t len, int fd)
 {
     uint8_t letter = *data++;
 
@@ -275,7 +275,7 @@ static void take(line_t *line, const uint8_t *data, size_t len, int fd)
     if (fd >= 0)
         close(fd);
     if (letter == LINE_READY && !line->cookies)
-        succeeded(line, data, len);
+        line_succeeded(line, data, len);
     else if (letter == LINE_HAS && line->cookies)
         add_cookies(line, data, len);
     else if (letter == LINE_ALL && line->cookies)
@@ -303,7 +303,7 @@ static void read_line(rpc_job_t *job)
         if (APR_STATUS_IS_EAGAIN(rv))
             return;
         if (rv == APR_SUCCESS)
-            take(line, h->message, len, fd);
+            line_take(line, h->message, len, fd);
         else
             line->over = 1;
     }
@@ -316,7 +316,7 @@ static void line_ready(rpc_watch_t *watch, uint32_t events)
     line_t *line = RPC_OWNER_OF(watch, line_t, watch);
     rpc_handover_t *h = line->h;
 
-    flush(line);
+    line_flush(line);
     rpc_loop_schedule(h->loop, &line->turn);
     if (!line->first)
         h->params.flushed(h->params.ctx);
@@ -339,7 +339,7 @@ static line_t *line_open(rpc_handover_t *h, int fd)
     line->last = &line->first;
     line->watch = (rpc_watch_t){ fd, line_ready };
     line->turn.run = read_line;
-    line->patience.fire = out_of_patience;
+    line->patience.fire = line_out_of_patience;
     if (rpc_watch_add(h->loop, &line->watch) != APR_SUCCESS) {
         close(fd);
         apr_pool_destroy(pool);
@@ -361,7 +361,7 @@ apr_status_t rpc_handover_follow(rpc_handover_t *h, int fd)
     rpc_timer_set(h->loop, &line->patience, rpc_loop_now(h->loop) + PATIENCE);
     h->held = 1;
     rpc_endpoint_hold(h->ep, 1);
-    put(line, LINE_READY, &version, sizeof(version), -1);
+    line_put(line, LINE_READY, &version, sizeof(version), -1);
     return APR_SUCCESS;
 }
 

@@ -103,7 +103,7 @@ static void leg_read(rpc_leg_t *leg)
 
 /* ---- target to OUT leg ---- */
 
-/* What waits and cannot go has a time to wait only. */
+/* PDUs that cannot be sent wait for a limited time only. */
 static void set_patience(rpc_vc_t *vc)
 {
     rpc_loop_t *loop = vc->ep->loop;

@@ -382,7 +382,7 @@ static rpc_leg_t *out_leg_for(const rpc_vc_t *vc, int destination, const rts_pdu
 
 /* Acknowledgements of hop 1 keep coming while the OUT channel is replaced, and must not use up
  * what its replacement needs of it. */
-static void to_client(rpc_vc_t *vc, const uint8_t *data, uint32_t size)
+static void states_to_client(rpc_vc_t *vc, const uint8_t *data, uint32_t size)
 {
     int fits = vc->out_state == RPC_OUT_OPENED
                || vc->out->used + size + RPC_LIFETIME_LAST <= vc->out->lifetime;
@@ -405,7 +405,7 @@ static void forward(rpc_vc_t *vc, rpc_leg_t *leg, int destination, const rts_pdu
     if (vc->state != RPC_VC_OPENED || !(from_in || from_out))
         protocol_error(vc, leg, "a PDU for somebody it does not lead to");
     else if (from_in && destination == RTS_FD_CLIENT)
-        to_client(vc, data, size);
+        states_to_client(vc, data, size);
     else if (from_in)
         rpc_leg_put(out_leg_for(vc, destination, pdu), data, size, 0);
     else

@@ -7,8 +7,8 @@
 
 #include <apr_strings.h>
 
-/* As many sections may have rules of their own. Only our own proxies name any, but a process that
- * has outlived many restarts may have heard of more. */
+/* The greatest number of different rules. Only this module's proxies send rules, but a process that
+ * has outlived many restarts may have received many. */
 #define RULES_MAX 1024
 
 typedef struct rules {

@@ -22,7 +22,7 @@ struct rpc_v1 {
     rpc_v1_t *next, *prev;      /* of the endpoint */
 };
 
-static void log_end(const rpc_v1_t *v1, rpc_reason_t reason, apr_status_t status)
+static void v1_log_end(const rpc_v1_t *v1, rpc_reason_t reason, apr_status_t status)
 {
     const rpc_preface_t *p = v1->preface;
     apr_time_t lived = rpc_loop_now(v1->ep->loop) - v1->born;
@@ -41,7 +41,7 @@ void rpc_v1_end(rpc_v1_t *v1, rpc_reason_t reason, apr_status_t status, int abor
 {
     rpc_endpoint_t *ep = v1->ep;
 
-    log_end(v1, reason, status);
+    v1_log_end(v1, reason, status);
     rpc_pipe_stop(&v1->pipe, ep->loop);
     rpc_loop_unschedule(ep->loop, &v1->turn);
     if (v1->connecting)
@@ -62,7 +62,7 @@ void rpc_v1_end(rpc_v1_t *v1, rpc_reason_t reason, apr_status_t status, int abor
     rpc_endpoint_count_down(ep);
 }
 
-static void pipe_ended(rpc_pipe_t *pipe, rpc_reason_t reason)
+static void v1_pipe_ended(rpc_pipe_t *pipe, rpc_reason_t reason)
 {
     const rpc_stream_t *failed = reason == RPC_REASON_CLIENT_ERROR ? pipe->client : pipe->server;
 
@@ -78,8 +78,8 @@ static void waiting_turn(rpc_job_t *job)
         rpc_v1_end(v1, RPC_REASON_CLIENT_CLOSED, 0, 0);
 }
 
-static void connected(void *ctx, rpc_reason_t reason, apr_status_t status, int fd,
-                      const char *host, uint16_t port, const char *tried)
+static void v1_connected(void *ctx, rpc_reason_t reason, apr_status_t status, int fd,
+                         const char *host, uint16_t port, const char *tried)
 {
     rpc_v1_t *v1 = ctx;
     const uint8_t *data;
@@ -111,7 +111,7 @@ rpc_v1_t *rpc_v1_start(rpc_leg_t *leg)
 
     if (!v1)
         return NULL;
-    v1->connecting = rpc_endpoint_dial(ep, leg->preface, connected, v1);
+    v1->connecting = rpc_endpoint_dial(ep, leg->preface, v1_connected, v1);
     if (!v1->connecting) {
         free(v1);
         return NULL;
@@ -121,7 +121,7 @@ rpc_v1_t *rpc_v1_start(rpc_leg_t *leg)
     v1->pipe.client = leg->stream;
     leg->preface = NULL;
     leg->stream = NULL;
-    v1->pipe.ended = pipe_ended;
+    v1->pipe.ended = v1_pipe_ended;
     v1->turn.run = waiting_turn;
     v1->pipe.client->owner = &v1->turn;
     v1->born = rpc_loop_now(ep->loop);

@@ -125,7 +125,7 @@ int rpc_endpoint_level(rpc_reason_t reason)
     return rpc_reason_is_normal(reason) ? RPC_LOG_INFO : RPC_LOG_WARN;
 }
 
-/* What comes to nothing for our own proxies is told by them: they know the client. */
+/* Failures of legs of this module's own proxies are logged by those, because they know the client. */
 static int is_told_by_proxy(const rpc_vc_t *vc)
 {
     return vc->ours && vc->state != RPC_VC_OPENED && !rpc_reason_is_normal(vc->reason);
@@ -140,13 +140,14 @@ static void say_farewell(const rpc_vc_t *vc, rpc_leg_t *leg)
         rpc_stream_flush(leg->stream);
 }
 
-static void log_end(const rpc_vc_t *vc)
+static void vc_log_end(const rpc_vc_t *vc)
 {
     const rpc_preface_t *p = vc->preface;
     const rpc_stream_t *target = vc->target;
     apr_time_t lived = rpc_loop_now(vc->ep->loop) - vc->born;
 
-    rpc_log(vc->ep->params.log, is_told_by_proxy(vc) ? RPC_LOG_INFO : rpc_endpoint_level(vc->reason), vc->status,
+    rpc_log(vc->ep->params.log,
+            is_told_by_proxy(vc) ? RPC_LOG_INFO : rpc_endpoint_level(vc->reason), vc->status,
             "endpoint: virtual connection of %s to %s (%s port %u) ended: %s%s%s, "
             "%" APR_UINT64_T_FMT " bytes in, %" APR_UINT64_T_FMT " bytes out, %d.%03d s",
             rpc_preface_user(p), p->target, vc->served ? vc->served : p->host, p->port,
@@ -185,7 +186,7 @@ void rpc_vc_finish(rpc_vc_t *vc, int abort)
 {
     rpc_endpoint_t *ep = vc->ep;
 
-    log_end(vc);
+    vc_log_end(vc);
     if (vc->unreached && !abort) {
         say_farewell(vc, vc->in);
         say_farewell(vc, vc->out);

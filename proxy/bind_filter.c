@@ -38,8 +38,9 @@ static void explain(const rpc_firewall_t *fw, const rpc_firewall_result_t *r, ch
         apr_snprintf(buf, size, "%s", r->why);
 }
 
-static void report(const rpc_firewall_t *fw, const rpc_channel_spec_t *spec, const dcerpc_header_t *h,
-                   const rpc_firewall_result_t *r)
+static void report_refused_bind(const rpc_firewall_t *fw, const rpc_channel_spec_t *spec,
+                                const dcerpc_header_t *h,
+                                const rpc_firewall_result_t *r)
 {
     char text[1024], why[768], more[32] = "", name[RPC_INTERFACE_TEXT_MAX];
 
@@ -82,7 +83,7 @@ void rpc_filter(rpc_firewall_t *fw, const rpc_channel_spec_t *spec, const uint8_
     if ((fw->level != level || fw->bound != bound) && spec->bound)
         spec->bound(spec->ctx, fw->level);
     if (verdict == RPC_FIREWALL_BLIND) {
-        report(fw, spec, &header, &result);
+        report_refused_bind(fw, spec, &header, &result);
         blind(fw, pdu, &header, &result, filtered);
     }
     else if (verdict == RPC_FIREWALL_END) {

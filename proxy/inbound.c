@@ -115,7 +115,7 @@ static size_t in_client_room(const rpc_virtual_t *v, const rpc_channel_t *from)
     return held ? 0 : dcerpc_framer_missing(&from->framer);
 }
 
-/* What the client has sent last on this channel, and all that waits has gone: 3.2.3.5.6. */
+/* All PDUs of this channel have gone to the server, so IN_R1/B1 may follow: 3.2.3.5.6. */
 static void say_goodbye(rpc_virtual_t *v)
 {
     rts_pdu_t pdu;
@@ -202,9 +202,9 @@ static void say_a6(rpc_virtual_t *v, const rts_cookie_t *successor)
 }
 
 /* IN_R1/A5: the client goes on elsewhere. */
-static void move_away(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
+static void inbound_move_away(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
 {
-    from->reason = RPC_REASON_RECYCLED; /* whatever it says behind A5 is not looked at */
+    from->reason = RPC_REASON_RECYCLED; /* bytes behind A5 are ignored */
     say_a6(v, rts_cookie(pdu, 0));
 }
 
@@ -231,7 +231,7 @@ static void start_firewall(rpc_virtual_t *v)
 }
 
 /* CONN/B3 and IN_R1/B2: 3.2.3.5.4, 3.2.3.5.7. */
-static void server_ready(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
+static void inbound_server_ready(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
 {
     rpc_flow_sender_start(&v->hop2, rts_u32(pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, 0));
     start_firewall(v);
@@ -242,7 +242,7 @@ static void server_ready(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t 
 }
 
 /* IN_R2/A5 on the old channel: the successor takes its place (3.2.3.5.8). */
-static void switch_channel(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
+static void inbound_switch_channel(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
 {
     rpc_channel_t *old = v->current, *successor = v->successor;
 
@@ -272,13 +272,13 @@ static rpc_action_t *in_action(const rpc_virtual_t *v, const rpc_channel_t *from
         int from_client;
         rpc_action_t *in[RPC_STATE_COUNT];
     } table[] = {
-        { RTS_CONN_B3, 0, { [RPC_B3W] = server_ready } },
-        { RTS_IN_R1_B2, 0, { [RPC_WAIT_B2] = server_ready } },
+        { RTS_CONN_B3, 0, { [RPC_B3W] = inbound_server_ready } },
+        { RTS_IN_R1_B2, 0, { [RPC_WAIT_B2] = inbound_server_ready } },
         { RTS_FLOW_CONTROL_ACK, 0,
           { [RPC_OPENED] = hop2_ack, [RPC_OPENED_A5W] = hop2_ack, [RPC_FINISHED] = hop2_ack } },
         { RTS_IN_R1_A5, 1,
-          { [RPC_B3W] = move_away_later, [RPC_WAIT_B2] = move_away_later, [RPC_OPENED] = move_away,
-            [RPC_OPENED_A5W] = switch_channel } },
+          { [RPC_B3W] = move_away_later, [RPC_WAIT_B2] = move_away_later, [RPC_OPENED] = inbound_move_away,
+            [RPC_OPENED_A5W] = inbound_switch_channel } },
         { RTS_PING, 1,
           { [RPC_CONNECTING] = ignore, [RPC_B3W] = ignore, [RPC_WAIT_B2] = ignore,
             [RPC_OPENED] = ignore, [RPC_OPENED_A5W] = ignore } },
@@ -347,7 +347,7 @@ static void in_server_closed(rpc_virtual_t *v)
         rpc_virtual_end(v, RPC_REASON_SERVER_CLOSED, "the server closed the leg");
 }
 
-/* After A5 it has nothing more to say; what waits is still delivered. */
+/* After A5 the client sends nothing more; the PDUs that wait are still delivered. */
 static int in_client_ended(rpc_virtual_t *v, rpc_channel_t *from)
 {
     return (v->last_words || v->leaves) && from == v->current;

@@ -70,21 +70,21 @@ static void mixed_free(rpc_mixed_t *m, rpc_reason_t reason, const char *why)
     free(m);
 }
 
-static void end(rpc_mixed_t *m, rpc_reason_t reason, const char *why)
+static void mixed_end(rpc_mixed_t *m, rpc_reason_t reason, const char *why)
 {
     rpc_log(m->spec->log, RPC_LOG_DEBUG, 0, "mixed proxy in %s ends: %s: %s", state_name(m),
             rpc_reason_info(reason)->token, why);
     mixed_free(m, reason, why);
 }
 
-static void pipe_ended(rpc_pipe_t *pipe, rpc_reason_t reason)
+static void mixed_pipe_ended(rpc_pipe_t *pipe, rpc_reason_t reason)
 {
     rpc_mixed_t *m = RPC_OWNER_OF(pipe, rpc_mixed_t, pipe);
 
-    end(m, reason, *m->why ? m->why : rpc_reason_info(reason)->text);
+    mixed_end(m, reason, *m->why ? m->why : rpc_reason_info(reason)->text);
 }
 
-static rpc_reason_t refuse(rpc_mixed_t *m, rpc_reason_t reason, const char *why)
+static rpc_reason_t mixed_refuse(rpc_mixed_t *m, rpc_reason_t reason, const char *why)
 {
     apr_snprintf(m->why, sizeof(m->why), "%s", why);
     return reason;
@@ -96,11 +96,11 @@ static rpc_reason_t heard_pdu(rpc_mixed_t *m, const uint8_t *pdu, const dcerpc_h
     apr_status_t rv;
 
     if (header->ptype == DCERPC_RTS)    /* a server might take it for a proxy's of version 2 */
-        return refuse(m, RPC_REASON_PROTOCOL, "an RTS PDU in version 1");
+        return mixed_refuse(m, RPC_REASON_PROTOCOL, "an RTS PDU in version 1");
     if (rpc_firewall_wants(&m->firewall, header->ptype))
         rpc_filter(&m->firewall, m->spec, pdu, &filtered);
     if (filtered.reason)
-        return refuse(m, filtered.reason, filtered.why);
+        return mixed_refuse(m, filtered.reason, filtered.why);
     rv = rpc_stream_put(m->pipe.server, filtered.instead ? filtered.instead : pdu, header->frag_length);
     free(filtered.instead);
     return rv == APR_SUCCESS ? RPC_REASON_NONE : RPC_REASON_NO_MEMORY;
@@ -118,7 +118,7 @@ static rpc_reason_t heard(rpc_pipe_t *pipe, const uint8_t *data, size_t len)
         case DCERPC_FRAME_MORE:
             return RPC_REASON_NONE;
         case DCERPC_FRAME_ERROR:
-            return refuse(m, RPC_REASON_BAD_PDU, m->framer.error);
+            return mixed_refuse(m, RPC_REASON_BAD_PDU, m->framer.error);
         case DCERPC_FRAME_PDU:
             reason = heard_pdu(m, pdu, &header);
         }
@@ -126,7 +126,7 @@ static rpc_reason_t heard(rpc_pipe_t *pipe, const uint8_t *data, size_t len)
     return reason;
 }
 
-/* Version 1 has no pings, so this is for those only who want it (RpcIdleTimeout). */
+/* Version 1 has no pings, so this timer runs only when RpcIdleTimeout is set. */
 static void look_if_idle(rpc_timer_t *timer)
 {
     rpc_mixed_t *m = RPC_OWNER_OF(timer, rpc_mixed_t, timer);
@@ -136,7 +136,7 @@ static void look_if_idle(rpc_timer_t *timer)
     if (rpc_stream_pending(m->pipe.server) >= RPC_STREAM_HIGH)
         due = rpc_loop_now(loop) + m->spec->idle_timeout;
     if (due <= rpc_loop_now(loop))
-        end(m, RPC_REASON_IDLE_TIMEOUT, "the client has said nothing");
+        mixed_end(m, RPC_REASON_IDLE_TIMEOUT, "the client has said nothing");
     else
         rpc_timer_set(loop, timer, due);
 }
@@ -154,7 +154,7 @@ static void open_up(rpc_mixed_t *m)
     if (m->spec->opened)
         m->spec->opened(m->spec->ctx);
     if (m->pipe.client->cls->respond(m->pipe.client, &answer) != APR_SUCCESS)
-        end(m, RPC_REASON_CLIENT_ERROR, "the response cannot be written");
+        mixed_end(m, RPC_REASON_CLIENT_ERROR, "the response cannot be written");
     else {
         rpc_pipe_start(&m->pipe);
         m->timer.fire = look_if_idle;
@@ -172,9 +172,9 @@ static void read_banner(rpc_mixed_t *m)
     if (APR_STATUS_IS_EAGAIN(rv))
         return;
     if (rv != APR_SUCCESS)
-        end(m, RPC_REASON_SERVER_REFUSED, "the leg closed without a banner");
+        mixed_end(m, RPC_REASON_SERVER_REFUSED, "the leg closed without a banner");
     else if (memcmp(buf, &RTS_BANNER[m->banner], len) != 0)
-        end(m, RPC_REASON_PROTOCOL, "something else than the banner from the server");
+        mixed_end(m, RPC_REASON_PROTOCOL, "something else than the banner from the server");
     else if ((m->banner += len) == RTS_BANNER_SIZE)
         open_up(m);
     else
@@ -187,15 +187,15 @@ static void mixed_turn(rpc_job_t *job)
     rpc_stream_t *server = m->pipe.server;
 
     if (m->pipe.client->hup || m->pipe.client->error)
-        end(m, RPC_REASON_CLIENT_CLOSED, "the client closed its connection");
+        mixed_end(m, RPC_REASON_CLIENT_CLOSED, "the client closed its connection");
     else if (server && rpc_stream_flush(server) != APR_SUCCESS)
-        end(m, RPC_REASON_SERVER_ERROR, "writing failed");
+        mixed_end(m, RPC_REASON_SERVER_ERROR, "writing failed");
     else if (server)
         read_banner(m);
 }
 
-static void connect_done(void *ctx, rpc_reason_t reason, apr_status_t status, int fd,
-                         const char *host, uint16_t port, const char *tried)
+static void mixed_connect_done(void *ctx, rpc_reason_t reason, apr_status_t status, int fd,
+                               const char *host, uint16_t port, const char *tried)
 {
     rpc_mixed_t *m = ctx;
     const rpc_channel_spec_t *spec = m->spec;
@@ -203,13 +203,13 @@ static void connect_done(void *ctx, rpc_reason_t reason, apr_status_t status, in
 
     m->connecting = NULL;
     if (reason) {
-        end(m, reason, tried);
+        mixed_end(m, reason, tried);
         return;
     }
     m->pipe.server = rpc_stream_open(loop, fd, &m->turn);
     if (!m->pipe.server || (spec->preface_len
         && rpc_stream_put(m->pipe.server, spec->preface, spec->preface_len) != APR_SUCCESS)) {
-        end(m, RPC_REASON_NO_MEMORY, "no memory for the leg");
+        mixed_end(m, RPC_REASON_NO_MEMORY, "no memory for the leg");
         return;
     }
     if (spec->reached && !spec->leg.unix_path)
@@ -220,9 +220,9 @@ static void connect_done(void *ctx, rpc_reason_t reason, apr_status_t status, in
     rpc_loop_schedule(loop, &m->turn);
 }
 
-static void late(rpc_timer_t *timer)
+static void mixed_timed_out(rpc_timer_t *timer)
 {
-    end(RPC_OWNER_OF(timer, rpc_mixed_t, timer), RPC_REASON_SETUP_TIMEOUT, "no banner in time");
+    mixed_end(RPC_OWNER_OF(timer, rpc_mixed_t, timer), RPC_REASON_SETUP_TIMEOUT, "no banner in time");
 }
 
 void rpc_mixed_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, rpc_mixed_t **list,
@@ -237,23 +237,23 @@ void rpc_mixed_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, rpc_mixed_t *
     }
     m->spec = spec;
     m->pipe.client = client;
-    m->pipe.ended = pipe_ended;
+    m->pipe.ended = mixed_pipe_ended;
     m->turn.run = mixed_turn;
-    m->timer.fire = late;
+    m->timer.fire = mixed_timed_out;
     m->list = list;
     m->next = *list;
     if (m->next)
         m->next->prev = m;
     *list = m;
     client->owner = &m->turn;
-    m->connecting = rpc_dial_start(loop, dialer, &spec->leg, connect_done, m);
+    m->connecting = rpc_dial_start(loop, dialer, &spec->leg, mixed_connect_done, m);
     if (!m->connecting)
-        end(m, RPC_REASON_NO_MEMORY, "no memory to connect");
+        mixed_end(m, RPC_REASON_NO_MEMORY, "no memory to connect");
     else
         rpc_loop_schedule(loop, &m->turn);
 }
 
 void rpc_mixed_end(rpc_mixed_t **list, rpc_reason_t reason)
 {
-    end(*list, reason, rpc_reason_info(reason)->text);
+    mixed_end(*list, reason, rpc_reason_info(reason)->text);
 }

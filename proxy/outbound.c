@@ -14,8 +14,8 @@
 #define PING_NOTIFY 1031
 #define B3_SIZE 24
 
-/* How long after a client's end of file we look whether it is there at all; longer where there is
- * something to wait for: some take a ping before C2 for C2, and a successor is soon answered. */
+/* The time between a client's end of file and the ping that shows whether the client still exists.
+ * It is longer before C2, because some clients take a ping for C2, and while a successor is expected. */
 #define CLOSED_LOOK apr_time_from_msec(250)
 #define CLOSED_LOOK_LATE apr_time_from_sec(2)
 
@@ -39,7 +39,7 @@ static int client_takes(const rpc_virtual_t *v, uint32_t size)
         && rpc_stream_pending(v->current->client) < RPC_STREAM_HIGH;
 }
 
-static void to_client(rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
+static void outbound_to_client(rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
 {
     rpc_put_client(v, v->current, pdu, size);
     rpc_flow_sent(&v->current->hop4, size);
@@ -55,7 +55,7 @@ static void out_relay(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu,
     else if (!v->unplugged || v->waiting.first || !client_takes(v, size))
         rpc_hold(v, &v->waiting, pdu, size, 1);
     else
-        to_client(v, pdu, size);
+        outbound_to_client(v, pdu, size);
     if (v->unplugged && !rpc_flow_fits(&v->current->hop4, size))
         rpc_virtual_end(v, RPC_REASON_PDU_TOO_BIG, "a PDU of %u bytes, the client's window is %u",
                         size, (unsigned)v->current->hop4.window);
@@ -107,7 +107,7 @@ static int say_b3(rpc_virtual_t *v)
 }
 
 /* OUT_R2: the old channel has delivered all that was its own. */
-static void switch_channel(rpc_virtual_t *v)
+static void outbound_switch_channel(rpc_virtual_t *v)
 {
     rpc_channel_t *old = v->current, *successor = v->successor;
 
@@ -140,14 +140,14 @@ static void out_drain(rpc_virtual_t *v)
 
         if (!client_takes(v, first.size))
             break;
-        to_client(v, first.data, first.size);
+        outbound_to_client(v, first.data, first.size);
         rpc_pdus_drop(&v->waiting);
     }
     if (!v->last_words || v->waiting.first || v->reason)
         return;
     if (v->successor) {
         if (say_b3(v))
-            switch_channel(v);
+            outbound_switch_channel(v);
         return;
     }
     rts_begin(&a10, RTS_OUT_R1_A10);
@@ -197,7 +197,7 @@ static uint32_t clamp(uint32_t value, uint32_t low, uint32_t high)
 
 /* CONN/C1 -> C2 with C1's values (3.2.4.5.4: doc/protocol.md, "Gaps"); clients refuse any that
  * are out of the commands' ranges. */
-static void server_ready(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *c1)
+static void outbound_server_ready(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *c1)
 {
     rts_pdu_t c2;
 
@@ -226,7 +226,7 @@ static void hop4_ack(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu
 }
 
 /* OUT_R1/A9: the server goes on over another leg; deliver the rest, then A10. */
-static void move_away(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
+static void outbound_move_away(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
 {
     rpc_virtual_state(v, RPC_FINISHED);
     v->last_words = 1;
@@ -278,9 +278,9 @@ static rpc_action_t *out_action(const rpc_virtual_t *v, const rpc_channel_t *fro
         int from_client;
         rpc_action_t *in[RPC_STATE_COUNT];
     } table[] = {
-        { RTS_CONN_C1, 0, { [RPC_C1W] = server_ready } },
+        { RTS_CONN_C1, 0, { [RPC_C1W] = outbound_server_ready } },
         { RTS_OUT_R1_A9, 0,
-          { [RPC_OPENED] = move_away, [RPC_B1_OR_C1W] = last_for_old, [RPC_B1W] = last_for_old } },
+          { [RPC_OPENED] = outbound_move_away, [RPC_B1_OR_C1W] = last_for_old, [RPC_B1W] = last_for_old } },
         { RTS_OUT_R2_B2, 0, { [RPC_B1_OR_C1W] = drop_successor, [RPC_B1W] = drop_successor } },
         { RTS_FLOW_CONTROL_ACK_WITH_DESTINATION, 0,
           { [RPC_A11W] = hop4_ack, [RPC_OPENED] = hop4_ack, [RPC_B1_OR_C1W] = hop4_ack,
@@ -383,8 +383,8 @@ static void look_if_closed(rpc_timer_t *timer)
     }
 }
 
-/* Has it said all that it must? Then it may have closed its sending side only, as HTTP allows; one
- * that has closed both looks the same until it answers something with a reset. */
+/* Has the client sent all that it must? Then it may have closed only its sending side, as HTTP allows.
+ * A client that has closed both sides looks the same until it answers with a reset. */
 static int out_client_ended(rpc_virtual_t *v, rpc_channel_t *from)
 {
     int must_speak = from == v->successor ? v->state != RPC_B1W

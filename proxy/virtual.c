@@ -18,7 +18,7 @@
 
 #include <apr_strings.h>
 
-/* Rounds of reading and writing before the other channels get their turn. */
+/* The number of rounds of reading and writing before the other channels get their turn. */
 #define TURN_ROUNDS 4
 
 const char *rpc_state_name(rpc_state_t state)
@@ -314,7 +314,7 @@ static void rts_pdu(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *data, 
                         rts_info(id)->name, whom, rpc_state_name(v->state));
 }
 
-/* Our endpoint says why it closes the leg: that is then how the channel ends. */
+/* The endpoint of this module says why it closes the leg; the channel ends for the same reason. */
 static int is_farewell(rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
 {
     rpc_reason_t reason;
@@ -373,7 +373,7 @@ static int read_client(rpc_virtual_t *v, rpc_channel_t *ch)
     apr_status_t rv;
 
     if (!len) {
-        ch->heard = rpc_loop_now(v->proxy->loop);   /* it may have said what we do not read */
+        ch->heard = rpc_loop_now(v->proxy->loop);   /* its data may wait because we do not read */
         /* Full, so end of file would stay unread; a client that is gone is noticed here. */
         if (ch->client->hup && !v->reason)
             client_gone(v, ch);
@@ -393,7 +393,7 @@ static int read_client(rpc_virtual_t *v, rpc_channel_t *ch)
 }
 
 /* Skips the legacy banner, which may come in pieces (2.1.2.2.1). */
-static void skip_banner(rpc_virtual_t *v, const uint8_t **data, size_t *len)
+static void virtual_skip_banner(rpc_virtual_t *v, const uint8_t **data, size_t *len)
 {
     while (*len && v->banner < RTS_BANNER_SIZE && !v->first_from_leg
            && **data == (uint8_t)RTS_BANNER[v->banner]) {
@@ -415,7 +415,7 @@ static int read_leg(rpc_virtual_t *v)
         return 0;
     rv = rpc_stream_read(v->leg, rpc_loop_scratch(v->proxy->loop), &len);
     if (rv == APR_SUCCESS) {
-        skip_banner(v, &data, &len);
+        virtual_skip_banner(v, &data, &len);
         take_bytes(v, NULL, data, len);
         return 1;
     }
@@ -428,7 +428,7 @@ static int read_leg(rpc_virtual_t *v)
 
 /* ---- the turn ---- */
 
-static int flush(rpc_virtual_t *v, rpc_stream_t *s, rpc_reason_t reason)
+static int virtual_flush(rpc_virtual_t *v, rpc_stream_t *s, rpc_reason_t reason)
 {
     size_t before;
 
@@ -449,8 +449,8 @@ static int turn_round(rpc_virtual_t *v)
     moved |= read_leg(v);
     if (v->unplugged && !v->reason)
         v->role->drain(v);
-    moved |= flush(v, v->leg, RPC_REASON_SERVER_ERROR);
-    moved |= flush(v, v->current->client, RPC_REASON_CLIENT_ERROR);
+    moved |= virtual_flush(v, v->leg, RPC_REASON_SERVER_ERROR);
+    moved |= virtual_flush(v, v->current->client, RPC_REASON_CLIENT_ERROR);
     return moved;
 }
 
@@ -472,8 +472,8 @@ static void virtual_turn(rpc_job_t *job)
 
 /* ---- opening ---- */
 
-static void connect_done(void *ctx, rpc_reason_t reason, apr_status_t status, int fd,
-                         const char *host, uint16_t port, const char *tried)
+static void virtual_connect_done(void *ctx, rpc_reason_t reason, apr_status_t status, int fd,
+                                 const char *host, uint16_t port, const char *tried)
 {
     rpc_virtual_t *v = ctx;
     const rpc_channel_spec_t *spec = v->current->spec;
@@ -521,7 +521,7 @@ int rpc_virtual_open(rpc_channel_t *ch, const rpc_role_ops_t *role, int replacin
     apr_hash_set(v->proxy->tables[spec->role], v->cookie.b, sizeof(v->cookie.b), v);
     rpc_timer_set(loop, &v->timer, rpc_loop_now(loop) + spec->setup_timeout
                   + leg.servers.count * leg.timeout);
-    v->connecting = rpc_dial_start(loop, v->proxy->dialer, &leg, connect_done, v);
+    v->connecting = rpc_dial_start(loop, v->proxy->dialer, &leg, virtual_connect_done, v);
     if (!v->connecting)
         rpc_virtual_end(v, RPC_REASON_NO_MEMORY, "no memory to connect");
     rpc_loop_schedule(loop, &v->turn);  /* for what has come behind the first PDU */
