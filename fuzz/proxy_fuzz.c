@@ -8,27 +8,9 @@
  */
 #include "proxy_binds.h"
 #include "proxy_model.h"
-
-#define NO_SETTLE 0x80          /* of an op: the next step comes before anything is done */
-#define VARIANT(op) ((op) >> 5 & 3)
-
-typedef void op_t(game_t *game, const step_t *step);
+#include "game.h"
 
 /* ---- who ---- */
-
-/* The NTH side that is there, of one kind or (-1) any. */
-static side_t *pick(const game_t *game, int kind, unsigned nth)
-{
-    side_t *found[FAKE_PEERS];
-    unsigned count = 0;
-    int i;
-
-    for (i = 0; i < game->side_count; i++) {
-        if (game->sides[i]->peer->stream && (kind < 0 || (int)game->sides[i]->kind == kind))
-            found[count++] = game->sides[i];
-    }
-    return count ? found[nth % count] : NULL;
-}
 
 /* The last client of this kind and connection, before one; NULL: there was none. */
 static side_t *latest(const game_t *game, side_kind_t kind, int vc, int before)
@@ -41,13 +23,6 @@ static side_t *latest(const game_t *game, side_kind_t kind, int vc, int before)
 }
 
 /* ---- PDUs ---- */
-
-static void say_pdu(side_t *side, const rts_pdu_t *pdu)
-{
-    uint8_t buf[RTS_MAX_SIZE * 4];
-
-    fake_say(side->peer, buf, rts_write(pdu, buf, sizeof(buf)));
-}
 
 /* What is free of the window of whoever hears the leg's PDUs: hop 2 at an IN leg, else hop 4. */
 static rts_ack_t true_ack(const side_t *leg, const side_t *client)
@@ -276,11 +251,6 @@ static void op_mixed(game_t *game, const step_t *step)
     new_client(game, step, SIDE_MIXED);
 }
 
-static void op_connected(game_t *game, const step_t *step)
-{
-    fake_connected(game->world, step->who & 3, step->arg < 192);
-}
-
 /* An RTS PDU. Variant 1, 2: with that cookie wrong; 3: with values wrong. */
 static void op_rts(game_t *game, const step_t *step)
 {
@@ -350,44 +320,6 @@ static void op_raw(game_t *game, const step_t *step)
     fake_say(side->peer, bytes + from, 1 + ((sizeof(bytes) - from - 1) & (step->arg >> 3)));
 }
 
-static void op_close(game_t *game, const step_t *step)
-{
-    side_t *side = pick(game, -1, step->who);
-
-    if (!side)
-        return;
-    script_trace("%d closes, variant %d", side->number, VARIANT(step->op));
-    switch (VARIANT(step->op)) {
-    case 0: case 1:
-        fake_eof(side->peer);
-        break;
-    case 2:
-        fake_fail(side->peer, 1, 1);
-        break;
-    default:
-        fake_fail(side->peer, step->arg & 1, step->arg & 2);
-    }
-}
-
-/* How much a side takes from now on: nothing, a little, all. */
-static void op_room(game_t *game, const step_t *step)
-{
-    side_t *side = pick(game, -1, step->who);
-
-    if (!side)
-        return;
-    script_trace("%d takes %d", side->number, step->arg);
-    fake_take(side->peer, step->arg == 0 ? 0 : step->arg < 128 ? (int64_t)step->arg * step->arg : FAKE_EVER);
-}
-
-static void op_chunk(game_t *game, const step_t *step)
-{
-    side_t *side = pick(game, -1, step->who);
-
-    if (side)
-        side->peer->chunk = step->arg;
-}
-
 /* A true acknowledgement: of hop 2 or of hop 4, after some of what is held was consumed. */
 static void acknowledge(side_t *leg, unsigned share)
 {
@@ -450,14 +382,6 @@ static void op_end_all(game_t *game, const step_t *step)
     rpc_proxy_end_all(game->proxies[step->who & 1], RPC_REASON_SHUTDOWN);
 }
 
-static void op_turn(game_t *game, const step_t *step)
-{
-    int turns = 1 + (step->arg & 3);
-
-    while (turns--)
-        fake_turn(game->world);
-}
-
 static op_t *const ops[32] = {
     op_in, op_out, op_mixed, op_connected, op_rts, op_rts, op_rts_client, op_rts_client,
     op_rts_leg, op_rts_leg, op_rts_leg, op_rpc, op_rpc, op_rpc, op_banner, op_raw,
@@ -495,20 +419,6 @@ static game_t *game_new(const uint8_t settings[3])
     for (i = 0; i < FAKE_LOOPS; i++)
         game->proxies[i] = rpc_proxy_create(game->world->loops[i], &nobody, game->proxies, FAKE_LOOPS, game->pool);
     return game;
-}
-
-static void play(game_t *game, script_t *script)
-{
-    step_t step;
-    int steps = 0;
-
-    while (steps++ < SCRIPT_STEPS_MAX && script_next(script, &step)) {
-        ops[step.op & 31](game, &step);
-        if (!(step.op & NO_SETTLE))
-            fake_settle(game->world);
-        model_check_bounds(game);
-    }
-    fake_settle(game->world);
 }
 
 /* All take, read and acknowledge what there is. */
@@ -586,17 +496,4 @@ static void game_end(game_t *game, int how)
     }
     apr_pool_destroy(game->pool);
     free(game);
-}
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
-{
-    script_t script = { data + 3, data + size };
-    game_t *game;
-
-    if (size < 3)
-        return 0;
-    game = game_new(data);
-    play(game, &script);
-    game_end(game, data[2]);
-    return 0;
 }
