@@ -12,9 +12,9 @@
  *                     a virtual connection has ended
  *   newest -> older   a leg of one of these virtual connections
  *
- * Until all older ones have told their cookies the newest reads no leg, so no second half takes
- * itself for a first one. A process that follows while others are still there has a line to each
- * of them; nobody passes on what is not his. All of it on the endpoint's loop thread.
+ * Until all older ones have told their cookies, the newest reads no leg, so that it takes no second
+ * half for a first one. A process that follows while others are still there has a line to each of
+ * them; no process passes on legs of another. All functions run on the endpoint's loop thread.
  */
 #ifndef RPC_HANDOVER_H
 #define RPC_HANDOVER_H

@@ -70,9 +70,9 @@ typedef struct rpc_firewall_result {
 } rpc_firewall_result_t;
 
 /* A connection to PORT. RULES may be NULL; it must outlive FW, or the next of these calls. ELSEWHERE:
- * the connection exists already, and nobody knows what was asked for on it (IN_R1). That it was bound,
- * at the least level if requests show it, has to be taken for granted: who binds again is refused by
- * his server. */
+ * the connection exists already, and it is not known what was asked for on it (IN_R1). The firewall
+ * has to assume that it was bound, at the required level if requests show it, because a server refuses
+ * a second bind. */
 void rpc_firewall_begin(rpc_firewall_t *fw, const rpc_firewall_rules_t *rules, apr_port_t port,
                         rpc_auth_level_t least, int elsewhere);
 /* After begin(): what was asked for elsewhere is known after all. LEVEL as in rpc_firewall_t. */
