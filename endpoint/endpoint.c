@@ -67,7 +67,6 @@ static void target_connected(void *ctx, rpc_reason_t reason, apr_status_t status
 
     vc->connecting = NULL;
     if (reason) {
-        vc->unreached = vc->ours;
         rpc_vc_end(vc, reason, 0, "%s", tried);
         return;
     }
@@ -111,11 +110,13 @@ static void newcomer_refuse(rpc_leg_t *leg, rpc_reason_t reason, int abort)
 {
     rpc_endpoint_t *ep = leg->ep;
 
-    /* Our own proxies tell of it as server-refused. */
+    /* Our own proxies tell of it. One of version 1 would give its client what is said here. */
     rpc_log(ep->params.log, leg->ours ? RPC_LOG_INFO : rpc_endpoint_level(reason), 0,
             "endpoint: leg of %s to %s refused: %s",
             rpc_preface_user(leg->preface), leg->preface ? leg->preface->target : "unknown",
             rpc_reason_info(reason)->token);
+    if (leg->ours && leg->version2 && !abort)
+        rpc_leg_farewell(leg, reason, rpc_reason_info(reason)->text);
     newcomer_unlink(leg);
     rpc_leg_free(leg, abort);
     rpc_endpoint_count_down(ep);
@@ -409,6 +410,7 @@ static rpc_reason_t endpoint_first_pdu(rpc_leg_t *leg, const dcerpc_header_t *he
     rts_pdu_id_t id;
     rts_pdu_t pdu;
 
+    leg->version2 = 1;
     if (rts_parse(data, header->frag_length, &pdu))
         return RPC_REASON_BAD_PDU;
     leg->is_out = (pdu.flags & RTS_FLAG_OUT_CHANNEL) != 0;

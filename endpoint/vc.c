@@ -71,6 +71,14 @@ void rpc_leg_send(rpc_leg_t *leg, const rts_pdu_t *pdu)
     rpc_leg_put(leg, buf, (uint32_t)rts_write(pdu, buf, sizeof(buf)), 1);
 }
 
+void rpc_leg_farewell(rpc_leg_t *leg, rpc_reason_t reason, const char *why)
+{
+    uint8_t buf[RPC_FAREWELL_MAX];
+
+    if (rpc_stream_put(leg->stream, buf, rpc_farewell_write(reason, why, buf)) == APR_SUCCESS)
+        rpc_stream_flush(leg->stream);
+}
+
 void rpc_leg_retire(rpc_leg_t *leg)
 {
     rpc_vc_t *vc = leg->vc;
@@ -131,13 +139,25 @@ static int is_told_by_proxy(const rpc_vc_t *vc)
     return vc->ours && vc->state != RPC_VC_OPENED && !rpc_reason_is_normal(vc->reason);
 }
 
-static void say_farewell(const rpc_vc_t *vc, rpc_leg_t *leg)
+/* To the proxies that wait for our first word. Who hears nothing takes it that this process has died. */
+static void say_farewell(const rpc_vc_t *vc)
 {
-    uint8_t buf[RPC_FAREWELL_MAX];
+    int opened = vc->state == RPC_VC_OPENED;
+    rpc_leg_t *const legs[] = { opened ? vc->in_next : vc->in, opened ? vc->out_next : vc->out };
     const char *why = vc->detail[0] ? vc->detail : rpc_reason_info(vc->reason)->text;
+    rpc_reason_t reason = vc->reason;
+    char gone[sizeof(vc->detail) + 32];
+    int i;
 
-    if (leg && rpc_stream_put(leg->stream, buf, rpc_farewell_write(vc->reason, why, buf)) == APR_SUCCESS)
-        rpc_stream_flush(leg->stream);
+    if (rpc_reason_is_normal(reason)) {     /* for the other half, or for those before it */
+        snprintf(gone, sizeof(gone), "the virtual connection ended: %s", why);
+        why = gone;
+        reason = RPC_REASON_SERVER_REFUSED;
+    }
+    for (i = 0; i < 2; i++) {
+        if (legs[i] && legs[i]->ours)
+            rpc_leg_farewell(legs[i], reason, why);
+    }
 }
 
 static void vc_log_end(const rpc_vc_t *vc)
@@ -187,10 +207,8 @@ void rpc_vc_finish(rpc_vc_t *vc, int abort)
     rpc_endpoint_t *ep = vc->ep;
 
     vc_log_end(vc);
-    if (vc->unreached && !abort) {
-        say_farewell(vc, vc->in);
-        say_farewell(vc, vc->out);
-    }
+    if (!abort)
+        say_farewell(vc);
     close_streams(vc, abort);
     rpc_timer_cancel(ep->loop, &vc->setup);
     rpc_timer_cancel(ep->loop, &vc->patience);

@@ -64,6 +64,7 @@ struct rpc_leg {
     unsigned retired:1;         /* not of the VC any more, closed at the end of the turn */
     unsigned ours:1;            /* it began with a preface */
     unsigned version1:1;        /* a newcomer that may be one of version 1 */
+    unsigned version2:1;        /* its first PDU was an RTS PDU */
 
     uint32_t peer_window;       /* IN: the inbound proxy's, for CONN/C1 */
     uint32_t peer_timeout;      /* IN: the inbound proxy's ConnectionTimeout, ms */
@@ -114,7 +115,6 @@ struct rpc_vc {
     rpc_job_t turn;
     rpc_timer_t setup;          /* for the other half, for IN_R1/A6 */
     rpc_timer_t patience;       /* for what waits and may never go */
-    unsigned unreached:1;       /* its target cannot be reached, as its proxies are told */
     unsigned ours:1;            /* its legs come from our own proxies, with a preface */
     unsigned starved:1;         /* waits for a successor of the OUT channel */
     apr_time_t born;
@@ -168,6 +168,8 @@ void rpc_leg_put(rpc_leg_t *leg, const uint8_t *data, uint32_t size, int for_cli
 void rpc_leg_send(rpc_leg_t *leg, const rts_pdu_t *pdu);
 /* Takes the leg from the VC; it is closed at the end of the turn. */
 void rpc_leg_retire(rpc_leg_t *leg);
+/* Tells our own proxy at its other end why it is closed (wire/farewell.h). */
+void rpc_leg_farewell(rpc_leg_t *leg, rpc_reason_t reason, const char *why);
 /* Closes a leg in order and frees it; it must be in no field of a VC any more. */
 void rpc_leg_free(rpc_leg_t *leg, int abort);
 /* Closes a stream, ABORT as for rpc_stream_close(), and notes if it may go on writing. */

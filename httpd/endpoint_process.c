@@ -57,6 +57,7 @@ typedef struct listener {
     process_t *me;
     rpc_watch_t watch;      /* fd -1: closed */
     rpc_job_t more;         /* there may be more to accept */
+    int starved;            /* its legs wait, for want of descriptors or memory */
     rpc_listen_t says;
     rpc_endpoint_listener_t via;
 } listener_t;
@@ -97,13 +98,20 @@ static void accept_later(process_t *me)
 
 static void accept_failed(listener_t *l, int error)
 {
-    if (error == EAGAIN)
+    if (error == EAGAIN) {
+        if (l->starved)
+            ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, l->me->s, "endpoint: all legs are accepted again");
+        l->starved = 0;
         return;
+    }
     if (error == EINVAL) {  /* shut: a restart has taken it from us, or httpd stops */
         listener_close(l);
         return;
     }
-    ap_log_error(APLOG_MARK, APLOG_ERR, error, l->me->s, "endpoint: cannot accept a leg");
+    if (!l->starved)
+        ap_log_error(APLOG_MARK, APLOG_ERR, error, l->me->s, "endpoint: cannot accept a leg, which is tried again "
+                     "several times a second; until then its clients wait");
+    l->starved = 1;
     accept_later(l->me);    /* out of descriptors */
 }
 

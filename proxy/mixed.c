@@ -171,7 +171,9 @@ static void read_banner(rpc_mixed_t *m)
 
     if (APR_STATUS_IS_EAGAIN(rv))
         return;
-    if (rv != APR_SUCCESS)
+    if (rv != APR_SUCCESS && m->spec->leg.unix_path)
+        mixed_end(m, RPC_REASON_LOCAL_FAILURE, "the endpoint process has ended");
+    else if (rv != APR_SUCCESS)
         mixed_end(m, RPC_REASON_SERVER_REFUSED, "the leg closed without a banner");
     else if (memcmp(buf, &RTS_BANNER[m->banner], len) != 0)
         mixed_end(m, RPC_REASON_PROTOCOL, "something else than the banner from the server");
@@ -222,7 +224,12 @@ static void mixed_connect_done(void *ctx, rpc_reason_t reason, apr_status_t stat
 
 static void mixed_timed_out(rpc_timer_t *timer)
 {
-    mixed_end(RPC_OWNER_OF(timer, rpc_mixed_t, timer), RPC_REASON_SETUP_TIMEOUT, "no banner in time");
+    rpc_mixed_t *m = RPC_OWNER_OF(timer, rpc_mixed_t, timer);
+
+    if (m->spec->leg.unix_path)
+        mixed_end(m, RPC_REASON_LOCAL_FAILURE, "the endpoint process does not answer");
+    else
+        mixed_end(m, RPC_REASON_SETUP_TIMEOUT, "no banner in time");
 }
 
 void rpc_mixed_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, rpc_mixed_t **list,

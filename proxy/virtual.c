@@ -227,14 +227,30 @@ void rpc_virtual_state(rpc_virtual_t *v, rpc_state_t state)
         virtual_delist(v);  /* it goes on elsewhere, and may come back here */
 }
 
+/* Its server has not said a word yet. */
+static int awaits_server(const rpc_virtual_t *v)
+{
+    return v->state == RPC_C1W || v->state == RPC_B3W || v->state == RPC_WAIT_B2;
+}
+
+static void setup_timeout(rpc_virtual_t *v)
+{
+    int said_nothing = v->leg && !v->banner && !v->first_from_leg;
+
+    if (said_nothing && v->current->spec->leg.unix_path)    /* not even the banner */
+        rpc_virtual_end(v, RPC_REASON_LOCAL_FAILURE, "the endpoint process does not answer");
+    else
+        rpc_virtual_end(v, RPC_REASON_SETUP_TIMEOUT, "nothing came for %d seconds",
+                        (int)apr_time_sec(v->current->spec->setup_timeout));
+}
+
 static void virtual_timer(rpc_timer_t *timer)
 {
     rpc_virtual_t *v = RPC_OWNER_OF(timer, rpc_virtual_t, timer);
     apr_time_t due;
 
     if (!v->unplugged) {
-        rpc_virtual_end(v, RPC_REASON_SETUP_TIMEOUT, "nothing came for %d seconds",
-                        (int)apr_time_sec(v->current->spec->setup_timeout));
+        setup_timeout(v);
         return;
     }
     due = v->role->tick(v);
@@ -314,16 +330,27 @@ static void rts_pdu(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *data, 
                         rts_info(id)->name, whom, rpc_state_name(v->state));
 }
 
-/* The endpoint of this module says why it closes the leg; the channel ends for the same reason. */
+/* The endpoint of this module says why it closes the leg; the channel ends for the same reason. Later
+ * the endpoint passes on what its target says. */
 static int is_farewell(rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
 {
+    int may_come = v->current->spec->leg.unix_path && (awaits_server(v) || v->state == RPC_A11W);
     rpc_reason_t reason;
-    const char *why = v->current->spec->leg.unix_path ? rpc_farewell_read(pdu, size, &reason) : NULL;
+    const char *why = may_come ? rpc_farewell_read(pdu, size, &reason) : NULL;
 
     if (!why)
         return 0;
     rpc_virtual_end(v, reason ? reason : RPC_REASON_SERVER_REFUSED, "%s", why);
     return 1;
+}
+
+/* Without a farewell it was no server that closed, but our endpoint process that died. */
+static void leg_closed(rpc_virtual_t *v)
+{
+    if (v->current->spec->leg.unix_path && awaits_server(v))
+        rpc_virtual_end(v, RPC_REASON_LOCAL_FAILURE, "the endpoint process has ended");
+    else
+        v->role->server_closed(v);
 }
 
 /* Cuts what was read into PDUs and gives each to its place. FROM is NULL for the leg. */
@@ -420,7 +447,7 @@ static int read_leg(rpc_virtual_t *v)
         return 1;
     }
     if (APR_STATUS_IS_EOF(rv) || APR_STATUS_IS_ECONNRESET(rv))
-        v->role->server_closed(v);  /* reset: closed without reading our last acks */
+        leg_closed(v);              /* reset: closed without reading our last acks */
     else if (!APR_STATUS_IS_EAGAIN(rv))
         rpc_virtual_end(v, RPC_REASON_SERVER_ERROR, "reading from the server failed");
     return 0;
@@ -435,8 +462,11 @@ static int virtual_flush(rpc_virtual_t *v, rpc_stream_t *s, rpc_reason_t reason)
     if (!s)
         return 0;
     before = rpc_stream_pending(s);
-    if (rpc_stream_flush(s) != APR_SUCCESS)
+    if (rpc_stream_flush(s) != APR_SUCCESS) {
+        while (s == v->leg && v->current->spec->leg.unix_path && awaits_server(v) && read_leg(v))
+            ;   /* our endpoint may have said why, or has died */
         rpc_virtual_end(v, reason, "writing failed");
+    }
     return rpc_stream_pending(s) < before;
 }
 

@@ -47,6 +47,7 @@ struct rpc_connect {
     rpc_job_t step;             /* the first attempt */
     apr_status_t status;        /* of the last attempt */
     apr_status_t ours;          /* of the last one that failed for a reason of ours, or 0 */
+    int had_way;                /* there was a way to an address, as far as this machine can tell */
     const char *rule;
     char address[RPC_ADDRESS_TEXT];
 };
@@ -80,7 +81,8 @@ static void connect_free(rpc_connect_t *c)
     free(c);
 }
 
-/* Did this machine cause the failure, by a lack of resources or by a policy? */
+/* Did this machine cause the failure, by a lack of resources or by a policy? It has when a system call
+ * fails at once. What comes later comes from the network, EACCES (by ICMPv6) included. */
 static int is_local_failure(apr_status_t status)
 {
     switch (status) {
@@ -93,11 +95,21 @@ static int is_local_failure(apr_status_t status)
     }
 }
 
-static void note_status(rpc_connect_t *c, apr_status_t status)
+/* No interface, no route, no such protocol here. Of a name with addresses of two families one may be
+ * of no use on this machine for ever: then the others tell. */
+static int is_no_way(apr_status_t status)
+{
+    return status == ENETUNREACH || status == ENETDOWN || status == EAFNOSUPPORT;
+}
+
+/* How an attempt began. */
+static void note_begun(rpc_connect_t *c, apr_status_t status)
 {
     c->status = status;
     if (is_local_failure(status))
         c->ours = status;
+    else if (!is_no_way(status))
+        c->had_way = 1;
 }
 
 /* This function alone decides whether a failure is a local one or the server's. */
@@ -111,6 +123,8 @@ static void connect_judge(const rpc_connect_t *c, rpc_connect_result_t *result)
         result->reason = RPC_REASON_LOCAL_FAILURE;
         result->status = c->ours;
     }
+    else if (c->tried && !c->had_way)
+        result->reason = RPC_REASON_LOCAL_FAILURE;
 }
 
 static void connect_finish(rpc_connect_t *c, rpc_reason_t reason, attempt_t *winner)
@@ -207,7 +221,7 @@ static int try_address(rpc_connect_t *c, int i)
         rpc_address_text(to, c->address);
     *(family == AF_INET ? &to->v4.sin_port : &to->v6.sin6_port) = htons(c->port);
     do {
-        note_status(c, start_connect(&c->attempts[i], &to->any, rpc_address_size(to),
+        note_begun(c, start_connect(&c->attempts[i], &to->any, rpc_address_size(to),
                                      rpc_sources_next(c->sources, family)));
     } while (c->status == EADDRNOTAVAIL && --sources > 0);
     return c->status == APR_SUCCESS;
@@ -259,7 +273,7 @@ static void connect_ready(rpc_watch_t *watch, uint32_t events)
         return;
     if (getsockopt(watch->fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
         err = errno;
-    note_status(c, err);
+    c->status = err;
     if (!err) {
         connect_finish(c, RPC_REASON_NONE, attempt);
         return;

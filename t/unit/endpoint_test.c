@@ -292,7 +292,7 @@ static void expect_eof(int fd)
     close(fd);
 }
 
-/* What one of our proxies is told when its target cannot be reached. */
+/* What one of our proxies is told when it cannot be served. */
 static void expect_farewell(int fd, rpc_reason_t reason, const char *words)
 {
     uint8_t pdu[RPC_FAREWELL_MAX];
@@ -306,6 +306,12 @@ static void expect_farewell(int fd, rpc_reason_t reason, const char *words)
     get(fd, pdu + DCERPC_HEADER_SIZE, size - DCERPC_HEADER_SIZE);
     why = rpc_farewell_read(pdu, size, &got);
     CHECK(why && got == reason && strstr(why, words));
+}
+
+static void expect_refused(int fd, rpc_reason_t reason, const char *words)
+{
+    expect_farewell(fd, reason, words);
+    expect_eof(fd);
 }
 
 static void put_rts(int fd, const rts_pdu_t *pdu)
@@ -600,7 +606,7 @@ static void test_mismatch(world_t *w)
     v.target = accept_target(w);
     other = leg_of(w, "mallory");
     put_b2(other);
-    expect_eof(other);
+    expect_refused(other, RPC_REASON_PEER_MISMATCH, "different users");
     expect_log(w, "leg of mallory to srv:6001 refused: peer-mismatch");
     v.in = leg(w);
     put_b2(v.in);
@@ -618,7 +624,7 @@ static void test_duplicates(world_t *w)
     put_b2(first);
     v.target = accept_target(w);
     put_b2(second);
-    expect_eof(second);
+    expect_refused(second, RPC_REASON_DUPLICATE_COOKIE, "exists already");
     expect_log(w, "duplicate-cookie");
     v.in = first;
     v.out = leg(w);
@@ -626,7 +632,7 @@ static void test_duplicates(world_t *w)
     expect(v.in, b3_bytes, sizeof(b3_bytes));
     expect(v.out, c1_bytes, sizeof(c1_bytes));
     put_a2(third, GIB, WINDOW);
-    expect_eof(third);
+    expect_refused(third, RPC_REASON_DUPLICATE_COOKIE, "exists already");
     ping_pong(&v);
     vc_close(w, &v);
 }
@@ -638,7 +644,7 @@ static void test_setup_timeout(world_t *unused)
 
     put_b2(fd);
     target = accept_target(w);
-    expect_eof(fd);
+    expect_refused(fd, RPC_REASON_SETUP_TIMEOUT, "in A2W");
     expect_eof(target);
     expect_log(w, "setup-timeout");
     expect_eof(silent);
@@ -654,8 +660,7 @@ static void test_connect_failed(world_t *w)
     close(closed);
     fd = leg(w);
     put_b2(fd);
-    expect_farewell(fd, RPC_REASON_CONNECT_FAILED, "127.0.0.1 port");
-    expect_eof(fd);
+    expect_refused(fd, RPC_REASON_CONNECT_FAILED, "127.0.0.1 port");
     expect_log(w, "connect-failed");
     w->port = port;
 }
@@ -872,7 +877,7 @@ static void test_garbage_first(world_t *w)
 
     fd = leg(w);
     put_a2(fd, 1000, WINDOW); /* a lifetime that holds nothing */
-    expect_eof(fd);
+    expect_refused(fd, RPC_REASON_PROTOCOL, "not allowed now");
 }
 
 /* By the other end. */
@@ -1030,7 +1035,7 @@ static void test_rpc_before_open(world_t *w)
     put_b2(fd);
     target = accept_target(w);
     put_rpc(fd, 100, 1);
-    expect_eof(fd);
+    expect_refused(fd, RPC_REASON_PROTOCOL, "RPC PDU on the IN leg in A2W");
     expect_eof(target);
     expect_log(w, "RPC PDU on the IN leg in A2W");
 }
@@ -1131,17 +1136,17 @@ static void test_in_r1_refused(world_t *w)
     int fd = leg(w);
 
     put_in_r1_a2(fd, 0x55); /* not the predecessor's cookie */
-    expect_eof(fd);
+    expect_refused(fd, RPC_REASON_UNKNOWN_COOKIE, "successor of no channel");
     expect_log(w, "refused: unknown-cookie");
     fd = leg_of(w, "mallory");
     put_in_r1_a2(fd, IN_1);
-    expect_eof(fd);
+    expect_refused(fd, RPC_REASON_PEER_MISMATCH, "different users");
     expect_log(w, "refused: peer-mismatch");
     ping_pong(&v);
     vc_close(w, &v);
     fd = leg(w);
     put_in_r1_a2(fd, IN_1); /* of a virtual connection that is gone */
-    expect_eof(fd);
+    expect_refused(fd, RPC_REASON_UNKNOWN_COOKIE, "successor of no channel");
 }
 
 static void test_in_r1_broken(world_t *w)
@@ -1153,7 +1158,7 @@ static void test_in_r1_broken(world_t *w)
     expect_in_r1_a3(v.out);
     put_cookie(v.in, RTS_IN_R1_A6, 0x55);
     vc_expect_end(w, &v, "IN_R1/A6 with a foreign cookie");
-    expect_eof(successor);
+    expect_refused(successor, RPC_REASON_PROTOCOL, "IN_R1/A6 with a foreign cookie");
 
     v = vc_open(w, GIB, WINDOW);
     successor = leg(w);
@@ -1443,7 +1448,7 @@ static void test_handover(world_t *w)
 
     put(late, head + 10, len - 10);     /* W has not heard of it since */
     put_a2(late, GIB, WINDOW);
-    expect_eof(late);
+    expect_refused(late, RPC_REASON_DUPLICATE_COOKIE, "exists already");
     expect_log(w, "duplicate-cookie");
 
     close(in);

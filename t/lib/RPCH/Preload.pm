@@ -3,10 +3,10 @@ package RPCH::Preload;
 # What a private httpd believes of its machine: names, clocks, sockets. A library that is loaded
 # before all others reads it from files, so that a test can change it while httpd runs.
 #
-#   name FILE     what getaddrinfo() says to names that are FILE or below it: an address, "hang"
+#   name FILE     what getaddrinfo() says to names that are FILE or below it: an address or two, "hang"
 #                 (until the file says something else), "fail" or "none"; else as ever
 #   shift time    both clocks, by seconds
-#   fail CALL     socket() or connect(), for TCP, end with this errno
+#   fail CALL     socket() or connect(), for TCP, end with this errno; "later": what SO_ERROR says
 
 use strict;
 use warnings;
@@ -75,6 +75,17 @@ static int told_of_name(const char *name, char *text, size_t size)
     return 0;
 }
 
+static int first_and_second(char *first, const char *service, const struct addrinfo *hints, struct addrinfo **all)
+{
+    char *second = strchr(first, ' ');
+    int error;
+
+    if (second)
+        *second++ = '\0';
+    error = REAL(getaddrinfo)(first, service, hints, all);
+    return error || !second ? error : REAL(getaddrinfo)(second, service, hints, &(*all)->ai_next);
+}
+
 int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints, struct addrinfo **all)
 {
     char text[64];
@@ -91,7 +102,7 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
         return EAI_AGAIN;
     if (strcmp(text, "none") == 0)
         return EAI_NONAME;
-    return REAL(getaddrinfo)(text, service, hints, all);
+    return first_and_second(text, service, hints, all);
 }
 
 /* ---- clocks ---- */
@@ -166,6 +177,19 @@ int connect(int fd, const struct sockaddr *to, socklen_t size)
         return -1;
     }
     return REAL(connect)(fd, to, size);
+}
+
+int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *restrict size)
+{
+    int rv = REAL(getsockopt)(fd, level, name, value, size);
+    struct sockaddr_storage at;
+    socklen_t room = sizeof(at);
+    char text[64];
+
+    if (rv == 0 && level == SOL_SOCKET && name == SO_ERROR && told("fail", "later", text, sizeof(text))
+        && getsockname(fd, (struct sockaddr *)&at, &room) == 0 && at.ss_family == AF_INET)
+        *(int *)value = atoi(text);
+    return rv;
 }
 C
 
