@@ -120,6 +120,7 @@ test:
 
 sanitize:
 	tools/deps.sh test
+	tools/deps.sh fuzz
 	tools/sanitize.sh
 
 bench:

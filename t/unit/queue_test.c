@@ -124,7 +124,7 @@ static void is_first(const rpc_pdus_t *q, const char *text, int counted, const c
 {
     rpc_queued_pdu_t first = rpc_pdus_peek(q);
 
-    is_bytes(first.data, first.size, text, strlen(text), name);
+    is_bytes(first.data, first.size, text, strlen(text), "%s", name);
     is_int(first.counted, counted, counted ? "an RPC PDU" : "an RTS PDU");
 }
 

@@ -56,7 +56,7 @@ static void test_spellings(apr_pool_t *pool)
         const spelling_t *s = &spellings[i];
         const char *with = rpc_who_user(pool, s->name, RPC_WHO_WITH_DOMAIN);
 
-        is_str(with, s->with_domain, s->what);
+        is_str(with, s->with_domain, "%s", s->what);
         is_str(rpc_who_user(pool, s->name, RPC_WHO_ANY_DOMAIN), s->any_domain, "without its domain");
         is_str(rpc_who_user(pool, with, RPC_WHO_WITH_DOMAIN), with, "what is canonical stays");
     }
@@ -115,7 +115,7 @@ static void test_networks(void)
     for (i = 0; i < sizeof(nets) / sizeof(*nets); i++) {
         rpc_who_network_t network = rpc_who_network(nets[i].ip, nets[i].size);
 
-        is_int(network.bits, nets[i].bits, nets[i].what);
+        is_int(network.bits, nets[i].bits, "%s", nets[i].what);
         ok(memcmp(network.addr, nets[i].addr, sizeof(network.addr)) == 0, "its bytes");
     }
 }
