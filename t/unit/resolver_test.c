@@ -118,10 +118,10 @@ static void hear(const rpc_log_t *log, int level, apr_status_t status, const cha
     __atomic_fetch_add(level == RPC_LOG_WARN ? &w->warnings : &w->notices, 1, __ATOMIC_SEQ_CST);
 }
 
-/* Not freed: a look-up that was left behind comes back to it. */
+/* Not freed, for a look-up that was left behind comes back to it; volatile, or no pointer is kept. */
 static world_t *world_new(int names)
 {
-    static world_t *worlds[16];
+    static world_t *volatile worlds[16];
     static int count;
     world_t *w = worlds[count++] = calloc(1, sizeof(*w));
     rpc_resolver_params_t params = { .names = names, .look_up = look_up, .now = now, .ctx = w, .log = &w->log };
