@@ -15,7 +15,7 @@ chmod 1777 "$reports"
 export UBSAN_OPTIONS="print_stacktrace=1"
 export ASAN_OPTIONS="log_path=$reports/report"
 make -s CC=clang SAN=address,undefined BUILD=build/sanitize all load unit \
-    CFLAGS=-fno-sanitize=null LDFLAGS="-shared-libasan -Wl,-rpath,$(dirname "$runtime")"
+    CFLAGS=-fno-sanitize=null,alignment,object-size LDFLAGS="-shared-libasan -Wl,-rpath,$(dirname "$runtime")"
 
 # httpd's own start-up memory is not ours to judge, so leaks are looked for in the unit tests.
 export ASAN_OPTIONS="detect_leaks=0:$ASAN_OPTIONS"
