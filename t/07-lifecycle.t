@@ -173,12 +173,13 @@ for my $mpm (qw(event worker prefork)) {
     my @c = map { private_client($httpd, target => $native->target)->connect } 1, 2;
     for my $kind (qw(in out)) {
         my $c = private_client($httpd, target => $native->target);
-        my $open = "open_$kind";
+        my ($open, $first) = ("open_$kind", $kind eq 'in' ? 'send_b1' : 'send_a1');
         $c->$open;
+        $c->$first;     # which shows that it is no successor
         is_rpc_error($c->{$kind}, '6bb', "RpcMaxChannels is reached: $kind");
         $c->close;
     }
-    ok($httpd->logs(qr/refused: too-many-channels: RpcMaxChannels 4/), 'and logged');
+    ok($httpd->logs(qr/(?:refused|ended): too-many-channels\b.*: RpcMaxChannels (?:4 )?is reached/), 'and logged');
     my $echo = private_client($httpd);
     $echo->open_out(length => 0);
     is_answer($echo->out->head, 200, 'an echo is no channel');
