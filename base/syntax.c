@@ -80,7 +80,7 @@ apr_status_t rpc_syntax_name(const rpc_syntax_t *syntax, const char *at, apr_siz
 
 char *rpc_syntax_host(apr_pool_t *pool, const char *at, apr_size_t len)
 {
-    int dot = len > 1 && at[len - 1] == '.' && !strchr(".*", at[len - 2]);
+    int dot = len > 1 && at[len - 1] == '.' && !strchr(".*", at[len - 2]) && !memchr(at, ':', len);
 
     return apr_pstrmemdup(pool, at, dot ? len - 1 : len);
 }

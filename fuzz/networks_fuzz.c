@@ -102,7 +102,7 @@ static int held_by(apr_pool_t *pool, const char *entry, const unsigned char addr
 {
     size_t i;
 
-    entry += *entry == '!';
+    entry += *entry == '!' || *entry == '+';
     for (i = 0; i < WORDS; i++) {
         if (!strcasecmp(words[i].word, entry))
             return held_by_any(pool, words[i].networks, addr);
@@ -110,8 +110,11 @@ static int held_by(apr_pool_t *pool, const char *entry, const unsigned char addr
     return held(entry, addr);
 }
 
-/* Allowed? */
-static int read_again(apr_pool_t *pool, const char *text, const unsigned char addr[16])
+typedef struct opinion {
+    int allowed, named;     /* named: by an entry, or as a special address */
+} opinion_t;
+
+static opinion_t opinion_of(apr_pool_t *pool, const char *text, const unsigned char addr[16])
 {
     char *copy = apr_pstrdup(pool, text), *state, *one = apr_strtok(copy, " \t\r\n\v\f", &state);
     int best = -1, denied = 0, allows = 0;
@@ -120,7 +123,7 @@ static int read_again(apr_pool_t *pool, const char *text, const unsigned char ad
     for (; one; one = apr_strtok(NULL, " \t\r\n\v\f", &state)) {
         int bits = held_by(pool, one, addr);
 
-        allows |= *one != '!';
+        allows |= *one != '!' && *one != '+';
         if (bits > best || (bits == best && bits >= 0 && *one == '!')) {
             best = bits;
             denied = *one == '!';
@@ -128,9 +131,33 @@ static int read_again(apr_pool_t *pool, const char *text, const unsigned char ad
     }
     for (i = 2; i < WORDS; i++) {
         if (held_by_any(pool, words[i].networks, addr) > best)
-            return 0;
+            return (opinion_t){ 0, 1 };
     }
-    return best >= 0 ? !denied : !allows;
+    return best >= 0 ? (opinion_t){ !denied, 1 } : (opinion_t){ !allows, 0 };
+}
+
+/* The IPv4 address that ADDR stands for, in its mapped form; 0: none, or ADDR is mapped itself. */
+static int stands_for(const unsigned char addr[16], unsigned char mapped[16])
+{
+    static const unsigned char compatible[12], nat64[12] = { 0, 0x64, 0xff, 0x9b };
+    int six_to_four = addr[0] == 0x20 && addr[1] == 2;
+
+    memset(mapped, 0, 10);
+    mapped[10] = mapped[11] = 0xff;
+    memcpy(mapped + 12, addr + (six_to_four ? 2 : 12), 4);
+    return six_to_four || !memcmp(addr, nat64, 12) || (!memcmp(addr, compatible, 12) && addr[12]);
+}
+
+/* Allowed? */
+static int read_again(apr_pool_t *pool, const char *text, const unsigned char addr[16])
+{
+    opinion_t whole = opinion_of(pool, text, addr), v4;
+    unsigned char mapped[16];
+
+    if (!stands_for(addr, mapped))
+        return whole.allowed;
+    v4 = opinion_of(pool, text, mapped);
+    return !whole.named || (v4.named && !v4.allowed) ? v4.allowed : whole.allowed;
 }
 
 /* ---- asking ---- */
@@ -157,6 +184,7 @@ static void read_networks(apr_pool_t *pool, const char *text)
     static const char *const about[] = {
         "192.0.2.1", "10.1.2.3", "127.0.0.1", "169.254.1.1", "224.0.0.1", "255.255.255.255", "0.0.0.0",
         "2001:db8::1", "fd00::1", "::1", "::", "fe80::1", "ff02::1", "::ffff:0:1",
+        "64:ff9b::10.1.2.3", "64:ff9b::127.0.0.1", "::10.1.2.3", "2002:a01:203::1",
     };
     rpc_syntax_error_t err = { 0, NULL, NULL };
     rpc_networks_t *networks = NULL;
@@ -171,7 +199,7 @@ static void read_networks(apr_pool_t *pool, const char *text)
     for (i = 0; i < sizeof(about) / sizeof(*about); i++)
         ask(pool, text, networks, about[i]);
     for (one = apr_strtok(copy, " \t\r\n\v\f", &state); one; one = apr_strtok(NULL, " \t\r\n\v\f", &state)) {
-        one += *one == '!';
+        one += *one == '!' || *one == '+';
         one[strcspn(one, "/")] = '\0';
         if (*one >= '0' && *one <= '9' ? 1 : strchr(one, ':') != NULL)
             ask(pool, text, networks, one);
