@@ -117,12 +117,17 @@ sub claim_ports {
     my ($self) = @_;
     for (1 .. 1000) {
         my $first = PORTS_LOW + BLOCK * int rand +(PORTS_HIGH - PORTS_LOW) / BLOCK;
-        $self->{claim} = IO::Socket::IP->new(LocalHost => '0.0.0.0', LocalPort => $first, Listen => 1) or next;
+        # Beside the one that is kept, those of the root's own httpd: what an interrupted run left may have them
+        my @taken = map { can_listen($_) } $first .. $first + 3;
+        next if grep { !$_ } @taken;
+        $self->{claim} = $taken[0];
         $ENV{RPCH_PORTS} = $self->{ports} = $first;
         return;
     }
     die "no free ports\n";
 }
+
+sub can_listen { my ($port) = @_; return scalar IO::Socket::IP->new(LocalHost => '0.0.0.0', LocalPort => $port, Listen => 1) }
 
 # N neighbouring ports of the root's block that are free now: in turn, so that a port is seldom used again.
 my $next_port = 0;
@@ -133,7 +138,7 @@ sub free_ports {
     for (1 .. 2 * BLOCK) {
         $next_port = 4 if $next_port + $n > BLOCK;
         my $base = $first + $next_port++;
-        next if grep { !IO::Socket::IP->new(LocalHost => '0.0.0.0', LocalPort => $_, Listen => 1) } $base .. $base + $n - 1;
+        next if grep { !can_listen($_) } $base .. $base + $n - 1;
         $next_port += $n - 1;
         return $base;
     }
