@@ -186,19 +186,29 @@ static apr_status_t start_engine(apr_pool_t *pchild, server_rec *s)
 /* Prefork tells a child only that it is to close its listeners, and runs no hook before the request
  * at hand is over, which a channel is for hours. */
 static apr_sigfunc_t *close_listeners;
+static rpc_engine_t *volatile told_engine;  /* NULL once it ends: the signal may come again until exit() is done */
 
 static void told_to_go(int signal)
 {
-    rpc_engine_retire(context.engine);
+    if (told_engine)
+        rpc_engine_retire(told_engine);
     close_listeners(signal);
 }
 
-static void watch_signal(void)
+static apr_status_t forget_engine(void *data)
+{
+    told_engine = NULL;
+    return APR_SUCCESS;
+}
+
+static void watch_signal(apr_pool_t *pchild)
 {
     int threaded = 0;
 
     if (ap_mpm_query(AP_MPMQ_IS_THREADED, &threaded) == APR_SUCCESS && threaded)
         return;
+    told_engine = context.engine;
+    apr_pool_pre_cleanup_register(pchild, NULL, forget_engine);     /* runs before the engine's own */
     close_listeners = apr_signal(AP_SIG_GRACEFUL, told_to_go);
     if (close_listeners == SIG_DFL || close_listeners == SIG_IGN || close_listeners == SIG_ERR)
         apr_signal(AP_SIG_GRACEFUL, close_listeners);
@@ -215,7 +225,7 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
         ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "cannot start the I/O threads");
         exit(APEXIT_CHILDSICK);
     }
-    watch_signal();
+    watch_signal(pchild);
 }
 
 static void child_stopping(apr_pool_t *pchild, int graceful)
