@@ -75,34 +75,39 @@ static apr_status_t fake_push(rpc_stream_t *s)
     return APR_SUCCESS;
 }
 
-static apr_status_t socket_write(rpc_stream_t *s, const void *buf, size_t *len)
+static apr_status_t socket_write(rpc_stream_t *s, const struct iovec *pieces, int count, size_t *len)
 {
     fake_peer_t *peer = peer_of(s);
+    size_t took;
 
-    MUST(*len > 0, "nothing is written");
-    if (peer->write_error) {
-        *len = 0;
+    MUST(count > 0 && pieces->iov_len > 0, "nothing is written");
+    *len = 0;
+    if (peer->write_error)
         return peer->write_error;
-    }
-    *len = deliver(peer, buf, *len);
+    do {
+        took = deliver(peer, pieces->iov_base, pieces->iov_len);
+        *len += took;
+    } while (took == pieces->iov_len && --count && pieces++);
     return *len ? APR_SUCCESS : APR_EAGAIN;
 }
 
-static apr_status_t http_write(rpc_stream_t *s, const void *buf, size_t *len)
+/* Several pieces, each to its end or to the limit. */
+static apr_status_t http_write(rpc_stream_t *s, const struct iovec *pieces, int count, size_t *len)
 {
     fake_peer_t *peer = peer_of(s);
     apr_status_t rv = fake_push(s);
-    size_t took;
 
-    if (rv != APR_SUCCESS) {
-        *len = 0;
+    *len = 0;
+    if (rv != APR_SUCCESS)
         return rv;
+    for (; count-- && *len < BELOW_MAX; pieces++) {
+        size_t left = BELOW_MAX - *len, n = pieces->iov_len < left ? pieces->iov_len : left;
+        size_t took = peer->below.size ? 0 : deliver(peer, pieces->iov_base, n);
+
+        if (took < n)
+            rpc_bytes_put(&peer->below, (const uint8_t *)pieces->iov_base + took, n - took);
+        *len += n;
     }
-    if (*len > BELOW_MAX)
-        *len = BELOW_MAX;
-    took = deliver(peer, buf, *len);
-    if (took < *len)
-        rpc_bytes_put(&peer->below, (const uint8_t *)buf + took, *len - took);
     return APR_SUCCESS;
 }
 

@@ -238,12 +238,17 @@ static apr_status_t conn_read(rpc_stream_t *s, void *buf, size_t *len)
     return rv;
 }
 
-static apr_status_t pass_bytes(rpc_conn_t *conn, const void *buf, size_t len)
+/* Passes the pieces, but not more than WRITE_MAX bytes; *LEN says how many. */
+static apr_status_t pass_bytes(rpc_conn_t *conn, const struct iovec *pieces, int count, size_t *len)
 {
     apr_bucket_alloc_t *ba = conn->c->bucket_alloc;
     apr_status_t rv;
+    size_t n;
 
-    APR_BRIGADE_INSERT_TAIL(conn->bb, apr_bucket_transient_create(buf, len, ba));
+    for (*len = 0; count-- && *len < WRITE_MAX; pieces++, *len += n) {
+        n = pieces->iov_len < WRITE_MAX - *len ? pieces->iov_len : WRITE_MAX - *len;
+        APR_BRIGADE_INSERT_TAIL(conn->bb, apr_bucket_transient_create(pieces->iov_base, n, ba));
+    }
     APR_BRIGADE_INSERT_TAIL(conn->bb, apr_bucket_flush_create(ba));
     rv = ap_pass_brigade(conn->c->output_filters, conn->bb);
     apr_brigade_cleanup(conn->bb);
@@ -263,7 +268,7 @@ static apr_status_t conn_push(rpc_stream_t *s)
     return rv;
 }
 
-static apr_status_t conn_write(rpc_stream_t *s, const void *buf, size_t *len)
+static apr_status_t conn_write(rpc_stream_t *s, const struct iovec *pieces, int count, size_t *len)
 {
     apr_status_t rv = conn_push(s);
 
@@ -271,9 +276,7 @@ static apr_status_t conn_write(rpc_stream_t *s, const void *buf, size_t *len)
         *len = 0;
         return rv;
     }
-    if (*len > WRITE_MAX)
-        *len = WRITE_MAX;
-    return pass_bytes(conn_of(s), buf, *len);
+    return pass_bytes(conn_of(s), pieces, count, len);
 }
 
 /* The header goes through the request's filters, so that mod_headers and the like see it. */

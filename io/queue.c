@@ -70,6 +70,18 @@ const uint8_t *rpc_bytes_peek(const rpc_bytes_t *q, size_t *len)
     return q->first->data + q->first->start;
 }
 
+int rpc_bytes_gather(const rpc_bytes_t *q, struct iovec *pieces, int max)
+{
+    const rpc_chunk_t *chunk;
+    int count = 0;
+
+    for (chunk = q->first; chunk && count < max; chunk = chunk->next, count++) {
+        pieces[count].iov_base = (void *)(chunk->data + chunk->start);
+        pieces[count].iov_len = chunk->end - chunk->start;
+    }
+    return count;
+}
+
 static void drop_chunk(rpc_bytes_t *q)
 {
     rpc_chunk_t *chunk = q->first;
@@ -82,12 +94,13 @@ static void drop_chunk(rpc_bytes_t *q)
 
 void rpc_bytes_drop(rpc_bytes_t *q, size_t len)
 {
-    if (!q->first)
-        return;
-    q->first->start += len;
     q->size -= len;
-    if (q->first->start == q->first->end)
+    while (q->first && len >= q->first->end - q->first->start) {
+        len -= q->first->end - q->first->start;
         drop_chunk(q);
+    }
+    if (len)
+        q->first->start += len;
 }
 
 void rpc_bytes_clear(rpc_bytes_t *q)

@@ -10,6 +10,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 typedef struct rpc_chunk rpc_chunk_t;
 typedef struct rpc_bytes { rpc_chunk_t *first, *last; size_t size; } rpc_bytes_t;
@@ -18,7 +19,9 @@ typedef struct rpc_bytes { rpc_chunk_t *first, *last; size_t size; } rpc_bytes_t
 int rpc_bytes_put(rpc_bytes_t *q, const void *data, size_t len);
 /* The first contiguous run of bytes and its length; NULL when empty. */
 const uint8_t *rpc_bytes_peek(const rpc_bytes_t *q, size_t *len);
-/* Drops LEN bytes, at most the length of the run that rpc_bytes_peek() gave. */
+/* The first runs of bytes, up to MAX; returns how many there are. */
+int rpc_bytes_gather(const rpc_bytes_t *q, struct iovec *pieces, int max);
+/* Drops LEN bytes, at most as many as the queue has. */
 void rpc_bytes_drop(rpc_bytes_t *q, size_t len);
 void rpc_bytes_clear(rpc_bytes_t *q);
 

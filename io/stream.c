@@ -75,9 +75,10 @@ apr_status_t rpc_stream_put(rpc_stream_t *s, const void *data, size_t len)
 apr_status_t rpc_stream_flush(rpc_stream_t *s)
 {
     while (s->out.size && s->can_write && !s->error) {
-        size_t len;
-        const uint8_t *data = rpc_bytes_peek(&s->out, &len);
-        apr_status_t rv = s->cls->write(s, data, &len);
+        struct iovec pieces[RPC_STREAM_PIECES];
+        int count = rpc_bytes_gather(&s->out, pieces, RPC_STREAM_PIECES);
+        size_t len = 0;
+        apr_status_t rv = s->cls->write(s, pieces, count, &len);
 
         if (rv == APR_SUCCESS) {
             rpc_bytes_drop(&s->out, len);
@@ -137,12 +138,13 @@ static apr_status_t socket_read(rpc_stream_t *s, void *buf, size_t *len)
     return n == 0 ? APR_EOF : APR_SUCCESS;
 }
 
-static apr_status_t socket_write(rpc_stream_t *s, const void *buf, size_t *len)
+static apr_status_t socket_write(rpc_stream_t *s, const struct iovec *pieces, int count, size_t *len)
 {
+    struct msghdr msg = { .msg_iov = (struct iovec *)pieces, .msg_iovlen = (size_t)count };
     ssize_t n;
 
     do {
-        n = send(s->watch.fd, buf, *len, MSG_NOSIGNAL);
+        n = sendmsg(s->watch.fd, &msg, MSG_NOSIGNAL);
     } while (n < 0 && errno == EINTR);
     *len = n < 0 ? 0 : (size_t)n;
     return n < 0 ? errno : APR_SUCCESS;

@@ -24,14 +24,18 @@ typedef struct rpc_answer {
     int64_t content_length; /* -1: none, the body ends with the connection */
 } rpc_answer_t;
 
+/* The most pieces that are written at once. */
+#define RPC_STREAM_PIECES 16
+
 typedef struct rpc_stream_class {
     const char *name;
     int socket;             /* the watch's descriptor is a socket, perhaps of TCP */
     /* Reads up to *LEN bytes. APR_SUCCESS with *LEN > 0; APR_EAGAIN: wait for the
      * owner's job; APR_EOF; or an error. */
     apr_status_t (*read)(rpc_stream_t *s, void *buf, size_t *len);
-    /* Takes up to *LEN bytes and sets *LEN to how many. APR_EAGAIN with *LEN 0: wait. */
-    apr_status_t (*write)(rpc_stream_t *s, const void *buf, size_t *len);
+    /* Takes bytes of COUNT pieces, 1 to RPC_STREAM_PIECES, in their order; sets *LEN to how many it
+     * has taken, less than all when it likes. APR_EAGAIN with *LEN 0: wait for the owner's job. */
+    apr_status_t (*write)(rpc_stream_t *s, const struct iovec *pieces, int count, size_t *len);
     /* Writes output that lies below this stream (an httpd connection's filters hold some).
      * APR_EAGAIN: some is left, wait. NULL: this kind of stream never has any. */
     apr_status_t (*push)(rpc_stream_t *s);

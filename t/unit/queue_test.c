@@ -65,6 +65,41 @@ static void test_chunks(void)
     ok(q.first == NULL && q.last == NULL && q.size == 0, "cleared");
 }
 
+/* What rpc_bytes_gather() shows is the head of the queue, in up to MAX pieces. */
+static int shows(const rpc_bytes_t *q, const uint8_t *expected, int max)
+{
+    struct iovec pieces[16];
+    int i, count = rpc_bytes_gather(q, pieces, max);
+
+    for (i = 0; i < count; expected += pieces[i++].iov_len) {
+        if (!pieces[i].iov_len || memcmp(pieces[i].iov_base, expected, pieces[i].iov_len) != 0)
+            return -1;
+    }
+    return count;
+}
+
+static void test_gather(void)
+{
+    static uint8_t bytes[100000];
+    rpc_bytes_t q = { 0 };
+    unsigned seed = 7;
+    size_t i;
+
+    for (i = 0; i < sizeof(bytes); i++)
+        bytes[i] = (uint8_t)unit_random(&seed);
+    is_int(shows(&q, bytes, 16), 0, "an empty queue has no pieces");
+    rpc_bytes_put(&q, bytes, 100);
+    is_int(shows(&q, bytes, 16), 1, "100 bytes are one piece");
+    for (i = 100; i < sizeof(bytes); i += 900)
+        rpc_bytes_put(&q, bytes + i, 900);
+    is_int(shows(&q, bytes, 16), 8, "100,000 bytes lie in 8 chunks, all shown at once");
+    is_int(shows(&q, bytes, 3), 3, "or as many as are wanted");
+    rpc_bytes_drop(&q, 50000);
+    is_int(shows(&q, bytes + 50000, 16), 5, "what was taken may be several pieces and a part of one");
+    rpc_bytes_drop(&q, 50000);
+    ok(q.first == NULL && q.last == NULL && q.size == 0, "or all");
+}
+
 static void test_model(void)
 {
     uint8_t *model = malloc(1 << 20), bytes[70000];
@@ -89,9 +124,10 @@ static void test_model(void)
         }
         run = rpc_bytes_peek(&q, &len);
         wrong += q.size != tail - head || (run == NULL) != (head == tail) || len > tail - head
-                 || (run && (len == 0 || memcmp(run, model + head, len) != 0));
+                 || (run && (len == 0 || memcmp(run, model + head, len) != 0))
+                 || shows(&q, model + head, (int)(1 + round % 16)) < (run != NULL);
         if (run) {
-            len = unit_random(&seed) % 3 ? len : unit_random(&seed) % (len + 1);
+            len = unit_random(&seed) % 3 ? len : unit_random(&seed) % (q.size + 1);
             rpc_bytes_drop(&q, len);
             head += len;
         }
@@ -240,6 +276,7 @@ int main(void)
 {
     test_empty();
     test_chunks();
+    test_gather();
     test_model();
     test_no_memory();
     test_pdus();
