@@ -202,7 +202,7 @@ static void fill_spec(side_t *client, int stranger, int other_rules)
     spec->preface_len = game->with_preface ? strlen(PREFACE) : 0;
     spec->client_address = address;
     spec->receive_window = game->receive_window;
-    spec->connection_timeout = 120000;
+    spec->connection_timeout = apr_time_from_sec(120);
     spec->channel_lifetime = game->lifetime;
     spec->leg.timeout = apr_time_from_sec(10);
     spec->setup_timeout = spec->first_pdu_timeout = apr_time_from_sec(30);

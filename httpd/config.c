@@ -1,24 +1,22 @@
 /* httpd/config.c: the configurations, their defaults, and how they merge. */
 #include "httpd/config.h"
-#include "wire/flow.h"
-#include "wire/rts.h"
 
-/* Of the defaults. */
-#define CHANNELS_OF_USER 200
+/* Of the computed defaults. */
 #define UNPAIRED_LEAST 100
 #define UNPAIRED_OF_USER_LEAST 50
 
 /* ---- create, merge ---- */
+
+#define UNSET_IN_DIR(field, ...) dc->field = RPC_UNSET;
 
 void *rpc_config_create_dir(apr_pool_t *p, char *dir)
 {
     rpc_dir_config_t *dc = apr_pcalloc(p, sizeof *dc);
 
     dc->valid_ports_add = dc->allow_anonymous = dc->require_tls = dc->versions = RPC_UNSET;
-    dc->receive_window = dc->connection_timeout = dc->channel_lifetime = RPC_UNSET;
-    dc->connect_timeout = dc->first_pdu_timeout = dc->setup_timeout = dc->idle_timeout = RPC_UNSET;
-    dc->max_of_user = dc->max_of_address = dc->min_auth_level = RPC_UNSET;
-    dc->max_failed = dc->failed_window = RPC_UNSET;
+    dc->min_auth_level = RPC_UNSET;
+    RPC_DIR_NUMBERS(UNSET_IN_DIR)
+    RPC_DIR_PARTS(UNSET_IN_DIR)
     return dc;
 }
 
@@ -38,6 +36,7 @@ static void merge_valid_ports(apr_pool_t *p, const rpc_dir_config_t *outer, cons
 }
 
 #define MERGE(field) dc->field = inner->field == RPC_UNSET ? outer->field : inner->field
+#define MERGE_ROW(field, ...) MERGE(field);
 
 void *rpc_config_merge_dir(apr_pool_t *p, void *base, void *add)
 {
@@ -58,28 +57,20 @@ void *rpc_config_merge_dir(apr_pool_t *p, void *base, void *add)
     MERGE(allow_anonymous);
     MERGE(require_tls);
     MERGE(versions);
-    MERGE(receive_window);
-    MERGE(connection_timeout);
-    MERGE(channel_lifetime);
-    MERGE(connect_timeout);
-    MERGE(first_pdu_timeout);
-    MERGE(setup_timeout);
-    MERGE(idle_timeout);
-    MERGE(max_of_user);
-    MERGE(max_of_address);
-    MERGE(max_failed);
-    MERGE(failed_window);
+    RPC_DIR_NUMBERS(MERGE_ROW)
+    RPC_DIR_PARTS(MERGE_ROW)
     return dc;
 }
+
+#define UNSET_IN_SERVER(field, ...) sc->field = RPC_UNSET;
 
 void *rpc_config_create_server(apr_pool_t *p, server_rec *s)
 {
     rpc_server_config_t *sc = apr_pcalloc(p, sizeof *sc);
 
-    sc->max_channels = sc->max_unpaired = sc->max_unpaired_of_user = RPC_UNSET;
     sc->check = RPC_UNSET;
-    sc->check_interval = sc->check_timeout = RPC_UNSET;
-    sc->io_threads = sc->graceful_timeout = RPC_UNSET;
+    RPC_SERVER_NUMBERS(UNSET_IN_SERVER)
+    RPC_SERVER_PARTS(UNSET_IN_SERVER)
     return sc;
 }
 
@@ -94,6 +85,23 @@ static apr_int64_t value_or(apr_int64_t value, apr_int64_t otherwise)
 {
     return value == RPC_UNSET ? otherwise : value;
 }
+
+/* receive_window_of() and so on: the value that is set, or the default of its row. */
+#define VALUE_IN_DIR(field, directive, scale, low, high, zero, otherwise, help) \
+    static apr_int64_t field##_of(const rpc_dir_config_t *dc) \
+    { \
+        return value_or(dc->field, otherwise); \
+    }
+#define VALUE_IN_SERVER(field, directive, scale, low, high, zero, otherwise, help) \
+    static apr_int64_t field##_of(const rpc_server_config_t *sc) \
+    { \
+        return value_or(sc->field, otherwise); \
+    }
+
+RPC_DIR_NUMBERS(VALUE_IN_DIR)
+RPC_DIR_PARTS(VALUE_IN_DIR)
+RPC_SERVER_NUMBERS(VALUE_IN_SERVER)
+RPC_SERVER_PARTS(VALUE_IN_SERVER)
 
 const rpc_valid_ports_t *rpc_config_valid_ports(const rpc_dir_config_t *dc)
 {
@@ -141,32 +149,32 @@ int rpc_config_versions(const rpc_dir_config_t *dc)
 
 apr_uint32_t rpc_config_receive_window(const rpc_dir_config_t *dc)
 {
-    return (apr_uint32_t)value_or(dc->receive_window, RPC_FLOW_WINDOW_MAX);
+    return (apr_uint32_t)receive_window_of(dc);
 }
 
-apr_uint32_t rpc_config_connection_timeout(const rpc_dir_config_t *dc)
+apr_interval_time_t rpc_config_connection_timeout(const rpc_dir_config_t *dc)
 {
-    return (apr_uint32_t)(value_or(dc->connection_timeout, apr_time_from_sec(RTS_TIMEOUT_MIN_SECONDS)) / 1000);
+    return connection_timeout_of(dc);
 }
 
 apr_uint32_t rpc_config_channel_lifetime(const rpc_dir_config_t *dc)
 {
-    return (apr_uint32_t)value_or(dc->channel_lifetime, 1024 * 1024 * 1024);
+    return (apr_uint32_t)channel_lifetime_of(dc);
 }
 
 apr_interval_time_t rpc_config_connect_timeout(const rpc_dir_config_t *dc)
 {
-    return value_or(dc->connect_timeout, apr_time_from_sec(10));
+    return connect_timeout_of(dc);
 }
 
 apr_interval_time_t rpc_config_setup_timeout(const rpc_dir_config_t *dc)
 {
-    return value_or(dc->setup_timeout, apr_time_from_sec(60));
+    return setup_timeout_of(dc);
 }
 
 apr_interval_time_t rpc_config_first_pdu_timeout(const rpc_dir_config_t *dc)
 {
-    apr_interval_time_t set = value_or(dc->first_pdu_timeout, apr_time_from_sec(10));
+    apr_interval_time_t set = first_pdu_timeout_of(dc);
     apr_interval_time_t most = rpc_config_setup_timeout(dc);
 
     return set < most ? set : most;
@@ -176,27 +184,27 @@ apr_interval_time_t rpc_config_first_pdu_timeout(const rpc_dir_config_t *dc)
  * something in the last half of it. See doc/protocol.md, "Pings". */
 apr_interval_time_t rpc_config_idle_timeout(const rpc_dir_config_t *dc)
 {
-    apr_interval_time_t set = value_or(dc->idle_timeout, 0);
-    apr_interval_time_t least = 2 * apr_time_from_msec(rpc_config_connection_timeout(dc));
+    apr_interval_time_t set = idle_timeout_of(dc);
+    apr_interval_time_t least = 2 * connection_timeout_of(dc);
 
     return set && set < least ? least : set;
 }
 
 int rpc_config_max_of_user(const rpc_dir_config_t *dc)
 {
-    return (int)value_or(dc->max_of_user, CHANNELS_OF_USER);
+    return (int)max_of_user_of(dc);
 }
 
 int rpc_config_max_of_address(const rpc_dir_config_t *dc)
 {
-    return (int)value_or(dc->max_of_address, 0);
+    return (int)max_of_address_of(dc);
 }
 
 rpc_budget_limit_t rpc_config_failed_targets(const rpc_dir_config_t *dc)
 {
     rpc_budget_limit_t limit = {
-        (unsigned)value_or(dc->max_failed, 100),
-        value_or(dc->failed_window, apr_time_from_sec(60)),
+        (unsigned)max_failed_of(dc),
+        failed_window_of(dc),
     };
 
     return limit;
@@ -206,15 +214,15 @@ rpc_check_t rpc_config_check(const rpc_server_config_t *sc, apr_interval_time_t 
                              apr_interval_time_t *timeout)
 {
     if (interval)
-        *interval = value_or(sc->check_interval, apr_time_from_sec(10));
+        *interval = check_interval_of(sc);
     if (timeout)
-        *timeout = value_or(sc->check_timeout, apr_time_from_sec(3));
+        *timeout = check_timeout_of(sc);
     return (rpc_check_t)value_or(sc->check, RPC_CHECK_OFF);
 }
 
 int rpc_config_max_channels(const rpc_server_config_t *sc)
 {
-    return (int)value_or(sc->max_channels, 10000);
+    return (int)max_channels_of(sc);
 }
 
 static int at_least(int n, int least)
@@ -225,9 +233,9 @@ static int at_least(int n, int least)
 rpc_unpaired_t rpc_config_unpaired(const rpc_server_config_t *sc)
 {
     int half = rpc_config_max_channels(sc) / 2, rest;
-    rpc_unpaired_t n = { .all = (int)value_or(sc->max_unpaired, at_least(half, UNPAIRED_LEAST)) };
+    rpc_unpaired_t n = { .all = (int)value_or(max_unpaired_of(sc), at_least(half, UNPAIRED_LEAST)) };
 
-    n.of_user = (int)value_or(sc->max_unpaired_of_user,
+    n.of_user = (int)value_or(max_unpaired_of_user_of(sc),
                               n.all ? at_least(n.all / 10, UNPAIRED_OF_USER_LEAST) : 0);
     rest = n.all - n.of_user;
     if (n.of_user && rest > 0) {
@@ -239,10 +247,10 @@ rpc_unpaired_t rpc_config_unpaired(const rpc_server_config_t *sc)
 
 int rpc_config_io_threads(const rpc_server_config_t *sc)
 {
-    return (int)value_or(sc->io_threads, 1);
+    return (int)io_threads_of(sc);
 }
 
 apr_interval_time_t rpc_config_graceful_timeout(const rpc_server_config_t *sc)
 {
-    return value_or(sc->graceful_timeout, apr_time_from_sec(3600));
+    return graceful_timeout_of(sc);
 }

@@ -29,6 +29,7 @@
 
 #include <httpd.h>
 #include <http_config.h>
+#include "httpd/numbers.h"
 #include "shared/failed_targets.h"
 #include "firewall/rules.h"
 #include "target/sources.h"
@@ -41,7 +42,10 @@
 #define RPC_V1 1
 #define RPC_V2 2
 
-/* Read these through the getters below; times are in microseconds. */
+/* Numbers, sizes and times have a row in httpd/numbers.h, which makes their fields. */
+#define RPC_NUMBER_FIELD(field, ...) apr_int64_t field;
+
+/* Read these through the getters below. */
 typedef struct rpc_dir_config {
     const rpc_valid_ports_t *valid_ports;   /* RpcValidPorts; NULL: unset, nothing allowed */
     int valid_ports_add;                    /* 1: adds to the outer list, 0: replaces it */
@@ -56,36 +60,23 @@ typedef struct rpc_dir_config {
     int allow_anonymous;                    /* RpcAllowAnonymous */
     int require_tls;                        /* RpcRequireTLS: bits, 0 off */
     int versions;                           /* RpcProtocolVersions: RPC_V1, RPC_V2 */
-    apr_int64_t receive_window;             /* RpcReceiveWindow, bytes */
-    apr_int64_t connection_timeout;         /* RpcConnectionTimeout */
-    apr_int64_t channel_lifetime;           /* RpcChannelLifetime, bytes */
-    apr_int64_t connect_timeout;            /* RpcConnectTimeout */
-    apr_int64_t first_pdu_timeout;          /* RpcFirstPduTimeout */
-    apr_int64_t setup_timeout;              /* RpcSetupTimeout */
-    apr_int64_t idle_timeout;               /* RpcIdleTimeout */
-    apr_int64_t max_of_user;                /* RpcMaxChannelsPerUser; 0: no limit */
-    apr_int64_t max_of_address;             /* RpcMaxChannelsPerAddress; 0: no limit */
-    apr_int64_t max_failed;                 /* RpcMaxFailedTargets; 0: no limit */
-    apr_int64_t failed_window;              /* and its time */
+    RPC_DIR_NUMBERS(RPC_NUMBER_FIELD)
+    RPC_DIR_PARTS(RPC_NUMBER_FIELD)
 } rpc_dir_config_t;
 
 typedef enum { RPC_CHECK_OFF, RPC_CHECK_CONNECT, RPC_CHECK_HANDSHAKE } rpc_check_t;
 
 /* The settings of the main server, which hold for every virtual host. */
 typedef struct rpc_server_config {
-    apr_int64_t max_channels;               /* RpcMaxChannels, whole server */
-    apr_int64_t max_unpaired;               /* RpcMaxUnpairedChannels, whole server; 0: no limit */
-    apr_int64_t max_unpaired_of_user;       /* RpcMaxUnpairedPerUser; 0: no shares */
-    apr_int64_t io_threads;                 /* RpcIOThreads, per child */
+    RPC_SERVER_NUMBERS(RPC_NUMBER_FIELD)
+    RPC_SERVER_PARTS(RPC_NUMBER_FIELD)
     int check;                              /* RpcHealthCheck: rpc_check_t */
-    apr_int64_t check_interval, check_timeout;
-    apr_int64_t graceful_timeout;           /* RpcGracefulTimeout; 0: no limit */
     const char *endpoint_socket;            /* RpcEndpointSocket, full path; NULL: default */
     apr_array_header_t *endpoint_listen;    /* RpcEndpointListen: rpc_listen_t, without version1;
                                                NULL: none */
 } rpc_server_config_t;
 
-/* Effective values, defaults filled in. */
+/* Effective values, defaults filled in. httpd/numbers.h has the ranges and defaults of the numbers. */
 const rpc_valid_ports_t *rpc_config_valid_ports(const rpc_dir_config_t *dc);
 /* Without VARIABLE. */
 rpc_directory_t rpc_config_directory(const rpc_dir_config_t *dc);
@@ -95,14 +86,14 @@ rpc_auth_level_t rpc_config_min_auth_level(const rpc_dir_config_t *dc); /* RPC_A
 int rpc_config_allow_anonymous(const rpc_dir_config_t *dc);     /* 0 */
 int rpc_config_require_tls(const rpc_dir_config_t *dc);         /* 128 */
 int rpc_config_versions(const rpc_dir_config_t *dc);            /* RPC_V2 */
-apr_uint32_t rpc_config_receive_window(const rpc_dir_config_t *dc);     /* 262144 */
-apr_uint32_t rpc_config_connection_timeout(const rpc_dir_config_t *dc); /* ms; 120 s */
-apr_uint32_t rpc_config_channel_lifetime(const rpc_dir_config_t *dc);   /* 1 GiB */
-apr_interval_time_t rpc_config_connect_timeout(const rpc_dir_config_t *dc); /* 10 s */
-/* Clients send their first PDU with the request, or as soon as they are told to continue: 10 s are a few
- * lost packets on a slow link. Never more than the set-up time. */
+apr_uint32_t rpc_config_receive_window(const rpc_dir_config_t *dc);
+apr_interval_time_t rpc_config_connection_timeout(const rpc_dir_config_t *dc);
+apr_uint32_t rpc_config_channel_lifetime(const rpc_dir_config_t *dc);
+apr_interval_time_t rpc_config_connect_timeout(const rpc_dir_config_t *dc);
+/* Clients send their first PDU with the request, or as soon as the proxy tells them to continue: the
+ * default of 10 s allows for a few lost packets on a slow link. At most the set-up time. */
 apr_interval_time_t rpc_config_first_pdu_timeout(const rpc_dir_config_t *dc);
-apr_interval_time_t rpc_config_setup_timeout(const rpc_dir_config_t *dc);   /* 60 s */
+apr_interval_time_t rpc_config_setup_timeout(const rpc_dir_config_t *dc);
 /* 0: never; otherwise at least the time between two pings of a client that follows [MS-RPCH]. */
 apr_interval_time_t rpc_config_idle_timeout(const rpc_dir_config_t *dc);
 
@@ -122,13 +113,13 @@ apr_interval_time_t rpc_config_idle_timeout(const rpc_dir_config_t *dc);
  * where several users may be, may have that and an eighth of the rest; a server that users at several
  * addresses want, a quarter. So each share is larger than the one before: a user who has reached the
  * limit of a user has not reached that of the office or of the server. */
-int rpc_config_max_of_user(const rpc_dir_config_t *dc);         /* 200 */
-int rpc_config_max_of_address(const rpc_dir_config_t *dc);      /* 0 */
-rpc_budget_limit_t rpc_config_failed_targets(const rpc_dir_config_t *dc);   /* 100 in 60 s */
+int rpc_config_max_of_user(const rpc_dir_config_t *dc);
+int rpc_config_max_of_address(const rpc_dir_config_t *dc);
+rpc_budget_limit_t rpc_config_failed_targets(const rpc_dir_config_t *dc);
 /* INTERVAL is the time between two checks, TIMEOUT the time a server has; both may be NULL. */
 rpc_check_t rpc_config_check(const rpc_server_config_t *sc, apr_interval_time_t *interval,
-                             apr_interval_time_t *timeout);     /* RPC_CHECK_OFF; 10 s, 3 s */
-int rpc_config_max_channels(const rpc_server_config_t *sc);     /* 10000 */
+                             apr_interval_time_t *timeout);     /* RPC_CHECK_OFF */
+int rpc_config_max_channels(const rpc_server_config_t *sc);
 
 typedef struct rpc_unpaired {
     int all, of_user, of_address, of_target;                    /* 0: no limit */
@@ -136,8 +127,8 @@ typedef struct rpc_unpaired {
 
 rpc_unpaired_t rpc_config_unpaired(const rpc_server_config_t *sc);
 
-int rpc_config_io_threads(const rpc_server_config_t *sc);       /* 1 */
-apr_interval_time_t rpc_config_graceful_timeout(const rpc_server_config_t *sc); /* 1 h; 0 no limit */
+int rpc_config_io_threads(const rpc_server_config_t *sc);
+apr_interval_time_t rpc_config_graceful_timeout(const rpc_server_config_t *sc);
 
 void *rpc_config_create_dir(apr_pool_t *p, char *dir);
 void *rpc_config_merge_dir(apr_pool_t *p, void *base, void *add);

@@ -1,9 +1,8 @@
 /* httpd/directives.c: directives into rpc_dir_config_t and rpc_server_config_t.
  *
- * Numbers, sizes and times share one setter: a number_t for each directive has the place of the
- * value in the configuration, its range, and the text for the message. The lists are passed to
- * their parsers (target/valid_ports, target/backend and others), whose errors configtest_fault()
- * turns into messages.
+ * Numbers, sizes and times share one setter, which works from the rows of httpd/numbers.h. The lists
+ * are passed to their parsers (target/valid_ports, target/backend and others), whose errors
+ * configtest_fault() turns into messages.
  */
 #include <stddef.h>
 #include <errno.h>
@@ -20,8 +19,6 @@
 #include "httpd/endpoint_listen.h"
 #include "httpd/named_servers.h"
 #include "target/pattern.h"
-#include "wire/flow.h"
-#include "wire/rts.h"
 
 APLOG_USE_MODULE(rpcproxy);
 
@@ -74,92 +71,69 @@ typedef struct unit {
     apr_int64_t factor;
 } unit_t;
 
-#define PER_SERVER 1    /* in rpc_server_config_t */
-#define OR_ZERO 2       /* 0 is allowed, whatever the range */
+/* The first unit is that of a number without suffix; the later ones are in ascending order. */
+typedef struct scale {
+    const char *noun, *base;
+    unit_t units[6];            /* up to one without suffix */
+} scale_t;
 
+static const scale_t scales[] = {
+    [RPC_COUNT] = { "a number", "", { { "", 1 } } },
+    [RPC_SIZE] = { "a size", " bytes",
+                   { { "", 1 }, { "K", 1024 }, { "M", 1024 * 1024 }, { "G", 1024 * 1024 * 1024 } } },
+    [RPC_TIME] = { "a time", " seconds",
+                   { { "", APR_USEC_PER_SEC }, { "ms", 1000 }, { "s", APR_USEC_PER_SEC },
+                     { "min", 60 * APR_USEC_PER_SEC }, { "h", 3600 * APR_USEC_PER_SEC } } },
+};
+
+/* A row of httpd/numbers.h. */
 typedef struct number {
-    apr_size_t offset;          /* of an apr_int64_t in the configuration */
-    int kind;                   /* PER_SERVER, OR_ZERO */
+    apr_size_t offset;          /* of the apr_int64_t in the configuration */
+    int per_server;             /* in rpc_server_config_t */
+    rpc_scale_t scale;
     apr_int64_t low, high;
-    const unit_t *units;        /* up to one without suffix and factor */
-    const char *expected;
+    int zero;                   /* RPC_OR_ZERO: 0 is allowed, whatever the range */
 } number_t;
 
-static const unit_t no_units[] = { { "", 1 }, { NULL, 0 } };
-static const unit_t size_units[] = {
-    { "", 1 }, { "K", 1024 }, { "M", 1024 * 1024 }, { "G", 1024 * 1024 * 1024 }, { NULL, 0 }
-};
-static const unit_t time_units[] = {
-    { "", APR_USEC_PER_SEC }, { "ms", 1000 }, { "s", APR_USEC_PER_SEC },
-    { "min", 60 * APR_USEC_PER_SEC }, { "h", 3600 * APR_USEC_PER_SEC }, { NULL, 0 }
-};
+#define NUMBER_IN_DIR(field, directive, scale, low, high, zero, otherwise, help) \
+    static const number_t field##_number = { \
+        offsetof(rpc_dir_config_t, field), 0, scale, low, high, zero \
+    };
+#define NUMBER_IN_SERVER(field, directive, scale, low, high, zero, otherwise, help) \
+    static const number_t field##_number = { \
+        offsetof(rpc_server_config_t, field), 1, scale, low, high, zero \
+    };
 
-#define DIR_NUMBER(field) offsetof(rpc_dir_config_t, field), 0
-#define SERVER_NUMBER(field) offsetof(rpc_server_config_t, field), PER_SERVER
-#define SECONDS(n) ((n) * APR_USEC_PER_SEC)
+RPC_DIR_NUMBERS(NUMBER_IN_DIR)
+RPC_DIR_PARTS(NUMBER_IN_DIR)
+RPC_SERVER_NUMBERS(NUMBER_IN_SERVER)
+RPC_SERVER_PARTS(NUMBER_IN_SERVER)
 
-/* Limits count channels; a virtual connection has two. */
-#define DIR_LIMIT(field) offsetof(rpc_dir_config_t, field), OR_ZERO, LIMIT
-#define SERVER_LIMIT(field) offsetof(rpc_server_config_t, field), PER_SERVER | OR_ZERO, LIMIT
-#define LIMIT 2, 1000000, no_units, "a number from 2 to 1000000, or 0 for no limit"
+/* VALUE in the largest unit that divides it, such as 4h. */
+static const char *in_largest_unit(apr_pool_t *pool, const scale_t *scale, apr_int64_t value)
+{
+    const unit_t *unit, *largest = scale->units;
 
-static const number_t receive_window_number = {
-    DIR_NUMBER(receive_window), RPC_FLOW_WINDOW_MIN, RPC_FLOW_WINDOW_MAX, size_units,
-    "a size from 8192 to 262144 bytes (8K to 256K)"
-};
-static const number_t connection_timeout_number = {
-    DIR_NUMBER(connection_timeout), SECONDS(RTS_TIMEOUT_MIN_SECONDS), SECONDS(RTS_TIMEOUT_MAX_SECONDS), time_units,
-    "a time from 120 to 14400 seconds (2min to 4h)"
-};
-static const number_t channel_lifetime_number = {
-    DIR_NUMBER(channel_lifetime), RTS_LIFETIME_MIN, RTS_LIFETIME_MAX, size_units,
-    "a size from 131072 to 2147483648 bytes (128K to 2G)"
-};
-static const number_t connect_timeout_number = {
-    DIR_NUMBER(connect_timeout), SECONDS(1), SECONDS(600), time_units,
-    "a time from 1 to 600 seconds (1s to 10min)"
-};
-static const number_t first_pdu_timeout_number = {
-    DIR_NUMBER(first_pdu_timeout), SECONDS(1), SECONDS(3600), time_units,
-    "a time from 1 to 3600 seconds (1s to 1h)"
-};
-static const number_t setup_timeout_number = {
-    DIR_NUMBER(setup_timeout), SECONDS(1), SECONDS(3600), time_units,
-    "a time from 1 to 3600 seconds (1s to 1h)"
-};
-static const number_t idle_timeout_number = {
-    DIR_NUMBER(idle_timeout) | OR_ZERO, SECONDS(240), SECONDS(86400), time_units,
-    "a time from 240 to 86400 seconds (4min to 24h), or 0 for none"
-};
-static const number_t max_channels_number = {
-    SERVER_NUMBER(max_channels), 1, 1000000, no_units, "a number from 1 to 1000000"
-};
-static const number_t max_unpaired_number = { SERVER_LIMIT(max_unpaired) };
-static const number_t max_unpaired_of_user_number = { SERVER_LIMIT(max_unpaired_of_user) };
-static const number_t max_of_user_number = { DIR_LIMIT(max_of_user) };
-static const number_t max_of_address_number = { DIR_LIMIT(max_of_address) };
-static const number_t max_failed_number = {
-    DIR_NUMBER(max_failed) | OR_ZERO, 1, RPC_BUDGET_MAX, no_units, "a number from 1 to 512, or 0 for no limit"
-};
-static const number_t failed_window_number = {
-    DIR_NUMBER(failed_window), SECONDS(1), SECONDS(3600), time_units,
-    "a time from 1 to 3600 seconds (1s to 1h)"
-};
-static const number_t check_interval_number = {
-    SERVER_NUMBER(check_interval), SECONDS(1), SECONDS(3600), time_units,
-    "a time from 1 to 3600 seconds (1s to 1h)"
-};
-static const number_t check_timeout_number = {
-    SERVER_NUMBER(check_timeout), SECONDS(1), SECONDS(60), time_units,
-    "a time from 1 to 60 seconds (1s to 1min)"
-};
-static const number_t io_threads_number = {
-    SERVER_NUMBER(io_threads), 1, 64, no_units, "a number from 1 to 64"
-};
-static const number_t graceful_timeout_number = {
-    SERVER_NUMBER(graceful_timeout), 0, SECONDS(604800), time_units,
-    "a time from 1 to 604800 seconds (1s to 168h), or 0 for no limit"
-};
+    for (unit = scale->units; unit->suffix; unit++) {
+        if (value % unit->factor == 0)
+            largest = unit;
+    }
+    return apr_psprintf(pool, "%" APR_INT64_T_FMT "%s", value / largest->factor, largest->suffix);
+}
+
+/* Such as "a time from 120 to 14400 seconds (2min to 4h)". */
+static const char *expected_number(apr_pool_t *pool, const number_t *number)
+{
+    const scale_t *scale = &scales[number->scale];
+    apr_int64_t base = scale->units[0].factor;
+    const char *units = !scale->units[1].suffix ? ""
+        : apr_psprintf(pool, " (%s to %s)", in_largest_unit(pool, scale, number->low),
+                       in_largest_unit(pool, scale, number->high));
+
+    return apr_psprintf(pool, "%s from %" APR_INT64_T_FMT " to %" APR_INT64_T_FMT "%s%s%s", scale->noun,
+                        number->low / base, number->high / base, scale->base, units,
+                        number->zero ? ", or 0 for no limit" : "");
+}
 
 /* The module's configuration of the server CMD stands in. */
 static rpc_server_config_t *server_config(const cmd_parms *cmd)
@@ -167,7 +141,7 @@ static rpc_server_config_t *server_config(const cmd_parms *cmd)
     return ap_get_module_config(cmd->server->module_config, &rpcproxy_module);
 }
 
-/* Parses digits followed by one of UNITS. Returns nonzero when the value is within LOW and HIGH. */
+/* Parses digits followed by a unit. Returns nonzero when the value is in the range of NUMBER. */
 static int parse_number(const char *arg, const number_t *number, apr_int64_t *value)
 {
     const unit_t *unit;
@@ -180,26 +154,25 @@ static int parse_number(const char *arg, const number_t *number, apr_int64_t *va
     n = apr_strtoi64(arg, &end, 10);
     if (errno)
         return 0;
-    for (unit = number->units; unit->suffix && apr_cstr_casecmp(unit->suffix, end); unit++)
+    for (unit = scales[number->scale].units; unit->suffix && apr_cstr_casecmp(unit->suffix, end); unit++)
         ;
     if (!unit->suffix || n > number->high / unit->factor)
         return 0;
     *value = n * unit->factor;
-    return *value >= number->low || (number->kind & OR_ZERO && !*value);
+    return *value >= number->low || (number->zero && !*value);
 }
 
 static const char *set_number(cmd_parms *cmd, void *dir_config, const char *arg)
 {
     const number_t *number = cmd->info;
-    int per_server = number->kind & PER_SERVER;
-    const char *wrong = per_server ? ap_check_cmd_context(cmd, GLOBAL_ONLY) : NULL;
-    char *config = per_server ? (char *)server_config(cmd) : dir_config;
+    const char *wrong = number->per_server ? ap_check_cmd_context(cmd, GLOBAL_ONLY) : NULL;
+    char *config = number->per_server ? (char *)server_config(cmd) : dir_config;
     apr_int64_t value;
 
     if (wrong)
         return wrong;
     if (!parse_number(arg, number, &value))
-        return argument_fault(cmd, arg, number->expected);
+        return argument_fault(cmd, arg, expected_number(cmd->temp_pool, number));
     memcpy(config + number->offset, &value, sizeof value);
     return NULL;
 }
@@ -212,13 +185,12 @@ static const char *set_failed_targets(cmd_parms *cmd, void *dir_config, const ch
     rpc_dir_config_t *dc = dir_config;
 
     if (!parse_number(most, &max_failed_number, &dc->max_failed))
-        return argument_fault(cmd, most, max_failed_number.expected);
+        return argument_fault(cmd, most, expected_number(cmd->temp_pool, &max_failed_number));
     if (window && !parse_number(window, &failed_window_number, &dc->failed_window))
-        return argument_fault(cmd, window, failed_window_number.expected);
+        return argument_fault(cmd, window, expected_number(cmd->temp_pool, &failed_window_number));
     return NULL;
 }
 
-/* One word of RpcValidPorts. */
 /* At configtest only, warns of a pattern that matches more than its reader may expect. */
 static void tell_surprise(const cmd_parms *cmd, const char *pattern)
 {
@@ -241,6 +213,7 @@ void rpc_directive_surprises(const cmd_parms *cmd, const rpc_valid_ports_t *list
         tell_surprise(cmd, entry->server);
 }
 
+/* One word of RpcValidPorts. */
 static const char *add_valid_ports(const cmd_parms *cmd, rpc_dir_config_t *dc, const char *word)
 {
     rpc_valid_ports_t *list;
@@ -455,15 +428,15 @@ static const char *set_source_address(cmd_parms *cmd, void *dir_config, const ch
 /* One of RpcHealthCheck's options. */
 static const char *set_check_option(cmd_parms *cmd, rpc_server_config_t *sc, const char *arg)
 {
-    int interval = !apr_cstr_casecmpn(arg, "interval=", 9), timeout = !apr_cstr_casecmpn(arg,
-                                                                                         "timeout=", 8);
+    int interval = !apr_cstr_casecmpn(arg, "interval=", 9);
+    int timeout = !apr_cstr_casecmpn(arg, "timeout=", 8);
     const number_t *number = interval ? &check_interval_number : &check_timeout_number;
     const char *value = strchr(arg, '=');
 
     if (!interval && !timeout)
         return argument_fault(cmd, arg, "interval=time or timeout=time");
     if (!parse_number(value + 1, number, interval ? &sc->check_interval : &sc->check_timeout))
-        return argument_fault(cmd, arg, number->expected);
+        return argument_fault(cmd, arg, expected_number(cmd->temp_pool, number));
     return NULL;
 }
 
@@ -498,14 +471,14 @@ static const char *set_allow_anonymous(cmd_parms *cmd, void *dir_config, const c
 
 static const char *set_require_tls(cmd_parms *cmd, void *dir_config, const char *arg)
 {
-    const number_t bits = { 0, 0, 1, TLS_BITS_MAX, no_units, "On, Off or a number of bits from 1 to 512" };
+    const number_t bits = { 0, 0, RPC_COUNT, 1, TLS_BITS_MAX, RPC_NOT_ZERO };
     rpc_dir_config_t *dc = dir_config;
     apr_int64_t value = 0;
 
     if (!apr_cstr_casecmp(arg, "on"))
         value = RPC_TLS_BITS_DEFAULT;
     else if (apr_cstr_casecmp(arg, "off") && !parse_number(arg, &bits, &value))
-        return argument_fault(cmd, arg, bits.expected);
+        return argument_fault(cmd, arg, "On, Off or a number of bits from 1 to 512");
     dc->require_tls = (int)value;
     return NULL;
 }
@@ -583,8 +556,10 @@ static const char *set_endpoint_listen(cmd_parms *cmd, void *dir_config, const c
 }
 
 #define ANYWHERE (RSRC_CONF | ACCESS_CONF)
-#define NUMBER(directive, number, where, help) \
-    AP_INIT_TAKE1(directive, set_number, (void *)&(number), where, help)
+#define DIR_COMMAND(field, directive, scale, low, high, zero, otherwise, help) \
+    AP_INIT_TAKE1(directive, set_number, (void *)&field##_number, ANYWHERE, help),
+#define SERVER_COMMAND(field, directive, scale, low, high, zero, otherwise, help) \
+    AP_INIT_TAKE1(directive, set_number, (void *)&field##_number, RSRC_CONF, help),
 
 const command_rec rpc_directives[] = {
     AP_INIT_RAW_ARGS("RpcValidPorts", set_valid_ports, NULL, ANYWHERE,
@@ -617,41 +592,11 @@ const command_rec rpc_directives[] = {
                   "On, Off or the bits a cipher must have; default On, 128 bits"),
     AP_INIT_ITERATE("RpcProtocolVersions", set_versions, NULL, ANYWHERE,
                     "v1, v2 or both; default v2"),
-    NUMBER("RpcReceiveWindow", receive_window_number, ANYWHERE,
-           "bytes a peer may send ahead, 8K to 256K; default 256K"),
-    NUMBER("RpcConnectionTimeout", connection_timeout_number, ANYWHERE,
-           "announced to clients; a client that is idle for half of it is pinged, a client whose TCP answers "
-           "nothing for twice this time is dead; 120s to 4h, default 120s"),
-    NUMBER("RpcChannelLifetime", channel_lifetime_number, ANYWHERE,
-           "bytes of one OUT channel before it is replaced, 128K to 2G; default 1G"),
-    NUMBER("RpcConnectTimeout", connect_timeout_number, ANYWHERE,
-           "time to connect to a server, up to 10min; default 10s"),
-    NUMBER("RpcFirstPduTimeout", first_pdu_timeout_number, ANYWHERE,
-           "time for the first PDU of a channel, at most RpcSetupTimeout; default 10s"),
-    NUMBER("RpcSetupTimeout", setup_timeout_number, ANYWHERE,
-           "time in which a virtual connection has to open, up to 1h; default 60s"),
-    NUMBER("RpcIdleTimeout", idle_timeout_number, ANYWHERE,
-           "time after which a silent client is ended although its TCP answers, 4min to 24h; "
-           "default 0, never"),
-    NUMBER("RpcMaxChannelsPerUser", max_of_user_number, ANYWHERE,
-           "channels of one user, whole server, 0 for no limit; default 200"),
-    NUMBER("RpcMaxChannelsPerAddress", max_of_address_number, ANYWHERE,
-           "channels of one client address, an IPv6 one by its /64, whole server; default 0, no limit"),
+    RPC_DIR_NUMBERS(DIR_COMMAND)
     AP_INIT_TAKE12("RpcMaxFailedTargets", set_failed_targets, NULL, ANYWHERE,
                    "number of different failed targets that a user may ask for, and optionally the time "
                    "in which they count; default 100 60; 0: no limit"),
-    NUMBER("RpcMaxUnpairedChannels", max_unpaired_number, RSRC_CONF,
-           "channels whose server has not answered yet, 0 for no limit; default half of "
-           "RpcMaxChannels, at least 100"),
-    NUMBER("RpcMaxUnpairedPerUser", max_unpaired_of_user_number, RSRC_CONF,
-           "those of one user, 0 for no shares; of one address or target some more; default a tenth of "
-           "RpcMaxUnpairedChannels, at least 50"),
-    NUMBER("RpcMaxChannels", max_channels_number, RSRC_CONF,
-           "channels of the whole server; default 10000"),
-    NUMBER("RpcIOThreads", io_threads_number, RSRC_CONF,
-           "I/O threads of a child, 1 to 64; default 1"),
-    NUMBER("RpcGracefulTimeout", graceful_timeout_number, RSRC_CONF,
-           "time for which channels go on when a child retires, 0 for no limit; default 1h"),
+    RPC_SERVER_NUMBERS(SERVER_COMMAND)
     AP_INIT_TAKE1("RpcEndpointSocket", set_endpoint_socket, NULL, RSRC_CONF,
                   "socket of the endpoint process, relative to DefaultRuntimeDir"),
     AP_INIT_TAKE_ARGV("RpcHealthCheck", set_health_check, NULL, RSRC_CONF,

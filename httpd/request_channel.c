@@ -200,7 +200,7 @@ static void channel_ended(void *ctx, const rpc_end_t *end)
 /* ---- from request to channel ---- */
 
 /* Pragma: MinConnTimeout=T, in seconds (2.1.2.1.2); 0 when there is none in its range. */
-static apr_uint32_t min_conn_timeout(request_rec *r)
+static apr_interval_time_t min_conn_timeout(request_rec *r)
 {
     static const char name[] = "MinConnTimeout=";
     const char *pragma = apr_table_get(r->headers_in, "Pragma");
@@ -212,7 +212,7 @@ static apr_uint32_t min_conn_timeout(request_rec *r)
             long t = strtol(item + sizeof(name) - 1, &end, 10);
 
             return !*end && t >= RTS_TIMEOUT_MIN_SECONDS && t <= RTS_TIMEOUT_MAX_SECONDS
-                   ? (apr_uint32_t)t * 1000 : 0;
+                   ? apr_time_from_sec(t) : 0;
         }
         while (*pragma == ',' || apr_isspace(*pragma))
             pragma++;
@@ -276,7 +276,7 @@ const char *rpc_request_spec(const rpc_context_t *context, request_rec *r, rpc_r
     char *name = apr_psprintf(r->pool, "%s:%u", target->server, target->port);
     const char *vhost = apr_psprintf(r->pool, "%s:%u", r->server->server_hostname,
                                      r->connection->local_addr->port);
-    apr_uint32_t timeout = role == RPC_OUTBOUND ? min_conn_timeout(r) : 0;
+    apr_interval_time_t timeout = role == RPC_OUTBOUND ? min_conn_timeout(r) : 0;
 
     spec->leg.networks = dc->networks;
     wrong = find_servers(r, dc, context->health, target, spec);

@@ -218,9 +218,12 @@ static const rpc_stream_class_t socket_class = {
     .close = socket_close,
 };
 
-static int tcp_seconds(uint32_t ms)
+/* TCP takes 1 to 32767 seconds. */
+static int tcp_seconds(apr_interval_time_t t)
 {
-    return ms < 1000 ? 1 : ms > 32767000 ? 32767 : (int)(ms / 1000);    /* TCP's limit */
+    apr_int64_t seconds = apr_time_sec(t);
+
+    return seconds < 1 ? 1 : seconds > 32767 ? 32767 : (int)seconds;
 }
 
 /* A Unix socket refuses these options and does not need them. */
@@ -233,9 +236,9 @@ static void set_probes(int fd, int idle, int interval)
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
 }
 
-void rpc_stream_keepalive(rpc_stream_t *s, uint32_t ms)
+void rpc_stream_keepalive(rpc_stream_t *s, apr_interval_time_t interval)
 {
-    int seconds = tcp_seconds(ms ? ms : 300000);
+    int seconds = tcp_seconds(interval ? interval : apr_time_from_sec(300));
 
     if (s->cls->socket)
         set_probes(s->watch.fd, seconds, seconds);
@@ -243,14 +246,14 @@ void rpc_stream_keepalive(rpc_stream_t *s, uint32_t ms)
 
 /* TCP probes the peer in the second half of the time. TCP_USER_TIMEOUT ends the probes, and also the
  * retransmissions of data, which would otherwise go on for a quarter of an hour. */
-void rpc_stream_notice_death(rpc_stream_t *s, uint32_t ms)
+void rpc_stream_notice_death(rpc_stream_t *s, apr_interval_time_t patience)
 {
-    unsigned int timeout = ms;
+    unsigned int timeout = (unsigned int)apr_time_as_msec(patience);
     int count = 8;
 
     if (!s->cls->socket)
         return;
-    set_probes(s->watch.fd, tcp_seconds(ms / 2), tcp_seconds(ms / 16));
+    set_probes(s->watch.fd, tcp_seconds(patience / 2), tcp_seconds(patience / 16));
     setsockopt(s->watch.fd, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof(count));
     setsockopt(s->watch.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof(timeout));
 }

@@ -82,12 +82,12 @@ size_t rpc_stream_pending(const rpc_stream_t *s);
 /* After a flush: has all output reached the kernel, also the output below this stream? */
 int rpc_stream_drained(const rpc_stream_t *s);
 
-/* Sends TCP keep-alive probes after MS milliseconds of silence; 0 means 300,000 ([MS-RPCH]
+/* Sends TCP keep-alive probes after INTERVAL of silence; 0 means 300 seconds ([MS-RPCH]
  * 2.2.3.5.6). This function and the next do nothing on a stream that is not TCP. */
-void rpc_stream_keepalive(rpc_stream_t *s, uint32_t ms);
-/* The stream fails when the peer's TCP answers neither probes nor data for MS milliseconds. A quiet
+void rpc_stream_keepalive(rpc_stream_t *s, apr_interval_time_t interval);
+/* The stream fails when the peer's TCP answers neither probes nor data for PATIENCE. A quiet
  * peer whose TCP answers probes is not affected. */
-void rpc_stream_notice_death(rpc_stream_t *s, uint32_t ms);
+void rpc_stream_notice_death(rpc_stream_t *s, apr_interval_time_t patience);
 
 /* While so many bytes wait to be written to a stream, its owner reads no more from the other side. */
 #define RPC_STREAM_HIGH 65536

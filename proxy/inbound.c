@@ -169,7 +169,7 @@ static void set_keepalive(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t
 {
     uint32_t ms = rts_u32(pdu, RTS_CMD_CLIENT_KEEPALIVE, 0);
 
-    v->keepalive = ms ? ms : RTS_KEEPALIVE_DEFAULT_MS;
+    v->keepalive = apr_time_from_msec(ms ? ms : RTS_KEEPALIVE_DEFAULT_MS);
     if (v->leg)
         rpc_stream_keepalive(v->leg, v->keepalive);
 }
@@ -306,7 +306,7 @@ static void in_connected(rpc_virtual_t *v, const rts_pdu_t *first)
     rts_begin(&pdu, v->replacing ? RTS_IN_R1_A2 : RTS_CONN_B2);
     rts_set_cookie(&pdu, 0, &v->cookie);
     rts_set_u32(&pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, ch->spec->receive_window);
-    rts_set_u32(&pdu, RTS_CMD_CONNECTION_TIMEOUT, ch->spec->connection_timeout);
+    rpc_announce_timeout(ch, &pdu);
     if (v->replacing) {
         rts_set_cookie(&pdu, 1, &v->old_cookie);
         rts_set_cookie(&pdu, 2, &ch->cookie);

@@ -314,7 +314,7 @@ static void out_connected(rpc_virtual_t *v, const rts_pdu_t *first)
     if (v->replacing) {
         rts_set_cookie(&pdu, 1, &v->old_cookie);
         rts_set_cookie(&pdu, 2, &ch->cookie);
-        rts_set_u32(&pdu, RTS_CMD_CONNECTION_TIMEOUT, ch->spec->connection_timeout);
+        rpc_announce_timeout(ch, &pdu);
         rpc_send_leg(v, &pdu);
         rpc_virtual_state(v, RPC_A11W);
         return;
@@ -324,7 +324,7 @@ static void out_connected(rpc_virtual_t *v, const rts_pdu_t *first)
     rpc_virtual_state(v, RPC_C1W);
     rpc_answer_success(v, ch);
     rts_begin(&pdu, RTS_CONN_A3);
-    rts_set_u32(&pdu, RTS_CMD_CONNECTION_TIMEOUT, ch->spec->connection_timeout);
+    rpc_announce_timeout(ch, &pdu);
     rpc_send_client(v, ch, &pdu);
 }
 
@@ -407,7 +407,7 @@ static int out_client_ended(rpc_virtual_t *v, rpc_channel_t *from)
 static apr_time_t out_tick(rpc_virtual_t *v)
 {
     rpc_channel_t *ch = v->current;
-    apr_time_t half = apr_time_from_msec(ch->spec->connection_timeout) / 2;
+    apr_time_t half = ch->spec->connection_timeout / 2;
 
     if (ch->spoke + half <= rpc_loop_now(v->leg->loop)
         && (v->state == RPC_OPENED || v->state == RPC_B1_OR_C1W || v->state == RPC_B1W)

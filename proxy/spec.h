@@ -23,7 +23,7 @@ typedef struct rpc_channel_spec {
     size_t preface_len;
     rts_address_t client_address;   /* for CONN/B2 */
     uint32_t receive_window;        /* our own, bytes */
-    uint32_t connection_timeout;    /* announced, milliseconds */
+    apr_interval_time_t connection_timeout; /* announced to the client */
     uint32_t channel_lifetime;      /* OUT Content-Length, bytes */
     apr_interval_time_t first_pdu_timeout;
     apr_interval_time_t setup_timeout;  /* for C1 / B3 / B2, for a successor's turn */

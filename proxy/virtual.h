@@ -87,7 +87,7 @@ struct rpc_virtual {
     rpc_stream_t *leg;          /* NULL until connected */
     rpc_dial_t *connecting;
     dcerpc_framer_t leg_framer;
-    uint32_t keepalive;         /* inbound: of the leg, milliseconds, from B1 or Keep-Alive */
+    apr_interval_time_t keepalive;  /* inbound: of the leg, from B1 or Keep-Alive; 0: unknown */
     rpc_pdus_t waiting;         /* plugged, or short of window: for the next hop */
     size_t predecessors;        /* how much of waiting the predecessor received */
     rpc_flow_sender_t hop2;     /* inbound: us -> server */
@@ -187,6 +187,13 @@ void rpc_send_leg(rpc_virtual_t *v, const rts_pdu_t *pdu);
 void rpc_put_leg(rpc_virtual_t *v, const uint8_t *data, uint32_t size);
 void rpc_send_client(rpc_virtual_t *v, rpc_channel_t *ch, const rts_pdu_t *pdu);
 void rpc_put_client(rpc_virtual_t *v, rpc_channel_t *ch, const uint8_t *data, uint32_t size);
+/* Puts the connection time-out, in milliseconds, into PDU. */
+static inline void rpc_announce_timeout(const rpc_channel_t *ch, rts_pdu_t *pdu)
+{
+    uint32_t ms = (uint32_t)apr_time_as_msec(ch->spec->connection_timeout);
+
+    rts_set_u32(pdu, RTS_CMD_CONNECTION_TIMEOUT, ms);
+}
 /* Queues a PDU that cannot go now. */
 void rpc_hold(rpc_virtual_t *v, rpc_pdus_t *queue, const uint8_t *pdu, uint32_t size, int counted);
 /* Sends the 200 of an OUT channel (2.1.2.1.4). */

@@ -123,6 +123,8 @@ my @bad = (
     ['RpcChannelLifetime 131071', qr/131072 to 2147483648/], ['RpcChannelLifetime 2147483649', qr/131072 to 2147483648/],
     ['RpcConnectTimeout 0', qr/from 1 /], ['RpcIdleTimeout 239', qr/240 to 86400/], ['RpcIdleTimeout 25h', qr/240 to 86400.*or 0/], ['RpcFirstPduTimeout 0', qr/from 1 /], ['RpcSetupTimeout -1', qr/from 1 /], ['RpcMaxChannels many', qr/"many".*number/],
     ['RpcMaxChannels 0', qr/from 1 /], ['RpcIOThreads 0', qr/from 1 /], ['RpcGracefulTimeout soon', qr/"soon"/],
+    ['RpcReceiveWindow 1', qr/expected a size from 8192 to 262144 bytes \(8K to 256K\)/], ['RpcConnectionTimeout 1ms', qr/expected a time from 120 to 14400 seconds \(2min to 4h\)/],
+    ['RpcGracefulTimeout 500ms', qr/expected a time from 1 to 604800 seconds \(1s to 168h\), or 0 for no limit/],
     (map { (["$_ -1", qr/"-1".*expected a number from 2 to 1000000, or 0 for no limit/], ["$_ 1", qr/"1" .*from 2 to/], ["$_ 1000001", qr/"1000001".*from 2 to 1000000/],
             ["$_ some", qr/"some".*number/], ["$_ 1 2", qr/takes one argument/]) }
      qw(RpcMaxUnpairedChannels RpcMaxUnpairedPerUser RpcMaxChannelsPerUser RpcMaxChannelsPerAddress)),
