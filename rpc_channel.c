@@ -264,9 +264,8 @@ static void first_pdu_failed(rpc_channel_t *ch, apr_status_t status)
 static void channel_turn(rpc_job_t *job)
 {
     rpc_channel_t *ch = RPC_OWNER_OF(job, rpc_channel_t, turn);
-    uint8_t *buf = rpc_loop_scratch(ch->proxy->loop);
-
     for (;;) {
+        uint8_t *buf = rpc_loop_scratch(ch->proxy->loop);
         const uint8_t *data = buf, *pdu;
         dcerpc_header_t header;
         size_t len = dcerpc_framer_missing(&ch->framer);

@@ -83,10 +83,10 @@ static int leg_readable(const rpc_leg_t *leg)
 static void leg_read(rpc_leg_t *leg)
 {
     rpc_loop_t *loop = leg->ep->loop;
-    uint8_t *buf = rpc_loop_scratch(loop);
     size_t budget = RPC_VC_BUDGET;
 
     while (!leg->vc->reason && !leg->retired && leg_readable(leg) && budget >= RPC_LOOP_SCRATCH) {
+        uint8_t *buf = rpc_loop_scratch(loop);
         size_t len = RPC_LOOP_SCRATCH;
         apr_status_t rv = rpc_stream_read(leg->stream, buf, &len);
 
@@ -197,10 +197,10 @@ static void target_gone(rpc_vc_t *vc, apr_status_t status)
 
 static void target_read(rpc_vc_t *vc)
 {
-    uint8_t *buf = rpc_loop_scratch(vc->ep->loop);
     size_t budget = RPC_VC_BUDGET;
 
     while (!vc->reason && target_readable(vc) && budget >= RPC_LOOP_SCRATCH) {
+        uint8_t *buf = rpc_loop_scratch(vc->ep->loop);
         size_t len = RPC_LOOP_SCRATCH;
         apr_status_t rv = rpc_stream_read(vc->target, buf, &len);
 

@@ -15,6 +15,7 @@ struct rpc_loop {
     rpc_timer_t *timers[TIMERS_MAX];    /* slot is the index and 1 */
     size_t timer_count;
     uint8_t *scratch;                   /* of its own, so that a sanitizer sees its end */
+    rpc_loan_t *loan;
 };
 
 fake_world_t *fake_world_of(const rpc_loop_t *loop)
@@ -101,9 +102,39 @@ apr_time_t rpc_loop_now(const rpc_loop_t *loop)
     return loop->world->now;
 }
 
+static void settle_loan(rpc_loop_t *loop)
+{
+    rpc_loan_t *loan = loop->loan;
+
+    loop->loan = NULL;
+    if (loan)
+        loan->settle(loan);
+}
+
+/* Nobody may find in it what was there before. */
 uint8_t *rpc_loop_scratch(rpc_loop_t *loop)
 {
+    settle_loan(loop);
+    memset(loop->scratch, 0xdb, RPC_LOOP_SCRATCH);
     return loop->scratch;
+}
+
+int rpc_loop_lend(rpc_loop_t *loop, rpc_loan_t *loan, const void *data)
+{
+    uintptr_t at = (uintptr_t)data, start = (uintptr_t)loop->scratch;
+
+    if (at < start || at >= start + RPC_LOOP_SCRATCH)
+        return 0;
+    if (loop->loan != loan)
+        settle_loan(loop);
+    loop->loan = loan;
+    return 1;
+}
+
+void rpc_loop_return(rpc_loop_t *loop, rpc_loan_t *loan)
+{
+    if (loop->loan == loan)
+        loop->loan = NULL;
 }
 
 /* ---- the world ---- */
@@ -159,7 +190,7 @@ static int fire_due(fake_world_t *world)
     return fired;
 }
 
-/* What is queued now, up to a marker; scratch holds nothing over from one job to the next. */
+/* What is queued now, up to a marker. */
 static int run_queue(rpc_loop_t *loop)
 {
     rpc_job_t marker = { NULL, NULL, NULL, 0 };
@@ -174,7 +205,6 @@ static int run_queue(rpc_loop_t *loop)
         if (job == &marker)
             return 1;
         job->run(job);
-        memset(loop->scratch, 0xdb, 256);
     }
 }
 

@@ -44,6 +44,7 @@ struct rpc_loop {
     pthread_t thread;
     int has_thread;
 
+    rpc_loan_t *loan;               /* of the scratch, or NULL */
     uint8_t scratch[RPC_LOOP_SCRATCH];
 };
 
@@ -374,7 +375,37 @@ apr_time_t rpc_loop_now(const rpc_loop_t *loop)
     return loop->now;
 }
 
+/* ---- the scratch ---- */
+
+static void settle_loan(rpc_loop_t *loop)
+{
+    rpc_loan_t *loan = loop->loan;
+
+    loop->loan = NULL;
+    if (loan)
+        loan->settle(loan);
+}
+
 uint8_t *rpc_loop_scratch(rpc_loop_t *loop)
 {
+    settle_loan(loop);
     return loop->scratch;
+}
+
+int rpc_loop_lend(rpc_loop_t *loop, rpc_loan_t *loan, const void *data)
+{
+    uintptr_t at = (uintptr_t)data, start = (uintptr_t)loop->scratch;
+
+    if (at < start || at >= start + RPC_LOOP_SCRATCH)
+        return 0;
+    if (loop->loan != loan)
+        settle_loan(loop);
+    loop->loan = loan;
+    return 1;
+}
+
+void rpc_loop_return(rpc_loop_t *loop, rpc_loan_t *loan)
+{
+    if (loop->loan == loan)
+        loop->loan = NULL;
 }

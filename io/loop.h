@@ -82,8 +82,22 @@ void rpc_watch_remove(rpc_loop_t *loop, rpc_watch_t *watch);
 /* The time at which this turn began. */
 apr_time_t rpc_loop_now(const rpc_loop_t *loop);
 
-/* A buffer that any job may use until it returns. */
+/* A buffer that any job may use until it returns. It is given to one user after the other: ask for it
+ * anew before each use. */
 #define RPC_LOOP_SCRATCH 65536
 uint8_t *rpc_loop_scratch(rpc_loop_t *loop);
+
+/* Somebody who has not copied what he was given out of the scratch. Zero it, set settle. */
+typedef struct rpc_loan rpc_loan_t;
+struct rpc_loan {
+    void (*settle)(rpc_loan_t *loan);
+};
+
+/* When DATA lies in the scratch: LOAN's settle() is called once, before the scratch is given to its
+ * next user, and must then be done with DATA. Returns 1. Elsewhere: 0. There is one loan at a time;
+ * that of anybody else is settled now. */
+int rpc_loop_lend(rpc_loop_t *loop, rpc_loan_t *loan, const void *data);
+/* LOAN needs nothing of the scratch any more. */
+void rpc_loop_return(rpc_loop_t *loop, rpc_loan_t *loan);
 
 #endif

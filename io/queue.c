@@ -1,7 +1,7 @@
 /* io/queue.c: the first chunk of a byte queue has 1 KB when few bytes are put, any other chunk has at
  * least 16 KB, and a chunk is freed as soon as it is empty. So an idle channel holds no memory, a
  * single RTS PDU takes little, and a bulk transfer needs few large pieces. PDUs lie in packs, one
- * behind the other and each in one piece.
+ * behind the other and each in one piece. Lent bytes are chunks that have no room of their own.
  */
 #include "io/queue.h"
 
@@ -13,26 +13,36 @@
 
 struct rpc_chunk {
     rpc_chunk_t *next;
-    size_t start, end, cap;     /* content is data[start..end) */
+    const uint8_t *bytes;       /* data, or where lent bytes lie */
+    size_t start, end, cap;     /* content is bytes[start..end) */
     uint8_t data[];
 };
 
-static rpc_chunk_t *add_chunk(rpc_bytes_t *q, size_t len)
+static rpc_chunk_t *new_chunk(size_t cap)
 {
-    size_t least = q->first || len > CHUNK_FIRST ? CHUNK_NEXT : CHUNK_FIRST;
-    size_t cap = len > least ? len : least;
     rpc_chunk_t *chunk = malloc(sizeof(*chunk) + cap);
 
-    if (!chunk)
-        return NULL;
-    chunk->next = NULL;
-    chunk->start = chunk->end = 0;
-    chunk->cap = cap;
+    if (chunk)
+        *chunk = (rpc_chunk_t){ .bytes = chunk->data, .cap = cap };
+    return chunk;
+}
+
+static void append_chunk(rpc_bytes_t *q, rpc_chunk_t *chunk)
+{
     if (q->last)
         q->last->next = chunk;
     else
         q->first = chunk;
     q->last = chunk;
+}
+
+static rpc_chunk_t *add_chunk(rpc_bytes_t *q, size_t len)
+{
+    size_t least = q->first || len > CHUNK_FIRST ? CHUNK_NEXT : CHUNK_FIRST;
+    rpc_chunk_t *chunk = new_chunk(len > least ? len : least);
+
+    if (chunk)
+        append_chunk(q, chunk);
     return chunk;
 }
 
@@ -60,6 +70,54 @@ int rpc_bytes_put(rpc_bytes_t *q, const void *data, size_t len)
     return 0;
 }
 
+static int is_lent(const rpc_chunk_t *chunk)
+{
+    return chunk->bytes != chunk->data;
+}
+
+int rpc_bytes_lend(rpc_bytes_t *q, const void *data, size_t len)
+{
+    rpc_chunk_t *chunk = q->last;
+
+    if (!len)
+        return 0;
+    if (!chunk || !is_lent(chunk) || chunk->bytes + chunk->end != data) {
+        chunk = new_chunk(0);
+        if (!chunk)
+            return -1;
+        chunk->bytes = data;
+        append_chunk(q, chunk);
+    }
+    chunk->end += len;
+    chunk->cap = chunk->end;
+    q->size += len;
+    return 0;
+}
+
+int rpc_bytes_keep(rpc_bytes_t *q)
+{
+    rpc_chunk_t **link;
+
+    for (link = &q->first; *link; link = &(*link)->next) {
+        rpc_chunk_t *lent = *link, *copy;
+        size_t len = lent->end - lent->start;
+
+        if (!is_lent(lent))
+            continue;
+        copy = new_chunk(len);
+        if (!copy)
+            return -1;
+        memcpy(copy->data, lent->bytes + lent->start, len);
+        copy->end = len;
+        copy->next = lent->next;
+        *link = copy;
+        if (q->last == lent)
+            q->last = copy;
+        free(lent);
+    }
+    return 0;
+}
+
 const uint8_t *rpc_bytes_peek(const rpc_bytes_t *q, size_t *len)
 {
     if (!q->first) {
@@ -67,7 +125,7 @@ const uint8_t *rpc_bytes_peek(const rpc_bytes_t *q, size_t *len)
         return NULL;
     }
     *len = q->first->end - q->first->start;
-    return q->first->data + q->first->start;
+    return q->first->bytes + q->first->start;
 }
 
 int rpc_bytes_gather(const rpc_bytes_t *q, struct iovec *pieces, int max)
@@ -76,7 +134,7 @@ int rpc_bytes_gather(const rpc_bytes_t *q, struct iovec *pieces, int max)
     int count = 0;
 
     for (chunk = q->first; chunk && count < max; chunk = chunk->next, count++) {
-        pieces[count].iov_base = (void *)(chunk->data + chunk->start);
+        pieces[count].iov_base = (void *)(chunk->bytes + chunk->start);
         pieces[count].iov_len = chunk->end - chunk->start;
     }
     return count;

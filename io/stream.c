@@ -1,8 +1,11 @@
 /* io/stream.c: what all streams share, and the plain socket.
  *
  * Readiness is kept in sticky flags: an event sets can_read / can_write / hup, and only
- * a read or write that finds nothing to do clears them. With edge-triggered events that
+ * a read or write that meets the end of what there is clears them. With edge-triggered events that
  * is what makes "read until nothing moves" safe.
+ *
+ * Most of what is read goes straight on to another stream. So bytes that are put while they lie in
+ * the loop's scratch are only lent, and are sent from there.
  */
 #include "io/stream.h"
 
@@ -32,6 +35,20 @@ static void stream_ready(rpc_watch_t *watch, uint32_t events)
         rpc_loop_schedule(s->loop, s->owner);
 }
 
+/* The scratch is wanted by somebody else. */
+static void stream_settle(rpc_loan_t *loan)
+{
+    rpc_stream_t *s = RPC_OWNER_OF(loan, rpc_stream_t, loan);
+
+    rpc_stream_flush(s);        /* the owner, too, will flush, and see any error */
+    if (rpc_bytes_keep(&s->out) == 0)
+        return;
+    rpc_bytes_clear(&s->out);
+    s->error = APR_ENOMEM;
+    if (s->owner)
+        rpc_loop_schedule(s->loop, s->owner);
+}
+
 void rpc_stream_init(rpc_stream_t *s, const rpc_stream_class_t *cls, rpc_loop_t *loop,
                      int fd, rpc_job_t *owner)
 {
@@ -41,6 +58,7 @@ void rpc_stream_init(rpc_stream_t *s, const rpc_stream_class_t *cls, rpc_loop_t 
     s->owner = owner;
     s->watch.fd = fd;
     s->watch.ready = stream_ready;
+    s->loan.settle = stream_settle;
     s->can_read = s->can_write = 1; /* try once, because epoll reports only later changes */
 }
 
@@ -67,9 +85,13 @@ apr_status_t rpc_stream_read(rpc_stream_t *s, void *buf, size_t *len)
     return rv;
 }
 
+/* A peer that does not take any more will not take this either, so it is copied now. */
 apr_status_t rpc_stream_put(rpc_stream_t *s, const void *data, size_t len)
 {
-    return rpc_bytes_put(&s->out, data, len) == 0 ? APR_SUCCESS : APR_ENOMEM;
+    int rv = s->can_write && rpc_loop_lend(s->loop, &s->loan, data) ? rpc_bytes_lend(&s->out, data, len)
+                                                                    : rpc_bytes_put(&s->out, data, len);
+
+    return rv == 0 ? APR_SUCCESS : APR_ENOMEM;
 }
 
 apr_status_t rpc_stream_flush(rpc_stream_t *s)
@@ -112,7 +134,10 @@ int rpc_stream_drained(const rpc_stream_t *s)
 
 void rpc_stream_close(rpc_stream_t *s, int abort_it)
 {
+    rpc_loop_return(s->loop, &s->loan);
     s->owner = NULL;
+    if (rpc_bytes_keep(&s->out) != 0)
+        s->error = APR_ENOMEM;
     s->cls->close(s, abort_it);
 }
 
@@ -134,8 +159,21 @@ static apr_status_t socket_read(rpc_stream_t *s, void *buf, size_t *len)
     } while (n < 0 && errno == EINTR);
     if (n < 0)
         return errno;
+    /* Less than was asked for is all there was, and an event will tell of more. Behind it may be the
+     * end of file, and if that event has come already, there will be no other. */
+    if ((size_t)n < *len && !s->hup)
+        s->can_read = 0;
     *len = (size_t)n;
     return n == 0 ? APR_EOF : APR_SUCCESS;
+}
+
+static size_t size_of(const struct iovec *pieces, int count)
+{
+    size_t size = 0;
+
+    while (count--)
+        size += pieces++->iov_len;
+    return size;
 }
 
 static apr_status_t socket_write(rpc_stream_t *s, const struct iovec *pieces, int count, size_t *len)
@@ -147,6 +185,8 @@ static apr_status_t socket_write(rpc_stream_t *s, const struct iovec *pieces, in
         n = sendmsg(s->watch.fd, &msg, MSG_NOSIGNAL);
     } while (n < 0 && errno == EINTR);
     *len = n < 0 ? 0 : (size_t)n;
+    if (n >= 0 && *len < size_of(pieces, count))
+        s->can_write = 0;       /* the socket is full */
     return n < 0 ? errno : APR_SUCCESS;
 }
 
@@ -156,6 +196,7 @@ int rpc_stream_detach(rpc_stream_t *s)
     int fd = s->watch.fd;
 
     rpc_loop_unschedule(s->loop, &ss->drain);
+    rpc_loop_return(s->loop, &s->loan);
     rpc_timer_cancel(s->loop, &ss->patience);
     rpc_watch_remove(s->loop, &s->watch);
     rpc_bytes_clear(&s->out);

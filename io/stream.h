@@ -34,7 +34,8 @@ typedef struct rpc_stream_class {
      * owner's job; APR_EOF; or an error. */
     apr_status_t (*read)(rpc_stream_t *s, void *buf, size_t *len);
     /* Takes bytes of COUNT pieces, 1 to RPC_STREAM_PIECES, in their order; sets *LEN to how many it
-     * has taken, less than all when it likes. APR_EAGAIN with *LEN 0: wait for the owner's job. */
+     * has taken, less than all when it likes. APR_EAGAIN with *LEN 0: wait for the owner's job. The
+     * pieces may lie in the loop's scratch, which is therefore not to be used here. */
     apr_status_t (*write)(rpc_stream_t *s, const struct iovec *pieces, int count, size_t *len);
     /* Writes output that lies below this stream (an httpd connection's filters hold some).
      * APR_EAGAIN: some is left, wait. NULL: this kind of stream never has any. */
@@ -51,8 +52,9 @@ struct rpc_stream {
     rpc_job_t *owner;       /* scheduled when the stream may be read or written */
     rpc_watch_t watch;
     rpc_bytes_t out;        /* bytes put and not yet taken by write */
+    rpc_loan_t loan;        /* of those that are still in the loop's scratch */
     apr_status_t error;     /* first error of read or write, sticky */
-    unsigned can_read:1;    /* sticky: since the last event no read has found nothing to do */
+    unsigned can_read:1;    /* sticky: since the last event no read has emptied it */
     unsigned can_write:1;
     unsigned hup:1;         /* the peer will send no more: read until end of file */
     unsigned dead:1;        /* the peer will not read either: reset, or timed out */
@@ -73,7 +75,9 @@ void rpc_stream_init(rpc_stream_t *s, const rpc_stream_class_t *cls, rpc_loop_t 
 apr_status_t rpc_stream_read(rpc_stream_t *s, void *buf, size_t *len);
 
 /* Queues bytes to be written by the next flush. APR_ENOMEM is the only error.
- * Callers bound what they put by rpc_stream_pending(). */
+ * Callers bound what they put by rpc_stream_pending(). What lies in the loop's scratch is not copied
+ * before the scratch is used again, and then only what the peer does not take; it must not be changed
+ * any more. */
 apr_status_t rpc_stream_put(rpc_stream_t *s, const void *data, size_t len);
 /* Writes what can be written now. APR_SUCCESS also when some is left. */
 apr_status_t rpc_stream_flush(rpc_stream_t *s);

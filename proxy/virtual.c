@@ -434,14 +434,17 @@ static void virtual_skip_banner(rpc_virtual_t *v, const uint8_t **data, size_t *
 
 static int read_leg(rpc_virtual_t *v)
 {
-    const uint8_t *data = rpc_loop_scratch(v->proxy->loop);
     size_t len = RPC_LOOP_SCRATCH;
+    const uint8_t *data;
+    uint8_t *buf;
     apr_status_t rv;
 
     if (!v->leg || v->reason)
         return 0;
-    rv = rpc_stream_read(v->leg, rpc_loop_scratch(v->proxy->loop), &len);
+    buf = rpc_loop_scratch(v->proxy->loop);
+    rv = rpc_stream_read(v->leg, buf, &len);
     if (rv == APR_SUCCESS) {
+        data = buf;
         virtual_skip_banner(v, &data, &len);
         take_bytes(v, NULL, data, len);
         return 1;

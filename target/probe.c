@@ -158,10 +158,10 @@ static void leg_turn(rpc_job_t *job)
 {
     leg_t *leg = RPC_OWNER_OF(job, leg_t, turn);
     rpc_probe_t *p = leg->probe;
-    uint8_t *buf = rpc_loop_scratch(p->loop);
     apr_status_t rv = rpc_stream_flush(leg->stream);
 
     while (rv == APR_SUCCESS && !leg->answered) {
+        uint8_t *buf = rpc_loop_scratch(p->loop);
         size_t len = RPC_LOOP_SCRATCH;
 
         rv = rpc_stream_read(leg->stream, buf, &len);
