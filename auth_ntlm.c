@@ -26,6 +26,7 @@
 #include "auth/negotiate.h"
 #include "auth/provider.h"
 #include "auth/shared_connection.h"
+#include "base/version.h"
 #include "ntlm/spnego.h"
 
 #define BODY_MAX (256 * 1024)   /* bytes of a request's body that a challenge reads and discards */
@@ -249,6 +250,13 @@ static int authenticate(request_rec *r)
     return refuse_request(r);
 }
 
+/* As in mod_rpcproxy.c; either module may be loaded without the other. */
+static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
+{
+    ap_add_version_component(pconf, "mod_auth_ntlm/" RPCPROXY_VERSION);
+    return OK;
+}
+
 static void register_hooks(apr_pool_t *p)
 {
     static const char *const after[] = { "mod_auth_basic.c", NULL };
@@ -261,6 +269,7 @@ static void register_hooks(apr_pool_t *p)
     auth_failure_cache_register(p);
     auth_basic_watch_register(p);
     ap_hook_check_authn(authenticate, NULL, after, APR_HOOK_MIDDLE, AP_AUTH_INTERNAL_PER_CONF);
+    ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_fixups(note_domains, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_note_auth_failure(note_failure, NULL, NULL, APR_HOOK_MIDDLE);
 }

@@ -19,6 +19,7 @@
 #include <http_protocol.h>
 #include <mpm_common.h>
 
+#include "base/version.h"
 #include "httpd/config.h"
 #include "httpd/conn.h"
 #include "httpd/directives.h"
@@ -145,6 +146,8 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
 
     if (ap_state_query(AP_SQ_RUN_MODE) != AP_SQ_RM_NORMAL)
         return OK;
+    /* For httpd's line at start-up and for its pages of status; clients see it by ServerTokens Full only. */
+    ap_add_version_component(pconf, "mod_rpcproxy/" RPCPROXY_VERSION);
     if (!first_pass) {
         rv = prepare_status(s);
         if (rv != APR_SUCCESS) {

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include "base/version.h"
 #include "rpcping.h"
 
 #define DEFAULT_PATH "/rpc/rpcproxy.dll"
@@ -36,6 +37,7 @@ static const char usage_text[] =
     "      --nagios                as -q, with the exit status 0, 2 or 3 of its plug-ins\n"
     "  -v, --verbose               the PDUs on standard error; twice: libcurl's messages too\n"
     "  -h, --help\n"
+    "  -V, --version\n"
     "\n"
     "Exit status: 0 all works; else the layer that failed: 1 usage, 2 address (DNS, TCP),\n"
     "3 TLS or certificate, 4 authentication (401, 403), 5 no RPC proxy answers the echo,\n"
@@ -253,14 +255,18 @@ int ping_options_parse(ping_options_t *o, int argc, char **argv)
         { "path", 1, NULL, OPT_PATH }, { "proxy", 1, NULL, OPT_PROXY }, { "timeout", 1, NULL, 't' },
         { "count", 1, NULL, 'c' }, { "interval", 1, NULL, 'i' }, { "quiet", 0, NULL, 'q' },
         { "nagios", 0, NULL, OPT_NAGIOS }, { "verbose", 0, NULL, 'v' }, { "help", 0, NULL, 'h' },
-        { NULL, 0, NULL, 0 }
+        { "version", 0, NULL, 'V' }, { NULL, 0, NULL, 0 }
     };
     int opt;
 
     *o = (ping_options_t){ .auth = CURLAUTH_BASIC, .timeout = 10, .count = 1, .interval = 1 };
-    while ((opt = getopt_long(argc, argv, "u:p:a:kt:c:i:qvh", options, NULL)) != -1) {
+    while ((opt = getopt_long(argc, argv, "u:p:a:kt:c:i:qvhV", options, NULL)) != -1) {
         if (opt == 'h') {
             fputs(usage_text, stdout);
+            exit(EXIT_SUCCESS);
+        }
+        if (opt == 'V') {
+            puts("rpcping " RPCPROXY_VERSION " (mod_rpcproxy)");
             exit(EXIT_SUCCESS);
         }
         if (opt == '?' || !set_option(o, opt, optarg)) {
