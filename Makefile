@@ -6,7 +6,8 @@
 #   make check           the order of the house: who includes, needs and cites what
 #   make sanitize        the suite again under AddressSanitizer and UBSan
 #   make fuzz            codecs and state machines against libFuzzer, see fuzz/fuzz.mk
-#   make install         modules and samples into httpd's folders; DESTDIR, uninstall
+#   make install         modules, rpcping, manual pages and samples; PREFIX, DESTDIR, uninstall
+#   make deb             Debian packages;  make deb-test  tries them in a clean root
 #   make CC=clang SAN=address,undefined BUILD=build/asan
 #                        another compiler, sanitizers, another folder
 
@@ -21,7 +22,7 @@ apxs      = $(shell $(APXS) -q $(1) 2>/dev/null)
 sysinc    = $(patsubst -I%,-isystem %,$(1))
 WARN     := -Wall -Wextra -Werror -Wmissing-prototypes -Wshadow -Wno-unused-parameter
 BASE_CF   = -std=gnu11 -I. $(WARN) $(OPT) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) \
-            -fPIC -fvisibility=hidden -pthread $(CFLAGS)
+            -fPIC -fvisibility=hidden -pthread $(CPPFLAGS) $(CFLAGS)
 ALL_CF    = $(BASE_CF) $(APR_CF)
 ALL_LD    = $(if $(SAN),-fsanitize=$(SAN)) -pthread $(LDFLAGS)
 APR_CF   := $(call sysinc,$(shell apr-1-config --includes --cppflags 2>/dev/null) \
@@ -30,8 +31,10 @@ APR_LD   := $(shell apr-1-config --link-ld --libs 2>/dev/null) $(shell apu-1-con
 HTTPD_CF := -isystem $(call apxs,INCLUDEDIR)
 LIBEXEC   = $(call apxs,LIBEXECDIR)
 SYSCONF   = $(call apxs,SYSCONFDIR)
-# Where httpd's distribution has files that are there to be switched on, or to be copied from.
-SAMPLES   = $(SYSCONF)/$(if $(wildcard $(SYSCONF)/conf-available),conf-available,extra)
+# Debian's a2enmod looks there; empty where httpd has no such folder.
+MODS_AVAILABLE = $(wildcard $(SYSCONF)/mods-available)
+place     = DESTDIR="$(DESTDIR)" PREFIX="$(PREFIX)" LIBEXEC="$(LIBEXEC)" SYSCONF="$(SYSCONF)" \
+            MODS_AVAILABLE="$(MODS_AVAILABLE)" BUILD="$(BUILD)" tools/install.sh
 
 sources   = $(patsubst %.c,%,$(sort $(foreach d,$(1),$(wildcard $(d)/*.c))))
 # The protocol, the loop and the roles: compiled without httpd's headers.
@@ -54,7 +57,7 @@ PING_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcping*.c tools/dce.c 
 DEMO_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcdemo*.c tools/dce.c tools/ndr.c))
 UNITS    := $(patsubst t/unit/%.c,$(BUILD)/unit/%,$(wildcard t/unit/*_test.c))
 
-.PHONY: all module tools load unit check test sanitize run bench deps install uninstall clean
+.PHONY: all module tools load unit check test sanitize run bench deps install uninstall deb deb-test clean
 all: module tools
 
 include fuzz/fuzz.mk
@@ -98,11 +101,11 @@ $(BUILD)/unit/%: t/unit/%.c $(CORE_O) $(NTLM_O)
 unit: $(UNITS)
 	prove -e '' $(UNITS)
 
-check: $(CORE_O) $(GLUE_O) $(NTLM_O) $(AUTH_O)
+check: $(CORE_O) $(GLUE_O) $(NTLM_O) $(AUTH_O) $(BUILD)/rpcping
 	awk -f tools/check_includes.awk *.[ch] */*.[ch]
-	tools/check_circles.sh $^
+	tools/check_circles.sh $(filter %.o,$^)
 	tools/check_citations.pl
-	CC="$(CC)" prove -e '' t/unit/check_test.sh
+	CC="$(CC)" RPCPING=$(BUILD)/rpcping prove -e '' t/unit/check_test.sh t/unit/release_test.sh
 
 deps:
 	tools/deps.sh all
@@ -129,18 +132,18 @@ bench:
 	bench/run.sh
 
 install: all
-	install -d $(DESTDIR)$(LIBEXEC) $(DESTDIR)$(PREFIX)/bin
-	install -m 644 $(BUILD)/mod_rpcproxy.so $(BUILD)/mod_auth_ntlm.so $(DESTDIR)$(LIBEXEC)/
-	install -m 755 $(BUILD)/rpcping $(DESTDIR)$(PREFIX)/bin/
-	install -d $(DESTDIR)$(SAMPLES)
-	@for sample in $(notdir $(wildcard conf/*.conf)); do \
-	    to=$(DESTDIR)$(SAMPLES)/$$sample; \
-	    if [ -e $$to ]; then echo "$$to stays as it is"; continue; fi; \
-	    sed 's|/usr/lib/apache2/modules|$(LIBEXEC)|; s|/etc/apache2|$(SYSCONF)|g' conf/$$sample >$$to; \
-	done
-# What may have been adapted stays.
+	$(place) install
 uninstall:
-	rm -f $(DESTDIR)$(LIBEXEC)/mod_rpcproxy.so $(DESTDIR)$(LIBEXEC)/mod_auth_ntlm.so $(DESTDIR)$(PREFIX)/bin/rpcping
+	@$(place) uninstall
+
+# Debian packages, in $(BUILD)/deb.
+deb:
+	tools/deps.sh deb
+	tools/deb.sh $(BUILD)/deb
+
+# The packages in a clean root: installed, upgraded under load, removed, purged. As root.
+deb-test: deb
+	tools/deb_test.sh $(BUILD)/deb
 
 clean:
 	rm -rf $(BUILD)

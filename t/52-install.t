@@ -1,9 +1,10 @@
-# make install on Debian: the samples as they are installed load beside Debian's own settings, and a
-# site that publishes ActiveSync as well goes on beside its waiting telephones.
+# make install on Debian, and make uninstall: which files come and go; the samples as they are installed load
+# beside Debian's own settings, and a site that publishes ActiveSync as well goes on beside its waiting telephones.
 
 use strict;
 use warnings;
 use Test::More;
+use File::Find ();
 use File::Path ();
 use IO::Socket::IP;
 use RPCH::Httpd;
@@ -17,21 +18,46 @@ sub apxs { chomp(my $value = qx($apxs -q $_[0])); return $value }
 my ($libexec, $sysconf) = (apxs('LIBEXECDIR'), apxs('SYSCONFDIR'));
 my $dest = "$root/dest";
 my $make = 'make -s install BUILD=' . ($ENV{RPCPROXY_SO} // 'build/mod_rpcproxy.so') =~ s{/[^/]*$}{}r . " APXS=$apxs DESTDIR=$dest";
-plan(skip_all => "$sysconf has no conf-available: this is not Debian") if !-d "$sysconf/conf-available";
-
 # What is built is there, so nothing is compiled.
-my $out = qx($make 2>&1);
+my $build = ($ENV{RPCPROXY_SO} // 'build/mod_rpcproxy.so') =~ s{/[^/]*$}{}r;
+sub make { return scalar qx(make -s $_[0] BUILD=$build APXS=$apxs DESTDIR=$dest PREFIX=/usr MODS_AVAILABLE=$sysconf/mods-available 2>&1) }
+my $out = make('install');
 is($?, 0, 'make install') or diag $out;
-my %installed = map { $_ => slurp("$dest$sysconf/conf-available/$_") } qw(rpcproxy.conf rpcproxy-ntlm.conf rpcproxy-kerberos.conf rpcproxy-certificate.conf);
+my $doc = '/usr/share/doc/libapache2-mod-rpcproxy';
+my @samples = map { s{^conf/}{}r } sort grep { !m{^conf/mods-available/} } files('conf');
+cmp_ok(scalar @samples, '>=', 6, 'there are samples');
+my @wanted = sort(
+    "$libexec/mod_rpcproxy.so", "$libexec/mod_auth_ntlm.so", '/usr/bin/rpcping',
+    '/usr/share/bash-completion/completions/rpcping', '/usr/share/man/man1/rpcping.1',
+    (map { "/usr/share/man/man8/mod_$_.8" } qw(rpcproxy auth_ntlm)),
+    (map { "$sysconf/mods-available/$_" } qw(rpcproxy.load rpcproxy.conf auth_ntlm.load)),
+    (map { "$doc/$_" } qw(README CHANGES SECURITY.md LICENSE)), (map { "$doc/examples/$_" } @samples));
+is_deeply([map { s{^\Q$dest\E}{}r } files($dest)], \@wanted, 'it installs these files');
+my @strange = grep { ((stat "$dest$_")[2] & 07777) != (m{/bin/} ? 0755 : 0644) } @wanted;
+is("@strange", '', 'which all may read, and the owner alone may change');
+my %installed = map { $_ => slurp("$dest$doc/examples/$_") } @samples;
 like($installed{'rpcproxy.conf'}, qr{LoadModule rpcproxy_module $libexec/mod_rpcproxy\.so}, 'the sample names the module where it is');
-ok(-e "$dest$libexec/mod_$_.so", "mod_$_ is installed") for qw(rpcproxy auth_ntlm);
 
-# An administrator's file is no sample any more.
-write_file("$dest$sysconf/conf-available/rpcproxy.conf", "# adapted\n");
-$out = qx($make 2>&1);
-like($out, qr{conf-available/rpcproxy\.conf stays as it is}, 'a second make install says that it leaves what is there');
-is(slurp("$dest$sysconf/conf-available/rpcproxy.conf"), "# adapted\n", 'and does so');
+# An administrator's file stays.
+my $adapted = "$sysconf/mods-available/rpcproxy.conf";
+my $shared = slurp("$dest$adapted");
+write_file("$dest$adapted", "# adapted\n");
+for my $action (qw(install uninstall)) {
+    like(make($action), qr{\Q$dest$adapted\E stays as it is}, "make $action says that it leaves what was adapted");
+}
+is(slurp("$dest$adapted"), "# adapted\n", 'and does so');
+is_deeply([files($dest)], ["$dest$adapted"], 'make uninstall has taken away the rest');
+unlink "$dest$adapted";
+make($_) for qw(install uninstall);
+is_deeply([files($dest)], [], 'where nothing was adapted nothing stays');
+ok(!-e "$dest$doc", 'nor does the folder of documents');
+make('install');
 
+sub files {
+    my @found;
+    File::Find::find({ no_chdir => 1, wanted => sub { push @found, $_ if -f } }, @_);
+    return sort @found;
+}
 sub slurp { open my $fh, '<', $_[0] or return ''; local $/; return scalar <$fh> // '' }
 sub write_file { open my $fh, '>', $_[0] or die "$_[0]: $!\n"; print $fh $_[1]; close $fh or die $!; return }
 
@@ -74,10 +100,18 @@ for my $set (['rpcproxy.conf'], ['rpcproxy-ntlm.conf', 'rpcproxy.conf'],
     }
 }
 
+# What a2enmod brings: as it is, and with the # of its comments taken away.
+my $mods = join '', map { slurp("$dest$sysconf/mods-available/$_.load") =~ s{ \Q$libexec\E/mod_}{ $dest$libexec/mod_}r } qw(auth_ntlm rpcproxy);
+cmp_ok(scalar(() = $shared =~ /^#Rpc/mg), '>=', 6, 'mods-available/rpcproxy.conf has directives to choose from');
+for my $case (['as it is', $shared], ['with all of them', $shared =~ s/^#(?=Rpc)//mgr]) {
+    my ($status, $said) = httpd(conf => $mods . $case->[1])->configtest;
+    is($status, 0, "configtest $case->[0]") or diag $said;
+}
+
 # ---- the site ----
 my $hanging = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0, Listen => 128) or die $!;
 my $server = server(echo => 1);
-my $site = httpd(conf => samples('rpcproxy.conf') . <<"CONF")->start;
+my $site = httpd(conf => $mods . $shared . samples('rpcproxy.conf') . <<"CONF")->start;
 <Location /rpc/rpcproxy.dll>
 AuthUserFile $root/conf/users
 RpcRequireTLS off
@@ -88,7 +122,27 @@ RpcProfile none
 LoadModule proxy_module $libexec/mod_proxy.so
 LoadModule proxy_http_module $libexec/mod_proxy_http.so
 ProxyPass /Microsoft-Server-ActiveSync http://127.0.0.1:@{[ $hanging->sockport ]}/
+LoadModule info_module $libexec/mod_info.so
+<Location /info>
+SetHandler server-info
+</Location>
 CONF
+
+# ---- the version ----
+my ($version) = slurp('base/version.h') =~ /RPCPROXY_VERSION "(.*)"/;
+my $components = qr{(?=.*mod_rpcproxy/\Q$version\E).*mod_auth_ntlm/\Q$version\E};
+ok($site->logs(qr{$components.*configured -- resuming}), "httpd's line at start-up has the version of both modules");
+my $info = RPCH::HTTP->dial(port => $site->{port}, name => 'mod_info')->request('GET', '/info?server', version => '1.0');
+like($info->body, qr{Server Version:.*$components}, 'so has the page of mod_info');
+# The manual pages as they are installed have what the modules say of themselves.
+for (['mod_rpcproxy', 'mod_rpcproxy.c'], ['mod_auth_ntlm', 'auth_ntlm.c']) {
+    my ($module, $source) = @$_;
+    my $said = RPCH::HTTP->dial(port => $site->{port}, name => $module)->request('GET', "/info?$source", version => '1.0')->body;
+    my %described = map { $_ => 1 } slurp("$dest/usr/share/man/man8/$module.8") =~ /^\.It Ic ((?:Rpc|AuthNtlm)\w+)/mg;
+    my %known = map { $_ => 1 } $said =~ m{<tt>((?:Rpc|AuthNtlm)\w+) - <i>}g;
+    is_deeply([sort keys %described], [sort keys %known], "$module(8) has each of " . keys(%known) . ' directives, and no others');
+}
+
 ok($site->logs(qr/rpcproxy:notice.*channels outlive 15 graceful restarts/), 'start-up: room for 15 graceful restarts');
 unlike($site->log, qr/rpcproxy:warn(?!.*open files)/, 'no limit is too low (but perhaps that of open files, which is not in this file)');
 my @phones = map {
@@ -111,7 +165,7 @@ for my $path ('/remoteDesktopGateway/', '/remotedesktopgateway/') {
 }
 my $c = plain(port => $site->{port}, target => $server->target);
 ok(eval { $c->connect; rpc_parse($c->call(request_pdu(1, 'works')))->{stub} eq 'works' }, 'and RPC over HTTP');
-$_->close for @kept, @phones, $page, $c, $server, $hanging;
+$_->close for @kept, @phones, $page, $info, $c, $server, $hanging;
 undef $site;
 File::Path::remove_tree($dest);
 done_testing;

@@ -1,18 +1,19 @@
 #!/bin/bash
 # Installs the Debian packages that a purpose needs and that are missing.
-# usage: deps.sh build|run|test|bench|fuzz|all   (SAMBA=1 adds Samba to "run")
+# usage: deps.sh build|run|test|bench|fuzz|deb|all   (SAMBA=1 adds Samba to "run")
 set -euo pipefail
 
 build="gcc make pkg-config libc6-dev apache2-bin apache2-dev libssl-dev libcurl4-openssl-dev libwbclient-dev libutf8proc-dev"
 run="$build openssl curl"
 samba="samba samba-common-bin smbclient"
 tests="$run $samba clang libapache2-mod-perl2 libapache2-mod-perl2-dev libio-socket-ssl-perl
-       libwww-perl python3-samba python3-impacket procps freerdp2-x11 xvfb
+       groff-base libwww-perl python3-samba python3-impacket procps freerdp2-x11 xvfb
        libapache2-mod-auth-gssapi gss-ntlmssp winbind libnss-wrapper
        krb5-kdc krb5-admin-server krb5-user libgssapi-perl
        nginx-light haproxy squid libapache2-mod-security2 modsecurity-crs"
 bench="$run haproxy"
 fuzz="$build clang libclang-rt-14-dev"
+deb="$build debhelper lintian debootstrap autopkgtest"
 
 case "${1:-all}" in
     build) want=$build ;;
@@ -20,8 +21,9 @@ case "${1:-all}" in
     test)  want=$tests ;;
     bench) want=$bench ;;
     fuzz)  want=$fuzz ;;
+    deb)   want=$deb ;;
     all)   want="$tests $bench $fuzz" ;;
-    *)     echo "usage: $0 build|run|test|bench|fuzz|all" >&2; exit 2 ;;
+    *)     echo "usage: $0 build|run|test|bench|fuzz|deb|all" >&2; exit 2 ;;
 esac
 
 missing=()

@@ -1,0 +1,62 @@
+#!/bin/bash
+# usage: install.sh install|uninstall. What `make install` and `make uninstall` call, with DESTDIR, PREFIX,
+# LIBEXEC, SYSCONF, MODS_AVAILABLE and BUILD in the environment. Both walk the one list at the end, so that the
+# second takes away what the first has put.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+action=$1
+doc=$PREFIX/share/doc/libapache2-mod-rpcproxy
+man=$PREFIX/share/man
+
+# FILE with the paths of the httpd that is there.
+localized() {
+    sed "s|/usr/lib/apache2/modules|$LIBEXEC|g; s|/etc/apache2|$SYSCONF|g" "$1"
+}
+
+# MODE FILE TO: a file of ours.
+place() {
+    local mode=$1 from=$2 to=$DESTDIR$3
+    if [ "$action" = install ]; then
+        install -D -m "$mode" "$from" "$to"
+    else
+        rm -f "$to"
+    fi
+}
+
+# FILE TO: text that names folders of httpd.
+place_text() {
+    place 644 <(localized "$1") "$2"
+}
+
+# FILE TO: one that an administrator may have adapted, and which then stays.
+place_config() {
+    local to=$DESTDIR$2
+    if [ -e "$to" ] && ! localized "$1" | cmp -s - "$to"; then
+        echo "$to stays as it is"
+    else
+        place_text "$1" "$2"
+    fi
+}
+
+place 644 "$BUILD/mod_rpcproxy.so" "$LIBEXEC/mod_rpcproxy.so"
+place 644 "$BUILD/mod_auth_ntlm.so" "$LIBEXEC/mod_auth_ntlm.so"
+place 755 "$BUILD/rpcping" "$PREFIX/bin/rpcping"
+place 644 tools/rpcping.bash "$PREFIX/share/bash-completion/completions/rpcping"
+place 644 doc/man/rpcping.1 "$man/man1/rpcping.1"
+place 644 doc/man/mod_rpcproxy.8 "$man/man8/mod_rpcproxy.8"
+place 644 doc/man/mod_auth_ntlm.8 "$man/man8/mod_auth_ntlm.8"
+for text in README CHANGES SECURITY.md LICENSE; do
+    place 644 "$text" "$doc/$text"
+done
+# The samples, in the folders that they have in conf/.
+while read -r sample; do
+    place_text "$sample" "$doc/examples/${sample#conf/}"
+done < <(find conf -type f ! -path 'conf/mods-available/*' | sort)
+# For a2enmod.
+if [ -n "$MODS_AVAILABLE" ]; then
+    for config in conf/mods-available/*; do
+        place_config "$config" "$MODS_AVAILABLE/${config##*/}"
+    done
+fi
+
+[ "$action" = install ] || [ ! -d "$DESTDIR$doc" ] || find "$DESTDIR$doc" -depth -type d -empty -delete
