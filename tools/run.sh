@@ -7,12 +7,15 @@
 #   SAMBA=1 tools/run.sh       Samba instead of rpcdemo; its endpoint mapper only for root
 #   VERBOSE=1 tools/run.sh     httpd's log at debug level, rpcdemo's PDUs
 #   BUILD=folder  APXS=path  HTTPD=path
+#   MODULES=folder  RPCPING=path  what is installed, instead of what has been built
 # shellcheck disable=SC2317   # end_all and what it calls are reached by a trap
 set -euo pipefail
 
 top=$(cd "$(dirname "$0")/.." && pwd)
 build=${BUILD:-$top/build}
 [ "${build#/}" != "$build" ] || build=$top/$build
+modules=${MODULES:-$build}
+rpcping=${RPCPING:-$build/rpcping}
 port=${PORT:-8443}
 apxs=${APXS:-$(command -v apxs || command -v apxs2 || true)}
 web_user=www-data   # when this is root
@@ -126,7 +129,7 @@ load_lines() {
         echo "    LoadModule ${name}_module \"$dir/mod_$name.so\""
         echo "</IfModule>"
     done
-    echo "LoadModule rpcproxy_module \"$build/mod_rpcproxy.so\""
+    echo "LoadModule rpcproxy_module \"$modules/mod_rpcproxy.so\""
 }
 
 identity_lines() {
@@ -235,7 +238,7 @@ Servers that may be asked for: $valid_ports
 Logs and configuration: $home
 
 Layer by layer:
-    $build/rpcping -u demo:demo --cacert $home/cert.pem https://localhost:$port $target
+    $rpcping -u demo:demo --cacert $home/cert.pem https://localhost:$port $target
 
 An echo request; 20 bytes of an RPC PDU come back:
     curl -s -u demo:demo --cacert $home/cert.pem -X RPC_IN_DATA --data-binary 1234 \\
@@ -253,7 +256,7 @@ TEXT
 }
 
 [ -n "$apxs" ] || die "apxs is missing (package apache2-dev)"
-[ -e "$build/mod_rpcproxy.so" ] || die "there is no $build/mod_rpcproxy.so; run make first"
+[ -e "$modules/mod_rpcproxy.so" ] || die "there is no $modules/mod_rpcproxy.so; run make first"
 trap end_all EXIT
 trap 'echo; exit 130' INT
 trap 'exit 143' TERM HUP
