@@ -279,7 +279,7 @@ static const char *set_backend(cmd_parms *cmd, void *dir_config, int argc, char 
     int arg, i;
 
     if (argc < 2)
-        return "RpcBackend: expected server:ports as clients name it, then where it is";
+        return "RpcBackend: expected server:ports as clients name it, then its bindings such as ncacn_http:host[port]";
     if (rpc_backend_parse(cmd->pool, args, argc, &backend, &err, &arg) != APR_SUCCESS)
         return configtest_fault(cmd, args[arg - 1], &err);
     if (!dc->backends)
@@ -348,7 +348,7 @@ static const char *set_nspi_servers(cmd_parms *cmd, void *dir_config, int argc, 
         argc--;
     }
     if (!argc)
-        return "RpcNspiServers: expected global catalog servers, perhaps with their port behind";
+        return "RpcNspiServers: expected global catalog servers, and optionally their port as the last argument";
     for (i = 0; i < argc && !wrong; i++)
         wrong = add_nspi_server(cmd, dc, argv[i]);
     return wrong;
@@ -506,7 +506,7 @@ static const char *set_endpoint_socket(cmd_parms *cmd, void *dir_config, const c
         return argument_fault(cmd, arg, "the path of a socket");
     if (strlen(path) > max)
         return argument_fault(cmd, path, apr_psprintf(cmd->pool,
-                              "a path of up to %d characters, a limit of sockets", (int)max));
+                              "a path of up to %d characters, the limit for sockets", (int)max));
     server_config(cmd)->endpoint_socket = path;
     return NULL;
 }
@@ -539,7 +539,7 @@ static const char *set_endpoint_listen(cmd_parms *cmd, void *dir_config, const c
         return configtest_fault(cmd, text, &err);
     if (binding.protseq != RPC_PROTSEQ_TCP || !binding.port || strlen(binding.host) >= sizeof(l.host)
         || strchr(binding.host, '*'))
-        return argument_fault(cmd, text, "the server behind, ncacn_ip_tcp:host[port]");
+        return argument_fault(cmd, text, "the server that is reached there, as ncacn_ip_tcp:host[port]");
     if (!sc->endpoint_listen)
         sc->endpoint_listen = apr_array_make(cmd->pool, 2, sizeof(rpc_listen_t));
     if (is_listening(sc->endpoint_listen, name))
@@ -563,47 +563,47 @@ static const char *set_endpoint_listen(cmd_parms *cmd, void *dir_config, const c
 
 const command_rec rpc_directives[] = {
     AP_INIT_RAW_ARGS("RpcValidPorts", set_valid_ports, NULL, ANYWHERE,
-                     "what clients may reach: \"server:6001-6002;server:6004\"; '+' before it adds to "
-                     "the outer list; none"),
+                     "the servers and ports that clients may name: \"server:6001-6002;server:6004\"; a '+' "
+                     "before the list adds it to the outer one; none allows nothing"),
     AP_INIT_TAKE_ARGV("RpcBackend", set_backend, NULL, ANYWHERE,
-                      "where it is: server:ports as clients name it, then one or more of "
-                      "ncacn_http:host[port] or ncacn_ip_tcp:host[port], each perhaps with weight=N; "
+                      "where a server is: server:ports as clients name it, then one or more of "
+                      "ncacn_http:host[port] or ncacn_ip_tcp:host[port], optionally each with weight=N; "
                       "or env=NAME"),
     AP_INIT_ITERATE("RpcNspiProtocolSequences", set_nspi_sequence, NULL, ANYWHERE,
-                    "ports of the address book, as in the registry of a global catalog: ncacn_http:6004"),
+                    "ports of the address book, as in the registry of a global catalog server: ncacn_http:6004"),
     AP_INIT_TAKE_ARGV("RpcNspiServers", set_nspi_servers, NULL, ANYWHERE,
-                      "the global catalogs that serve these ports, perhaps with their port behind"),
+                      "the global catalog servers that serve these ports, and optionally their port"),
     AP_INIT_RAW_ARGS("RpcTargetNetworks", set_target_networks, NULL, ANYWHERE,
-                     "networks that servers' addresses may be in, or with '!' may not; default: all "
-                     "but loopback, link-local, multicast"),
+                     "networks that the addresses of servers may belong to, or with '!' may not; by default "
+                     "all but loopback, link-local and multicast"),
     AP_INIT_RAW_ARGS("RpcSourceAddress", set_source_address, NULL, ANYWHERE,
-                     "addresses of this machine from which servers are connected to, in turn"),
+                     "addresses of this machine from which the proxy connects to servers, in turn"),
     AP_INIT_RAW_ARGS("RpcAllowInterfaces", set_allow_interfaces, NULL, ANYWHERE,
-                     "a port or range, then the RPC interfaces clients may bind to there, by name or "
-                     "UUID, perhaps with @version: 6001-6002 emsmdb rfr"),
+                     "a port or range, then the RPC interfaces that clients may bind to there, by name or "
+                     "UUID, optionally with @version: 6001-6002 emsmdb rfr"),
     AP_INIT_TAKE1("RpcProfile", set_profile, NULL, ANYWHERE,
-                  "exchange, rdgateway or samba: RpcAllowInterfaces as their clients need it; none"),
+                  "exchange, rdgateway or samba: the RpcAllowInterfaces that their clients need; or none"),
     AP_INIT_TAKE1("RpcMinAuthLevel", set_min_auth_level, NULL, ANYWHERE,
-                  "least authentication level of binds: none, connect, integrity or privacy; "
+                  "the lowest authentication level of binds: none, connect, integrity or privacy; "
                   "default none"),
     AP_INIT_TAKE1("RpcAllowAnonymous", set_allow_anonymous, NULL, ANYWHERE,
-                  "On to serve clients without authenticated user; default Off"),
+                  "On: requests without an authenticated user are served; default Off"),
     AP_INIT_TAKE1("RpcRequireTLS", set_require_tls, NULL, ANYWHERE,
-                  "On, Off or the bits a cipher must have; default On, 128 bits"),
+                  "On, Off, or the number of bits that a cipher must have; default On, 128 bits"),
     AP_INIT_ITERATE("RpcProtocolVersions", set_versions, NULL, ANYWHERE,
                     "v1, v2 or both; default v2"),
     RPC_DIR_NUMBERS(DIR_COMMAND)
     AP_INIT_TAKE12("RpcMaxFailedTargets", set_failed_targets, NULL, ANYWHERE,
-                   "number of different failed targets that a user may ask for, and optionally the time "
-                   "in which they count; default 100 60; 0: no limit"),
+                   "how many different targets a user may ask for unsuccessfully, and optionally within "
+                   "which time; 0 for no limit; default 100 60"),
     RPC_SERVER_NUMBERS(SERVER_COMMAND)
     AP_INIT_TAKE1("RpcEndpointSocket", set_endpoint_socket, NULL, RSRC_CONF,
-                  "socket of the endpoint process, relative to DefaultRuntimeDir"),
+                  "the socket of the endpoint process, relative to DefaultRuntimeDir"),
     AP_INIT_TAKE_ARGV("RpcHealthCheck", set_health_check, NULL, RSRC_CONF,
                       "off, connect or handshake: servers that RpcBackend and RpcNspiServers name are "
                       "probed every interval=10s, each for timeout=3s"),
     AP_INIT_TAKE2("RpcEndpointListen", set_endpoint_listen, NULL, RSRC_CONF,
-                  "address:port where the endpoint serves other machines' proxies, then the "
-                  "server behind, ncacn_ip_tcp:host[port]"),
+                  "address:port where the endpoint serves the proxies of other machines, then the "
+                  "server that is reached there, ncacn_ip_tcp:host[port]"),
     { .name = NULL }
 };

@@ -86,17 +86,17 @@ static const char *unix_hint(int error)
     switch (error) {
     case ENOENT:
     case ENOTDIR:
-        return "create the folder, or name another";
+        return "create the folder, or name another one";
     case EADDRINUSE:
-        return "the file is somebody else's: remove it, or name another";
+        return "the file belongs to another program: remove it, or name another path";
     case EACCES:
     case EROFS:
-        return "httpd may not write into the folder: name another, or change its rights";
+        return "httpd may not write into the folder: name another one, or change its rights";
     case EPERM:
-        return "httpd's User may write there, so that any script could put a socket of its own in this place: "
-               "let none but root write into the folder and those above it, or name another";
+        return "httpd's User may write there, so that any script could put its own socket in this place: "
+               "let only root write into the folder and those above it, or name another one";
     default:
-        return "correct that, or name another";
+        return "correct this, or name another path";
     }
 }
 
@@ -217,11 +217,11 @@ static const char *tcp_hint(int error)
     case EADDRINUSE:
         return "another program listens there: stop it, or choose another port";
     case EADDRNOTAVAIL:
-        return "it is no address of this machine: name one that is, or * for all of them";
+        return "this machine does not have this address: name one that it has, or * for all of them";
     case EACCES:
-        return "only root may use this port: start httpd as root, or choose one above 1023";
+        return "only root may use this port: start httpd as root, or choose a port above 1023";
     default:
-        return "correct that, or name another address";
+        return "correct this, or name another address";
     }
 }
 
@@ -324,7 +324,7 @@ static apr_status_t open_listener(rpc_listen_t *l, server_rec *s, int level)
     rv = errno;
     ap_log_error(APLOG_MARK, level, rv, s, "cannot listen at %s %s: %s%s",
                  rpc_listen_is_unix(l) ? "RpcEndpointSocket" : "RpcEndpointListen", l->name, hint,
-                 level == APLOG_ERR ? "; httpd goes on without it until a restart" : "");
+                 level == APLOG_ERR ? "; httpd continues without it until a restart" : "");
     return rv;
 }
 

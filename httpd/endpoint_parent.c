@@ -180,8 +180,8 @@ static process_t *free_place(retained_t *kept, server_rec *s)
         if (p->number < oldest->number)
             oldest = p;
     }
-    ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s, "endpoint process %d, of %d restarts ago, ends with its "
-                 "virtual connections: there are no more than %d processes", (int)oldest->proc.pid,
+    ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s, "endpoint process %d, which was started %d restarts ago, is ended with its "
+                 "virtual connections, because there may be at most %d such processes", (int)oldest->proc.pid,
                  PROCESSES, PROCESSES);
     tell_process(oldest, s, RPC_SAY_LEAVE, -1);
     process_gone(oldest);
@@ -403,9 +403,9 @@ static void start_or_put_off(supervisor_t *sup)
         return;
     if (!kept->attempts++)
         ap_log_error(APLOG_MARK, APLOG_CRIT, rv, sup->s,
-                     "cannot start the endpoint process, which is tried "
-                     "again with pauses of up to a minute; %s", is_served(kept)
-                     ? "the one of before the restart goes on" : "until then its clients are answered 503");
+                     "cannot start the endpoint process; httpd tries "
+                     "again with pauses of up to a minute; until then %s", is_served(kept)
+                     ? "the process from before the restart serves" : "its clients are answered 503");
     put_off(sup, pause_before(kept->attempts));
 }
 
@@ -438,12 +438,12 @@ static void log_death(const supervisor_t *sup, pid_t pid, apr_wait_t status, apr
         return;
     if (pause)
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s,
-                     "endpoint process %d died (exit code or signal %d), as those before it: the next "
-                     "one serves in %d s, until then its clients are answered 503",
+                     "endpoint process %d died (exit code or signal %d) like those before it: the next "
+                     "one is started in %d s, and until then its clients are answered 503",
                      (int)pid, (int)status, (int)apr_time_sec(pause));
     else
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s, "endpoint process %d died (exit code or signal %d): "
-                     "starting another", (int)pid, (int)status);
+                     "httpd starts another one", (int)pid, (int)status);
 }
 
 /* The newest process, which was to serve, has ended: another one follows. */
@@ -481,7 +481,7 @@ static void process_ended(supervisor_t *sup, process_t *p, apr_wait_t status)
     if (newest && sup->params.wanted)
         newest_ended(sup, pid, status, young);
     else if (status)
-        ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s, "endpoint process %d, of before the restart, died "
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s, "endpoint process %d from before the restart died "
                      "(exit code or signal %d)", (int)pid, (int)status);
 }
 
@@ -628,7 +628,7 @@ apr_status_t rpc_endpointd_start(apr_pool_t *pconf, server_rec *s,
 
     if (rv != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s,
-                     "the endpoint has no secret: this system gives no random bytes");
+                     "the endpoint has no secret, because this system provides no random bytes");
         return rv;
     }
     sup->s = s;

@@ -100,7 +100,7 @@ static void accept_failed(listener_t *l, int error)
 {
     if (error == EAGAIN) {
         if (l->starved)
-            ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, l->me->s, "endpoint: all legs are accepted again");
+            ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, l->me->s, "endpoint: all connections are accepted again");
         l->starved = 0;
         return;
     }
@@ -109,8 +109,8 @@ static void accept_failed(listener_t *l, int error)
         return;
     }
     if (!l->starved)
-        ap_log_error(APLOG_MARK, APLOG_ERR, error, l->me->s, "endpoint: cannot accept a leg, which is tried again "
-                     "several times a second; until then its clients wait");
+        ap_log_error(APLOG_MARK, APLOG_ERR, error, l->me->s, "endpoint: cannot accept a connection; it is tried "
+                     "again several times a second, and until then clients wait");
     l->starved = 1;
     accept_later(l->me);    /* out of descriptors */
 }
@@ -210,8 +210,8 @@ static void out_of_time(rpc_timer_t *timer)
     process_t *me = RPC_OWNER_OF(timer, process_t, limit);
 
     ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, me->s,
-                 "endpoint: RpcGracefulTimeout is over, with %u virtual "
-                 "connections from before the restart", rpc_endpoint_count(me->endpoint));
+                 "endpoint: RpcGracefulTimeout is over; %u virtual "
+                 "connections from before the restart are ended", rpc_endpoint_count(me->endpoint));
     endpoint_leave(me);
 }
 
@@ -474,9 +474,9 @@ static void cannot_begin(const process_t *me, apr_status_t rv)
         shutdown(set->at[i].fd, SHUT_RDWR);     /* the parent will close them in a moment */
     if (!me->birth->attempts)
         ap_log_error(APLOG_MARK, APLOG_ERR, rv, me->s,
-                     "endpoint: cannot start, which is tried again with pauses of up to a minute; "
-                     "%s", me->birth->alone ? "until then its clients are answered 503"
-                     : "the process of before the restart goes on");
+                     "endpoint: cannot start; it is tried again with pauses of up to a minute; until then "
+                     "%s", me->birth->alone ? "its clients are answered 503"
+                     : "the process from before the restart serves");
     _exit(RPC_PROCESS_CANNOT_BEGIN);
 }
 
@@ -505,11 +505,11 @@ static void announce_serving(process_t *me)
         if (me->birth->lines[i] >= 0 && rpc_handover_follow(me->handover,
                                                             me->birth->lines[i]) != APR_SUCCESS)
             ap_log_error(APLOG_MARK, APLOG_ERR, 0, me->s,
-                         "endpoint: no line to a process of before the restart");
+                         "endpoint: cannot reach a process from before the restart");
     rpc_pass_send(me->control.fd, &part, 1, -1);
     if (me->birth->attempts)
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, me->s,
-                     "endpoint: process %d serves, after %d attempts in vain", (int)getpid(),
+                     "endpoint: process %d serves, after %d failed attempts", (int)getpid(),
                      me->birth->attempts);
 }
 

@@ -101,12 +101,12 @@ static int check_tls(request_rec *r, const rpc_dir_config_t *dc)
         return OK;
     if (!ap_ssl_conn_is_ssl(r->connection))
         return refuse_request(r, RPC_REASON_TLS_REQUIRED,
-                              "plain HTTP, but RpcRequireTLS wants TLS with %d bits", wanted);
+                              "the client uses plain HTTP, but RpcRequireTLS wants TLS with %d bits", wanted);
     value = ap_ssl_var_lookup(r->pool, r->server, r->connection, r, "SSL_CIPHER_USEKEYSIZE");
     bits = value ? atoi(value) : 0;
     if (bits < wanted)
         return refuse_request(r, RPC_REASON_TLS_REQUIRED,
-                              "the cipher has %d bits, RpcRequireTLS wants %d", bits, wanted);
+                              "the cipher has %d bits, but RpcRequireTLS wants %d", bits, wanted);
     return OK;
 }
 
@@ -114,7 +114,7 @@ static int check_user(request_rec *r, const rpc_dir_config_t *dc)
 {
     if (r->user || rpc_config_allow_anonymous(dc))
         return OK;
-    return refuse_request(r, RPC_REASON_ANONYMOUS, "nobody is authenticated here: set AuthType and "
+    return refuse_request(r, RPC_REASON_ANONYMOUS, "no user is authenticated here: set AuthType and "
                           "Require valid-user, or RpcAllowAnonymous On");
 }
 
@@ -241,7 +241,7 @@ static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t r
     rv = rpc_engine_hand_over(context->engine, r, spec);
     if (rv == HTTP_SERVICE_UNAVAILABLE) {
         rpc_request_leave(spec);
-        return refuse_request(r, RPC_REASON_STOPPING, "this child takes no new channels");
+        return refuse_request(r, RPC_REASON_STOPPING, "this child accepts no new channels");
     }
     return rv;
 }
@@ -270,8 +270,8 @@ static int check_method(request_rec *r, int role, int versions)
         ap_allow_methods(r, MERGE_ALLOW, "RPC_CONNECT", NULL);
     if (!is_probe(r))
         return refuse_request(r, RPC_REASON_METHOD, role >= 0 ? "not in RpcProtocolVersions"
-                              : "the method is none of RPC over HTTP");
-    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s refused: method: the method is none of RPC over HTTP",
+                              : "the method does not belong to RPC over HTTP");
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s refused: method: the method does not belong to RPC over HTTP",
                   r->method);
     return answer_error(r, RPC_REASON_METHOD);
 }
@@ -291,8 +291,8 @@ static apr_int64_t channel_length(const request_rec *r, int role)
 static int fall_back(request_rec *r)
 {
     ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
-                  "%s over HTTP/2: a channel needs HTTP/1.1, which the client "
-                  "is told", r->method);
+                  "%s over HTTP/2: a channel needs HTTP/1.1, and the client "
+                  "is told so", r->method);
     apr_table_setn(r->subprocess_env, "RPC_REASON", rpc_reason_info(RPC_REASON_BAD_REQUEST)->token);
     apr_table_setn(r->notes, "ssl-renegotiate-forbidden", "channel");
     return HTTP_FORBIDDEN;
@@ -334,7 +334,7 @@ static int refuse_half_read(request_rec *r, apr_off_t taken)
 {
     return refuse_request(r, RPC_REASON_OTHER_MODULE,
                           "another module has read %" APR_OFF_T_FMT " bytes of the "
-                          "body before rpcproxy. If it is mod_security, put the SecRule of conf/rpcproxy.conf "
+                          "body before mod_rpcproxy. If it is mod_security, put the SecRule of conf/rpcproxy.conf "
                           "before its rules", taken);
 }
 
@@ -357,12 +357,12 @@ static int rpc_handler(request_rec *r)
         return fall_back(r);
     if (length < 0)
         return refuse_request(r, RPC_REASON_BAD_REQUEST, role == RPC_MIXED
-                              ? "RPC_CONNECT with a Content-Length, or chunked"
-                              : "no usable Content-Length, or chunked");
+                              ? "RPC_CONNECT has a Content-Length, or is chunked"
+                              : "the request has no usable Content-Length, or is chunked");
     if (length <= ECHO_MAX)
         return answer_echo(r, length);
     if (r->main)
-        return refuse_request(r, RPC_REASON_BAD_REQUEST, "a channel needs a request of its own");
+        return refuse_request(r, RPC_REASON_BAD_REQUEST, "a subrequest cannot become a channel");
     return taken ? refuse_half_read(r, taken) : open_channel(r, dc, (rpc_role_t)role, length);
 }
 
@@ -439,7 +439,7 @@ static int tell_intercepted(request_rec *r)
         return DECLINED;
     apr_table_setn(r->subprocess_env, "RPC_REASON", rpc_reason_info(RPC_REASON_OTHER_MODULE)->token);
     rpc_log_refused(r, RPC_REASON_OTHER_MODULE,
-                    apr_psprintf(r->pool, "another module has answered %d before rpcproxy. If it is "
+                    apr_psprintf(r->pool, "another module has answered %d before mod_rpcproxy. If it is "
                                  "mod_security, put the SecRule of conf/rpcproxy.conf before its rules",
                                  r->status));
     return DECLINED;

@@ -87,7 +87,7 @@ static void add_named(checks_t *checks, const rpc_named_server_t *named,
         add_check(checks, named, main_server, APR_ARRAY_IDX(ports, i, apr_port_t));
     if (!ports)
         ap_log_error(APLOG_MARK, APLOG_INFO, 0, named->s, "%s in line %d of %s: no health check of %s, "
-                     "which has no port but those clients ask for", named->where->directive,
+                     "because its port is the one that clients ask for", named->where->directive,
                      named->where->line_num, named->where->filename, named->host);
 }
 
@@ -121,7 +121,7 @@ static void report_check(checks_t *checks, const check_t *check, rpc_reason_t re
 
     if (reason == RPC_REASON_ADDRESS_REFUSED || rpc_reason_is_ours(reason)) {
         rpc_health_unchecked(checks->health, check->host, check->port, until);
-        ap_log_error(APLOG_MARK, APLOG_DEBUG, 0, checks->s, "no health check of %s port %u: %s",
+        ap_log_error(APLOG_MARK, APLOG_DEBUG, 0, checks->s, "health check: %s port %u was not checked: %s",
                      check->host, check->port, why);
         return;     /* a local failure says nothing about the server */
     }
@@ -129,9 +129,9 @@ static void report_check(checks_t *checks, const check_t *check, rpc_reason_t re
         return;
     if (reason)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, checks->s, "health check: %s port %u: %s (%s); it is "
-                     "avoided until it passes", check->host, check->port, rpc_reason_info(reason)->text, why);
+                     "avoided until a check succeeds", check->host, check->port, rpc_reason_info(reason)->text, why);
     else
-        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, checks->s, "health check: %s port %u is back",
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, checks->s, "health check: %s port %u answers again",
                      check->host, check->port);
 }
 
@@ -283,7 +283,7 @@ apr_status_t rpc_check_start(apr_pool_t *pconf, server_rec *s, rpc_health_t *hea
     if (rv == APR_SUCCESS)
         apr_pool_userdata_setn(checks, checks_key, NULL, pconf);
     else
-        ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "RpcHealthCheck: no watchdog");
+        ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "RpcHealthCheck: cannot start a watchdog");
     return rv;
 }
 

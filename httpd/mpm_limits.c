@@ -46,13 +46,13 @@ static void check_event(server_rec *s, int max_channels, int children, int threa
                      max_channels, room, factor,
                      (int)(1.2 * max_channels / (children * threads)) + 1);
     ap_log_error(APLOG_MARK, restarts < 1 ? APLOG_WARNING : APLOG_NOTICE, 0, s,
-                 "channels outlive %d graceful restarts within RpcGracefulTimeout, for ServerLimit is %d and "
-                 "MaxRequestWorkers / ThreadsPerChild is %d; with one more, the oldest child's channels "
-                 "end%s", restarts, query_mpm(AP_MPMQ_HARD_LIMIT_DAEMONS), children,
+                 "channels outlive %d graceful restarts within RpcGracefulTimeout, because ServerLimit is %d and "
+                 "MaxRequestWorkers / ThreadsPerChild is %d; one more restart ends the channels of the oldest "
+                 "child%s", restarts, query_mpm(AP_MPMQ_HARD_LIMIT_DAEMONS), children,
                  restarts < 1 ? ": raise ServerLimit" : "");
     if (query_mpm(AP_MPMQ_MAX_SPARE_THREADS) < children * threads && children > 1)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                     "a child full of channels looks idle and would be retired: raise "
+                     "the MPM would take a child that is full of channels for idle and end it: raise "
                      "MaxSpareThreads (now %d) to MaxRequestWorkers (%d)",
                      query_mpm(AP_MPMQ_MAX_SPARE_THREADS), children * threads);
 }
@@ -85,9 +85,9 @@ static void check_descriptors(server_rec *s, int max_channels, int children)
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY
         && limit.rlim_cur < wanted)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                     "RpcMaxChannels %d needs about %lu open files a child, the limit is %lu: "
-                     "raise it (APACHE_ULIMIT_MAX_FILES=\"ulimit -n %lu\" in Debian's envvars, elsewhere "
-                     "LimitNOFILE of the service)",
+                     "RpcMaxChannels %d needs about %lu open files in each child, but the limit is %lu: "
+                     "raise it (APACHE_ULIMIT_MAX_FILES=\"ulimit -n %lu\" in Debian's envvars, "
+                     "elsewhere LimitNOFILE of the service)",
                      max_channels, wanted, (unsigned long)limit.rlim_cur, rounded(wanted));
 }
 
@@ -96,9 +96,9 @@ static void check_children(server_rec *s, int children, int threads)
 {
     if (children > 1)
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
-                     "channels are spread over %d children: clients that can replace a channel "
-                     "only within one child (FreeRDP) end after RpcChannelLifetime bytes; with "
-                     "MaxRequestWorkers %d, as ThreadsPerChild, one child has them all",
+                     "channels are spread over %d children: sessions of clients that can replace a "
+                     "channel only within one child (FreeRDP) end after RpcChannelLifetime bytes; set "
+                     "MaxRequestWorkers %d, like ThreadsPerChild, so that one child has all channels",
                      children, threads);
 }
 

@@ -150,13 +150,13 @@ for my $target ('EXCH1:6001', 'exch1:6002', 'Exch1.Contoso.Test:6001', '%65xch1:
 for my $method (qw(RPC_IN_DATA RPC_OUT_DATA)) {
     my $mark = mark();
     is_answer(ask(main => $method, "$RPC?exch1:6001", %alice, length => 76), 403, "$method over plain HTTP");
-    logged($mark, qr/$method refused: tls-required: plain HTTP/, 'logged');
+    logged($mark, qr/$method refused: tls-required: the client uses plain HTTP/, 'logged');
 }
 is_answer(ask(main => 'RPC_OUT_DATA', $RPC, %alice, length => 0), 403, 'an echo over plain HTTP');
 {
     my $mark = mark();
     is_answer(ask(tls => 'RPC_OUT_DATA', '/strong/rpcproxy.dll?127.0.0.1:6001', %alice, length => 76), 403, 'a cipher too weak');
-    logged($mark, qr/refused: tls-required: the cipher has \d+ bits, RpcRequireTLS wants 512/, 'logged');
+    logged($mark, qr/refused: tls-required: the cipher has \d+ bits, but RpcRequireTLS wants 512/, 'logged');
 }
 
 # Chunked bodies have no place in this protocol

@@ -85,14 +85,14 @@ my @bad = (
     ['RpcMaxFailedTargets 513', qr/expected a number from 1 to 512, or 0 for no limit/],
     ['RpcMaxFailedTargets 5 0', qr/expected a time from 1 to 3600 seconds/],
     ['RpcSourceAddress', qr/expected an address of this machine/],
-    ['RpcBackend dc1:135', qr/RpcBackend: expected server:ports as clients name it, then where it is/],
-    ['RpcBackend a ncacn_http:x ncacn_ip_tcp:y', qr/"ncacn_ip_tcp:y" at column 1: expected the same protocol sequence as before it/],
+    ['RpcBackend dc1:135', qr/RpcBackend: expected server:ports as clients name it, then its bindings/],
+    ['RpcBackend a ncacn_http:x ncacn_ip_tcp:y', qr/"ncacn_ip_tcp:y" at column 1: expected the same protocol sequence as in the bindings before it/],
     ['RpcBackend a ncacn_http:x weight=0', qr/"weight=0" at column 1: expected a weight from 1 to 9999/],
     ['RpcBackend a weight=2 ncacn_http:x', qr/expected a binding before the weight/],
-    ['RpcBackend a ncacn_http:*.x', qr/expected a '\*' in the first argument, for this one to repeat/],
+    ['RpcBackend a ncacn_http:*.x', qr/expected a '\*' in the first argument, whose text this one repeats/],
     ['RpcBackend *a ncacn_http:*.*', qr/expected one '\*' at most/],
     ['RpcBackend a ' . join(' ', map { "ncacn_http:x$_" } 1 .. 17), qr/expected at most 16 servers/],
-    ['RpcEndpointListen 127.0.0.1:6001 ncacn_ip_tcp:*[135]', qr/expected the server behind/],
+    ['RpcEndpointListen 127.0.0.1:6001 ncacn_ip_tcp:*[135]', qr/expected the server that is reached there/],
     ['RpcNspiProtocolSequences ncacn_ip_tcp:6004', qr/expected ncacn_http:port, such as ncacn_http:6004/],
     ['RpcNspiProtocolSequences ncacn_http:0', qr/"0" at column 12 .*a port from 1 to 65535/],
     ['RpcNspiServers', qr/RpcNspiServers: expected global catalog servers/],
@@ -110,8 +110,8 @@ my @bad = (
     ['RpcEndpointListen 6001 ncacn_ip_tcp:dc1[135]', qr/"6001".*expected address:port, or \*:port/],
     ['RpcEndpointListen 127.0.0.1:99999 ncacn_ip_tcp:dc1[135]', qr/expected address:port/],
     ['RpcEndpointListen 127.0.0.1:6001', qr/RpcEndpointListen takes two arguments/],
-    ['RpcEndpointListen 127.0.0.1:6001 ncacn_http:dc1[135]', qr/expected the server behind, ncacn_ip_tcp:host\[port\]/],
-    ['RpcEndpointListen 127.0.0.1:6001 ncacn_ip_tcp:dc1', qr/expected the server behind/],
+    ['RpcEndpointListen 127.0.0.1:6001 ncacn_http:dc1[135]', qr/expected the server that is reached there, as ncacn_ip_tcp:host\[port\]/],
+    ['RpcEndpointListen 127.0.0.1:6001 ncacn_ip_tcp:dc1', qr/expected the server that is reached there/],
     ['RpcEndpointListen 127.0.0.1:6001 ncacn_ip_tcp:dc1[epmapper]', qr/"epmapper".*port/],
     ["RpcEndpointListen 127.0.0.1:6001 ncacn_ip_tcp:a[1]\nRpcEndpointListen 127.0.0.1:6001 ncacn_ip_tcp:b[2]", qr/no other RpcEndpointListen names/],
     [join("\n", map { "RpcEndpointListen 127.0.0.1:$_ ncacn_ip_tcp:a[1]" } 6001 .. 6017), qr/at most 16/],
@@ -243,7 +243,7 @@ my $event = "ServerLimit 2\nStartServers 1\nThreadsPerChild 10\nMaxRequestWorker
     like($log, qr/warn.*MaxConnectionsPerChild 5 ends children/, 'MaxConnectionsPerChild');
     $log = start_log(mpm => 'event', limits => $event . "MaxSpareThreads 20\nAsyncRequestWorkerFactor 60\n", conf => 'RpcMaxChannels 300');
     unlike($log, qr/\[rpcproxy:warn\]/, 'all fits: no warning');
-    like($log, qr/notice.*spread over 2 children: .*MaxRequestWorkers 10, as ThreadsPerChild, one child/, 'but a word on clients that need one child');
+    like($log, qr/notice.*spread over 2 children: .*MaxRequestWorkers 10, like ThreadsPerChild, so that one child/, 'but a word on clients that need one child');
     $log = start_log(mpm => 'event', limits => $event =~ s/MaxRequestWorkers 20/MaxRequestWorkers 10/r . "MaxSpareThreads 10\nAsyncRequestWorkerFactor 60\n", conf => 'RpcMaxChannels 300');
     unlike($log, qr/spread over/, 'one child: none');
     $log = start_log(mpm => 'worker', limits => $event . "MaxSpareThreads 20\n", conf => 'RpcMaxChannels 21');

@@ -29,8 +29,8 @@ sub reached {
     $c->close;
     return defined $answer ? join ' ', map { $_->{host} } grep { $_->connections > $before{$_} } @servers : "no answer: $@";
 }
-sub down { my ($httpd, $host, $port, $why) = @_; return $httpd->logs(qr/\[rpcproxy:warn\].*health check: \Q$host\E port $port: .*$why.*; it is avoided until it passes/) }
-sub back { my ($httpd, $host, $port) = @_; return $httpd->logs(qr/\[rpcproxy:notice\].*health check: \Q$host\E port $port is back/) }
+sub down { my ($httpd, $host, $port, $why) = @_; return $httpd->logs(qr/\[rpcproxy:warn\].*health check: \Q$host\E port $port: .*$why.*; it is avoided until a check succeeds/) }
+sub back { my ($httpd, $host, $port) = @_; return $httpd->logs(qr/\[rpcproxy:notice\].*health check: \Q$host\E port $port answers again/) }
 
 # Waits for the end of a round that begins from now on: a check's connection to SERVER is gone.
 sub round_of {
@@ -48,14 +48,14 @@ sub round_of {
     my $httpd = httpd('RpcHealthCheck handshake interval=1 timeout=1', "RpcBackend silent.contoso.test " . at(3, $silent->{port}) . ' ' . at(2, $good->{port}),
                       "RpcBackend gone.contoso.test:7001 " . at(4, $gone) . ' ' . at(2, $good->{port}),
                       "RpcBackend any.contoso.test " . at(5, ''), "RpcBackend *.star.contoso.test ncacn_http:*")->start;
-    ok(down($httpd, '127.0.0.3', $silent->{port}, 'no answer to the handshake in time'), 'a server that takes connections and no more fails');
+    ok(down($httpd, '127.0.0.3', $silent->{port}, 'the server did not answer the handshake in time'), 'a server that takes connections and no more fails');
     ok(down($httpd, '127.0.0.4', $gone, 'Connection refused'), 'as does one that is not there');
     my ($in, $out) = $silent->pair;
     ok($in && $out, 'both were asked what a pair of proxies asks: CONN/A2 and CONN/B2');
     is(reached($httpd, 'gone.contoso.test:7001', $good), '127.0.0.2', 'the next in order is reached');
     unlike($httpd->log, qr/the next server is tried/, 'without a try of the first');
     unlike($httpd->log, qr/127\.0\.0\.2 port $good->{port}/, 'who passes is not spoken of');
-    like($httpd->log, qr/no health check of 127\.0\.0\.5, which has no port but those clients ask for/, 'nor checked who has no port');
+    like($httpd->log, qr/no health check of 127\.0\.0\.5, because its port is the one that clients ask for/, 'nor checked who has no port');
     is(scalar(() = $httpd->log =~ /127\.0\.0\.3 port $silent->{port}: .*avoided/g), 1, 'one line for each that fails');
 
     my $late = server(host => '127.0.0.4', port => $gone, echo => 1);
@@ -72,8 +72,8 @@ sub round_of {
 }
 
 # ---- what counts as an answer ----
-for (['another PDU', sub { my ($leg) = @_; $leg->put(rts('Ping')) }, "another PDU than the handshake's"],
-     ['another protocol', sub { my ($leg) = @_; $leg->put("SSH-2.0-OpenSSH_9\r\n") }, 'what answers does not speak RPC over HTTP'],
+for (['another PDU', sub { my ($leg) = @_; $leg->put(rts('Ping')) }, 'a PDU that does not belong to the handshake'],
+     ['another protocol', sub { my ($leg) = @_; $leg->put("SSH-2.0-OpenSSH_9\r\n") }, 'the peer does not speak RPC over HTTP'],
      ['the end', sub { my ($leg) = @_; $leg->close }, 'closed without an answer']) {
     my ($name, $answer, $why) = @$_;
     my $server = server(host => '127.0.0.2', manual => 1);
@@ -123,7 +123,7 @@ for (['another PDU', sub { my ($leg) = @_; $leg->put(rts('Ping')) }, "another PD
     my $other = server(host => '127.0.0.3', echo => 1);
     my $httpd = httpd('RpcHealthCheck connect interval=1', 'RpcTargetNetworks 127.0.0.3 !127.0.0.2',
                       'RpcBackend x.contoso.test ' . at(2, $server->{port}) . ' ' . at(3, $other->{port}))->start;
-    ok($httpd->logs(qr/no health check of 127\.0\.0\.2 port $server->{port}: 127\.0\.0\.2 is refused by RpcTargetNetworks/), 'the section\'s rules count');
+    ok($httpd->logs(qr/health check: 127\.0\.0\.2 port $server->{port} was not checked: 127\.0\.0\.2 is refused by RpcTargetNetworks/), 'the section\'s rules count');
     round_of($other);
     is($server->connections, 0, 'and it is not asked');
 }

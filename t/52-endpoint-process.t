@@ -109,7 +109,7 @@ my $httpd = RPCH::Httpd->new(@room, conf => $listen . $location)->start;
     close $fh;
     restart($httpd);
     ok(-f socket_of($httpd), "somebody else's file is not removed");
-    like($httpd->log, qr/cannot listen at RpcEndpointSocket \S+: the file is somebody else's: remove it, or name another; httpd goes on without it/, 'the log says what to do');
+    like($httpd->log, qr/cannot listen at RpcEndpointSocket \S+: the file belongs to another program: remove it, or name another path; httpd continues without it/, 'the log says what to do');
     is(status($httpd), 503, 'meanwhile 503');
     ok(is_open($shared), 'RpcEndpointListen is not concerned');
     unlink socket_of($httpd) or die $!;
@@ -127,7 +127,7 @@ my $httpd = RPCH::Httpd->new(@room, conf => $listen . $location)->start;
     like($out, qr/Address already in use: .*cannot listen at RpcEndpointListen 127\.0\.0\.1:$shared: another program listens there: stop it, or choose another port/, 'and what to do');
     restart($httpd);
     ok(serves($httpd), 'a restart without configtest goes on without it');
-    like($httpd->log, qr/\[rpcproxy:error\] .*cannot listen at RpcEndpointListen 127\.0\.0\.1:$shared: .*; httpd goes on without it until a restart/, 'which is an error in the log');
+    like($httpd->log, qr/\[rpcproxy:error\] .*cannot listen at RpcEndpointListen 127\.0\.0\.1:$shared: .*; httpd continues without it until a restart/, 'which is an error in the log');
     close $busy;
     restart($httpd);
     ok(is_open($shared), 'the next restart has it');
@@ -142,8 +142,8 @@ my $httpd = RPCH::Httpd->new(@room, conf => $listen . $location)->start;
     my $room = 98 - length $test->{dir};
     for my $case (["RpcEndpointSocket $test->{dir}/nowhere/rpc.sock", qr{RpcEndpointSocket \S+/nowhere/rpc\.sock: create the folder \S+/nowhere, or name another}, 'no folder'],
                   ["RpcEndpointSocket $test->{dir}/httpd.conf/rpc.sock", qr{Not a directory: .*create the folder}, 'a file for a folder'],
-                  ["RpcEndpointSocket $test->{dir}/" . 'x' x ($room + 1), qr{a path of up to 99 characters, a limit of sockets}, 'too long a path'],
-                  ["RpcEndpointListen 192.0.2.1:" . RPCH::Root::free_ports(1) . ' ncacn_ip_tcp:127.0.0.1[135]', qr{it is no address of this machine: name one that is, or \* for all of them}, "another machine's address"],
+                  ["RpcEndpointSocket $test->{dir}/" . 'x' x ($room + 1), qr{a path of up to 99 characters, the limit for sockets}, 'too long a path'],
+                  ["RpcEndpointListen 192.0.2.1:" . RPCH::Root::free_ports(1) . ' ncacn_ip_tcp:127.0.0.1[135]', qr{this machine does not have this address: name one that it has, or \* for all of them}, "another machine's address"],
                   [$> == 0 ? () : ("RpcEndpointSocket /proc/rpc.sock", qr{httpd may not write into the folder /proc: change its rights, or name another}, 'a folder of others')]) {
         my ($conf, $says, $name) = @$case or next;
         my ($status, $out) = $test->configure("$conf\n$location")->configtest;
@@ -172,13 +172,13 @@ my $httpd = RPCH::Httpd->new(@room, conf => $listen . $location)->start;
     my $first = endpoint_pid($httpd);
     my $mark = length $httpd->log;
     kill KILL => $first;
-    ok($httpd->logs(qr/endpoint process $first died \(exit code or signal 9\): starting another/), 'killed once: another is started');
+    ok($httpd->logs(qr/endpoint process $first died \(exit code or signal 9\): httpd starts another one/), 'killed once: another is started');
     ok(eval { wait_for('it', sub { serves($httpd) }) }, 'and serves');
     my $second = endpoint_pid($httpd);
     kill KILL => $second;
-    ok($httpd->logs(qr/endpoint process $second died .*, as those before it: the next one serves in 1 s/), 'killed again at once: the next one takes its time');
+    ok($httpd->logs(qr/endpoint process $second died .* like those before it: the next one is started in 1 s/), 'killed again at once: the next one takes its time');
     is(status($httpd), 503, 'until then its clients are told 503');
-    ok($httpd->logs(qr/endpoint: process \d+ serves, after 1 attempts in vain/), 'it says when it begins');
+    ok($httpd->logs(qr/endpoint: process \d+ serves, after 1 failed attempts/), 'it says when it begins');
     ok(serves($httpd), 'and serves');
 }
 
@@ -191,10 +191,10 @@ SKIP: {
 
     $fails->('epoll');
     my $starved = $start->();
-    ok($starved->logs(qr/Too many open files: .*endpoint: cannot start, which is tried again with pauses of up to a minute; until then its clients are answered 503/), 'EMFILE');
+    ok($starved->logs(qr/Too many open files: .*endpoint: cannot start; it is tried again with pauses of up to a minute; until then its clients are answered 503/), 'EMFILE');
     is(status($starved), 503, 'meanwhile 503');
     unlink $flag;
-    ok($starved->logs(qr/endpoint: process \d+ serves, after \d+ attempts in vain/), 'when there are descriptors again, it begins');
+    ok($starved->logs(qr/endpoint: process \d+ serves, after \d+ failed attempts/), 'when there are descriptors again, it begins');
     ok(serves($starved), 'and serves');
     is(count($starved, qr/endpoint: cannot start/), 1, 'with one line at the beginning');
     is(count($starved, qr/serves, after/), 1, 'and one at the end');
@@ -203,7 +203,7 @@ SKIP: {
     my $c = client_of($starved)->connect;
     $fails->('epoll');
     restart($starved);
-    ok($starved->logs(qr/endpoint: cannot start, .*; the process of before the restart goes on/), 'EMFILE at a restart');
+    ok($starved->logs(qr/endpoint: cannot start; .*; until then the process from before the restart serves/), 'EMFILE at a restart');
     ok(serves($starved), 'the process of before serves');
     unlink $flag;
     ok(eval { wait_for('the new one', sub { turn(0.05); count($starved, qr/serves, after/) == 2 }) }, 'until the new one can');
@@ -212,7 +212,7 @@ SKIP: {
     # fork
     $fails->('fork');
     restart($starved);
-    ok($starved->logs(qr/Resource temporarily unavailable: .*cannot start the endpoint process, .*; the one of before the restart goes on/), 'EAGAIN at a restart');
+    ok($starved->logs(qr/Resource temporarily unavailable: .*cannot start the endpoint process; .*; until then the process from before the restart serves/), 'EAGAIN at a restart');
     ok(serves($starved), 'the process of before serves');
     my $pid = endpoint_pid($starved);
     kill KILL => $pid;

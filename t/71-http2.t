@@ -85,7 +85,7 @@ put("$h->{dir}/in", 'x' x 100);
 is(last_of($tls, "/rpc/basic?$target", "-X RPC_IN_DATA -u alice:secret --data-binary \@$h->{dir}/in"), '1 503',
     'a channel comes back over HTTP/1.1, where what this one sends is no PDU: an RPC error');
 is(last_of($plain, "/rpc/basic?$target", "-X RPC_OUT_DATA -u alice:secret --data-binary \@$h->{dir}/in"), '1 503', 'without TLS, too');
-ok($h->logs(qr/:info\].* RPC_IN_DATA over HTTP\/2: a channel needs HTTP\/1\.1, which the client is told/), 'the log says why');
+ok($h->logs(qr/:info\].* RPC_IN_DATA over HTTP\/2: a channel needs HTTP\/1\.1, and the client is told so/), 'the log says why');
 is(last_of($tls, "/rpc/basic?$target", '-X RPC_IN_DATA -u alice:secret'), '2 200', 'an echo may stay');
 is(last_of($tls, "/rpc/ntlm?$target", '-X RPC_IN_DATA --ntlm -u alice:secret'), '1.1 200', 'with NTLM it comes back, too');
 

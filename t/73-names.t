@@ -44,7 +44,7 @@ is(outcome(patterns => "$_:$port"), 'works', "$_ is taken") for qw(exch exch1 EX
 is(outcome(patterns => "$_:$port"), 'RPC Error: 6ba', "$_ is not") for qw(exch.evil.test exch1@evil.test 10.1.evil.test evilexample.com a.test .a.test exch1..);
 like($httpd->log, qr/exch\.evil\.test:$port is not in RpcValidPorts/, 'which is logged');
 is(outcome(patterns => "1.attacker.test\@b.test:$port"), 'RPC Error: 6ab', 'a captured star with a dot leads nowhere');
-like($httpd->log, qr/RpcBackend \*\@b\.test \S+: what '\*' stands for must be letters, digits, '-' and '_', for a dot would lead to another domain/, 'and the log says why');
+like($httpd->log, qr/RpcBackend \*\@b\.test \S+: the text that '\*' matches must consist of letters, digits, '-' and '_', because a dot would lead to another domain/, 'and the log says why');
 ok($httpd->logs(qr/channel to exch1:$port of user/), 'the log knows the name without its last dot');
 unlike($httpd->log, qr/channel to exch1\.:/, 'only');
 
@@ -62,9 +62,9 @@ ok($httpd->logs(qr/127\.0\.0\.1\b.*!127\.0\.0\.0\/16/), 'in each case');
 
 # ---- configtest ----
 my $test = RPCH::Httpd->new;
-for (["pattern \"*example.com\": it takes example.com and whatever ends in .example.com or \@example.com", 'RpcValidPorts', location('x', 'RpcValidPorts "*example.com:1"')],
-     ['pattern "10.1.1*": it takes addresses in which 10.1.1 goes on with further digits', 'RpcBackend', location('x', 'RpcBackend 10.1.1* ncacn_http:127.0.0.1')],
-     ['pattern "*1": it takes 1 and whatever ends in .1', 'Require', location('x', 'Require rpc-target *1:6001')],
+for (["pattern \"*example.com\": it matches example.com and every name that ends in .example.com or \@example.com", 'RpcValidPorts', location('x', 'RpcValidPorts "*example.com:1"')],
+     ['pattern "10.1.1*": it also matches addresses in which further digits follow 10.1.1', 'RpcBackend', location('x', 'RpcBackend 10.1.1* ncacn_http:127.0.0.1')],
+     ['pattern "*1": it matches 1 and every name that ends in .1', 'Require', location('x', 'Require rpc-target *1:6001')],
      ['127.0.0.1 is denied by RpcTargetNetworks !127.0.0.0/8, so its clients will be answered 503', 'RpcBackend',
       location('x', 'RpcBackend mail ncacn_http:127.0.0.1', 'RpcTargetNetworks !127.0.0.0/8')],
      ['127.0.0.1 is denied by RpcTargetNetworks !loopback', 'RpcNspiServers', location('x', 'RpcTargetNetworks !loopback', 'RpcNspiServers 127.0.0.1')]) {

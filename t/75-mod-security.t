@@ -76,7 +76,7 @@ for (['detection', 'as it is recommended: DetectionOnly'], ['blocking', 'blockin
     ok(works(channel($name)), "$what: a virtual connection") or diag since($mark);
     unlike(since($mark), qr/rpcproxy:warn/, 'without a word of ours at warn') if $name eq 'cured';
 }
-like($httpd->log, qr/rpcproxy:info\].* RPC_IN_DATA: another module has asked for the body, and finds none/, 'the log says what mod_security sees');
+like($httpd->log, qr/rpcproxy:info\].* RPC_IN_DATA: another module reads the request's body and gets an empty one/, 'the log says what mod_security sees');
 
 # Where it answers itself, the log says what cures that.
 sub answered {
@@ -85,7 +85,7 @@ sub answered {
     my $http = RPCH::HTTP->dial(port => $port{$name}, name => $name)
         ->request($method, "$RPC?" . $server->target, user => 'alice', password => 'secret', length => $length);
     is(eval { $http->head->{status} }, $status, "$name: $method of $length bytes: $status");
-    ok($httpd->logs(qr/rpcproxy:warn\].* \Q$method\E refused: other-module: another module has answered $status before rpcproxy\. If it is mod_security, put the SecRule of conf\/rpcproxy\.conf .* user "alice", client 127\.0\.0\.1, target \Q@{[ $server->target ]}\E$/m),
+    ok($httpd->logs(qr/rpcproxy:warn\].* \Q$method\E refused: other-module: another module has answered $status before mod_rpcproxy\. If it is mod_security, put the SecRule of conf\/rpcproxy\.conf .* user "alice", client 127\.0\.0\.1, target \Q@{[ $server->target ]}\E$/m),
         'the log names the cure') or diag since($mark);
     ok($httpd->logs(qr/"\Q$method\E \S+ HTTP\/1\.1" $status .* other-module$/m, 'access_log'), 'and RPC_REASON says so');
     return ok(eval { $http->wait_eof }, 'the body is not waited for');
@@ -98,7 +98,7 @@ answered('rules', 'RPC_OUT_DATA', 76, 403);
     $c->open_out;
     $c->send_a1;
     is_rpc_error($c->out, '6ba', 'a body of which another module has read the beginning');
-    ok($httpd->logs(qr/rpcproxy:warn\].* RPC_OUT_DATA refused: other-module: another module has read 20 bytes of the body before rpcproxy\. .* user "alice"/),
+    ok($httpd->logs(qr/rpcproxy:warn\].* RPC_OUT_DATA refused: other-module: another module has read 20 bytes of the body before mod_rpcproxy\. .* user "alice"/),
         'answered at once, and the log says why');
     $c->close;
 }

@@ -80,7 +80,7 @@ for my $kind (qw(basic ntlm nobody)) {
             my $name = "$method of $length bytes to AuthType $kind over plain HTTP";
             is($head->{status}, 403, "$name: 403 at once");
             is($head->{headers}{'www-authenticate'}, undef, 'nobody is asked for a password');
-            like(substr($httpd->log, $before), qr/:warn\] .*\Q$method\E refused: tls-required: plain HTTP, but RpcRequireTLS.* client 127\.0\.0\.1, target/,
+            like(substr($httpd->log, $before), qr/:warn\] .*\Q$method\E refused: tls-required: the client uses plain HTTP, but RpcRequireTLS.* client 127\.0\.0\.1, target/,
                 'and the log says why');
         }
     }

@@ -34,11 +34,11 @@ static apr_status_t parse_place(const rpc_syntax_t *x, rpc_backend_t *be, const 
         return rv;
     if (strchr(place->binding.host, '*') && !strchr(be->pattern, '*'))
         return rpc_syntax_fail(x, text, strlen(text),
-                               "a '*' in the first argument, for this one to repeat");
+                               "a '*' in the first argument, whose text this one repeats");
     if (strchr(place->binding.host, '*') != strrchr(place->binding.host, '*'))
         return rpc_syntax_fail(x, text, strlen(text), "one '*' at most");
     if (be->count && place->binding.protseq != be->places[0].binding.protseq)
-        return rpc_syntax_fail(x, text, strlen(text), "the same protocol sequence as before it");
+        return rpc_syntax_fail(x, text, strlen(text), "the same protocol sequence as in the bindings before it");
     be->count++;
     return APR_SUCCESS;
 }
@@ -170,8 +170,8 @@ static int places_of(apr_pool_t *pool, const rpc_directory_t *directory, const r
     for (i = 0; i < from->count; i++) {
         places[i] = from->places[i];
         if (!complete_binding(pool, from, target, &places[i])) {
-            *why = apr_psprintf(pool, "RpcBackend %s: what '*' stands for must be letters, digits, '-' and '_', "
-                                "for a dot would lead to another domain", be->text);
+            *why = apr_psprintf(pool, "RpcBackend %s: the text that '*' matches must consist of letters, digits, "
+                                "'-' and '_', because a dot would lead to another domain", be->text);
             return 0;
         }
         places[i].named &= from == be;      /* a variable may contain text from the client */

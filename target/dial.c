@@ -162,7 +162,7 @@ static void unix_connected(void *ctx, rpc_reason_t reason, apr_status_t status, 
         fd = -1;
         reason = RPC_REASON_LOCAL_FAILURE;
         status = APR_EACCES;
-        snprintf(d->tried, sizeof(d->tried), "the socket at %s is another program's", d->host);
+        snprintf(d->tried, sizeof(d->tried), "the socket at %s belongs to another program", d->host);
     }
     else if (reason)
         snprintf(d->tried, sizeof(d->tried), "the endpoint process at %s: %s", d->host,

@@ -76,7 +76,7 @@ static void probe_timed_out(rpc_timer_t *timer)
     int connecting = p->legs[LEG_OUT].connecting || p->legs[LEG_IN].connecting;
 
     probe_finish(p, connecting ? RPC_REASON_CONNECT_TIMEOUT : RPC_REASON_SETUP_TIMEOUT,
-                 connecting ? "no connection in time" : "no answer to the handshake in time");
+                 connecting ? "the connection was not made in time" : "the server did not answer the handshake in time");
 }
 
 /* ---- the handshake ---- */
@@ -138,13 +138,13 @@ static int probe_take(leg_t *leg, const uint8_t *data, size_t len)
     case DCERPC_FRAME_MORE:
         return 1;
     case DCERPC_FRAME_ERROR:
-        probe_finish(leg->probe, RPC_REASON_BAD_PDU, "what answers does not speak RPC over HTTP");
+        probe_finish(leg->probe, RPC_REASON_BAD_PDU, "the peer does not speak RPC over HTTP");
         return 0;
     case DCERPC_FRAME_PDU:
         break;
     }
     if (!is_answer(leg, pdu, &header)) {
-        probe_finish(leg->probe, RPC_REASON_PROTOCOL, "another PDU than the handshake's");
+        probe_finish(leg->probe, RPC_REASON_PROTOCOL, "the server sent a PDU that does not belong to the handshake");
         return 0;
     }
     leg->answered = 1;      /* later bytes are ignored */

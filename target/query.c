@@ -31,7 +31,7 @@ static const char *query_decode(apr_pool_t *pool, const char *query, char **text
             int low = high < 0 ? -1 : hex_value((unsigned char)query[2]);
 
             if (low < 0)
-                return "'%' without two hexadecimal digits in the query";
+                return "a '%' in the query is not followed by two hexadecimal digits";
             c = high << 4 | low;
             query += 2;
         }
@@ -52,11 +52,11 @@ static const char *parse_port(const char *digits, apr_port_t *port)
     if (len == 0 && !digits[len])
         return "no port in the query";
     if (digits[len] || len > RPC_PORT_DIGITS)
-        return "the port in the query is no number from 1 to 65535";
+        return "the port in the query is not a number from 1 to 65535";
     for (i = 0; i < len; i++)
         value = value * 10 + (unsigned long)(digits[i] - '0');
     if (value < 1 || value > 65535)
-        return "the port in the query is no number from 1 to 65535";
+        return "the port in the query is not a number from 1 to 65535";
     *port = (apr_port_t)value;
     return NULL;
 }
@@ -105,7 +105,7 @@ const char *rpc_target_parse(apr_pool_t *pool, const char *query, rpc_target_t *
         return "the server in the query has 1,024 characters or more";
     /* Later code could read a name with a colon in two ways. */
     if ((!bare || strchr(server, ':')) && !rpc_ipv6_parse(server, len, addr))
-        return "the address in the query is no IPv6 address";
+        return "the address in the query is not an IPv6 address";
     if ((fault = parse_port(port, &target->port)))
         return fault;
     target->server = rpc_syntax_host(pool, server, len);

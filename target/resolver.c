@@ -318,8 +318,8 @@ static void give_old(name_t *name, rpc_look_up_t *l, int error)
         return;
     name->stale = 1;
     if (r->params.log)
-        rpc_log(r->params.log, RPC_LOG_WARN, 0, "the name %s cannot be looked up (%s): the addresses that "
-                "it had %d seconds ago are used until it can, for up to an hour", name->host,
+        rpc_log(r->params.log, RPC_LOG_WARN, 0, "the name %s cannot be looked up (%s): until it can, the "
+                "addresses that it had %d seconds ago are used, for up to an hour", name->host,
                 error ? gai_strerror(error) : "no answer yet", (int)apr_time_sec(now_of(r) - name->good_at));
 }
 
@@ -340,7 +340,7 @@ static void note_good(rpc_resolver_t *r, name_t *name, const rpc_addresses_t *fo
     name->good_at = now_of(r);
     name->until = name->good_at + GOOD_FOR;
     if (name->stale && r->params.log)
-        rpc_log(r->params.log, RPC_LOG_NOTICE, 0, "the name %s is looked up again", name->host);
+        rpc_log(r->params.log, RPC_LOG_NOTICE, 0, "the name %s can be looked up again", name->host);
     name->stale = 0;
 }
 

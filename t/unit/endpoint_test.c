@@ -1136,7 +1136,7 @@ static void test_in_r1_refused(world_t *w)
     int fd = leg(w);
 
     put_in_r1_a2(fd, 0x55); /* not the predecessor's cookie */
-    expect_refused(fd, RPC_REASON_UNKNOWN_COOKIE, "successor of no channel");
+    expect_refused(fd, RPC_REASON_UNKNOWN_COOKIE, "no channel here has this successor");
     expect_log(w, "refused: unknown-cookie");
     fd = leg_of(w, "mallory");
     put_in_r1_a2(fd, IN_1);
@@ -1146,7 +1146,7 @@ static void test_in_r1_refused(world_t *w)
     vc_close(w, &v);
     fd = leg(w);
     put_in_r1_a2(fd, IN_1); /* of a virtual connection that is gone */
-    expect_refused(fd, RPC_REASON_UNKNOWN_COOKIE, "successor of no channel");
+    expect_refused(fd, RPC_REASON_UNKNOWN_COOKIE, "no channel here has this successor");
 }
 
 static void test_in_r1_broken(world_t *w)
