@@ -19,6 +19,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/address.h"
+
 /* ---- virtual connections ---- */
 
 static void setup_timeout(rpc_timer_t *timer)
@@ -39,7 +41,8 @@ static void endpoint_out_of_patience(rpc_timer_t *timer)
         rpc_vc_end(vc, RPC_REASON_LIFETIME_EXCEEDED, 0, "no successor of the OUT channel came");
 }
 
-static rpc_vc_t *vc_create(rpc_endpoint_t *ep, const rts_cookie_t *cookie)
+/* PREFACE is its first leg's. */
+static rpc_vc_t *vc_create(rpc_endpoint_t *ep, const rts_cookie_t *cookie, const rpc_preface_t *preface)
 {
     rpc_vc_t *vc = calloc(1, sizeof(*vc));
 
@@ -47,6 +50,7 @@ static rpc_vc_t *vc_create(rpc_endpoint_t *ep, const rts_cookie_t *cookie)
         return NULL;
     vc->ep = ep;
     vc->cookie = *cookie;
+    vc->setup_timeout = rpc_endpoint_setup_timeout(ep, preface);
     vc->turn.run = rpc_vc_turn;
     vc->setup.fire = setup_timeout;
     vc->patience.fire = endpoint_out_of_patience;
@@ -112,11 +116,11 @@ static void newcomer_refuse(rpc_leg_t *leg, rpc_reason_t reason, int abort)
 
     /* Our own proxies tell of it. One of version 1 would give its client what is said here. */
     rpc_log(ep->params.log, leg->ours ? RPC_LOG_INFO : rpc_endpoint_level(reason), 0,
-            "endpoint: leg of %s to %s refused: %s",
+            "endpoint: leg of %s to %s refused: %s; client %s",
             rpc_preface_user(leg->preface), leg->preface ? leg->preface->target : "unknown",
-            rpc_reason_info(reason)->token);
-    if (leg->ours && leg->version2 && !abort)
-        rpc_leg_farewell(leg, reason, rpc_reason_info(reason)->text);
+            rpc_reason_info(reason)->token, rpc_preface_client(leg->preface));
+    rpc_leg_farewell(leg, reason == RPC_REASON_SHUTDOWN ? RPC_REASON_LOCAL_FAILURE : reason,
+                     rpc_reason_info(reason)->text);
     newcomer_unlink(leg);
     rpc_leg_free(leg, abort);
     rpc_endpoint_count_down(ep);
@@ -278,7 +282,7 @@ static rpc_reason_t find_vc(rpc_leg_t *leg, rts_pdu_id_t id, const rts_cookie_t 
                                                               : RPC_REASON_PEER_MISMATCH;
     if ((id != RTS_CONN_A2 && id != RTS_CONN_B2) || leg->ep->retired)
         return RPC_REASON_UNKNOWN_COOKIE;
-    *vc = vc_create(leg->ep, cookie);
+    *vc = vc_create(leg->ep, cookie, leg->preface);
     return *vc ? RPC_REASON_NONE : RPC_REASON_NO_MEMORY;
 }
 
@@ -371,7 +375,8 @@ static rpc_reason_t newcomer_wait(rpc_leg_t *leg, const rts_pdu_t *pdu, size_t l
     if (!leg->waits)
         return RPC_REASON_NO_MEMORY;
     *leg->waits = *pdu;
-    rpc_timer_set(ep->loop, &leg->timer, rpc_loop_now(ep->loop) + ep->params.setup_timeout);
+    rpc_timer_set(ep->loop, &leg->timer,
+                  rpc_loop_now(ep->loop) + rpc_endpoint_setup_timeout(ep, leg->preface));
     rpc_log(ep->params.log, RPC_LOG_DEBUG, 0,
             "endpoint: leg waits until the replacement before it is over");
     return RPC_REASON_NONE;
@@ -516,12 +521,31 @@ static void leg_newcomer_turn(rpc_job_t *job)
 
 /* ---- the endpoint ---- */
 
-/* What a preface would have said. */
-static rpc_preface_t *preface_of(const rpc_endpoint_t *ep, const rpc_endpoint_listener_t *via)
-{
-    const rpc_preface_t preface = { via->host, via->port, via->name, "", via->name,
-                                    ep->params.networks, ep->params.sources, NULL };
+/* Only the proxy knows its client: "behind proxy 192.0.2.9". */
+#define BEHIND_MAX (RPC_ADDRESS_TEXT + 16)
 
+static void behind_whom(int fd, char text[BEHIND_MAX])
+{
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof(peer);
+    char address[RPC_ADDRESS_TEXT];
+    rpc_address_t proxy;
+
+    text[0] = '\0';
+    if (getpeername(fd, (struct sockaddr *)&peer, &len) == 0
+        && rpc_address_set(&proxy, (struct sockaddr *)&peer))
+        snprintf(text, BEHIND_MAX, "behind proxy %s", rpc_address_text(&proxy, address));
+}
+
+/* What a preface would have said. */
+static rpc_preface_t *preface_of(const rpc_endpoint_t *ep, int fd, const rpc_endpoint_listener_t *via)
+{
+    char client[BEHIND_MAX];
+    const rpc_preface_t preface = { .host = via->host, .port = via->port, .target = via->name, .user = "",
+                                    .client = client, .vhost = via->name, .networks = ep->params.networks,
+                                    .sources = ep->params.sources };
+
+    behind_whom(fd, client);
     return rpc_preface_copy(&preface);
 }
 
@@ -530,7 +554,7 @@ static rpc_leg_t *newcomer_create(rpc_endpoint_t *ep, int fd, const rpc_endpoint
 {
     rpc_leg_t *leg = calloc(1, sizeof(*leg));
 
-    if (leg && (!via || (leg->preface = preface_of(ep, via))))
+    if (leg && (!via || (leg->preface = preface_of(ep, fd, via))))
         leg->stream = rpc_stream_open(ep->loop, fd, &leg->turn);
     else
         close(fd);

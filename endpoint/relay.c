@@ -14,6 +14,8 @@
  */
 #include "endpoint/vc.h"
 
+#include "wire/farewell.h"
+
 static void leg_gone(rpc_leg_t *leg, apr_status_t status)
 {
     rpc_vc_t *vc = leg->vc;
@@ -108,7 +110,7 @@ static void set_patience(rpc_vc_t *vc)
 {
     rpc_loop_t *loop = vc->ep->loop;
 
-    rpc_timer_set(loop, &vc->patience, rpc_loop_now(loop) + vc->ep->params.setup_timeout);
+    rpc_timer_set(loop, &vc->patience, rpc_loop_now(loop) + vc->setup_timeout);
 }
 
 /* Does the channel's lifetime hold this PDU, and the RTS PDUs that may still come? */
@@ -161,6 +163,14 @@ static void deliver(rpc_vc_t *vc)
         set_patience(vc);
 }
 
+/* Does the target say what only we may say? A proxy would take it for our word. */
+static int is_forged(const dcerpc_header_t *header, const uint8_t *pdu)
+{
+    rpc_reason_t reason;
+
+    return header->ptype == RPC_FAREWELL_PTYPE && rpc_farewell_read(pdu, header->frag_length, &reason);
+}
+
 static void target_input(rpc_vc_t *vc, const uint8_t *data, size_t len)
 {
     dcerpc_header_t header;
@@ -175,6 +185,8 @@ static void target_input(rpc_vc_t *vc, const uint8_t *data, size_t len)
             rpc_vc_end(vc, RPC_REASON_BAD_PDU, 0, "target: %s", vc->target_framer.error);
         else if (header.ptype == DCERPC_RTS)
             rpc_vc_end(vc, RPC_REASON_PROTOCOL, 0, "RTS PDU from the target");
+        else if (is_forged(&header, pdu))
+            rpc_vc_end(vc, RPC_REASON_PROTOCOL, 0, "a PDU from the target that only the endpoint may send");
         else if ((vc->waiting.first || !rpc_to_client(vc, pdu, header.frag_length))
                  && rpc_pdus_put(&vc->waiting, pdu, header.frag_length, 1) != 0)
             rpc_vc_end(vc, RPC_REASON_NO_MEMORY, 0, "%s", "");
@@ -185,6 +197,17 @@ static int target_readable(const rpc_vc_t *vc)
 {
     return vc->state == RPC_VC_OPENED && !vc->target_ended && !vc->waiting.first
            && rpc_stream_pending(vc->out->stream) < RPC_STREAM_HIGH;
+}
+
+static void target_over(rpc_vc_t *vc)
+{
+    char text[120];
+
+    if (vc->target_ended == RPC_REASON_SERVER_CLOSED)
+        rpc_vc_end(vc, RPC_REASON_SERVER_CLOSED, 0, "the server closed its connection");
+    else
+        rpc_vc_end(vc, vc->target_ended, 0, "the connection to the server failed: %s",
+                   apr_strerror(vc->target->error, text, sizeof(text)));
 }
 
 /* The legs live on until what was read has been delivered. */
@@ -320,7 +343,7 @@ void rpc_vc_turn(rpc_job_t *job)
     }
     close_retired(vc);
     if (!vc->reason && vc->target_ended && !vc->waiting.first)
-        rpc_vc_end(vc, vc->target_ended, vc->target->error, "%s", "");
+        target_over(vc);
     if (vc->reason) /* who does not read gets no time to read the rest */
         rpc_vc_finish(vc, vc->reason == RPC_REASON_BUFFER_FULL);
     else if (has_more(vc))

@@ -23,7 +23,7 @@ static void set_setup_timer(rpc_vc_t *vc)
 {
     rpc_loop_t *loop = vc->ep->loop;
 
-    rpc_timer_set(loop, &vc->setup, rpc_loop_now(loop) + vc->ep->params.setup_timeout);
+    rpc_timer_set(loop, &vc->setup, rpc_loop_now(loop) + vc->setup_timeout);
 }
 
 /* ---- opening ---- */

@@ -49,7 +49,8 @@ rpc_dial_t *rpc_endpoint_dial(rpc_endpoint_t *ep, const rpc_preface_t *preface,
     const rules_t *rules = rules_of(ep, preface);
     rpc_dial_params_t params = {
         .user = preface->user,
-        .timeout = ep->params.connect_timeout,
+        .timeout = preface->connect_timeout ? apr_time_from_msec(preface->connect_timeout)
+                                            : ep->params.connect_timeout,
         .log = ep->params.log,
     };
     rpc_dial_t *dial = NULL;

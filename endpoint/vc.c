@@ -71,12 +71,13 @@ void rpc_leg_send(rpc_leg_t *leg, const rts_pdu_t *pdu)
     rpc_leg_put(leg, buf, (uint32_t)rts_write(pdu, buf, sizeof(buf)), 1);
 }
 
-void rpc_leg_farewell(rpc_leg_t *leg, rpc_reason_t reason, const char *why)
+int rpc_leg_farewell(rpc_leg_t *leg, rpc_reason_t reason, const char *why)
 {
     uint8_t buf[RPC_FAREWELL_MAX];
 
-    if (rpc_stream_put(leg->stream, buf, rpc_farewell_write(reason, why, buf)) == APR_SUCCESS)
-        rpc_stream_flush(leg->stream);
+    return leg->ours && leg->version2
+           && rpc_stream_put(leg->stream, buf, rpc_farewell_write(reason, why, buf)) == APR_SUCCESS
+           && rpc_stream_flush(leg->stream) == APR_SUCCESS;
 }
 
 void rpc_leg_retire(rpc_leg_t *leg)
@@ -87,6 +88,7 @@ void rpc_leg_retire(rpc_leg_t *leg)
         vc->in = NULL;
     if (vc->out_old == leg)
         vc->out_old = NULL;
+    rpc_leg_farewell(leg, RPC_REASON_RECYCLED, rpc_reason_info(RPC_REASON_RECYCLED)->text);
     leg->retired = 1;
     leg->next = vc->retired;
     vc->retired = leg;
@@ -133,46 +135,64 @@ int rpc_endpoint_level(rpc_reason_t reason)
     return rpc_reason_is_normal(reason) ? RPC_LOG_INFO : RPC_LOG_WARN;
 }
 
-/* Failures of legs of this module's own proxies are logged by those, because they know the client. */
-static int is_told_by_proxy(const rpc_vc_t *vc)
+apr_interval_time_t rpc_endpoint_setup_timeout(const rpc_endpoint_t *ep, const rpc_preface_t *preface)
 {
-    return vc->ours && vc->state != RPC_VC_OPENED && !rpc_reason_is_normal(vc->reason);
+    return preface && preface->setup_timeout ? apr_time_from_msec(preface->setup_timeout)
+                                             : ep->params.setup_timeout;
 }
 
-/* To the proxies that wait for our first word. Who hears nothing takes it that this process has died. */
-static void say_farewell(const rpc_vc_t *vc)
+/* Has the leg's proxy heard from us that the channel is open? */
+static int is_open(const rpc_leg_t *leg)
 {
-    int opened = vc->state == RPC_VC_OPENED;
-    rpc_leg_t *const legs[] = { opened ? vc->in_next : vc->in, opened ? vc->out_next : vc->out };
-    const char *why = vc->detail[0] ? vc->detail : rpc_reason_info(vc->reason)->text;
-    rpc_reason_t reason = vc->reason;
-    char gone[sizeof(vc->detail) + 32];
-    int i;
+    const rpc_vc_t *vc = leg->vc;
 
-    if (rpc_reason_is_normal(reason)) {     /* for the other half, or for those before it */
+    return vc->state == RPC_VC_OPENED && leg != vc->in_next && leg != vc->out_next;
+}
+
+/* A failure is one for all legs. When the server or one half has closed in order, the channels that
+ * were open end with it, and the others are refused. */
+static rpc_reason_t farewell_reason(const rpc_leg_t *leg)
+{
+    rpc_reason_t reason = leg->vc->reason;
+
+    if (!rpc_reason_is_normal(reason))
+        return reason;
+    if (reason == RPC_REASON_SHUTDOWN)
+        return is_open(leg) ? reason : RPC_REASON_LOCAL_FAILURE;
+    return is_open(leg) ? RPC_REASON_SERVER_CLOSED : RPC_REASON_SERVER_REFUSED;
+}
+
+/* To all proxies of ours. Returns how many will hear it. */
+static int say_farewell(const rpc_vc_t *vc)
+{
+    rpc_leg_t *const legs[] = { vc->in, vc->out, vc->in_next, vc->out_next, vc->out_old };
+    const char *why = vc->detail[0] ? vc->detail : rpc_reason_info(vc->reason)->text;
+    char gone[sizeof(vc->detail) + 32];
+    int said = 0;
+    size_t i;
+
+    if (rpc_reason_is_normal(vc->reason)) {
         snprintf(gone, sizeof(gone), "the virtual connection ended: %s", why);
         why = gone;
-        reason = RPC_REASON_SERVER_REFUSED;
     }
-    for (i = 0; i < 2; i++) {
-        if (legs[i] && legs[i]->ours)
-            rpc_leg_farewell(legs[i], reason, why);
-    }
+    for (i = 0; i < sizeof(legs) / sizeof(legs[0]); i++)
+        said += legs[i] && rpc_leg_farewell(legs[i], farewell_reason(legs[i]), why);
+    return said;
 }
 
-static void vc_log_end(const rpc_vc_t *vc)
+/* A failure that proxies of ours hear of is theirs to log: one line, which has what only they know. */
+static void vc_log_end(const rpc_vc_t *vc, int said)
 {
     const rpc_preface_t *p = vc->preface;
     const rpc_stream_t *target = vc->target;
     apr_time_t lived = rpc_loop_now(vc->ep->loop) - vc->born;
 
-    rpc_log(vc->ep->params.log,
-            is_told_by_proxy(vc) ? RPC_LOG_INFO : rpc_endpoint_level(vc->reason), vc->status,
-            "endpoint: virtual connection of %s to %s (%s port %u) ended: %s%s%s, "
+    rpc_log(vc->ep->params.log, said ? RPC_LOG_INFO : rpc_endpoint_level(vc->reason), vc->status,
+            "endpoint: virtual connection of %s to %s (%s port %u) ended: %s%s%s; client %s, "
             "%" APR_UINT64_T_FMT " bytes in, %" APR_UINT64_T_FMT " bytes out, %d.%03d s",
             rpc_preface_user(p), p->target, vc->served ? vc->served : p->host, p->port,
             rpc_reason_info(vc->reason)->token, vc->detail[0] ? ", " : "", vc->detail,
-            target ? target->sent : 0, target ? target->received : 0,
+            rpc_preface_client(p), target ? target->sent : 0, target ? target->received : 0,
             (int)apr_time_sec(lived), (int)apr_time_msec(lived));
 }
 
@@ -206,9 +226,7 @@ void rpc_vc_finish(rpc_vc_t *vc, int abort)
 {
     rpc_endpoint_t *ep = vc->ep;
 
-    vc_log_end(vc);
-    if (!abort)
-        say_farewell(vc);
+    vc_log_end(vc, say_farewell(vc));
     close_streams(vc, abort);
     rpc_timer_cancel(ep->loop, &vc->setup);
     rpc_timer_cancel(ep->loop, &vc->patience);

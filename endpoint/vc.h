@@ -91,7 +91,8 @@ struct rpc_leg {
 struct rpc_vc {
     rpc_endpoint_t *ep;
     rts_cookie_t cookie;
-    rpc_preface_t *preface;     /* malloc'ed */
+    rpc_preface_t *preface;     /* malloc'ed; of its first leg */
+    apr_interval_time_t setup_timeout;  /* RpcSetupTimeout of its section */
     rpc_vc_state_t state;
     rpc_in_state_t in_state;
     rpc_out_state_t out_state;
@@ -166,10 +167,11 @@ const char *rpc_vc_state_text(const rpc_vc_t *vc, char buf[64]);
  * lifetime of an OUT channel. */
 void rpc_leg_put(rpc_leg_t *leg, const uint8_t *data, uint32_t size, int for_client);
 void rpc_leg_send(rpc_leg_t *leg, const rts_pdu_t *pdu);
-/* Takes the leg from the VC; it is closed at the end of the turn. */
+/* Takes the leg from the VC, which has no more use for it; it is closed at the end of the turn. */
 void rpc_leg_retire(rpc_leg_t *leg);
-/* Tells our own proxy at its other end why it is closed (wire/farewell.h). */
-void rpc_leg_farewell(rpc_leg_t *leg, rpc_reason_t reason, const char *why);
+/* Tells the proxy at its other end, if it is one of ours, why it is closed (wire/farewell.h). 1: it
+ * will hear so. */
+int rpc_leg_farewell(rpc_leg_t *leg, rpc_reason_t reason, const char *why);
 /* Closes a leg in order and frees it; it must be in no field of a VC any more. */
 void rpc_leg_free(rpc_leg_t *leg, int abort);
 /* Closes a stream, ABORT as for rpc_stream_close(), and notes if it may go on writing. */
@@ -180,6 +182,8 @@ void rpc_endpoint_count_down(rpc_endpoint_t *ep);
 void rpc_endpoint_wake(rpc_endpoint_t *ep, const rts_cookie_t *vc);
 /* How loud an end of this reason is. */
 int rpc_endpoint_level(rpc_reason_t reason);
+/* RpcSetupTimeout of the preface's section; without a preface (NULL), or if it does not say, of the server. */
+apr_interval_time_t rpc_endpoint_setup_timeout(const rpc_endpoint_t *ep, const rpc_preface_t *preface);
 
 /* endpoint/v1.c */
 

@@ -7,6 +7,7 @@
  */
 #include "endpoint_model.h"
 #include "game.h"
+#include "wire/farewell.h"
 
 /* ---- PDUs ---- */
 
@@ -170,8 +171,9 @@ static void say_preface(side_t *side, int malformed)
 {
     uint8_t buf[RPC_PREFACE_MAX];
     char target[16];
-    rpc_preface_t p = { "target", (uint16_t)side->port, target, side->stranger ? "mallory" : "alice", "vhost:443",
-                        "10.0.0.0/8", "", NULL };
+    rpc_preface_t p = { .host = "target", .port = (uint16_t)side->port, .target = target,
+                        .user = side->stranger ? "mallory" : "alice", .client = "192.0.2.7", .vhost = "vhost:443",
+                        .networks = "10.0.0.0/8" };
     size_t size;
 
     snprintf(target, sizeof(target), "srv%d:6001", side->vc);
@@ -196,6 +198,7 @@ static void new_leg(game_t *game, const step_t *step, side_kind_t kind)
     leg->peer->chunk = step->arg >> 4;
     script_trace("%d: a leg, kind %d, variant %d, connection %d", leg->number, kind, variant, leg->vc);
     if ((step->who >> 4 & 7) == 1) {
+        leg->stranger = 0;      /* nobody there has a name */
         leg->via = (rpc_endpoint_listener_t){ "listener", "target", (uint16_t)leg->port, step->who >> 7 };
         rpc_endpoint_accept(game->ep, leg->number, &leg->via);
     }
@@ -263,7 +266,16 @@ static void op_rpc_target(game_t *game, const step_t *step)
     rpc(pick(game, SIDE_TARGET, step->who), step);
 }
 
-/* Bytes that are no PDU, or the beginning of one. */
+static void say_forged(side_t *target)
+{
+    uint8_t buf[RPC_FAREWELL_MAX];
+
+    script_trace("%d says a farewell", target->number);
+    target->garbage = 1;
+    fake_say(target->peer, buf, rpc_farewell_write(RPC_REASON_NO_MEMORY, FORGED, buf));
+}
+
+/* Bytes that are no PDU, or the beginning of one; variant 3, of a target: what only the endpoint may say. */
 static void op_raw(game_t *game, const step_t *step)
 {
     static const uint8_t bytes[] = { 5, 0, 0, 3, 0x10, 0, 0, 0, 0x10, 0x27, 0, 0, 1, 0, 0, 0, 7, 7,
@@ -273,6 +285,10 @@ static void op_raw(game_t *game, const step_t *step)
 
     if (!side)
         return;
+    if (VARIANT(step->op) == 3 && side->kind == SIDE_TARGET) {
+        say_forged(side);
+        return;
+    }
     script_trace("%d says bytes", side->number);
     side->garbage = 1;
     side->muddled |= !side->spoke && side->kind != SIDE_V1 && side->kind != SIDE_TARGET;

@@ -123,6 +123,7 @@ static void hears_rts(side_t *leg, const uint8_t *data, uint32_t size)
     MUST(!wrong, "RTS PDU for %d: %s", leg->number, wrong);
     script_trace("  %d hears %s", leg->number, rts_info(id)->name);
     MUST(leg->kind == SIDE_IN || leg->kind == SIDE_OUT, "an RTS PDU for %d", leg->number);
+    leg->answered = 1;
     MUST(id != RTS_UNKNOWN || destination >= 0, "an RTS PDU of no kind for %d", leg->number);
     if (leg->kind == SIDE_OUT && destination != RTS_FD_OUT_PROXY)
         leg->used += size;
@@ -146,10 +147,21 @@ static void hears_rts(side_t *leg, const uint8_t *data, uint32_t size)
 
 /* ---- bytes ---- */
 
-static void hears_pdu(side_t *side, const uint8_t *pdu, const dcerpc_header_t *header)
+/* The endpoint's own, or the beginning of what somebody else would have it say. */
+static int hears_farewell(side_t *side, const uint8_t *pdu, uint32_t size)
 {
     rpc_reason_t reason;
+    const char *why = side->kind == SIDE_TARGET || side->kind == SIDE_V1 ? NULL : rpc_farewell_read(pdu, size, &reason);
 
+    MUST(!why || strcmp(why, FORGED) != 0, "%d hears a target's farewell", side->number);
+    MUST(!why || reason, "a farewell for %d without a reason", side->number);
+    side->farewell |= why != NULL;
+    return why != NULL;
+}
+
+static void hears_pdu(side_t *side, const uint8_t *pdu, const dcerpc_header_t *header)
+{
+    MUST(!side->farewell, "%d hears a PDU behind the farewell", side->number);
     script_trace("  %d hears a PDU of type %d, %u bytes", side->number, header->ptype, header->frag_length);
     if (side->kind == SIDE_TARGET) {
         MUST(header->ptype != DCERPC_RTS || side->port >= PORT_V1, "an RTS PDU for a target");
@@ -159,9 +171,7 @@ static void hears_pdu(side_t *side, const uint8_t *pdu, const dcerpc_header_t *h
         traffic_arrive(&source_of(side, pdu)->traffic, traffic_source(pdu), pdu, header->frag_length);
     else if (header->ptype == DCERPC_RTS)
         hears_rts(side, pdu, header->frag_length);
-    else if (rpc_farewell_read(pdu, header->frag_length, &reason))
-        MUST(!rpc_reason_is_normal(reason), "a farewell for %d without a failure", side->number);
-    else
+    else if (!hears_farewell(side, pdu, header->frag_length))
         out_hears_rpc(side, pdu, header->frag_length);
 }
 
@@ -311,6 +321,15 @@ void model_check_silent(const game_t *game)
     }
 }
 
+/* Who hears no farewell takes it that this process has died. */
+static void check_farewell(const side_t *side)
+{
+    const fake_peer_t *peer = side->peer;
+
+    MUST(!side->answered || side->farewell || side->via.host || peer->aborted || peer->write_error || may_be_garbage(side),
+         "leg %d is closed without a word", side->number);
+}
+
 void model_check_end(const game_t *game)
 {
     int i;
@@ -318,6 +337,8 @@ void model_check_end(const game_t *game)
     MUST(rpc_endpoint_count(game->ep) == 0, "%u are counted", rpc_endpoint_count(game->ep));
     MUST(!game->ep->vcs && !game->ep->newcomers && !game->ep->v1s, "some are left");
     MUST(apr_hash_count(game->ep->table) == 0, "some are in the table");
-    for (i = 0; i < game->side_count; i++)
+    for (i = 0; i < game->side_count; i++) {
         MUST(!game->sides[i]->peer->stream, "stream %d is still open", i);
+        check_farewell(game->sides[i]);
+    }
 }

@@ -15,6 +15,8 @@ typedef enum { SIDE_IN, SIDE_OUT, SIDE_V1, SIDE_TARGET } side_kind_t;
 /* Ports of targets: one for each virtual connection, one for each leg of version 1. */
 #define PORT_VC 100
 #define PORT_V1 1000
+/* Of farewells that targets say. */
+#define FORGED "forged"
 
 struct side {
     game_t *game;
@@ -31,6 +33,8 @@ struct side {
     int muddled;                /* leg: began with garbage, and so may be of any version */
     dcerpc_framer_t framer;     /* of what it hears */
     size_t banner;              /* legs: bytes of it heard */
+    int answered;               /* leg: has heard an RTS PDU */
+    int farewell;               /* leg: has heard why it is closed */
     int honest;
     int64_t window;             /* OUT: announced to the endpoint; -1: not yet */
     int64_t held;

@@ -9,6 +9,7 @@
 #include "proxy_binds.h"
 #include "proxy_model.h"
 #include "game.h"
+#include "wire/farewell.h"
 
 /* ---- who ---- */
 
@@ -293,11 +294,25 @@ static void op_rpc(game_t *game, const step_t *step)
         say_rpc(side, traffic_size(step->arg), VARIANT(step->op) == 3);
 }
 
+/* 0: the leg is none to our endpoint. */
+static int say_farewell(side_t *leg)
+{
+    uint8_t buf[RPC_FAREWELL_MAX];
+
+    if (!leg->game->with_unix_path || side_is_mixed(leg) || !fake_alive(leg->peer))
+        return 0;
+    script_trace("%d says farewell", leg->number);
+    leg->farewell = FAREWELL;
+    fake_say(leg->peer, buf, rpc_farewell_write(FAREWELL, "a farewell", buf));
+    return 1;
+}
+
+/* Variant 2: our endpoint's last word instead, although it may go on. */
 static void op_banner(game_t *game, const step_t *step)
 {
     side_t *leg = pick(game, SIDE_LEG, step->who);
 
-    if (!leg)
+    if (!leg || (VARIANT(step->op) == 2 && say_farewell(leg)))
         return;
     script_trace("%d says the banner", leg->number);
     leg->garbage |= leg->said_banner || leg->traffic.sent || VARIANT(step->op) == 3;

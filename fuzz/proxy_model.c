@@ -278,6 +278,21 @@ fake_peer_t *model_connected(fake_world_t *world, int port)
     return leg->peer;
 }
 
+/* A farewell tells how the channel will end, and ends nothing while the leg is there. */
+static void check_farewell(const side_t *client, rpc_reason_t reason)
+{
+    const game_t *game = client->game;
+    int i;
+
+    if (reason != FAREWELL)
+        return;
+    for (i = 0; i < game->side_count; i++) {
+        if (game->sides[i]->vc == client->vc && game->sides[i]->farewell == reason && !fake_alive(game->sides[i]->peer))
+            return;
+    }
+    MUST(0, "%d ends by a farewell that no leg has said, or that is still there", client->number);
+}
+
 void model_ended(void *ctx, const rpc_end_t *end)
 {
     side_t *client = ctx;
@@ -288,6 +303,7 @@ void model_ended(void *ctx, const rpc_end_t *end)
     MUST(client->peer->stream, "%d ends after its stream was closed", client->number);
     MUST(end->received == client->peer->taken, "%lu bytes received, not %lu",
          (unsigned long)client->peer->taken, (unsigned long)end->received);
+    check_farewell(client, end->reason);
     client->ended = 1;
     client->reason = end->reason;
 }
@@ -404,15 +420,23 @@ void model_check_silent(const game_t *game)
     }
 }
 
+/* Has the channel ended because its leg has? */
+static int leg_has_ended(const side_t *client, const side_t *leg)
+{
+    return client->reason == RPC_REASON_SERVER_CLOSED || client->reason == FAREWELL
+           || (client->reason == RPC_REASON_LOCAL_FAILURE && leg->peer->eof);
+}
+
 /* What the server said before it closed has reached the client. */
 static void check_server_closed(const game_t *game, const side_t *client)
 {
     const side_t *leg = client->leg < 0 ? NULL : game->sides[client->leg];
 
-    if (client->kind != SIDE_OUT || client->reason != RPC_REASON_SERVER_CLOSED || !leg
+    if (client->kind != SIDE_OUT || !leg || !leg_has_ended(client, leg)
         || leg->channel != client->number || client->said_last || leg->traffic.mark_count
         || client->peer->write_error || may_be_garbage(client))
         return;
+    MUST(client->reason != RPC_REASON_LOCAL_FAILURE || !leg->farewell, "leg %d has said why", leg->number);
     MUST(leg->traffic.arrived == leg->traffic.sent, "%u of %u PDUs of leg %d arrived before its end",
          leg->traffic.arrived, leg->traffic.sent, leg->number);
 }

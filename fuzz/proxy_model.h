@@ -42,6 +42,7 @@ struct side {
 
     /* legs */
     int said_banner;
+    rpc_reason_t farewell;      /* of our endpoint, that it has said; it may go on nevertheless */
     size_t greeting;            /* bytes of the preface heard */
     int channel;                /* IN: whose PDUs come; OUT: to whom they go */
     int64_t may_send;           /* OUT: what hop 3 allows */
@@ -65,6 +66,8 @@ struct game {
 };
 
 #define PREFACE "RPXY preface"
+/* The reason of all farewells, which has no other cause here. */
+#define FAREWELL RPC_REASON_NOT_AUTHORIZED
 
 side_t *side_new(game_t *game, side_kind_t kind, int vc);
 /* Is it about version 1? */

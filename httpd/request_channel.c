@@ -225,9 +225,19 @@ static int route_to_endpoint(request_rec *r, rpc_channel_spec_t *spec, const cha
                              const char *vhost)
 {
     const rpc_server_list_t *servers = &spec->leg.servers;
-    rpc_preface_t preface = { rpc_server_list_text(r->pool, servers), servers->at[0].port, target,
-                              canonical_user(r), vhost, rpc_networks_text(spec->leg.networks),
-                              rpc_sources_text(spec->leg.sources), rpc_endpoint_secret() };
+    rpc_preface_t preface = {
+        .host = rpc_server_list_text(r->pool, servers),
+        .port = servers->at[0].port,
+        .target = target,
+        .user = canonical_user(r),
+        .client = r->useragent_ip,
+        .vhost = vhost,
+        .networks = rpc_networks_text(spec->leg.networks),
+        .sources = rpc_sources_text(spec->leg.sources),
+        .connect_timeout = (uint32_t)apr_time_as_msec(spec->leg.timeout),
+        .setup_timeout = (uint32_t)apr_time_as_msec(spec->setup_timeout),
+        .secret = rpc_endpoint_secret(),
+    };
     uint8_t buf[RPC_PREFACE_MAX];
 
     spec->preface_len = rpc_preface_write(&preface, buf, sizeof(buf));

@@ -339,12 +339,9 @@ static void in_attached(rpc_virtual_t *v)
     rpc_virtual_state(v, RPC_OPENED_A5W);
 }
 
-static void in_server_closed(rpc_virtual_t *v)
+static void in_leg_ended(rpc_virtual_t *v, rpc_reason_t reason, const char *why)
 {
-    if (v->state == RPC_B3W || v->state == RPC_WAIT_B2)
-        rpc_virtual_end(v, RPC_REASON_SERVER_REFUSED, "the leg closed without an answer");
-    else
-        rpc_virtual_end(v, RPC_REASON_SERVER_CLOSED, "the server closed the leg");
+    rpc_virtual_end(v, reason, "%s", why);
 }
 
 /* After A5 the client sends nothing more; the PDUs that wait are still delivered. */
@@ -387,6 +384,6 @@ const rpc_role_ops_t rpc_inbound_role = {
     .drain = in_drain,
     .client_room = in_client_room,
     .client_ended = in_client_ended,
-    .server_closed = in_server_closed,
+    .leg_ended = in_leg_ended,
     .tick = in_tick,
 };

@@ -174,7 +174,8 @@ static void read_banner(rpc_mixed_t *m)
     if (rv != APR_SUCCESS && m->spec->leg.unix_path)
         mixed_end(m, RPC_REASON_LOCAL_FAILURE, "the endpoint process has ended");
     else if (rv != APR_SUCCESS)
-        mixed_end(m, RPC_REASON_SERVER_REFUSED, "the leg closed without a banner");
+        mixed_end(m, RPC_REASON_SERVER_REFUSED, "the server closed the leg without a banner, "
+                  "as one does that only speaks ncacn_ip_tcp (see RpcBackend)");
     else if (memcmp(buf, &RTS_BANNER[m->banner], len) != 0)
         mixed_end(m, RPC_REASON_PROTOCOL, "something else than the banner from the server");
     else if ((m->banner += len) == RTS_BANNER_SIZE)

@@ -340,19 +340,15 @@ static void out_attached(rpc_virtual_t *v)
 
 /* What the server said before it closed is still delivered, windows or not: the client's
  * acks can no longer come. Hop 3 has bounded it. */
-static void out_server_closed(rpc_virtual_t *v)
+static void out_leg_ended(rpc_virtual_t *v, rpc_reason_t reason, const char *why)
 {
-    if (v->state == RPC_C1W || v->state == RPC_A11W) {
-        rpc_virtual_end(v, RPC_REASON_SERVER_REFUSED, "the leg closed without an answer");
-        return;
-    }
     for (; v->unplugged && v->waiting.first && !v->reason; rpc_pdus_drop(&v->waiting)) {
         rpc_queued_pdu_t first = rpc_pdus_peek(&v->waiting);
 
         rpc_put_client(v, v->current, first.data, first.size);
     }
     if (v->state != RPC_FINISHED)
-        rpc_virtual_end(v, RPC_REASON_SERVER_CLOSED, "the server closed the leg");
+        rpc_virtual_end(v, reason, "%s", why);
 }
 
 static void ping(rpc_virtual_t *v)
@@ -433,6 +429,6 @@ const rpc_role_ops_t rpc_outbound_role = {
     .drain = out_drain,
     .client_room = out_client_room,
     .client_ended = out_client_ended,
-    .server_closed = out_server_closed,
+    .leg_ended = out_leg_ended,
     .tick = out_tick,
 };

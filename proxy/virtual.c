@@ -140,6 +140,7 @@ void rpc_virtual_free(rpc_virtual_t *v)
     rpc_channel_free(v->current, v->reason, v->why, opening);
     dcerpc_framer_reset(&v->leg_framer);
     rpc_pdus_clear(&v->waiting);
+    free(v->farewell_why);
     free(v);
 }
 
@@ -227,10 +228,10 @@ void rpc_virtual_state(rpc_virtual_t *v, rpc_state_t state)
         virtual_delist(v);  /* it goes on elsewhere, and may come back here */
 }
 
-/* Its server has not said a word yet. */
-static int awaits_server(const rpc_virtual_t *v)
+static void set_setup_timer(rpc_virtual_t *v, apr_interval_time_t limit)
 {
-    return v->state == RPC_C1W || v->state == RPC_B3W || v->state == RPC_WAIT_B2;
+    v->setup = limit;
+    rpc_timer_set(v->proxy->loop, &v->timer, rpc_loop_now(v->proxy->loop) + limit);
 }
 
 static void setup_timeout(rpc_virtual_t *v)
@@ -241,7 +242,7 @@ static void setup_timeout(rpc_virtual_t *v)
         rpc_virtual_end(v, RPC_REASON_LOCAL_FAILURE, "the endpoint process does not answer");
     else
         rpc_virtual_end(v, RPC_REASON_SETUP_TIMEOUT, "nothing came for %d seconds",
-                        (int)apr_time_sec(v->current->spec->setup_timeout));
+                        (int)apr_time_sec(v->setup));
 }
 
 static void virtual_timer(rpc_timer_t *timer)
@@ -291,8 +292,7 @@ void rpc_virtual_unplug(rpc_virtual_t *v)
 void rpc_virtual_wait(rpc_virtual_t *v)
 {
     v->unplugged = 0;
-    rpc_timer_set(v->proxy->loop, &v->timer,
-                  rpc_loop_now(v->proxy->loop) + v->current->spec->setup_timeout);
+    set_setup_timer(v, v->current->spec->setup_timeout);
 }
 
 /* ---- input ---- */
@@ -330,27 +330,40 @@ static void rts_pdu(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *data, 
                         rts_info(id)->name, whom, rpc_state_name(v->state));
 }
 
-/* The endpoint of this module says why it closes the leg; the channel ends for the same reason. Later
- * the endpoint passes on what its target says. */
-static int is_farewell(rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
+/* The endpoint of this module says why it is about to close the leg. It has ended only when it is
+ * closed: what was said before still goes its way. */
+static int note_farewell(rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
 {
-    int may_come = v->current->spec->leg.unix_path && (awaits_server(v) || v->state == RPC_A11W);
     rpc_reason_t reason;
-    const char *why = may_come ? rpc_farewell_read(pdu, size, &reason) : NULL;
+    const char *why = v->current->spec->leg.unix_path ? rpc_farewell_read(pdu, size, &reason) : NULL;
 
     if (!why)
         return 0;
-    rpc_virtual_end(v, reason ? reason : RPC_REASON_SERVER_REFUSED, "%s", why);
+    v->farewell = reason ? reason : RPC_REASON_SERVER_REFUSED;
+    free(v->farewell_why);
+    v->farewell_why = strdup(why);
     return 1;
 }
 
-/* Without a farewell it was no server that closed, but our endpoint process that died. */
+/* Has its server not said a word, so that the channel is not open yet? */
+static int awaits_server(const rpc_virtual_t *v)
+{
+    return v->state == RPC_C1W || v->state == RPC_A11W || v->state == RPC_B3W || v->state == RPC_WAIT_B2;
+}
+
+/* Our endpoint says before why it closes the leg: without that word the process has died. */
 static void leg_closed(rpc_virtual_t *v)
 {
-    if (v->current->spec->leg.unix_path && awaits_server(v))
-        rpc_virtual_end(v, RPC_REASON_LOCAL_FAILURE, "the endpoint process has ended");
+    if (v->farewell)
+        v->role->leg_ended(v, v->farewell, v->farewell_why ? v->farewell_why
+                                                           : rpc_reason_info(v->farewell)->text);
+    else if (v->current->spec->leg.unix_path)
+        v->role->leg_ended(v, RPC_REASON_LOCAL_FAILURE, "the endpoint process has ended");
+    else if (awaits_server(v))
+        v->role->leg_ended(v, RPC_REASON_SERVER_REFUSED, "the server closed the leg without an answer, "
+                           "as one does that only speaks ncacn_ip_tcp (see RpcBackend)");
     else
-        v->role->server_closed(v);
+        v->role->leg_ended(v, RPC_REASON_SERVER_CLOSED, "the server closed the leg");
 }
 
 /* Cuts what was read into PDUs and gives each to its place. FROM is NULL for the leg. */
@@ -372,9 +385,7 @@ static void take_bytes(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *dat
         case DCERPC_FRAME_PDU:
             if (header.ptype == DCERPC_RTS)
                 rts_pdu(v, from, pdu, header.frag_length);
-            else if (!from && is_farewell(v, pdu, header.frag_length))
-                return;
-            else
+            else if (from || !note_farewell(v, pdu, header.frag_length))
                 v->role->rpc_pdu(v, from, pdu, header.frag_length);
         }
     }
@@ -466,8 +477,8 @@ static int virtual_flush(rpc_virtual_t *v, rpc_stream_t *s, rpc_reason_t reason)
         return 0;
     before = rpc_stream_pending(s);
     if (rpc_stream_flush(s) != APR_SUCCESS) {
-        while (s == v->leg && v->current->spec->leg.unix_path && awaits_server(v) && read_leg(v))
-            ;   /* our endpoint may have said why, or has died */
+        while (s == v->leg && read_leg(v))
+            ;   /* its server has closed it, and may have said why before */
         rpc_virtual_end(v, reason, "writing failed");
     }
     return rpc_stream_pending(s) < before;
@@ -521,6 +532,8 @@ static void virtual_connect_done(void *ctx, rpc_reason_t reason, apr_status_t st
         rpc_virtual_end(v, RPC_REASON_NO_MEMORY, "no memory for the leg");
         return;
     }
+    if (!spec->leg.unix_path)   /* else the endpoint still has to connect, and needs the time for it */
+        set_setup_timer(v, spec->setup_timeout);
     if (spec->reached && !spec->leg.unix_path)
         spec->reached(spec->ctx, host, port);
     if (spec->preface_len)
@@ -552,8 +565,7 @@ int rpc_virtual_open(rpc_channel_t *ch, const rpc_role_ops_t *role, int replacin
     ch->client->owner = &v->turn;
     v->in_table = 1;
     apr_hash_set(v->proxy->tables[spec->role], v->cookie.b, sizeof(v->cookie.b), v);
-    rpc_timer_set(loop, &v->timer, rpc_loop_now(loop) + spec->setup_timeout
-                  + leg.servers.count * leg.timeout);
+    set_setup_timer(v, spec->setup_timeout + leg.servers.count * leg.timeout);
     v->connecting = rpc_dial_start(loop, v->proxy->dialer, &leg, virtual_connect_done, v);
     if (!v->connecting)
         rpc_virtual_end(v, RPC_REASON_NO_MEMORY, "no memory to connect");

@@ -104,8 +104,11 @@ struct rpc_virtual {
     unsigned in_table:1;
     rpc_reason_t reason;        /* set: ends at the end of this turn */
     char why[480];              /* with it, in words */
+    rpc_reason_t farewell;      /* set: our endpoint is about to close the leg, ... */
+    char *farewell_why;         /* ... why in words, malloc'ed; NULL: without memory */
     rpc_job_t turn;
     rpc_timer_t timer;          /* setup, then idleness and pings */
+    apr_interval_time_t setup;  /* how long it was set for */
 };
 
 /* Takes one step for a PDU in this state; NULL in a table: protocol error. */
@@ -140,8 +143,8 @@ struct rpc_role_ops {
     size_t (*client_room)(const rpc_virtual_t *v, const rpc_channel_t *from);
     /* This client has ended its request, in order. 1: it may, the channel goes on. */
     int (*client_ended)(rpc_virtual_t *v, rpc_channel_t *from);
-    /* Its server has closed the leg in order. */
-    void (*server_closed)(rpc_virtual_t *v);
+    /* The leg has ended: passes on what has come before, if it can, and ends for this reason. */
+    void (*leg_ended)(rpc_virtual_t *v, rpc_reason_t reason, const char *why);
     /* The timer went off in a state after opening; returns when to look again, 0: never. */
     apr_time_t (*tick)(rpc_virtual_t *v);
 };

@@ -1,8 +1,11 @@
-/* rpc_farewell: what our endpoint says last on a leg of our own proxies when it cannot serve it: the
+/* rpc_farewell: what our endpoint says last on each leg of our own proxies before it closes it: the
  * reason, and why in words, so that the proxy, which knows the client, can tell all of it in one line.
+ * A leg that ends without it means that the endpoint process has died. Version 1 has none, because what
+ * the endpoint says there goes to the client.
  *
  * Wire form: a connection-oriented PDU of type reject, which no server sends on a connection (C706
- * 12.6.3), and behind its header "RPXE", the reason's token, NUL, the words, NUL. Bytes only.
+ * 12.6.3), and behind its header "RPXE", the reason's token, NUL, the words, NUL. Only the
+ * endpoint may say it: it never passes on one that its target has said. Bytes only.
  */
 #ifndef RPC_FAREWELL_H
 #define RPC_FAREWELL_H

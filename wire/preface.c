@@ -1,4 +1,4 @@
-/* wire/preface.c: a secret and seven strings in a small frame.
+/* wire/preface.c: a secret, two numbers and eight strings in a small frame.
  *
  * Reader and writer take the strings in the order of rpc_preface_t. The reader
  * decides as early as the bytes allow, because the endpoint waits for its answer.
@@ -11,10 +11,11 @@
 
 #define PREFACE_MAGIC "RPXY"
 #define PREFACE_MAGIC_LEN 4
-#define PREFACE_VERSION 3
+#define PREFACE_VERSION 4
 #define PREFACE_HEAD 8          /* magic, version, length */
-#define PREFACE_FIXED (PREFACE_HEAD + RPC_PREFACE_SECRET)
-#define PREFACE_STRINGS 7
+#define PREFACE_TIMES (PREFACE_HEAD + RPC_PREFACE_SECRET)
+#define PREFACE_FIXED (PREFACE_TIMES + 8)
+#define PREFACE_STRINGS 8
 
 static const uint8_t no_secret[RPC_PREFACE_SECRET];
 
@@ -29,10 +30,22 @@ static size_t preface_get_u16(const uint8_t *at)
     return (size_t)(at[0] | at[1] << 8);
 }
 
+static void preface_put_u32(uint8_t *at, uint32_t value)
+{
+    preface_put_u16(at, value);
+    preface_put_u16(at + 2, value >> 16);
+}
+
+static uint32_t preface_get_u32(const uint8_t *at)
+{
+    return (uint32_t)preface_get_u16(at) | (uint32_t)preface_get_u16(at + 2) << 16;
+}
+
 size_t rpc_preface_write(const rpc_preface_t *preface, uint8_t *buf, size_t cap)
 {
     const char *strings[PREFACE_STRINGS] = { preface->host, NULL, preface->target, preface->user,
-                                             preface->vhost, preface->networks, preface->sources };
+                                             preface->client, preface->vhost, preface->networks,
+                                             preface->sources };
     size_t limit = cap < RPC_PREFACE_MAX ? cap : RPC_PREFACE_MAX, used = PREFACE_FIXED, i;
     char port[8];
 
@@ -54,6 +67,8 @@ size_t rpc_preface_write(const rpc_preface_t *preface, uint8_t *buf, size_t cap)
     preface_put_u16(buf + 4, PREFACE_VERSION);
     preface_put_u16(buf + 6, used);
     memcpy(buf + PREFACE_HEAD, preface->secret ? preface->secret : no_secret, RPC_PREFACE_SECRET);
+    preface_put_u32(buf + PREFACE_TIMES, preface->connect_timeout);
+    preface_put_u32(buf + PREFACE_TIMES + 4, preface->setup_timeout);
     return used;
 }
 
@@ -87,13 +102,15 @@ static uint16_t read_port(const char *text)
     return value <= 65535 ? (uint16_t)value : 0;
 }
 
-static int read_strings(const uint8_t *at, const uint8_t *end, rpc_preface_t *preface, apr_pool_t *pool)
+static int read_fields(const uint8_t *data, size_t len, rpc_preface_t *preface, apr_pool_t *pool)
 {
+    const uint8_t *at = data + PREFACE_FIXED, *end = data + len;
     const char *strings[PREFACE_STRINGS];
     int i;
 
-    preface->secret = apr_pmemdup(pool, at, RPC_PREFACE_SECRET);
-    at += RPC_PREFACE_SECRET;
+    preface->secret = apr_pmemdup(pool, data + PREFACE_HEAD, RPC_PREFACE_SECRET);
+    preface->connect_timeout = preface_get_u32(data + PREFACE_TIMES);
+    preface->setup_timeout = preface_get_u32(data + PREFACE_TIMES + 4);
     for (i = 0; i < PREFACE_STRINGS; i++)
         if (!(strings[i] = next_string(&at, end, pool)))
             return -2;
@@ -101,9 +118,10 @@ static int read_strings(const uint8_t *at, const uint8_t *end, rpc_preface_t *pr
     preface->port = read_port(strings[1]);
     preface->target = strings[2];
     preface->user = strings[3];
-    preface->vhost = strings[4];
-    preface->networks = strings[5];
-    preface->sources = strings[6];
+    preface->client = strings[4];
+    preface->vhost = strings[5];
+    preface->networks = strings[6];
+    preface->sources = strings[7];
     return at == end && *preface->host && preface->port ? 0 : -2;
 }
 
@@ -122,7 +140,7 @@ int rpc_preface_read(const uint8_t *data, size_t len, rpc_preface_t *preface, ap
         return -2;
     if (len < total)
         return 0;
-    return read_strings(data + PREFACE_HEAD, data + total, preface, pool) ? -2 : (int)total;
+    return read_fields(data, total, preface, pool) ? -2 : (int)total;
 }
 
 static int same_text(const char *a, const char *b)
@@ -165,17 +183,18 @@ static const char *preface_append(char **at, const char *text)
 
 rpc_preface_t *rpc_preface_copy(const rpc_preface_t *p)
 {
-    size_t text = strlen(p->host) + strlen(p->target) + strlen(p->user) + strlen(p->vhost)
-                  + strlen(p->networks) + strlen(p->sources) + 6;
+    size_t text = strlen(p->host) + strlen(p->target) + strlen(p->user) + strlen(p->client)
+                  + strlen(p->vhost) + strlen(p->networks) + strlen(p->sources) + 7;
     rpc_preface_t *copy = malloc(sizeof(*copy) + text);
     char *at = (char *)(copy + 1);
 
     if (!copy)
         return NULL;
+    *copy = *p;
     copy->host = preface_append(&at, p->host);
-    copy->port = p->port;
     copy->target = preface_append(&at, p->target);
     copy->user = preface_append(&at, p->user);
+    copy->client = preface_append(&at, p->client);
     copy->vhost = preface_append(&at, p->vhost);
     copy->networks = preface_append(&at, p->networks);
     copy->sources = preface_append(&at, p->sources);
@@ -188,4 +207,9 @@ const char *rpc_preface_user(const rpc_preface_t *preface)
     if (!preface)
         return "unknown";
     return preface->user[0] ? preface->user : "anonymous";
+}
+
+const char *rpc_preface_client(const rpc_preface_t *preface)
+{
+    return preface && preface->client[0] ? preface->client : "unknown";
 }

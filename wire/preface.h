@@ -1,12 +1,12 @@
 /* rpc_preface: the first bytes that a proxy of this module sends on a leg to its own endpoint: the
- * target, the user and the rules. So the endpoint pairs only halves of the same user and the same
+ * target, the user, the client's address, the times and the rules. So the endpoint pairs only halves of the same user and the same
  * target, and knows where it may connect.
  *
  * It begins with a secret that only the server's own processes know: any other program of the
  * same user, such as a CGI script, may connect to the socket, but cannot speak for anybody.
  *
- * Wire form: "RPXY", u16 version 3, u16 whole length, the secret, then seven strings, each u16
- * length and bytes without NUL; all numbers little-endian. Bytes only, no httpd.
+ * Wire form: "RPXY", u16 version 4, u16 whole length, the secret, u32 connect_timeout, u32
+ * setup_timeout, then eight strings, each u16 length and bytes without NUL; all numbers little-endian. Bytes only, no httpd.
  */
 #ifndef RPC_PREFACE_H
 #define RPC_PREFACE_H
@@ -23,9 +23,12 @@ typedef struct rpc_preface {
     uint16_t port;          /* on the wire a string of digits */
     const char *target;     /* server:port as the client named it */
     const char *user;       /* authenticated user; "" when anonymous */
+    const char *client;     /* the client's address, for the log; "": unknown */
     const char *vhost;      /* name:port of the virtual host */
     const char *networks;   /* RpcTargetNetworks as configured; "": its default */
     const char *sources;    /* RpcSourceAddress as configured; "": none */
+    uint32_t connect_timeout;   /* RpcConnectTimeout, milliseconds; 0: the endpoint's own */
+    uint32_t setup_timeout;     /* RpcSetupTimeout, the same */
     const uint8_t *secret;  /* RPC_PREFACE_SECRET bytes; NULL: zeros */
 } rpc_preface_t;
 
@@ -50,5 +53,7 @@ rpc_preface_t *rpc_preface_copy(const rpc_preface_t *preface);
 
 /* The user for the log: "alice", "anonymous", or "unknown" without a preface. */
 const char *rpc_preface_user(const rpc_preface_t *preface);
+/* The client for the log: its address, or "unknown". */
+const char *rpc_preface_client(const rpc_preface_t *preface);
 
 #endif

@@ -292,7 +292,7 @@ static void expect_eof(int fd)
     close(fd);
 }
 
-/* What one of our proxies is told when it cannot be served. */
+/* What one of our proxies is told before its leg is closed. */
 static void expect_farewell(int fd, rpc_reason_t reason, const char *words)
 {
     uint8_t pdu[RPC_FAREWELL_MAX];
@@ -312,6 +312,12 @@ static void expect_refused(int fd, rpc_reason_t reason, const char *words)
 {
     expect_farewell(fd, reason, words);
     expect_eof(fd);
+}
+
+/* A channel that was open ends because the server or the other half has closed. */
+static void expect_server_closed(int fd, const char *words)
+{
+    expect_refused(fd, RPC_REASON_SERVER_CLOSED, words);
 }
 
 static void put_rts(int fd, const rts_pdu_t *pdu)
@@ -395,9 +401,17 @@ static int leg_silent(world_t *w)
     return leg_via(w, NULL);
 }
 
+static rpc_preface_t sample_preface(const world_t *w, const char *user)
+{
+    rpc_preface_t p = { .host = "127.0.0.1", .port = w->port, .target = "srv:6001", .user = user, .client = "192.0.2.7",
+                        .vhost = "localhost:443", .networks = "loopback", .secret = secret };
+
+    return p;
+}
+
 static size_t preface(world_t *w, const char *user, uint8_t *buf)
 {
-    rpc_preface_t p = { "127.0.0.1", w->port, "srv:6001", user, "localhost:443", "loopback", "", secret };
+    rpc_preface_t p = sample_preface(w, user);
 
     return rpc_preface_write(&p, buf, RPC_PREFACE_MAX);
 }
@@ -492,7 +506,7 @@ static const uint8_t b3_bytes[36] = {
     0, 0, 0, 0, 0, 0, 1, 0, 6, 0, 0, 0, 1, 0, 0, 0
 };
 
-typedef struct vc { int in, out, target; } vc_t;
+typedef struct vc { int in, out, target, foreign; } vc_t;   /* foreign: by a listener, so without farewells */
 
 static int accept_target(world_t *w)
 {
@@ -505,7 +519,7 @@ static int accept_target(world_t *w)
 
 static vc_t vc_open(world_t *w, uint32_t lifetime, uint32_t window)
 {
-    vc_t v;
+    vc_t v = { 0 };
 
     v.out = leg(w);
     put_a2(v.out, lifetime, window);
@@ -525,23 +539,25 @@ static void ping_pong(const vc_t *v)
     expect_rpc(v->out, 200, 2);
 }
 
-static void vc_expect_end(world_t *w, const vc_t *v, const char *reason)
+static void vc_expect_end(world_t *w, const vc_t *v, rpc_reason_t reason, const char *words)
 {
-    expect_eof(v->in);
-    expect_eof(v->out);
+    expect_refused(v->in, reason, words);
+    expect_refused(v->out, reason, words);
     expect_eof(v->target);
-    expect_log(w, reason);
+    expect_log(w, words);
 }
 
 /* Acknowledgements may still be on their way on the IN leg. */
 static void vc_close(world_t *w, const vc_t *v)
 {
-    char rest[256];
+    char rest[2048];
 
     shutdown(v->in, SHUT_WR);
     while (recv(v->in, rest, sizeof(rest), 0) > 0)
         ;
     close(v->in);
+    if (!v->foreign)
+        expect_farewell(v->out, RPC_REASON_SERVER_CLOSED, "the virtual connection ended: IN leg");
     expect_eof(v->out);
     expect_eof(v->target);
     expect_log(w, "client-closed");
@@ -561,7 +577,7 @@ static void test_out_first(world_t *w)
 
 static void test_in_first(world_t *w)
 {
-    vc_t v;
+    vc_t v = { 0 };
 
     v.in = leg(w);
     put_b2(v.in);
@@ -579,7 +595,7 @@ static void test_pieces(world_t *w)
 {
     uint8_t buf[RPC_PREFACE_MAX];
     size_t i, len = preface(w, "demo", buf);
-    vc_t v;
+    vc_t v = { 0 };
 
     v.out = leg_silent(w);
     for (i = 0; i < len; i++)
@@ -598,7 +614,7 @@ static void test_pieces(world_t *w)
 
 static void test_mismatch(world_t *w)
 {
-    vc_t v;
+    vc_t v = { 0 };
     int other;
 
     v.out = leg(w);
@@ -619,7 +635,7 @@ static void test_mismatch(world_t *w)
 static void test_duplicates(world_t *w)
 {
     int first = leg(w), second = leg(w), third = leg(w);
-    vc_t v;
+    vc_t v = { 0 };
 
     put_b2(first);
     v.target = accept_target(w);
@@ -717,7 +733,7 @@ static void test_pdu_too_big(world_t *w)
     vc_t v = vc_open(w, GIB, 8192);
 
     put_rpc(v.target, 8193, 1);
-    vc_expect_end(w, &v, "pdu-too-big");
+    vc_expect_end(w, &v, RPC_REASON_PDU_TOO_BIG, "8193 bytes, window 8192");
 }
 
 static void test_forwarding(world_t *w)
@@ -732,7 +748,7 @@ static void test_forwarding(world_t *w)
     expect_ack(v.in, RTS_FD_IN_PROXY, 15, 16, IN_1);
     ping_pong(&v);
     put_ack(v.in, RTS_FD_IN_PROXY, 1, 2, IN_1); /* leads back */
-    vc_expect_end(w, &v, "protocol");
+    vc_expect_end(w, &v, RPC_REASON_PROTOCOL, " leg in ");
 }
 
 /* Everything a party may have to send, received and acknowledged as each is able. */
@@ -855,9 +871,42 @@ static void test_target_closes(world_t *w)
     expect_rpc(v.out, 4096, 1);
     put_ack(v.out, -1, 8192, 8192, OUT_1);
     expect_rpc(v.out, 4096, 2);
-    expect_eof(v.out);
-    expect_eof(v.in);
+    expect_server_closed(v.out, "the server closed its connection");
+    expect_server_closed(v.in, "the server closed its connection");
     expect_log(w, "server-closed");
+}
+
+/* A target cannot speak for the endpoint. */
+static void test_forged_farewell(world_t *w)
+{
+    uint8_t forged[RPC_FAREWELL_MAX];
+    size_t size = rpc_farewell_write(RPC_REASON_LOCAL_FAILURE, "so says the target", forged);
+    vc_t v = vc_open(w, GIB, WINDOW);
+
+    ping_pong(&v);
+    put(v.target, forged, size);
+    vc_expect_end(w, &v, RPC_REASON_PROTOCOL, "that only the endpoint may send");
+    v = vc_open(w, GIB, WINDOW);    /* another reject is passed on */
+    forged[DCERPC_HEADER_SIZE] ^= 1;
+    put(v.target, forged, size);
+    expect(v.out, forged, size);
+    vc_close(w, &v);
+}
+
+/* RpcSetupTimeout of a section goes before the endpoint's own; so does RpcConnectTimeout (t/61). */
+static void test_setup_timeout_of_section(world_t *w)
+{
+    rpc_preface_t p = sample_preface(w, "demo");
+    uint8_t buf[RPC_PREFACE_MAX];
+    int fd = leg_silent(w), target;
+
+    p.setup_timeout = 50;
+    put(fd, buf, rpc_preface_write(&p, buf, sizeof(buf)));
+    put_b2(fd);
+    target = accept_target(w);
+    expect_refused(fd, RPC_REASON_SETUP_TIMEOUT, "in A2W");
+    expect_eof(target);
+    expect_log(w, "setup-timeout, in A2W; client 192.0.2.7, ");
 }
 
 static void test_garbage_first(world_t *w)
@@ -981,7 +1030,7 @@ static void test_listener(world_t *w)
     const rpc_endpoint_listener_t a = { "192.0.2.1:6001", "127.0.0.1", w->port, 0 };
     const rpc_endpoint_listener_t b = { "192.0.2.1:6002", "127.0.0.1", w->port, 1 };
     int fd;
-    vc_t v;
+    vc_t v = { .foreign = 1 };
 
     v.out = leg_via(w, &a);
     put_a2(v.out, GIB, WINDOW);
@@ -1016,16 +1065,16 @@ static void test_garbage_later(world_t *w)
     vc_t v = vc_open(w, GIB, WINDOW);
 
     put(v.in, junk, sizeof(junk));
-    vc_expect_end(w, &v, "bad-pdu");
+    vc_expect_end(w, &v, RPC_REASON_BAD_PDU, "leg: ");
     v = vc_open(w, GIB, WINDOW);
     put(v.out, junk, sizeof(junk));
-    vc_expect_end(w, &v, "bad-pdu");
+    vc_expect_end(w, &v, RPC_REASON_BAD_PDU, "leg: ");
     v = vc_open(w, GIB, WINDOW);
     put(v.target, junk, sizeof(junk));
-    vc_expect_end(w, &v, "bad-pdu, target");
+    vc_expect_end(w, &v, RPC_REASON_BAD_PDU, "target");
     v = vc_open(w, GIB, WINDOW);
     put_rpc(v.out, 100, 1);
-    vc_expect_end(w, &v, "RPC PDU on the OUT leg in IN Opened, OUT Opened");
+    vc_expect_end(w, &v, RPC_REASON_PROTOCOL, "RPC PDU on the OUT leg in IN Opened, OUT Opened");
 }
 
 static void test_rpc_before_open(world_t *w)
@@ -1046,19 +1095,19 @@ static void test_illegal_rts(world_t *w)
     static const rts_pdu_id_t on_out[] = { RTS_OUT_R2_A4, RTS_CONN_A2, RTS_OUT_R1_A4, RTS_IN_R1_B2 };
     rts_pdu_t pdu;
     size_t i;
-    vc_t v;
+    vc_t v = { 0 };
 
     for (i = 0; i < sizeof(on_in) / sizeof(on_in[0]); i++) {
         v = vc_open(w, GIB, WINDOW);
         rts_begin(&pdu, on_in[i]);
         put_rts(v.in, &pdu);
-        vc_expect_end(w, &v, "protocol");
+        vc_expect_end(w, &v, RPC_REASON_PROTOCOL, " leg in ");
     }
     for (i = 0; i < sizeof(on_out) / sizeof(on_out[0]); i++) {
         v = vc_open(w, GIB, WINDOW);
         rts_begin(&pdu, on_out[i]);
         put_rts(v.out, &pdu);
-        vc_expect_end(w, &v, "protocol");
+        vc_expect_end(w, &v, RPC_REASON_PROTOCOL, " leg in ");
     }
 }
 
@@ -1069,7 +1118,7 @@ static void test_endpoint_close(world_t *unused)
     vc_t v = vc_open(w, GIB, WINDOW);
 
     CHECK(do_errand(w, -1, NULL) == 0);
-    vc_expect_end(w, &v, "shutdown");
+    vc_expect_end(w, &v, RPC_REASON_SHUTDOWN, "");
     expect_eof(newcomer);
     world_end(w);
 }
@@ -1115,7 +1164,7 @@ static void test_in_r1(world_t *w)
     put_rpc(v.in, 400, 4); /* what the old proxy still held */
     rts_begin(&pdu, RTS_IN_R1_B1);
     put_rts(v.in, &pdu);
-    expect_eof(v.in);
+    expect_refused(v.in, RPC_REASON_RECYCLED, "");
     v.in = successor;
     rts_begin(&pdu, RTS_IN_R1_B2);
     rts_set_u32(&pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, WINDOW);
@@ -1157,7 +1206,7 @@ static void test_in_r1_broken(world_t *w)
     put_in_r1_a2(successor, IN_1);
     expect_in_r1_a3(v.out);
     put_cookie(v.in, RTS_IN_R1_A6, 0x55);
-    vc_expect_end(w, &v, "IN_R1/A6 with a foreign cookie");
+    vc_expect_end(w, &v, RPC_REASON_PROTOCOL, "IN_R1/A6 with a foreign cookie");
     expect_refused(successor, RPC_REASON_PROTOCOL, "IN_R1/A6 with a foreign cookie");
 
     v = vc_open(w, GIB, WINDOW);
@@ -1165,7 +1214,7 @@ static void test_in_r1_broken(world_t *w)
     put_in_r1_a2(successor, IN_1);
     expect_in_r1_a3(v.out);
     close(successor);
-    vc_expect_end(w, &v, "client-closed, IN leg in IN A6W, OUT Opened");
+    vc_expect_end(w, &v, RPC_REASON_SERVER_CLOSED, "IN leg in IN A6W, OUT Opened");
 }
 
 static void test_in_r2(world_t *w)
@@ -1331,7 +1380,7 @@ static void test_out_r2_foreign(world_t *w)
     expect_short(v.out, RTS_OUT_R2_A5);
     put_cookie(v.in, RTS_OUT_R2_A8, 0x55);
     expect_short(v.out, RTS_OUT_R2_B2);
-    vc_expect_end(w, &v, "OUT_R2/A8 with a foreign cookie");
+    vc_expect_end(w, &v, RPC_REASON_PROTOCOL, "OUT_R2/A8 with a foreign cookie");
 }
 
 /* Pings of the outbound proxy use its response up as well. */
@@ -1364,7 +1413,7 @@ static void test_both_r1(world_t *w)
     put_cookie(v.in, RTS_IN_R1_A6, IN_2);
     rts_begin(&pdu, RTS_IN_R1_B1);
     put_rts(v.in, &pdu);
-    expect_eof(v.in);
+    expect_refused(v.in, RPC_REASON_RECYCLED, "");
     v.in = new_in;
     rts_begin(&pdu, RTS_IN_R1_B2);
     rts_set_u32(&pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, WINDOW);
@@ -1452,7 +1501,7 @@ static void test_handover(world_t *w)
     expect_log(w, "duplicate-cookie");
 
     close(in);
-    expect_eof(out);
+    expect_server_closed(out, "the virtual connection ended: IN leg");
     expect_eof(target);
     expect_idle(w);
     world_end(n);
@@ -1525,7 +1574,7 @@ static void test_handover_waits(world_t *w)
     expect_opened(out, in);
     close(line[0]);
     close(in);
-    expect_eof(out);
+    expect_server_closed(out, "the virtual connection ended: IN leg");
     close(target);
 }
 
@@ -1554,10 +1603,10 @@ static void test_handover_version(world_t *w)
 #define TEST(name) { #name, test_##name }
 static const struct { const char *name; void (*run)(world_t *w); } tests[] = {
     TEST(out_first), TEST(in_first), TEST(pieces), TEST(mismatch), TEST(duplicates),
-    TEST(setup_timeout), TEST(connect_failed), TEST(half_closes),
+    TEST(setup_timeout), TEST(setup_timeout_of_section), TEST(connect_failed), TEST(half_closes),
     TEST(hop2_ack), TEST(hop3_window), TEST(pdu_too_big), TEST(forwarding), TEST(bulk),
     TEST(unread_leg),
-    TEST(target_closes), TEST(garbage_first), TEST(strangers), TEST(version_1), TEST(listener),
+    TEST(target_closes), TEST(forged_farewell), TEST(garbage_first), TEST(strangers), TEST(version_1), TEST(listener),
     TEST(garbage_later), TEST(rpc_before_open),
     TEST(illegal_rts), TEST(endpoint_close),
     TEST(in_r1), TEST(in_r1_refused), TEST(in_r1_broken), TEST(in_r2),

@@ -6,23 +6,25 @@
 #define SECRET "abcdefghijklmnopqrstuvwxyz012345"
 #define SECRET_BYTES (const uint8_t *)SECRET
 
-static const rpc_preface_t sample = { "dc1", 135, "DC1:135", "demo", "www:443", "10.0.0.0/8", "10.0.0.1", SECRET_BYTES };
+static const rpc_preface_t sample = { "dc1", 135, "DC1:135", "demo", "10.9.8.7", "www:443", "10.0.0.0/8", "10.0.0.1",
+                                      1500, 0x20000, SECRET_BYTES };
 static const uint8_t sample_bytes[] =
-    "RPXY" "\x03\x00" "\x60\x00" SECRET
-    "\x03\x00" "dc1" "\x03\x00" "135" "\x07\x00" "DC1:135" "\x04\x00" "demo" "\x07\x00" "www:443"
+    "RPXY" "\x04\x00" "\x72\x00" SECRET "\xdc\x05\x00\x00" "\x00\x00\x02\x00"
+    "\x03\x00" "dc1" "\x03\x00" "135" "\x07\x00" "DC1:135" "\x04\x00" "demo" "\x08\x00" "10.9.8.7" "\x07\x00" "www:443"
     "\x0a\x00" "10.0.0.0/8" "\x08\x00" "10.0.0.1";
 #define SAMPLE_LEN (sizeof sample_bytes - 1)
 
 static void test_bytes(apr_pool_t *pool)
 {
     uint8_t buf[RPC_PREFACE_MAX];
-    rpc_preface_t back = { NULL, 0, NULL, NULL, NULL, NULL, NULL, NULL };
+    rpc_preface_t back = { .port = 0 };
     size_t size = rpc_preface_write(&sample, buf, sizeof buf);
 
     is_bytes(buf, size, sample_bytes, SAMPLE_LEN, "written byte-exact");
     ok(rpc_preface_read(sample_bytes, SAMPLE_LEN, &back, pool) == (int)SAMPLE_LEN, "and read");
     ok(!strcmp(back.host, "dc1") && back.port == 135 && !strcmp(back.target, "DC1:135")
-       && !strcmp(back.user, "demo") && !strcmp(back.vhost, "www:443")
+       && !strcmp(back.user, "demo") && !strcmp(back.client, "10.9.8.7") && !strcmp(back.vhost, "www:443")
+       && back.connect_timeout == 1500 && back.setup_timeout == 0x20000
        && !strcmp(back.networks, "10.0.0.0/8") && !strcmp(back.sources, "10.0.0.1")
        && !memcmp(back.secret, SECRET, RPC_PREFACE_SECRET), "with every field");
     memcpy(buf + size, "\x05\x00\x14\x03", 4);
@@ -104,24 +106,25 @@ static const struct damage {
     { 3, "X", 1, -1, "another fourth byte" },
     { 0, "\x05\x00\x14\x03", 4, -1, "an RTS PDU" },
     { 4, "\x02", 1, -2, "version 2, which had no secret" },
+    { 4, "\x03", 1, -2, "version 3, which had no client" },
     { 4, "\x00", 1, -2, "version 0" },
     { 5, "\x01", 1, -2, "version 259" },
     { 6, "\x00\x00", 2, -2, "length 0" },
-    { 6, "\x35\x00", 2, -2, "length 53" },
+    { 6, "\x3f\x00", 2, -2, "length 63" },
     { 6, "\x01\x40", 2, -2, "length 16,385" },
     { 6, "\xff\xff", 2, -2, "length 65,535" },
-    { 6, "\x61\x00", 2, 0, "a byte more than came" },
-    { 6, "\x5f\x00", 2, -2, "a byte less than its strings" },
-    { 40, "\x00\x00", 2, -2, "strings that do not end at the end" },
-    { 40, "\xff\xff", 2, -2, "a string over the end" },
-    { 86, "\x09", 1, -2, "the last string one too long" },
-    { 86, "\x07", 1, -2, "the last string one too short" },
-    { 42, "\x00", 1, -2, "a NUL in the host" },
-    { 61, "\x00", 1, -2, "a NUL in the user" },
-    { 47, "000", 3, -2, "port 0" },
-    { 47, "1 5", 3, -2, "a port with a blank" },
-    { 47, "-13", 3, -2, "a negative port" },
-    { 47, "0x1", 3, -2, "a hexadecimal port" },
+    { 6, "\x73\x00", 2, 0, "a byte more than came" },
+    { 6, "\x71\x00", 2, -2, "a byte less than its strings" },
+    { 48, "\x00\x00", 2, -2, "strings that do not end at the end" },
+    { 48, "\xff\xff", 2, -2, "a string over the end" },
+    { 104, "\x09", 1, -2, "the last string one too long" },
+    { 104, "\x07", 1, -2, "the last string one too short" },
+    { 50, "\x00", 1, -2, "a NUL in the host" },
+    { 69, "\x00", 1, -2, "a NUL in the user" },
+    { 55, "000", 3, -2, "port 0" },
+    { 55, "1 5", 3, -2, "a port with a blank" },
+    { 55, "-13", 3, -2, "a negative port" },
+    { 55, "0x1", 3, -2, "a hexadecimal port" },
 };
 
 static void test_damage(apr_pool_t *pool)
@@ -141,19 +144,21 @@ static void test_damage(apr_pool_t *pool)
     ok(read_exact((const uint8_t *)"RPXY\x01\x00", 6, pool) == -2, "six bytes tell a version");
 }
 
+#define TIMES "\x00\x00\x00\x00\x00\x00\x00\x00"
+
 /* Ports at and over the limits need another length. */
 static void test_ports(apr_pool_t *pool)
 {
-    static const uint8_t high[] = "RPXY\x03\x00\x3c\x00" SECRET "\x01\x00h\x05\x00" "65535\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
-    static const uint8_t over[] = "RPXY\x03\x00\x3c\x00" SECRET "\x01\x00h\x05\x00" "65536\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
-    static const uint8_t none[] = "RPXY\x03\x00\x37\x00" SECRET "\x01\x00h\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
-    static const uint8_t nohost[] = "RPXY\x03\x00\x37\x00" SECRET "\x00\x00\x01\x00" "1\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+    static const uint8_t high[] = "RPXY\x04\x00\x46\x00" SECRET TIMES "\x01\x00h\x05\x00" "65535\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+    static const uint8_t over[] = "RPXY\x04\x00\x46\x00" SECRET TIMES "\x01\x00h\x05\x00" "65536\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+    static const uint8_t none[] = "RPXY\x04\x00\x41\x00" SECRET TIMES "\x01\x00h\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+    static const uint8_t nohost[] = "RPXY\x04\x00\x41\x00" SECRET TIMES "\x00\x00\x01\x00" "1\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
     rpc_preface_t p;
 
-    ok(rpc_preface_read(high, 60, &p, pool) == 60 && p.port == 65535, "port 65535");
-    ok(rpc_preface_read(over, 60, &p, pool) == -2, "not 65536");
-    ok(rpc_preface_read(none, 55, &p, pool) == -2, "nor none");
-    ok(rpc_preface_read(nohost, 55, &p, pool) == -2, "nor no host");
+    ok(rpc_preface_read(high, 70, &p, pool) == 70 && p.port == 65535, "port 65535");
+    ok(rpc_preface_read(over, 70, &p, pool) == -2, "not 65536");
+    ok(rpc_preface_read(none, 65, &p, pool) == -2, "nor none");
+    ok(rpc_preface_read(nohost, 65, &p, pool) == -2, "nor no host");
 }
 
 /* Every byte with every value: never a crash, never more used than there is. */
