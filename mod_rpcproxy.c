@@ -28,8 +28,10 @@
 #include "httpd/engine.h"
 #include "httpd/handler.h"
 #include "httpd/health_check.h"
+#include "httpd/interned.h"
 #include "httpd/mpm_limits.h"
 #include "httpd/named_servers.h"
+#include "httpd/record.h"
 #include "httpd/require.h"
 #include "shared/channel_table.h"
 
@@ -155,6 +157,7 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
                          "no shared memory for the channel table");
             return HTTP_INTERNAL_SERVER_ERROR;
         }
+        rpc_record_prepare(pconf, s);
         rpc_room_note(context.room);
         rpc_limits_check(s, rpc_config_max_channels(sc), context.room);
         rpc_servers_reserve(pconf, context.health);
@@ -165,7 +168,7 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
     return OK;
 }
 
-static apr_status_t start_engine(apr_pool_t *pchild, server_rec *s)
+static apr_status_t start_threads(apr_pool_t *pchild, server_rec *s)
 {
     const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
     rpc_engine_params_t params = {
@@ -181,7 +184,9 @@ static apr_status_t start_engine(apr_pool_t *pchild, server_rec *s)
      * while a thread has been made and nobody knows it yet. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    rv = rpc_engine_start(&context.engine, &params, pchild);
+    rv = rpc_record_start(pchild, s);
+    if (rv == APR_SUCCESS)
+        rv = rpc_engine_start(&context.engine, &params, pchild);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return rv;
 }
@@ -223,9 +228,10 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
 
     rpc_status_set_pid(context.live, (uint32_t)getpid());
     rpc_endpointd_child_init();
-    rv = start_engine(pchild, s);
+    rpc_interned_start(pchild);
+    rv = start_threads(pchild, s);
     if (rv != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "cannot start the I/O threads");
+        ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "cannot start the threads of the module");
         exit(APEXIT_CHILDSICK);
     }
     watch_signal(pchild);
@@ -258,6 +264,7 @@ static int monitor(apr_pool_t *p, server_rec *s)
 static void register_hooks(apr_pool_t *p)
 {
     rpc_conn_register(p);
+    rpc_record_register(p);
     rpc_require_register(p);
     rpc_handler_register(p, &context);
     ap_hook_pre_config(pre_config, NULL, NULL, APR_HOOK_MIDDLE);

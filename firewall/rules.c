@@ -187,6 +187,24 @@ const rpc_firewall_rules_t *rpc_firewall_rules_both(apr_pool_t *pool, const rpc_
     return both;
 }
 
+const rpc_firewall_rules_t *rpc_firewall_rules_clone(apr_pool_t *pool, const rpc_firewall_rules_t *rules)
+{
+    rpc_firewall_rules_t *clone;
+    int i;
+
+    if (!rules)
+        return NULL;
+    clone = rules_copy(pool, rules);
+    for (i = 0; i < clone->rules->nelts; i++) {
+        rule_t *rule = &APR_ARRAY_IDX(clone->rules, i, rule_t);
+
+        rule->interfaces = apr_array_copy(pool, rule->interfaces);
+        rule->text = apr_pstrdup(pool, rule->text);
+    }
+    clone->and = rpc_firewall_rules_clone(pool, rules->and);
+    return clone;
+}
+
 /* The text of a rule is all of it but the ports of one that another directive has made. */
 static int lists_equal(const apr_array_header_t *a, const apr_array_header_t *b)
 {

@@ -61,6 +61,9 @@ rpc_firewall_rules_t *rpc_firewall_rules_join(apr_pool_t *pool, const rpc_firewa
 const rpc_firewall_rules_t *rpc_firewall_rules_both(apr_pool_t *pool, const rpc_firewall_rules_t *a,
                                                     const rpc_firewall_rules_t *b);
 
+/* A copy in POOL that has nothing in common with RULES, which may be NULL. */
+const rpc_firewall_rules_t *rpc_firewall_rules_clone(apr_pool_t *pool, const rpc_firewall_rules_t *rules);
+
 /* Are they the same rules, if in two copies? Both may be NULL. */
 int rpc_firewall_rules_equal(const rpc_firewall_rules_t *a, const rpc_firewall_rules_t *b);
 

@@ -35,6 +35,7 @@
 #include <scoreboard.h>
 #include <util_filter.h>
 
+#include "httpd/logio.h"
 #include "httpd/module.h"
 
 APLOG_USE_MODULE(rpcproxy);
@@ -55,6 +56,8 @@ typedef struct rpc_conn {
     rpc_stream_t s;             /* first: a stream is one of these */
     conn_rec *c;
     request_rec *r;             /* NULL once logged */
+    rpc_record_t *record;       /* of r */
+    apr_off_t in, out;          /* mod_logio's counts when it was taken */
     rpc_conn_home_t home;
     conn_phase_t phase;
     apr_bucket_brigade *bb;     /* of c, for both directions */
@@ -279,6 +282,12 @@ static apr_status_t conn_write(rpc_stream_t *s, const struct iovec *pieces, int 
     return pass_bytes(conn_of(s), pieces, count, len);
 }
 
+static int note_header(void *record, const char *name, const char *value)
+{
+    rpc_record_header(record, name, value);
+    return 1;
+}
+
 /* The header goes through the request's filters, so that mod_headers and the like see it. */
 static apr_status_t conn_respond(rpc_stream_t *s, const rpc_answer_t *answer)
 {
@@ -302,6 +311,7 @@ static apr_status_t conn_respond(rpc_stream_t *s, const rpc_answer_t *answer)
     APR_BRIGADE_INSERT_TAIL(conn->bb, apr_bucket_flush_create(conn->c->bucket_alloc));
     rv = ap_pass_brigade(r->output_filters, conn->bb);
     apr_brigade_cleanup(conn->bb);
+    apr_table_do(note_header, conn->record, r->headers_out, NULL);
     return conn->c->aborted ? APR_ECONNABORTED : rv;
 }
 
@@ -373,12 +383,28 @@ static void conn_enter(rpc_conn_t *conn, conn_phase_t phase, apr_interval_time_t
     rpc_loop_schedule(conn->s.loop, &conn->job);
 }
 
+static void end_record(rpc_conn_t *conn)
+{
+    rpc_record_end_t end = {
+        .status = conn->r->status,
+        .aborted = conn->c->aborted != 0,
+        .body = conn->s.sent,
+    };
+    apr_off_t in, out;
+
+    rpc_logio_read(conn->c, &in, &out);
+    end.in = (apr_uint64_t)(in - conn->in);
+    end.out = (apr_uint64_t)(out - conn->out);
+    rpc_record_end(conn->record, &end);
+}
+
 /* Logs and frees the request, then lets mod_ssl say good-bye. */
 static void end_request(rpc_conn_t *conn)
 {
     conn_rec *c = conn->c;
     apr_bucket_alloc_t *ba = c->bucket_alloc;
 
+    end_record(conn);
     APR_BRIGADE_INSERT_TAIL(conn->bb, ap_bucket_eor_create(ba, conn->r));
     conn->r = NULL;
     ap_pass_brigade(c->output_filters, conn->bb);
@@ -397,6 +423,7 @@ static void give_back(rpc_conn_t *conn)
     uint64_t one = 1;
     int fd = conn->wake_worker;
 
+    end_record(conn);
     rpc_timer_cancel(conn->s.loop, &conn->timer);
     rpc_loop_unschedule(conn->s.loop, &conn->job);
     rpc_watch_remove(conn->s.loop, &conn->s.watch);
@@ -582,15 +609,14 @@ static void conn_arrive(rpc_job_t *job)
         apr_os_thread_put(&conn->c->current_thread, &conn->thread, conn->c->pool);
     }
     if (rpc_watch_add(conn->s.loop, &conn->s.watch) != APR_SUCCESS) {
-        ap_log_cerror(APLOG_MARK, APLOG_ERR, errno, conn->c,
-                      "cannot watch the connection: too many descriptors?");
+        rpc_record_log(conn->record, RPC_LOG_ERR, errno, "cannot watch the connection: too many descriptors?");
         conn->s.error = APR_ENOMEM;
     }
     conn->home.arrived(&conn->s, conn->r, conn->home.ctx);
 }
 
 static rpc_conn_t *conn_create(request_rec *r, const rpc_conn_home_t *home, apr_int64_t body,
-                               int stay)
+                               int stay, rpc_record_t *record)
 {
     conn_rec *c = r->connection;
     rpc_conn_t *conn = calloc(1, sizeof(*conn));
@@ -603,6 +629,8 @@ static rpc_conn_t *conn_create(request_rec *r, const rpc_conn_home_t *home, apr_
     rpc_stream_init(&conn->s, &conn_class, home->loop, fd, NULL);
     conn->c = c;
     conn->r = r;
+    conn->record = record;
+    rpc_logio_read(c, &conn->in, &conn->out);
     conn->home = *home;
     conn->body_left = body;
     conn->stay = stay;
@@ -641,10 +669,11 @@ static int wait_for_end(rpc_conn_t *conn)
     return DONE;
 }
 
-int rpc_conn_hand_over(request_rec *r, const rpc_conn_home_t *home, apr_int64_t body, int stay)
+int rpc_conn_hand_over(request_rec *r, const rpc_conn_home_t *home, apr_int64_t body, int stay,
+                       rpc_record_t *record)
 {
     conn_rec *c = r->connection;
-    rpc_conn_t *conn = conn_create(r, home, body, stay);
+    rpc_conn_t *conn = conn_create(r, home, body, stay, record);
 
     if (!conn)
         return HTTP_SERVICE_UNAVAILABLE;

@@ -9,6 +9,7 @@
 #define RPC_CONN_H
 
 #include <httpd.h>
+#include "httpd/record.h"
 #include "io/stream.h"
 
 /* Registers filters and hooks. From register_hooks. */
@@ -30,8 +31,9 @@ typedef struct rpc_conn_home {
 /* Hands R's connection over, on R's worker thread, as the last act of a handler, whose
  * return value it gives (SUSPENDED, DONE, or an HTTP error when it cannot). BODY: bytes of
  * the request body to come; reading past them is end of file, unless STAY is set: then
- * the connection is only watched for its end. A pending 100-continue is sent. */
-int rpc_conn_hand_over(request_rec *r, const rpc_conn_home_t *home, apr_int64_t body, int stay);
-
+ * the connection is only watched for its end. A pending 100-continue is sent. RECORD, of R, is ended at
+ * the end of the stream, unless this fails (HTTP_SERVICE_UNAVAILABLE). */
+int rpc_conn_hand_over(request_rec *r, const rpc_conn_home_t *home, apr_int64_t body, int stay,
+                       rpc_record_t *record);
 
 #endif

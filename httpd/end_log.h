@@ -6,12 +6,23 @@
 
 #include <httpd.h>
 #include "base/end.h"
+#include "base/log.h"
 
 /* Logs a request that has not become a channel, at level warn. */
 void rpc_log_refused(request_rec *r, rpc_reason_t reason, const char *why);
 
+/* A channel, in texts that are escaped for a log. */
+typedef struct rpc_log_who {
+    const char *method, *target, *user;     /* USER "": nobody */
+    const char *client;                     /* address */
+} rpc_log_who_t;
+
+/* Fills WHO, in R's pool or for as long. */
+rpc_log_who_t rpc_log_who(request_rec *r);
+
 /* Logs the end of a channel, at level warn when it FAILED, else at info. SERVER is the server that it
- * reached or tried to reach. MS is its lifetime in milliseconds. On the thread that owns R. */
-void rpc_log_ended(request_rec *r, const rpc_end_t *end, int failed, const char *server, apr_int64_t ms);
+ * reached or tried to reach. MS is its lifetime in milliseconds. */
+void rpc_log_ended(const rpc_log_t *log, const rpc_log_who_t *who, const rpc_end_t *end, int failed,
+                   const char *server, apr_int64_t ms);
 
 #endif

@@ -22,6 +22,7 @@
 
 #include "httpd/conn.h"
 #include "httpd/module.h"
+#include "httpd/request_channel.h"
 #include "httpd/server_log.h"
 
 APLOG_USE_MODULE(rpcproxy);
@@ -46,7 +47,7 @@ struct rpc_engine {
     engine_loop_t *loops;
     rpc_proxy_t **proxies;
     rpc_dialer_t dialer;
-    rpc_log_t log;                  /* of the resolver */
+    rpc_log_t log;                  /* of what belongs to no channel */
     volatile apr_uint32_t turn;     /* of the loops, for the next hand-over */
     volatile apr_uint32_t ending, finishing;
     volatile apr_uint32_t alive;    /* connections not quite gone, on whichever loop they are by now */
@@ -69,19 +70,32 @@ static void arrived(rpc_stream_t *stream, request_rec *r, void *ctx)
     rpc_channel_start(el->proxy, stream, spec);
 }
 
+/* What the channel uses from now on is nothing of R's. */
+static int hand_over(rpc_engine_t *engine, request_rec *r, const rpc_channel_spec_t *of_request)
+{
+    engine_loop_t *el = &engine->loops[apr_atomic_inc32(&engine->turn) % (apr_uint32_t)engine->count];
+    rpc_record_t *record;
+    const rpc_channel_spec_t *spec = rpc_request_detach(r, of_request, &record);
+    int rv;
+
+    if (!spec)
+        return HTTP_SERVICE_UNAVAILABLE;
+    ap_set_module_config(r->request_config, &rpcproxy_module, (void *)spec);
+    rv = rpc_conn_hand_over(r, &el->home, spec->content_length, spec->role == RPC_OUTBOUND, record);
+    if (rv == HTTP_SERVICE_UNAVAILABLE)
+        rpc_request_attach(r, spec, record);
+    return rv;
+}
+
 int rpc_engine_hand_over(rpc_engine_t *engine, request_rec *r, const rpc_channel_spec_t *spec)
 {
-    engine_loop_t *el;
     int rv = HTTP_SERVICE_UNAVAILABLE;
 
     /* This thread counts the connection before it reads "ended"; a loop that ends sets "ended" before
      * it reads the count. So either the loop waits for this connection, or the connection is refused. */
     apr_atomic_inc32(&engine->alive);
-    if (!apr_atomic_read32(&engine->ending)) {
-        el = &engine->loops[apr_atomic_inc32(&engine->turn) % (apr_uint32_t)engine->count];
-        ap_set_module_config(r->request_config, &rpcproxy_module, (void *)spec);
-        rv = rpc_conn_hand_over(r, &el->home, spec->content_length, spec->role == RPC_OUTBOUND);
-    }
+    if (!apr_atomic_read32(&engine->ending))
+        rv = hand_over(engine, r, spec);
     apr_atomic_dec32(&engine->alive);
     return rv;
 }
@@ -95,8 +109,8 @@ static void end_those(engine_loop_t *el)
 
     apr_atomic_add32(&engine->ended, rpc_proxy_end_all(el->proxy, RPC_REASON_SHUTDOWN));
     if (apr_atomic_dec32(&engine->to_end) == 0)
-        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, ap_server_conf, "this child, which has been told to go, "
-                     "ends its %u channels (shutdown): %s", apr_atomic_read32(&engine->ended), engine->why);
+        rpc_log(&engine->log, RPC_LOG_NOTICE, 0, "this child, which has been told to go, ends its %u channels "
+                "(shutdown): %s", apr_atomic_read32(&engine->ended), engine->why);
 }
 
 static void again(rpc_timer_t *timer)

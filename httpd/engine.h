@@ -20,7 +20,7 @@ typedef struct rpc_engine_params {
  * destroyed. From child_init. */
 apr_status_t rpc_engine_start(rpc_engine_t **engine, const rpc_engine_params_t *params, apr_pool_t *pool);
 
-/* Hands a channel request over (see rpc_conn_hand_over); SPEC lives in R's pool. Returns
+/* Hands a channel request over (see rpc_conn_hand_over); SPEC, which lives in R's pool, is copied. Returns
  * what the handler is to return; HTTP_SERVICE_UNAVAILABLE once the engine's channels end. */
 int rpc_engine_hand_over(rpc_engine_t *engine, request_rec *r, const rpc_channel_spec_t *spec);
 

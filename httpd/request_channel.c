@@ -4,6 +4,10 @@
  */
 #include "httpd/request_channel.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
 #include <apr_lib.h>
 #include <apr_strings.h>
 #include <http_core.h>
@@ -13,15 +17,18 @@
 
 #include "base/clock.h"
 #include "base/who.h"
+#include "httpd/block.h"
 #include "httpd/end_log.h"
 #include "httpd/endpoint_parent.h"
 #include "httpd/endpoint_secret.h"
+#include "httpd/interned.h"
 #include "httpd/module.h"
 #include "httpd/require.h"
 #include "wire/preface.h"
 
 APLOG_USE_MODULE(rpcproxy);
 
+#define SERVERS_TEXT 1024   /* bytes of a list of servers in the log */
 #define REFUSED_LOGGED 10   /* refused binds of a channel that have a line in the log */
 
 /* ---- who asks ---- */
@@ -55,45 +62,37 @@ rpc_budget_who_t rpc_request_asker(const request_rec *r)
     return who;
 }
 
+/* What the log says when the limit has been reached. */
+#define IN_VAIN "user \"%s\" at %s has asked for %u targets in vain within %d seconds (RpcMaxFailedTargets): " \
+                "nothing is served there until they are over"
+
 void rpc_request_in_vain(const rpc_context_t *context, request_rec *r, const char *target)
 {
     const rpc_dir_config_t *dc = ap_get_module_config(r->per_dir_config, &rpcproxy_module);
     rpc_budget_limit_t limit = rpc_config_failed_targets(dc);
     rpc_budget_who_t who = rpc_request_asker(r);
+    rpc_log_who_t names = rpc_log_who(r);
 
     if (rpc_budget_spend(context->budgets, &who, target, &limit, rpc_clock_now()))
-        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "user \"%s\" at %s has asked for %u targets in "
-                      "vain within %d seconds (RpcMaxFailedTargets): nothing is served there until "
-                      "they are over", ap_escape_logitem(r->pool, r->user ? r->user : ""), r->useragent_ip,
-                      limit.targets, (int)apr_time_sec(limit.window));
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, IN_VAIN, names.user, names.client, limit.targets,
+                      (int)apr_time_sec(limit.window));
 }
 
 /* ---- a channel as the I/O thread shows it to us ---- */
 
-static void write_log(const rpc_log_t *log, int level, apr_status_t status, const char *text)
-{
-    ap_log_rerror(APLOG_MARK, level, status, (request_rec *)log->ctx, "%s", text);
-}
-
-static rpc_log_t *request_log(request_rec *r)
-{
-    rpc_log_t *log = apr_palloc(r->pool, sizeof(*log));
-
-    log->write = write_log;
-    log->level = ap_get_request_module_loglevel(r, APLOG_MODULE_INDEX);
-    log->ctx = r;
-    return log;
-}
-
 typedef struct channel {
     const rpc_context_t *context;
-    request_rec *r;
     const rpc_channel_spec_t *spec;
-    int row;                /* in the table of live channels */
-    int first;              /* the index of the server that is tried first */
-    apr_time_t since;       /* as rpc_clock_now() */
-    unsigned refused;       /* binds */
-    unsigned claimed:1;     /* it has said which virtual connection it belongs to */
+    rpc_record_t *record;       /* of its request */
+    rpc_log_who_t who;
+    const char *query;
+    rpc_budget_limit_t limit;
+    char *backend;              /* "server[port]", malloc'ed: the leg's; NULL: it has none yet */
+    int row;                    /* in the table of live channels */
+    int first;                  /* the index of the server that is tried first */
+    apr_time_t since;           /* as rpc_clock_now() */
+    unsigned refused;           /* binds */
+    unsigned claimed:1;         /* it has said which virtual connection it belongs to */
     unsigned opened:1;
 } channel_t;
 
@@ -117,9 +116,8 @@ static rpc_reason_t channel_claim(void *ctx, const rts_cookie_t *vc, int replaci
 
     ch->claimed = 1;
     /* The log has the table's name for the cookie, because a reader of the log could use the cookie. */
-    ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, ch->r, "%s channel%s of virtual connection %016"
-                  APR_UINT64_T_HEX_FMT, ch->r->method, replacing ? ", a successor," : "",
-                  (apr_uint64_t)rpc_status_hash_cookie(ch->context->live, vc));
+    rpc_log(ch->spec->log, RPC_LOG_DEBUG, 0, "%s channel%s of virtual connection %016" PRIx64, ch->who.method,
+            replacing ? ", a successor," : "", rpc_status_hash_cookie(ch->context->live, vc));
     reason = rpc_status_claim(ch->context->live, ch->row, vc, replacing);
     if (!reason)
         *first = ch->first = first_server(ch);
@@ -128,9 +126,13 @@ static rpc_reason_t channel_claim(void *ctx, const rts_cookie_t *vc, int replaci
 
 static void channel_reached(void *ctx, const char *host, uint16_t port)
 {
-    const channel_t *ch = ctx;
+    channel_t *ch = ctx;
 
-    apr_table_setn(ch->r->subprocess_env, "RPC_BACKEND", apr_psprintf(ch->r->pool, "%s[%u]", host, port));
+    free(ch->backend);
+    if (asprintf(&ch->backend, "%s[%u]", host, port) < 0)
+        ch->backend = NULL;
+    else
+        rpc_record_note(ch->record, "RPC_BACKEND", ch->backend);
     rpc_status_reached(ch->context->live, ch->row, host, port);
 }
 
@@ -160,12 +162,10 @@ static int channel_recall(void *ctx, int *bound, unsigned *level)
 static void channel_refused(void *ctx, const char *text)
 {
     channel_t *ch = ctx;
-    request_rec *r = ch->r;
 
     if (ch->refused++ < REFUSED_LOGGED)
-        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "channel to %s of user \"%s\": %s%s",
-                      apr_table_get(r->subprocess_env, "RPC_TARGET"), r->user ? r->user : "", text,
-                      ch->refused == REFUSED_LOGGED ? "; further refusals on this channel are not logged" : "");
+        rpc_log(ch->spec->log, RPC_LOG_WARN, 0, "channel to %s of user \"%s\": %s%s", ch->who.target, ch->who.user,
+                text, ch->refused == REFUSED_LOGGED ? "; further refusals on this channel are not logged" : "");
 }
 
 /* Is the end a failure that the log shows at level warn? A client that leaves before the server has
@@ -178,23 +178,44 @@ static int is_failure(const channel_t *ch, rpc_reason_t reason)
     return (gave_up || !rpc_reason_is_normal(reason)) && rpc_status_tells(ch->context->live, ch->row, rpc_clock_now());
 }
 
-/* After this only the line of R in the access log follows. */
+/* The server that it has reached, or those that it tried. */
+static void log_end(const channel_t *ch, const rpc_end_t *end)
+{
+    apr_interval_time_t age = rpc_clock_now() - ch->since;
+    char servers[SERVERS_TEXT];
+
+    rpc_server_list_print(&ch->spec->leg.servers, ch->first, servers, sizeof(servers));
+    rpc_log_ended(ch->spec->log, &ch->who, end, is_failure(ch, end->reason), ch->backend ? ch->backend : servers,
+                  apr_time_as_msec(age));
+}
+
+/* A scanner may have learned enough and left. */
+static void count_in_vain(const channel_t *ch)
+{
+    rpc_budget_who_t asker = { ch->spec->leg.user, ch->spec->client_address };
+
+    if (rpc_budget_spend(ch->context->budgets, &asker, ch->query, &ch->limit, rpc_clock_now()))
+        rpc_log(ch->spec->log, RPC_LOG_WARN, 0, IN_VAIN, ch->who.user, ch->who.client, ch->limit.targets,
+                (int)apr_time_sec(ch->limit.window));
+}
+
+/* Afterwards only the record is left, for the end of the connection. */
 static void channel_ended(void *ctx, const rpc_end_t *end)
 {
-    const channel_t *ch = ctx;
-    request_rec *r = ch->r;
-    rpc_server_list_t servers = ch->spec->leg.servers;
+    channel_t *ch = ctx;
+    char refused[16];
 
-    rpc_server_list_prefer(&servers, ch->first);
-    rpc_log_ended(r, end, is_failure(ch, end->reason), rpc_server_list_text(r->pool, &servers),
-                  apr_time_as_msec(rpc_clock_now() - ch->since));
+    log_end(ch, end);
     rpc_status_leave(ch->context->live, ch->row);
     if (!ch->opened && !rpc_reason_is_ours(end->reason))
-        rpc_request_in_vain(ch->context, r, r->args);      /* a scanner may have learned enough and left */
-    r->bytes_sent = (apr_off_t)end->sent;
-    apr_table_setn(r->subprocess_env, "RPC_REASON", rpc_reason_info(end->reason)->token);
-    if (ch->refused)
-        apr_table_setn(r->subprocess_env, "RPC_REFUSED", apr_psprintf(r->pool, "%u", ch->refused));
+        count_in_vain(ch);
+    rpc_record_note(ch->record, "RPC_REASON", rpc_reason_info(end->reason)->token);
+    if (ch->refused) {
+        apr_snprintf(refused, sizeof(refused), "%u", ch->refused);
+        rpc_record_note(ch->record, "RPC_REFUSED", refused);
+    }
+    free(ch->backend);
+    free(ch);
 }
 
 /* ---- from request to channel ---- */
@@ -303,7 +324,6 @@ const char *rpc_request_spec(const rpc_context_t *context, request_rec *r, rpc_r
                                           rpc_require_interfaces(r));
     spec->asked_port = target->port;
     spec->least_level = rpc_config_min_auth_level(dc);
-    spec->log = spec->leg.log = request_log(r);
     spec->leg.timeout = rpc_config_connect_timeout(dc);
     spec->leg.user = canonical_user(r);
     spec->leg.sources = dc->sources;
@@ -350,7 +370,9 @@ rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r, rpc
 
     limits.reached = reached;
     ch->context = context;
-    ch->r = r;
+    ch->who = rpc_log_who(r);
+    ch->query = r->args ? r->args : "";
+    ch->limit = rpc_config_failed_targets(ap_get_module_config(r->per_dir_config, &rpcproxy_module));
     ch->since = rpc_clock_now();
     ch->spec = spec;
     ch->row = rpc_status_enter(context->live, &who, &limits, &why);
@@ -372,4 +394,68 @@ void rpc_request_leave(const rpc_channel_spec_t *spec)
     const channel_t *ch = spec->ctx;
 
     rpc_status_leave(ch->context->live, ch->row);
+}
+
+/* ---- from the request into the open ---- */
+
+/* A channel and its spec, with all texts behind them: one block, which the channel's end frees. */
+typedef struct detached {
+    channel_t channel;          /* first: it is freed by its address */
+    rpc_channel_spec_t spec;
+} detached_t;
+
+static void fill_leg(rpc_dial_params_t *leg, rpc_block_t *b)
+{
+    int i;
+
+    for (i = 0; i < leg->servers.count; i++)
+        leg->servers.at[i].host = rpc_block_text(b, leg->servers.at[i].host);
+    leg->unix_path = rpc_block_text(b, leg->unix_path);
+    leg->user = rpc_block_text(b, leg->user);
+}
+
+static void fill(detached_t *to, rpc_block_t *b, const rpc_channel_spec_t *spec)
+{
+    const channel_t *ch = spec->ctx;
+
+    to->channel = *ch;
+    to->channel.who.method = rpc_block_text(b, ch->who.method);
+    to->channel.who.target = rpc_block_text(b, ch->who.target);
+    to->channel.who.user = rpc_block_text(b, ch->who.user);
+    to->channel.who.client = rpc_block_text(b, ch->who.client);
+    to->channel.query = rpc_block_text(b, ch->query);
+    to->spec = *spec;
+    to->spec.identity = rpc_block_text(b, spec->identity);
+    to->spec.preface = rpc_block_put(b, spec->preface, spec->preface_len);
+    fill_leg(&to->spec.leg, b);
+}
+
+const rpc_channel_spec_t *rpc_request_detach(request_rec *r, const rpc_channel_spec_t *spec,
+                                             rpc_record_t **record)
+{
+    rpc_block_t block = { NULL, 0 };
+    detached_t counted, *d;
+
+    fill(&counted, &block, spec);
+    d = calloc(1, sizeof(*d) + block.size);
+    *record = d ? rpc_record_take(r) : NULL;
+    if (!*record) {
+        free(d);
+        return NULL;
+    }
+    block = (rpc_block_t){ (char *)(d + 1), 0 };
+    fill(d, &block, spec);
+    d->channel.record = *record;
+    d->channel.spec = &d->spec;
+    d->spec.ctx = &d->channel;
+    d->spec.log = d->spec.leg.log = rpc_record_logger(*record);
+    d->spec.rules = rpc_interned_rules(spec->rules);
+    d->spec.leg.networks = rpc_interned_networks(spec->leg.networks);
+    return &d->spec;
+}
+
+void rpc_request_attach(request_rec *r, const rpc_channel_spec_t *detached, rpc_record_t *record)
+{
+    rpc_record_forget(r, record);
+    free(detached->ctx);
 }

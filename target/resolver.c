@@ -14,12 +14,10 @@
  */
 #include "target/resolver.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -28,6 +26,7 @@
 #include <apr_strings.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 
 /* getaddrinfo() returns no time to live. Names that change usually have one of a minute or more. An
  * answer is kept for a shorter time, but long enough for a client that opens dozens of connections.
@@ -428,42 +427,13 @@ static void *look_up_thread(void *data)
     return NULL;
 }
 
-/* httpd unloads its modules when a child ends. This module must stay loaded then, because a thread
- * may still return from getaddrinfo(). */
-static void pin_code(void)
-{
-    Dl_info here;
-
-    if (dladdr((void *)look_up_thread, &here))
-        dlopen(here.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
-}
-
-static int start_thread(rpc_resolver_t *r)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_attr_t attr;
-    pthread_t thread;
-    sigset_t all, before;
-    int rv;
-
-    pthread_once(&once, pin_code);
-    pthread_attr_init(&attr);
-    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    rv = pthread_create(&thread, &attr, look_up_thread, r);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attr);
-    return rv;
-}
-
 /* Starts one more thread if it would have a name to look up. 0: there is no thread at all. */
 static int ensure_thread(rpc_resolver_t *r)
 {
     if (r->threads < r->params.threads && next_to_run(r)) {
         r->threads++;
         r->holders++;
-        if (start_thread(r) != 0) {
+        if (rpc_thread_start_detached(look_up_thread, r) != 0) {
             r->threads--;
             r->holders--;
         }

@@ -2,6 +2,7 @@
  * own here: only the port stands in brackets. */
 #include "target/server_list.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include <apr_strings.h>
@@ -32,6 +33,27 @@ const char *rpc_server_list_text(apr_pool_t *pool, const rpc_server_list_t *list
     for (i = 1; i < list->count; i++)
         text = apr_pstrcat(pool, text, ",", server_text(pool, &list->at[i]), NULL);
     return text;
+}
+
+/* Writes at BUF + *USED what fits, and counts what does not. */
+static void print_server(const rpc_binding_t *server, char *buf, size_t size, size_t *used)
+{
+    int n = snprintf(*used < size ? buf + *used : NULL, *used < size ? size - *used : 0, "%s%s[%u]",
+                     *used ? "," : "", server->host, server->port);
+
+    if (n > 0)
+        *used += (size_t)n;
+}
+
+void rpc_server_list_print(const rpc_server_list_t *list, int first, char *buf, size_t size)
+{
+    size_t used = 0;
+    int i;
+
+    print_server(&list->at[first], buf, size, &used);
+    for (i = 0; i < list->count; i++)
+        if (i != first)
+            print_server(&list->at[i], buf, size, &used);
 }
 
 /* "host" or "host[port]", LEN characters at AT. */

@@ -21,6 +21,9 @@ const char *rpc_server_list_text(apr_pool_t *pool, const rpc_server_list_t *list
 /* The first of them alone. */
 const char *rpc_server_list_first(apr_pool_t *pool, const rpc_server_list_t *list);
 
+/* The same with the server of index FIRST before the others, as far as it fits into SIZE bytes. */
+void rpc_server_list_print(const rpc_server_list_t *list, int first, char *buf, size_t size);
+
 /* Reads such a text; a server without brackets has this PORT, and all are of ncacn_ip_tcp, which the
  * endpoint connects to. APR_EINVAL: a host or port is missing or wrong, or there are too many. Strings
  * in POOL. */

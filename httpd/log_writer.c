@@ -1,0 +1,166 @@
+/* httpd/log_writer.c: a queue and the thread that empties it.
+ *
+ * A line may take for ever: a pipe whose reader has stopped, a file system that does not answer. So the
+ * lock is never held while one is written, and the end does not wait for the thread but for a moment.
+ */
+#include "httpd/log_writer.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/thread.h"
+
+#define CANCEL_TIME apr_time_from_msec(200)
+
+struct rpc_log_writer {
+    size_t room;
+    void (*missing)(unsigned long lines);
+    apr_pool_t *pool;           /* the thread's, cleared after each line */
+    pthread_t thread;
+    pthread_mutex_t lock;       /* guards what follows */
+    pthread_cond_t more, done;  /* a line has come, or the end; all are written */
+    rpc_line_t *first, **last;
+    size_t held;                /* bytes, with those of the line that is being written */
+    unsigned long dropped;      /* and not told yet */
+    int ending;
+};
+
+apr_interval_time_t rpc_line_age(const rpc_line_t *line)
+{
+    return rpc_clock_now() - line->given;
+}
+
+/* ---- the thread ---- */
+
+/* With the lock held, which it gives up meanwhile. */
+static void write_first(rpc_log_writer_t *w)
+{
+    rpc_line_t *line = w->first;
+    size_t size = line->size;
+    unsigned long dropped = w->dropped;
+
+    w->first = line->next;
+    if (!w->first)
+        w->last = &w->first;
+    w->dropped = 0;
+    pthread_mutex_unlock(&w->lock);
+    pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+    if (dropped)
+        w->missing(dropped);
+    line->write(line, w->pool);
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    apr_pool_clear(w->pool);
+    pthread_mutex_lock(&w->lock);
+    w->held -= size;
+}
+
+static void *writer_thread(void *data)
+{
+    rpc_log_writer_t *w = data;
+
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+    pthread_mutex_lock(&w->lock);
+    while (w->first || !w->ending) {
+        if (w->first)
+            write_first(w);
+        else
+            pthread_cond_wait(&w->more, &w->lock);
+    }
+    pthread_cond_signal(&w->done);
+    pthread_mutex_unlock(&w->lock);
+    return NULL;
+}
+
+/* ---- what others call ---- */
+
+unsigned long rpc_log_writer_give(rpc_log_writer_t *w, rpc_line_t *line)
+{
+    unsigned long dropped = 0;
+
+    if (line) {
+        line->given = rpc_clock_now();
+        line->next = NULL;
+    }
+    pthread_mutex_lock(&w->lock);
+    if (!line || w->held + line->size > w->room)
+        dropped = ++w->dropped;
+    else {
+        w->held += line->size;
+        *w->last = line;
+        w->last = &line->next;
+        pthread_cond_signal(&w->more);
+    }
+    pthread_mutex_unlock(&w->lock);
+    if (line && dropped)
+        line->drop(line);
+    return dropped;
+}
+
+static struct timespec in(clockid_t clock, apr_interval_time_t time)
+{
+    struct timespec at;
+
+    clock_gettime(clock, &at);
+    time += at.tv_nsec / 1000;
+    at.tv_sec += (time_t)apr_time_sec(time);
+    at.tv_nsec = (long)apr_time_usec(time) * 1000;
+    return at;
+}
+
+/* A thread that hangs in write() is cancelled there, for it must not wake up among pools that are gone. */
+void rpc_log_writer_finish(rpc_log_writer_t *w, apr_interval_time_t time)
+{
+    struct timespec limit = in(CLOCK_MONOTONIC, time), last;
+    int left, late = 0;
+
+    pthread_mutex_lock(&w->lock);
+    w->ending = 1;
+    pthread_cond_signal(&w->more);
+    while (w->held && !late)
+        late = pthread_cond_timedwait(&w->done, &w->lock, &limit);
+    left = w->held != 0;
+    pthread_mutex_unlock(&w->lock);
+    if (left)
+        pthread_cancel(w->thread);
+    last = in(CLOCK_REALTIME, CANCEL_TIME);
+    if (pthread_timedjoin_np(w->thread, NULL, &last) != 0)
+        return;     /* it hangs where nothing reaches it */
+    apr_pool_destroy(w->pool);
+    free(w);
+}
+
+/* ---- the beginning ---- */
+
+apr_status_t rpc_log_writer_start(rpc_log_writer_t **writer, size_t room, void (*missing)(unsigned long lines))
+{
+    rpc_log_writer_t *w = calloc(1, sizeof(*w));
+    pthread_condattr_t monotonic;
+    apr_status_t rv;
+
+    if (!w)
+        return APR_ENOMEM;
+    rv = apr_pool_create_unmanaged_ex(&w->pool, NULL, NULL);
+    if (rv != APR_SUCCESS) {
+        free(w);
+        return rv;
+    }
+    w->room = room;
+    w->missing = missing;
+    w->last = &w->first;
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->more, NULL);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&w->done, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    rv = rpc_thread_start(&w->thread, writer_thread, w);
+    if (rv != APR_SUCCESS) {
+        apr_pool_destroy(w->pool);
+        free(w);
+        return rv;
+    }
+    *writer = w;
+    return APR_SUCCESS;
+}
