@@ -101,13 +101,13 @@ static const char *decode_token(request_rec *r, const char *text, size_t max, co
     while (pad < 2 && pad < len && text[len - 1 - pad] == '=')
         pad++;
     if (!len || len % 4)
-        return "no token in base64";
+        return "the token is not base64";
     if (len / 4 * 3 > max)
-        return apr_psprintf(r->pool, "a token of more than %" APR_SIZE_T_FMT " bytes", max);
+        return apr_psprintf(r->pool, "the token is longer than %" APR_SIZE_T_FMT " bytes", max);
     bytes = apr_palloc(r->pool, len / 4 * 3);
     n = EVP_DecodeBlock(bytes, (const unsigned char *)text, (int)len);
     if (n < 0)
-        return "no token in base64";
+        return "the token is not base64";
     *token = bytes;
     *size = (size_t)n - pad;
     return NULL;
@@ -205,7 +205,7 @@ static void log_shared(request_rec *r, const char *why)
 {
     if (auth_ntlm_conn_told(r->connection->master ? r->connection->master : r->connection))
         return;
-    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM is neither offered nor taken here: %s%s", why,
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM is neither offered nor accepted here: %s%s", why,
                   r->connection->master ? "" : "; see AuthNtlmPinnedConnections");
 }
 
@@ -245,7 +245,7 @@ static int authenticate(request_rec *r)
         return take_token(r, "NTLM", header);
     if (ap_cstr_casecmp(scheme, "Negotiate") == 0 && auth_ntlm_config(r)->negotiate > 0)
         return take_token(r, "Negotiate", header);
-    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "scheme \"%s\" is not offered",
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "the client used the scheme \"%s\", which is not offered",
                   ap_escape_logitem(r->pool, scheme));
     return refuse_request(r);
 }

@@ -119,11 +119,11 @@ int auth_ntlm_basic(request_rec *r)
     r->ap_auth_type = "Basic";
     if (!auth_ntlm_offers_basic(r)) {
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "Basic refused: %s", cfg->basic
-                      ? "the connection has no TLS" : "there is no AuthNtlmBasicProvider");
+                      ? "the connection does not use TLS" : "there is no AuthNtlmBasicProvider");
         return HTTP_UNAUTHORIZED;
     }
     if (ap_get_basic_auth_components(r, &user, &password) != APR_SUCCESS)
-        why = "not a user and a password";
+        why = "the token is not a user and a password";
     else if (!read_text(r, &user, &password))
         why = apr_psprintf(r->pool, "its text is neither UTF-8 nor %s", cfg->basic_charset);
     if (why) {

@@ -221,7 +221,7 @@ const char *auth_failure_cache_set_secret(cmd_parms *cmd, void *config, const ch
         return wrong;
     if (strlen(arg) < SECRET_TEXT_MIN)
         return apr_psprintf(cmd->pool,
-                            "AuthNtlmFailuresSecret: expected %d characters or more, that nobody "
+                            "AuthNtlmFailuresSecret: expected %d characters or more that nobody "
                             "can guess, such as those that \"openssl rand -hex 32\" prints", SECRET_TEXT_MIN);
     cache_of_pool(cmd->server->process->pconf)->secret = arg;
     return NULL;

@@ -58,8 +58,8 @@ static int cache_failed(request_rec *r, const char *what, apr_status_t rv)
 {
     if (rv == APR_SUCCESS)
         return 0;
-    ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, r, "AuthNtlmFailures: cannot %s (cache %s); tries are "
-                  "not limited meanwhile", what, auth_failure_cache_name(r));
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, r, "AuthNtlmFailures: cannot %s (cache %s); until it can, tries are "
+                  "not limited", what, auth_failure_cache_name(r));
     return 1;
 }
 
@@ -110,7 +110,7 @@ static int is_over_limit(request_rec *r, const auth_failures_limit_t *limit,
     left = full->start + apr_time_from_sec(limit->seconds) - rpc_clock_now();
     ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
                   "AuthNtlmFailures: blocked try from %s, user \"%s\": %u "
-                  "failures of the %s, not looked at for another %d s", r->useragent_ip,
+                  "failures of the %s, passwords are not checked for another %d s", r->useragent_ip,
                   ap_escape_logitem(r->pool, account->name), full->count,
                   full == &t.account ? "account" : "address", left > 0 ? (int)apr_time_sec(left) + 1 : 1);
     return 1;

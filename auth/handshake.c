@@ -280,7 +280,7 @@ static const char *wrong_form(const ntlm_conn_t *nc, const ntlmssp_authenticate_
     if (rpc_clock_now() - nc->since > CHALLENGE_TIME)
         return "the challenge is too old";
     if (too_old(auth, apr_time_now()))
-        return "the time in the response is more than 30 minutes off";
+        return "the time in the response differs by more than 30 minutes";
     return NULL;
 }
 
@@ -293,19 +293,19 @@ static const char *wrong_bond(request_rec *r, const ntlm_conn_t *nc, const ntlms
     /* Clients return the pairs of the challenge, and send a MIC when a timestamp is among them. So
      * somebody between who removes the timestamp makes the client send no MIC (3.1.5.1.2). */
     if (auth->server_time != nc->server_time)
-        return "it lacks the timestamp that was sent: the handshake was tampered with";
+        return "the response lacks the timestamp that was sent: the handshake was altered";
     if (auth->mic_offset
         && !ntlmssp_check_mic(session_key, nc->negotiate, nc->negotiate_size, nc->challenge,
                               nc->challenge_size, msg, size, auth->mic_offset))
-        return "the MIC is wrong: the handshake was tampered with";
+        return "the MIC is wrong: the handshake was altered";
     if (protection == AUTH_NTLM_EP_REQUIRE && !auth->channel_binding)
-        return "no channel binding, which AuthNtlmExtendedProtection requires";
+        return "the client sent no channel binding, which AuthNtlmExtendedProtection requires";
     if (protection > AUTH_NTLM_EP_OFF && auth->channel_binding
         && !auth_ntlm_binding_matches(r, auth->channel_binding))
-        return "bound to another certificate than ours: relayed, or TLS ends before this server";
+        return "the response is bound to another certificate: it was relayed, or TLS ends before this server";
     if (!auth_ntlm_is_target(r, auth_ntlm_config(r), auth->target_name, target_of(r)))
         return apr_psprintf(r->pool,
-                            "it was made for \"%s\": relayed, or AuthNtlmTargets lacks that name of "
+                            "the response was made for \"%s\": it was relayed, or AuthNtlmTargets lacks that name of "
                             "this server", ap_escape_logitem(r->pool, auth->target_name));
     return NULL;
 }
@@ -319,7 +319,7 @@ static auth_ntlm_step_t handshake_grant(request_rec *r, ntlm_conn_t *nc, const a
     r->user = with_domain ? apr_pstrcat(r->pool, proof->domain, "\\", proof->user, NULL)
                           : apr_pstrdup(r->pool, proof->user);
     memcpy(reply->session_key, proof->session_key, sizeof(reply->session_key));
-    ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "NTLM: the connection is \"%s\"'s",
+    ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "NTLM: the connection belongs to \"%s\"",
                   ap_escape_logitem(r->pool, r->user));
     if (auth_ntlm_client_keeps(r)) {
         nc->user = apr_pstrdup(nc->pool, r->user);
@@ -365,7 +365,7 @@ static auth_ntlm_step_t handshake_judge(request_rec *r, ntlm_conn_t *nc,
         return AUTH_NTLM_STEP_REFUSED;
     }
     if (!ntlmssp_exported_key(auth, proof.session_key))
-        return handshake_refuse(r, "key exchange without a key");
+        return handshake_refuse(r, "the response has no key for the key exchange");
     wrong = wrong_bond(r, nc, auth, proof.session_key, msg, size);
     if (wrong)
         return handshake_refuse(r, wrong);
@@ -391,7 +391,7 @@ static auth_ntlm_step_t take_authenticate(request_rec *r, ntlm_conn_t *nc, const
     if (challenged && is_another(r, nc))
         return AUTH_NTLM_STEP_REFUSED;
     if (!challenged)
-        return handshake_refuse(r, "a response without a challenge on this connection");
+        return handshake_refuse(r, "the client sent a response, but got no challenge on this connection");
     wrong = ntlmssp_read_authenticate(msg, size, &auth);
     if (!wrong)
         wrong = wrong_form(nc, &auth);
@@ -414,7 +414,7 @@ auth_ntlm_step_t auth_ntlm_step(request_rec *r, const uint8_t *msg, size_t size,
         return take_authenticate(r, nc, msg, size, reply);
     default:
         handshake_begin(r, nc);
-        return handshake_refuse(r, "no message of a client");
+        return handshake_refuse(r, "this is not a message that clients send");
     }
 }
 

@@ -109,6 +109,6 @@ auth_ntlm_step_t auth_ntlm_negotiate(request_rec *r, const uint8_t *token, size_
     if (in.init && (in.ntlm != 1 || !in.token))
         return choose_ntlm(r, &mechs, reply);
     if (!in.token)
-        return negotiate_refuse(r, "an answer without a token");
+        return negotiate_refuse(r, "the client's message has no token");
     return negotiate_step(r, &in, &mechs, reply);
 }

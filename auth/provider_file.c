@@ -175,7 +175,7 @@ static auth_ntlm_verdict_t file_check(request_rec *r, const auth_ntlm_attempt_t 
 
     if (!path) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
-                      "AuthNtlmProvider file has no users here: set AuthNtlmUserFile");
+                      "the provider \"file\" has no users here: set AuthNtlmUserFile");
         return AUTH_NTLM_ERROR;
     }
     snap = snapshot_take(r, path);
@@ -199,7 +199,7 @@ static const char *file_configured(apr_pool_t *p, const char *path)
         return "is not a file";
     if (info.protection & (APR_FPROT_WREAD | APR_FPROT_WWRITE))
         ap_log_perror(APLOG_MARK, APLOG_WARNING, 0, p,
-                      "AuthNtlmUserFile %s may be read by everybody, and "
+                      "every user can read AuthNtlmUserFile %s, and "
                       "its hashes are as good as passwords: chmod o-rwx", path);
     return NULL;
 }

@@ -89,7 +89,7 @@ static auth_ntlm_verdict_t winbind_refused(request_rec *r, const ntlmssp_authent
                       "\"%s\": %s (%08x)%s", ap_escape_logitem(r->pool, user),
                       ap_escape_logitem(r->pool, auth->domain), text, error->nt_status, mend);
     else
-        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM user \"%s\": winbind says %s",
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM user \"%s\": winbind answers %s",
                       ap_escape_logitem(r->pool, user), text);
     return verdict;
 }
@@ -104,7 +104,7 @@ static auth_ntlm_verdict_t winbind_granted(request_rec *r, const auth_ntlm_attem
                                            const struct wbcAuthUserInfo *info, auth_ntlm_proof_t *proof)
 {
     if (info->user_flags & WBC_AUTH_USER_INFO_GUEST) {
-        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM user \"%s\": winbind would let in a guest",
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM user \"%s\": winbind would accept the user as a guest",
                       ap_escape_logitem(r->pool, attempt->user));
         return AUTH_NTLM_DENIED;
     }
@@ -143,7 +143,7 @@ static auth_ntlm_verdict_t winbind_check(request_rec *r, const auth_ntlm_attempt
         verdict = winbind_refused(r, auth, attempt->user, error);
     else
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
-                      "winbind cannot be asked: %s: does winbindd run, and is "
+                      "cannot connect to winbind: %s: does winbindd run, and is "
                       "httpd's User in the group of its privileged socket (winbindd_priv)?", wbcErrorString(rv));
     wbcFreeMemory(info);
     wbcFreeMemory(error);

@@ -318,7 +318,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
         is(get($http, 'here')->{status}, 401, 'and the connection is nobody\'s');
         $http->close;
     }
-    like($httpd->log, qr/:info\].* NTLM refused: it lacks the timestamp that was sent: the handshake was tampered with/,
+    like($httpd->log, qr/:info\].* NTLM refused: the response lacks the timestamp that was sent: the handshake was altered/,
         'the log says why');
 }
 
@@ -330,7 +330,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
     is(try_in('here', target => $_), 401, "MsvAvTargetName $_")
         for qw(HTTP/mallory.test HTTP/localhost.mallory.test cifs/localhost2 cifs/mallory MSSQLSvc/localhost HTTP/ /localhost
                HTTP/alias.test HTTP/127.0.0.2 HTTP/[::1] HTTP/localhos);
-    like($httpd->log, qr{:info\].* NTLM refused: it was made for "HTTP/mallory\.test": relayed, or AuthNtlmTargets lacks},
+    like($httpd->log, qr{:info\].* NTLM refused: the response was made for "HTTP/mallory\.test": it was relayed, or AuthNtlmTargets lacks},
         'the log says why');
     # Whoever relays chooses the Host
     my %by_host = ('mallory.test' => ['HTTP/mallory.test', 'cifs/MALLORY'], '127.0.0.2' => ['HTTP/127.0.0.2', 'cifs/WEB']);
@@ -569,7 +569,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
     put($users, accounts());
     is(try_in('here'), 200, 'it comes back');
     is(try_in('unset'), 500, 'no AuthNtlmUserFile: 500');
-    like($httpd->log, qr/AuthNtlmProvider file has no users here: set AuthNtlmUserFile/,
+    like($httpd->log, qr/the provider "file" has no users here: set AuthNtlmUserFile/,
         'and the log says what is missing');
 }
 
@@ -657,7 +657,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
     is($send->($http, RPCH::NTLM->new->negotiate . 'x' x 13_000)->{status}, 401, 'NTLM of that size is none');
     like($httpd->log, qr/NTLM refused: a NEGOTIATE message of that size/, 'and the log says so');
     is(ask($http, '/in/here', 'x' x 13_000)->{status}, 401, 'nor under its own name');
-    like($httpd->log, qr/NTLM refused: a token of more than 12288 bytes/, 'and the log says so');
+    like($httpd->log, qr/NTLM refused: the token is longer than 12288 bytes/, 'and the log says so');
     my @taken = grep { defined $send->($http, substr $init, 0, $_)->{token} } 1 .. length $init;
     is("@taken", length $init, 'NegTokenInit cut off anywhere');
     $http->close;
@@ -774,13 +774,13 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
     for (['AuthNtlmProvider ldap',
           qr/AuthNtlmProvider: "ldap": expected file, winbind, or a provider of another module/],
          ['AuthNtlmBasicProvider ldap',
-          qr/"ldap" checks no passwords: expected a provider as for AuthBasicProvider; is its module .mod_authn_ldap/],
+          qr/"ldap" does not check passwords: expected a provider as for AuthBasicProvider; is its module .mod_authn_ldap/],
          ['AuthNtlmUserFile nowhere',
           qr/AuthNtlmUserFile \S+nowhere: cannot be read \(.*\): write it with pdbedit -Lw or smbpasswd/],
          ['AuthNtlmTargets HTTP/', qr{AuthNtlmTargets: "HTTP/": expected any, a host such as mail.example.com, or}],
          ['AuthNtlmTargets HTTP/*.test', qr{AuthNtlmTargets: "HTTP/\*\.test": expected any, a host}],
          ['AuthNtlmPinnedConnections maybe', qr/AuthNtlmPinnedConnections must be On or Off/],
-         ['AuthNtlmBasicCharset windows-1', qr/AuthNtlmBasicCharset: "windows-1" is no character set of this system: see iconv -l/],
+         ['AuthNtlmBasicCharset windows-1', qr/AuthNtlmBasicCharset: "windows-1" is not a character set of this system: see iconv -l/],
          ['AuthNtlmUserFile .', qr/AuthNtlmUserFile \S+: is not a file/],
          ['AuthNtlmExtendedProtection maybe',
           qr/AuthNtlmExtendedProtection: "maybe": expected off, allow or require/],
@@ -793,7 +793,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
          ['AuthNtlmNegotiate maybe', qr/AuthNtlmNegotiate must be On or Off/],
          ['AuthNtlmOmitDomain maybe', qr/AuthNtlmOmitDomain must be On or Off/],
          (map { ["AuthNtlmFailures $_",
-             qr/AuthNtlmFailures: expected a number of failures and the seconds they count for, such as 10 600/] }
+             qr/AuthNtlmFailures: expected a number of failures and the seconds for which they count, such as 10 600/] }
               '10', '0 600', '10 0', '-1 600', '10 6x', 'off 600', '10 2000000', 'never')) {
         my ($conf, $says) = @$_;
         my ($status, $out) = $said->("<Location /x>\n$conf\n</Location>\n");
@@ -811,7 +811,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
         'what AuthNtlmPinnedConnections means is told');
     chmod 0644, "$h->{dir}/users";
     like(($said->('AuthNtlmUserFile users'))[1],
-        qr/AuthNtlmUserFile \S+users may be read by everybody, and its hashes are .*: chmod o-rwx/,
+        qr/every user can read AuthNtlmUserFile \S+users, and its hashes are .*: chmod o-rwx/,
         'a file for everybody: a warning');
     chmod 0640, "$h->{dir}/users";
     unlike(($said->('AuthNtlmUserFile users'))[1], qr/everybody/, 'none for one that is not');

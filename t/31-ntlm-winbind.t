@@ -57,7 +57,7 @@ sub server_logged {
 }
 
 is(login('/domain', 'alice:secret'), 500, 'no winbindd');
-server_logged(qr/winbind cannot be asked: .*: does winbindd run/, 'the log asks whether it runs');
+server_logged(qr/cannot connect to winbind: .*: does winbindd run/, 'the log asks whether it runs');
 
 $winbind->start;
 is(login('/domain', 'alice:secret'), 404, 'let in, without a restart');
@@ -67,11 +67,11 @@ is(login('/short', 'alice:secret'), 404, 'AuthNtlmOmitDomain');
 like(file_of('access_log'), qr{^alice "GET /short}m, 'is without the domain');
 is(login('/domain', 'RPCSRV\\alice:secret'), 404, 'with the domain typed');
 is(login('/domain', 'alice:wrong'), 401, 'wrong password');
-server_logged(qr/NTLM user "alice": winbind says NT_STATUS_WRONG_PASSWORD/, 'as the log says');
+server_logged(qr/NTLM user "alice": winbind answers NT_STATUS_WRONG_PASSWORD/, 'as the log says');
 is(login('/domain', 'nobody7:secret'), 401, 'an unknown user');
-server_logged(qr/NTLM user "nobody7": winbind says NT_STATUS_NO_SUCH_USER/, 'as the log says');
+server_logged(qr/NTLM user "nobody7": winbind answers NT_STATUS_NO_SUCH_USER/, 'as the log says');
 is(login('/domain', 'carol:secret'), 401, 'a disabled user');
-server_logged(qr/NTLM user "carol": winbind says NT_STATUS_ACCOUNT_DISABLED/, 'as the log says');
+server_logged(qr/NTLM user "carol": winbind answers NT_STATUS_ACCOUNT_DISABLED/, 'as the log says');
 is(login('/domain', 'ELSEWHERE\\alice:secret'), 500, 'a domain that winbind cannot ask');
 server_logged(qr/winbind cannot check user "alice" of domain "ELSEWHERE": NT_STATUS_NO_LOGON_SERVERS/, 'the log says which');
 is(login('/domain', 'x' x 260 . ':secret'), 401, 'a name that libwbclient would cut');
@@ -101,7 +101,7 @@ $winbind->stop;
 $winbind->start;
 $winbind->open_to_httpd(0);
 is(login('/domain', 'alice:secret'), 500, 'the privileged socket is out of reach');
-server_logged(qr/winbind cannot be asked.*winbindd_priv/, 'the log names the group');
+server_logged(qr/cannot connect to winbind.*winbindd_priv/, 'the log names the group');
 $winbind->open_to_httpd(1);
 $winbind->stop;
 is(login('/domain', 'alice:secret'), 500, 'winbindd is gone again');

@@ -32,7 +32,7 @@ chmod 0644, $file;
 my $server = RPCH::Httpd->new(conf => "LogLevel auth_ntlm:debug\n<Location />\nAuthType NTLM\nAuthName x\n"
     . "AuthNtlmProvider file\nAuthNtlmUserFile $file\nRequire valid-user\n</Location>\n");
 
-like(($server->configtest)[1], qr/AuthNtlmUserFile \S+ may be read by everybody.*chmod o-rwx/, 'configtest: for everybody to read');
+like(($server->configtest)[1], qr/every user can read AuthNtlmUserFile \S+, and .*chmod o-rwx/, 'configtest: for everybody to read');
 chmod 0640, $file;
 chown 0, scalar getgrnam(vars('group')), $file if $> == 0;
 unlike(($server->configtest)[1], qr/may be read/, 'configtest: for the group of httpd');

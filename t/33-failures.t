@@ -140,7 +140,7 @@ $httpd->start;
     is(status($httpd, 'address', 'alice', 'secret', from => '127.0.1.5'), 200, 'another window counts apart');
     like($httpd->log, qr/:warn\] \[pid [^\]]*\] \[client 127\.0\.1\.1:\d+\] AuthNtlmFailures: failed try from 127\.0\.1\.1, user "alice": wrong password or unknown user, account 3 and address 3 of 3 within 600 s$/m,
          'a failure is logged');
-    like($httpd->log, qr/\[client 127\.0\.1\.3:\d+\] AuthNtlmFailures: blocked try from 127\.0\.1\.3, user "alice": 3 failures of the account, not looked at for another \d+ s$/m,
+    like($httpd->log, qr/\[client 127\.0\.1\.3:\d+\] AuthNtlmFailures: blocked try from 127\.0\.1\.3, user "alice": 3 failures of the account, passwords are not checked for another \d+ s$/m,
          'so is a blocked try');
     is(seen($httpd, qr/blocked try from 127\.0\.1\./), 7, 'each one once, and none without a password');
 }
@@ -314,7 +314,7 @@ $httpd->signal('TERM')->wait_gone;
     my $h = httpd(load('socache_memcache') . "AuthNtlmFailuresSOCache memcache:127.0.0.1:$nobody\n" . location('all', '1 600'))->start;
     is(tries($h, 'all', ['alice', 'guess', '127.0.11.1'], ['alice', 'guess', '127.0.11.1'], ['alice', 'secret', '127.0.11.1']), '401 401 200',
        'without its cache passwords decide alone');
-    like($h->log, qr/:error\].*AuthNtlmFailures: cannot count a failure \(cache memcache\); tries are not limited meanwhile/, 'and the log says so');
+    like($h->log, qr/:error\].*AuthNtlmFailures: cannot count a failure \(cache memcache\); until it can, tries are not limited/, 'and the log says so');
     $h->signal('TERM')->wait_gone;
 }
 
@@ -358,7 +358,7 @@ for (['the same secret', '0123456789abcdef', '0123456789abcdef', 401], ['another
     }
     for (['no shmcb', qr/AuthNtlmFailures: there is no cache "shmcb"; expected before: LoadModule socache_shmcb_module modules\/mod_socache_shmcb\.so; or choose another cache by AuthNtlmFailuresSOCache/, $location, 1],
          ['no such cache', qr/AuthNtlmFailuresSOCache: there is no cache "redis"; expected before: LoadModule socache_redis_module/, 'AuthNtlmFailuresSOCache redis:127.0.0.1:1'],
-         ['a secret that is short', qr/AuthNtlmFailuresSecret: expected 16 characters or more, that nobody can guess, such as/, 'AuthNtlmFailuresSecret 0123456789abcde'],
+         ['a secret that is short', qr/AuthNtlmFailuresSecret: expected 16 characters or more that nobody can guess, such as/, 'AuthNtlmFailuresSecret 0123456789abcde'],
          ['size', qr/AuthNtlmFailuresSOCache: .*8192/, 'AuthNtlmFailuresSOCache shmcb:failures(100)'],
          ['per host', qr/cannot occur within <VirtualHost>/, "<VirtualHost *:1>\nAuthNtlmFailuresSOCache shmcb\n</VirtualHost>"]) {
         my ($name, $says, @args) = @$_;

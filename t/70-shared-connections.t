@@ -157,7 +157,7 @@ for my $field (@fields) {
     is(seen(get($http, '/in')), '200 alice', 'and is kept');
     is(seen(get($http, '/in', $field)), '403', 'but not for a request with it');
     is(seen(get($http, '/in')), '401', 'which ends the login');
-    like($httpd->log, qr/:info\].* NTLM is neither offered nor taken here: a proxy \(\Q$name\E\) may share the connection /,
+    like($httpd->log, qr/:info\].* NTLM is neither offered nor accepted here: a proxy \(\Q$name\E\) may share the connection /,
         'the log says why');
     is(scalar(() = $httpd->log =~ /NTLM is neither/g) - $mark, 1, 'once a connection');
     $http->close;

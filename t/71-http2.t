@@ -70,7 +70,7 @@ is(last_of($tls, '/in/both', '-u alice:secret --basic'), '2 200', 'Basic may sta
 is(last_of($tls, '/in/both', '-u alice:wrong --basic'), '2 401', 'with a wrong password, too');
 like(curl("-i $tls/in/both"), qr{\AHTTP/1\.1 401.*^WWW-Authenticate: NTLM.*^WWW-Authenticate: Basic}sm,
     'who has chosen nothing is offered all over HTTP/1.1');
-ok($h->logs(qr/:info\].* NTLM is neither offered nor taken here: over HTTP\/2 a connection does not belong to one user/), 'the log says why');
+ok($h->logs(qr/:info\].* NTLM is neither offered nor accepted here: over HTTP\/2 a connection does not belong to one user/), 'the log says why');
 {
     my $before = () = $h->log =~ /over HTTP\/2 a connection does not/g;
     my $three = join ' ', map { "-o /dev/null https://localhost:$tls_port/in/both" } 1 .. 3;
