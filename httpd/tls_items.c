@@ -1,18 +1,24 @@
-/* httpd/tls_items.c: the items of mod_ssl, asked of whoever knows the connection.
+/* httpd/tls_items.c: the items and variables of mod_ssl, asked of whoever knows the connection.
  *
- * mod_ssl's own handlers of these items look at its record of the connection, which a rebuilt one does not
- * have. These ask by httpd's hook ssl_var_lookup, as mod_ssl answers it for live connections and
- * httpd/record.c for those that have gone. They say the same for any request.
+ * mod_ssl's own functions look at its record of the connection, which a rebuilt one does not have. These
+ * ask by httpd's hook ssl_var_lookup, which mod_ssl answers for live connections and httpd/record.c for
+ * those that have gone. They say the same for any request.
  */
 #include "httpd/tls_items.h"
 
 #include <string.h>
 
 #include <apr_optional.h>
+#include <apr_strings.h>
+#include <ap_expr.h>
 #include <httpd.h>
 #include <http_config.h>
 #include <http_ssl.h>
 #include <mod_log_config.h>
+
+static const char MOD_SSL[] = "mod_ssl.c";
+
+/* ---- items of LogFormat ---- */
 
 static const char *look_up(request_rec *r, const char *name)
 {
@@ -54,12 +60,56 @@ static const char *item_c(request_rec *r, char *name)
     return NULL;
 }
 
+/* ---- %{SSL_...} in expressions ---- */
+
+typedef struct variable {
+    const char *name;
+    ap_expr_var_func_t *func;       /* mod_ssl's */
+    const void *data;
+} variable_t;
+
+static const char *expression_variable(ap_expr_eval_ctx_t *ctx, const void *data)
+{
+    const variable_t *v = data;
+    const char *value = v->func(ctx, v->data);
+
+    return value && *value ? value : ap_ssl_var_lookup(ctx->p, ctx->s, ctx->c, ctx->r, v->name);
+}
+
+static int ask_mod_ssl(ap_expr_lookup_parms *parms)
+{
+    apr_array_header_t *hooks = ap_hook_get_expr_lookup();
+    int i;
+
+    for (i = 0; i < hooks->nelts; i++) {
+        const ap_LINK_expr_lookup_t *hook = &APR_ARRAY_IDX(hooks, i, ap_LINK_expr_lookup_t);
+
+        if (hook->szName && strcmp(hook->szName, MOD_SSL) == 0)
+            return hook->pFunc(parms);
+    }
+    return DECLINED;
+}
+
+static int find_variable(ap_expr_lookup_parms *parms)
+{
+    variable_t *v;
+
+    if (parms->type != AP_EXPR_FUNC_VAR || ap_cstr_casecmpn(parms->name, "SSL_", 4) != 0
+        || ask_mod_ssl(parms) != OK)
+        return DECLINED;
+    v = apr_palloc(parms->pool, sizeof(*v));
+    *v = (variable_t){ apr_pstrdup(parms->pool, parms->name), (ap_expr_var_func_t *)*parms->func, *parms->data };
+    *parms->func = (const void *)expression_variable;
+    *parms->data = v;
+    return OK;
+}
+
 /* After mod_ssl, which has registered its own. */
 static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
 {
     APR_OPTIONAL_FN_TYPE(ap_register_log_handler) *handle = APR_RETRIEVE_OPTIONAL_FN(ap_register_log_handler);
 
-    if (handle && ap_find_linked_module("mod_ssl.c")) {
+    if (handle && ap_find_linked_module(MOD_SSL)) {
         handle(pconf, "x", item_x, 0);
         handle(pconf, "c", item_c, 0);
     }
@@ -69,4 +119,5 @@ static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
 void rpc_tls_items_register(apr_pool_t *p)
 {
     ap_hook_pre_config(pre_config, NULL, NULL, APR_HOOK_REALLY_LAST);
+    ap_hook_expr_lookup(find_variable, NULL, NULL, APR_HOOK_REALLY_FIRST);
 }

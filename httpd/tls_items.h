@@ -1,4 +1,4 @@
-/* rpc_tls_items: %{...}x and %{...}c of LogFormat. */
+/* rpc_tls_items: %{...}x and %{...}c of LogFormat, %{SSL_...} in expressions. */
 #ifndef RPC_TLS_ITEMS_H
 #define RPC_TLS_ITEMS_H
 
