@@ -2,13 +2,13 @@
 #include "httpd/mpm_limits.h"
 
 #include <stdlib.h>
-#include <sys/resource.h>
 
 #include <ap_mpm.h>
 #include <http_config.h>
 #include <http_core.h>
 #include <http_log.h>
 
+#include "base/descriptors.h"
 #include "httpd/module.h"
 
 APLOG_USE_MODULE(rpcproxy);
@@ -78,17 +78,16 @@ static unsigned long rounded(unsigned long files)
 
 static void check_descriptors(server_rec *s, int max_channels, int children)
 {
-    struct rlimit limit;
+    unsigned long limit = rpc_descriptors_limit();
     /* A channel has its client's and its leg's. */
-    unsigned long wanted = 2ul * (unsigned long)(max_channels / (children ? children : 1)) + 100;
+    unsigned long wanted = 2ul * (unsigned long)(max_channels / (children ? children : 1)) + RPC_DESCRIPTORS_KEPT;
 
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY
-        && limit.rlim_cur < wanted)
+    if (limit < wanted)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
                      "RpcMaxChannels %d needs about %lu open files in each child, but the limit is %lu: "
                      "raise it (APACHE_ULIMIT_MAX_FILES=\"ulimit -n %lu\" in Debian's envvars, "
                      "elsewhere LimitNOFILE of the service)",
-                     max_channels, wanted, (unsigned long)limit.rlim_cur, rounded(wanted));
+                     max_channels, wanted, limit, rounded(wanted));
 }
 
 /* A replacement channel that lands in another child takes R1, which not every client knows. */

@@ -17,6 +17,8 @@
 
 #include <apr_strings.h>
 
+#include "base/descriptors.h"
+
 #define BACKLOG_RETRY apr_time_from_msec(10)
 #define ATTEMPT_DELAY apr_time_from_msec(250)   /* RFC 8305 section 5 */
 
@@ -163,6 +165,11 @@ static int open_socket(int family, const rpc_address_t *source)
 
     if (fd < 0)
         return -1;
+    if (rpc_descriptors_short(fd, RPC_DESCRIPTORS_KEPT)) {
+        close(fd);
+        errno = EMFILE;
+        return -1;
+    }
     if (family != AF_UNIX)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     if (!source)

@@ -829,6 +829,11 @@ static void test_descriptors(void)
     connect_now(w, &wish);
     lost(&wish, RPC_REASON_LOCAL_FAILURE, "no descriptor is left");
     is_int(wish.result.status, EMFILE, "as the status says");
+    none.rlim_cur = (rlim_t)next + 2;
+    CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    connect_now(w, &wish);
+    lost(&wish, RPC_REASON_LOCAL_FAILURE, "the last descriptors are not for legs");
+    is_int(wish.result.status, EMFILE, "as the status says");
     CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
     close(fd);
     world_end(w);
