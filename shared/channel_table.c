@@ -3,8 +3,13 @@
  *
  *   enter: raise the high-water mark above a free row; whoever looks, looks below the mark
  *          take it, by compare-and-swap on its pid
- *          write user, address and target, then count all rows in use; over a limit: give it back
- *   claim: write the cookie, then look for the same one in all rows in use
+ *          write user, address and target, then count; over a limit: give it back
+ *   claim: write the cookie, then look for the same one
+ *
+ * Nobody looks at all rows for that. What is counted by user, address and target, and cookies, are found
+ * in an index (shared/row_index.h). What is counted in all is one bit a row, so a hundred thousand rows
+ * are 12 KB; so is which rows are taken. What the index and the bits say follows from the row, is
+ * undone before the row is given back, and can be undone by anybody when the row's process is dead.
  *
  * Insert, then look. All accesses are sequentially consistent, so there is one order of them
  * that every thread agrees on. Let A and B be newcomers that exclude each other. Whichever's
@@ -27,7 +32,7 @@
  * cookie in a row reads the rest and then the cookie again: when it is still there, all of it
  * was of one channel (or of another one with that cookie, which is as good).
  *
- * Each column is an array of its own, so that a scan for a cookie passes nothing else.
+ * Each column is an array of its own, so that a small table takes few pages.
  */
 #include "shared/channel_table.h"
 
@@ -40,14 +45,17 @@
 #include <apr_siphash.h>
 
 #include "base/who.h"
+#include "shared/row_index.h"
 
 /* RpcMaxChannels may be raised by a restart, so there are rows for its maximum, and for those
  * that come on top and are refused. Pages no row of which was ever used take no memory. */
-#define ROWS (1u << 20)
+#define ROWS RPC_ROW_INDEX_MAX
+#define WORDS (ROWS / 64)   /* of bits, one a row */
 #define HEAD_SIZE 64        /* of the shared memory, the mark alone on its cache line */
 #define ROW_SIZE (6 * sizeof(shared64_t) + 3 * sizeof(shared32_t))
 #define NAME_MAX_HASHED 255 /* bytes of a host's name */
 #define TOLD 65536          /* slots */
+#define TABLE_SIZE (HEAD_SIZE + ROWS * ROW_SIZE + (TOLD + 3 * WORDS) * sizeof(shared64_t))
 #define TOLD_UNIT apr_time_from_sec(30)
 #define TOLD_FOR 6          /* units: halves may fail as far apart as RpcSetupTimeout */
 /* The state of a row. */
@@ -70,6 +78,15 @@ _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2,
 typedef _Atomic uint64_t shared64_t;
 typedef _Atomic uint32_t shared32_t;
 
+/* The kinds of the index, and what the key of each is. LIVE and WAITING: of an identity and role, the
+ * rows that may be succeeded, and those that may be successors. */
+typedef enum {
+    BY_COOKIE, BY_USER, BY_ADDRESS, UNPAIRED_BY_USER, UNPAIRED_BY_ADDRESS, UNPAIRED_BY_TARGET, LIVE, WAITING,
+    INDEX_KINDS
+} index_kind_t;
+
+_Static_assert(INDEX_KINDS <= RPC_ROW_INDEX_KINDS, "the index has room for all");
+
 struct rpc_status {
     uint8_t key[APR_SIPHASH_KSIZE];
     uint32_t pid;
@@ -81,6 +98,11 @@ struct rpc_status {
     shared32_t *owner;      /* pid; 0: the row is free */
     shared32_t *state;      /* see above */
     shared32_t *binds;      /* see above */
+    /* Bits. */
+    shared64_t *taken;
+    shared64_t *counted;    /* of these: all that do not wait */
+    shared64_t *unpaired;   /* of these: all that are not opened */
+    rpc_row_index_t index;
 };
 
 apr_status_t rpc_status_create(rpc_status_t **out, apr_pool_t *pool)
@@ -91,7 +113,7 @@ apr_status_t rpc_status_create(rpc_status_t **out, apr_pool_t *pool)
     char *base;
 
     if (rv == APR_SUCCESS)      /* anonymous, so zeroed */
-        rv = apr_shm_create(&shm, HEAD_SIZE + ROWS * ROW_SIZE + TOLD * sizeof(shared64_t), NULL, pool);
+        rv = apr_shm_create(&shm, TABLE_SIZE + rpc_row_index_size(ROWS), NULL, pool);
     if (rv != APR_SUCCESS)
         return rv;
     base = apr_shm_baseaddr_get(shm);
@@ -106,6 +128,10 @@ apr_status_t rpc_status_create(rpc_status_t **out, apr_pool_t *pool)
     status->state = status->owner + ROWS;
     status->binds = status->state + ROWS;
     status->told = (shared64_t *)(status->binds + ROWS);
+    status->taken = status->told + TOLD;
+    status->counted = status->taken + WORDS;
+    status->unpaired = status->counted + WORDS;
+    rpc_row_index_init(&status->index, base + TABLE_SIZE, ROWS);
     *out = status;
     return APR_SUCCESS;
 }
@@ -161,28 +187,72 @@ static uint64_t hash_place(const rpc_status_t *status, const char *host, uint16_
     return hash_name(status, place);
 }
 
+/* ---- bits ---- */
+
+static void set_bit(shared64_t *bits, uint32_t row)
+{
+    atomic_fetch_or(&bits[row / 64], (uint64_t)1 << row % 64);
+}
+
+static void clear_bit(shared64_t *bits, uint32_t row)
+{
+    atomic_fetch_and(&bits[row / 64], ~((uint64_t)1 << row % 64));
+}
+
+static uint32_t count_bits(rpc_status_t *status, const shared64_t *bits)
+{
+    uint32_t word, words = (atomic_load(status->mark) + 63) / 64, n = 0;
+
+    for (word = 0; word < words; word++)
+        n += (uint32_t)__builtin_popcountll(atomic_load(&bits[word]));
+    return n;
+}
+
 /* ---- rows ---- */
 
+/* The bit follows the pid, so a process that dies between the two leaves nothing that has no owner. */
 static int take_row(rpc_status_t *status)
 {
-    uint32_t row, mark = atomic_load(status->mark);
+    uint32_t word, row, mark = atomic_load(status->mark);
 
-    for (row = 0; row < ROWS; row++) {
-        uint32_t owner = atomic_load(&status->owner[row]);
+    for (word = 0; word < WORDS; word++) {
+        uint64_t free_rows = ~atomic_load(&status->taken[word]);
 
-        if (owner)
-            continue;
-        while (mark <= row && !atomic_compare_exchange_weak(status->mark, &mark, row + 1))
-            ;
-        if (atomic_compare_exchange_strong(&status->owner[row], &owner, status->pid))
-            return (int)row;
+        for (; free_rows; free_rows &= free_rows - 1) {
+            uint32_t nobody = 0;
+
+            row = word * 64 + (uint32_t)__builtin_ctzll(free_rows);
+            if (atomic_load(&status->owner[row]))
+                continue;
+            while (mark <= row && !atomic_compare_exchange_weak(status->mark, &mark, row + 1))
+                ;
+            if (atomic_compare_exchange_strong(&status->owner[row], &nobody, status->pid)) {
+                set_bit(status->taken, row);
+                return (int)row;
+            }
+        }
     }
     return RPC_STATUS_NO_ROW;
 }
 
-void rpc_status_leave(rpc_status_t *status, int row)
+static void no_longer_unpaired(rpc_status_t *status, uint32_t row)
 {
+    clear_bit(status->unpaired, row);
+    rpc_row_index_remove(&status->index, UNPAIRED_BY_USER, row);
+    rpc_row_index_remove(&status->index, UNPAIRED_BY_ADDRESS, row);
+    rpc_row_index_remove(&status->index, UNPAIRED_BY_TARGET, row);
+}
+
+void rpc_status_leave(rpc_status_t *status, int mine)
+{
+    uint32_t row = (uint32_t)mine;
+    unsigned kind;
+
     atomic_store(&status->cookie[row], 0);
+    for (kind = 0; kind < INDEX_KINDS; kind++)
+        rpc_row_index_remove(&status->index, kind, row);
+    clear_bit(status->unpaired, row);
+    clear_bit(status->counted, row);
     atomic_store(&status->identity[row], 0);
     atomic_store(&status->user[row], 0);
     atomic_store(&status->address[row], 0);
@@ -190,6 +260,7 @@ void rpc_status_leave(rpc_status_t *status, int row)
     atomic_store(&status->place[row], 0);
     atomic_store(&status->state[row], 0);
     atomic_store(&status->binds[row], 0);
+    clear_bit(status->taken, row);
     atomic_store(&status->owner[row], 0);
 }
 
@@ -206,77 +277,97 @@ void rpc_status_gone(rpc_status_t *status, uint32_t pid)
 void rpc_status_opened(rpc_status_t *status, int row)
 {
     atomic_fetch_or(&status->state[row], OPENED);
+    no_longer_unpaired(status, (uint32_t)row);
 }
 
 /* ---- limits ---- */
 
-/* Of whom a channel is counted, as hashes; 0: of nobody. */
-typedef struct owner {
-    uint64_t user, address, target;
-} owner_t;
-
-typedef struct tally {
-    uint32_t all, of_user, of_address, of_target;
-} tally_t;
-
-typedef struct tallies {
-    tally_t channels, unpaired;
-} tallies_t;
-
-static void add(tally_t *n, const owner_t *one, const owner_t *wanted)
+/* Is the row in use, and by a channel that counts? */
+static int counts(rpc_status_t *status, uint32_t row)
 {
-    n->all++;
-    n->of_user += wanted->user && one->user == wanted->user;
-    n->of_address += wanted->address && one->address == wanted->address;
-    n->of_target += wanted->target && one->target == wanted->target;
+    return atomic_load(&status->owner[row]) && !(atomic_load(&status->state[row]) & WAITS);
 }
 
-static tallies_t count_rows(rpc_status_t *status, const owner_t *wanted)
+/* Are there more than LIMIT rows of KIND whose COLUMN is KEY? Asks no further than it must. 0: no limit,
+ * or nobody's. */
+static int more_than(rpc_status_t *status, uint32_t limit, index_kind_t kind, const shared64_t *column,
+                     uint64_t key)
 {
-    tallies_t n = { .channels.all = 0 };
-    uint32_t row, mark = atomic_load(status->mark);
+    rpc_row_walk_t walk;
+    uint32_t row, n = 0;
 
-    for (row = 0; row < mark; row++) {
-        /* The state first, as leave() clears it last: no opened channel looks unpaired while it goes. */
-        uint32_t state = atomic_load(&status->state[row]);
-        owner_t one;
-
-        if (!atomic_load(&status->owner[row]) || (state & WAITS))
-            continue;
-        one.user = atomic_load(&status->user[row]);
-        one.address = atomic_load(&status->address[row]);
-        one.target = atomic_load(&status->target[row]);
-        add(&n.channels, &one, wanted);
-        if (!(state & OPENED))
-            add(&n.unpaired, &one, wanted);
+    if (!limit || !key)
+        return 0;
+    walk = rpc_row_index_walk(&status->index, kind, key, atomic_load(status->mark));
+    while (n <= limit && rpc_row_walk_next(&walk, &row)) {
+        if (atomic_load(&column[row]) == key && counts(status, row))
+            n++;
     }
-    return n;
+    return n > limit;
 }
 
-/* The narrower limit says more. */
-static rpc_reason_t over_limit(const tallies_t *n, const rpc_status_limits_t *limits)
+/* The limit that row MINE is beyond. The narrower one says more. */
+static rpc_reason_t over_limit(rpc_status_t *status, uint32_t mine, const rpc_status_limits_t *limits)
 {
     const struct {
-        uint32_t count, limit;
+        uint32_t limit;
+        index_kind_t kind;
+        const shared64_t *column;
         rpc_reason_t reason;
     } all[] = {
-        { n->channels.all, limits->channels, RPC_REASON_TOO_MANY_CHANNELS },
-        { n->channels.of_user, limits->of_user, RPC_REASON_TOO_MANY_OF_USER },
-        { n->channels.of_address, limits->of_address, RPC_REASON_TOO_MANY_OF_ADDRESS },
-        { n->unpaired.of_user, limits->unpaired_of_user, RPC_REASON_TOO_MANY_UNPAIRED_OF_USER },
-        { n->unpaired.of_address, limits->unpaired_of_address, RPC_REASON_TOO_MANY_UNPAIRED_OF_ADDRESS },
-        { n->unpaired.of_target, limits->unpaired_of_target, RPC_REASON_TOO_MANY_UNPAIRED_OF_TARGET },
-        { n->unpaired.all, limits->unpaired, RPC_REASON_TOO_MANY_UNPAIRED },
+        { limits->of_user, BY_USER, status->user, RPC_REASON_TOO_MANY_OF_USER },
+        { limits->of_address, BY_ADDRESS, status->address, RPC_REASON_TOO_MANY_OF_ADDRESS },
+        { limits->unpaired_of_user, UNPAIRED_BY_USER, status->user, RPC_REASON_TOO_MANY_UNPAIRED_OF_USER },
+        { limits->unpaired_of_address, UNPAIRED_BY_ADDRESS, status->address,
+          RPC_REASON_TOO_MANY_UNPAIRED_OF_ADDRESS },
+        { limits->unpaired_of_target, UNPAIRED_BY_TARGET, status->target,
+          RPC_REASON_TOO_MANY_UNPAIRED_OF_TARGET },
     };
     size_t i;
 
     if (limits->reached)
         return limits->reached;
+    if (limits->channels && count_bits(status, status->counted) > limits->channels)
+        return RPC_REASON_TOO_MANY_CHANNELS;
     for (i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-        if (all[i].limit && all[i].count > all[i].limit)
+        if (more_than(status, all[i].limit, all[i].kind, all[i].column, atomic_load(&all[i].column[mine])))
             return all[i].reason;
     }
+    if (limits->unpaired && count_bits(status, status->unpaired) > limits->unpaired)
+        return RPC_REASON_TOO_MANY_UNPAIRED;
     return RPC_REASON_NONE;
+}
+
+/* The key of LIVE and WAITING. */
+static uint64_t succession_of(rpc_status_t *status, uint32_t row)
+{
+    return atomic_load(&status->identity[row]) + (atomic_load(&status->state[row]) & ROLE_MASK);
+}
+
+/* How many rows of KIND are of MINE's identity and role; more than MOST are not counted. */
+static uint32_t count_kin(rpc_status_t *status, index_kind_t kind, uint32_t mine, uint32_t most)
+{
+    uint64_t key = succession_of(status, mine);
+    rpc_row_walk_t walk = rpc_row_index_walk(&status->index, kind, key, atomic_load(status->mark));
+    uint32_t row, n = 0;
+
+    while (n < most && rpc_row_walk_next(&walk, &row)) {
+        if (succession_of(status, row) == key && (kind == WAITING || atomic_load(&status->cookie[row])))
+            n++;
+    }
+    return n;
+}
+
+/* Row MINE begins or ends to wait, and counts otherwise. */
+static void set_waiting(rpc_status_t *status, uint32_t mine, uint32_t state)
+{
+    int waits = (state & WAITS) != 0;
+
+    atomic_store(&status->state[mine], state);
+    rpc_row_index_remove(&status->index, waits ? LIVE : WAITING, mine);
+    rpc_row_index_add(&status->index, waits ? WAITING : LIVE, succession_of(status, mine), mine);
+    (waits ? clear_bit : set_bit)(status->counted, mine);
+    (waits ? clear_bit : set_bit)(status->unpaired, mine);
 }
 
 /* Row MINE is beyond LIMIT. It may wait for its first PDU while there are as many channels that it
@@ -284,42 +375,51 @@ static rpc_reason_t over_limit(const tallies_t *n, const rpc_status_limits_t *li
  * of newcomers is larger than what it could succeed. */
 static int may_wait(rpc_status_t *status, uint32_t mine, rpc_reason_t limit)
 {
-    uint64_t identity = atomic_load(&status->identity[mine]);
-    uint32_t role = atomic_load(&status->state[mine]) & ROLE_MASK, live = 0, waiting = 0, row, mark;
+    uint32_t role = atomic_load(&status->state[mine]) & ROLE_MASK, waiting;
 
-    atomic_store(&status->state[mine], role | WAITS | (uint32_t)limit << LIMIT_SHIFT);
-    mark = atomic_load(status->mark);
-    for (row = 0; row < mark; row++) {
-        uint32_t state = atomic_load(&status->state[row]);
+    set_waiting(status, mine, role | WAITS | (uint32_t)limit << LIMIT_SHIFT);
+    waiting = count_kin(status, WAITING, mine, ROWS);
+    return count_kin(status, LIVE, mine, waiting) >= waiting;
+}
 
-        if (atomic_load(&status->identity[row]) != identity || (state & ROLE_MASK) != role)
-            continue;
-        if (state & WAITS)
-            waiting++;
-        else if (atomic_load(&status->cookie[row]))
-            live++;
+/* Writes what row MINE is counted by. */
+static void insert(rpc_status_t *status, uint32_t mine, const rpc_status_who_t *who)
+{
+    const struct {
+        shared64_t *column;
+        uint64_t key;
+        index_kind_t all, unpaired;
+    } keys[] = {
+        { status->user, hash_user(status, who->user), BY_USER, UNPAIRED_BY_USER },
+        { status->address, hash_address(status, who->address), BY_ADDRESS, UNPAIRED_BY_ADDRESS },
+        { status->target, hash_name(status, who->target), INDEX_KINDS, UNPAIRED_BY_TARGET },
+    };
+    size_t i;
+
+    atomic_store(&status->identity[mine], status_hash(status, who->identity, strlen(who->identity)));
+    atomic_store(&status->state[mine], (uint32_t)(who->role + 1) << ROLE_SHIFT);
+    for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        atomic_store(&keys[i].column[mine], keys[i].key);
+        if (keys[i].key && keys[i].all != INDEX_KINDS)
+            rpc_row_index_add(&status->index, keys[i].all, keys[i].key, mine);
+        if (keys[i].key)
+            rpc_row_index_add(&status->index, keys[i].unpaired, keys[i].key, mine);
     }
-    return waiting <= live;
+    rpc_row_index_add(&status->index, LIVE, succession_of(status, mine), mine);
+    set_bit(status->counted, mine);
+    set_bit(status->unpaired, mine);
 }
 
 int rpc_status_enter(rpc_status_t *status, const rpc_status_who_t *who, const rpc_status_limits_t *limits,
                    rpc_reason_t *why)
 {
-    const owner_t owner = { hash_user(status, who->user), hash_address(status, who->address),
-                            hash_name(status, who->target) };
     int row = take_row(status);
-    tallies_t n;
 
     *why = RPC_REASON_TOO_MANY_CHANNELS;
     if (row == RPC_STATUS_NO_ROW)
         return row;
-    atomic_store(&status->identity[row], status_hash(status, who->identity, strlen(who->identity)));
-    atomic_store(&status->state[row], (uint32_t)(who->role + 1) << ROLE_SHIFT);
-    atomic_store(&status->user[row], owner.user);
-    atomic_store(&status->address[row], owner.address);
-    atomic_store(&status->target[row], owner.target);
-    n = count_rows(status, &owner);
-    *why = over_limit(&n, limits);
+    insert(status, (uint32_t)row, who);
+    *why = over_limit(status, (uint32_t)row, limits);
     if (!*why || (who->role != RPC_MIXED && may_wait(status, (uint32_t)row, *why)))
         return row;
     rpc_status_leave(status, row);
@@ -328,9 +428,7 @@ int rpc_status_enter(rpc_status_t *status, const rpc_status_who_t *who, const rp
 
 rpc_status_counts_t rpc_status_count(rpc_status_t *status)
 {
-    tallies_t n = count_rows(status, &(owner_t){ .user = 0 });
-
-    return (rpc_status_counts_t){ n.channels.all, n.unpaired.all };
+    return (rpc_status_counts_t){ count_bits(status, status->counted), count_bits(status, status->unpaired) };
 }
 
 /* ---- cookies ---- */
@@ -371,7 +469,7 @@ static rpc_reason_t judge_claim(rpc_status_t *status, uint32_t mine, unsigned pr
         return RPC_REASON_NONE;
     if (predecessors < 1 || predecessors > PREDECESSORS_MAX)
         return (rpc_reason_t)(state >> LIMIT_SHIFT);
-    atomic_store(&status->state[mine], state & ROLE_MASK);
+    set_waiting(status, mine, state & ROLE_MASK);
     return RPC_REASON_NONE;
 }
 
@@ -391,15 +489,17 @@ rpc_reason_t rpc_status_claim(rpc_status_t *status, int row, const rts_cookie_t 
 {
     uint64_t cookie = rpc_status_hash_cookie(status, vc);
     rpc_reason_t reason = RPC_REASON_NONE;
-    uint32_t mine = (uint32_t)row, other, mark;
+    uint32_t mine = (uint32_t)row, other;
     unsigned predecessors = 0;
+    rpc_row_walk_t walk;
 
     if (!replacing)
         atomic_fetch_or(&status->binds[mine], KNOWN);
     atomic_store(&status->cookie[mine], cookie);
-    mark = atomic_load(status->mark);
+    rpc_row_index_add(&status->index, BY_COOKIE, cookie, mine);
+    walk = rpc_row_index_walk(&status->index, BY_COOKIE, cookie, atomic_load(status->mark));
     /* A mismatch says more than a duplicate does. */
-    for (other = 0; other < mark && reason != RPC_REASON_PEER_MISMATCH; other++) {
+    while (reason != RPC_REASON_PEER_MISMATCH && rpc_row_walk_next(&walk, &other)) {
         rpc_reason_t found = RPC_REASON_NONE;
 
         if (other == mine || atomic_load(&status->cookie[other]) != cookie)
@@ -413,8 +513,10 @@ rpc_reason_t rpc_status_claim(rpc_status_t *status, int row, const rts_cookie_t 
     }
     if (!reason)
         reason = judge_claim(status, mine, predecessors);
-    if (reason)
+    if (reason) {
         atomic_store(&status->cookie[mine], 0);
+        rpc_row_index_remove(&status->index, BY_COOKIE, mine);
+    }
     return reason;
 }
 
@@ -425,12 +527,13 @@ rpc_reason_t rpc_status_claim(rpc_status_t *status, int row, const rts_cookie_t 
 void rpc_status_bound(rpc_status_t *status, int row, unsigned level)
 {
     uint32_t bits = BOUND | (level ? LEVEL(level < LEVEL_MAX ? level : LEVEL_MAX) : 0);
-    uint32_t mine = (uint32_t)row, other, mark, role = atomic_load(&status->state[mine]) & ROLE_MASK;
+    uint32_t mine = (uint32_t)row, other, role = atomic_load(&status->state[mine]) & ROLE_MASK;
     uint64_t cookie = atomic_load(&status->cookie[mine]);
+    rpc_row_walk_t walk;
 
     atomic_fetch_or(&status->binds[mine], bits);
-    mark = atomic_load(status->mark);
-    for (other = 0; cookie && other < mark; other++) {
+    walk = rpc_row_index_walk(&status->index, BY_COOKIE, cookie, atomic_load(status->mark));
+    while (cookie && rpc_row_walk_next(&walk, &other)) {
         if (other != mine && atomic_load(&status->cookie[other]) == cookie
             && (atomic_load(&status->state[other]) & ROLE_MASK) == role)
             atomic_fetch_or(&status->binds[other], bits);

@@ -1,9 +1,10 @@
-/* status_test: the table of live channels, which cookies it refuses, how it counts, and what
+/* channel_table_test: the table of live channels, which cookies it refuses, how it counts, and what
  * becomes of it when several processes use it at once.
  */
 #include "shared/channel_table.h"
 
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,6 +17,8 @@
 
 #define PROCESSES 4
 #define ROUNDS 20000
+#define KILLS 300
+#define MANY 100000
 
 typedef struct person {
     const char *identity, *user;
@@ -403,6 +406,176 @@ static void test_crowd(rpc_status_t *t, const char *name, uint32_t max, const rp
     is_int(rpc_status_count(t).channels, 0, "and nothing is left");
 }
 
+/* ---- processes that are killed ---- */
+
+/* What one of them has at the moment, as it knows itself. */
+typedef struct victim {
+    _Atomic uint32_t inside;    /* it has been admitted */
+    _Atomic uint32_t vc;        /* a virtual connection that it has claimed alone; 0: none */
+} victim_t;
+
+typedef struct prey {
+    _Atomic uint32_t steps, bad;
+    victim_t victims[PROCESSES];
+} prey_t;
+
+static const rpc_status_limits_t two_of_each = { .channels = 9, .of_user = 2, .of_address = 2, .unpaired_of_target = 2 };
+
+/* Are others admitted at the same time, more than the limit allows, or to the same virtual connection? */
+static int is_wrong(const prey_t *prey, uint32_t vc)
+{
+    uint32_t inside = 0, same = 0;
+    int i;
+
+    for (i = 0; i < PROCESSES; i++) {
+        inside += atomic_load(&prey->victims[i].inside);
+        same += vc && atomic_load(&prey->victims[i].vc) == vc;
+    }
+    return inside > 2 || same > 1;
+}
+
+static void live_until_killed(rpc_status_t *t, prey_t *prey, int number)
+{
+    victim_t *me = &prey->victims[number];
+    unsigned seed = (unsigned)getpid();
+
+    for (;; atomic_fetch_add(&prey->steps, 1)) {
+        uint32_t vc = 1 + unit_random(&seed) % 3;
+        rts_cookie_t c = cookie((int)vc);
+        rpc_reason_t why;
+        int row = enter_as(t, RPC_INBOUND, &alice, &two_of_each, &why);
+
+        if (row == RPC_STATUS_NO_ROW)
+            continue;
+        if (!why) {
+            atomic_store(&me->inside, 1);
+            if (rpc_status_claim(t, row, &c, 0) == RPC_REASON_NONE)
+                atomic_store(&me->vc, vc);
+            if (is_wrong(prey, atomic_load(&me->vc)))
+                atomic_fetch_add(&prey->bad, 1);
+            rpc_status_bound(t, row, 3);
+            if (vc == 1)
+                rpc_status_opened(t, row);
+            atomic_store(&me->vc, 0);
+            atomic_store(&me->inside, 0);
+        }
+        rpc_status_leave(t, row);
+    }
+}
+
+static pid_t start_victim(rpc_status_t *t, prey_t *prey, int number)
+{
+    pid_t pid = fork();
+
+    if (pid)
+        return pid;
+    rpc_status_set_pid(t, (uint32_t)getpid());
+    live_until_killed(t, prey, number);
+    _exit(1);
+}
+
+static void kill_victim(rpc_status_t *t, prey_t *prey, int number, pid_t pid)
+{
+    kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
+    atomic_store(&prey->victims[number].vc, 0);
+    atomic_store(&prey->victims[number].inside, 0);
+    rpc_status_gone(t, (uint32_t)pid);
+}
+
+/* Each is killed at some instruction. What a dead one had begun is in nobody's way, and what it had not
+ * undone counts no more. */
+static void test_killed(rpc_status_t *t, apr_pool_t *pool)
+{
+    pid_t pids[PROCESSES];
+    unsigned seed = 3;
+    prey_t *prey;
+    apr_shm_t *shm;
+    int i, n;
+
+    if (!ok(apr_shm_create(&shm, sizeof(*prey), NULL, pool) == APR_SUCCESS, "shared memory"))
+        return;
+    prey = apr_shm_baseaddr_get(shm);
+    for (i = 0; i < PROCESSES; i++)
+        pids[i] = start_victim(t, prey, i);
+    for (n = 0; n < KILLS; n++) {
+        uint32_t until = atomic_load(&prey->steps) + unit_random(&seed) % 50;
+
+        while ((int32_t)(atomic_load(&prey->steps) - until) < 0)
+            sched_yield();
+        i = n % PROCESSES;
+        kill_victim(t, prey, i, pids[i]);
+        pids[i] = start_victim(t, prey, i);
+    }
+    for (i = 0; i < PROCESSES; i++)
+        kill_victim(t, prey, i, pids[i]);
+    is_int(prey->bad, 0, "%d processes killed: never too many were in, never two of one virtual connection", KILLS);
+    is_int(rpc_status_count(t).channels, 0, "nothing of them is left");
+    is_int(rpc_status_count(t).unpaired, 0, "nor unpaired");
+    limit_is(t, "of a user, afterwards", &(rpc_status_limits_t){ .of_user = 2 }, 2, &alice, RPC_REASON_TOO_MANY_OF_USER);
+    limit_is(t, "of an address, afterwards", &(rpc_status_limits_t){ .of_address = 2 }, 2, &alice,
+             RPC_REASON_TOO_MANY_OF_ADDRESS);
+    limit_is(t, "unpaired of a target, afterwards", &(rpc_status_limits_t){ .unpaired_of_target = 2 }, 2, &alice,
+             RPC_REASON_TOO_MANY_UNPAIRED_OF_TARGET);
+}
+
+/* ---- many ---- */
+
+static int enter_number(rpc_status_t *t, int n, const rpc_status_limits_t *limits, rpc_reason_t *why)
+{
+    char user[16];
+    rts_address_t address = { 0, { 10, (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n } };
+    rpc_status_who_t who = { RPC_INBOUND, user, user, &address, "mail[6001]" };
+
+    snprintf(user, sizeof(user), "%d", n);
+    return rpc_status_enter(t, &who, limits, why);
+}
+
+/* Whatever the number of rows, limits and cookies are as exact. */
+static void test_many(rpc_status_t *t)
+{
+    static const rpc_status_limits_t limits = {
+        .channels = MANY + 1, .of_user = 1, .of_address = 1, .unpaired_of_user = 1, .unpaired_of_address = 1,
+    };
+    static int rows[MANY];
+    int n, bad = 0, known = 0, refused = 0;
+    rpc_reason_t why;
+
+    for (n = 0; n < MANY; n++) {
+        rts_cookie_t vc = cookie(n);
+
+        rows[n] = enter_number(t, n, &limits, &why);
+        bad += rows[n] == RPC_STATUS_NO_ROW || why || rpc_status_claim(t, rows[n], &vc, 0) != RPC_REASON_NONE;
+    }
+    is_int(bad, 0, "%d users at their addresses, each with a virtual connection", MANY);
+    is_int(rpc_status_count(t).channels, MANY, "are counted");
+    is_int(rpc_status_count(t).unpaired, MANY, "none is opened");
+    for (n = 0; n < MANY; n += 97) {
+        int row = enter_number(t, n, &limits, &why);
+
+        refused += why == RPC_REASON_TOO_MANY_OF_USER;
+        if (row != RPC_STATUS_NO_ROW)
+            rpc_status_leave(t, row);
+        rpc_status_opened(t, rows[n]);
+        known++;
+    }
+    is_int(refused, known, "a second channel of a user is refused");
+    is_int(rpc_status_count(t).unpaired, MANY - known, "what is opened is not unpaired any more");
+    for (n = refused = 0; n < MANY; n += 97) {
+        int thief = row_of(t, RPC_OUTBOUND, &bob);
+        rts_cookie_t vc = cookie(n);
+
+        refused += rpc_status_claim(t, thief, &vc, 0) == RPC_REASON_PEER_MISMATCH;
+        rpc_status_leave(t, thief);
+    }
+    is_int(refused, known, "and so is another user's half of a virtual connection");
+    ok(enter_as(t, RPC_OUTBOUND, &alice, &limits, &why) != RPC_STATUS_NO_ROW, "one more may come");
+    enter_as(t, RPC_OUTBOUND, &bob, &limits, &why);
+    is_reason(why, RPC_REASON_TOO_MANY_CHANNELS, "and then no other");
+    rpc_status_gone(t, (uint32_t)getpid());
+    is_int(rpc_status_count(t).channels, 0, "all are gone with their process");
+}
+
 /* What is known: 100 for a bind, and the level; -1: nothing. */
 static int recalls(rpc_status_t *t, int row)
 {
@@ -483,6 +656,8 @@ int main(void)
                &(rpc_status_limits_t){ .channels = 9, .unpaired_of_address = 2 }, pool);
     test_crowd(t, "nor more than a target's", 2,
                &(rpc_status_limits_t){ .channels = 9, .unpaired_of_target = 2 }, pool);
+    test_killed(t, pool);
+    test_many(t);
     apr_terminate();
     return unit_done();
 }
