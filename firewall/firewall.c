@@ -64,13 +64,6 @@ void rpc_firewall_renew(rpc_firewall_t *fw, const rpc_firewall_rules_t *rules, r
         rpc_firewall_begin(fw, rules, fw->port, least, 0);
 }
 
-const char *rpc_firewall_cause_name(rpc_firewall_cause_t cause)
-{
-    static const char *const names[] = { "none", "interface", "level", "not-bound", "bad-ptype", "bad-pdu" };
-
-    return cause < sizeof(names) / sizeof(names[0]) ? names[cause] : "?";
-}
-
 /* ---- reading ---- */
 
 /* The contexts of a bind or alter_context, once every length is known to be right. */

@@ -109,7 +109,4 @@ rpc_firewall_verdict_t rpc_firewall_check(rpc_firewall_t *fw, const uint8_t *pdu
 void rpc_firewall_blind(const rpc_firewall_t *fw, uint8_t *pdu, const dcerpc_header_t *header,
                         const rpc_firewall_result_t *result);
 
-/* "interface", "level"...: for the log. */
-const char *rpc_firewall_cause_name(rpc_firewall_cause_t cause);
-
 #endif

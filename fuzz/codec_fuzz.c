@@ -8,6 +8,7 @@
 #include <apr_general.h>
 #include <apr_strings.h>
 
+#include "t/unit/binding_text.h"
 #include "fuzz.h"
 
 /* What a parser that failed says of it. */
@@ -80,7 +81,7 @@ static void binding(apr_pool_t *pool, const char *text, const char *second)
     check_error(rv, &err, text);
     if (rv != APR_SUCCESS)
         return;
-    written = rpc_binding_text(pool, &one);
+    written = binding_text(pool, &one);
     MUST(rpc_binding_parse(pool, written, &two, &err) == APR_SUCCESS, "%s", written);
     MUST(one.protseq == two.protseq && one.port == two.port && !strcmp(one.host, two.host),
          "%s is read differently", written);

@@ -109,12 +109,3 @@ apr_status_t rpc_binding_parse(apr_pool_t *pool, const char *text,
         return rv;
     return parse_endpoint(&x, rest, binding);
 }
-
-const char *rpc_binding_text(apr_pool_t *pool, const rpc_binding_t *binding)
-{
-    const char *protseq = binding->protseq == RPC_PROTSEQ_TCP ? "ncacn_ip_tcp" : "ncacn_http";
-    int v6 = strchr(binding->host, ':') != NULL;
-    const char *port = binding->port ? apr_psprintf(pool, "[%d]", (int)binding->port) : "";
-
-    return apr_pstrcat(pool, protseq, v6 ? ":[" : ":", binding->host, v6 ? "]" : "", port, NULL);
-}

@@ -20,7 +20,5 @@ typedef struct rpc_binding {
 /* Parses TEXT. APR_SUCCESS, or APR_EINVAL with *ERR filled in. Strings in POOL. */
 apr_status_t rpc_binding_parse(apr_pool_t *pool, const char *text,
                                rpc_binding_t *binding, rpc_syntax_error_t *err);
-/* The binding as text, "ncacn_ip_tcp:dc1[135]". */
-const char *rpc_binding_text(apr_pool_t *pool, const rpc_binding_t *binding);
 
 #endif

@@ -404,19 +404,6 @@ rpc_connect_t *rpc_connect_start(rpc_loop_t *loop, const rpc_connect_params_t *p
     return c;
 }
 
-rpc_connect_t *rpc_connect_tcp(rpc_loop_t *loop, rpc_resolver_t *resolver, const char *host,
-                               uint16_t port, apr_interval_time_t timeout,
-                               rpc_connect_done_t *done, void *ctx)
-{
-    rpc_connect_params_t params = { .resolver = resolver, .host = host, .port = port, .timeout = timeout,
-                                    .networks = rpc_networks_unchecked() };
-    rpc_connect_t *c = rpc_connect_start(loop, &params, NULL, ctx);
-
-    if (c)
-        c->done = done;
-    return c;
-}
-
 rpc_connect_t *rpc_connect_unix(rpc_loop_t *loop, const char *path, apr_interval_time_t timeout,
                                 rpc_connect_done_t *done, void *ctx)
 {

@@ -47,13 +47,9 @@ typedef void rpc_connect_ended_t(void *ctx, const rpc_connect_result_t *result);
 rpc_connect_t *rpc_connect_start(rpc_loop_t *loop, const rpc_connect_params_t *params,
                                  rpc_connect_ended_t *ended, void *ctx);
 
-/* Like rpc_connect_ended_t, for connections without rules. */
+/* Like rpc_connect_ended_t, for a Unix socket. */
 typedef void rpc_connect_done_t(void *ctx, rpc_reason_t reason, apr_status_t status, int fd);
 
-/* Connects to HOST:PORT wherever that is, from any address. */
-rpc_connect_t *rpc_connect_tcp(rpc_loop_t *loop, rpc_resolver_t *resolver, const char *host,
-                               uint16_t port, apr_interval_time_t timeout,
-                               rpc_connect_done_t *done, void *ctx);
 /* Connects to a Unix socket of a process of this module, so every failure is a local one. */
 rpc_connect_t *rpc_connect_unix(rpc_loop_t *loop, const char *path, apr_interval_time_t timeout,
                                 rpc_connect_done_t *done, void *ctx);

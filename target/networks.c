@@ -31,7 +31,6 @@ typedef struct entry {
 struct rpc_networks {
     apr_array_header_t *entries;    /* entry_t */
     int allows;                     /* an entry allows a network */
-    int unchecked;
     const char *text;
 };
 
@@ -209,7 +208,6 @@ rpc_networks_t *rpc_networks_join(apr_pool_t *pool, const rpc_networks_t *a, con
     if (b && b->entries)
         apr_array_cat(networks->entries, b->entries);
     networks->allows = (a && a->allows) || (b && b->allows);
-    networks->unchecked = (a && a->unchecked) || (b && b->unchecked);
     networks->text = both_texts(pool, rpc_networks_text(a), rpc_networks_text(b));
     return networks;
 }
@@ -243,13 +241,6 @@ apr_status_t rpc_networks_parse(apr_pool_t *pool, const char *text, const rpc_ne
 }
 
 /* ---- asking ---- */
-
-const rpc_networks_t *rpc_networks_unchecked(void)
-{
-    static const rpc_networks_t unchecked = { NULL, 0, 1, "" };
-
-    return &unchecked;
-}
 
 /* The configured entry that decides, or NULL. */
 static const entry_t *best_entry(const rpc_networks_t *networks, int family, const unsigned char *addr)
@@ -326,9 +317,7 @@ int rpc_networks_allow(const rpc_networks_t *networks, const struct sockaddr *sa
     verdict_t verdict = { 0, 0, "!any (default)", NULL };
     rpc_address_t address;
 
-    if (networks && networks->unchecked)
-        verdict = (verdict_t){ 1, 0, "any (default)", NULL };
-    else if (rpc_address_set(&address, sa))
+    if (rpc_address_set(&address, sa))
         verdict = judge_both(networks, &address);
     if (rule)
         *rule = verdict.rule;

@@ -42,9 +42,6 @@ rpc_networks_t *rpc_networks_join(apr_pool_t *pool, const rpc_networks_t *a, con
 /* The text as configured, entries of the base first; "" for NULL. */
 const char *rpc_networks_text(const rpc_networks_t *networks);
 
-/* A list that allows every address, special ones too, for connections that other rules permit. */
-const rpc_networks_t *rpc_networks_unchecked(void);
-
 /* Is a connection to ADDRESS allowed? *RULE (if not NULL) becomes the entry that decided, as
  * configured, or an implicit one followed by " (default)"; it lives as long as NETWORKS. When
  * NETWORKS is NULL, only the implicit entries count. */

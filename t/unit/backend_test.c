@@ -2,6 +2,7 @@
 #include <apr_general.h>
 #include <apr_strings.h>
 #include "target/backend.h"
+#include "binding_text.h"
 #include "unit.h"
 
 /* ---- queries ---- */
@@ -198,7 +199,7 @@ static void test_bindings(apr_pool_t *pool)
            && binding.port == g->port, "%s is host %s, port %d", g->text, g->host, g->port);
         if (rv != APR_SUCCESS)
             continue;
-        ok(!strcmp(rpc_binding_text(pool, &binding), g->shown), "and is shown as %s", g->shown);
+        ok(!strcmp(binding_text(pool, &binding), g->shown), "and is shown as %s", g->shown);
         ok(rpc_binding_parse(pool, g->shown, &again, &err) == APR_SUCCESS
            && !strcmp(again.host, binding.host) && again.port == binding.port, "which parses to the same");
     }
@@ -294,7 +295,7 @@ static const char *places_text(apr_pool_t *pool, const rpc_backend_t *be)
 
     for (i = 0; i < be->count; i++)
         text = apr_psprintf(pool, "%s%s%s*%d", text, i ? " " : "",
-                            rpc_binding_text(pool, &be->places[i].binding), be->places[i].weight);
+                            binding_text(pool, &be->places[i].binding), be->places[i].weight);
     return text;
 }
 
@@ -384,7 +385,7 @@ static void test_resolve(apr_pool_t *pool)
         rpc_target_t target = { r->server, (apr_port_t)r->port };
 
         if (rpc_target_places(pool, &directory, &target, places, &be, &why))
-            is_str(rpc_binding_text(pool, &places[0].binding), r->binding ? r->binding : "nowhere",
+            is_str(binding_text(pool, &places[0].binding), r->binding ? r->binding : "nowhere",
                    "%s:%d is at %s", r->server, r->port, r->binding ? r->binding : "no place");
         else
             ok(!r->binding && why, "%s:%d is nowhere: %s", r->server, r->port, why);
@@ -392,7 +393,7 @@ static void test_resolve(apr_pool_t *pool)
            "%s:%d: the directive that says so", r->server, r->port);
     }
     ok(rpc_target_places(pool, &nothing, &exch1, places, NULL, &why) == 1
-       && !strcmp(rpc_binding_text(pool, &places[0].binding), "ncacn_http:exch1[6001]"),
+       && !strcmp(binding_text(pool, &places[0].binding), "ncacn_http:exch1[6001]"),
        "without RpcBackend, as asked for");
 }
 
@@ -417,14 +418,14 @@ static void test_nspi(apr_pool_t *pool)
     APR_ARRAY_PUSH(servers, const char *) = "gc2";
     directory.nspi.servers = servers;
     is_int(rpc_target_places(pool, &directory, &book, places, NULL, &why), 2, "with it: the global catalogs");
-    is_str(rpc_binding_text(pool, &places[0].binding), "ncacn_http:gc1[6004]", "one at the port asked for");
-    is_str(rpc_binding_text(pool, &places[1].binding), "ncacn_http:10.0.0.2[7004]", "one where its backend is");
+    is_str(binding_text(pool, &places[0].binding), "ncacn_http:gc1[6004]", "one at the port asked for");
+    is_str(binding_text(pool, &places[1].binding), "ncacn_http:10.0.0.2[7004]", "one where its backend is");
     ok(places[0].weight == 1 && places[1].weight == 1, "in equal shares");
     directory.nspi.port = 6005;
     rpc_target_places(pool, &directory, &book, places, NULL, &why);
     is_int(places[0].binding.port, 6005, "at the port of RpcNspiServers");
     rpc_target_places(pool, &directory, &mail, places, NULL, &why);
-    is_str(rpc_binding_text(pool, &places[0].binding), "ncacn_http:exch1[6001]", "other ports are not theirs");
+    is_str(binding_text(pool, &places[0].binding), "ncacn_http:exch1[6001]", "other ports are not theirs");
 }
 
 int main(void)
