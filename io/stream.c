@@ -85,6 +85,16 @@ apr_status_t rpc_stream_read(rpc_stream_t *s, void *buf, size_t *len)
     return rv;
 }
 
+int rpc_stream_read_rest(rpc_stream_t *s)
+{
+    if (s->error != EPIPE && !APR_STATUS_IS_ECONNRESET(s->error))
+        return 0;
+    s->error = APR_SUCCESS;
+    s->can_read = s->hup = 1;   /* the event of its end may not have come yet */
+    rpc_bytes_clear(&s->out);
+    return 1;
+}
+
 /* A peer that does not take any more will not take this either, so it is copied now. */
 apr_status_t rpc_stream_put(rpc_stream_t *s, const void *data, size_t len)
 {

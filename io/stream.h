@@ -74,6 +74,10 @@ void rpc_stream_init(rpc_stream_t *s, const rpc_stream_class_t *cls, rpc_loop_t 
 /* Reads like the read of the class, and remembers end of file and errors. */
 apr_status_t rpc_stream_read(rpc_stream_t *s, void *buf, size_t *len);
 
+/* A write has failed because the peer has closed or is gone. What the peer had sent before is read from
+ * now on, to its end; nothing more is written. 1: that is so; 0: the write failed for another reason. */
+int rpc_stream_read_rest(rpc_stream_t *s);
+
 /* Queues bytes to be written by the next flush. APR_ENOMEM is the only error.
  * Callers bound what they put by rpc_stream_pending(). What lies in the loop's scratch is not copied
  * before the scratch is used again, and then only what the peer does not take; it must not be changed

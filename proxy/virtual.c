@@ -391,12 +391,19 @@ static void take_bytes(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *dat
     }
 }
 
+static void end_failed(rpc_virtual_t *v, rpc_reason_t reason, const char *what, apr_status_t status)
+{
+    char text[120];
+
+    rpc_virtual_end(v, reason, "%s failed: %s", what, apr_strerror(status, text, sizeof(text)));
+}
+
 static void client_gone(rpc_virtual_t *v, rpc_channel_t *ch)
 {
     if (!ch->client->error && !ch->client->dead && v->role->client_ended(v, ch))
         return;
     if (ch->client->error)
-        rpc_virtual_end(v, RPC_REASON_CLIENT_ERROR, "reading from the client failed");
+        end_failed(v, RPC_REASON_CLIENT_ERROR, "reading from the client", ch->client->error);
     else if (ch->spec->role == RPC_INBOUND
              && (int64_t)ch->client->received >= ch->spec->content_length)
         rpc_virtual_end(v, RPC_REASON_CONTENT_USED_UP, "the request's Content-Length is used up");
@@ -463,24 +470,35 @@ static int read_leg(rpc_virtual_t *v)
     if (APR_STATUS_IS_EOF(rv) || APR_STATUS_IS_ECONNRESET(rv))
         leg_closed(v);              /* reset: closed without reading our last acks */
     else if (!APR_STATUS_IS_EAGAIN(rv))
-        rpc_virtual_end(v, RPC_REASON_SERVER_ERROR, "reading from the server failed");
+        end_failed(v, RPC_REASON_SERVER_ERROR, "reading from the server", rv);
     return 0;
 }
 
 /* ---- the turn ---- */
 
-static int virtual_flush(rpc_virtual_t *v, rpc_stream_t *s, rpc_reason_t reason)
+/* A server that has closed may have said something before, and our endpoint why it closes. */
+static void leg_flush_failed(rpc_virtual_t *v, apr_status_t status)
+{
+    if (rpc_stream_read_rest(v->leg)) {
+        while (read_leg(v))
+            ;
+    }
+    end_failed(v, RPC_REASON_SERVER_ERROR, "writing to the server", status);
+}
+
+static int virtual_flush(rpc_virtual_t *v, rpc_stream_t *s)
 {
     size_t before;
+    apr_status_t rv;
 
     if (!s)
         return 0;
     before = rpc_stream_pending(s);
-    if (rpc_stream_flush(s) != APR_SUCCESS) {
-        while (s == v->leg && read_leg(v))
-            ;   /* its server has closed it, and may have said why before */
-        rpc_virtual_end(v, reason, "writing failed");
-    }
+    rv = rpc_stream_flush(s);
+    if (rv != APR_SUCCESS && s == v->leg)
+        leg_flush_failed(v, rv);
+    else if (rv != APR_SUCCESS)
+        end_failed(v, RPC_REASON_CLIENT_ERROR, "writing to the client", rv);
     return rpc_stream_pending(s) < before;
 }
 
@@ -493,8 +511,8 @@ static int turn_round(rpc_virtual_t *v)
     moved |= read_leg(v);
     if (v->unplugged && !v->reason)
         v->role->drain(v);
-    moved |= virtual_flush(v, v->leg, RPC_REASON_SERVER_ERROR);
-    moved |= virtual_flush(v, v->current->client, RPC_REASON_CLIENT_ERROR);
+    moved |= virtual_flush(v, v->leg);
+    moved |= virtual_flush(v, v->current->client);
     return moved;
 }
 

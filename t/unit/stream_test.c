@@ -3,6 +3,7 @@
  */
 #include "io/stream.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -251,6 +252,27 @@ static void test_short_read_at_end(apr_pool_t *pool)
     rpc_stream_close(r.s, 1);
 }
 
+/* Who writes before it has seen the peer's end still reads what was said before. No event is needed. */
+static void test_read_after_failed_write(apr_pool_t *pool)
+{
+    uint8_t buf[100];
+    size_t len = sizeof(buf);
+    reader_t r;
+
+    reader_open(&r, pool);
+    rpc_stream_read(r.s, buf, &len);
+    ok(!r.s->can_read && !rpc_stream_read_rest(r.s), "nothing has failed yet");
+    peer_says(&r, "why");
+    close(r.peer);
+    rpc_stream_put(r.s, "too late", 8);
+    is_int(rpc_stream_flush(r.s), EPIPE, "the peer has closed");
+    ok(rpc_stream_read_rest(r.s), "what it has said before");
+    read_all(&r.job);
+    ok(r.got == 3 && APR_STATUS_IS_EOF(r.end), "is read, and then its end");
+    is_int((long long)rpc_stream_pending(r.s), 0, "nothing more is written");
+    rpc_stream_close(r.s, 0);
+}
+
 static void write_rest(rpc_job_t *job)
 {
     reader_t *r = RPC_OWNER_OF(job, reader_t, job);
@@ -300,6 +322,7 @@ int main(void)
     test_closed(loop);
     test_short_read(pool);
     test_short_read_at_end(pool);
+    test_read_after_failed_write(pool);
     test_short_write(pool);
     apr_pool_destroy(pool);
     apr_terminate();
