@@ -116,7 +116,7 @@ static void newcomer_refuse(rpc_leg_t *leg, rpc_reason_t reason, int abort)
 
     /* Our own proxies tell of it. One of version 1 would give its client what is said here. */
     rpc_log(ep->params.log, leg->ours ? RPC_LOG_INFO : rpc_endpoint_level(reason), 0,
-            "endpoint: leg of %s to %s refused: %s; client %s",
+            "endpoint: leg of user \"%s\" to %s refused: %s; client %s",
             rpc_preface_user(leg->preface), leg->preface ? leg->preface->target : "unknown",
             rpc_reason_info(reason)->token, rpc_preface_client(leg->preface));
     rpc_leg_farewell(leg, reason == RPC_REASON_SHUTDOWN ? RPC_REASON_LOCAL_FAILURE : reason,

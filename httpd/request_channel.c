@@ -164,8 +164,9 @@ static void channel_refused(void *ctx, const char *text)
     channel_t *ch = ctx;
 
     if (ch->refused++ < REFUSED_LOGGED)
-        rpc_log(ch->spec->log, RPC_LOG_WARN, 0, "channel to %s of user \"%s\": %s%s", ch->who.target, ch->who.user,
-                text, ch->refused == REFUSED_LOGGED ? "; further refusals on this channel are not logged" : "");
+        rpc_log(ch->spec->log, RPC_LOG_WARN, 0, "channel to %s of user \"%s\": %s; client %s%s", ch->who.target,
+                ch->who.user, text, ch->who.client,
+                ch->refused == REFUSED_LOGGED ? "; further refusals on this channel are not logged" : "");
 }
 
 /* Is the end a failure that the log shows at level warn? A client that leaves before the server has

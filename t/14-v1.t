@@ -133,7 +133,7 @@ for my $target ("tcp.contoso.test:$behind->{port}", "127.0.0.1:$endpoint_port") 
     my $want = join '', map { response_pdu("stub$_", call => $_) } 1 .. 50;
     is(got($c, length $want), $want, "$target: calls");
     $c->close;
-    ok($httpd->logs(qr/endpoint: connection \(version 1\) of anonymous to \Q$target\E .* ended: client-closed/), "$target: its log line");
+    ok($httpd->logs(qr/endpoint: connection \(version 1\) of user "" to \Q$target\E .* ended: client-closed/), "$target: its log line");
 }
 
 # A stop ends them

@@ -162,7 +162,7 @@ sub refused_by_endpoint {
     ok(eval { $c->out->wait_eof }, "$where: $target is refused: the channel ends");
     is(total(), $before, 'and no server hears of it');
     ok($httpd->logs($line), 'the log names address and rule');
-    ok($httpd->logs(qr/endpoint: virtual connection of alice to \Q$target\E .* ended: address-refused/), 'and the reason');
+    ok($httpd->logs(qr/endpoint: virtual connection of user "alice" to \Q$target\E .* ended: address-refused/), 'and the reason');
     return;
 }
 reaches('some', "tcp-2:$tcp_port", '127.0.0.2', \%tcp);

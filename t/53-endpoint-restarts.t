@@ -131,7 +131,7 @@ sub open_files { my ($pid) = @_; return grep { defined } map { readlink } glob "
     ok(calls($after, 3), 'the newest goes on');
     $after->close;
     unlike($httpd->log, qr/AH00488|long lost|Segmentation|unknown-cookie|protocol-error/, 'and nobody is surprised');
-    ok($httpd->logs(qr/endpoint: virtual connection of alice to tcp\.contoso\.test:$tcp->{port} \(127\.0\.0\.1 port $tcp->{port}\) ended/), 'the line at the end names the server that served');
+    ok($httpd->logs(qr/endpoint: virtual connection of user "alice" to tcp\.contoso\.test:$tcp->{port} \(127\.0\.0\.1 port $tcp->{port}\) ended/), 'the line at the end names the server that served');
 }
 
 # ---- rotated logs: the old process writes where the new ones do ----
@@ -145,7 +145,7 @@ sub open_files { my ($pid) = @_; return grep { defined } map { readlink } glob "
     ok(eval { wait_for('the old logs to be let go', sub { turn(0.02); !grep { /_log\.1/ } map { open_files($_) } endpoints() }) },
        'no endpoint process keeps them');
     $c->close;
-    ok($httpd->logs(qr/endpoint: virtual connection of alice .* ended/), 'and the old one writes to the new log');
+    ok($httpd->logs(qr/endpoint: virtual connection of user "alice" .* ended/), 'and the old one writes to the new log');
 }
 
 # ---- RpcGracefulTimeout ends what is left ----

@@ -7,15 +7,16 @@ use IO::Socket::IP;
 use Test::More;
 use RPCH::Httpd;
 use RPCH::PDU qw(rts);
-use RPCH::Poll qw(turn wait_for);
+use RPCH::Poll qw(turn);
 use RPCH::RPC qw(bind_pdu request_pdu pdu);
 use RPCH::Test;
+use RPCH::WarnLines;
 
 my $users = vars('serverroot') . '/conf/users';
 my $httpd = RPCH::Httpd->new(conf => "LogLevel warn rpcproxy:warn\n" . join '', 
     location('rpc'), location('hasty', "RpcSetupTimeout 1\nRpcConnectTimeout 1"),
     location('bob', 'Require user bob'), location('listed', 'Require rpc-target 127.0.0.1:1'),
-    location('one', 'RpcMaxChannelsPerUser 2'), location('nobody', "Require all granted\nAuthType None"),
+    location('one', 'RpcMaxChannelsPerUser 2'),
     location('tls', 'RpcRequireTLS on'), location('networks', 'RpcTargetNetworks !loopback'),
     location('level', "RpcMinAuthLevel integrity"))->start;
 
@@ -53,43 +54,10 @@ sub client_of {
                              target => $target, %arg);
 }
 
-# What the error log says at warn or above since then, but for what httpd's own modules say.
-my $seen = 0;
-sub lines { return grep { /\[rpcproxy:(?:warn|error|crit|alert|emerg)\]/ } map { "$_\n" } split /\n/, substr $httpd->log, $seen }
-sub begin { $seen = length $httpd->log; return }
-
-# A line that a request writes after what it is asked about: when it is there, all before it is.
-sub settle {
-    my $ping = client_of('rpc', '127.0.0.1:1');
-    $ping->open_out;
-    $ping->out->wait_eof;
-    wait_for('the last line', sub { turn(0.02); grep { /target 127\.0\.0\.1:1\b/ } lines() });
-    $ping->close;
-    return grep { !/target 127\.0\.0\.1:1$/ } lines();
-}
-
-# Exactly one, and all of these in it.
-sub one_line {
-    my ($name, $reason, @parts) = @_;
-    wait_for("the line of $name", sub { turn(0.02); lines() });
-    my @lines = settle();
-    local $Test::Builder::Level = $Test::Builder::Level + 1;
-    is(scalar @lines, 1, "$name: one line") or diag @lines;
-    for my $part (qr/\b\Q$reason\E\b/, qr/user "@{[ $named \/\/ $user ]}"/, qr/client 127\.0\.0\.1\b/, @parts) {
-        like($lines[0] // '', $part, "$name: $part");
-    }
-    begin();
-    return;
-}
-
-sub no_line {
-    my ($name) = @_;
-    my @lines = settle();
-    local $Test::Builder::Level = $Test::Builder::Level + 1;
-    is(scalar @lines, 0, "$name: no line") or diag @lines;
-    begin();
-    return;
-}
+my $log = RPCH::WarnLines->new($httpd);
+sub begin { return $log->begin }
+sub one_line { local $log->{user} = $named // $user; local $Test::Builder::Level = $Test::Builder::Level + 1; return $log->one_line(@_) }
+sub no_line { local $Test::Builder::Level = $Test::Builder::Level + 1; return $log->no_line(@_) }
 
 # Both halves, until the OUT channel is closed.
 sub attempt {

@@ -204,9 +204,7 @@ rpc_preface_t *rpc_preface_copy(const rpc_preface_t *p)
 
 const char *rpc_preface_user(const rpc_preface_t *preface)
 {
-    if (!preface)
-        return "unknown";
-    return preface->user[0] ? preface->user : "anonymous";
+    return preface ? preface->user : "";
 }
 
 const char *rpc_preface_client(const rpc_preface_t *preface)

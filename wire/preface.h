@@ -51,7 +51,7 @@ int rpc_preface_has_secret(const rpc_preface_t *preface, const uint8_t *secret);
 /* A copy in one malloc'ed block, without the secret; NULL without memory. */
 rpc_preface_t *rpc_preface_copy(const rpc_preface_t *preface);
 
-/* The user for the log: "alice", "anonymous", or "unknown" without a preface. */
+/* The user for the log; "": nobody, or no preface. */
 const char *rpc_preface_user(const rpc_preface_t *preface);
 /* The client for the log: its address, or "unknown". */
 const char *rpc_preface_client(const rpc_preface_t *preface);

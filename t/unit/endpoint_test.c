@@ -572,7 +572,7 @@ static void test_out_first(world_t *w)
 
     ping_pong(&v);
     vc_close(w, &v);
-    expect_log(w, "of demo to srv:6001");
+    expect_log(w, "of user \"demo\" to srv:6001");
 }
 
 static void test_in_first(world_t *w)
@@ -623,7 +623,7 @@ static void test_mismatch(world_t *w)
     other = leg_of(w, "mallory");
     put_b2(other);
     expect_refused(other, RPC_REASON_PEER_MISMATCH, "different users");
-    expect_log(w, "leg of mallory to srv:6001 refused: peer-mismatch");
+    expect_log(w, "leg of user \"mallory\" to srv:6001 refused: peer-mismatch");
     v.in = leg(w);
     put_b2(v.in);
     expect(v.in, b3_bytes, sizeof(b3_bytes));
@@ -916,7 +916,7 @@ static void test_garbage_first(world_t *w)
 
     put(fd, "GET / HTTP/1.0\r\n\r\n", 18);
     expect_eof(fd);
-    expect_log(w, "leg of unknown to unknown refused: bad-pdu");
+    expect_log(w, "leg of user \"\" to unknown refused: bad-pdu");
     expect_log(w, "begins without the secret of this server");
 
     fd = leg_silent(w);
@@ -1004,7 +1004,7 @@ static void test_version_1(world_t *w)
     close(target);
     expect(fd, "the last words", 14);
     expect_eof(fd);
-    expect_log(w, "connection (version 1) of demo to srv:6001");
+    expect_log(w, "connection (version 1) of user \"demo\" to srv:6001");
     expect_idle(w);
 
     fd = leg(w);
@@ -1045,12 +1045,12 @@ static void test_listener(world_t *w)
     expect(v.in, b3_bytes, sizeof(b3_bytes));
     ping_pong(&v);
     vc_close(w, &v);
-    expect_log(w, "of anonymous to 192.0.2.1:6001 (127.0.0.1 port");
+    expect_log(w, "of user \"\" to 192.0.2.1:6001 (127.0.0.1 port");
 
     fd = leg_via(w, &a);
     put_rpc(fd, 64, 1);
     expect_eof(fd);
-    expect_log(w, "leg of anonymous to 192.0.2.1:6001 refused: protocol");
+    expect_log(w, "leg of user \"\" to 192.0.2.1:6001 refused: protocol");
     fd = leg_via(w, &b);
     put_rpc(fd, 64, 1);
     v.target = accept_target(w);

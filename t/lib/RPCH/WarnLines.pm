@@ -1,0 +1,59 @@
+package RPCH::WarnLines;
+
+# What a private httpd says at warn or above about requests that have failed: one line each, with
+# user, client, target, server, what was tried and why it failed.
+
+use strict;
+use warnings;
+use Test::More ();
+use RPCH::Poll qw(turn wait_for);
+use RPCH::Test;
+
+# HTTPD logs at level warn, and has a location /rpc/rpcproxy.dll where the target 127.0.0.1:1 is not allowed.
+sub new { my ($class, $httpd) = @_; return bless { httpd => $httpd, user => 'alice', seen => 0 }, $class }
+
+# Counts from here.
+sub begin { my ($self) = @_; $self->{seen} = length $self->{httpd}->log; return $self }
+
+# What httpd's own modules say is not ours; nor is what the parent says of the endpoint process.
+sub lines {
+    my ($self) = @_;
+    return grep { /\[rpcproxy:(?:warn|error|crit|alert|emerg)\]/ && !/\bendpoint process \d+/ } map { "$_\n" } split /\n/, substr $self->{httpd}->log, $self->{seen};
+}
+
+# A line that a request writes after what it is asked about: when it is there, all before it is.
+sub settle {
+    my ($self) = @_;
+    my $ping = plain(port => $self->{httpd}{port}, target => '127.0.0.1:1');
+    $ping->open_out;
+    $ping->send_a1;
+    $ping->out->wait_eof;
+    wait_for('the last line', sub { turn(0.02); grep { /target 127\.0\.0\.1:1\b/ } $self->lines });
+    $ping->close;
+    return grep { !/target 127\.0\.0\.1:1$/ } $self->lines;
+}
+
+# Exactly one, and all of these in it.
+sub one_line {
+    my ($self, $name, $reason, @parts) = @_;
+    my $seen = eval { wait_for("the line of $name", sub { turn(0.02); $self->lines }) };
+    my @lines = $self->settle;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    Test::More::is(scalar @lines, 1, "$name: one line") or Test::More::diag(@lines);
+    for my $part (qr/\b\Q$reason\E\b/, qr/user "\Q$self->{user}\E"/, qr/client 127\.0\.0\.1\b/, @parts) {
+        Test::More::like($lines[0] // '', $part, "$name: $part");
+    }
+    $self->begin;
+    return $lines[0];
+}
+
+sub no_line {
+    my ($self, $name) = @_;
+    my @lines = $self->settle;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    Test::More::is(scalar @lines, 0, "$name: no line") or Test::More::diag(@lines);
+    $self->begin;
+    return;
+}
+
+1;
