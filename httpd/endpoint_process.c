@@ -100,7 +100,7 @@ static void accept_failed(listener_t *l, int error)
 {
     if (error == EAGAIN) {
         if (l->starved)
-            ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, l->me->s, "endpoint: all connections are accepted again");
+            rpc_log(&l->me->log, RPC_LOG_NOTICE, 0, "endpoint: all connections are accepted again");
         l->starved = 0;
         return;
     }
@@ -109,7 +109,7 @@ static void accept_failed(listener_t *l, int error)
         return;
     }
     if (!l->starved)
-        ap_log_error(APLOG_MARK, APLOG_ERR, error, l->me->s, "endpoint: cannot accept a connection; it is tried "
+        rpc_log(&l->me->log, RPC_LOG_ERR, error, "endpoint: cannot accept a connection; it is tried "
                      "again several times a second, and until then clients wait");
     l->starved = 1;
     accept_later(l->me);    /* out of descriptors */
@@ -209,7 +209,7 @@ static void out_of_time(rpc_timer_t *timer)
 {
     process_t *me = RPC_OWNER_OF(timer, process_t, limit);
 
-    ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, me->s,
+    rpc_log(&me->log, RPC_LOG_NOTICE, 0,
                  "endpoint: RpcGracefulTimeout is over; %u virtual "
                  "connections from before the restart are ended", rpc_endpoint_count(me->endpoint));
     endpoint_leave(me);
@@ -473,10 +473,11 @@ static void cannot_begin(const process_t *me, apr_status_t rv)
     for (i = 0; i < set->count && me->birth->alone; i++)
         shutdown(set->at[i].fd, SHUT_RDWR);     /* the parent will close them in a moment */
     if (!me->birth->attempts)
-        ap_log_error(APLOG_MARK, APLOG_ERR, rv, me->s,
+        rpc_log(&me->log, RPC_LOG_ERR, rv,
                      "endpoint: cannot start; it is tried again with pauses of up to a minute; until then "
                      "%s", me->birth->alone ? "its clients are answered 503"
                      : "the process from before the restart serves");
+    rpc_server_log_finish();
     _exit(RPC_PROCESS_CANNOT_BEGIN);
 }
 
@@ -486,6 +487,8 @@ static void endpoint_begin(process_t *me)
 
     if (rv == APR_SUCCESS && ap_unixd_setup_child())
         rv = APR_EINIT;     /* why is logged there */
+    if (rv == APR_SUCCESS)
+        rv = rpc_server_log_start();
     if (rv == APR_SUCCESS)
         rv = make_endpoint(me);
     if (rv == APR_SUCCESS)
@@ -504,11 +507,11 @@ static void announce_serving(process_t *me)
     for (i = 0; i < RPC_PROCESS_LINES; i++)
         if (me->birth->lines[i] >= 0 && rpc_handover_follow(me->handover,
                                                             me->birth->lines[i]) != APR_SUCCESS)
-            ap_log_error(APLOG_MARK, APLOG_ERR, 0, me->s,
+            rpc_log(&me->log, RPC_LOG_ERR, 0,
                          "endpoint: cannot reach a process from before the restart");
     rpc_pass_send(me->control.fd, &part, 1, -1);
     if (me->birth->attempts)
-        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, me->s,
+        rpc_log(&me->log, RPC_LOG_NOTICE, 0,
                      "endpoint: process %d serves, after %d failed attempts", (int)getpid(),
                      me->birth->attempts);
 }
@@ -531,5 +534,6 @@ void rpc_endpointd_process(const rpc_endpointd_birth_t *birth)
     announce_serving(&me);
     rpc_loop_run(me.loop);
     rpc_endpoint_close(me.endpoint);
+    rpc_server_log_finish();
     _exit(0);   /* the clean-ups of the pools are the parent's to run */
 }

@@ -84,7 +84,7 @@ unsigned long rpc_log_writer_give(rpc_log_writer_t *w, rpc_line_t *line)
         line->next = NULL;
     }
     pthread_mutex_lock(&w->lock);
-    if (!line || w->held + line->size > w->room)
+    if (!line || w->ending || w->held + line->size > w->room)
         dropped = ++w->dropped;
     else {
         w->held += line->size;
@@ -109,26 +109,40 @@ static struct timespec in(clockid_t clock, apr_interval_time_t time)
     return at;
 }
 
+/* With the lock held: how many lines there are, that which is being written included. */
+static unsigned long waiting(const rpc_log_writer_t *w)
+{
+    unsigned long lines = w->dropped;
+    size_t size = 0;
+    const rpc_line_t *line;
+
+    for (line = w->first; line; line = line->next) {
+        size += line->size;
+        lines++;
+    }
+    return lines + (w->held > size);
+}
+
 /* A thread that hangs in write() is cancelled there, for it must not wake up among pools that are gone. */
-void rpc_log_writer_finish(rpc_log_writer_t *w, apr_interval_time_t time)
+unsigned long rpc_log_writer_finish(rpc_log_writer_t *w, apr_interval_time_t time)
 {
     struct timespec limit = in(CLOCK_MONOTONIC, time), last;
-    int left, late = 0;
+    unsigned long lost;
+    int late = 0;
 
     pthread_mutex_lock(&w->lock);
     w->ending = 1;
     pthread_cond_signal(&w->more);
     while (w->held && !late)
         late = pthread_cond_timedwait(&w->done, &w->lock, &limit);
-    left = w->held != 0;
+    lost = waiting(w);
     pthread_mutex_unlock(&w->lock);
-    if (left)
+    if (lost)
         pthread_cancel(w->thread);
     last = in(CLOCK_REALTIME, CANCEL_TIME);
-    if (pthread_timedjoin_np(w->thread, NULL, &last) != 0)
-        return;     /* it hangs where nothing reaches it */
-    apr_pool_destroy(w->pool);
-    free(w);
+    if (pthread_timedjoin_np(w->thread, NULL, &last) == 0)
+        apr_pool_destroy(w->pool);
+    return lost;
 }
 
 /* ---- the beginning ---- */

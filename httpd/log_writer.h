@@ -34,8 +34,8 @@ unsigned long rpc_log_writer_give(rpc_log_writer_t *writer, rpc_line_t *line);
 /* For how long LINE has waited. */
 apr_interval_time_t rpc_line_age(const rpc_line_t *line);
 
-/* Waits at most TIME until all lines are written, then ends the thread; what is left is lost. Nothing may
- * be given any more. */
-void rpc_log_writer_finish(rpc_log_writer_t *writer, apr_interval_time_t time);
+/* Waits at most TIME until all lines are written, then ends the thread. What is left is lost, and so is
+ * what comes later; returns how many lines are. WRITER itself stays, since the process ends. */
+unsigned long rpc_log_writer_finish(rpc_log_writer_t *writer, apr_interval_time_t time);
 
 #endif

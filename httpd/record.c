@@ -336,8 +336,16 @@ static void say_full(void)
 {
     rpc_log_t log = rpc_server_log(ap_server_conf);
 
-    log.write(&log, RPC_LOG_WARN, 0, "the access log, or the program that it is piped to, takes no lines: too many "
-              "wait, and those of further channels are dropped until it does");
+    rpc_log(&log, RPC_LOG_WARN, 0, "the access log, or the program that it is piped to, takes no lines: too many "
+            "wait, and those of further channels are dropped until it takes lines again");
+}
+
+static void say_lost(unsigned long lines)
+{
+    rpc_log_t log = rpc_server_log(ap_server_conf);
+
+    rpc_log(&log, RPC_LOG_WARN, 0, "the access log, or the program that it is piped to, takes no lines: this child "
+            "ends, and %lu lines of channels are lost", lines);
 }
 
 void rpc_record_end(rpc_record_t *record, const rpc_record_end_t *end)
@@ -420,9 +428,10 @@ void rpc_record_header(rpc_record_t *record, const char *name, const char *value
 
 static apr_status_t finish(void *data)
 {
-    if (access_logs)
-        rpc_log_writer_finish(access_logs, LAST_MOMENT);
-    access_logs = NULL;
+    unsigned long lost = access_logs ? rpc_log_writer_finish(access_logs, LAST_MOMENT) : 0;
+
+    if (lost)
+        say_lost(lost);
     rpc_server_log_finish();
     return APR_SUCCESS;
 }

@@ -99,5 +99,4 @@ void rpc_server_log_finish(void)
 {
     if (writer)
         rpc_log_writer_finish(writer, LAST_MOMENT);
-    writer = NULL;
 }

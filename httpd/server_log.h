@@ -19,7 +19,7 @@ apr_status_t rpc_server_log_start(void);
 /* A line of the error log that its owner writes. */
 void rpc_server_log_give(rpc_line_t *line);
 
-/* Waits for a moment until all is written. Threads that say anything have ended. */
+/* Waits for a moment until all is written; nothing is written afterwards. */
 void rpc_server_log_finish(void);
 
 #endif

@@ -5,6 +5,7 @@ package RPCH::Preload;
 #
 #   name FILE     what getaddrinfo() says to names that are FILE or below it: an address or two, "hang"
 #                 (until the file says something else), "fail" or "none"; else as ever
+#   host ADDRESS  what getnameinfo() says of this address: a name, or "hang"; else as ever
 #   shift time    both clocks, by seconds
 #   fail CALL     socket() or connect(), for TCP, end with this errno; "later": what SO_ERROR says
 
@@ -14,6 +15,7 @@ use RPCH::Test qw(vars);
 
 my $SOURCE = <<'C';
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -103,6 +105,25 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
     if (strcmp(text, "none") == 0)
         return EAI_NONAME;
     return first_and_second(text, service, hints, all);
+}
+
+int getnameinfo(const struct sockaddr *restrict of, socklen_t size, char *restrict host, socklen_t room,
+                char *restrict service, socklen_t service_room, int flags)
+{
+    char address[64] = "", text[64];
+
+    if (of->sa_family == AF_INET)
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)of)->sin_addr, address, sizeof(address));
+    if (!host || flags & NI_NUMERICHOST || !*address || !told("host", address, text, sizeof(text)))
+        return REAL(getnameinfo)(of, size, host, room, service, service_room, flags);
+    tell(address);
+    while (strcmp(text, "hang") == 0) {
+        usleep(10000);
+        if (!told("host", address, text, sizeof(text)))
+            return EAI_NONAME;
+    }
+    snprintf(host, room, "%s", text);
+    return 0;
 }
 
 /* ---- clocks ---- */
@@ -227,6 +248,7 @@ sub start {
 }
 
 sub name { my ($self, $name, $what) = @_; return $self->write("name-$name", $what) }
+sub host { my ($self, $address, $what) = @_; return $self->write("host-$address", $what) }
 sub asked { my ($self) = @_; open my $fh, '<', "$self->{dir}/asked" or return; chomp(my @names = <$fh>); return @names }
 sub fail { my ($self, $call, $errno) = @_; return $self->write("fail-$call", $errno) }
 sub works { my ($self, $call) = @_; return unlink "$self->{dir}/fail-$call" }
