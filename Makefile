@@ -53,8 +53,8 @@ GLUE_O   := $(GLUE:%=$(BUILD)/%.o)
 NTLM_O   := $(NTLM:%=$(BUILD)/%.o)
 AUTH_O   := $(AUTH:%=$(BUILD)/%.o)
 CODEC_O  := $(BUILD)/wire/rts.o $(BUILD)/wire/dcerpc.o $(BUILD)/wire/flow.o
-PING_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcping*.c tools/dce.c tools/ndr.c))
-DEMO_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcdemo*.c tools/dce.c tools/ndr.c))
+PING_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcping*.c) tools/dce.c tools/ndr.c firewall/interfaces.c)
+DEMO_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcdemo*.c) tools/dce.c tools/ndr.c firewall/interfaces.c)
 UNITS    := $(patsubst t/unit/%.c,$(BUILD)/unit/%,$(wildcard t/unit/*_test.c))
 
 .PHONY: all module tools load unit check test sanitize run bench deps install uninstall deb deb-test clean

@@ -19,14 +19,8 @@
 
 void bench_pdu(uint8_t *pdu, uint8_t ptype, bench_op_t op, uint16_t size)
 {
-    static const uint8_t common[8] = { 5, 0, 0, 3, 0x10, 0, 0, 0 };
-
     memset(pdu, 0, BENCH_HEADER);
-    memcpy(pdu, common, sizeof(common));
-    pdu[2] = ptype;
-    pdu[8] = (uint8_t)size;
-    pdu[9] = (uint8_t)(size >> 8);
-    pdu[12] = 1;    /* call_id */
+    dcerpc_header_write(pdu, ptype, DCERPC_WHOLE, size, 1);
     pdu[OPNUM_AT] = (uint8_t)op;
 }
 

@@ -12,7 +12,6 @@
 #define CO_CANCEL 18
 #define ORPHANED  19
 
-#define PFC_WHOLE    0x03 /* first and last fragment */
 
 #define BODY_SIZE    28 /* of bind and alter_context, up to the first context */
 #define CONTEXT_SIZE 24 /* a context up to its transfer syntaxes */
@@ -117,7 +116,7 @@ static const char *read_body(const uint8_t *pdu, const dcerpc_header_t *h)
     size_t end = trailer_at(h, BODY_SIZE), at = BODY_SIZE;
     unsigned left;
 
-    if ((h->flags & PFC_WHOLE) != PFC_WHOLE)
+    if ((h->flags & DCERPC_WHOLE) != DCERPC_WHOLE)
         return "fragmented";
     if (!end)
         return "too short for its authentication or its fixed part";

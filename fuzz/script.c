@@ -88,13 +88,9 @@ size_t traffic_stamp(traffic_t *t, int source, uint32_t size, uint8_t *buf)
 
 size_t traffic_make(traffic_t *t, int source, uint32_t size, uint8_t *buf)
 {
-    static const uint8_t head[] = { 5, 0, DCERPC_REQUEST, 3, 0x10, 0, 0, 0 };
     size_t i;
 
-    memcpy(buf, head, sizeof(head));
-    buf[8] = (uint8_t)size;
-    buf[9] = (uint8_t)(size >> 8);
-    buf[10] = buf[11] = 0;
+    dcerpc_header_write(buf, DCERPC_REQUEST, DCERPC_WHOLE, (uint16_t)size, 0);
     for (i = DCERPC_HEADER_SIZE; i < size; i++)
         buf[i] = byte_at(source, t->sent, i);
     return traffic_stamp(t, source, size, buf);

@@ -1,7 +1,8 @@
-/* Tables and the common header. UUIDs stand as text and are parsed when compared:
- * this is for people's eyes, a few times per run.
- */
+/* dce.c: the syntaxes that the tools speak, and texts for people. */
 #include "dce.h"
+
+#include "firewall/interfaces.h"
+#include "wire/dcerpc.h"
 
 const ndr_syntax_t dce_syntax_ndr = {
     {{ 0x8a, 0x88, 0x5d, 0x04, 0x1c, 0xeb, 0x11, 0xc9, 0x9f, 0xe8, 0x08, 0x00, 0x2b, 0x10, 0x48, 0x60 }}, 2, 0
@@ -11,40 +12,6 @@ const ndr_syntax_t dce_syntax_mgmt = {
 };
 const ndr_syntax_t dce_syntax_echo = {
     {{ 0x60, 0xa1, 0x5e, 0xc5, 0x4d, 0xe8, 0x11, 0xd7, 0xa6, 0x37, 0x00, 0x50, 0x56, 0xa2, 0x01, 0x82 }}, 1, 0
-};
-
-static const struct { const char *uuid, *name; } interfaces[] = {
-    { "afa8bd80-7d8a-11c9-bef4-08002b102989", "mgmt" },
-    { "e1af8308-5d1f-11c9-91a4-08002b14a0fa", "epmapper" },
-    { "60a15ec5-4de8-11d7-a637-005056a20182", "rpcecho" },
-    { "a4f1db00-ca47-1067-b31f-00dd010662da", "Exchange EMSMDB" },
-    { "5261574a-4572-206e-b268-6b199213b4e4", "Exchange ASYNCEMSMDB" },
-    { "1544f5e0-613c-11d1-93df-00c04fd7bd09", "Exchange RFR" },
-    { "f5cc5a18-4264-101a-8c59-08002b2f8426", "NSPI" },
-    { "44e265dd-7daf-42cd-8560-3cdb6e7a2729", "TSGU (RD Gateway)" },
-    { "12345778-1234-abcd-ef00-0123456789ac", "samr" },
-    { "12345778-1234-abcd-ef00-0123456789ab", "lsarpc" },
-    { "12345678-1234-abcd-ef00-01234567cffb", "netlogon" },
-    { "e3514235-4b06-11d1-ab04-00c04fc2dcd2", "drsuapi" },
-    { "3919286a-b10c-11d0-9ba8-00c04fd92ef5", "dssetup" },
-    { "4b324fc8-1670-01d3-1278-5a47bf6ee188", "srvsvc" },
-    { "6bffd098-a112-3610-9833-46c3f87e345a", "wkssvc" },
-    { "338cd001-2244-31f1-aaaa-900038001003", "winreg" },
-    { "367abb81-9844-35f1-ad32-98f038001003", "svcctl" },
-    { "12345678-1234-abcd-ef00-0123456789ab", "spoolss" },
-    { "76f03f96-cdfd-44fc-a22c-64950a001209", "winspool" },
-    { "82273fdc-e32a-18c3-3f78-827929dc23ea", "eventlog" },
-    { "8d9f4e40-a03d-11ce-8f69-08003e30051b", "ntsvcs" },
-    { "894de0c0-0d55-11d3-a322-00c04fa321a1", "initshutdown" },
-    { "1ff70682-0a51-30e8-076d-740be8cee98b", "atsvc" },
-    { "4fc742e0-4a10-11cf-8273-00aa004ae673", "netdfs" },
-    { "6bffd098-a112-3610-9833-012892020162", "browser" },
-    { "3dde7c30-165d-11d1-ab8f-00805f14db40", "backupkey" },
-    { "9c54e310-a955-4885-bd31-78787147dfa6", "unixinfo" },
-    { "50abc2a4-574d-40b3-9d66-ee4fd5fba076", "dnsserver" },
-    { "885d85fb-c754-4062-a0e7-6872ce0064f4", "mdssvc" },
-    { "a8e0653c-2744-4389-a61d-7373df8b2292", "fsrvp" },
-    { "ccd8c074-d0e5-4a40-92b4-d074faa6ba28", "witness" },
 };
 
 static const struct { uint32_t status; const char *text; } statuses[] = {
@@ -78,25 +45,12 @@ int dce_syntax_serves(const ndr_syntax_t *offered, const ndr_syntax_t *asked)
         && offered->minor >= asked->minor;
 }
 
-void dce_header(uint8_t *at, uint8_t ptype, uint8_t flags, uint16_t frag_length, uint32_t call_id)
-{
-    const uint8_t header[16] = {
-        5, 0, ptype, flags, 0x10, 0, 0, 0, (uint8_t)frag_length, (uint8_t)(frag_length >> 8), 0, 0,
-        (uint8_t)call_id, (uint8_t)(call_id >> 8), (uint8_t)(call_id >> 16), (uint8_t)(call_id >> 24)
-    };
-    int i;
-
-    for (i = 0; i < 16; i++) {
-        at[i] = header[i];
-    }
-}
-
 void dce_begin(ndr_out_t *out, uint8_t ptype, uint8_t flags, uint32_t call_id)
 {
     uint8_t *at = ndr_out_room(out, 16);
 
     if (at) {
-        dce_header(at, ptype, flags, 0, call_id);
+        dcerpc_header_write(at, ptype, flags, 0, call_id);
     }
 }
 
@@ -107,16 +61,9 @@ void dce_finish(ndr_out_t *out)
 
 const char *dce_interface_name(const ndr_uuid_t *uuid)
 {
-    size_t i;
+    const rpc_interface_info_t *info = rpc_interface_by_uuid(uuid->b);
 
-    for (i = 0; i < sizeof(interfaces) / sizeof(*interfaces); i++) {
-        ndr_uuid_t known;
-
-        if (ndr_uuid_parse(interfaces[i].uuid, &known) && ndr_uuid_equal(&known, uuid)) {
-            return interfaces[i].name;
-        }
-    }
-    return NULL;
+    return info ? info->name : NULL;
 }
 
 const char *dce_status_text(uint32_t status)

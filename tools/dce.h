@@ -1,5 +1,5 @@
 /* dce: what a DCE/RPC client and server need beyond framing (wire/dcerpc.h): writing the
- * common header, the interfaces we speak, and names for interfaces and status codes.
+ * common header of a growing PDU, the interfaces we speak, and names for interfaces and status codes.
  */
 #ifndef DCE_H
 #define DCE_H
@@ -9,7 +9,6 @@
 /* pfc_flags (C706 12.6.3.1) */
 #define DCE_PFC_FIRST           0x01
 #define DCE_PFC_LAST            0x02
-#define DCE_PFC_WHOLE           0x03
 #define DCE_PFC_DID_NOT_EXECUTE 0x20
 #define DCE_PFC_OBJECT          0x80
 
@@ -40,10 +39,8 @@ int dce_syntax_serves(const ndr_syntax_t *offered, const ndr_syntax_t *asked);
 /* Starts a PDU in the empty OUT; its frag_length is written by dce_finish(). */
 void dce_begin(ndr_out_t *out, uint8_t ptype, uint8_t flags, uint32_t call_id);
 void dce_finish(ndr_out_t *out);
-/* The common header alone, little-endian, into 16 bytes. */
-void dce_header(uint8_t *at, uint8_t ptype, uint8_t flags, uint16_t frag_length, uint32_t call_id);
 
-/* "samr", or NULL when it has no name here. */
+/* "samr", or NULL when it has no name in firewall/interfaces. */
 const char *dce_interface_name(const ndr_uuid_t *uuid);
 /* A fault status or an error of "RPC Error: 6ba", in words; NULL when unknown. */
 const char *dce_status_text(uint32_t status);

@@ -224,40 +224,6 @@ int ndr_uuid_equal(const ndr_uuid_t *a, const ndr_uuid_t *b)
     return memcmp(a->b, b->b, sizeof(a->b)) == 0;
 }
 
-static int hex_value(char c)
-{
-    const char *digits = "0123456789abcdef";
-    const char *at = c ? strchr(digits, c >= 'A' && c <= 'F' ? c - 'A' + 'a' : c) : NULL;
-
-    return at ? (int)(at - digits) : -1;
-}
-
-int ndr_uuid_parse(const char *text, ndr_uuid_t *uuid)
-{
-    size_t i, n = 0;
-
-    if (strlen(text) != 36) {
-        return 0;
-    }
-    for (i = 0; i < 36; i++) {
-        int high, low;
-
-        if (i == 8 || i == 13 || i == 18 || i == 23) {
-            if (text[i] != '-') {
-                return 0;
-            }
-            continue;
-        }
-        high = hex_value(text[i]);
-        low = hex_value(text[++i]);
-        if (high < 0 || low < 0) {
-            return 0;
-        }
-        uuid->b[n++] = (uint8_t)(high << 4 | low);
-    }
-    return 1;
-}
-
 char *ndr_uuid_text(const ndr_uuid_t *uuid, char text[37])
 {
     char *p = text;

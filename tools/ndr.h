@@ -60,8 +60,6 @@ void ndr_out_bytes(ndr_out_t *out, const void *data, size_t len);
 void ndr_out_patch_u16(ndr_out_t *out, size_t at, uint16_t value);
 
 int ndr_uuid_equal(const ndr_uuid_t *a, const ndr_uuid_t *b);
-/* From 36 characters; returns 0 when TEXT is none. */
-int ndr_uuid_parse(const char *text, ndr_uuid_t *uuid);
 /* 36 characters and a NUL. */
 char *ndr_uuid_text(const ndr_uuid_t *uuid, char text[37]);
 

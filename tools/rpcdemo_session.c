@@ -77,7 +77,7 @@ static int reply_fault(demo_session_t *s, uint32_t call_id, uint16_t context, ui
     ndr_out_t *out = &s->reply.data;
 
     ndr_out_free(out);
-    dce_begin(out, DCERPC_FAULT, DCE_PFC_WHOLE | flags, call_id);
+    dce_begin(out, DCERPC_FAULT, DCERPC_WHOLE | flags, call_id);
     ndr_out_u32(out, 32);       /* alloc_hint */
     ndr_out_u16(out, context);
     ndr_out_u16(out, 0);        /* cancel_count, reserved */
@@ -98,7 +98,7 @@ static void fragment_header(const demo_reply_t *r, size_t frag, size_t len, uint
     size_t begin = frag * r->chunk, left = r->data.len - begin;
     uint8_t flags = (uint8_t)((frag == 0 ? DCE_PFC_FIRST : 0) | (len == left ? DCE_PFC_LAST : 0));
 
-    dce_header(at, DCERPC_RESPONSE, flags, (uint16_t)(DCE_REQUEST_HEADER + len), r->call_id);
+    dcerpc_header_write(at, DCERPC_RESPONSE, flags, (uint16_t)(DCE_REQUEST_HEADER + len), r->call_id);
     at[16] = (uint8_t)left;     /* alloc_hint: what this fragment and the rest need */
     at[17] = (uint8_t)(left >> 8);
     at[18] = (uint8_t)(left >> 16);
@@ -219,7 +219,7 @@ static int reply_nak(demo_session_t *s, uint32_t call_id, uint16_t reason)
     ndr_out_t *out = &s->reply.data;
 
     ndr_out_free(out);
-    dce_begin(out, DCERPC_BIND_NAK, DCE_PFC_WHOLE, call_id);
+    dce_begin(out, DCERPC_BIND_NAK, DCERPC_WHOLE, call_id);
     ndr_out_u16(out, reason);
     ndr_out_u8(out, 1);         /* the versions we speak: 5.0 */
     ndr_out_u8(out, 5);
@@ -261,7 +261,7 @@ static int take_bind(demo_session_t *s, ndr_in_t *in, const dcerpc_header_t *h)
         s->xmit_frag = clamp_frag(recv, s->max_frag);
     }
     s->group = bind && group ? group : s->group;
-    dce_begin(out, bind ? DCERPC_BIND_ACK : DCERPC_ALTER_RESP, DCE_PFC_WHOLE, h->call_id);
+    dce_begin(out, bind ? DCERPC_BIND_ACK : DCERPC_ALTER_RESP, DCERPC_WHOLE, h->call_id);
     ndr_out_u16(out, s->xmit_frag);
     ndr_out_u16(out, clamp_frag(xmit, s->max_frag));
     ndr_out_u32(out, s->group);
@@ -271,7 +271,7 @@ static int take_bind(demo_session_t *s, ndr_in_t *in, const dcerpc_header_t *h)
     for (i = 0; i < count && ndr_in_ok(in); i++) {
         negotiate_context(s, in, out);
     }
-    if (!ndr_in_ok(in) || count == 0 || (h->flags & DCE_PFC_WHOLE) != DCE_PFC_WHOLE) {
+    if (!ndr_in_ok(in) || count == 0 || (h->flags & DCERPC_WHOLE) != DCERPC_WHOLE) {
         s->contexts = 0;
         return reply_nak(s, h->call_id, NAK_UNSPECIFIED);
     }

@@ -367,7 +367,7 @@ int ping_vc_bind(ping_vc_t *vc, const ndr_syntax_t *interface)
 {
     ndr_out_t pdu = { 0 };
 
-    dce_begin(&pdu, DCERPC_BIND, DCE_PFC_WHOLE, ++vc->call_id);
+    dce_begin(&pdu, DCERPC_BIND, DCERPC_WHOLE, ++vc->call_id);
     ndr_out_u16(&pdu, MAX_FRAG);
     ndr_out_u16(&pdu, MAX_FRAG);
     ndr_out_u32(&pdu, 0);           /* a new association group */
@@ -383,7 +383,7 @@ int ping_vc_request(ping_vc_t *vc, uint16_t opnum)
 {
     ndr_out_t pdu = { 0 };
 
-    dce_begin(&pdu, DCERPC_REQUEST, DCE_PFC_WHOLE, ++vc->call_id);
+    dce_begin(&pdu, DCERPC_REQUEST, DCERPC_WHOLE, ++vc->call_id);
     ndr_out_u32(&pdu, 0);           /* alloc_hint */
     ndr_out_u16(&pdu, 0);           /* context */
     ndr_out_u16(&pdu, opnum);

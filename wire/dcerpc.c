@@ -40,6 +40,16 @@ const char *dcerpc_header_parse(const uint8_t *data, dcerpc_header_t *h)
     return NULL;
 }
 
+void dcerpc_header_write(uint8_t *at, uint8_t ptype, uint8_t flags, uint16_t frag_length, uint32_t call_id)
+{
+    const uint8_t header[DCERPC_HEADER_SIZE] = {
+        5, 0, ptype, flags, 0x10, 0, 0, 0, (uint8_t)frag_length, (uint8_t)(frag_length >> 8), 0, 0,
+        (uint8_t)call_id, (uint8_t)(call_id >> 8), (uint8_t)(call_id >> 16), (uint8_t)(call_id >> 24)
+    };
+
+    memcpy(at, header, sizeof(header));
+}
+
 const char *dcerpc_ptype_name(uint8_t ptype)
 {
     static const char *const names[] = {

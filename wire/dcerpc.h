@@ -25,6 +25,8 @@
 #define DCERPC_AUTH3       16
 #define DCERPC_RTS         20
 
+#define DCERPC_WHOLE       3    /* flags: first and last fragment (C706 12.6.3.1) */
+
 typedef struct dcerpc_header {
     uint8_t version, version_minor, ptype, flags;
     int little_endian;
@@ -36,6 +38,10 @@ typedef struct dcerpc_header {
  * or what is wrong: version not 5.0/5.1, unknown PTYPE (over 20), an impossible
  * data representation, frag_length below the header's size, auth_length beyond it. */
 const char *dcerpc_header_parse(const uint8_t *data, dcerpc_header_t *header);
+
+/* Writes a header of DCERPC_HEADER_SIZE bytes to AT: version 5.0, little-endian, no authentication. */
+void dcerpc_header_write(uint8_t *at, uint8_t ptype, uint8_t flags, uint16_t frag_length,
+                         uint32_t call_id);
 
 /* The PTYPE of an undecoded header. */
 static inline uint8_t dcerpc_ptype(const uint8_t *data)

@@ -1,4 +1,6 @@
-/* wire/farewell.c: tokens and not numbers, for after a restart the endpoint may be of an older version. */
+/* wire/farewell.c: reasons are sent as tokens and not as numbers, because after a restart the endpoint
+ * may be of an older version of the module.
+ */
 #include "wire/farewell.h"
 
 #include <stdio.h>
@@ -17,13 +19,7 @@ size_t rpc_farewell_write(rpc_reason_t reason, const char *why, uint8_t buf[RPC_
     size = (size_t)snprintf(text, room, MAGIC "%s", rpc_reason_info(reason)->token) + 1;
     snprintf(text + size, room - size, "%s", why);
     size += DCERPC_HEADER_SIZE + strlen(text + size) + 1;
-    memset(buf, 0, DCERPC_HEADER_SIZE);
-    buf[0] = 5;
-    buf[2] = RPC_FAREWELL_PTYPE;
-    buf[3] = 3;         /* first and last fragment */
-    buf[4] = 0x10;      /* little-endian */
-    buf[8] = (uint8_t)size;
-    buf[9] = (uint8_t)(size >> 8);
+    dcerpc_header_write(buf, RPC_FAREWELL_PTYPE, DCERPC_WHOLE, (uint16_t)size, 0);
     return size;
 }
 

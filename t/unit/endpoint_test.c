@@ -346,13 +346,9 @@ static void expect_short(int fd, rts_pdu_id_t id)
 static uint8_t *rpc_pdu(uint16_t size, uint8_t call)
 {
     static uint8_t buf[65536];
-    static const uint8_t head[] = { 5, 0, 0, 3, 0x10, 0, 0, 0 };
 
     memset(buf, call, size);
-    memcpy(buf, head, sizeof(head));
-    buf[8] = (uint8_t)size;
-    buf[9] = (uint8_t)(size >> 8);
-    buf[10] = buf[11] = 0;
+    dcerpc_header_write(buf, DCERPC_REQUEST, DCERPC_WHOLE, size, call);
     return buf;
 }
 
