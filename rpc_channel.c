@@ -6,6 +6,7 @@
  *        virtual channel (proxy/virtual.c), which connects a leg
  */
 #include "rpc_channel.h"
+#include "base/list.h"
 #include "proxy/answer.h"
 #include "proxy/mixed.h"
 #include "proxy/virtual.h"
@@ -182,11 +183,7 @@ static void dispatch(rpc_job_t *job)
 static void channel_link(rpc_channel_t *ch, rpc_proxy_t *proxy)
 {
     ch->proxy = proxy;
-    ch->prev = NULL;
-    ch->next = proxy->channels;
-    if (ch->next)
-        ch->next->prev = ch;
-    proxy->channels = ch;
+    RPC_LIST_PUSH(proxy->channels, ch);
 }
 
 /* Arrived on its home loop from another one. */
@@ -215,12 +212,7 @@ static void go_home(rpc_channel_t *ch)
     rpc_timer_cancel(ch->proxy->loop, &ch->timer);
     rpc_loop_unschedule(ch->proxy->loop, &ch->turn);
     rpc_watch_remove(ch->proxy->loop, &ch->client->watch);
-    if (ch->prev)
-        ch->prev->next = ch->next;
-    else
-        ch->proxy->channels = ch->next;
-    if (ch->next)
-        ch->next->prev = ch->prev;
+    RPC_LIST_REMOVE(ch->proxy->channels, ch);
     ch->proxy = home;
     ch->client->loop = home->loop;
     ch->turn.run = channel_arrive;

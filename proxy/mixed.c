@@ -13,6 +13,7 @@
 
 #include <apr_strings.h>
 
+#include "base/list.h"
 #include "io/pipe.h"
 #include "proxy/answer.h"
 #include "proxy/bind_filter.h"
@@ -57,12 +58,7 @@ static void mixed_free(rpc_mixed_t *m, rpc_reason_t reason, const char *why)
     rpc_timer_cancel(loop, &m->timer);
     rpc_pipe_stop(&m->pipe, loop);
     dcerpc_framer_reset(&m->framer);
-    if (m->prev)
-        m->prev->next = m->next;
-    else
-        *m->list = m->next;
-    if (m->next)
-        m->next->prev = m->prev;
+    RPC_LIST_REMOVE(*m->list, m);
     m->spec->ended(m->spec->ctx, &ended);
     if (server)
         rpc_stream_close(server, reason == RPC_REASON_SERVER_ERROR);
@@ -249,10 +245,7 @@ void rpc_mixed_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, rpc_mixed_t *
     m->turn.run = mixed_turn;
     m->timer.fire = mixed_timed_out;
     m->list = list;
-    m->next = *list;
-    if (m->next)
-        m->next->prev = m;
-    *list = m;
+    RPC_LIST_PUSH(*list, m);
     client->owner = &m->turn;
     m->connecting = rpc_dial_start(loop, dialer, &spec->leg, mixed_connect_done, m);
     if (!m->connecting)

@@ -9,6 +9,7 @@
  * function ever finds its objects gone.
  */
 #include "proxy/virtual.h"
+#include "base/list.h"
 #include "proxy/answer.h"
 #include "wire/farewell.h"
 
@@ -54,12 +55,7 @@ void rpc_channel_free(rpc_channel_t *ch, rpc_reason_t reason, const char *why, i
         ch->awaits->newcomer = NULL;
     rpc_loop_unschedule(ch->proxy->loop, &ch->turn);
     rpc_timer_cancel(ch->proxy->loop, &ch->timer);
-    if (ch->prev)
-        ch->prev->next = ch->next;
-    else
-        ch->proxy->channels = ch->next;
-    if (ch->next)
-        ch->next->prev = ch->prev;
+    RPC_LIST_REMOVE(ch->proxy->channels, ch);
     dcerpc_framer_reset(&ch->framer);
     rpc_pdus_clear(&ch->held);
     ch->spec->ended(ch->spec->ctx, &end);

@@ -22,6 +22,7 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#include "base/list.h"
 #include "rpcdemo.h"
 
 #define READ_SIZE     (128 * 1024)
@@ -116,10 +117,7 @@ static void conn_close(demo_server_t *server, demo_conn_t *c, const char *why)
     if (c->wake) {
         server->sleepers--;
     }
-    *(c->prev ? &c->prev->next : &server->first) = c->next;
-    if (c->next) {
-        c->next->prev = c->prev;
-    }
+    RPC_LIST_REMOVE(server->first, c);
     demo_session_free(&c->session);
     dcerpc_framer_reset(&c->framer);
     free(c->kept);
@@ -145,11 +143,7 @@ static void conn_open(demo_server_t *server, const demo_listener_t *listener, in
     c->id = ++server->next_id;
     c->events = EPOLLIN;
     demo_session_start(&c->session, &server->stats, listener->port, server->max_frag, (uint32_t)c->id);
-    c->next = server->first;
-    if (c->next) {
-        c->next->prev = c;
-    }
-    server->first = c;
+    RPC_LIST_PUSH(server->first, c);
     server->conns++;
     conn_log(server, c, "accepted on port %u", listener->port);
 }
