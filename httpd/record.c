@@ -34,7 +34,7 @@ APLOG_USE_MODULE(rpcproxy);
 /* A record has about 1 KB: the ends of all channels of a large child have room. */
 #define ROOM ((size_t)16 << 20)
 #define LAST_MOMENT apr_time_from_sec(1)
-#define LOOK_UP_TIME apr_time_from_sec(2)   /* for the name of a client, HostnameLookups */
+#define LOOK_UP_TIME apr_time_from_sec(1)   /* for the name of a client, HostnameLookups */
 #define LATE apr_time_from_sec(1)           /* a line says how old it is */
 
 /* Userdata of a request's pool: the record that was taken of it. */

@@ -14,6 +14,7 @@
 #include <http_protocol.h>
 #include <http_request.h>
 #include <http_ssl.h>
+#include <scoreboard.h>
 
 #include "httpd/block.h"
 #include "httpd/logio.h"
@@ -299,6 +300,7 @@ static conn_rec *rebuild_connection(const rpc_request_copy_t *copy, apr_pool_t *
     c->id = copy->id;
     c->keepalive = AP_CONN_CLOSE;
     c->keepalives = copy->keepalives;
+    ap_create_sb_handle((ap_sb_handle_t **)&c->sbh, pool, -1, -1);  /* of no slot; who has one is a client */
     return c;
 }
 
