@@ -34,7 +34,7 @@ static const rpc_reason_info_t table[RPC_REASON_COUNT] = {
         "RpcMaxChannelsPerAddress is reached"),
     ROW(TOO_MANY_UNPAIRED, "too-many-unpaired", 503, 0x6bb, "RpcMaxUnpairedChannels is reached"),
     ROW(TOO_MANY_UNPAIRED_OF_USER, "too-many-unpaired-of-user", 503, 0x6bb,
-        "a user's share of RpcMaxUnpairedChannels is used up"),
+        "a user's share of RpcMaxUnpairedChannels is used up (RpcMaxUnpairedPerUser)"),
     ROW(TOO_MANY_UNPAIRED_OF_ADDRESS, "too-many-unpaired-of-address", 503, 0x6bb,
         "an address's share of RpcMaxUnpairedChannels is used up"),
     ROW(TOO_MANY_UNPAIRED_OF_TARGET, "too-many-unpaired-of-target", 503, 0x6bb,

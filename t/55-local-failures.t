@@ -24,7 +24,7 @@ sub location {
         . "RpcBackend *.test @{[ at('ncacn_http', @native) ]}\n$conf</Location>\n";
 }
 my $httpd = RPCH::Httpd->new(conf => location('/rpc/rpcproxy.dll', "RpcMaxFailedTargets 3\n", join '', map { "RpcBackend $_.lost.test ncacn_http:$_.lost.test[$native[0]{port}]\n" } qw(a b))
-                             . location('/rpcwithcert/rpcproxy.dll', "RpcMaxFailedTargets 0\n"));
+                             . location('/rpcwithcert/rpcproxy.dll', "RpcMaxFailedTargets 0\n", "RpcBackend c.lost.test ncacn_http:none.lost.test[$native[0]{port}]\n"));
 $world->start($httpd);
 
 # The server that a call to TARGET has reached first of all.
@@ -37,6 +37,8 @@ sub reached {
     $c->close;
     return defined $answer ? join ' ', map { $_->{host} } grep { $_->connections > $before{$_} } @servers : "none: $@";
 }
+
+sub lines_of { my ($target) = @_; return grep { /:warn\]/ && /\Q$target\E/ } split /\n/, $httpd->log }
 
 my $n = 0;
 for (['no descriptor', socket => EMFILE], ['none in the whole system', socket => ENFILE], ['no buffers', socket => ENOBUFS],
@@ -52,6 +54,8 @@ for (['no descriptor', socket => EMFILE], ['none in the whole system', socket =>
     $c->close;
     $world->works($call);
     ok($httpd->logs(qr/RPC_OUT_DATA \S*$target:6001\S* .* local-failure$/m, 'access_log'), "$name: by its own reason");
+    is(scalar(lines_of($target)), 1, "$name: one line at warn") or diag $httpd->log;
+    like((lines_of($target))[0] // '', qr/RPC_OUT_DATA channel to \Q$target:6001\E of user "alice" ended: local-failure, outbound in Connecting: \S+ port \d+: .*; client 127\.0\.0\.1, server 127\.0\.0\.\d\[\d+\]/, "$name: with all that is known");
     is(reached($target), '127.0.0.2', "$name: is held neither against the server nor against the user");
 }
 
@@ -88,6 +92,17 @@ for (['a.lost.test', $unroutable, '6b9', undef, 'local-failure', 'no network her
     $c->close;
     ok($httpd->logs(qr/RPC_OUT_DATA \S*$name:6001\S* .* $reason$/m, 'access_log'), "$what: $reason");
 }
+
+# ---- no such name ----
+$world->name('none.lost.test', 'none');
+$c = plain(port => $httpd->{port}, target => 'c.lost.test:6001', path => '/rpcwithcert/rpcproxy.dll', user => 'bob', password => 'hidden');
+$c->open_out;
+$c->send_a1;
+is_rpc_error($c->out, '6ba', 'a name that there is not', 0x5a0);
+$c->close;
+ok($httpd->logs(qr/RPC_OUT_DATA \S*c\.lost\.test:6001\S* .* resolve-failed$/m, 'access_log'), 'by its own reason');
+is(scalar(lines_of('c.lost.test')), 1, 'one line at warn');
+like((lines_of('c.lost.test'))[0] // '', qr/channel to c\.lost\.test:6001 of user "bob" ended: resolve-failed, .*none\.lost\.test.*; client 127\.0\.0\.1, server none\.lost\.test\[\d+\]/, 'with all that is known');
 
 # ---- the endpoint ----
 my %other = (path => '/rpcwithcert/rpcproxy.dll', user => 'bob', password => 'hidden');

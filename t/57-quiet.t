@@ -60,7 +60,7 @@ SKIP: {
     my $tcp = tcp_server(quiet => 1);
     my $location = RPCH::Httpd->location("RpcSetupTimeout 3600\nRpcFirstPduTimeout 3600\nRpcConnectTimeout 300\n$V1" . qq(RpcValidPorts "127.0.0.1:1024-65535;tcp.contoso.test:1024-65535"\n));
     my $httpd = RPCH::Httpd->new(conf => $V1 . $location . $location =~ s{/rpc/}{/idle/}r =~ s{(SetHandler)}{RpcIdleTimeout 240\n$1}r);
-    RPCH::Clock->start($httpd, 1000) or skip 'no C compiler', 13;
+    RPCH::Clock->start($httpd, 1000) or skip 'no C compiler', 14;
     my @at = (port => $httpd->{port});
 
     # The server speaks now and then, so OUT has no ping; the client, which pings in answer to pings
@@ -83,6 +83,8 @@ SKIP: {
     my $idle = RPCH::States->reach(inbound => 'Opened', @at, path => '/idle/rpcproxy.dll');
     ok(eval { $idle->gone }, 'RpcIdleTimeout: who is silent is ended') or diag $@;
     ok($httpd->logs(qr/inbound channel in Opened ends: idle-timeout: the client has said nothing for 240 seconds/), 'the log says so');
+    my $ended = qr/\[rpcproxy:warn\][^\n]*RPC_IN_DATA channel to \S+ of user "alice" ended: idle-timeout, inbound in Opened: [^\n]*; client 127\.0\.0\.1, server 127\.0\.0\.1\[\d+\]/;
+    ok($httpd->logs($ended), 'at warn, with user, client, target and server');
     my $idle1 = RPCH::HTTP->dial(port => $httpd->{port}, name => 'v1 client');
     $idle1->request('RPC_CONNECT', "/idle/rpcproxy.dll?$native->{host}:$tcp->{port}", user => 'alice', password => 'secret');
     $tcp->connection->put(BANNER);
