@@ -22,7 +22,7 @@ sources() {
     fi
 }
 
-rm -rf "$folder"/*"$version"*
+rm -rf "${folder:?}"/*"$version"*
 mkdir "$copy"
 sources | tar -c --null -T - | tar -x -C "$copy"
 cd "$copy"

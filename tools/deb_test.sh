@@ -1,0 +1,70 @@
+#!/bin/bash
+# usage: deb_test.sh FOLDER. Tries the packages that deb.sh has put into FOLDER, in a clean root that debootstrap
+# makes there: what `make deb-test` calls, as root. KEEP=1 leaves the root for a look.
+#
+# MIRROR and RELEASE say where from and which Debian; by default what apt of this machine uses. Only fetching
+# packages needs a network: what the packages do they do in network and process namespaces of their own.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+folder=$(cd "$1" && pwd)
+root=$folder/root
+version=$(sed -n 's/^#define RPCPROXY_VERSION "\(.*\)"$/\1/p' base/version.h)
+before=0.9.9
+[ "$(id -u)" -eq 0 ] || { echo "deb_test: a clean root wants root" >&2; exit 1; }
+
+# Of each source of Debian's packages: its place, release and component.
+sources() { apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 'Origin: Debian' | sort -u; }
+release=${RELEASE:-$(. /etc/os-release && echo "$VERSION_CODENAME")}
+mirror=${MIRROR:-$(sources | awk -v release="$release" '$2 == release { print $1; exit }')}
+
+# COMMAND... in the root: with the network, and nothing that is installed may start.
+fetching() {
+    printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
+    chmod 755 "$root/usr/sbin/policy-rc.d"
+    unshare --pid --mount --fork sh -c "$enter" - "$root" env DEBIAN_FRONTEND=noninteractive "$@"
+}
+
+# COMMAND... in the root: without the network, and services start. All processes end with the command.
+apart() {
+    # Where there is no init, invoke-rc.d does nothing unless this says so.
+    printf '#!/bin/sh\nexit 0\n' >"$root/usr/sbin/policy-rc.d"
+    unshare --net --pid --mount --fork sh -c "ip link set lo up && $enter" - "$root" "$@"
+}
+enter='mount --bind /dev "$1/dev" && mount -t proc proc "$1/proc" && exec chroot "$@"'
+
+# The root, with httpd and what the packages need.
+make_root() {
+    debootstrap --variant=minbase --include=ca-certificates "$release" "$root" "$mirror"
+    if [ -z "${MIRROR:-}" ]; then
+        sources | sed 's/^/deb /' >"$root/etc/apt/sources.list"
+    fi
+    fetching apt-get update -q
+    fetching apt-get install -q -y --no-install-recommends apache2 openssl procps
+    cp "$folder"/*_"$version"_*.deb "$folder/$before"/*_"$before"_*.deb build/rpcdemo tools/deb_life.sh "$root/root/"
+    fetching apt-get install -q -y --no-install-recommends --download-only "${packages[@]}"
+}
+
+# The sources and what debian/tests needs beside the packages.
+make_tests() {
+    dpkg-source -x "$folder/mod-rpcproxy_$version.dsc" "$root/root/source"
+    fetching apt-get build-dep -q -y --no-install-recommends /root/source
+    fetching apt-get install -q -y --no-install-recommends apache2-utils "${packages[@]}"
+}
+
+# COMMAND...: its output goes to a log, whose end is shown if it fails.
+quietly() { "$@" >"$folder/root.log" 2>&1 || { tail -n 30 "$folder/root.log" >&2; return 1; }; }
+
+architecture=$(dpkg --print-architecture)
+packages=("/root/libapache2-mod-rpcproxy_${version}_$architecture.deb" "/root/rpcping_${version}_$architecture.deb")
+[ -n "${KEEP:-}" ] || trap 'rm -rf --one-file-system "$root"' EXIT
+rm -rf --one-file-system "$root"
+DEB_BUILD_OPTIONS=nocheck tools/deb.sh "$folder/$before" "$before"
+make -s build/rpcdemo
+quietly make_root
+apart /root/deb_life.sh "$before" "$version" "$architecture"
+quietly make_tests
+for test in $(sed -n 's/^Tests: //p' debian/tests/control); do
+    echo "debian/tests/$test"
+    apart sh -c 'cd /root/source && AUTOPKGTEST_TMP=$(mktemp -d) debian/tests/$0' "$test"
+done
+echo 'All packages have passed.'
