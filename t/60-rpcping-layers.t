@@ -204,7 +204,7 @@ says(5, qr/echo +FAILED.*no answer to RPC_IN_DATA in 3 s/s, 'silence at HTTP', @
     my $half = web(sub { my ($r) = @_; return $r->{n} > 1 ? undef : RPCH::WebServer::answer('401 Unauthorized', '', "WWW-Authenticate: NTLM $challenge") });
     says(4, qr/authentication +FAILED.*began to authenticate.*no further answer/s, 'silence at authentication', @alice, @quick, '-a', 'ntlm', "http://127.0.0.1:$half->{port}", $target, $half);
     my $forbids = web(sub { return RPCH::WebServer::answer('403 Forbidden', 'no') });
-    says(4, qr/authentication +FAILED.*"HTTP\/1\.1 403 Forbidden": this user may not/s, 'forbidden', @alice, "http://127.0.0.1:$forbids->{port}", $target, $forbids);
+    says(4, qr/authentication +FAILED.*"HTTP\/1\.1 403 Forbidden": the user is not allowed/s, 'forbidden', @alice, "http://127.0.0.1:$forbids->{port}", $target, $forbids);
 }
 for my $case (['404 Not Found' => qr/no RPC proxy at this path/], ['200 OK' => qr/and 2 bytes, where an RPC proxy sends 20/]) {
     my $web = web(sub { return RPCH::WebServer::answer($case->[0], 'no') });
@@ -233,7 +233,7 @@ my $channel_open = "HTTP/1.1 200 Success\r\nContent-Type: application/rpc\r\nCon
     my $keeps_out = front(sub { my ($r) = @_; return $r->{method} eq 'RPC_IN_DATA' && $n++ ? $refusal : undef });
     says(6, qr/virtual connection +FAILED.*echo works.*something in between buffers answers/s, 'answers are kept', @quick, "http://127.0.0.1:$keeps_out->{port}", $target, $keeps_out);
     my $bounded = front(sub { my ($r) = @_; return $r->{method} eq 'RPC_IN_DATA' ? RPCH::WebServer::answer('413 Request Entity Too Large', '', 'Connection: close') : undef });
-    says(6, qr/virtual connection +FAILED.*413.*does not let a request of 1 GB pass/s, 'requests may not be long', @quick, "http://127.0.0.1:$bounded->{port}", $target, $bounded);
+    says(6, qr/virtual connection +FAILED.*413.*does not allow a request of 1 GB/s, 'requests may not be long', @quick, "http://127.0.0.1:$bounded->{port}", $target, $bounded);
 }
 
 # ---- bind, call ----

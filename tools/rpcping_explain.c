@@ -33,12 +33,12 @@ static const char *hint_of_result(CURLcode result, int tls)
 {
     switch (result) {
     case CURLE_PEER_FAILED_VERIFICATION:
-        return "; trust its issuer with --cacert FILE, or look on regardless with -k";
+        return "; trust its issuer with --cacert FILE, or continue without verification with -k";
     case CURLE_SSL_CONNECT_ERROR:
         return "; is this really an https port?";
     case CURLE_WEIRD_SERVER_REPLY:
     case CURLE_UNSUPPORTED_PROTOCOL:    /* an answer without a head, as HTTP/0.9 had */
-        return "; what answers there does not speak HTTP";
+        return "; the peer does not speak HTTP";
     case CURLE_GOT_NOTHING:
         return tls ? "; the proxy closed the connection" : "; is this an https port?";
     default:
@@ -83,7 +83,7 @@ static const char *words_of_401(const ping_channel_t *ch)
             : "neither Basic nor NTLM is offered";
     }
     if (ch->http->auth == CURLAUTH_NEGOTIATE) {
-        return "there is no ticket for this proxy (see klist), or the proxy does not take it";
+        return "there is no ticket for this proxy (see klist), or the proxy does not accept it";
     }
     return "the user name or the password is wrong";
 }
@@ -93,16 +93,16 @@ static const char *words_of_status(const ping_channel_t *ch)
     switch (ch->status) {
     case 400: return "the proxy does not understand the request";
     case 401: return words_of_401(ch);
-    case 403: return "this user may not, the proxy demands (stronger) TLS, or the path is none of its own";
+    case 403: return "the user is not allowed, the proxy demands TLS or stronger TLS, or the path does not belong to the proxy";
     case 404: return "no RPC proxy at this path (--path)";
     case 407: return "the HTTP proxy in between asks for a user";
-    case 413: return "something in between does not let a request of 1 GB pass";
+    case 413: return "something in between does not allow a request of 1 GB";
     case 405:
     case 501: return "the web server does not know this method: no RPC proxy here";
     case 502:
     case 504: return "a gateway in between cannot reach the RPC proxy";
     case 503: return "the proxy is overloaded, or a gateway in between has no RPC proxy";
-    default: return "not what an RPC proxy answers";
+    default: return "an RPC proxy does not answer this";
     }
 }
 
@@ -115,7 +115,7 @@ static ping_layer_t explain_status(const ping_channel_t *ch, ping_layer_t else_l
 
     snprintf(text, size, "%s was answered \"%.*s\": %s%s", ch->method,
              end ? (int)(end - ch->status_line) : (int)strlen(ch->status_line), ch->status_line,
-             words ? words : "an RPC error this program has no words for",
+             words ? words : "an RPC error that this program does not know",
              words_of_eeinfo(ch->status_line));
     return ch->status == 401 || ch->status == 403 || ch->status == 407 ? PING_AUTH : else_layer;
 }

@@ -20,7 +20,7 @@ static const char usage_text[] =
     "\n"
     "    rpcping -u demo:demo --cacert ca.pem https://localhost:8443 localhost:6001\n"
     "\n"
-    "  -u, --user NAME[:PASSWORD]  DOMAIN\\NAME too; without a password it is asked for\n"
+    "  -u, --user NAME[:PASSWORD]  also DOMAIN\\NAME; without a password rpcping asks for it\n"
     "  -p, --password-file FILE    its first line is the password; \"-\": standard input.\n"
     "                              Or the environment variable RPCPING_PASSWORD\n"
     "      --netrc-file FILE       name and password from a .netrc file\n"
@@ -222,7 +222,7 @@ end:
 static int complete_ticket(ping_options_t *o)
 {
     if (!(curl_version_info(CURLVERSION_NOW)->features & CURL_VERSION_SPNEGO)) {
-        return usage_error("the libcurl of this machine knows no Negotiate");
+        return usage_error("the libcurl of this machine does not support Negotiate");
     }
     return (o->user || set_string(&o->user, "")) && (o->password || set_string(&o->password, ""));
 }

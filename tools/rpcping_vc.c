@@ -129,7 +129,7 @@ static void take_rpc(ping_vc_t *vc, const uint8_t *pdu, const dcerpc_header_t *h
     }
     else if (h->call_id != vc->call_id || vc->answered || end < skip
              || vc->answer.len + end - skip > MAX_ANSWER) {
-        vc->error = "an answer to no question, or a malformed one";
+        vc->error = "an answer that nobody asked for, or a malformed one";
     }
     if (vc->error) {
         return;
@@ -284,7 +284,7 @@ static int requests_are_kept(ping_vc_t *vc)
 static const char *what_is_missing(const ping_vc_t *vc, ping_layer_t layer, int kept)
 {
     if (vc->c2 && layer == PING_CONNECTION) {
-        return "the virtual connection did not open in time, but later (a longer -t helps)";
+        return "the virtual connection opened later than the time allows (a longer -t helps)";
     }
     if (vc->c2) {
         return "the virtual connection is open, but no answer comes from the server";
