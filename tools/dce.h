@@ -33,7 +33,7 @@ extern const ndr_syntax_t dce_syntax_ndr;   /* transfer syntax NDR 2.0 */
 extern const ndr_syntax_t dce_syntax_mgmt;  /* remote management 1.0 */
 extern const ndr_syntax_t dce_syntax_echo;  /* rpcecho 1.0 */
 
-/* Same UUID and major version, and a minor version that OFFERED covers. */
+/* Do both have the same UUID and major version, and does OFFERED cover the minor version? */
 int dce_syntax_serves(const ndr_syntax_t *offered, const ndr_syntax_t *asked);
 
 /* Starts a PDU in the empty OUT; its frag_length is written by dce_finish(). */
@@ -42,7 +42,7 @@ void dce_finish(ndr_out_t *out);
 
 /* "samr", or NULL when it has no name in firewall/interfaces. */
 const char *dce_interface_name(const ndr_uuid_t *uuid);
-/* A fault status or an error of "RPC Error: 6ba", in words; NULL when unknown. */
+/* The status of a fault, or the error of an "RPC Error: 6ba", in words; NULL: unknown. */
 const char *dce_status_text(uint32_t status);
 /* Why a presentation context was rejected. */
 const char *dce_reject_text(uint16_t reason);

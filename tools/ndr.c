@@ -93,7 +93,7 @@ void ndr_in_uuid(ndr_in_t *in, ndr_uuid_t *uuid)
     }
 }
 
-/* The version is one u32, major in its low half, in the byte order of the PDU. */
+/* The version is one u32 in the byte order of the PDU, with the major version in its low half. */
 void ndr_in_syntax(ndr_in_t *in, ndr_syntax_t *syntax)
 {
     uint32_t version;

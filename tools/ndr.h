@@ -2,7 +2,7 @@
  * need it: integers, UUIDs and bytes, aligned from the start of the data.
  *
  * Errors stick: after a read beyond the end (or a failed allocation) every further
- * call is harmless and ndr_in_ok() / ndr_out_ok() says so once, at the end.
+ * call is harmless, and ndr_in_ok() or ndr_out_ok() tells of the error at the end.
  */
 #ifndef NDR_H
 #define NDR_H
@@ -42,12 +42,12 @@ uint16_t ndr_in_u16(ndr_in_t *in);      /* aligned to 2 */
 uint32_t ndr_in_u32(ndr_in_t *in);      /* aligned to 4 */
 void ndr_in_uuid(ndr_in_t *in, ndr_uuid_t *uuid);
 void ndr_in_syntax(ndr_in_t *in, ndr_syntax_t *syntax);
-/* LEN bytes in place, or NULL when there are fewer. */
+/* Returns LEN bytes where they lie, or NULL when there are fewer. */
 const uint8_t *ndr_in_bytes(ndr_in_t *in, size_t len);
 
 int ndr_out_ok(const ndr_out_t *out);
 void ndr_out_free(ndr_out_t *out);
-/* Room for LEN more bytes, zeroed not; moves on behind them. NULL: out of memory. */
+/* Makes room for LEN more bytes, which are not zeroed, and moves on behind them. NULL: out of memory. */
 uint8_t *ndr_out_room(ndr_out_t *out, size_t len);
 void ndr_out_align(ndr_out_t *out, size_t to);
 void ndr_out_u8(ndr_out_t *out, uint8_t value);
@@ -56,7 +56,7 @@ void ndr_out_u32(ndr_out_t *out, uint32_t value);
 void ndr_out_uuid(ndr_out_t *out, const ndr_uuid_t *uuid);
 void ndr_out_syntax(ndr_out_t *out, const ndr_syntax_t *syntax);
 void ndr_out_bytes(ndr_out_t *out, const void *data, size_t len);
-/* Overwrites two bytes written before, at AT. */
+/* Overwrites two bytes at AT that have been written before. */
 void ndr_out_patch_u16(ndr_out_t *out, size_t at, uint16_t value);
 
 int ndr_uuid_equal(const ndr_uuid_t *a, const ndr_uuid_t *b);

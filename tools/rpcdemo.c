@@ -1,9 +1,9 @@
 /* rpcdemo: command line, listening sockets, and one epoll loop over all connections.
  *
- * A connection reads only while it has no reply to send, so it never holds more than
- * one read's worth of input beside its call and its reply (see rpcdemo.h). Level
- * triggered; the set of events asked for says what a connection waits for. SIGINT and
- * SIGTERM are let in only while the loop waits, and end it.
+ * A connection reads only while it has no reply to send. So beside its call and its reply it holds
+ * no more than the input of one read (see rpcdemo.h). Events are level-triggered; a connection asks
+ * for those that it waits for. SIGINT and SIGTERM are blocked except while the loop waits; they end
+ * the loop.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -95,7 +95,7 @@ static int64_t now_ms(void)
 
 /* Connections */
 
-/* Listening sockets are listened to only while another connection fits. */
+/* New connections are accepted only while there is room for another one. */
 static void server_accepting(demo_server_t *server, int on)
 {
     int i;
@@ -173,7 +173,7 @@ static int conn_busy(const demo_conn_t *c)
     return c->wake || demo_reply_pending(&c->session.reply);
 }
 
-/* Writes what the socket takes. Returns 0 when the connection broke. */
+/* Writes as much as the socket accepts. Returns 0 when the connection has failed. */
 static int conn_flush(demo_conn_t *c)
 {
     demo_reply_t *reply = &c->session.reply;
@@ -207,7 +207,7 @@ static void conn_pdu(demo_server_t *server, demo_conn_t *c, const uint8_t *pdu, 
     }
 }
 
-/* Puts input away that must wait; DATA may lie inside c->kept itself. */
+/* Keeps input that must wait. DATA may lie inside c->kept itself. */
 static int conn_keep(demo_conn_t *c, const uint8_t *data, size_t len)
 {
     uint8_t *copy = NULL;
@@ -225,7 +225,7 @@ static int conn_keep(demo_conn_t *c, const uint8_t *data, size_t len)
     return 1;
 }
 
-/* Returns 0 when the connection is to be closed at once, *WHY says why. */
+/* Returns 0 when the connection is to be closed at once; *WHY is then the reason. */
 static int conn_input(demo_server_t *server, demo_conn_t *c, const uint8_t *data, size_t len,
                       const char **why)
 {
@@ -266,7 +266,7 @@ static int conn_read(demo_server_t *server, demo_conn_t *c, const char **why)
     return 0;
 }
 
-/* What the connection waits for now. */
+/* The events that the connection waits for now. */
 static void conn_wait(demo_server_t *server, demo_conn_t *c)
 {
     struct epoll_event ev = { .data.ptr = c };
@@ -278,7 +278,7 @@ static void conn_wait(demo_server_t *server, demo_conn_t *c)
     }
 }
 
-/* One turn of one connection: finish the reply, then go on with kept or new input. */
+/* One turn of one connection: it finishes the reply, then continues with kept or new input. */
 static void conn_turn(demo_server_t *server, demo_conn_t *c, uint32_t events)
 {
     const char *why = "the connection broke";
@@ -303,8 +303,8 @@ static void conn_turn(demo_server_t *server, demo_conn_t *c, uint32_t events)
     conn_wait(server, c);
 }
 
-/* Lets the replies go whose time has come; returns the ms to wait for the next, or -1.
- * After waking one it asks to be called again: that one may have gone to sleep anew. */
+/* Sends the delayed replies that are due. Returns the milliseconds until the next one, or -1. After
+ * a reply the function has to be called again, because that connection may have delayed another. */
 static int server_wake(demo_server_t *server)
 {
     int64_t now, next = -1;
@@ -391,7 +391,7 @@ static int open_listener(const struct addrinfo *ai)
     return fd;
 }
 
-/* The address really bound, for port 0; tells it to whoever waits. */
+/* Prints the address that was bound, which differs from the argument for port 0. */
 static void announce(demo_server_t *server, demo_listener_t *l)
 {
     struct sockaddr_storage ss;
@@ -441,7 +441,7 @@ static int server_listen(demo_server_t *server, const char *address)
     return fd >= 0;
 }
 
-/* Each connection takes a descriptor: as many as the machine lets us have. */
+/* Each connection takes a descriptor, so the limit is raised as far as the system allows. */
 static void limit_connections(demo_server_t *server)
 {
     struct rlimit rl;
@@ -505,7 +505,7 @@ static int bad_option(const char *what)
     return EXIT_USAGE;
 }
 
-/* -1: go on; else the exit status. */
+/* Returns -1 to continue; otherwise the exit status. */
 static int parse_options(demo_server_t *server, int argc, char **argv)
 {
     static const struct option options[] = {

@@ -6,8 +6,8 @@
  *   rpcdemo_interface.c  the interfaces mgmt and rpcecho
  *   ndr.c, dce.c         data representation, PDU headers
  *
- * Bounded: a connection holds one call being assembled, one reply, and one read's
- * worth of input that waits for that reply; an idle one holds no buffer.
+ * Memory is bounded: a connection holds one call that is being assembled, one reply, and the input
+ * of one read that waits for this reply. An idle connection holds no buffer.
  */
 #ifndef RPCDEMO_H
 #define RPCDEMO_H
@@ -35,7 +35,7 @@ typedef struct demo_call {
     uint32_t delay;             /* seconds to hold the reply back, set by the operation */
 } demo_call_t;
 
-/* Reads its arguments, writes its results; 0 or the status of a fault. */
+/* Reads the arguments and writes the results. Returns 0 or the status of a fault. */
 typedef uint32_t demo_operation_t(demo_call_t *call);
 
 typedef struct demo_interface {
@@ -47,8 +47,8 @@ typedef struct demo_interface {
 /* The interface that serves SYNTAX, or NULL. */
 const demo_interface_t *demo_interface_find(const ndr_syntax_t *syntax);
 
-/* What goes back to the client: one whole PDU, or the stub of a response that is cut
- * into fragments only as it is sent. */
+/* What is sent to the client: one whole PDU, or the stub of a response, which is cut into fragments
+ * when it is sent. */
 typedef struct demo_reply {
     ndr_out_t data;
     size_t chunk;               /* stub bytes per fragment; 0: DATA is a whole PDU */
@@ -80,7 +80,7 @@ void demo_session_start(demo_session_t *s, demo_stats_t *stats, uint16_t port,
                         uint16_t max_frag, uint32_t group);
 void demo_session_free(demo_session_t *s);
 
-/* Takes one whole PDU; only while no reply waits. May set S->reply and S->delay.
+/* Takes one whole PDU. To be called only while no reply waits. May set S->reply and S->delay.
  * Returns 0 when the connection is to be closed once the reply is sent. */
 int demo_session_pdu(demo_session_t *s, const uint8_t *pdu, const dcerpc_header_t *header);
 
@@ -94,7 +94,7 @@ typedef struct demo_iov {
 } demo_iov_t;
 /* The next bytes to write, at most DEMO_IOV_FRAGS fragments. */
 void demo_reply_iov(const demo_reply_t *reply, demo_iov_t *iov);
-/* N of them were written; a reply sent whole frees its memory. */
+/* N bytes of them have been written. When all of the reply has been sent, its memory is freed. */
 void demo_reply_sent(demo_reply_t *reply, size_t n);
 
 #endif

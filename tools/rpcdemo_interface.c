@@ -9,7 +9,7 @@
 #define STATUS_ACCESS_DENIED  5
 #define STATUS_UNKNOWN_AUTHN  1747  /* RPC_S_UNKNOWN_AUTHN_SERVICE */
 
-/* Arguments and results complete? */
+/* Are the arguments and the results complete? */
 static uint32_t verdict(const demo_call_t *call)
 {
     if (!ndr_in_ok(&call->in)) {
@@ -68,14 +68,14 @@ static uint32_t mgmt_is_server_listening(demo_call_t *call)
     return verdict(call);
 }
 
-/* Anybody may call; nobody may stop it. */
+/* Everybody may call the server, but nobody may stop it. */
 static uint32_t mgmt_stop_server_listening(demo_call_t *call)
 {
     ndr_out_u32(call->out, STATUS_ACCESS_DENIED);
     return verdict(call);
 }
 
-/* There is no authentication, so no principal: an empty string and a status. */
+/* Without authentication there is no principal: the result is an empty string and a status. */
 static uint32_t mgmt_inq_princ_name(demo_call_t *call)
 {
     uint32_t size;
@@ -98,7 +98,7 @@ static uint32_t echo_add_one(demo_call_t *call)
     return verdict(call);
 }
 
-/* A length and a conformant array of that length; NULL when they disagree. */
+/* Reads a length and a conformant array of that length; NULL: they do not agree. */
 static const uint8_t *read_counted(demo_call_t *call, uint32_t *len)
 {
     *len = ndr_in_u32(&call->in);
@@ -127,7 +127,7 @@ static uint32_t echo_sink_data(demo_call_t *call)
     return read_counted(call, &len) ? 0 : DCE_FAULT_BAD_STUB;
 }
 
-/* 00 01 02 ... ff 00 ...; doubled by copying, it is called in benchmarks */
+/* 00 01 02 ... ff 00 ...; made by copying twice as much each time, because benchmarks call it */
 static void fill_pattern(uint8_t *p, size_t len)
 {
     size_t done, i;
@@ -187,7 +187,7 @@ static uint32_t echo_test_sleep(demo_call_t *call)
     return verdict(call);
 }
 
-/* A structure with a conformant array whose size surrounds it; comes back doubled, zeroed. */
+/* A structure with a conformant array; the result has twice its size and contains zeros. */
 static uint32_t echo_test_surrounding(demo_call_t *call)
 {
     uint32_t max = ndr_in_u32(&call->in), x = ndr_in_u32(&call->in);

@@ -4,8 +4,8 @@
  *   request               fragments gathered, then the operation runs, then one reply
  *   orphaned              forgets the call being gathered
  *
- * No authentication: a bind that brings some gets a bind_nak. One call at a time
- * (concurrent multiplexing is never granted), so a connection has at most one reply.
+ * There is no authentication: a bind with an authentication gets a bind_nak. There is one call at a
+ * time (concurrent multiplexing is never granted), so a connection has at most one reply.
  */
 #include <stdio.h>
 #include <string.h>
@@ -56,7 +56,7 @@ static int reply_pdu(demo_session_t *s)
 }
 
 /* The stub in reply.data becomes a response, in as many fragments as the client's
- * limit asks for; stub fragments are multiples of 8 so that alignment survives. */
+ * limit asks for. Stub fragments are multiples of 8 bytes, which keeps the alignment. */
 static void reply_response(demo_session_t *s)
 {
     demo_reply_t *r = &s->reply;
@@ -86,7 +86,7 @@ static int reply_fault(demo_session_t *s, uint32_t call_id, uint16_t context, ui
     return reply_pdu(s);
 }
 
-/* A fault that ends the connection: its state is no longer shared with the client. */
+/* A fault that ends the connection, because client and server no longer agree about its state. */
 static int reply_fatal(demo_session_t *s, uint32_t call_id)
 {
     reply_fault(s, call_id, 0, DCE_FAULT_PROTOCOL, DCE_PFC_DID_NOT_EXECUTE);
@@ -323,7 +323,7 @@ static int finish_request(demo_session_t *s)
     return open;
 }
 
-/* The stub's size is bounded here; a call that is too big is read to its end, unkept. */
+/* Bounds the size of the stub. A call that is too big is read to its end, but not kept. */
 static void gather(demo_session_t *s, ndr_in_t *in)
 {
     size_t len = ndr_in_left(in);

@@ -1,5 +1,5 @@
-/* rpcping: the walk through the layers and its report. Each layer prints one line when it
- * works; the first that fails ends the walk and becomes the exit status.
+/* rpcping: tries the layers in order and reports. Each layer that works prints one line. The first
+ * layer that fails ends the program and becomes the exit status.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -47,7 +47,7 @@ static void report(const ping_t *p, ping_layer_t layer, double ms, const char *f
     fflush(stdout);
 }
 
-/* Notes the failure (p->text says why) and ends the walk. */
+/* Notes the failure, whose reason is in p->text, and ends the walk. */
 static int fail(ping_t *p, ping_layer_t layer, double since)
 {
     p->failed = layer;
@@ -122,8 +122,8 @@ static void report_tls(const ping_t *p, CURL *easy)
     }
 }
 
-/* Of several schemes libcurl took the strongest that was offered, if any was asked for.
- * The channels go straight for it: a body of a gigabyte cannot be sent twice. */
+/* If several schemes were possible, libcurl has taken the strongest that was offered. The channels use
+ * this one from the beginning, because a body of a gigabyte cannot be sent twice. */
 static void settle_scheme(ping_http_t *http, CURL *easy)
 {
     long offered = 0;
@@ -177,7 +177,7 @@ static int judge_echo(ping_t *p, const ping_channel_t *ch, const echo_answer_t *
     return 1;
 }
 
-/* METHOD decides the proxy asked: inbound or outbound. The first one also shows the layers below. */
+/* METHOD chooses the inbound or the outbound proxy. The first echo also shows the layers below. */
 static int try_echo(ping_t *p, const char *method, int first)
 {
     /* As Windows sends: doc/protocol.md, "Windows values" */
@@ -242,7 +242,7 @@ static int walk_connection(ping_t *p)
     return 1;
 }
 
-/* Waits for the answer to what was just sent. */
+/* Waits for the answer to the PDU that was sent last. */
 static int await_answer(ping_t *p, ping_layer_t layer, double since)
 {
     ping_vc_t *vc = &p->vc;
@@ -371,7 +371,7 @@ static int walk_calls(ping_t *p)
     return 1;
 }
 
-/* One line, as monitoring systems like it: text, then performance data. */
+/* One line for monitoring systems: text, then performance data. */
 static void print_summary(const ping_t *p)
 {
     double mean = p->calls ? p->call_sum / (double)p->calls : 0;

@@ -7,7 +7,7 @@
  *   rpcping_explain.c  why a request failed: layer and words for people
  *   rpcping_vc.c       the client's half of [MS-RPCH] (3.2.2) and of DCE/RPC
  *
- * One thread. Everything waits in ping_http_wait(), for at most the time the user gave.
+ * There is one thread. It waits only in ping_http_wait(), at most for the time that the user gave.
  */
 #ifndef RPCPING_H
 #define RPCPING_H
@@ -19,7 +19,7 @@
 #include "ndr.h"
 #include "dce.h"
 
-/* The layers in the order they are tried; a failed one is the exit status. */
+/* The layers in the order in which they are tried. The one that fails is the exit status. */
 typedef enum {
     PING_OK = 0,
     PING_USAGE = 1,         /* of the command line; also out of memory */
@@ -94,7 +94,7 @@ double ping_now(void);
 
 int ping_http_start(ping_http_t *http, const ping_options_t *options);
 void ping_http_end(ping_http_t *http);
-/* Lets transfers go on until SATISFIED(ctx) or the ms UNTIL. Returns whether satisfied. */
+/* Runs transfers until SATISFIED(ctx) or the time UNTIL (ms). Returns whether it is satisfied. */
 int ping_http_wait(ping_http_t *http, double until, int (*satisfied)(void *ctx), void *ctx);
 
 /* A request with a body of LENGTH bytes in all, of which DATA is the beginning. libcurl
@@ -104,11 +104,11 @@ ping_channel_t *ping_channel_open(ping_http_t *http, const char *method, curl_of
                                   void (*take)(void *ctx, const uint8_t *data, size_t len), void *ctx);
 void ping_channel_send(ping_channel_t *ch, const void *data, size_t len);
 void ping_channel_close(ping_channel_t *ch);
-/* Is the answer a refusal for good? While libcurl authenticates, a 401 asks for its next leg. */
+/* Is the answer a final refusal? While libcurl authenticates, a 401 asks for its next message. */
 int ping_channel_refused(const ping_channel_t *ch);
 
-/* The layer at which CH failed - ELSE_LAYER where nothing points to an earlier one -
- * and the reason in TEXT. A channel that is not done timed out. */
+/* Returns the layer at which CH failed, ELSE_LAYER when nothing shows an earlier one, and writes the
+ * reason to TEXT. A channel that is not done has timed out. */
 ping_layer_t ping_explain(const ping_channel_t *ch, ping_layer_t else_layer, char *text, size_t size);
 
 /* The virtual connection. */
@@ -137,17 +137,18 @@ void ping_vc_close(ping_vc_t *vc);
 int ping_vc_is_open(void *vc);
 int ping_vc_is_answered(void *vc);
 int ping_vc_failed(const ping_vc_t *vc);
-/* Why it failed, or what is missing. To find out it may wait for as long again as a layer may
- * take. */
+/* Returns why it failed, or what is missing. To find this out, the function may wait once more for as
+ * long as a layer may take. */
 ping_layer_t ping_vc_explain(ping_vc_t *vc, ping_layer_t else_layer, char *text, size_t size);
 
-/* Each sends one PDU and forgets the answer before. Returns 0 when out of memory. */
+/* Each of these sends one PDU and forgets the previous answer. They return 0 when out of memory. */
 int ping_vc_bind(ping_vc_t *vc, const ndr_syntax_t *interface);
 int ping_vc_request(ping_vc_t *vc, uint16_t opnum);
 
-/* Judges the answer to a bind: NULL, or what is wrong (in TEXT). *FRAG: fragment size. */
+/* Checks the answer to a bind. Returns NULL and sets *FRAG to the fragment size; or returns TEXT,
+ * which says what is wrong. */
 const char *ping_bind_verdict(const ping_vc_t *vc, unsigned *frag, char *text, size_t size);
-/* Is the answer a response? NULL, or what it is (in TEXT). */
+/* Returns NULL when the answer is a response, else TEXT with what it is. */
 const char *ping_call_verdict(const ping_vc_t *vc, char *text, size_t size);
 
 #endif

@@ -1,4 +1,4 @@
-/* From libcurl's result and the HTTP status to the layer at fault and a reason. */
+/* rpcping_explain.c: which layer failed and why, by libcurl's result and the HTTP status. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,9 +53,8 @@ static unsigned long rpc_error(const char *status_line)
     return at ? strtoul(at + 11, NULL, 16) : 0;
 }
 
-/* What the extended error information adds: the one detection location that is well known
- * ([MS-EERR] 2.2.3). The first record stands in every encoding without a computer's name at
- * the same place. */
+/* What the extended error information adds: the only detection location that is documented ([MS-EERR]
+ * 2.2.3). The first record is at the same place in every encoding without a computer name. */
 static const char *words_of_eeinfo(const char *status_line)
 {
     const char *at = strstr(status_line, ", EEInfo: ");
@@ -120,7 +119,7 @@ static ping_layer_t explain_status(const ping_channel_t *ch, ping_layer_t else_l
     return ch->status == 401 || ch->status == 403 || ch->status == 407 ? PING_AUTH : else_layer;
 }
 
-/* Nothing came in time. How far had the connection got? */
+/* Nothing came in time: how far did the connection get? */
 static ping_layer_t explain_timeout(const ping_channel_t *ch, ping_layer_t else_layer,
                                     char *text, size_t size)
 {

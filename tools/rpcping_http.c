@@ -1,6 +1,6 @@
-/* HTTP by libcurl's multi interface. Both kinds of request are uploads: an IN channel of
- * a gigabyte whose body comes as it arises (the read callback pauses when there is
- * nothing to send), an OUT channel of 76 bytes, an echo request of 4.
+/* rpcping_http.c: HTTP by libcurl's multi interface. All requests are uploads: an IN channel of a
+ * gigabyte, whose body is sent as it is made (the read callback pauses when there is nothing to
+ * send); an OUT channel of 76 bytes; an echo request of 4 bytes.
  */
 #define _GNU_SOURCE
 #include <openssl/ssl.h>
@@ -99,7 +99,7 @@ static size_t on_read(char *buffer, size_t size, size_t count, void *ctx)
     return left;
 }
 
-/* Authentication may ask for the body again, from its beginning only. */
+/* Authentication may ask for the body again, but only from its beginning. */
 static int on_seek(void *ctx, curl_off_t offset, int origin)
 {
     ping_channel_t *ch = ctx;
@@ -137,7 +137,7 @@ static size_t on_write(char *data, size_t size, size_t count, void *ctx)
     return size * count;
 }
 
-/* A head of this request, and not of a CONNECT to an HTTP proxy in between. */
+/* Is this the head of the answer to this request, and not to a CONNECT to an HTTP proxy in between? */
 static void note_request(ping_channel_t *ch, const char *head, size_t len)
 {
     size_t name = strlen(ch->method);
@@ -149,7 +149,7 @@ static void note_request(ping_channel_t *ch, const char *head, size_t len)
     }
 }
 
-/* libcurl's report of what it does tells how far a silent connection has got. */
+/* libcurl's messages about its progress show how far a silent connection has come. */
 static int on_debug(CURL *easy, curl_infotype type, char *data, size_t len, void *ctx)
 {
     ping_channel_t *ch = ctx;

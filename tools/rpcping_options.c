@@ -1,4 +1,4 @@
-/* The command line of rpcping: options, the password's ways in, and the URL put together. */
+/* rpcping_options.c: the command line: options, where the password comes from, and the complete URL. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <getopt.h>
@@ -56,7 +56,7 @@ static int set_string(char **at, const char *value)
     return *at != NULL;
 }
 
-/* "name:password"; the password does not stay in the list of processes. */
+/* Splits "name:password" and removes the password from the list of processes. */
 static int set_user(ping_options_t *o, char *arg)
 {
     char *colon = strchr(arg, ':');
@@ -178,7 +178,7 @@ static char *url_part(CURLU *url, CURLUPart part)
     return curl_url_get(url, part, &text, 0) == CURLUE_OK ? text : NULL;
 }
 
-/* From "https://host:8443" to the whole URL of the request; a path in it is the proxy's. */
+/* Completes "https://host:8443" to the URL of the request. A path in it is the path of the proxy. */
 static int set_url(ping_options_t *o, const char *arg)
 {
     CURLU *url = curl_url();
@@ -218,7 +218,7 @@ end:
     return ok;
 }
 
-/* A ticket names its user by itself, but libcurl offers it only where a user is set. */
+/* A ticket contains the name of its user, but libcurl sends it only if a user is set. */
 static int complete_ticket(ping_options_t *o)
 {
     if (!(curl_version_info(CURLVERSION_NOW)->features & CURL_VERSION_SPNEGO)) {
@@ -227,7 +227,7 @@ static int complete_ticket(ping_options_t *o)
     return (o->user || set_string(&o->user, "")) && (o->password || set_string(&o->password, ""));
 }
 
-/* A name without a password: the environment's, or ask a person. */
+/* For a name without a password: takes it from the environment, or asks the person at the terminal. */
 static int complete_password(ping_options_t *o)
 {
     const char *given = getenv("RPCPING_PASSWORD");

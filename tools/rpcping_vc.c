@@ -1,6 +1,7 @@
-/* The client's half of a virtual connection: CONN/A1 and CONN/B1 out, CONN/A3 and CONN/C2
- * in, then RPC PDUs both ways with both windows kept. Above it, as little of DCE/RPC as a
- * bind and a call without arguments need: one call at a time, its answer gathered whole.
+/* rpcping_vc.c: the client's half of a virtual connection. It sends CONN/A1 and CONN/B1, receives
+ * CONN/A3 and CONN/C2, and then exchanges RPC PDUs within both windows. Above this is the part of
+ * DCE/RPC that a bind and a call without arguments need: one call at a time, whose answer is
+ * assembled as a whole.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,7 +9,7 @@
 #include <sys/random.h>
 #include "rpcping.h"
 
-/* As Windows has them: doc/protocol.md, "Windows values" */
+/* The values of Windows: doc/protocol.md, "Windows values" */
 #define IN_LENGTH      1073741824       /* 2.1.2.1.1 */
 #define OUT_LENGTH     76               /* a CONN/A1 */
 #define OUT_WINDOW     65536
@@ -114,7 +115,7 @@ static void take_rts(ping_vc_t *vc, const uint8_t *data, size_t len)
 
 /* Receiving: RPC PDUs */
 
-/* A response comes in fragments and only its stub is kept; of the rest all is kept. */
+/* Of a response, which may come in fragments, only the stub is kept; other PDUs are kept whole. */
 static void take_rpc(ping_vc_t *vc, const uint8_t *pdu, const dcerpc_header_t *h)
 {
     size_t skip = h->ptype == DCERPC_RESPONSE ? DCE_REQUEST_HEADER : DCERPC_HEADER_SIZE;
@@ -254,7 +255,7 @@ static int has_status(void *ctx)
         || (vc->in->done && vc->out->done);
 }
 
-/* Both requests are out, and nothing tells what has become of them. */
+/* Both requests have been sent, and nothing shows what has become of them. */
 static int is_silent(const ping_vc_t *vc)
 {
     return !vc->c2 && !ping_vc_failed(vc) && vc->in->requests && vc->out->requests;
@@ -266,9 +267,9 @@ static int probe_is_over(void *ctx)
     return vc->probe->done || ping_channel_refused(vc->probe) || vc->c2 || ping_vc_failed(vc);
 }
 
-/* Between here and the proxy there may be one that keeps a request until all of its body is
- * there, and a channel's never is. A proxy that sees the first bytes of a request refuses it at
- * once when these are no PDU; so silence on such a request tells. */
+/* Something between this machine and the proxy may keep a request until all of its body is there,
+ * which never happens for a channel. A proxy that sees the first bytes of a request refuses it at once
+ * when they are not a PDU. So silence after such a request shows that the proxy did not see it. */
 static int requests_are_kept(ping_vc_t *vc)
 {
     static const uint8_t no_pdu[DCERPC_HEADER_SIZE];
@@ -280,7 +281,7 @@ static int requests_are_kept(ping_vc_t *vc)
     return vc->probe && !ping_http_wait(vc->http, until, probe_is_over, vc);
 }
 
-/* The echo has worked, and now there is silence at LAYER. */
+/* The echo has worked, and now nothing comes at LAYER. */
 static const char *what_is_missing(const ping_vc_t *vc, ping_layer_t layer, int kept)
 {
     if (vc->c2 && layer == PING_CONNECTION) {
@@ -303,7 +304,7 @@ static const char *what_is_missing(const ping_vc_t *vc, ping_layer_t layer, int 
            "(a longer -t tells)";
 }
 
-/* What the outbound proxy closed, it closed after ... */
+/* Names what came last before the outbound proxy closed the connection. */
 static const char *how_far(const ping_vc_t *vc)
 {
     return vc->c2 ? "CONN/C2: the server behind it closed, or refused the call"
@@ -311,8 +312,8 @@ static const char *how_far(const ping_vc_t *vc)
         : "its 200 answer";
 }
 
-/* A channel with an error status knows best; when one merely closed, the status of the
- * other may still be on its way. */
+/* A channel with an error status gives the best reason. When one channel was only closed, the status
+ * of the other one may still come. */
 ping_layer_t ping_vc_explain(ping_vc_t *vc, ping_layer_t else_layer, char *text, size_t size)
 {
     int kept = is_silent(vc) && requests_are_kept(vc);
