@@ -4,9 +4,9 @@
  *   Connecting --IN_R1/A1: A2--> Wait_B2 --B2--> Opened --A5: A6, rest, B1--> Finished
  *   (A5 may come before B3 or B2, and then waits for it.)
  *
- * RPC PDUs go client -> leg: hop 1 is our own window towards the client, hop 2 the server's
- * towards us. Until B3 or B2 the leg is plugged and everything waits in order. What may go
- * passes the firewall once, in the order in which the server will have it.
+ * RPC PDUs go from the client to the leg. Hop 1 is the window that this proxy grants the client, hop 2
+ * the window that the server grants this proxy. Until B3 or B2 the leg is plugged, and everything waits
+ * in order. A PDU passes the firewall once, in the order in which the server receives it.
  */
 #include "proxy/virtual.h"
 
@@ -17,7 +17,7 @@
 
 /* ---- hop 1 and hop 2 ---- */
 
-/* SIZE bytes went on to the server: the client may send as much again. The ack travels
+/* SIZE bytes have been passed on to the server, so the client may send as many more. The ack goes
  * through the server and the outbound proxy (doc/protocol.md, "Hops"). */
 static void consumed(rpc_virtual_t *v, uint32_t size)
 {
@@ -25,7 +25,7 @@ static void consumed(rpc_virtual_t *v, uint32_t size)
     rts_ack_t ack;
     rts_pdu_t pdu;
 
-    if (v->predecessors >= size) {  /* the predecessor's window has gone with it */
+    if (v->predecessors >= size) {  /* it counted in the window of the predecessor, which is gone */
         v->predecessors -= size;
         return;
     }
@@ -51,7 +51,7 @@ static void to_leg(rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
     consumed(v, size);
 }
 
-/* Next in order: now, or behind what waits for a window. */
+/* Sends the next PDU now, or queues it behind those that wait for a window. */
 static void send_or_hold(rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
 {
     if (v->waiting.first || !leg_takes(v, size))
@@ -93,19 +93,20 @@ static void in_rpc_pdu(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu
         rpc_virtual_end(v, RPC_REASON_PROTOCOL, "an RPC PDU from the server on the IN leg");
         return;
     }
-    /* A client that overruns is not punished; client_room() stops reading it. */
+    /* A client that exceeds its window is not ended; client_room() only stops reading from it. */
     rpc_flow_received(&from->hop1, size);
     rpc_flow_fragment(&from->hop1, dcerpc_max_xmit_frag(pdu, size));
     in_relay(v, from, pdu, size);
 }
 
-/* Our window bounds what we hold of each channel; what an IN_R2 predecessor left was granted by
- * its own. A PDU larger than what is left of it may be completed only when nothing else is held. */
+/* The window of this proxy bounds the bytes that it holds of each channel; those that an IN_R2
+ * predecessor left were granted by the predecessor's window. A PDU larger than the rest of the window
+ * may be completed only when nothing else is held. */
 static size_t in_client_room(const rpc_virtual_t *v, const rpc_channel_t *from)
 {
     size_t partial = dcerpc_framer_held(&from->framer);
     size_t held = from == v->successor ? from->held.size : v->waiting.size - v->predecessors;
-    /* When RPC PDUs fill it to the last byte, acknowledgements must still come through. */
+    /* Acknowledgements must get through even when RPC PDUs fill the window to the last byte. */
     size_t window = from->spec->receive_window + RTS_MAX_SIZE;
 
     if (v->last_words || v->leaves || v->state == RPC_FINISHED)
@@ -144,11 +145,12 @@ static void in_drain(rpc_virtual_t *v)
 static int in_may_forward(const rpc_virtual_t *v, const rpc_channel_t *from, int destination,
                           rts_pdu_id_t id)
 {
-    /* From the server the table would send it back (3.2.1.5.2: doc/protocol.md, "Gaps"). */
+    /* By the table, a PDU from the server would be sent back (3.2.1.5.2: doc/protocol.md, "Gaps"). */
     return from != NULL;
 }
 
-/* Unplugged, an RTS PDU passes the RPC PDUs that wait for a window: acks must get through. */
+/* When the leg is unplugged, an RTS PDU overtakes the RPC PDUs that wait for a window, because acks must
+ * get through. */
 static void in_forward(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu, uint32_t size)
 {
     if (from == v->successor)
@@ -161,7 +163,7 @@ static void in_forward(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu
 
 static void ignore(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
 {
-    /* A ping counts by having been read (2.2.4.49: doc/protocol.md, "Gaps"). */
+    /* Reading a ping is all that is needed (2.2.4.49: doc/protocol.md, "Gaps"). */
 }
 
 /* 2.2.4.46: the interval of TCP keep-alive on the leg, which may not be there yet. */
@@ -189,7 +191,7 @@ static void hop2_ack(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu
                 ack->bytes_received, ack->available_window);
 }
 
-/* A6 goes before what waits, B1 after it. */
+/* A6 is sent before the PDUs that wait, B1 after them. */
 static void say_a6(rpc_virtual_t *v, const rts_cookie_t *successor)
 {
     rts_pdu_t a6;
@@ -201,15 +203,15 @@ static void say_a6(rpc_virtual_t *v, const rts_cookie_t *successor)
     v->last_words = 1;
 }
 
-/* IN_R1/A5: the client goes on elsewhere. */
+/* IN_R1/A5: the client continues at another proxy. */
 static void inbound_move_away(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
 {
     from->reason = RPC_REASON_RECYCLED; /* bytes behind A5 are ignored */
     say_a6(v, rts_cookie(pdu, 0));
 }
 
-/* The server has told the client of the next channel's proxy by way of the OUT channel, and this
- * is faster than its B3 or B2 for us: no protocol error, whatever 3.2.3.5.6 says. */
+/* The client has learned of the next channel's proxy through the OUT channel, before the server's B3 or
+ * B2 came here. This is no protocol error, although 3.2.3.5.6 says so. */
 static void move_away_later(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
 {
     from->reason = RPC_REASON_RECYCLED;
@@ -217,8 +219,8 @@ static void move_away_later(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu
     v->next_cookie = *rts_cookie(pdu, 0);
 }
 
-/* A successor by IN_R1 goes on with what its predecessor, whose last PDU has been judged by now, has
- * bound, if that was seen on this machine. */
+/* A successor by IN_R1 continues with the binds of its predecessor, whose last PDU has passed the
+ * firewall by now, if they were seen on this machine. */
 static void start_firewall(rpc_virtual_t *v)
 {
     const rpc_channel_spec_t *spec = v->current->spec;
@@ -253,7 +255,7 @@ static void inbound_switch_channel(rpc_virtual_t *v, rpc_channel_t *from, const 
     v->successor = NULL;
     rpc_virtual_state(v, RPC_OPENED);
     if (!rts_cookie_equal(rts_cookie(pdu, 0), &successor->cookie)) {
-        v->old_cookie = successor->cookie;  /* the server's acks bear it, from IN_R2/A2 on */
+        v->old_cookie = successor->cookie;  /* from IN_R2/A2 on the server's acks name it */
         rpc_virtual_release(v, successor, RPC_REASON_UNKNOWN_COOKIE);
         return;
     }
@@ -310,7 +312,7 @@ static void in_connected(rpc_virtual_t *v, const rts_pdu_t *first)
     if (v->replacing) {
         rts_set_cookie(&pdu, 1, &v->old_cookie);
         rts_set_cookie(&pdu, 2, &ch->cookie);
-        v->old_cookie = (rts_cookie_t){ { 0 } };    /* another proxy's, not acknowledged here */
+        v->old_cookie = (rts_cookie_t){ { 0 } };    /* it is at another proxy, not acknowledged here */
     }
     else {
         rts_set_cookie(&pdu, 1, &ch->cookie);
@@ -325,7 +327,7 @@ static void in_connected(rpc_virtual_t *v, const rts_pdu_t *first)
     rpc_virtual_state(v, v->replacing ? RPC_WAIT_B2 : RPC_B3W);
 }
 
-/* IN_R2/A2, which the text forgets and figure 19 shows. */
+/* IN_R2/A2: the text does not mention it, but figure 19 shows it. */
 static void in_attached(rpc_virtual_t *v)
 {
     rts_pdu_t pdu;
@@ -350,8 +352,9 @@ static int in_client_ended(rpc_virtual_t *v, rpc_channel_t *from)
     return (v->last_words || v->leaves) && from == v->current;
 }
 
-/* The specification has no time-out for silent clients, and some are silent for long: they ping
- * in answer to our pings only, and an OUT channel in use has none. So this one is optional. */
+/* The specification has no time-out for silent clients, and some are silent for a long time: they ping
+ * only in answer to pings of the proxy, which sends none on a busy OUT channel. So this time-out is
+ * optional. */
 static apr_time_t in_tick(rpc_virtual_t *v)
 {
     rpc_channel_t *ch = v->current;

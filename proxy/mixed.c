@@ -2,9 +2,10 @@
  *
  *   Client Opened --connected--> Server Opened --banner: 200--> Opened --either closes--> Closed
  *
- * The banner proves that the server means to be reached over HTTP (3.1.2.5.1); it is swallowed.
- * What the client sends before it stays in its socket, unread. Once Opened, a pipe: of bytes from the
- * server, of PDUs from the client, for the firewall, and since RTS PDUs are not for version 1.
+ * The banner proves that the server wants to be reached over HTTP (3.1.2.5.1); it is not passed on.
+ * What the client sends before the banner has come stays unread in its socket. Once Opened, a pipe moves
+ * bytes from the server, and whole PDUs from the client: the firewall needs them, and version 1 does not
+ * allow RTS PDUs.
  */
 #include "proxy/mixed.h"
 
@@ -27,7 +28,7 @@ struct rpc_mixed {
     size_t banner;              /* bytes of it seen */
     rpc_firewall_t firewall;
     dcerpc_framer_t framer;     /* of what the client says */
-    char why[RPC_FILTER_WHY_MAX];   /* it has ended the channel */
+    char why[RPC_FILTER_WHY_MAX];   /* why the firewall has ended the channel */
     rpc_dial_t *connecting;
     rpc_job_t turn;             /* until Opened */
     rpc_timer_t timer;          /* until Opened for the banner, then for what the client says */
@@ -91,7 +92,7 @@ static rpc_reason_t heard_pdu(rpc_mixed_t *m, const uint8_t *pdu, const dcerpc_h
     rpc_filtered_t filtered = { .reason = RPC_REASON_NONE };
     apr_status_t rv;
 
-    if (header->ptype == DCERPC_RTS)    /* a server might take it for a proxy's of version 2 */
+    if (header->ptype == DCERPC_RTS)    /* a server could take the client for a proxy of version 2 */
         return mixed_refuse(m, RPC_REASON_PROTOCOL, "an RTS PDU in version 1");
     if (rpc_firewall_wants(&m->firewall, header->ptype))
         rpc_filter(&m->firewall, m->spec, pdu, &filtered);
@@ -137,7 +138,7 @@ static void look_if_idle(rpc_timer_t *timer)
         rpc_timer_set(loop, timer, due);
 }
 
-/* The banner is whole: 2.1.1.1.2, without a length, to the end of the connection. */
+/* The banner is complete. The answer has no length and lasts to the end of the connection (2.1.1.1.2). */
 static void open_up(rpc_mixed_t *m)
 {
     static const rpc_answer_t answer = { 200, "OK", 0, -1 };

@@ -5,12 +5,13 @@
  *   Opened --OUT_R2/A3: A4--> B1OrC1W --C1--> B1W --B1: rest, B3, 200--> Opened
  *                                     --B1: rest, B3--> R2C1W --C1: 200--> Opened
  *
- * RPC PDUs go leg -> client: hop 3 is our own window towards the server, hop 4 the client's
- * towards us. What comes before B1 or A9 belongs to the old channel, the rest to the new.
+ * RPC PDUs go from the leg to the client. Hop 3 is the window that this proxy grants the server, hop 4
+ * the window that the client grants this proxy. PDUs before B1 or A9 belong to the old channel, the
+ * rest to the new one.
  */
 #include "proxy/virtual.h"
 
-/* PingTrafficSentNotify once more than this was sent in pings (doc/protocol.md, "Lifetime"). */
+/* PingTrafficSentNotify is sent when pings have more bytes than this (doc/protocol.md, "Lifetime"). */
 #define PING_NOTIFY 1031
 #define B3_SIZE 24
 
@@ -61,7 +62,7 @@ static void out_relay(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu,
                         size, (unsigned)v->current->hop4.window);
 }
 
-/* Returns 1 when it was more than our window allowed. */
+/* Returns 1 when the server has sent more than the window allows. */
 static int server_sent(rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
 {
     int overrun = rpc_flow_received(&v->hop3, size);
@@ -85,14 +86,14 @@ static void out_rpc_pdu(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pd
         out_relay(v, from, pdu, size);
 }
 
-/* The request body is 76 or 120 bytes long; only its PDUs are read as such. */
+/* The body of the request is 76 or 120 bytes long; only its PDUs are interpreted. */
 static size_t out_client_room(const rpc_virtual_t *v, const rpc_channel_t *from)
 {
     return RPC_LOOP_SCRATCH;
 }
 
-/* B3 is the old channel's last PDU, and out before the successor's 200 (3.2.4.5.10; figure 21
- * draws it the other way round). Returns 1 when it is out. */
+/* B3 is the last PDU of the old channel and is written before the 200 of the successor (3.2.4.5.10;
+ * figure 21 shows the opposite order). Returns 1 when it has been written. */
 static int say_b3(rpc_virtual_t *v)
 {
     rts_pdu_t b3;
@@ -106,13 +107,13 @@ static int say_b3(rpc_virtual_t *v)
     return rpc_stream_drained(v->current->client);
 }
 
-/* OUT_R2: the old channel has delivered all that was its own. */
+/* OUT_R2: the old channel has delivered everything that belonged to it. */
 static void outbound_switch_channel(rpc_virtual_t *v)
 {
     rpc_channel_t *old = v->current, *successor = v->successor;
 
     v->last_words = v->said_last = 0;
-    v->ping_bytes = 0;      /* of the old response, which is no concern any more */
+    v->ping_bytes = 0;      /* they were in the old response, which no longer matters */
     rpc_virtual_wait(v);
     v->old_cookie = old->cookie;
     v->current = successor;
@@ -120,7 +121,7 @@ static void outbound_switch_channel(rpc_virtual_t *v)
     rpc_virtual_release(v, old, RPC_REASON_RECYCLED);
     v->waiting = successor->held;
     successor->held = (rpc_pdus_t){ NULL, NULL, 0 };
-    /* An ack under the old cookie that the server discards must not stall it. */
+    /* The server may have discarded an ack with the old cookie, so the new cookie acks anew. */
     ack_server(v);
     if (v->state == RPC_B1_OR_C1W) {
         rpc_virtual_state(v, RPC_R2C1W);
@@ -157,8 +158,8 @@ static void out_drain(rpc_virtual_t *v)
 
 /* ---- RTS PDUs ---- */
 
-/* While a successor waits for B1 the server is past OUT_Rx/A1 and past R1 (3.2.4.5.5); what
- * comes after B1 is for the successor, whose own replacement may be near. */
+/* While a successor waits for B1, the server has already sent OUT_Rx/A1 and can no longer choose R1
+ * (3.2.4.5.5). PDUs after B1 are for the successor, which may have to be replaced soon, too. */
 static int out_may_forward(const rpc_virtual_t *v, const rpc_channel_t *from, int destination,
                            rts_pdu_id_t id)
 {
@@ -169,17 +170,17 @@ static int out_may_forward(const rpc_virtual_t *v, const rpc_channel_t *from, in
         && !(replacing && (id == RTS_OUT_R1_A1 || id == RTS_OUT_R1_A5));
 }
 
-/* After B1 the client still listens on the old channel, until B3. What it needs to go on
- * sending, acknowledgements and IN_Rx/A4, must not wait for all that the old channel still has
- * to deliver: the client may be short of the very IN channel that brings its own. The next
- * OUT_Rx/A2 is for the successor. */
+/* After B1 the client still reads the old channel until B3. Acknowledgements and IN_Rx/A4, which the
+ * client needs to continue sending, must not wait until the old channel has delivered everything:
+ * the client may lack the IN channel on which it sends its own acknowledgements. The next OUT_Rx/A2 is
+ * for the successor. */
 static int fits_old_channel(const rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
 {
     return !v->said_last && !(pdu[16] & RTS_FLAG_RECYCLE_CHANNEL)
         && v->current->body_left >= (int64_t)(v->waiting.size + size) + B3_SIZE;
 }
 
-/* Unplugged, an RTS PDU passes the RPC PDUs that wait for a window. */
+/* When the client is unplugged, an RTS PDU overtakes the RPC PDUs that wait for a window. */
 static void out_forward(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu, uint32_t size)
 {
     if (v->last_words && v->successor && !fits_old_channel(v, pdu, size))
@@ -195,8 +196,8 @@ static uint32_t clamp(uint32_t value, uint32_t low, uint32_t high)
     return value < low ? low : value > high ? high : value;
 }
 
-/* CONN/C1 -> C2 with C1's values (3.2.4.5.4: doc/protocol.md, "Gaps"); clients refuse any that
- * are out of the commands' ranges. */
+/* CONN/C1 is answered by C2 with the values of C1 (3.2.4.5.4: doc/protocol.md, "Gaps"). Clients refuse
+ * values outside the ranges of the commands. */
 static void outbound_server_ready(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *c1)
 {
     rts_pdu_t c2;
@@ -218,14 +219,14 @@ static void hop4_ack(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu
     const rts_ack_t *ack = rts_ack(pdu);
 
     if (!rts_cookie_equal(&ack->cookie, &v->current->cookie))
-        return; /* 3.2.1.5.1.2: of a channel that is gone */
+        return; /* 3.2.1.5.1.2: it names a channel that is gone */
     if (rpc_flow_acked(&v->current->hop4, ack->bytes_received, ack->available_window))
         rpc_log(rpc_virtual_log(v), RPC_LOG_DEBUG, 0,
                 "impossible ack from the client clamped: %u received, %u available",
                 ack->bytes_received, ack->available_window);
 }
 
-/* OUT_R1/A9: the server goes on over another leg; deliver the rest, then A10. */
+/* OUT_R1/A9: the server continues over another leg; the rest is delivered, then A10. */
 static void outbound_move_away(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
 {
     rpc_virtual_state(v, RPC_FINISHED);
@@ -254,7 +255,7 @@ static void drop_successor(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_
     rpc_virtual_release(v, successor, RPC_REASON_UNKNOWN_COOKIE);
 }
 
-/* OUT_R1/A11: the old channel is done, this one may speak. */
+/* OUT_R1/A11: the old channel has finished, and this one may send. */
 static void start_speaking(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
 {
     rpc_virtual_state(v, RPC_OPENED);
@@ -338,8 +339,8 @@ static void out_attached(rpc_virtual_t *v)
     rpc_virtual_state(v, RPC_B1_OR_C1W);
 }
 
-/* What the server said before it closed is still delivered, windows or not: the client's
- * acks can no longer come. Hop 3 has bounded it. */
+/* What the server sent before it closed is still delivered, also beyond the client's window, because
+ * no more acks can come. Hop 3 has bounded its size. */
 static void out_leg_ended(rpc_virtual_t *v, rpc_reason_t reason, const char *why)
 {
     for (; v->unplugged && v->waiting.first && !v->reason; rpc_pdus_drop(&v->waiting)) {

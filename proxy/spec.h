@@ -12,8 +12,7 @@
 #include "wire/role.h"
 #include "wire/rts.h"
 
-/* Owned by the caller, read-only, valid until
- * ended() has been called. */
+/* Owned by the caller, read-only, valid until ended() has been called. */
 typedef struct rpc_channel_spec {
     rpc_role_t role;
     int64_t content_length;         /* of the request; INT64_MAX: to the end of the connection */

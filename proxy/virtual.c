@@ -85,7 +85,7 @@ void rpc_virtual_release(rpc_virtual_t *v, rpc_channel_t *ch, rpc_reason_t reaso
     v->released = ch;
 }
 
-/* Those whose client still has to be told something are answered (503). */
+/* Answers 503 where the client has had no answer yet. */
 static void free_released(rpc_virtual_t *v)
 {
     while (v->released) {
@@ -97,14 +97,14 @@ static void free_released(rpc_virtual_t *v)
     }
 }
 
-/* The newcomer looks again, whether its turn has come. */
+/* The newcomer checks again whether its turn has come. */
 static void wake_newcomer(rpc_virtual_t *v)
 {
     if (v->newcomer)
         rpc_loop_schedule(v->proxy->loop, &v->newcomer->turn);
 }
 
-/* Whoever comes now, or awaits its turn, begins anew. */
+/* A channel that comes now, or that waits for its turn, begins a new virtual channel. */
 static void virtual_delist(rpc_virtual_t *v)
 {
     if (v->in_table)
@@ -221,7 +221,7 @@ void rpc_virtual_state(rpc_virtual_t *v, rpc_state_t state)
     if (state == RPC_OPENED)
         rpc_channel_opened(v->current);
     if (state == RPC_FINISHED)
-        virtual_delist(v);  /* it goes on elsewhere, and may come back here */
+        virtual_delist(v);  /* it continues at another proxy, and may come back here */
 }
 
 static void set_setup_timer(rpc_virtual_t *v, apr_interval_time_t limit)
@@ -341,7 +341,7 @@ static int note_farewell(rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
     return 1;
 }
 
-/* Has its server not said a word, so that the channel is not open yet? */
+/* Has its server sent nothing, so that the channel is not open yet? */
 static int awaits_server(const rpc_virtual_t *v)
 {
     return v->state == RPC_C1W || v->state == RPC_A11W || v->state == RPC_B3W || v->state == RPC_WAIT_B2;
@@ -414,8 +414,8 @@ static int read_client(rpc_virtual_t *v, rpc_channel_t *ch)
     apr_status_t rv;
 
     if (!len) {
-        ch->heard = rpc_loop_now(v->proxy->loop);   /* its data may wait because we do not read */
-        /* Full, so end of file would stay unread; a client that is gone is noticed here. */
+        ch->heard = rpc_loop_now(v->proxy->loop);   /* data may wait that is not read now */
+        /* Without room an end of file stays unread. A client that is gone is noticed here. */
         if (ch->client->hup && !v->reason)
             client_gone(v, ch);
         return 0;
@@ -464,7 +464,7 @@ static int read_leg(rpc_virtual_t *v)
         return 1;
     }
     if (APR_STATUS_IS_EOF(rv) || APR_STATUS_IS_ECONNRESET(rv))
-        leg_closed(v);              /* reset: closed without reading our last acks */
+        leg_closed(v);              /* a reset: the server closed without reading the last acks */
     else if (!APR_STATUS_IS_EAGAIN(rv))
         end_failed(v, RPC_REASON_SERVER_ERROR, "reading from the server", rv);
     return 0;
@@ -583,6 +583,6 @@ int rpc_virtual_open(rpc_channel_t *ch, const rpc_role_ops_t *role, int replacin
     v->connecting = rpc_dial_start(loop, v->proxy->dialer, &leg, virtual_connect_done, v);
     if (!v->connecting)
         rpc_virtual_end(v, RPC_REASON_NO_MEMORY, "no memory to connect");
-    rpc_loop_schedule(loop, &v->turn);  /* for what has come behind the first PDU */
+    rpc_loop_schedule(loop, &v->turn);  /* for the bytes that came after the first PDU */
     return 1;
 }

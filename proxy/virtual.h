@@ -82,7 +82,7 @@ struct rpc_virtual {
     rts_cookie_t next_cookie;   /* inbound: of the channel that an early IN_R1/A5 named */
     rpc_channel_t *current;     /* the default channel */
     rpc_channel_t *successor;   /* the non-default channel, or NULL */
-    rpc_channel_t *newcomer;    /* awaits its turn to be that; of its stream nothing is read. Or NULL */
+    rpc_channel_t *newcomer;    /* waits to become it, and is not read meanwhile; or NULL */
     rpc_channel_t *released;    /* given up in this turn, freed at its end */
     rpc_stream_t *leg;          /* NULL until connected */
     rpc_dial_t *connecting;
@@ -98,8 +98,8 @@ struct rpc_virtual {
     unsigned unplugged:1;       /* the next hop may be sent to */
     unsigned first_from_leg:1;  /* something other than the banner has come */
     unsigned banner:4;          /* bytes of the legacy banner skipped */
-    unsigned last_words:1;      /* what waits goes, then the last PDU (A10, B3, IN_R1/B1) */
-    unsigned said_last:1;       /* B3 is written, and not out yet */
+    unsigned last_words:1;      /* waiting is sent, then the last PDU (A10, B3, IN_R1/B1) */
+    unsigned said_last:1;       /* B3 is queued, but not written yet */
     unsigned leaves:1;          /* inbound: A5 has come before B3 or B2 */
     unsigned in_table:1;
     rpc_reason_t reason;        /* set: ends at the end of this turn */
@@ -111,7 +111,7 @@ struct rpc_virtual {
     apr_interval_time_t setup;  /* how long it was set for */
 };
 
-/* Takes one step for a PDU in this state; NULL in a table: protocol error. */
+/* Takes the step for a PDU in this state. NULL in a table: the PDU is a protocol error. */
 typedef void rpc_action_t(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu);
 
 /* What differs between the roles. */
@@ -137,11 +137,11 @@ struct rpc_role_ops {
     int (*may_forward)(const rpc_virtual_t *v, const rpc_channel_t *from, int destination,
                        rts_pdu_id_t id);
     void (*forward)(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu, uint32_t size);
-    /* Moves what waits as far as windows allow. */
+    /* Sends the waiting PDUs as far as windows allow. */
     void (*drain)(rpc_virtual_t *v);
-    /* How many bytes may be read from this client now. */
+    /* The number of bytes that may be read from this client now. */
     size_t (*client_room)(const rpc_virtual_t *v, const rpc_channel_t *from);
-    /* This client has ended its request, in order. 1: it may, the channel goes on. */
+    /* This client has ended its request in order. 1: it may do so, and the channel continues. */
     int (*client_ended)(rpc_virtual_t *v, rpc_channel_t *from);
     /* The leg has ended: passes on what has come before, if it can, and ends for this reason. */
     void (*leg_ended)(rpc_virtual_t *v, rpc_reason_t reason, const char *why);
@@ -152,7 +152,7 @@ struct rpc_role_ops {
 extern const rpc_role_ops_t rpc_inbound_role;
 extern const rpc_role_ops_t rpc_outbound_role;
 
-/* RTS PDUs go past that mark, but not past this one (RPC_REASON_BUFFER_FULL). */
+/* RTS PDUs may exceed RPC_STREAM_HIGH, but not this bound (RPC_REASON_BUFFER_FULL). */
 #define RPC_OUT_MAX (4 * RPC_STREAM_HIGH)
 
 /* proxy/virtual.c, for rpc_channel.c: */
@@ -164,7 +164,7 @@ void rpc_virtual_free(rpc_virtual_t *v);
 /* Ends a channel and frees it. WHY: in words, NULL: the reason's own. MAY_ANSWER: with an answer, if
  * none is out and the reason has one. */
 void rpc_channel_free(rpc_channel_t *ch, rpc_reason_t reason, const char *why, int may_answer);
-/* Tells who counts (spec->opened). */
+/* Reports that the channel is open (spec->opened). */
 void rpc_channel_opened(const rpc_channel_t *ch);
 
 /* proxy/virtual.c, for the roles: */
@@ -173,16 +173,16 @@ const char *rpc_state_name(rpc_state_t state);
 /* Ends the virtual channel at the end of this turn; the first reason stays. */
 void rpc_virtual_end(rpc_virtual_t *v, rpc_reason_t reason, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
-/* Changes state, with a line at debug; Opened is told to who counts (spec->opened). */
+/* Changes the state, with a line at debug. Opened is reported (spec->opened). */
 void rpc_virtual_state(rpc_virtual_t *v, rpc_state_t state);
-/* Ends one channel of it, closing its connection in order; the other goes on. */
+/* Ends one channel of it and closes its connection in order; the other channel continues. */
 void rpc_virtual_release(rpc_virtual_t *v, rpc_channel_t *ch, rpc_reason_t reason);
-/* Opened, by C1, B3, B2 or A11: the next hop is unplugged, what waited goes through the
- * role's functions again, and the setup timer gives way to the role's tick. */
+/* Called when C1, B3, B2 or A11 opens the channel: the next hop is unplugged, the PDUs that waited go
+ * through the functions of the role again, and the role's tick replaces the set-up timer. */
 void rpc_virtual_unplug(rpc_virtual_t *v);
-/* Plugged again, until unplugged or the set-up time is over. */
+/* Plugs it again until it is unplugged or the set-up time is over. */
 void rpc_virtual_wait(rpc_virtual_t *v);
-/* The PDUs of QUEUE as if they came now; the queue is empty afterwards. */
+/* Processes the PDUs of QUEUE as if they came now. The queue is empty afterwards. */
 void rpc_virtual_replay(rpc_virtual_t *v, rpc_channel_t *from, rpc_pdus_t *queue);
 
 /* Write an RTS PDU, or raw bytes, to the leg / to a client, bounded. */
@@ -197,7 +197,7 @@ static inline void rpc_announce_timeout(const rpc_channel_t *ch, rts_pdu_t *pdu)
 
     rts_set_u32(pdu, RTS_CMD_CONNECTION_TIMEOUT, ms);
 }
-/* Queues a PDU that cannot go now. */
+/* Queues a PDU that cannot be sent now. */
 void rpc_hold(rpc_virtual_t *v, rpc_pdus_t *queue, const uint8_t *pdu, uint32_t size, int counted);
 /* Sends the 200 of an OUT channel (2.1.2.1.4). */
 void rpc_answer_success(rpc_virtual_t *v, rpc_channel_t *ch);
