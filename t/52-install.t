@@ -48,7 +48,12 @@ for my $action (qw(install uninstall)) {
 is(slurp("$dest$adapted"), "# adapted\n", 'and does so');
 is_deeply([files($dest)], ["$dest$adapted"], 'make uninstall has taken away the rest');
 unlink "$dest$adapted";
-make($_) for qw(install uninstall);
+make('install');
+File::Path::make_path("$dest$sysconf/mods-enabled");
+my $link = "$dest$sysconf/mods-enabled/rpcproxy.load";
+symlink '../mods-available/rpcproxy.load', $link;
+is(make('uninstall'), "$link leads nowhere now: a2dismod rpcproxy\n", 'make uninstall names the link of a module that is enabled');
+unlink $link;
 is_deeply([files($dest)], [], 'where nothing was adapted nothing stays');
 ok(!-e "$dest$doc", 'nor does the folder of documents');
 make('install');

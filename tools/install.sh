@@ -25,7 +25,11 @@ place() {
 
 # FILE TO: text that names folders of httpd.
 place_text() {
-    place 644 <(localized "$1") "$2"
+    if [ "$action" = install ]; then
+        localized "$1" | place 644 /dev/stdin "$2"
+    else
+        place 644 "$1" "$2"
+    fi
 }
 
 # FILE TO: one that an administrator may have adapted, and which then stays.
@@ -35,6 +39,14 @@ place_config() {
         echo "$to stays as it is"
     else
         place_text "$1" "$2"
+    fi
+}
+
+# FILE of MODS_AVAILABLE: when it is gone, the link that a2enmod has made stops httpd's next start.
+warn_of_link() {
+    local link=$DESTDIR${MODS_AVAILABLE/%available/enabled}/$1
+    if [ "$action" = uninstall ] && [ -L "$link" ]; then
+        echo "$link leads nowhere now: a2dismod ${1%.load}"
     fi
 }
 
@@ -56,6 +68,7 @@ done < <(find conf -type f ! -path 'conf/mods-available/*' | sort)
 if [ -n "$MODS_AVAILABLE" ]; then
     for config in conf/mods-available/*; do
         place_config "$config" "$MODS_AVAILABLE/${config##*/}"
+        [ "${config%.load}" = "$config" ] || warn_of_link "${config##*/}"
     done
 fi
 
