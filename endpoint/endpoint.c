@@ -5,10 +5,10 @@
  *          -> the VC's turns relay: endpoint/relay.c
  *   or its first PDU is no RTS PDU: endpoint/v1.c takes it
  *
- * The target is connected as soon as the first half is there, and CONN/C1 and CONN/B3 go out
- * only when both halves and the target are: a client that is told "open" has a server.
- * What a newcomer does wrong costs the newcomer alone, so that nobody ends a stranger's VC
- * by knowing its cookie; what a leg of a VC does wrong costs the VC (3.2.5.5.13).
+ * The endpoint connects to the target as soon as the first half is there. It sends CONN/C1 and CONN/B3
+ * only when both halves and the target are there, so a client that is told "open" has a server.
+ * An error of a newcomer ends only the newcomer, so that nobody can end a stranger's VC by knowing its
+ * cookie. An error on a leg of a VC ends the VC (3.2.5.5.13).
  */
 #include "endpoint/vc.h"
 
@@ -41,7 +41,7 @@ static void endpoint_out_of_patience(rpc_timer_t *timer)
         rpc_vc_end(vc, RPC_REASON_LIFETIME_EXCEEDED, 0, "no successor of the OUT channel came");
 }
 
-/* PREFACE is its first leg's. */
+/* PREFACE is the one of its first leg. */
 static rpc_vc_t *vc_create(rpc_endpoint_t *ep, const rts_cookie_t *cookie, const rpc_preface_t *preface)
 {
     rpc_vc_t *vc = calloc(1, sizeof(*vc));
@@ -114,7 +114,7 @@ static void newcomer_refuse(rpc_leg_t *leg, rpc_reason_t reason, int abort)
 {
     rpc_endpoint_t *ep = leg->ep;
 
-    /* Our own proxies tell of it. One of version 1 would give its client what is said here. */
+    /* The proxies of this server log it. A proxy of version 1 would pass what is sent here to its client. */
     rpc_log(ep->params.log, leg->ours ? RPC_LOG_INFO : rpc_endpoint_level(reason), 0,
             "endpoint: leg of user \"%s\" to %s refused: %s; client %s",
             rpc_preface_user(leg->preface), leg->preface ? leg->preface->target : "unknown",
@@ -133,20 +133,20 @@ static void newcomer_timeout(rpc_timer_t *timer)
     newcomer_refuse(leg, leg->waits ? RPC_REASON_SETUP_TIMEOUT : RPC_REASON_FIRST_PDU_TIMEOUT, 0);
 }
 
-/* A leg of an address is to say its first PDU, one of our proxies its preface, which goes out with
- * the connection; then its client may take its time. */
+/* A leg of a listener at an address has to send its first PDU, a leg of this server's proxies only its
+ * preface, which the proxy sends at once; its client may take longer. */
 static int is_silent(const rpc_leg_t *leg)
 {
     return leg->via ? !leg->waits : !leg->preface;
 }
 
-/* The oldest of a listener's silent legs, if there are as many as there may be. */
+/* Returns the oldest silent leg of a listener, if the listener has as many as are allowed. */
 static rpc_leg_t *one_too_many(const rpc_endpoint_t *ep, const rpc_endpoint_listener_t *via)
 {
     rpc_leg_t *leg, *oldest = NULL;
     unsigned count = 0;
 
-    for (leg = ep->newcomers; leg; leg = leg->next) {   /* the youngest comes first */
+    for (leg = ep->newcomers; leg; leg = leg->next) {   /* the youngest is first in the list */
         if (leg->via == via && is_silent(leg)) {
             oldest = leg;
             count++;
@@ -155,7 +155,7 @@ static rpc_leg_t *one_too_many(const rpc_endpoint_t *ep, const rpc_endpoint_list
     return ep->params.silent_max && count >= ep->params.silent_max ? oldest : NULL;
 }
 
-/* One line a minute says so, for there may be thousands. */
+/* At most one line a minute says so, because there may be thousands. */
 static void make_room(rpc_endpoint_t *ep, const rpc_endpoint_listener_t *via)
 {
     rpc_leg_t *leg = one_too_many(ep, via);
@@ -179,7 +179,7 @@ int rpc_endpoint_is_full(const rpc_endpoint_t *ep, const rpc_endpoint_listener_t
     return ep->held && one_too_many(ep, via);
 }
 
-/* The VC has taken it. */
+/* The VC has taken the leg. */
 static void newcomer_settle(rpc_leg_t *leg, rpc_vc_t *vc)
 {
     newcomer_unlink(leg);
@@ -201,7 +201,7 @@ static void newcomer_settle(rpc_leg_t *leg, rpc_vc_t *vc)
     rpc_loop_schedule(leg->ep->loop, &vc->turn);
 }
 
-/* Appends to a preface that came in pieces; 0 when that cannot be. */
+/* Appends to a preface that came in pieces. 0: that is not possible. */
 static int keep_head(rpc_leg_t *leg, const uint8_t **data, size_t *len)
 {
     size_t n = RPC_PREFACE_MAX - leg->head_len;
@@ -232,7 +232,7 @@ static void refuse_stranger(rpc_leg_t *leg)
             "proxies", (long)peer.pid, (long)peer.uid);
 }
 
-/* The preface was whole. */
+/* The preface is complete. */
 static void know_preface(rpc_leg_t *leg, const rpc_preface_t *preface)
 {
     if (!rpc_preface_has_secret(preface, leg->ep->params.secret))
@@ -241,7 +241,7 @@ static void know_preface(rpc_leg_t *leg, const rpc_preface_t *preface)
         leg->refused = RPC_REASON_NO_MEMORY;
 }
 
-/* Reads the preface off the start of the data. 1: it is complete. */
+/* Reads the preface from the start of the data. 1: it is complete. */
 static int take_preface(rpc_leg_t *leg, const uint8_t **data, size_t *len)
 {
     apr_pool_t *pool = leg->ep->scratch;
@@ -272,7 +272,7 @@ static int take_preface(rpc_leg_t *leg, const uint8_t **data, size_t *len)
     return leg->ours;
 }
 
-/* The VC that a first PDU is about; makes it for the first half of a new one. */
+/* Returns the VC that a first PDU names. For the first half of a new VC it makes one. */
 static rpc_reason_t find_vc(rpc_leg_t *leg, rts_pdu_id_t id, const rts_cookie_t *cookie,
                             rpc_vc_t **vc)
 {
@@ -301,7 +301,7 @@ static int acceptable(rts_pdu_id_t id, const rts_pdu_t *pdu)
     }
 }
 
-/* Its preface, and these bytes behind, as they would be read anew. NULL: without memory. */
+/* Its preface followed by these bytes, as another process would read them. NULL: no memory. */
 static uint8_t *pack(const rpc_leg_t *leg, const struct iovec parts[2], size_t *size)
 {
     uint8_t *bytes = malloc(RPC_PREFACE_MAX + parts[0].iov_len + parts[1].iov_len);
@@ -324,7 +324,7 @@ static uint8_t *pack(const rpc_leg_t *leg, const struct iovec parts[2], size_t *
     return bytes;
 }
 
-/* The connection goes to another endpoint, with what was read from it: what is in PARTS. */
+/* The connection goes to another endpoint, together with the bytes that were read from it, in PARTS. */
 static void newcomer_pass(rpc_leg_t *leg, void (*pass)(void *, const rpc_endpoint_leg_t *),
                           void *owner, const struct iovec parts[2])
 {
@@ -334,7 +334,7 @@ static void newcomer_pass(rpc_leg_t *leg, void (*pass)(void *, const rpc_endpoin
     if (!bytes)
         leg->refused = RPC_REASON_NO_MEMORY;
     else if (rpc_stream_flush(leg->stream) != APR_SUCCESS || rpc_stream_pending(leg->stream))
-        leg->refused = RPC_REASON_CLIENT_ERROR;     /* not even the banner has gone */
+        leg->refused = RPC_REASON_CLIENT_ERROR;     /* not even the banner has been written */
     else {
         packed.data = bytes;
         packed.fd = rpc_stream_detach(leg->stream);
@@ -344,7 +344,7 @@ static void newcomer_pass(rpc_leg_t *leg, void (*pass)(void *, const rpc_endpoin
     free(bytes);
 }
 
-/* 1: the virtual connection is another endpoint's, and so is the leg now. */
+/* 1: the virtual connection belongs to another endpoint, and now the leg does, too. */
 static int is_of_kin(rpc_leg_t *leg, const rts_cookie_t *cookie, const struct iovec parts[2])
 {
     const rpc_endpoint_kin_t *kin = leg->ep->kin;
@@ -357,7 +357,7 @@ static int is_of_kin(rpc_leg_t *leg, const rts_cookie_t *cookie, const struct io
     return 1;
 }
 
-/* One leg of a VC may wait, which has said nothing more. */
+/* One leg of a VC may wait, if it has sent nothing more. */
 static rpc_reason_t newcomer_wait(rpc_leg_t *leg, const rts_pdu_t *pdu, size_t len)
 {
     rpc_endpoint_t *ep = leg->ep;
@@ -382,7 +382,7 @@ static rpc_reason_t newcomer_wait(rpc_leg_t *leg, const rts_pdu_t *pdu, size_t l
     return RPC_REASON_NONE;
 }
 
-/* LEN bytes came behind its first PDU. */
+/* LEN bytes came after its first PDU. */
 static rpc_reason_t join(rpc_leg_t *leg, rts_pdu_id_t id, const rts_pdu_t *pdu, size_t len)
 {
     rpc_vc_t *vc;
@@ -400,7 +400,7 @@ static rpc_reason_t join(rpc_leg_t *leg, rts_pdu_id_t id, const rts_pdu_t *pdu, 
     return RPC_REASON_NONE;
 }
 
-/* The name for the log: the proxies of this machine use the same, and nobody can join with it. */
+/* The name for the log. The proxies of this machine use the same name, which allows nobody to join. */
 static apr_uint64_t name_of(const rpc_endpoint_t *ep, const rts_cookie_t *vc)
 {
     return ep->params.name ? ep->params.name(ep->params.ctx, vc) : 0;
@@ -431,8 +431,8 @@ static rpc_reason_t endpoint_first_pdu(rpc_leg_t *leg, const dcerpc_header_t *he
     return join(leg, id, &pdu, len);
 }
 
-/* No RTS PDU: a mixed proxy passes on what its client says (3.1.3). PDU and REST lie apart
- * when the PDU came in pieces. */
+/* The first PDU is not an RTS PDU: a mixed proxy passes on what its client sends (3.1.3). PDU and REST
+ * are not adjacent when the PDU came in pieces. */
 static rpc_reason_t first_of_v1(rpc_leg_t *leg, const uint8_t *pdu, size_t size,
                                 const uint8_t *rest, size_t len)
 {
@@ -473,7 +473,7 @@ static void newcomer_input(rpc_leg_t *leg, const uint8_t *data, size_t len)
         rpc_vc_input(leg, data, len);
 }
 
-/* Its connection is another's: version 1's, or another endpoint's. */
+/* The connection now belongs to version 1 or to another endpoint. */
 static void newcomer_gone(rpc_leg_t *leg)
 {
     rpc_endpoint_t *ep = leg->ep;
@@ -483,11 +483,11 @@ static void newcomer_gone(rpc_leg_t *leg)
     rpc_endpoint_count_down(ep);
 }
 
-/* What has become of it? MORE: there may be more to read. */
+/* Decides what becomes of it. MORE: there may be more to read. */
 static void newcomer_after(rpc_leg_t *leg, int more)
 {
     if (leg->vc)
-        return; /* its VC's from now on */
+        return; /* it belongs to its VC from now on */
     if (!leg->stream) {
         newcomer_gone(leg);
         return;
@@ -537,7 +537,7 @@ static void behind_whom(int fd, char text[BEHIND_MAX])
         snprintf(text, BEHIND_MAX, "behind proxy %s", rpc_address_text(&proxy, address));
 }
 
-/* What a preface would have said. */
+/* What a preface would contain. */
 static rpc_preface_t *preface_of(const rpc_endpoint_t *ep, int fd, const rpc_endpoint_listener_t *via)
 {
     char client[BEHIND_MAX];
@@ -640,8 +640,8 @@ void rpc_endpoint_retire(rpc_endpoint_t *ep, void (*pass)(void *owner, const rpc
 
         next = leg->next;
         if (leg->waits)
-            continue;           /* for one that is here */
-        if (!leg->preface)      /* not whole yet */
+            continue;           /* it belongs to a virtual connection of this endpoint */
+        if (!leg->preface)      /* not complete yet */
             parts[0] = (struct iovec){ leg->head, leg->head_len };
         newcomer_pass(leg, pass, owner, parts);
         newcomer_after(leg, 0);

@@ -23,8 +23,8 @@ typedef struct rpc_endpoint_params {
     apr_interval_time_t connect_timeout;/* of the TCP connection to the target */
     rpc_dialer_t dialer;
     const char *networks, *sources;     /* of listeners, as a preface would say it, or NULL */
-    const uint8_t *secret;              /* that prefaces must have, RPC_PREFACE_SECRET bytes; NULL: zeros */
-    unsigned silent_max;                /* legs of one listener that have said nothing yet; 0: no limit */
+    const uint8_t *secret;              /* that prefaces must contain, RPC_PREFACE_SECRET bytes; NULL: zeros */
+    unsigned silent_max;                /* legs of one listener that have sent nothing yet; 0: no limit */
     /* What a virtual connection is called in the log, for its cookie is nobody's to read there;
      * may be NULL. */
     uint64_t (*name)(void *ctx, const rts_cookie_t *vc);
@@ -38,8 +38,8 @@ typedef struct rpc_endpoint_params {
 rpc_endpoint_t *rpc_endpoint_create(rpc_loop_t *loop, const rpc_endpoint_params_t *params,
                                     apr_pool_t *pool);
 
-/* A TCP listener of the endpoint (RpcEndpointListen): its legs bring no preface, all of them
- * are for this one target. */
+/* A TCP listener of the endpoint (RpcEndpointListen). Its legs have no preface; all of them are for
+ * this one target. */
 typedef struct rpc_endpoint_listener {
     const char *name;                   /* "address:port", for the log */
     const char *host;                   /* the target */
@@ -47,16 +47,16 @@ typedef struct rpc_endpoint_listener {
     int version1;                       /* legs of version 1 may come, too */
 } rpc_endpoint_listener_t;
 
-/* Takes a leg: an accepted, non-blocking socket, owned from here. VIA is NULL for a leg of
- * our own proxies, which begins with a preface; else it outlives the leg.
+/* Takes over a leg: an accepted, non-blocking socket. VIA is NULL for a leg of this server's own
+ * proxies, which begins with a preface; otherwise VIA outlives the leg.
  *
- * Anybody can connect and say nothing, until the set-up time is over. So of the legs of one listener
- * that have said nothing yet the oldest goes when there are SILENT_MAX: a newcomer always has a
- * place, and what comes to one listener takes none from the others. */
+ * Anybody can connect and send nothing until the set-up time is over. So when a listener has SILENT_MAX
+ * legs that have sent nothing yet, the oldest of these is closed. A newcomer always finds a place, and
+ * the legs of one listener take no places from the other listeners. */
 void rpc_endpoint_accept(rpc_endpoint_t *ep, int fd, const rpc_endpoint_listener_t *via);
 
-/* Are there SILENT_MAX that nobody reads for the moment (rpc_endpoint_hold())? Then who asks leaves
- * what has connected where it is. */
+/* Are there SILENT_MAX legs that are not read for the moment (rpc_endpoint_hold())? Then the caller
+ * does not accept further connections. */
 int rpc_endpoint_is_full(const rpc_endpoint_t *ep, const rpc_endpoint_listener_t *via);
 
 /* ---- one endpoint follows another at a restart: endpoint/handover.h makes use of these ---- */
@@ -71,38 +71,39 @@ typedef struct rpc_endpoint_leg {
 
 /* Other endpoints, which have virtual connections from before the restart. */
 typedef struct rpc_endpoint_kin {
-    /* The one that has this virtual connection; NULL: none of them. */
+    /* Returns the endpoint that has this virtual connection; NULL: none of them. */
     void *(*owner)(void *ctx, const rts_cookie_t *vc);
-    /* Hands it a leg, whose descriptor is not ours any more. */
+    /* Hands a leg to it, which owns the descriptor from then on. */
     void (*pass)(void *owner, const rpc_endpoint_leg_t *leg);
-    /* A virtual connection of our own has ended. */
+    /* A virtual connection of this endpoint has ended. */
     void (*ended)(void *ctx, const rts_cookie_t *vc);
     void *ctx;
 } rpc_endpoint_kin_t;
 
-/* From now on legs for what others have go to them. KIN outlives the endpoint. */
+/* From now on legs for virtual connections of other endpoints go to these. KIN outlives the endpoint. */
 void rpc_endpoint_set_kin(rpc_endpoint_t *ep, const rpc_endpoint_kin_t *kin);
 
-/* While HOLD is 1 legs are accepted but not read: who has what is not known yet. */
+/* While HOLD is 1, legs are accepted but not read, because it is not yet known which endpoint has which
+ * virtual connection. */
 void rpc_endpoint_hold(rpc_endpoint_t *ep, int hold);
 
 /* Takes a leg that another endpoint has accepted and greeted. */
 void rpc_endpoint_adopt(rpc_endpoint_t *ep, const rpc_endpoint_leg_t *leg);
 
-/* Tells the cookies of all virtual connections. */
+/* Calls back with the cookies of all virtual connections. */
 void rpc_endpoint_each_vc(rpc_endpoint_t *ep, void (*tell)(void *ctx, const rts_cookie_t *vc),
                           void *ctx);
 
-/* Another endpoint takes its place: begins no virtual connection any more; legs that have not
- * said which one they belong to go to PASS. */
+/* Another endpoint takes its place: it begins no more virtual connections, and legs that have not yet
+ * named theirs go to PASS. */
 void rpc_endpoint_retire(rpc_endpoint_t *ep, void (*pass)(void *owner, const rpc_endpoint_leg_t *leg),
                          void *owner);
 
-/* Virtual connections alive, half-open ones and their legs included. */
+/* The number of living virtual connections; half-open ones and their legs are included. */
 unsigned rpc_endpoint_count(const rpc_endpoint_t *ep);
 
-/* Until when connections that have ended may still be writing what was put on them: a time of the
- * loop; in the past: none does. */
+/* The time of the loop until which ended connections may still write their last bytes. A time in the
+ * past means that none does. */
 apr_time_t rpc_endpoint_drains(const rpc_endpoint_t *ep);
 
 /* Ends everything at once (RPC_REASON_SHUTDOWN). */

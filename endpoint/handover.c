@@ -1,4 +1,4 @@
-/* endpoint/handover.c: the lines between an endpoint and those of before, or its successors. */
+/* endpoint/handover.c: the lines between an endpoint and its predecessors and successors. */
 #include "endpoint/handover.h"
 
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 #include "io/pass.h"
 #include "wire/preface.h"
 
-/* Of the messages. Who does not speak the same passes no legs. */
+/* The version of the messages. Endpoints with different versions pass no legs to each other. */
 #define VERSION 2
 
 /* A message begins with one of these. */
@@ -22,9 +22,9 @@
 #define LINE_LEG_ANY 'M'    /* the same, one that may be of version 1 */
 
 #define COOKIES_MAX 1024    /* in one message */
-/* A preface, a PDU, and what was read with its end. */
+/* A preface, a PDU, and the bytes that were read together with its end. */
 #define MESSAGE_MAX (1 + RPC_PREFACE_MAX + 65536 + RPC_LOOP_SCRATCH)
-/* For an older endpoint to tell what it has. Then the newest goes on without. */
+/* The time in which an older endpoint has to send its cookies. Then the newest continues without them. */
 #define PATIENCE apr_time_from_sec(5)
 
 typedef struct message message_t;
@@ -44,8 +44,8 @@ struct line {
     message_t *first, **last;   /* to be sent */
     apr_hash_t *cookies;    /* of an older endpoint; NULL: this line leads to a successor */
     rpc_timer_t patience;   /* for these */
-    unsigned told:1;        /* all cookies are there, or were sent */
-    unsigned over:1;        /* closed when what was read has been dealt with */
+    unsigned told:1;        /* all cookies have come, or have been sent */
+    unsigned over:1;        /* it is closed when all that was read has been processed */
     line_t *next;
 };
 
@@ -56,7 +56,7 @@ struct rpc_handover {
     rpc_endpoint_kin_t kin;
     apr_pool_t *pool;
     line_t *lines;
-    unsigned held:1;        /* some older endpoint has not told all */
+    unsigned held:1;        /* an older endpoint has not sent all its cookies */
     uint8_t message[MESSAGE_MAX];
 };
 
@@ -129,7 +129,7 @@ static void put_leg(void *to, const rpc_endpoint_leg_t *leg)
 
 /* ---- lines ---- */
 
-/* Reads legs when all that is older has told what it has. */
+/* Reads legs as soon as all older endpoints have sent their cookies. */
 static void go_on(rpc_handover_t *h)
 {
     line_t *line;
@@ -199,7 +199,7 @@ static void batch_cookie(void *ctx, const rts_cookie_t *vc)
         batch_put(batch);
 }
 
-/* The successor serves. One that speaks otherwise gets no legs, and passes none. */
+/* The successor serves. If its messages have another version, no legs are passed either way. */
 static void line_succeeded(line_t *line, const uint8_t *data, size_t len)
 {
     rpc_handover_t *h = line->h;
@@ -230,7 +230,7 @@ static void ended(void *ctx, const rts_cookie_t *vc)
             line_put(line, LINE_ENDED, vc, sizeof(*vc), -1);
 }
 
-/* ---- a line to an endpoint of before ---- */
+/* ---- a line to an older endpoint ---- */
 
 static void add_cookies(line_t *line, const uint8_t *data, size_t len)
 {
@@ -284,7 +284,7 @@ static void line_take(line_t *line, const uint8_t *data, size_t len, int fd)
         apr_hash_set(line->cookies, data, len, NULL);
 }
 
-/* Legs of older endpoints wait in the line until all others have told what they have. */
+/* Legs from older endpoints wait in the line until all others have sent their cookies. */
 static int may_read(const line_t *line)
 {
     return !(line->cookies && line->told && line->h->held);

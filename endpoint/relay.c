@@ -4,13 +4,13 @@
  *   target  --framer--> RPC PDUs --> waiting --> OUT leg hop 3: window, and the lifetime
  *   RTS PDUs of any leg -> endpoint/states.c
  *
- * The bounds: an IN leg is read while the target's output stays within what the windows
- * granted, so a proxy that obeys its window can always deliver acknowledgements, however
- * slow the target is. The target is read only while nothing waits and the OUT leg takes its
- * output. RTS PDUs are never held back; a leg that does not read them ends the VC.
+ * The bounds: an IN leg is read while the target's output is not larger than the granted windows. So a
+ * proxy that obeys its window can always deliver acknowledgements, however slow the target is. The
+ * target is read only while nothing waits and the OUT leg accepts its output. RTS PDUs are never
+ * delayed; a leg that does not read them ends the VC.
  *
- * One turn reads a budget from each stream, then delivers, then writes, then queues itself
- * again if something could still move.
+ * One turn reads a limited amount from each stream, then delivers, then writes, and schedules itself
+ * again if something can still move.
  */
 #include "endpoint/vc.h"
 
@@ -32,7 +32,7 @@ static void leg_gone(rpc_leg_t *leg, apr_status_t status)
 
 /* ---- from the legs ---- */
 
-/* An overrun of hop 2 is not punished: the leg is not read for a while.
+/* An overrun of hop 2 ends nothing: the leg is only not read for a while.
  * See doc/protocol.md, "Acknowledgements". */
 static void rpc_from_leg(rpc_leg_t *leg, const uint8_t *data, uint32_t size)
 {
@@ -73,7 +73,7 @@ void rpc_vc_input(rpc_leg_t *leg, const uint8_t *data, size_t len)
     }
 }
 
-/* Twice the window: what a predecessor left to write, and what its successor may send. */
+/* Twice the window: the bytes that a predecessor left, and those that its successor may send. */
 static int leg_readable(const rpc_leg_t *leg)
 {
     const rpc_vc_t *vc = leg->vc;
@@ -113,7 +113,7 @@ static void set_patience(rpc_vc_t *vc)
     rpc_timer_set(loop, &vc->patience, rpc_loop_now(loop) + vc->setup_timeout);
 }
 
-/* Does the channel's lifetime hold this PDU, and the RTS PDUs that may still come? */
+/* Is there room in the lifetime of the channel for this PDU and for the RTS PDUs that may still come? */
 static int lasts(const rpc_leg_t *leg, uint32_t size)
 {
     return leg->used + size + RPC_LIFETIME_RESERVE <= leg->lifetime;
@@ -125,7 +125,7 @@ static int may_go(const rpc_leg_t *leg, uint32_t size)
            && rpc_flow_may_send(&leg->hop3, size);
 }
 
-/* 1: the PDU is on its way; 0: not now. */
+/* 1: the PDU has been sent; 0: it cannot be sent now. */
 static int rpc_to_client(rpc_vc_t *vc, const uint8_t *data, uint32_t size)
 {
     rpc_leg_t *leg = vc->out;
@@ -163,7 +163,7 @@ static void deliver(rpc_vc_t *vc)
         set_patience(vc);
 }
 
-/* Does the target say what only we may say? A proxy would take it for our word. */
+/* Does the target send what only the endpoint may send? A proxy would take it for the endpoint's. */
 static int is_forged(const dcerpc_header_t *header, const uint8_t *pdu)
 {
     rpc_reason_t reason;
@@ -210,7 +210,7 @@ static void target_over(rpc_vc_t *vc)
                    apr_strerror(vc->target->error, text, sizeof(text)));
 }
 
-/* The legs live on until what was read has been delivered. */
+/* The legs stay until all that was read has been delivered. */
 static void target_gone(rpc_vc_t *vc, apr_status_t status)
 {
     vc->target_ended = APR_STATUS_IS_EOF(status) ? RPC_REASON_SERVER_CLOSED
@@ -295,7 +295,7 @@ static int leg_has_more(const rpc_leg_t *leg)
     return leg && leg->stream->can_read && leg_readable(leg);
 }
 
-/* Could another turn read or deliver something, without any event? */
+/* Could another turn read or deliver something before the next event? */
 static int has_more(const rpc_vc_t *vc)
 {
     return leg_has_more(vc->in) || leg_has_more(vc->in_next) || leg_has_more(vc->out)
@@ -344,7 +344,7 @@ void rpc_vc_turn(rpc_job_t *job)
     close_retired(vc);
     if (!vc->reason && vc->target_ended && !vc->waiting.first)
         target_over(vc);
-    if (vc->reason) /* who does not read gets no time to read the rest */
+    if (vc->reason) /* a peer that does not read gets no time to read the rest */
         rpc_vc_finish(vc, vc->reason == RPC_REASON_BUFFER_FULL);
     else if (has_more(vc))
         rpc_loop_schedule(vc->ep->loop, job);

@@ -70,8 +70,8 @@ static void in_leg_begin(rpc_vc_t *vc, rpc_leg_t *leg, const rts_cookie_t *cooki
     rpc_flow_receiver_start(&leg->hop2, vc->ep->params.receive_window);
 }
 
-/* CONN/A3, of 28 bytes, is in the response before anything of ours
- * (doc/protocol.md, "Lifetime"); a successor's response holds nothing yet. */
+/* The response contains CONN/A3, 28 bytes, before anything from the endpoint (doc/protocol.md,
+ * "Lifetime"). The response of a successor is still empty. */
 static void out_leg_begin(rpc_leg_t *leg, const rts_cookie_t *cookie, const rts_pdu_t *pdu,
                           unsigned already_used)
 {
@@ -101,7 +101,7 @@ static rpc_reason_t conn_b2(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu)
 
 /* ---- IN channel: R1 and R2 ---- */
 
-/* A replacement at another proxy: its leg waits until the old one has said its last. */
+/* A replacement at another proxy: its leg waits until the old leg has sent its last PDU. */
 static rpc_reason_t in_r1_a2(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu)
 {
     rts_pdu_t a3;
@@ -140,7 +140,7 @@ static void in_r1_b1(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu)
     vc->in = vc->in_next;
     vc->in_next = NULL;
     vc->in_state = RPC_IN_OPENED;
-    /* What the old leg brought and the target has not taken is owed to nobody. */
+    /* Bytes of the old leg that the target has not taken yet need no acknowledgement any more. */
     vc->credited = vc->target->sent + rpc_stream_pending(vc->target);
 
     rts_begin(&b2, RTS_IN_R1_B2);
@@ -149,8 +149,8 @@ static void in_r1_b1(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu)
     rpc_endpoint_wake(vc->ep, &vc->cookie);
 }
 
-/* A replacement at the same proxy: only the channel's cookie changes, the leg's counters
- * go on (doc/protocol.md, "Receive windows during recycling"). */
+/* A replacement at the same proxy: only the cookie of the channel changes; the counters of the leg
+ * continue (doc/protocol.md, "Receive windows during recycling"). */
 static void in_r2_a2(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu)
 {
     rts_pdu_t a3;
@@ -184,7 +184,7 @@ void rpc_vc_check_lifetime(rpc_vc_t *vc)
     if (margin < 8192)
         margin = 8192;          /* as Windows: doc/protocol.md, "Lifetime" */
     else if (margin > 256 * 1024)
-        margin = 256 * 1024;    /* a window on its way should fit */
+        margin = 256 * 1024;    /* it should hold a window of data that is on its way */
     if (leg->used + margin >= leg->lifetime)
         rpc_vc_recycle_out(vc);
 }
@@ -220,8 +220,8 @@ static rpc_reason_t out_r1_a4(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu
     return RPC_REASON_NONE;
 }
 
-/* The client is ready: from here the new leg; the old one empties its queue and closes,
- * which takes as long as the client acknowledges slowly. Only one such is kept. */
+/* The client is ready: from now on the new leg is used. The old leg sends its queue and closes, which
+ * takes as long as the client needs to acknowledge it. Only one such leg is kept. */
 static void out_r1_a8(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu)
 {
     rts_pdu_t a9;
@@ -250,7 +250,7 @@ static void out_r2_a4(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu)
     rpc_leg_send(vc->out, &a5);
 }
 
-/* R2 brings no new lifetime: the old value counts again from zero. */
+/* R2 has no new lifetime: the old value applies again, counted from zero. */
 static void out_r2_a8(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu)
 {
     int ours = rts_cookie_equal(rts_cookie(pdu, 0), &vc->out_cookie);
@@ -258,7 +258,7 @@ static void out_r2_a8(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu)
 
     rts_begin(&answer, ours ? RTS_OUT_R2_B1 : RTS_OUT_R2_B2);
     rpc_leg_send(vc->out, &answer);
-    if (!ours) { /* B2 and a protocol error, as the text has it (3.2.5.5.12) */
+    if (!ours) { /* B2 and a protocol error, as the text says (3.2.5.5.12) */
         protocol_error(vc, leg, "OUT_R2/A8 with a foreign cookie");
         return;
     }
@@ -271,7 +271,7 @@ static void out_r2_a8(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu)
 
 /* ---- in any state of the OUT machine ---- */
 
-/* Around R2 the proxy may name the old cookie or the new one. */
+/* During R2 the proxy may name the old cookie or the new one. */
 static int cookie_of_leg(const rpc_vc_t *vc, const rpc_leg_t *leg, const rts_cookie_t *cookie)
 {
     return rts_cookie_equal(cookie, &leg->cookie) || rts_cookie_equal(cookie, &leg->former)
@@ -291,7 +291,7 @@ static void out_ack(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu)
                 ack->bytes_received, ack->available_window);
 }
 
-/* Pings the proxy wrote: they are in the response too (3.2.5.5.14). */
+/* Pings that the proxy has sent: they count in the response, too (3.2.5.5.14). */
 static void out_pings(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu)
 {
     leg->used += rts_u32(pdu, RTS_CMD_PING_TRAFFIC_SENT_NOTIFY, 0);
@@ -308,8 +308,8 @@ static join_t *const opening_table[RPC_VC_STATE_COUNT][RTS_PDU_COUNT] = {
 static join_t *const in_joins[RPC_IN_STATE_COUNT] = { [RPC_IN_OPENED] = in_r1_a2 };
 static join_t *const out_joins[RPC_OUT_STATE_COUNT] = { [RPC_OUT_OPENED_A4W] = out_r1_a4 };
 
-/* Look-alikes bear the name of the first of them (rts_identify()): a lone Cookie on an IN
- * leg is IN_R1/A6 by name, and IN_R2/A2 by state. */
+/* rts_identify() gives PDUs of the same form the name of the first of them: a single Cookie on an IN leg
+ * is named IN_R1/A6, and is IN_R2/A2 in some states. */
 static action_t *const in_table[RPC_IN_STATE_COUNT][RTS_PDU_COUNT] = {
     [RPC_IN_OPENED] = { [RTS_IN_R1_A6] = in_r2_a2 },
     [RPC_IN_A6W] = { [RTS_IN_R1_A6] = in_r1_a6 },
@@ -345,7 +345,8 @@ rpc_reason_t rpc_vc_join(rpc_vc_t *vc, rpc_leg_t *leg, rts_pdu_id_t id, const rt
     }
 }
 
-/* Only IN channels: a successor of the OUT channel is asked for when the one before is in place. */
+/* Only IN channels, because the endpoint asks for a successor of the OUT channel only when the one before
+ * is in place. */
 int rpc_vc_must_wait(const rpc_vc_t *vc, rts_pdu_id_t id, const rts_pdu_t *pdu)
 {
     return id == RTS_IN_R1_A2 && vc->in_next && !vc->reason
@@ -367,8 +368,8 @@ static action_t *find_action(const rpc_vc_t *vc, const rpc_leg_t *leg, rts_pdu_i
     return NULL; /* an IN successor is plugged until IN_R1/B2 */
 }
 
-/* Acknowledgements of hop 4 belong to the proxy of the channel they name, the rest to the
- * default one (doc/protocol.md, "Forwarding"). */
+/* Acknowledgements of hop 4 go to the proxy of the channel that they name, other PDUs to the default
+ * one (doc/protocol.md, "Forwarding"). */
 static rpc_leg_t *out_leg_for(const rpc_vc_t *vc, int destination, const rts_pdu_t *pdu)
 {
     const rts_ack_t *ack = destination == RTS_FD_OUT_PROXY ? rts_ack(pdu) : NULL;
@@ -380,8 +381,8 @@ static rpc_leg_t *out_leg_for(const rpc_vc_t *vc, int destination, const rts_pdu
     return vc->out;
 }
 
-/* Acknowledgements of hop 1 keep coming while the OUT channel is replaced, and must not use up
- * what its replacement needs of it. */
+/* Acknowledgements of hop 1 continue while the OUT channel is replaced. They must not use up the bytes of
+ * its lifetime that the replacement needs. */
 static void states_to_client(rpc_vc_t *vc, const uint8_t *data, uint32_t size)
 {
     int fits = vc->out_state == RPC_OUT_OPENED

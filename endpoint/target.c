@@ -1,7 +1,7 @@
 /* endpoint/target.c: where the endpoint connects to, and from where.
  *
- * The rules of a section of the configuration come with the preface, as they are written there,
- * for the configuration may be newer than this process. Each pair of texts is read once.
+ * The preface contains the rules of its section of the configuration as text, because the configuration
+ * may be newer than this process. Each pair of texts is parsed once.
  */
 #include "endpoint/vc.h"
 
@@ -16,7 +16,7 @@ typedef struct rules {
     rpc_sources_t *sources;
 } rules_t;
 
-/* They have passed configtest. */
+/* configtest has checked them. */
 static rules_t *rules_parse(apr_pool_t *pool, const rpc_preface_t *preface)
 {
     rules_t *rules = apr_pcalloc(pool, sizeof(*rules));

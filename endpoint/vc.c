@@ -1,5 +1,5 @@
-/* endpoint/vc.c: what every part of the endpoint does to legs and virtual connections: put bytes
- * on a leg, take a leg away, end a virtual connection and say how it ended. It calls none of
+/* endpoint/vc.c: functions for legs and virtual connections that every part of the endpoint uses: they
+ * put bytes on a leg, take a leg away, end a virtual connection and log how it ended. They call none of
  * those parts.
  */
 #include "endpoint/vc.h"
@@ -141,7 +141,7 @@ apr_interval_time_t rpc_endpoint_setup_timeout(const rpc_endpoint_t *ep, const r
                                              : ep->params.setup_timeout;
 }
 
-/* Has the leg's proxy heard from us that the channel is open? */
+/* Has the proxy of the leg been told that the channel is open? */
 static int is_open(const rpc_leg_t *leg)
 {
     const rpc_vc_t *vc = leg->vc;
@@ -162,7 +162,7 @@ static rpc_reason_t farewell_reason(const rpc_leg_t *leg)
     return is_open(leg) ? RPC_REASON_SERVER_CLOSED : RPC_REASON_SERVER_REFUSED;
 }
 
-/* To all proxies of ours. Returns how many will hear it. */
+/* Tells all proxies of this server. Returns how many of them will receive it. */
 static int say_farewell(const rpc_vc_t *vc)
 {
     rpc_leg_t *const legs[] = { vc->in, vc->out, vc->in_next, vc->out_next, vc->out_old };
@@ -180,7 +180,7 @@ static int say_farewell(const rpc_vc_t *vc)
     return said;
 }
 
-/* A failure that proxies of ours hear of is theirs to log: one line, which has what only they know. */
+/* A failure that this server's proxies are told is logged by them: one line, with what only they know. */
 static void vc_log_end(const rpc_vc_t *vc, int said)
 {
     const rpc_preface_t *p = vc->preface;
