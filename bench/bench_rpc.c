@@ -1,6 +1,6 @@
-/* bench_rpc.c: little helpers, no state. The bytes of a pattern are 64-bit words, each a mix of
- * the seed and the word's place; its hash is FNV-1a over what a piece holds of these words, so
- * it depends on where the pieces begin, too, which both ends know.
+/* bench_rpc.c: small helpers without state. The bytes of a pattern are 64-bit words, each computed from
+ * the seed and its place. The hash of the pattern is FNV-1a over the words in each piece, so it also
+ * depends on where the pieces begin, which both ends know.
  */
 #include "bench_rpc.h"
 
@@ -69,7 +69,7 @@ static uint64_t mix(uint64_t x)
     return x ^ x >> 31;
 }
 
-/* Most are full, as in a large transfer; the rest of any size. */
+/* Most pieces are full, as in a large transfer; the others have any size. */
 uint32_t bench_pattern_next(const bench_pattern_t *p)
 {
     uint64_t r = mix(~p->seed ^ p->at), left = p->size - p->at;

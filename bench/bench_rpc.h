@@ -1,5 +1,5 @@
-/* bench_rpc: what the load client and the server double share: the RPC PDUs they agree on, the
- * bytes in them, and a buffer for output.
+/* bench_rpc: what the load client and the server double share: their RPC PDUs, the bytes in these,
+ * and a buffer for output.
  */
 #ifndef BENCH_RPC_H
 #define BENCH_RPC_H
@@ -29,29 +29,30 @@ typedef enum {
 /* Fills the header of an RPC PDU of SIZE bytes at PDU; the stub stays as it is. */
 void bench_pdu(uint8_t *pdu, uint8_t ptype, bench_op_t op, uint16_t size);
 bench_op_t bench_op(const uint8_t *pdu);
-/* A bind to rpcecho, for a proxy that looks; its size. The server does not answer it. */
+/* Writes a bind to rpcecho, for a proxy with a firewall, and returns its size. The server does not answer
+ * it. */
 #define BENCH_BIND_SIZE 72
 size_t bench_bind(uint8_t pdu[BENCH_BIND_SIZE]);
 void bench_put_u64(uint8_t *p, uint64_t value);
 uint64_t bench_get_u64(const uint8_t *p);
 
-/* A pattern is a stream of bytes that says at each place where it is: a piece lost, doubled
- * or in another order shows, and so does one of another virtual connection. */
+/* A pattern is a stream of bytes that differ at each place. So a piece that is lost, doubled, out of
+ * order or from another virtual connection is noticed. */
 typedef struct bench_pattern {
     uint64_t seed, at;      /* bytes made or checked so far */
     uint64_t size;          /* bytes in all */
     uint64_t hash;          /* of those so far */
 } bench_pattern_t;
 
-/* Size of the PDU that holds the next piece; the same at both ends, or 0 at the end. */
+/* The size of the PDU with the next piece, the same at both ends; 0: there is no more. */
 uint32_t bench_pattern_next(const bench_pattern_t *p);
-/* Writes SIZE bytes of it to DATA; or compares them, 0 when they are others. */
+/* Writes SIZE bytes of it to DATA; or compares them with DATA, 0: they differ. */
 void bench_pattern_make(bench_pattern_t *p, uint8_t *data, size_t size);
 int bench_pattern_check(bench_pattern_t *p, const uint8_t *data, size_t size);
 
 typedef struct bench_out { uint8_t *data; size_t off, len, cap; } bench_out_t;
 
-/* Room for SIZE bytes at the end, and their being there. */
+/* Makes room for SIZE bytes at the end; and notes that they have been written. */
 uint8_t *bench_out_room(bench_out_t *out, size_t size);
 void bench_out_put(bench_out_t *out, const void *data, size_t size);
 size_t bench_out_pending(const bench_out_t *out);
@@ -60,7 +61,7 @@ void bench_out_drop(bench_out_t *out, size_t size);
 int bench_listen(uint16_t *port);   /* on 127.0.0.1; 0: a free one */
 void bench_nodelay(int fd);
 
-/* Says why, ends the program with status 1. */
+/* Prints why and ends the program with status 1. */
 void bench_die(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
 
 #endif

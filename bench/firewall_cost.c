@@ -14,7 +14,7 @@
 #define TIMES  2000000
 #define PDU_SIZE BENCH_PIECE_MAX
 
-/* What the compiler knows of DATA it is to forget. */
+/* Keeps the compiler from using what it knows about DATA. */
 #define FORGET(data) __asm__ volatile("" : : "r"(data) : "memory")
 
 typedef struct run {
@@ -35,7 +35,7 @@ static void loop_alone(run_t *run)
     }
 }
 
-/* As in_relay() asks. */
+/* The same call as in in_relay(). */
 static void loop_wants(run_t *run)
 {
     int i;

@@ -1,10 +1,10 @@
 /* rpcload.c: what the benchmark measures, and its table. (What "rpcload long" does is in
  * rpcload_long.c.)
  *
- *   idle     N virtual connections opened, each proven by one echo; then what the proxy's
- *            process has: threads, descriptors, PSS, less what it had before
- *   rounds   of ping-pong, bulk IN, bulk OUT, through one proxy and the other by turns;
- *            medians of the rounds, and of the ratios within a round
+ *   idle     opens N virtual connections and proves each by one echo; then measures the proxy's
+ *            process: threads, descriptors and PSS, less those that it had before
+ *   rounds   of ping-pong, bulk IN and bulk OUT, through one proxy and the other in turns;
+ *            prints the medians of the rounds, and of the ratios within a round
  *
  * The two may also be one httpd with two configurations, named with its two ports.
  *
@@ -127,7 +127,7 @@ static void held_opened(vc_t *vc)
     hold_one_more(h);
 }
 
-/* Each has sent its own address: an answer to somebody else would show. */
+/* Each has sent its own address, so an answer to another one is noticed. */
 static void held_echoed(vc_t *vc, const uint8_t *pdu, uint32_t size)
 {
     held_t *h = vc_ctx(vc);
@@ -171,7 +171,7 @@ static double hold(held_t *h, load_t *load, const proxy_t *proxy, int n)
     return start;
 }
 
-/* Returns how long it took until the proxy had closed them, too. */
+/* Returns the time until the proxy had closed them, too. */
 static double release(held_t *h, int descriptors)
 {
     double start = seconds(CLOCK_MONOTONIC), time;
@@ -315,7 +315,7 @@ static void measure_ping(const plan_t *plan, load_t *load, const proxy_t *proxy,
     vc_close(w.vc);
 }
 
-/* IN: as many requests as there is room for; the last one asks for the sum. */
+/* IN: sends as many requests as there is room for; the last one asks for the sum. */
 static void pour(vc_t *vc)
 {
     work_t *w = vc_ctx(vc);
@@ -337,7 +337,7 @@ static void poured(vc_t *vc, const uint8_t *pdu, uint32_t size)
     w->done = 1;
 }
 
-/* OUT: counts what comes. */
+/* OUT: counts the bytes that come. */
 static void drunk(vc_t *vc, const uint8_t *pdu, uint32_t size)
 {
     work_t *w = vc_ctx(vc);
@@ -417,7 +417,7 @@ static void print_idle(const plan_t *plan, const idle_t *a, const idle_t *b)
     fflush(stdout);
 }
 
-/* The ratio is the median of the rounds' own ratios: what disturbs a round disturbs both. */
+/* The ratio is the median of the ratios of the rounds, because a disturbance of a round concerns both. */
 static void print_value(const char *title, int digits, double rounds[][PROXIES][VALUES], int n,
                         value_t value)
 {

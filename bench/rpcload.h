@@ -1,11 +1,10 @@
 /* rpcload: a client of RPC over HTTP that loads a proxy; many virtual connections on one
  * thread.
  *
- * Through a proxy that speaks the protocol it is the client of [MS-RPCH] 3.2.2, with
- * replacement of channels. A plain TCP proxy brings the same two TLS connections to the
- * server, which wants CONN/A2 and CONN/B2 on them; so there the client says what the inbound
- * and the outbound proxy would say, and the bytes of the RPC PDUs are the same. Anything that
- * goes wrong ends the program.
+ * To a proxy that speaks the protocol it is the client of [MS-RPCH] 3.2.2, with replacement of
+ * channels. A plain TCP proxy passes the same two TLS connections to the server, which expects CONN/A2
+ * and CONN/B2 on them; there the client sends what the inbound and the outbound proxy would send, and
+ * the bytes of the RPC PDUs are the same. Every error ends the program.
  */
 #ifndef RPCLOAD_H
 #define RPCLOAD_H
@@ -25,7 +24,7 @@
 typedef struct vc vc_t;
 typedef struct conn conn_t;
 
-/* One proxy; with several ports, several machines that do the same work. */
+/* One proxy; several ports stand for several machines that do the same work. */
 typedef struct proxy {
     const char *name;
     uint16_t ports[PROXY_MAX_PORTS];
@@ -55,39 +54,39 @@ typedef struct vc_events {
     void (*room)(vc_t *vc); /* something has moved: perhaps more can be sent; or NULL */
 } vc_events_t;
 
-/* Channels replaced, of each kind. */
+/* The numbers of replaced channels, of each kind. */
 typedef struct vc_counts { unsigned in_r1, in_r2, out_r1, out_r2; } vc_counts_t;
 
 load_t *load_create(const char *auth, const char *target);
 void load_destroy(load_t *load);
-/* Works until *DONE; ends the program when nothing happens for 20 seconds. */
+/* Runs until *DONE is set. Ends the program when nothing happens for 20 seconds. */
 void load_run(load_t *load, const int *done, const char *what);
 
 vc_t *vc_open(load_t *load, const proxy_t *proxy, const vc_events_t *events, void *ctx);
 void *vc_ctx(const vc_t *vc);
 /* 0 when the window, the channel or the buffers have no room for a PDU of this size now. */
 int vc_may_send(vc_t *vc, uint32_t size);
-/* Sends at the end of this turn; vc_kick() does it at once, from outside of one. */
+/* Sends at the end of this turn; vc_kick() sends at once, when no turn is running. */
 void vc_send(vc_t *vc, const uint8_t *pdu, uint32_t size);
 void vc_kick(vc_t *vc);
-/* Not from within events. */
+/* Must not be called from within events. */
 void vc_close(vc_t *vc);
 
-/* How much of an IN channel is left when its successor is asked for, at the latest; at first
- * VC_NEAR_END, as Windows does (doc/protocol.md, "Windows values"). Not less than that. */
+/* Sets how many bytes of an IN channel are left when its successor is requested, at the latest. The
+ * default and the minimum is VC_NEAR_END, as in Windows (doc/protocol.md, "Windows values"). */
 #define VC_NEAR_END 4096
 void vc_near_end(vc_t *vc, uint32_t left);
-/* From now on, where two connections are concerned and so either order can be met, the
- * rare one: RPC PDUs on an IN successor before A5 on the old one, OUT_R2/C1 after B3. */
+/* From now on uses the rare order where PDUs on two connections may come in either order: RPC PDUs on an
+ * IN successor before A5 on the old channel, and OUT_R2/C1 after B3. */
 void vc_reorder(vc_t *vc);
-/* From now on what is received counts as consumed (doc/protocol.md, "Flow control") only by
- * vc_consume(), in its order. Returns how much there was of SIZE. */
+/* From now on received bytes count as consumed (doc/protocol.md, "Flow control") only when vc_consume() is
+ * called. It returns how many of SIZE bytes there were. */
 void vc_hold(vc_t *vc);
 uint64_t vc_consume(vc_t *vc, uint64_t size);
 /* No replacement is under way, and all predecessors have been closed by the proxy. */
 int vc_settled(const vc_t *vc);
 const vc_counts_t *vc_counts(const vc_t *vc);
-/* One line about its state, for a person. */
+/* Prints one line about its state, for a person. */
 void vc_describe(const vc_t *vc, char *text, size_t size);
 
 #endif

@@ -1,8 +1,8 @@
 /* rpcload_conn.c: one connection to a proxy, with TLS or without: connect, handshake,
  * vc_speak() -> [200 header on OUT] -> PDUs -> vc_take_pdu().
  *
- * Edge-triggered: on any event a connection does all it can, then all of the virtual
- * connection are flushed, for an ack goes out on another one.
+ * Events are edge-triggered: on each event a connection does everything that it can. Then all
+ * connections of the virtual connection are flushed, because an ack is sent on another one.
  */
 #define _GNU_SOURCE /* strcasestr() */
 #include <arpa/inet.h>
@@ -173,7 +173,7 @@ static void take_pdus(conn_t *c, const uint8_t *data, size_t len)
         vc_fail(c, "PDUs", "after the last one");
 }
 
-/* 200 and the length; or a message with the first line of something else. */
+/* Reads a 200 with its length. Every other answer ends the program with the first line of the answer. */
 static void check_header(conn_t *c)
 {
     const char *field = strcasestr(c->head, "\r\nContent-Length:");
@@ -267,7 +267,7 @@ void conn_turn(conn_t *c)
 
 /* ---- life ---- */
 
-/* Each request to the next port: a successor lands anywhere. */
+/* Each request goes to the next port, so a successor may come to any machine. */
 conn_t *conn_open(vc_t *vc, int is_out, int is_successor)
 {
     const proxy_t *proxy = vc->proxy;
@@ -300,7 +300,7 @@ conn_t *conn_open(vc_t *vc, int is_out, int is_successor)
     return c;
 }
 
-/* Events of this batch may still name it. */
+/* Events of this batch may still refer to it. */
 void conn_close(conn_t *c)
 {
     if (!c)

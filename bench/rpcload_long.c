@@ -5,9 +5,8 @@
  *                       -> received: pieces from the server, and its answer to our last one
  *   all done and settled -> the counts, one "name value" a line
  *
- * Slow ones (-S) consume what they receive only in proportion to what the others have got, so
- * that they are far behind when those are done: however fast the machine, they wait for
- * nobody and nobody waits for them.
+ * Slow ones (-S) consume what they receive only in proportion to what the others have received. So they
+ * are far behind when the others have finished, on every machine, and neither waits for the other.
  *
  * usage: rpcload long -u base64 -t server:port [-n virtual connections] [-S slow ones of
  *                     them] [-b bytes each way, each] [-l lifetime] [-w window] [-s (TLS)]
@@ -22,7 +21,7 @@
 
 #include "rpcload.h"
 
-/* Of its own share, by this part a slow one lags behind the others. */
+/* A slow one lags behind the others by this part of its own share. */
 #define SLOWNESS 8
 #define SLOW_STEP 65536
 
@@ -89,7 +88,7 @@ static void consume(transfer_t *t)
         t->consumed += vc_consume(t->vc, may - t->consumed);
 }
 
-/* The others have got on: so may the slow ones. */
+/* The others have made progress, so the slow ones may continue. */
 static void serve_slow(run_t *run)
 {
     int i;

@@ -1,6 +1,6 @@
 /* rpcload_recycle.c: the client's part of the replacement of channels ([MS-RPCH] 3.2.2.1,
- * fig. 25 and 26). Which form it is, R1 or R2, the proxy decides by where the new request
- * lands; the client learns it from IN_Rx/A4 and OUT_Rx/A6.
+ * fig. 25 and 26). The machine or child that the new request comes to decides the form, R1 or R2; the
+ * client learns it from IN_Rx/A4 and OUT_Rx/A6.
  *
  *   IN   nearly used up: new request with A1 -> A4 on OUT: A5 as the last on the old one,
  *        then RPC PDUs on the new one; the proxy closes the old one
@@ -14,7 +14,7 @@
 
 #include "rpcload_vc.h"
 
-/* Left free of an IN channel by RPC PDUs: for A5 and the acknowledgements until then. */
+/* RPC PDUs leave so many bytes of an IN channel free, for A5 and the acknowledgements before it. */
 #define RESERVE 2048
 
 static void to_gone(vc_t *vc, conn_t *c)
@@ -60,7 +60,7 @@ static void send_a1(conn_t *c)
     conn_put_rts(c, &a1);
 }
 
-/* A4: R1's names the new proxy's window, R2 keeps the old one's. */
+/* A4: in R1 it names the window of the new proxy; in R2 the old window stays. */
 static void switch_in(conn_t *c, const rts_pdu_t *pdu, int r1)
 {
     vc_t *vc = c->vc;
@@ -111,7 +111,7 @@ static void end_request(conn_t *c, rts_pdu_id_t id)
     conn_put_rts(c, &pdu);
 }
 
-/* A6: we listen on the successor from now on; the server is told by way of IN. */
+/* A6: from now on the client reads the successor, and tells the server so on the IN channel. */
 static void ready_for_out(conn_t *c, int r1)
 {
     vc_t *vc = c->vc;
@@ -125,7 +125,7 @@ static void ready_for_out(conn_t *c, int r1)
         end_request(vc->out_next, RTS_OUT_R2_C1);
 }
 
-/* A10 or B3: the old channel has said its last. */
+/* A10 or B3: the last PDU of the old channel. */
 static void switch_out(conn_t *c, int r1)
 {
     vc_t *vc = c->vc;

@@ -15,7 +15,7 @@
 
 /* ---- output ---- */
 
-/* What predecessors have still to say; 0 when it has not all gone. */
+/* Sends what remains of predecessors; 0: something remains. */
 static int flush_gone(vc_t *vc)
 {
     conn_t *c;
@@ -29,7 +29,7 @@ static int flush_gone(vc_t *vc)
     return done;
 }
 
-/* The successor of an IN channel is plugged until the last has left on the old one
+/* The successor of an IN channel is plugged until the last PDU of the old channel has been sent
  * (3.2.2.5.6). */
 void vc_flush(vc_t *vc)
 {
@@ -48,7 +48,8 @@ void vc_put_in(vc_t *vc, const rts_pdu_t *pdu)
     recycle_check_in(vc);
 }
 
-/* The FlowControlAck of what came on OUT: to the outbound proxy by way of IN, or from it. */
+/* The FlowControlAck for data on OUT: the client sends it to the outbound proxy on IN, the outbound proxy
+ * to the server. */
 static void ack(vc_t *vc)
 {
     int http = vc->proxy->speaks_http;
@@ -130,7 +131,7 @@ static void check_open(vc_t *vc)
     vc->events->opened(vc);
 }
 
-/* Of hop 1; an ack for a channel that is not the default one any more is void. */
+/* An ack of hop 1. An ack for a channel that is no longer the default one is ignored. */
 static void take_ack(conn_t *c, const rts_ack_t *values)
 {
     vc_t *vc = c->vc;
@@ -159,7 +160,7 @@ static void out_rts(conn_t *c, const rts_pdu_t *pdu)
         vc_fail(c, "unexpected", rts_info(id)->name);
 }
 
-/* Only a server that we reach through a plain proxy talks to us here. */
+/* Only a server behind a plain TCP proxy sends these. */
 static void in_rts(conn_t *c, const rts_pdu_t *pdu)
 {
     vc_t *vc = c->vc;
@@ -316,7 +317,7 @@ void vc_hold(vc_t *vc)
     vc->holds = 1;
 }
 
-/* What predecessors brought is owed to nobody, but comes first. */
+/* Bytes from predecessors need no acknowledgement, but come first. */
 uint64_t vc_consume(vc_t *vc, uint64_t size)
 {
     conn_t *out = vc->out;

@@ -7,7 +7,7 @@
 
 typedef enum { HANDSHAKE, HEADER, PDUS } phase_t;
 
-/* A channel: one connection with its one request. Owned by its virtual connection. */
+/* A channel: one connection with one request. Its virtual connection owns it. */
 struct conn {
     vc_t *vc;
     int fd, is_out, dead;
@@ -59,13 +59,13 @@ struct vc {
 
 /* Connects to the proxy; vc_speak() is called when it may write. */
 conn_t *conn_open(vc_t *vc, int is_out, int is_successor);
-/* Writes what it can. */
+/* Writes as much as possible. */
 void conn_flush(conn_t *c);
-/* It writes nothing before all other events have been seen to. */
+/* The connection writes nothing before all other events have been processed. */
 void conn_delay(conn_t *c);
-/* Does all that can be done now. */
+/* Does everything that is possible now. */
 void conn_turn(conn_t *c);
-/* Reads until nothing is there. */
+/* Reads until there is nothing to read. */
 void conn_read(conn_t *c);
 void conn_close(conn_t *c);
 void conn_put_rts(conn_t *c, const rts_pdu_t *pdu);
@@ -95,9 +95,9 @@ void recycle_check_in(vc_t *vc);
 void recycle_speak(conn_t *c);
 /* The 200 of an OUT successor. */
 void recycle_answered(conn_t *c);
-/* 1: an RTS PDU on OUT that belongs to a replacement, and has been dealt with. */
+/* 1: the RTS PDU on OUT belonged to a replacement and has been processed. */
 int recycle_rts(conn_t *c, const rts_pdu_t *pdu, rts_pdu_id_t id);
-/* C has got bytes: what its predecessor has got before comes first. */
+/* C has received bytes; those of its predecessor are processed first. */
 void recycle_before_input(conn_t *c);
 
 #endif

@@ -170,7 +170,7 @@ static void take_bytes(leg_t *leg, const uint8_t *data, size_t len)
     }
 }
 
-/* One leg's failure ends all of them, so each is asked for anew. */
+/* The failure of one leg ends all of them, so the loop looks for each leg again. */
 static void write_all(leg_t *leg)
 {
     int more = 1;
@@ -189,7 +189,7 @@ static void write_all(leg_t *leg)
     }
 }
 
-/* Edge-triggered: reads until nothing is there. */
+/* Events are edge-triggered, so it reads until there is nothing to read. */
 static void leg_turn(leg_t *leg)
 {
     while (!leg->dead && !leg->retired) {

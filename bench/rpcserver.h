@@ -1,9 +1,9 @@
 /* rpcserver: the server behind the proxies of the benchmark and of the long tests; one thread.
  *
- * Native, it is the server of [MS-RPCH] 3.2.5: it opens, replaces IN and OUT channels, keeps
- * windows and forwards. As a plain TCP server it is what stands behind an endpoint. Its "RPC
- * layer" are the requests of bench_rpc.h. Whatever a peer does wrong is said on standard
- * error, and ends the virtual connection.
+ * As a native server it is the server of [MS-RPCH] 3.2.5: it opens virtual connections, replaces IN and
+ * OUT channels, keeps windows and forwards. As a plain TCP server it stands behind an endpoint. Its RPC
+ * layer are the requests of bench_rpc.h. An error of a peer is printed on standard error and ends the
+ * virtual connection.
  */
 #ifndef RPCSERVER_H
 #define RPCSERVER_H
@@ -40,7 +40,7 @@ typedef struct leg {
 typedef enum { IN_OPENED, IN_A6W, IN_B1W } in_state_t;
 typedef enum { OUT_OPENED, OUT_A4W, OUT_A8W, OUT_R2A8W } out_state_t;
 
-/* What the requests of a virtual connection have come to. */
+/* The results of the requests of a virtual connection. */
 typedef struct work {
     uint64_t sunk, source_left;
     uint32_t source_size;       /* of its PDUs */
