@@ -12,7 +12,8 @@
 #include "wire/role.h"
 #include "wire/rts.h"
 
-/* Owned by the caller, read-only, valid until ended() has been called. */
+/* Owned by the caller, read-only. ended() may free it and all that it points to, but for RULES and
+ * leg.networks, which live as long as the process. */
 typedef struct rpc_channel_spec {
     rpc_role_t role;
     int64_t content_length;         /* of the request; INT64_MAX: to the end of the connection */

@@ -93,6 +93,11 @@ my $httpd = RPCH::Httpd->new(conf => <<"CONF" . RPCH::Httpd->location("RpcValidP
 LoadModule headers_module $modules/mod_headers.so
 LoadModule rewrite_module $modules/mod_rewrite.so
 LoadModule log_forensic_module $modules/mod_log_forensic.so
+LoadModule remoteip_module $modules/mod_remoteip.so
+RemoteIPHeader X-Client
+RemoteIPTrustedProxy 127.0.0.1
+SetEnvIf Remote_Addr ^192 FRONT
+CustomLog front_log "%a %{c}a %h %{c}h %{remoteip-proxy-ip-list}n" env=FRONT
 ForensicLog forensic_log
 GlobalLog global_log "%{remote}p"
 LogFormat "$format" items
@@ -215,6 +220,17 @@ in_log('by_agent', sub { !$_[0]{moved} }, 'an expression about what the client h
 in_log('by_tls', sub { $_[0]{tls} }, 'an expression about TLS');
 in_log('global_log', sub { 1 }, 'GlobalLog');
 in_log('piped', sub { 1 }, 'a piped log');
+
+# ---- behind a front end that names its clients (mod_remoteip) ----
+{
+    my $c = plain(port => $httpd->{port}, target => "127.0.0.1:$closed", headers => ['X-Client: 192.0.2.9']);
+    $c->open_out;
+    $c->send_a1;
+    $c->out->wait_eof;
+    ok($httpd->logs(qr/^192\.0\.2\.9 127\.0\.0\.1 192\.0\.2\.9 127\.0\.0\.1 127\.0\.0\.1$/m, 'front_log'), 'the client, and the front end') || diag $httpd->log('front_log');
+    ok($httpd->logs(qr/^port=192\.0\.2\.9\S* .* ended: .* client 192\.0\.2\.9,/m), 'also in the error log') || diag $httpd->log;
+    $c->close;
+}
 
 # Nothing of the secret is anywhere
 unlike(join('', map { $httpd->log($_) } qw(items_log error_log)), qr/YWxpY2U6c2VjcmV0/, 'the password stays out of the logs');
