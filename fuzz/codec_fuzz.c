@@ -1,5 +1,5 @@
 /* codec_fuzz: the texts of configuration and requests, and the preface. The first byte of an
- * input chooses the parser; a text goes to its first newline, what follows is for a second one.
+ * input chooses the parser. A text ends at the first newline; what follows is a second text.
  */
 #include "wire/preface.h"
 #include "target/backend.h"

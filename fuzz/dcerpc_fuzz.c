@@ -1,5 +1,5 @@
 /* dcerpc_fuzz: a stream cut into any pieces gives the same PDUs, and the same end, as the stream
- * in one piece. The first four bytes of an input say how to cut, the rest is the stream.
+ * in one piece. The first four bytes of an input say how to cut; the rest is the stream.
  */
 #include "wire/dcerpc.h"
 

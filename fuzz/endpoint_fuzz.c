@@ -1,6 +1,6 @@
-/* endpoint_fuzz: the server role among proxies and targets that do anything.
+/* endpoint_fuzz: the server role with proxies and targets that do anything.
  *
- * Two virtual connections, each with a target of its own. A script opens legs, with a preface or
+ * There are two virtual connections, each with its own target. A script opens legs, with a preface or
  * through a listener, of either kind or of version 1, and lets them and the targets send PDUs of
  * the table or none, RPC PDUs, acknowledgements; close, fail, stop reading; and lets time pass.
  * Whatever comes out is checked by endpoint_model.c.

@@ -1,5 +1,5 @@
-/* endpoint_model.c: listens at every far end and keeps the books. It looks into
- * endpoint/vc.h for how full queues are, and whether delivery can be expected.
+/* endpoint_model.c: reads every far end and records what comes. It uses endpoint/vc.h only to see how
+ * full queues are, and whether delivery can be expected.
  */
 #include "wire/farewell.h"
 #include "endpoint_model.h"

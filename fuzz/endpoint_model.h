@@ -1,4 +1,4 @@
-/* endpoint_model: what is true of the endpoint whatever it is told. A side is the far end of one
+/* endpoint_model: what must be true of the endpoint whatever it receives. A side is the far end of one
  * of its streams: a proxy's end of a leg, or a target.
  */
 #ifndef ENDPOINT_MODEL_H

@@ -1,5 +1,5 @@
 /* fake_connect.c: target/connect.h without names and sockets. A connect succeeds in the next turn,
- * or waits until the script decides. Where it leads is the world's to say.
+ * or waits until the script decides. The world decides where it leads.
  */
 #include "fake.h"
 

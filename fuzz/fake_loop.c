@@ -1,5 +1,5 @@
-/* fake_loop.c: io/loop.h with a clock that stands still until it is moved. A turn is as in
- * io/loop.c: events, timers that are due, then the run queue, once through.
+/* fake_loop.c: io/loop.h with a clock that stands still until a script moves it. A turn is the same as
+ * in io/loop.c: events, timers that are due, then the run queue, once through.
  */
 #include "fake.h"
 

@@ -1,9 +1,9 @@
 /* firewall_fuzz: any rules and any PDUs. The first byte of an input chooses: 0, the rest is a rule;
  * above, which rules, port and level hold for the stream of PDUs that the rest is.
  *
- * A rule is taken or refused with its place; one that is taken can be taken again. A PDU passes
- * only if a second reading of it, plainer than the firewall's own, finds it harmless. A bind that
- * does not is blinded: nothing but refused syntaxes changes, and then it is harmless, too.
+ * A rule is accepted, or refused with its place; the text of an accepted rule is accepted again. A PDU
+ * passes only if a second parser, simpler than the firewall's, finds it harmless. A bind that is not
+ * harmless is blinded: only refused syntaxes change, and then it is harmless, too.
  */
 #include "firewall/firewall.h"
 

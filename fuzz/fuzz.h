@@ -1,4 +1,4 @@
-/* fuzz.h: what all fuzz targets share. A target is one function that is fed any bytes and must
+/* fuzz.h: what all fuzz targets share. A target is a function that gets any bytes and must
  * neither crash, nor leak, nor fail a MUST(). libFuzzer calls it in the fuzz build; replay.c
  * calls it for the inputs that are kept.
  */

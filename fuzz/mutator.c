@@ -1,4 +1,4 @@
-/* mutator.c: changes scripts step by step, so that what follows a change still means the same. */
+/* mutator.c: changes scripts step by step, so that the steps after a change keep their meaning. */
 #include "script.h"
 
 #define SETTINGS 3

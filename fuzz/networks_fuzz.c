@@ -1,8 +1,8 @@
 /* networks_fuzz: any RpcTargetNetworks or RpcSourceAddress. The first byte of an input chooses: 0, the
  * rest is a list of sources; else a list of networks.
  *
- * A list is taken or refused with its place. What one that is taken says of an address is compared
- * with a second, plainer reading: bit by bit, entry by entry.
+ * A list is accepted, or refused with its place. What an accepted list says about an address is compared
+ * with a second, simpler parser: bit by bit, entry by entry.
  */
 #include "target/sources.h"
 

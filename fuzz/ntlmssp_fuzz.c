@@ -1,7 +1,7 @@
-/* ntlmssp_fuzz: messages made of an input's pieces, so that they get behind the header; ntlm_fuzz
- * takes inputs as they are. The first byte chooses: an AUTHENTICATE, which if it is taken has to be
- * what was put in; or a CHALLENGE of such names, whose pairs are walked. A piece is a byte of
- * length, and so many.
+/* ntlmssp_fuzz: messages that are made of pieces of the input, so that they pass the checks of the
+ * header; ntlm_fuzz uses inputs unchanged. The first byte chooses an AUTHENTICATE, which must read as it
+ * was written if it is accepted, or a CHALLENGE with such names, whose pairs are read. A piece is a byte
+ * with its length, and then its bytes.
  */
 #include "ntlm/ntlmssp.h"
 

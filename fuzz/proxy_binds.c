@@ -1,5 +1,5 @@
-/* proxy_binds.c: a PDU is known from its shape, so the one that arrives is compared with the one
- * that was made; of a bind only the syntaxes may be others, and only nobody's.
+/* proxy_binds.c: the shape of a PDU defines its bytes, so the PDU that arrives is compared with the one
+ * that was made. In a bind only syntaxes may differ, and only as the firewall replaces them.
  *
  *   shape 0x1XX  bit 0 alter_context; 1-2 contexts; 3-4 level; 5 the first context asks for what is
  *                not allowed, 6 the last does; 7 big-endian

@@ -1,5 +1,5 @@
-/* proxy_binds: what a client says that a firewall looks at, and what of it may arrive. One more
- * reading of the rules, by what the firewall lets out and not by how it decides.
+/* proxy_binds: the PDUs of a client that a firewall inspects, and what may arrive of them. A second
+ * implementation of the rules, by the results of the firewall and not by its decisions.
  */
 #ifndef PROXY_BINDS_H
 #define PROXY_BINDS_H

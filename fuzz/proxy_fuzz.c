@@ -1,6 +1,6 @@
-/* proxy_fuzz: the inbound, outbound and mixed proxies among clients and servers that do anything.
+/* proxy_fuzz: the inbound, outbound and mixed proxies with clients and servers that do anything.
  *
- * Two proxies on two loops, so that channels are handed over; two virtual connections. A script
+ * There are two proxies on two loops, so that channels are handed over; two virtual connections. A script
  * opens clients and lets them, and the server at the end of each leg, send PDUs of the table or
  * none, RPC PDUs, acknowledgements; close, fail, stop reading; and lets time pass. Whatever comes
  * out is checked by proxy_model.c. Where the settings say so a firewall is among it, and clients

@@ -1,5 +1,5 @@
-/* proxy_model.c: listens at every far end and keeps the books. It looks into proxy/virtual.h for
- * two things only: how full queues are, and in which state delivery can be expected.
+/* proxy_model.c: reads every far end and records what comes. It uses proxy/virtual.h only to see how
+ * full queues are, and in which state delivery can be expected.
  */
 #include "proxy_binds.h"
 #include "proxy_model.h"

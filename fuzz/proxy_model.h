@@ -1,4 +1,4 @@
-/* proxy_model: what is true of the proxies whatever they are told. A side is the far end of one
+/* proxy_model: what must be true of the proxies whatever they receive. A side is the far end of one
  * of their streams: a client's request, or the server's end of a leg.
  */
 #ifndef PROXY_MODEL_H

@@ -1,4 +1,4 @@
-/* replay.c: runs a fuzz target over the inputs that are kept, without libFuzzer, and prints TAP:
+/* replay.c: runs a fuzz target over the inputs in the tree, without libFuzzer, and prints TAP:
  * those named on the command line, or all in corpus/NAME and regressions/NAME beside this file.
  * Each runs in a process of its own, so that one that crashes fails alone.
  */

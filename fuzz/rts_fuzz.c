@@ -1,4 +1,4 @@
-/* rts_fuzz: any bytes through rts_parse(); whatever it takes is the same after rts_write(). The
+/* rts_fuzz: any bytes through rts_parse(). What it accepts must be the same after rts_write(). The
  * first byte of an input chooses: 0, the rest is a PDU; 1, the same with its frag_length put
  * right; above, a row of the table, whose values are the rest.
  */

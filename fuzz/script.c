@@ -1,4 +1,4 @@
-/* script.c: steps, traces, and PDUs whose every byte is known from source and number. */
+/* script.c: steps, traces, and PDUs whose bytes follow from their source and number. */
 #include "script.h"
 
 #include <apr_general.h>

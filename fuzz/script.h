@@ -1,4 +1,4 @@
-/* script: how an input becomes a course of events, and RPC PDUs that can be told apart.
+/* script: how an input becomes a sequence of events, and RPC PDUs that differ from one another.
  *
  * An input is three bytes of settings and then steps of three bytes: what, who, how.
  */

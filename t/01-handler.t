@@ -1,5 +1,5 @@
-# The content handler: which requests are channels, which are answered, which are refused and
-# what the log says of it.
+# The content handler: which requests become channels, which are answered, which are refused, and
+# what the log says about it.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# The relay of RPC PDUs: unchanged, in order, each as soon as it is complete; and of RTS PDUs
-# that are for somebody else.
+# The relay of RPC PDUs: they arrive unchanged, in order, and each as soon as it is complete. And the
+# relay of RTS PDUs that are for another party.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
 # Receive windows and acknowledgements on all four hops. Windows are small here and PDUs 1,000
 # bytes long. An RTS PDU with a Destination is not subject to windows, so when one that was sent
-# behind RPC PDUs has arrived, the proxy has seen them all: what is not there then is held back.
+# behind RPC PDUs has arrived, the proxy has seen them all, and holds those that have not arrived.
 
 use strict;
 use warnings;

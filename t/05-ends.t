@@ -1,5 +1,5 @@
-# Ends: whoever closes, dies, keeps silent or sends garbage, one virtual connection ends, with a
-# reason in the log and in the access log, and nothing else notices.
+# Ends: when a party closes, dies, keeps silent or sends garbage, only its virtual connection ends, with
+# a reason in the error log and in the access log.
 
 use strict;
 use warnings;

@@ -1,4 +1,4 @@
-# Targets that speak only TCP: the endpoint pairs the legs of our proxies and plays the server.
+# Targets that speak only TCP: the endpoint pairs the legs of the proxies and takes the role of the server.
 
 use strict;
 use warnings;

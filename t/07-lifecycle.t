@@ -1,5 +1,5 @@
-# The server's life with channels open: restarts, stops, limits, threads; and the endpoint
-# process over all of it. Private servers, one a section.
+# The life of the server while channels are open: restarts, stops, limits, threads, and the endpoint
+# process meanwhile. Each section has its own server.
 
 use strict;
 use warnings;

@@ -1,4 +1,4 @@
-# What configtest says of a faulty directive, how settings merge, and what start-up warns of.
+# What configtest says about a faulty directive, how settings merge, and what start-up warns of.
 
 use strict;
 use warnings;

@@ -1,8 +1,8 @@
-# FreeRDP through a Remote Desktop Gateway: its OUT channel is replaced under its open tunnel,
-# when the server wants it and when the smallest lifetime is used up, and the tunnel goes on.
+# FreeRDP through a Remote Desktop Gateway: its OUT channel is replaced while the tunnel is open, when
+# the server asks for it and when the smallest lifetime is used up, and the tunnel continues.
 #
-# FreeRDP 2.11 plays its part of OUT_R2, but loses the first 4 bytes of the successor. So as
-# it is installed it is looked at until then; afterwards with a library that sets this aside.
+# FreeRDP 2.11 performs its part of OUT_R2, but loses the first 4 bytes of the successor. So the
+# installed FreeRDP is tested up to this point; what follows is tested with a library that corrects it.
 
 use strict;
 use warnings;

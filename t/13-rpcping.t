@@ -1,4 +1,4 @@
-# rpcping: what it says, in words, of each cause; rpcdemo is the server behind the endpoint.
+# rpcping: what it says about each cause. rpcdemo is the server behind the endpoint.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# Two machines behind a plain round-robin TCP balancer: each request of a client lands anywhere,
-# and so do the successors of its channels. One endpoint, on one of them, serves both.
+# Two machines behind a plain round-robin TCP balancer: each request of a client may reach
+# either of them, and so may the successors of its channels. The endpoint on one of them serves both.
 
 use strict;
 use warnings;

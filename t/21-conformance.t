@@ -1,5 +1,5 @@
 # Every PDU of 2.2.4 in every state of the inbound proxy (3.2.3), the outbound proxy (3.2.4) and
-# the server role (3.2.5): what the tables here allow goes on, anything else ends the channel with
+# the server role (3.2.5): what the tables here allow continues the channel, anything else ends it with
 # its reason. States are reached by RPCH::States.
 
 use strict;

@@ -1,5 +1,5 @@
-# Where [MS-RPCH] is silent or contradicts itself: what this proxy does, in the order of the
-# sections concerned, which stand first in the names. Then what windows promise at their edges.
+# What this proxy does where [MS-RPCH] is silent or contradicts itself, in the order of its sections,
+# with which the names of the tests begin. Then the behaviour of windows at their limits.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
 # Keep-alive: the time-outs that the proxies announce, MinConnTimeout, and the client's interval
-# as TCP keep-alive of the IN leg. Pings, of whose timing 22-spec-gaps.t says more.
+# as TCP keep-alive of the IN leg; and pings, whose timing 22-spec-gaps.t tests further.
 
 use strict;
 use warnings;

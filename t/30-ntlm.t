@@ -1,5 +1,5 @@
 # AuthType NTLM over HTTP, seen from outside: what is offered, the handshake, to whom a connection
-# belongs, which messages get in and which do not, and what it means for channels. Channel
+# belongs, which messages are accepted, and what this means for channels. Channel
 # bindings are in t/32-ntlm-binding.t.
 
 use strict;

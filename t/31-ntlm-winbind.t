@@ -1,5 +1,5 @@
-# NTLM by a private winbindd: who gets in, under which name, and what happens when it cannot be
-# asked. The client is curl.
+# NTLM by a private winbindd: which users are accepted, under which name, and what happens when winbindd
+# does not answer. The client is curl.
 
 use strict;
 use warnings;

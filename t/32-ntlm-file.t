@@ -1,5 +1,5 @@
-# AuthNtlmUserFile: who of smbpasswd's accounts is let in, and how a change is seen. The client is
-# curl.
+# AuthNtlmUserFile: which accounts of smbpasswd are accepted, and how a change takes effect. The client
+# is curl.
 
 use strict;
 use warnings;

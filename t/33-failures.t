@@ -1,8 +1,8 @@
 # AuthNtlmFailures for Basic: who is blocked, until when, what is counted and what is not, what
 # fail2ban finds in the log, and what configtest says. NTLM counts the same way: t/30-ntlm.t.
 #
-# Each topic has a location with a window of its own length, and addresses of its own: tallies
-# of different lengths are apart.
+# Each topic has a location with its own length of the window, and its own addresses, because windows of
+# different lengths count separately.
 
 use strict;
 use warnings;

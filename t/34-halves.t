@@ -1,5 +1,5 @@
-# Halves belong together: a live cookie is one user's, target's and virtual host's, in whatever
-# child its channels are; and how many channels there may be. Each section runs with one child
+# Halves belong together: a live cookie belongs to one user, target and virtual host, whichever child its
+# channels are in. And limits: how many channels there may be. Each section runs with one child
 # (event) and with a child for each channel (prefork).
 
 use strict;

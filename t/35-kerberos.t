@@ -1,5 +1,5 @@
 # Kerberos by mod_auth_gssapi, NTLM and Basic beside it, in one location as conf/ shows it. The
-# realm is a private one; the client has its tickets from there.
+# realm is private, and the client gets its tickets there.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# Client certificates for /rpcwithcert, as conf/ shows them, in TLS 1.2 and 1.3; and why they are
-# not shown otherwise.
+# Client certificates for /rpcwithcert, as conf/ configures them, in TLS 1.2 and 1.3; and why other
+# configurations do not work.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# The clients there are, with NTLM over TLS: impacket, Samba's own, curl and FreeRDP; against a file
-# and winbind, with and without extended protection. And what that is good for: a relay that is in the way of a login.
+# Real clients with NTLM over TLS: impacket, Samba's own, curl and FreeRDP, against a file and winbind,
+# with and without extended protection. And what this protects against: a login through a relay.
 
 use strict;
 use warnings;

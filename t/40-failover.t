@@ -1,5 +1,5 @@
-# One name, several servers: in which order they are tried, who stays where, and what a name may
-# be made of. Native servers, and plain TCP ones behind the endpoint.
+# One name, several servers: in which order they are tried, which users stay at which server, and
+# what a name may consist of. Native servers, and plain TCP ones behind the endpoint.
 
 use strict;
 use warnings;

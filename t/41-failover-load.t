@@ -1,4 +1,4 @@
-# A server goes while calls are under way, and comes back: three doubles on different addresses,
+# A server stops while calls are under way, and comes back: three doubles on different addresses,
 # IPv4 and IPv6, with one child, and with a child for each channel.
 
 use strict;

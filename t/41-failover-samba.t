@@ -1,5 +1,5 @@
-# Two Sambas on two addresses behind one name, through the endpoint: one goes while calls are under
-# way, and comes back.
+# Two Sambas on two addresses behind one name, through the endpoint: one stops while calls are
+# under way, and comes back.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
 # The RPC firewall between real partners: impacket and Samba's client, a Samba server behind the
-# endpoint. What is refused is refused by the server, in the words its clients know.
+# endpoint. The server itself refuses what is refused, so clients understand the answer.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# RpcHealthCheck: who does not pass is avoided before a client has paid for it, and is back with the
-# first check that passes.
+# RpcHealthCheck: a server that fails a check is avoided before a client has had to wait for it, and is
+# used again after the first check that succeeds.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# Which addresses a name may stand for (RpcTargetNetworks), judged when they are connected to, and
-# which ones connections come from (RpcSourceAddress). Names are those of a hosts file of the test.
+# Which addresses a name may have (RpcTargetNetworks), checked when the proxy connects to them, and from
+# which addresses it connects (RpcSourceAddress). The names are in a hosts file of the test.
 
 use strict;
 use warnings;

@@ -1,5 +1,6 @@
-# Somebody who is let in looks for servers behind the proxy: all ports of an address. What is not
-# allowed looks alike, open or not, is asked nothing, and after a few tries so does all the rest.
+# An authenticated user looks for servers behind the proxy, on all ports of an address. Targets that are
+# not allowed get the same answer whether the port is open or not, and the proxy does not connect to
+# them. After a few tries every target gets this answer.
 
 use strict;
 use warnings;

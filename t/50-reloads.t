@@ -1,5 +1,5 @@
-# Graceful restarts, many in a row, while channels live on: a generation of before never keeps the
-# next one from serving; what has begun before a restart is served; RpcGracefulTimeout under each MPM.
+# Many graceful restarts while channels continue: an older generation never keeps the next one from
+# serving, requests begun before a restart are served, and RpcGracefulTimeout under each MPM.
 
 use strict;
 use warnings;

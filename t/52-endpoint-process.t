@@ -1,5 +1,5 @@
-# The endpoint process and its sockets: who has them, what becomes of them when servers come and go,
-# what configtest says about them, and a process that dies or cannot start.
+# The endpoint process and its sockets: which server has them, what happens to them when servers start
+# and stop, what configtest says about them, and a process that dies or cannot start.
 
 use strict;
 use warnings;

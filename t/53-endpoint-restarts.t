@@ -1,5 +1,5 @@
 # Restarts with virtual connections open through the endpoint: a new endpoint process serves at once,
-# with the new configuration; halves and successors still meet, whichever process has the other part.
+# with the new configuration; halves and successors still meet, in whichever process the other part is.
 
 use strict;
 use warnings;

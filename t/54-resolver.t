@@ -1,6 +1,6 @@
-# Names that hang, fail and come back: nobody waits for the look-ups of others, old answers serve while
-# there are no new ones, and httpd ends while look-ups hang. In the children, in the endpoint and in
-# the health checks.
+# Names whose look-up hangs, fails and works again: nobody waits for the look-ups of others, old answers
+# are used while there are no new ones, and httpd can end while look-ups hang. In the children, in the
+# endpoint and in the health checks.
 
 use strict;
 use warnings;

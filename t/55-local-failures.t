@@ -1,4 +1,4 @@
-# What this machine lacks is not held against a server, nor against the user who asked for it.
+# A failure of this machine counts neither against a server nor against the user who asked for it.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# The time of day is set, forth and back by hours. How long a server is avoided, a user is kept out, or
-# a channel has lived, goes by the clock that nobody sets.
+# The system clock is set forward and back by hours. The times for which a server is avoided, a user is
+# kept out, or a channel has lived are measured by the monotonic clock, which nobody sets.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# Quiet is not dead: clients that say nothing for long, half-close, or begin with too little. What
-# is told from TCP is seen in the kernel's table; minutes pass by a clock that runs faster.
+# A quiet client is not a dead one: clients that send nothing for a long time, half-close, or begin with
+# too little. TCP's options are read from the kernel's table; a faster clock makes minutes pass.
 
 use strict;
 use warnings;

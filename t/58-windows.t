@@ -1,6 +1,6 @@
-# Windows and fragments of all relations: as long as a fragment fits into a window at all, nothing
-# stands still. Each hop has our receiver: hop 1 the inbound proxy, hop 2 the endpoint, hop 3 the
-# outbound proxy. Senders obey, and have nothing else to hope for than our acknowledgements.
+# Windows and fragments of all sizes: as long as a fragment fits into the window, data flows. On each
+# hop the receiver is part of this project: on hop 1 the inbound proxy, on hop 2 the endpoint, on hop 3
+# the outbound proxy. The senders obey their windows, and only acknowledgements let them continue.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
 # The successor of a channel that is still taking its predecessor's place waits, at the proxies and
-# at the endpoint: a client whose channels hold less than a window may be ahead of them. Bounded:
-# one waits, unread, for RpcSetupTimeout.
+# at the endpoint: a client whose channels hold less than a window may be ahead of them. Only one
+# successor may wait; it is not read, and waits for RpcSetupTimeout at most.
 
 use strict;
 use warnings;

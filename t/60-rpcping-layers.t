@@ -1,4 +1,4 @@
-# rpcping: what stops it at each layer, by refusal or by silence, and each way to authenticate. The
+# rpcping: what stops it at each layer, a refusal or silence, and each way to authenticate. The
 # exit status names the layer, the text the cause.
 
 use strict;

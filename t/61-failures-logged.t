@@ -1,5 +1,5 @@
 # A connection that failed explains itself at the default log level: one line at warn, with user,
-# client, target, server, what was tried and why; none for one that was well.
+# client, target, server, what was tried and why. A connection that ended normally has none.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
-# A successor is served whatever limit its predecessors, or others, have reached: the session would
-# be lost otherwise. A newcomer that is none is refused by the limit, at once or at its first PDU.
+# A successor is served whichever limit has been reached, because the session would be lost otherwise. A
+# new channel that is no successor is refused, at once or at its first PDU.
 # Within one child (R2) and with a child for each channel (R1).
 
 use strict;

@@ -1,5 +1,5 @@
-# Who asks for channels and then says nothing, and a server that hangs, use up their own share of the
-# unpaired channels and no more; and a channel without a first PDU is over in seconds.
+# A user who opens channels and sends nothing, and a server that hangs, use up only their own share of
+# the unpaired channels. A channel without a first PDU ends within seconds.
 
 use strict;
 use warnings;

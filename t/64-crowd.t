@@ -1,5 +1,5 @@
-# With the sample configuration, beside hundreds of connections that stop in the middle of a handshake, a
-# header or a body and need no password, a web page and RPC over HTTP are served; and they go.
+# With the sample configuration, a web page and RPC over HTTP are served while hundreds of connections,
+# which need no password, stop in the middle of a handshake, a header or a body; and httpd closes these.
 
 use strict;
 use warnings;

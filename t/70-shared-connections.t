@@ -1,5 +1,5 @@
-# NTLM makes a connection one user's. Front ends that send requests of several clients on one
-# connection, and what tells that they do: nobody is served as somebody else.
+# NTLM binds a connection to one user. Front ends send requests of several clients on one connection; the
+# module recognises them, and no client is served as another user.
 
 use strict;
 use warnings;

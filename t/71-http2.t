@@ -1,4 +1,4 @@
-# HTTP/2, where a connection is nobody's: NTLM and channels send the client back to HTTP/1.1
+# HTTP/2, where a connection belongs to no single user: NTLM and channels send the client back to HTTP/1.1
 # (HTTP_1_1_REQUIRED), as IIS does, and the client goes by itself. The client is curl.
 
 use strict;

@@ -1,6 +1,6 @@
-# One user is one user to every limit, however the name is spelled, and two are two: channels of a
-# user, failed targets, wrong passwords. The same of client addresses. Which spellings there are:
-# base/who.h, t/unit/who_test.c.
+# Every limit sees one user however the name is spelled, and two users as two: channels of a user, failed
+# targets, wrong passwords. The same for client addresses. base/who.h and t/unit/who_test.c have the
+# spellings.
 
 use strict;
 use warnings;

@@ -1,6 +1,6 @@
-# What a client may lead by a name: no pattern is wider than it looks, a captured star brings no
-# dot, a last dot does not count, no address hides in another; and servers that the configuration
-# itself names by their address are reached. Tables: t/unit/pattern_test.c, networks_test.c.
+# Where a client can lead the proxy by a name: no pattern matches more than it seems to, a captured star
+# contains no dot, a last dot does not count, no address hides in another; and servers that the
+# configuration names by address are reached. Tables: t/unit/pattern_test.c, networks_test.c.
 
 use strict;
 use warnings;

@@ -1,5 +1,5 @@
 # Other modules in the same virtual host that would take a channel: ProxyPass, RewriteRules, front
-# controllers. A URL with SetHandler rpcproxy stays ours, and what lies beside it stays theirs.
+# controllers. A URL with SetHandler rpcproxy stays with this module, all others stay with them.
 
 use strict;
 use warnings;

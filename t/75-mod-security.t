@@ -1,5 +1,5 @@
 # mod_security with Debian's recommended rules and the OWASP core rule set, as its packages set it up: it
-# reads bodies before any handler. And a module that has read some before it could be told not to.
+# reads bodies before any handler. And a module that has read a part before this module could prevent it.
 
 use strict;
 use warnings;

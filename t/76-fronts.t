@@ -1,5 +1,5 @@
 # Front ends that speak HTTP, set up by the lines of the README: a channel goes through them piece by
-# piece. And nginx as it is without a word about buffers.
+# piece. And nginx without settings for its buffers.
 
 use strict;
 use warnings;

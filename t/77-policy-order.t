@@ -1,4 +1,4 @@
-# What is asked when: TLS before a password, and Require again whenever the query has changed.
+# The order of checks: TLS before a password, and Require again whenever the query has changed.
 
 use strict;
 use warnings;

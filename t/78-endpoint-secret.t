@@ -1,5 +1,5 @@
 # Neighbours of the endpoint: programs of httpd's User that know its Unix socket, folders that they may
-# write to, and connections that come to RpcEndpointListen and say nothing.
+# write to, and connections to RpcEndpointListen that send nothing.
 
 use strict;
 use warnings;

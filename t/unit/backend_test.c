@@ -1,4 +1,4 @@
-/* target_test: the query a client sends, string bindings, and RpcBackend between them. */
+/* backend_test: the query that a client sends, string bindings, and RpcBackend, which connects them. */
 #include <apr_general.h>
 #include <apr_strings.h>
 #include "target/backend.h"

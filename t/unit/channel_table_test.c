@@ -1,5 +1,5 @@
 /* channel_table_test: the table of live channels, which cookies it refuses, how it counts, and what
- * becomes of it when several processes use it at once.
+ * happens when several processes use it at once.
  */
 #include "shared/channel_table.h"
 

@@ -1,4 +1,4 @@
-/* dcerpc_test: streams of PDUs cut at every place, and streams that are none. */
+/* dcerpc_test: streams of PDUs that are cut at every place, and streams that are not PDUs. */
 #include "wire/dcerpc.h"
 
 #include "unit.h"

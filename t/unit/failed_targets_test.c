@@ -1,4 +1,4 @@
-/* budget_test: how many different targets may be asked for in vain, by whom, and for how long. */
+/* failed_targets_test: how many different targets a user may ask for unsuccessfully, and for how long. */
 #include <sys/wait.h>
 #include <unistd.h>
 

@@ -1,5 +1,5 @@
-/* firewall_test: names and UUIDs of interfaces, the grammar of the rules, and what becomes of
- * binds and all else, byte by byte where a bind is changed.
+/* firewall_test: names and UUIDs of interfaces, the grammar of the rules, and what happens to
+ * binds and other PDUs, byte by byte where a bind is changed.
  */
 #include <apr_general.h>
 #include <apr_strings.h>

@@ -1,5 +1,5 @@
 /* networks_test: the grammar of RpcTargetNetworks and RpcSourceAddress, their messages, and which
- * rule decides of which address.
+ * rule decides about which address.
  */
 #include <arpa/inet.h>
 #include <apr_general.h>

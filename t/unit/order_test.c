@@ -1,4 +1,4 @@
-/* rpc_route and rpc_health: which server is tried first. */
+/* order_test: target/order and shared/health: which server is tried first. */
 #include "target/order.h"
 #include "unit.h"
 

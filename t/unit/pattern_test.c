@@ -1,5 +1,5 @@
-/* pattern_test: which names a pattern takes, what of a name may be part of another one, and which
- * patterns are worth a word at configtest.
+/* pattern_test: which names a pattern matches, which part of a name may become part of another one, and
+ * which patterns configtest warns of.
  */
 #include "target/pattern.h"
 

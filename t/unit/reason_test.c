@@ -1,5 +1,5 @@
-/* reason_test: every cause has a row, a token of its own and the answer agreed on; and the
- * log formats what somebody reads.
+/* reason_test: every reason has a row, its own token and the right answer; and the log formats only
+ * lines that somebody reads.
  */
 #include "base/reason.h"
 #include "base/log.h"

@@ -1,4 +1,4 @@
-/* resolver_test: shares of the threads, old answers, what is ours, and an end in the middle of it. The
+/* resolver_test: shares of the threads, old answers, local failures, and an end while look-ups run. The
  * names are the test's own: each hangs until the test answers it, or gives what is set for all.
  */
 #include "target/resolver.h"

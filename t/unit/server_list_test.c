@@ -1,4 +1,4 @@
-/* rpc_server_list: values, their text in the preface and the log, and back. */
+/* server_list_test: lists of servers, their text in the preface and the log, and back. */
 #include "target/server_list.h"
 #include "unit.h"
 

@@ -1,5 +1,4 @@
-/* smbpasswd_test: lines of all kinds, and whom they let in.
- */
+/* smbpasswd_test: lines of all kinds, and which users they accept. */
 #include "ntlm/smbpasswd.h"
 
 #include <apr_general.h>

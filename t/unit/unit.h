@@ -1,5 +1,5 @@
-/* unit.h: what a test program in C needs to speak TAP. Each check prints one line; a failure
- * adds where it is and what was found. main() ends with "return unit_done();", which prints
+/* unit.h: what a test program in C needs to print TAP. Each check prints one line; a failure also
+ * prints its place and the values. main() ends with "return unit_done();", which prints
  * the plan and gives the exit status.
  */
 #ifndef UNIT_H

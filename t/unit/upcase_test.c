@@ -1,4 +1,4 @@
-/* upcase_test: letters in upper case as Windows has them, and names that are the same in it. The
+/* upcase_test: letters in upper case as Windows has them, and names that are equal in upper case. The
  * expectations are those of exFAT's up-case table.
  */
 #include "ntlm/upcase.h"

@@ -1,4 +1,4 @@
-/* valid_ports_test: the grammar of RpcValidPorts, its messages, and who may reach what. */
+/* valid_ports_test: the grammar of RpcValidPorts, its messages, and which targets it allows. */
 #include <apr_general.h>
 #include <apr_strings.h>
 #include "target/valid_ports.h"

@@ -1,4 +1,4 @@
-/* who_test: which spellings of a user are one, and which addresses. */
+/* who_test: which spellings are one user, and which are one address. */
 #include "base/who.h"
 
 #include <string.h>
