@@ -35,12 +35,26 @@ static const rpc_role_ops_t *role_of(const rpc_channel_t *ch)
     return ch->spec->role == RPC_INBOUND ? &rpc_inbound_role : &rpc_outbound_role;
 }
 
-/* Ends a channel that belongs to no virtual channel yet. */
+static void channel_finish(rpc_job_t *job)
+{
+    rpc_channel_t *ch = RPC_OWNER_OF(job, rpc_channel_t, turn);
+
+    rpc_channel_free(ch, ch->reason, ch->why, 1);
+}
+
+/* Ends a channel that belongs to no virtual channel yet, in a turn for ends. */
 static void channel_refuse(rpc_channel_t *ch, rpc_reason_t reason, const char *why)
 {
     rpc_log(ch->spec->log, RPC_LOG_DEBUG, ch->client->error, "%s channel refused: %s: %s",
             role_of(ch)->name, rpc_reason_info(reason)->token, why);
-    rpc_channel_free(ch, reason, why, 1);
+    ch->reason = reason;
+    ch->why = why;
+    if (ch->awaits)
+        ch->awaits->newcomer = NULL;
+    ch->awaits = NULL;
+    rpc_timer_cancel(ch->proxy->loop, &ch->timer);
+    ch->turn.run = channel_finish;
+    rpc_loop_schedule_end(ch->proxy->loop, &ch->turn);
 }
 
 /* ---- opening ---- */
@@ -332,9 +346,11 @@ unsigned rpc_proxy_end_all(rpc_proxy_t *proxy, rpc_reason_t reason)
         if (ch->virt) {
             rpc_virtual_end(ch->virt, reason, "%s", rpc_reason_info(reason)->text);
             rpc_virtual_free(ch->virt);
+            continue;
         }
-        else
+        if (!ch->reason)
             channel_refuse(ch, reason, rpc_reason_info(reason)->text);
+        channel_finish(&ch->turn);
     }
     return count;
 }

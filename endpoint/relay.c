@@ -328,6 +328,26 @@ static void write_all(rpc_vc_t *vc)
     leg_flush(vc->out_old);
 }
 
+/* A peer that does not read gets no time to read the rest. */
+static void vc_finish(rpc_job_t *job)
+{
+    rpc_vc_t *vc = RPC_OWNER_OF(job, rpc_vc_t, turn);
+
+    rpc_vc_finish(vc, vc->reason == RPC_REASON_BUFFER_FULL);
+}
+
+/* From now on nothing happens to it but its end. */
+static void await_end(rpc_vc_t *vc)
+{
+    rpc_timer_cancel(vc->ep->loop, &vc->setup);
+    rpc_timer_cancel(vc->ep->loop, &vc->patience);
+    if (vc->connecting)
+        rpc_dial_cancel(vc->connecting);
+    vc->connecting = NULL;
+    vc->turn.run = vc_finish;
+    rpc_loop_schedule_end(vc->ep->loop, &vc->turn);
+}
+
 void rpc_vc_turn(rpc_job_t *job)
 {
     rpc_vc_t *vc = RPC_OWNER_OF(job, rpc_vc_t, turn);
@@ -344,8 +364,8 @@ void rpc_vc_turn(rpc_job_t *job)
     close_retired(vc);
     if (!vc->reason && vc->target_ended && !vc->waiting.first)
         target_over(vc);
-    if (vc->reason) /* a peer that does not read gets no time to read the rest */
-        rpc_vc_finish(vc, vc->reason == RPC_REASON_BUFFER_FULL);
+    if (vc->reason)
+        await_end(vc);
     else if (has_more(vc))
-        rpc_loop_schedule(vc->ep->loop, job);
+        rpc_loop_schedule_more(vc->ep->loop, job);
 }

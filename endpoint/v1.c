@@ -16,7 +16,9 @@ struct rpc_v1 {
     rpc_bytes_t early;          /* for the target, from before it was connected */
     rpc_dial_t *connecting;
     char *served;               /* by which of the preface's servers, malloc'ed; may be NULL */
-    rpc_job_t turn;             /* until connected */
+    rpc_job_t turn;             /* until connected; then for its end */
+    rpc_reason_t reason;        /* set: it waits for its end */
+    apr_status_t status;
     apr_time_t born;
     char why[400];              /* the target cannot be reached */
     rpc_v1_t *next, *prev;      /* of the endpoint */
@@ -41,6 +43,10 @@ void rpc_v1_end(rpc_v1_t *v1, rpc_reason_t reason, apr_status_t status, int abor
 {
     rpc_endpoint_t *ep = v1->ep;
 
+    if (v1->reason) {       /* it waited for its end, so that is known */
+        reason = v1->reason;
+        status = v1->status;
+    }
     v1_log_end(v1, reason, status);
     rpc_pipe_stop(&v1->pipe, ep->loop);
     rpc_loop_unschedule(ep->loop, &v1->turn);
@@ -62,11 +68,34 @@ void rpc_v1_end(rpc_v1_t *v1, rpc_reason_t reason, apr_status_t status, int abor
     rpc_endpoint_count_down(ep);
 }
 
+static void v1_finish(rpc_job_t *job)
+{
+    rpc_v1_t *v1 = RPC_OWNER_OF(job, rpc_v1_t, turn);
+
+    rpc_v1_end(v1, v1->reason, v1->status, 0);
+}
+
+/* Nothing happens to it any more but its end, in a turn for ends. */
+static void v1_await_end(rpc_v1_t *v1, rpc_reason_t reason, apr_status_t status)
+{
+    v1->reason = reason;
+    v1->status = status;
+    rpc_pipe_stop(&v1->pipe, v1->ep->loop);
+    if (v1->connecting)
+        rpc_dial_cancel(v1->connecting);
+    v1->connecting = NULL;
+    v1->pipe.client->owner = &v1->turn;
+    if (v1->pipe.server)
+        v1->pipe.server->owner = &v1->turn;
+    v1->turn.run = v1_finish;
+    rpc_loop_schedule_end(v1->ep->loop, &v1->turn);
+}
+
 static void v1_pipe_ended(rpc_pipe_t *pipe, rpc_reason_t reason)
 {
     const rpc_stream_t *failed = reason == RPC_REASON_CLIENT_ERROR ? pipe->client : pipe->server;
 
-    rpc_v1_end(RPC_OWNER_OF(pipe, rpc_v1_t, pipe), reason, failed->error, 0);
+    v1_await_end(RPC_OWNER_OF(pipe, rpc_v1_t, pipe), reason, failed->error);
 }
 
 /* While connecting: the leg is not read, only its end is noticed; the banner goes out. */
@@ -75,7 +104,7 @@ static void waiting_turn(rpc_job_t *job)
     rpc_v1_t *v1 = RPC_OWNER_OF(job, rpc_v1_t, turn);
 
     if (v1->pipe.client->hup || rpc_stream_flush(v1->pipe.client) != APR_SUCCESS)
-        rpc_v1_end(v1, RPC_REASON_CLIENT_CLOSED, 0, 0);
+        v1_await_end(v1, RPC_REASON_CLIENT_CLOSED, 0);
 }
 
 static void v1_connected(void *ctx, rpc_reason_t reason, apr_status_t status, int fd,
@@ -97,7 +126,7 @@ static void v1_connected(void *ctx, rpc_reason_t reason, apr_status_t status, in
     }
     if (reason) {
         snprintf(v1->why, sizeof(v1->why), "%s", tried);
-        rpc_v1_end(v1, reason, v1->why[0] ? 0 : status, 0);
+        v1_await_end(v1, reason, v1->why[0] ? 0 : status);
         return;
     }
     rpc_stream_keepalive(v1->pipe.server, 0);

@@ -37,6 +37,16 @@ void rpc_loop_schedule(rpc_loop_t *loop, rpc_job_t *job)
     loop->last = job;
 }
 
+void rpc_loop_schedule_more(rpc_loop_t *loop, rpc_job_t *job)
+{
+    rpc_loop_schedule(loop, job);
+}
+
+void rpc_loop_schedule_end(rpc_loop_t *loop, rpc_job_t *job)
+{
+    rpc_loop_schedule(loop, job);
+}
+
 void rpc_loop_unschedule(rpc_loop_t *loop, rpc_job_t *job)
 {
     if (!job->queued)

@@ -1,11 +1,15 @@
 /* io/loop.c: one turn of a loop is
  *
  *   wait (epoll)  ->  descriptors that are ready  ->  timers that are due
- *                 ->  work from other threads     ->  the run queue, once through
+ *                 ->  work from other threads     ->  the run queues
  *
  * A descriptor's readiness only sets flags and schedules its owner's job; owners do
- * their work in the run queue, each a bounded piece, so all get their turn. A job that
+ * their work in the run queues, each a bounded piece, so all get their turn. A job that
  * schedules itself again goes to the end and the loop looks at its descriptors before.
+ *
+ * There are three run queues: for what has just become possible, for owners that have had a turn and
+ * have more to do, and for ends. Each has a share of every turn. So a bulk transfer, or thousands of
+ * connections that a dead server has closed, never make those wait who have something to say.
  */
 #include "io/loop.h"
 
@@ -23,13 +27,22 @@
 #include "base/clock.h"
 
 #define LOOP_EVENTS 256
+/* What runs between two looks at the descriptors. */
+#define TIMERS_A_TURN 32
+typedef enum { QUEUE_NOW, QUEUE_MORE, QUEUE_END, QUEUES } queue_kind_t;
+static const int jobs_a_turn[QUEUES] = { [QUEUE_NOW] = 64, [QUEUE_MORE] = 16, [QUEUE_END] = 4 };
+
+typedef struct run_queue {
+    rpc_job_t *first, *last;
+} run_queue_t;
 
 struct rpc_loop {
     int epoll_fd;
     rpc_watch_t wakeup;             /* the eventfd that posts ring */
     apr_time_t now;
 
-    rpc_job_t *run_first, *run_last;
+    run_queue_t queues[QUEUES];
+    rpc_job_t marker;
 
     rpc_timer_t **heap;             /* 1-based binary heap by due */
     size_t timers, heap_cap;
@@ -48,55 +61,79 @@ struct rpc_loop {
     uint8_t scratch[RPC_LOOP_SCRATCH];
 };
 
-/* ---- the run queue ---- */
+/* ---- the run queues ---- */
+
+/* Which queue a job is in: queued is its number and 1. */
+static void enqueue(rpc_loop_t *loop, rpc_job_t *job, queue_kind_t kind)
+{
+    run_queue_t *queue = &loop->queues[kind];
+
+    if (job->queued)
+        return;
+    job->queued = (int)kind + 1;
+    job->next = NULL;
+    job->prev = queue->last;
+    if (queue->last)
+        queue->last->next = job;
+    else
+        queue->first = job;
+    queue->last = job;
+}
 
 void rpc_loop_schedule(rpc_loop_t *loop, rpc_job_t *job)
 {
-    if (job->queued)
-        return;
-    job->queued = 1;
-    job->next = NULL;
-    job->prev = loop->run_last;
-    if (loop->run_last)
-        loop->run_last->next = job;
-    else
-        loop->run_first = job;
-    loop->run_last = job;
+    enqueue(loop, job, QUEUE_NOW);
+}
+
+void rpc_loop_schedule_more(rpc_loop_t *loop, rpc_job_t *job)
+{
+    enqueue(loop, job, QUEUE_MORE);
+}
+
+void rpc_loop_schedule_end(rpc_loop_t *loop, rpc_job_t *job)
+{
+    enqueue(loop, job, QUEUE_END);
 }
 
 void rpc_loop_unschedule(rpc_loop_t *loop, rpc_job_t *job)
 {
+    run_queue_t *queue;
+
     if (!job->queued)
         return;
+    queue = &loop->queues[job->queued - 1];
     job->queued = 0;
     if (job->prev)
         job->prev->next = job->next;
     else
-        loop->run_first = job->next;
+        queue->first = job->next;
     if (job->next)
         job->next->prev = job->prev;
     else
-        loop->run_last = job->prev;
+        queue->last = job->prev;
     job->next = job->prev = NULL;
 }
 
-/* Runs the jobs that are queued now, but not those that are queued meanwhile: a marker
- * job stands at the end of this turn. */
-static void run_queue(rpc_loop_t *loop)
+/* Runs jobs that are queued now, but not those that are queued meanwhile: the marker stands behind
+ * them. */
+static void run_jobs(rpc_loop_t *loop, queue_kind_t kind)
 {
-    rpc_job_t marker = { NULL, NULL, NULL, 0 };
+    rpc_job_t *job, *marker = &loop->marker;
+    int left;
 
-    if (!loop->run_first)
+    if (!loop->queues[kind].first)
         return;
-    rpc_loop_schedule(loop, &marker);
-    for (;;) {
-        rpc_job_t *job = loop->run_first;
-
+    enqueue(loop, marker, kind);
+    for (left = jobs_a_turn[kind]; left && (job = loop->queues[kind].first) != marker; left--) {
         rpc_loop_unschedule(loop, job);
-        if (job == &marker)
-            return;
         job->run(job);
     }
+    rpc_loop_unschedule(loop, marker);
+}
+
+static int has_jobs(const rpc_loop_t *loop)
+{
+    return loop->queues[QUEUE_NOW].first || loop->queues[QUEUE_MORE].first || loop->queues[QUEUE_END].first;
 }
 
 /* ---- timers ---- */
@@ -171,7 +208,9 @@ void rpc_timer_cancel(rpc_loop_t *loop, rpc_timer_t *timer)
 
 static void run_timers(rpc_loop_t *loop)
 {
-    while (loop->timers && loop->heap[1]->due <= loop->now) {
+    int left;
+
+    for (left = TIMERS_A_TURN; left && loop->timers && loop->heap[1]->due <= loop->now; left--) {
         rpc_timer_t *timer = loop->heap[1];
 
         rpc_timer_cancel(loop, timer);
@@ -184,7 +223,7 @@ static int wait_time(const rpc_loop_t *loop)
 {
     apr_time_t left;
 
-    if (loop->run_first)
+    if (has_jobs(loop))
         return 0;
     if (!loop->timers)
         return -1;
@@ -294,7 +333,9 @@ void rpc_loop_run(rpc_loop_t *loop)
     while (!take_posted(loop)) {
         int n;
 
-        run_queue(loop);
+        run_jobs(loop, QUEUE_NOW);
+        run_jobs(loop, QUEUE_MORE);
+        run_jobs(loop, QUEUE_END);
         n = epoll_wait(loop->epoll_fd, loop->events, LOOP_EVENTS, wait_time(loop));
         loop->event_count = n > 0 ? n : 0;
         loop->now = rpc_clock_now();

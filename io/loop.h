@@ -1,8 +1,9 @@
 /* rpc_loop: an I/O thread: readiness, timers, and the hand-over of work to it.
  *
- * A loop has one epoll, edge-triggered, with each descriptor registered once; a run queue
+ * A loop has one epoll, edge-triggered, with each descriptor registered once; run queues
  * of jobs, so that one busy owner never keeps the others from their turn; a heap of
  * timers; and an eventfd for work from other threads. It knows descriptors, but no protocol.
+ * Between two looks at the descriptors some jobs and timers run, however many there are.
  *
  * Every object given to a loop (watch, job, timer) is embedded in its owner's struct and
  * is touched only on the loop's thread, except by rpc_loop_post(). Times are microseconds
@@ -27,7 +28,7 @@ typedef struct rpc_job rpc_job_t;
 struct rpc_job {
     void (*run)(rpc_job_t *job);
     rpc_job_t *next, *prev; /* private */
-    int queued;             /* private: in the run queue */
+    int queued;             /* private: in a run queue */
 };
 
 /* A timer, which calls fire at a moment. Zero it, set fire. */
@@ -67,6 +68,11 @@ void rpc_loop_post(rpc_loop_t *loop, rpc_job_t *job);
 /* Queues JOB behind those that wait; does nothing when JOB waits already. A job that
  * schedules itself runs again after the loop has looked at its descriptors. */
 void rpc_loop_schedule(rpc_loop_t *loop, rpc_job_t *job);
+/* Like that, behind jobs that were scheduled since: for more of what JOB has begun; and for an end, of
+ * which thousands may come at once. Each kind has its share of a turn. A job that waits already stays where
+ * it is. */
+void rpc_loop_schedule_more(rpc_loop_t *loop, rpc_job_t *job);
+void rpc_loop_schedule_end(rpc_loop_t *loop, rpc_job_t *job);
 void rpc_loop_unschedule(rpc_loop_t *loop, rpc_job_t *job);
 
 /* Sets or moves a timer; DUE is a time as rpc_loop_now() returns it. A timer fires once. */

@@ -107,7 +107,7 @@ static void pipe_turn(rpc_job_t *job)
     if (ended)
         pipe->ended(pipe, ended);
     else if (moved)
-        rpc_loop_schedule(client->loop, job);
+        rpc_loop_schedule_more(client->loop, job);
 }
 
 void rpc_pipe_start(rpc_pipe_t *pipe)

@@ -28,9 +28,10 @@ struct rpc_mixed {
     size_t banner;              /* bytes of it seen */
     rpc_firewall_t firewall;
     dcerpc_framer_t framer;     /* of what the client says */
-    char why[RPC_FILTER_WHY_MAX];   /* why the firewall has ended the channel */
+    rpc_reason_t reason;        /* set: it waits for its end */
+    char why[RPC_FILTER_WHY_MAX];   /* why it ends */
     rpc_dial_t *connecting;
-    rpc_job_t turn;             /* until Opened */
+    rpc_job_t turn;             /* until Opened; then for its end */
     rpc_timer_t timer;          /* until Opened for the banner, then for what the client says */
     rpc_mixed_t **list, *next, *prev;
 };
@@ -42,22 +43,19 @@ static const char *state_name(const rpc_mixed_t *m)
     return names[m->state];
 }
 
-static void mixed_free(rpc_mixed_t *m, rpc_reason_t reason, const char *why)
+static void mixed_free(rpc_mixed_t *m)
 {
+    rpc_reason_t reason = m->reason;
     rpc_stream_t *client = m->pipe.client, *server = m->pipe.server;
     rpc_loop_t *loop = client->loop;
     char where[48];
-    rpc_end_t ended = { reason, where, why, client->received, client->sent };
+    rpc_end_t ended = { reason, where, m->why, client->received, client->sent };
 
     apr_snprintf(where, sizeof(where), "mixed in %s", state_name(m));
 
     if (m->state != MIXED_OPENED && rpc_reason_info(reason)->rpc_error && !client->hup && !client->error)
         rpc_error_answer(client, reason);
-    if (m->connecting)
-        rpc_dial_cancel(m->connecting);
     rpc_loop_unschedule(loop, &m->turn);
-    rpc_timer_cancel(loop, &m->timer);
-    rpc_pipe_stop(&m->pipe, loop);
     dcerpc_framer_reset(&m->framer);
     RPC_LIST_REMOVE(*m->list, m);
     m->spec->ended(m->spec->ctx, &ended);
@@ -67,11 +65,33 @@ static void mixed_free(rpc_mixed_t *m, rpc_reason_t reason, const char *why)
     free(m);
 }
 
+static void mixed_finish(rpc_job_t *job)
+{
+    mixed_free(RPC_OWNER_OF(job, rpc_mixed_t, turn));
+}
+
+/* Nothing happens to it any more but its end, in a turn for ends. The first reason stays. */
 static void mixed_end(rpc_mixed_t *m, rpc_reason_t reason, const char *why)
 {
+    rpc_loop_t *loop = m->pipe.client->loop;
+
+    if (m->reason)
+        return;
     rpc_log(m->spec->log, RPC_LOG_DEBUG, 0, "mixed proxy in %s ends: %s: %s", state_name(m),
             rpc_reason_info(reason)->token, why);
-    mixed_free(m, reason, why);
+    m->reason = reason;
+    if (why != m->why)
+        apr_cpystrn(m->why, why, sizeof(m->why));
+    rpc_timer_cancel(loop, &m->timer);
+    rpc_pipe_stop(&m->pipe, loop);
+    if (m->connecting)
+        rpc_dial_cancel(m->connecting);
+    m->connecting = NULL;
+    m->pipe.client->owner = &m->turn;
+    if (m->pipe.server)
+        m->pipe.server->owner = &m->turn;
+    m->turn.run = mixed_finish;
+    rpc_loop_schedule_end(loop, &m->turn);
 }
 
 static void mixed_pipe_ended(rpc_pipe_t *pipe, rpc_reason_t reason)
@@ -258,4 +278,5 @@ void rpc_mixed_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, rpc_mixed_t *
 void rpc_mixed_end(rpc_mixed_t **list, rpc_reason_t reason)
 {
     mixed_end(*list, reason, rpc_reason_info(reason)->text);
+    mixed_free(*list);
 }

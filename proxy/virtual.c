@@ -5,8 +5,8 @@
  *        proxy/outbound.c), drains what waits, flushes; repeats while anything moves
  *     -> rpc_virtual_free: one line in the log, an answer if none is out, all closed in order
  *
- * An end is only noted (rpc_virtual_end) and carried out at the end of the turn, so no
- * function ever finds its objects gone.
+ * An end is only noted (rpc_virtual_end) and carried out later, in a turn that the loop gives to ends
+ * (rpc_loop_schedule_end), so no function ever finds its objects gone.
  */
 #include "proxy/virtual.h"
 #include "base/list.h"
@@ -512,6 +512,23 @@ static int turn_round(rpc_virtual_t *v)
     return moved;
 }
 
+static void virtual_finish(rpc_job_t *job)
+{
+    rpc_virtual_free(RPC_OWNER_OF(job, rpc_virtual_t, turn));
+}
+
+/* From now on nobody finds it, and nothing happens to it but its end. */
+static void await_end(rpc_virtual_t *v)
+{
+    virtual_delist(v);
+    rpc_timer_cancel(v->proxy->loop, &v->timer);
+    if (v->connecting)
+        rpc_dial_cancel(v->connecting);
+    v->connecting = NULL;
+    v->turn.run = virtual_finish;
+    rpc_loop_schedule_end(v->proxy->loop, &v->turn);
+}
+
 static void virtual_turn(rpc_job_t *job)
 {
     rpc_virtual_t *v = RPC_OWNER_OF(job, rpc_virtual_t, turn);
@@ -523,9 +540,9 @@ static void virtual_turn(rpc_job_t *job)
     free_released(v);
     wake_newcomer(v);
     if (v->reason)
-        rpc_virtual_free(v);
+        await_end(v);
     else if (moved)
-        rpc_loop_schedule(v->proxy->loop, job);
+        rpc_loop_schedule_more(v->proxy->loop, job);
 }
 
 /* ---- opening ---- */

@@ -64,6 +64,7 @@ struct rpc_channel {
     apr_time_t heard, spoke;    /* last read from and write to the client */
     apr_time_t ended;           /* outbound: its end of file was seen; 0: not yet */
     rpc_reason_t reason;        /* set: nothing more is read from it */
+    const char *why;            /* it is refused, in words; not a copy */
     rpc_job_t turn;             /* while in Open_Start */
     rpc_timer_t timer;          /* Open_Start: for the first PDU; OUT: after its client's end of file */
     rts_pdu_t first;            /* the first PDU */

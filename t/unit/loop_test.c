@@ -1,0 +1,240 @@
+/* loop_test: what runs between two looks at the descriptors, and in which order. All that happens is
+ * written down, one letter each.
+ */
+#include "io/loop.h"
+
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <apr_general.h>
+
+#include "unit.h"
+
+#define MANY 9000
+/* More than what runs in a turn, and far less than MANY. */
+#define A_TURN 150
+
+typedef struct world {
+    rpc_loop_t *loop;
+    rpc_watch_t watch;      /* 'L': the loop looks at it */
+    rpc_job_t echo;         /* 'E': what its owner then does */
+    rpc_job_t busy;         /* 'b': schedules itself again and again */
+    rpc_timer_t last;       /* looks whether all are there */
+    size_t want, got;
+    char what[4 * MANY];
+} world_t;
+
+typedef struct piece {
+    rpc_job_t job;
+    rpc_timer_t timer;
+    world_t *world;
+    char letter;
+} piece_t;
+
+static void note(world_t *w, char letter)
+{
+    if (w->got < sizeof(w->what) - 1)
+        w->what[w->got++] = letter;
+}
+
+static void run_piece(rpc_job_t *job)
+{
+    piece_t *p = RPC_OWNER_OF(job, piece_t, job);
+
+    note(p->world, p->letter);
+}
+
+static void fire_piece(rpc_timer_t *timer)
+{
+    piece_t *p = RPC_OWNER_OF(timer, piece_t, timer);
+
+    note(p->world, p->letter);
+}
+
+static void look(rpc_watch_t *watch, uint32_t events)
+{
+    world_t *w = RPC_OWNER_OF(watch, world_t, watch);
+
+    if (!(events & EPOLLIN))
+        return;
+    note(w, 'L');
+    rpc_loop_schedule(w->loop, &w->echo);
+}
+
+static void run_echo(rpc_job_t *job)
+{
+    note(RPC_OWNER_OF(job, world_t, echo), 'E');
+}
+
+static void run_busy(rpc_job_t *job)
+{
+    world_t *w = RPC_OWNER_OF(job, world_t, busy);
+
+    note(w, 'b');
+    if (w->got < w->want)
+        rpc_loop_schedule(w->loop, job);
+}
+
+static void look_for_all(rpc_timer_t *timer)
+{
+    world_t *w = RPC_OWNER_OF(timer, world_t, last);
+
+    if (w->got >= w->want)
+        rpc_loop_stop(w->loop);
+    else
+        rpc_timer_set(w->loop, timer, rpc_loop_now(w->loop) + 1000);
+}
+
+/* Its descriptor can be read from the beginning. */
+static world_t *world_new(apr_pool_t *pool, int pipes[2])
+{
+    world_t *w = calloc(1, sizeof(*w));
+
+    if (rpc_loop_create(&w->loop, pool) != APR_SUCCESS || pipe(pipes) < 0)
+        abort();
+    w->watch = (rpc_watch_t){ pipes[0], look };
+    w->echo.run = run_echo;
+    w->busy.run = run_busy;
+    w->last.fire = look_for_all;
+    rpc_watch_add(w->loop, &w->watch);
+    if (write(pipes[1], "x", 1) != 1)
+        abort();
+    return w;
+}
+
+static piece_t *pieces(world_t *w, int count, char letter, void (*schedule)(rpc_loop_t *loop, rpc_job_t *job))
+{
+    piece_t *all = calloc((size_t)count, sizeof(*all));
+    int i;
+
+    for (i = 0; i < count; i++) {
+        all[i] = (piece_t){ .job.run = run_piece, .timer.fire = fire_piece, .world = w, .letter = letter };
+        if (schedule)
+            schedule(w->loop, &all[i].job);
+        else
+            rpc_timer_set(w->loop, &all[i].timer, rpc_loop_now(w->loop));
+    }
+    return all;
+}
+
+static void run(world_t *w, int want)
+{
+    w->want = (size_t)want;
+    rpc_timer_set(w->loop, &w->last, rpc_loop_now(w->loop) + 1000);
+    rpc_loop_run(w->loop);
+}
+
+/* How many LETTERs stand before the Nth BEFORE. */
+static int count_before(const world_t *w, char letter, char before, int n)
+{
+    int count = 0;
+    size_t i;
+
+    for (i = 0; i < w->got; i++) {
+        if (w->what[i] == before && --n == 0)
+            return count;
+        count += w->what[i] == letter;
+    }
+    return before ? -1 : count;
+}
+
+static void test_jobs(apr_pool_t *pool)
+{
+    int pipes[2];
+    world_t *w = world_new(pool, pipes);
+    piece_t *all = pieces(w, MANY, 'n', rpc_loop_schedule);
+    int before;
+
+    run(w, MANY + 2);
+    before = count_before(w, 'n', 'L', 1);
+    ok(before >= 1 && before < A_TURN, "of %d jobs %d run before the loop looks at its descriptors", MANY, before);
+    is_int(count_before(w, 'n', 0, 0), MANY, "and all in the end");
+    free(all);
+    free(w);
+}
+
+static void test_timers(apr_pool_t *pool)
+{
+    int pipes[2];
+    world_t *w = world_new(pool, pipes);
+    piece_t *all = pieces(w, MANY, 't', NULL);
+    int before;
+
+    run(w, MANY + 2);
+    before = count_before(w, 't', 'E', 1);
+    ok(before >= 0 && before < A_TURN, "of %d timers that are due %d fire before what a descriptor causes", MANY, before);
+    is_int(count_before(w, 't', 0, 0), MANY, "and all in the end");
+    free(all);
+    free(w);
+}
+
+/* Also when the ends were first. */
+static void test_ends(apr_pool_t *pool)
+{
+    int pipes[2];
+    world_t *w = world_new(pool, pipes);
+    piece_t *ends = pieces(w, MANY, 'e', rpc_loop_schedule_end);
+    piece_t *more = pieces(w, 200, 'm', rpc_loop_schedule_more), *now = pieces(w, 200, 'n', rpc_loop_schedule);
+
+    run(w, MANY + 402);
+    ok(count_before(w, 'e', 'E', 1) < 20, "what a descriptor causes waits for %d of %d ends", count_before(w, 'e', 'E', 1), MANY);
+    ok(count_before(w, 'm', 'E', 1) < 60, "and for %d who have more to do", count_before(w, 'm', 'E', 1));
+    ok(count_before(w, 'e', 'm', 200) < A_TURN, "who waits for more is hardly held up by ends, either");
+    ok(count_before(w, 'm', 'n', 200) < A_TURN, "nor what is new by those");
+    ok(count_before(w, 'e', 'n', 200) >= 4, "but ends have their share meanwhile");
+    is_int(count_before(w, 'e', 0, 0), MANY, "all end");
+    free(ends);
+    free(more);
+    free(now);
+    free(w);
+}
+
+/* A job that schedules itself, and another loop's turn. */
+static void test_again(apr_pool_t *pool)
+{
+    int pipes[2];
+    world_t *w = world_new(pool, pipes);
+
+    rpc_loop_schedule(w->loop, &w->busy);
+    run(w, 100);
+    is_int(count_before(w, 'b', 'L', 1), 1, "a job that schedules itself runs again after a look");
+    is_int(count_before(w, 'b', 'E', 1), 2, "and others have their turn");
+    free(w);
+}
+
+static void test_unscheduled(apr_pool_t *pool)
+{
+    int pipes[2];
+    world_t *w = world_new(pool, pipes);
+    piece_t *now = pieces(w, 3, 'n', rpc_loop_schedule), *more = pieces(w, 3, 'm', rpc_loop_schedule_more);
+    piece_t *ends = pieces(w, 3, 'e', rpc_loop_schedule_end);
+
+    rpc_loop_unschedule(w->loop, &now[1].job);
+    rpc_loop_unschedule(w->loop, &more[0].job);
+    rpc_loop_unschedule(w->loop, &ends[2].job);
+    rpc_loop_unschedule(w->loop, &ends[2].job);
+    rpc_loop_schedule(w->loop, &ends[0].job);       /* it waits already */
+    run(w, 8);
+    is_str(w->what, "nnmmeeLE", "jobs of all kinds that are not wanted any more");
+    free(now);
+    free(more);
+    free(ends);
+    free(w);
+}
+
+int main(void)
+{
+    apr_pool_t *pool;
+
+    apr_initialize();
+    apr_pool_create(&pool, NULL);
+    alarm(60);
+    test_jobs(pool);
+    test_timers(pool);
+    test_ends(pool);
+    test_again(pool);
+    test_unscheduled(pool);
+    apr_pool_destroy(pool);
+    apr_terminate();
+    return unit_done();
+}
