@@ -9,11 +9,21 @@ use RPCH::Poll qw(wait_for turn);
 use RPCH::RPC qw(request_pdu rpc_parse);
 use RPCH::Test;
 
+alarm 2 * ($ENV{RPCH_ALARM} || 150);    # httpd takes its seconds for each restart, and more beside other tests
+
 my $server = server(echo => 1);
 
 sub httpd {
     my ($mpm, $limits, $conf) = @_;
     return RPCH::Httpd->new(mpm => $mpm, limits => $limits, conf => ($conf // '') . "Timeout 15\n" . RPCH::Httpd->location)->start;
+}
+# A step that fails is a failed test with its cause, and not the end of the file.
+sub opened {
+    my ($httpd) = @_;
+    my $c = session($httpd);
+    my $log = $httpd->log;
+    eval { $c->connect; 1 } or diag "no session: $@", "of the log:\n", substr $httpd->log, length $log;
+    return $c;
 }
 sub session { my ($httpd) = @_; return plain(port => $httpd->{port}, target => $server->target) }
 sub works {
@@ -26,7 +36,7 @@ sub ended { my ($c) = @_; return eval { $_->wait_eof for $c->in, $c->out; 1 } }
 # What other sites of the server have: an ordinary page.
 sub page {
     my ($httpd) = @_;
-    my $h = RPCH::HTTP->dial(port => $httpd->{port}, name => 'a page');
+    my $h = eval { RPCH::HTTP->dial(port => $httpd->{port}, name => 'a page') } or diag($@), return 0;
     $h->request('GET', '/nothing-here');
     my $head = eval { $h->head };
     $h->close;
@@ -50,8 +60,10 @@ sub reload {
     my %old = map { $_ => 1 } $httpd->children;
     my $before = () = $httpd->log =~ /resuming normal operations/g;
     $httpd->signal('USR1');
-    wait_for('the restart', sub { turn(0.02); $before < (() = $httpd->log =~ /resuming normal operations/g) });
-    return eval { wait_for('a new child', sub { turn(0.02); newcomers($httpd, \%old) }) } ? 1 : 0;
+    return eval {
+        wait_for('the restart', sub { turn(0.02); $before < (() = $httpd->log =~ /resuming normal operations/g) });
+        wait_for('a new child', sub { turn(0.02); newcomers($httpd, \%old) });
+    } ? 1 : (diag($@), 0)[1];
 }
 
 my $EVENT = "ServerLimit 4\nStartServers 1\nThreadsPerChild 10\nMaxRequestWorkers 10\nMinSpareThreads 1\nMaxSpareThreads 10\n"
@@ -66,10 +78,10 @@ my $ROOMY = "ServerLimit 20\nStartServers 12\nMinSpareServers 8\nMaxSpareServers
 {
     my $httpd = httpd(event => $EVENT);
     ok($httpd->logs(qr/notice.*channels outlive 3 graceful restarts .*ServerLimit is 4/), 'start-up says how many restarts fit');
-    my @session = session($httpd)->connect;
+    my @session = opened($httpd);
     for my $n (1 .. 3) {
         ok(reload($httpd), "restart $n: the new generation begins");
-        push @session, session($httpd)->connect;
+        push @session, opened($httpd);
     }
     is(scalar(grep { works($_) } @session), 4, 'three restarts end no session');
     unlike($httpd->log, qr/ends its/, 'and the log says nothing of that kind');
@@ -79,7 +91,7 @@ my $ROOMY = "ServerLimit 20\nStartServers 12\nMinSpareServers 8\nMaxSpareServers
         ok(ended(shift @session), "the oldest generation's session has ended");
         is(scalar(grep { works($_) } @session), 3, 'the younger ones go on');
         is(scalar(() = $httpd->log =~ /notice.*ends its 2 channels \(shutdown\): httpd has no slot left.*ServerLimit/g), $n - 3, 'a notice tells how many channels');
-        push @session, session($httpd)->connect;
+        push @session, opened($httpd);
     }
     ok(eval { wait_for('lines', sub { turn(0.02); 4 == (() = $httpd->log('access_log') =~ /"RPC_(?:IN|OUT)_DATA .* shutdown$/mg) }) }, 'the access log has the reason');
     $_->close for @session;
@@ -89,7 +101,7 @@ my $ROOMY = "ServerLimit 20\nStartServers 12\nMinSpareServers 8\nMaxSpareServers
 for ([worker => $WORKER], [prefork => $PREFORK]) {
     my ($mpm, $limits) = @$_;
     my $httpd = httpd($mpm => $limits);
-    my @session = map { session($httpd)->connect } 1, 2;
+    my @session = map { opened($httpd) } 1, 2;
     ok(reload($httpd), "$mpm: the new generation begins, though sessions had all workers");
     ok(page($httpd), "$mpm: a page is served");
     ok(ended($_), "$mpm: a session has ended") for @session;
@@ -109,7 +121,7 @@ for ([worker => $WORKER], [prefork => $PREFORK]) {
                                  . "Timeout 15\n" . RPCH::Httpd->location . $no_files);
     $httpd->{httpd} = "ulimit -n 80; $httpd->{httpd}";
     $httpd->start;
-    my $session = session($httpd)->connect;
+    my $session = opened($httpd);
     my %old = map { $_ => 1 } $httpd->children;
     my @halves;
     ok(eval { wait_for('a refusal', sub {
@@ -134,8 +146,8 @@ for ([event => $EVENT], [worker => $EVENT =~ s/Async.*\n//r], [prefork => $ROOMY
     my ($mpm, $limits) = @$_;
     my $httpd = httpd($mpm => $limits, "RpcGracefulTimeout 3\n");
     my $c = session($httpd);
-    $mpm eq 'prefork' ? $c->connect : begin($c);
-    wait_for('httpd to read what there is', sub { turn(0.02); taken($httpd) });
+    ok(eval { $mpm eq 'prefork' ? $c->connect : begin($c); 1 }, "$mpm: requests begin") or diag $@;
+    ok(eval { wait_for('httpd to read what there is', sub { turn(0.02); taken($httpd) }) }, "$mpm: and are read") or diag $@;
     ok(reload($httpd), "$mpm: a restart while requests are on their way");
     finish($c) if $mpm ne 'prefork';
     ok(eval { $c->opened if $mpm ne 'prefork'; works($c) }, "$mpm: they are served");
@@ -150,7 +162,7 @@ for ([event => $EVENT], [worker => $EVENT =~ s/Async.*\n//r], [prefork => $ROOMY
 # ---- graceful-stop under prefork ----
 {
     my $httpd = httpd(prefork => $ROOMY, "RpcGracefulTimeout 1\n");
-    my $c = session($httpd)->connect;
+    my $c = opened($httpd);
     turn(0.1) for 1 .. 15;      # there is no event for what does not happen
     ok(works($c), 'RpcGracefulTimeout ends no session when nobody restarts');
     $httpd->signal('WINCH');
