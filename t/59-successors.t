@@ -73,7 +73,7 @@ for my $kind (['inbound', 'Opened_A5W', 'new_in', 'client'], ['outbound', 'B1W',
 
 # Not for ever
 {
-    my $s = RPCH::States->reach(inbound => 'Wait_B2', path => '/hasty/rpcproxy.dll')->now;
+    my $s = RPCH::States->reach(inbound => 'Opened_A5W', path => '/hasty/rpcproxy.dll')->now;
     newcomer($s, $s->{cookie}{new_in});
     ok(eval { waits($s) }, 'a successor waits') or diag $@;
     is_rpc_error(delete $s->{end}{newcomer}, '6ba', 'for RpcSetupTimeout');
