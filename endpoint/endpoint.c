@@ -97,6 +97,64 @@ static void vc_connect(rpc_vc_t *vc)
 
 /* ---- newcomers ---- */
 
+/* The silent legs of one listener. A leg of a listener at an address has to send its first PDU, a leg of
+ * this server's proxies only its preface, which the proxy sends at once; its client may take longer. */
+struct rpc_crowd {
+    const rpc_endpoint_listener_t *via;     /* NULL: the Unix socket, or another endpoint */
+    rpc_leg_t *oldest, *youngest;
+    unsigned count;
+    rpc_crowd_t *next;
+};
+
+static rpc_crowd_t *find_crowd(const rpc_endpoint_t *ep, const rpc_endpoint_listener_t *via)
+{
+    rpc_crowd_t *crowd = ep->crowds;
+
+    while (crowd && crowd->via != via)
+        crowd = crowd->next;
+    return crowd;
+}
+
+static void join_crowd(rpc_leg_t *leg)
+{
+    rpc_endpoint_t *ep = leg->ep;
+    rpc_crowd_t *crowd = find_crowd(ep, leg->via);
+
+    if (!crowd) {       /* there are as many as listeners */
+        crowd = apr_pcalloc(apr_hash_pool_get(ep->table), sizeof(*crowd));
+        crowd->via = leg->via;
+        crowd->next = ep->crowds;
+        ep->crowds = crowd;
+    }
+    leg->crowd = crowd;
+    leg->older = crowd->youngest;
+    if (leg->older)
+        leg->older->younger = leg;
+    else
+        crowd->oldest = leg;
+    crowd->youngest = leg;
+    crowd->count++;
+}
+
+/* The leg is not silent any more. */
+static void leave_crowd(rpc_leg_t *leg)
+{
+    rpc_crowd_t *crowd = leg->crowd;
+
+    if (!crowd)
+        return;
+    if (leg->older)
+        leg->older->younger = leg->younger;
+    else
+        crowd->oldest = leg->younger;
+    if (leg->younger)
+        leg->younger->older = leg->older;
+    else
+        crowd->youngest = leg->older;
+    crowd->count--;
+    leg->crowd = NULL;
+}
+
 static void newcomer_unlink(rpc_leg_t *leg)
 {
     rpc_endpoint_t *ep = leg->ep;
@@ -108,6 +166,7 @@ static void newcomer_unlink(rpc_leg_t *leg)
     if (leg->next)
         leg->next->prev = leg->prev;
     leg->next = leg->prev = NULL;
+    leave_crowd(leg);
 }
 
 static void newcomer_refuse(rpc_leg_t *leg, rpc_reason_t reason, int abort)
@@ -133,26 +192,12 @@ static void newcomer_timeout(rpc_timer_t *timer)
     newcomer_refuse(leg, leg->waits ? RPC_REASON_SETUP_TIMEOUT : RPC_REASON_FIRST_PDU_TIMEOUT, 0);
 }
 
-/* A leg of a listener at an address has to send its first PDU, a leg of this server's proxies only its
- * preface, which the proxy sends at once; its client may take longer. */
-static int is_silent(const rpc_leg_t *leg)
-{
-    return leg->via ? !leg->waits : !leg->preface;
-}
-
 /* Returns the oldest silent leg of a listener, if the listener has as many as are allowed. */
 static rpc_leg_t *one_too_many(const rpc_endpoint_t *ep, const rpc_endpoint_listener_t *via)
 {
-    rpc_leg_t *leg, *oldest = NULL;
-    unsigned count = 0;
+    const rpc_crowd_t *crowd = find_crowd(ep, via);
 
-    for (leg = ep->newcomers; leg; leg = leg->next) {   /* the youngest is first in the list */
-        if (leg->via == via && is_silent(leg)) {
-            oldest = leg;
-            count++;
-        }
-    }
-    return ep->params.silent_max && count >= ep->params.silent_max ? oldest : NULL;
+    return crowd && ep->params.silent_max && crowd->count >= ep->params.silent_max ? crowd->oldest : NULL;
 }
 
 /* At most one line a minute says so, because there may be thousands. */
@@ -195,8 +240,7 @@ static void newcomer_settle(rpc_leg_t *leg, rpc_vc_t *vc)
     leg->preface = NULL;
     free(leg->head);
     leg->head = NULL;
-    free(leg->waits);
-    leg->waits = NULL;
+    rpc_leg_end_wait(leg);
     leg->ep->count--;
     rpc_loop_schedule(leg->ep->loop, &vc->turn);
 }
@@ -239,6 +283,8 @@ static void know_preface(rpc_leg_t *leg, const rpc_preface_t *preface)
         refuse_stranger(leg);
     else if (!(leg->preface = rpc_preface_copy(preface)))
         leg->refused = RPC_REASON_NO_MEMORY;
+    else
+        leave_crowd(leg);
 }
 
 /* Reads the preface from the start of the data. 1: it is complete. */
@@ -361,20 +407,19 @@ static int is_of_kin(rpc_leg_t *leg, const rts_cookie_t *cookie, const struct io
 static rpc_reason_t newcomer_wait(rpc_leg_t *leg, const rts_pdu_t *pdu, size_t len)
 {
     rpc_endpoint_t *ep = leg->ep;
-    const rpc_leg_t *other;
 
     if (leg->waits)
         return RPC_REASON_NONE;
-    for (other = ep->newcomers; other; other = other->next) {
-        if (other->waits && rts_cookie_equal(rts_cookie(other->waits, 0), rts_cookie(pdu, 0)))
-            return RPC_REASON_PROTOCOL;
-    }
+    if (apr_hash_get(ep->waiting, rts_cookie(pdu, 0), sizeof(rts_cookie_t)))
+        return RPC_REASON_PROTOCOL;
     if (len)
         return RPC_REASON_PROTOCOL;
     leg->waits = malloc(sizeof(*pdu));
     if (!leg->waits)
         return RPC_REASON_NO_MEMORY;
     *leg->waits = *pdu;
+    apr_hash_set(ep->waiting, rts_cookie(leg->waits, 0), sizeof(rts_cookie_t), leg);
+    leave_crowd(leg);
     rpc_timer_set(ep->loop, &leg->timer,
                   rpc_loop_now(ep->loop) + rpc_endpoint_setup_timeout(ep, leg->preface));
     rpc_log(ep->params.log, RPC_LOG_DEBUG, 0,
@@ -575,6 +620,7 @@ static rpc_leg_t *newcomer_create(rpc_endpoint_t *ep, int fd, const rpc_endpoint
     if (ep->newcomers)
         ep->newcomers->prev = leg;
     ep->newcomers = leg;
+    join_crowd(leg);
     ep->count++;
     rpc_timer_set(ep->loop, &leg->timer, rpc_loop_now(ep->loop) + ep->params.setup_timeout);
     rpc_loop_schedule(ep->loop, &leg->turn);
@@ -682,6 +728,7 @@ rpc_endpoint_t *rpc_endpoint_create(rpc_loop_t *loop, const rpc_endpoint_params_
     ep->params.networks = params->networks ? params->networks : "";
     ep->params.sources = params->sources ? params->sources : "";
     ep->table = apr_hash_make(pool);
+    ep->waiting = apr_hash_make(pool);
     ep->rules = apr_hash_make(pool);
     apr_pool_create(&ep->scratch, pool);
     return ep;

@@ -14,14 +14,20 @@ void rpc_endpoint_count_down(rpc_endpoint_t *ep)
         ep->params.idle(ep->params.ctx);
 }
 
+void rpc_leg_end_wait(rpc_leg_t *leg)
+{
+    if (leg->waits)
+        apr_hash_set(leg->ep->waiting, rts_cookie(leg->waits, 0), sizeof(rts_cookie_t), NULL);
+    free(leg->waits);
+    leg->waits = NULL;
+}
+
 void rpc_endpoint_wake(rpc_endpoint_t *ep, const rts_cookie_t *vc)
 {
-    rpc_leg_t *leg;
+    rpc_leg_t *leg = apr_hash_get(ep->waiting, vc, sizeof(*vc));
 
-    for (leg = ep->newcomers; leg; leg = leg->next) {
-        if (leg->waits && rts_cookie_equal(rts_cookie(leg->waits, 0), vc))
-            rpc_loop_schedule(ep->loop, &leg->turn);
-    }
+    if (leg)
+        rpc_loop_schedule(ep->loop, &leg->turn);
 }
 
 void rpc_endpoint_drop(rpc_endpoint_t *ep, rpc_stream_t *stream, int abort)
@@ -42,7 +48,7 @@ void rpc_leg_free(rpc_leg_t *leg, int abort)
     dcerpc_framer_reset(&leg->framer);
     free(leg->preface);
     free(leg->head);
-    free(leg->waits);
+    rpc_leg_end_wait(leg);
     free(leg);
 }
 

@@ -31,6 +31,7 @@
 typedef struct rpc_leg rpc_leg_t;
 typedef struct rpc_vc rpc_vc_t;
 typedef struct rpc_v1 rpc_v1_t;
+typedef struct rpc_crowd rpc_crowd_t;
 
 /* How a virtual connection opens (3.2.5.1). */
 typedef enum {
@@ -82,6 +83,8 @@ struct rpc_leg {
     rpc_reason_t refused;
     rts_pdu_t *waits;           /* malloc'ed: its first PDU, while the replacement before it is under
                                  * way; nothing is read of it meanwhile. Or NULL */
+    rpc_crowd_t *crowd;         /* of the silent ones that came the same way; NULL: it is not silent */
+    rpc_leg_t *older, *younger; /* of the crowd */
     rpc_job_t turn;
     rpc_timer_t timer;          /* for preface and first PDU, then for its turn */
 
@@ -134,6 +137,8 @@ struct rpc_endpoint {
     apr_hash_t *rules;          /* of endpoint/target.c */
     rpc_vc_t *vcs;
     rpc_leg_t *newcomers;
+    apr_hash_t *waiting;        /* VC cookie -> the newcomer that waits for it */
+    rpc_crowd_t *crowds;
     rpc_v1_t *v1s;
     unsigned count;             /* of all three */
     apr_time_t drains;          /* see rpc_endpoint_drains() */
@@ -178,7 +183,9 @@ void rpc_leg_free(rpc_leg_t *leg, int abort);
 void rpc_endpoint_drop(rpc_endpoint_t *ep, rpc_stream_t *stream, int abort);
 /* One of the endpoint's has ended. */
 void rpc_endpoint_count_down(rpc_endpoint_t *ep);
-/* The VC of this cookie has changed: newcomers that wait for it look again. */
+/* It waits no more, if it did. */
+void rpc_leg_end_wait(rpc_leg_t *leg);
+/* The VC of this cookie has changed: the newcomer that waits for it looks again. */
 void rpc_endpoint_wake(rpc_endpoint_t *ep, const rts_cookie_t *vc);
 /* How loud an end of this reason is. */
 int rpc_endpoint_level(rpc_reason_t reason);
