@@ -47,10 +47,12 @@ rpc_dial_t *rpc_endpoint_dial(rpc_endpoint_t *ep, const rpc_preface_t *preface,
                               rpc_dial_done_t *done, void *ctx)
 {
     const rules_t *rules = rules_of(ep, preface);
+    rpc_server_list_t servers;
     rpc_dial_params_t params = {
         .user = preface->user,
         .timeout = preface->connect_timeout ? apr_time_from_msec(preface->connect_timeout)
                                             : ep->params.connect_timeout,
+        .servers = &servers,
         .log = ep->params.log,
     };
     rpc_dial_t *dial = NULL;
@@ -62,7 +64,7 @@ rpc_dial_t *rpc_endpoint_dial(rpc_endpoint_t *ep, const rpc_preface_t *preface,
     }
     params.networks = rules->networks;
     params.sources = rules->sources;
-    if (rpc_server_list_read(ep->scratch, preface->host, preface->port, &params.servers) == APR_SUCCESS)
+    if (rpc_server_list_read(ep->scratch, preface->host, preface->port, &servers) == APR_SUCCESS)
         dial = rpc_dial_start(ep->loop, &ep->params.dialer, &params, done, ctx);
     else
         rpc_log(ep->params.log, RPC_LOG_ERR, 0, "endpoint: the servers \"%s\" of \"%s\" cannot be read",

@@ -196,7 +196,8 @@ static void fill_spec(side_t *client, int stranger, int other_rules)
     spec->content_length = client->kind == SIDE_IN ? game->content_length : INT64_MAX;
     snprintf(client->identity, sizeof(client->identity), "%s", stranger ? "mallory" : "alice");
     spec->identity = client->identity;
-    spec->leg.servers = (rpc_server_list_t){ 1, { { RPC_PROTSEQ_HTTP, "server", (uint16_t)client->number } } };
+    client->servers = (rpc_server_list_t){ 1, { { RPC_PROTSEQ_HTTP, "server", (uint16_t)client->number } } };
+    spec->leg.servers = &client->servers;
     snprintf(client->unix_path, sizeof(client->unix_path), "%d", client->number);
     spec->leg.unix_path = game->with_unix_path ? client->unix_path : NULL;
     spec->preface = (const uint8_t *)PREFACE;

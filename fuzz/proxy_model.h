@@ -32,6 +32,7 @@ struct side {
     /* clients */
     rpc_channel_spec_t spec;
     char identity[8];
+    rpc_server_list_t servers;
     char unix_path[8];
     int ended;
     rpc_reason_t reason;

@@ -100,7 +100,7 @@ typedef struct channel {
  * else that of the best server. */
 static int first_server(const channel_t *ch)
 {
-    const rpc_server_list_t *servers = &ch->spec->leg.servers;
+    const rpc_server_list_t *servers = ch->spec->leg.servers;
     int i;
 
     for (i = 0; i < servers->count; i++)
@@ -185,7 +185,7 @@ static void log_end(const channel_t *ch, const rpc_end_t *end)
     apr_interval_time_t age = rpc_clock_now() - ch->since;
     char servers[SERVERS_TEXT];
 
-    rpc_server_list_print(&ch->spec->leg.servers, ch->first, servers, sizeof(servers));
+    rpc_server_list_print(ch->spec->leg.servers, ch->first, servers, sizeof(servers));
     rpc_log_ended(ch->spec->log, &ch->who, end, is_failure(ch, end->reason), ch->backend ? ch->backend : servers,
                   apr_time_as_msec(age));
 }
@@ -246,7 +246,7 @@ static apr_interval_time_t min_conn_timeout(request_rec *r)
 static int route_to_endpoint(request_rec *r, rpc_channel_spec_t *spec, const char *target,
                              const char *vhost)
 {
-    const rpc_server_list_t *servers = &spec->leg.servers;
+    const rpc_server_list_t *servers = spec->leg.servers;
     rpc_preface_t preface = {
         .host = rpc_server_list_text(r->pool, servers),
         .port = servers->at[0].port,
@@ -285,6 +285,7 @@ static const char *find_servers(request_rec *r, const rpc_dir_config_t *dc, rpc_
     rpc_directory_t directory = rpc_config_directory(dc);
     rpc_place_t places[RPC_ROUTE_MAX];
     const char *why, *key = apr_pstrcat(r->pool, canonical_user(r), "\n", target->server, NULL);
+    rpc_server_list_t *servers;
     int count, i;
 
     directory.variable = request_variable;
@@ -292,7 +293,9 @@ static const char *find_servers(request_rec *r, const rpc_dir_config_t *dc, rpc_
     count = rpc_target_places(r->pool, &directory, target, places, NULL, &why);
     if (!count)
         return why;
-    rpc_route_order(places, count, key, health, rpc_clock_now(), &spec->leg.servers);
+    servers = apr_palloc(r->pool, sizeof(*servers));
+    rpc_route_order(places, count, key, health, rpc_clock_now(), servers);
+    spec->leg.servers = servers;
     for (i = 0; i < count; i++) {
         if (places[i].named)
             spec->leg.networks = rpc_networks_with(r->pool, spec->leg.networks, places[i].binding.host);
@@ -329,7 +332,7 @@ const char *rpc_request_spec(const rpc_context_t *context, request_rec *r, rpc_r
     spec->leg.user = canonical_user(r);
     spec->leg.sources = dc->sources;
     spec->client_address = client_address(r);
-    if (!wrong && spec->leg.servers.at[0].protseq == RPC_PROTSEQ_TCP
+    if (!wrong && spec->leg.servers->at[0].protseq == RPC_PROTSEQ_TCP
         && !route_to_endpoint(r, spec, name, vhost))
         wrong = "names too long for the endpoint";
     return wrong;
@@ -357,7 +360,7 @@ rpc_status_limits_t rpc_request_limits(const request_rec *r)
 
 const char *rpc_request_server(apr_pool_t *pool, const rpc_channel_spec_t *spec)
 {
-    return rpc_server_list_first(pool, &spec->leg.servers);
+    return rpc_server_list_first(pool, spec->leg.servers);
 }
 
 rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r, rpc_channel_spec_t *spec,
@@ -405,14 +408,19 @@ typedef struct detached {
     rpc_channel_spec_t spec;
 } detached_t;
 
-static void fill_leg(rpc_dial_params_t *leg, rpc_block_t *b)
+/* No longer than it has to be. */
+static const rpc_server_list_t *copy_servers(const rpc_server_list_t *from, rpc_block_t *b)
 {
+    rpc_server_list_t *to = rpc_block_put(b, from, RPC_SERVER_LIST_SIZE(from->count));
     int i;
 
-    for (i = 0; i < leg->servers.count; i++)
-        leg->servers.at[i].host = rpc_block_text(b, leg->servers.at[i].host);
-    leg->unix_path = rpc_block_text(b, leg->unix_path);
-    leg->user = rpc_block_text(b, leg->user);
+    for (i = 0; i < from->count; i++) {
+        const char *host = rpc_block_text(b, from->at[i].host);
+
+        if (to)
+            to->at[i].host = host;
+    }
+    return to;
 }
 
 static void fill(detached_t *to, rpc_block_t *b, const rpc_channel_spec_t *spec)
@@ -428,7 +436,9 @@ static void fill(detached_t *to, rpc_block_t *b, const rpc_channel_spec_t *spec)
     to->spec = *spec;
     to->spec.identity = rpc_block_text(b, spec->identity);
     to->spec.preface = rpc_block_put(b, spec->preface, spec->preface_len);
-    fill_leg(&to->spec.leg, b);
+    to->spec.leg.servers = copy_servers(spec->leg.servers, b);
+    to->spec.leg.unix_path = rpc_block_text(b, spec->leg.unix_path);
+    to->spec.leg.user = rpc_block_text(b, spec->leg.user);
 }
 
 const rpc_channel_spec_t *rpc_request_detach(request_rec *r, const rpc_channel_spec_t *spec,

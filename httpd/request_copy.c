@@ -206,8 +206,12 @@ static void ask_now(request_rec *r, const rpc_log_names_t *names)
 static void fill(rpc_request_copy_t *to, rpc_block_t *b, const source_t *last, const source_t *first, const char *id)
 {
     fill_request(&to->request, b, last);
-    if (first->r)
-        fill_request(&to->first, b, first);
+    if (first->r) {
+        rpc_copied_request_t copied;
+
+        fill_request(&copied, b, first);
+        to->first = rpc_block_put(b, &copied, sizeof(copied));
+    }
     fill_connection(to, b, last->r, id);
 }
 
@@ -405,8 +409,8 @@ request_rec *rpc_request_rebuild(const rpc_request_copy_t *copy, apr_pool_t *poo
     conn_rec *c = rebuild_connection(copy, pool);
     request_rec *r = rebuild_request(&copy->request, copy, c);
 
-    if (copy->first.the_request) {
-        r->prev = rebuild_request(&copy->first, copy, c);
+    if (copy->first) {
+        r->prev = rebuild_request(copy->first, copy, c);
         r->prev->next = r;
     }
     return r;

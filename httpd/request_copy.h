@@ -49,7 +49,7 @@ typedef struct rpc_request_copy {
     unsigned hostname_lookups, use_canonical_name, use_canonical_phys_port;
     apr_off_t in, out;          /* bytes of the connection for this request, before the copy */
     rpc_copied_request_t request;
-    rpc_copied_request_t first; /* that was redirected to it within httpd; the_request NULL: none was */
+    const rpc_copied_request_t *first;  /* that was redirected to it within httpd; NULL: none was */
 } rpc_request_copy_t;
 
 /* On R's worker. What the logs call the connection (%{...}x, %l) is asked now. To be freed with free();

@@ -582,7 +582,7 @@ int rpc_virtual_open(rpc_channel_t *ch, const rpc_role_ops_t *role, int replacin
 
     if (!v)
         return 0;
-    rpc_server_list_prefer(&leg.servers, ch->first_server);
+    leg.first = ch->first_server;
     v->proxy = ch->proxy;
     v->role = role;
     v->current = ch;
@@ -596,7 +596,7 @@ int rpc_virtual_open(rpc_channel_t *ch, const rpc_role_ops_t *role, int replacin
     ch->client->owner = &v->turn;
     v->in_table = 1;
     apr_hash_set(v->proxy->tables[spec->role], v->cookie.b, sizeof(v->cookie.b), v);
-    set_setup_timer(v, spec->setup_timeout + leg.servers.count * leg.timeout);
+    set_setup_timer(v, spec->setup_timeout + leg.servers->count * leg.timeout);
     v->connecting = rpc_dial_start(loop, v->proxy->dialer, &leg, virtual_connect_done, v);
     if (!v->connecting)
         rpc_virtual_end(v, RPC_REASON_NO_MEMORY, "no memory to connect");

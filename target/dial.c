@@ -14,7 +14,9 @@
 struct rpc_dial {
     rpc_loop_t *loop;
     rpc_dialer_t dialer;
-    rpc_dial_params_t params;   /* the names of its servers and its Unix path stand in TEXT */
+    rpc_dial_params_t params;
+    rpc_server_list_t servers;  /* in the order in which they are tried; their names and the Unix path */
+                                /* stand in TEXT */
     rpc_dial_done_t *done;
     void *ctx;
     rpc_connect_t *connecting;
@@ -31,8 +33,8 @@ static size_t text_size(const rpc_dial_params_t *params)
     size_t size = params->unix_path ? strlen(params->unix_path) + 1 : 0;
     int i;
 
-    for (i = 0; i < params->servers.count; i++)
-        size += strlen(params->servers.at[i].host) + 1;
+    for (i = 0; i < params->servers->count; i++)
+        size += strlen(params->servers->at[i].host) + 1;
     return size;
 }
 
@@ -57,14 +59,18 @@ static rpc_dial_t *dial_new(const rpc_dial_params_t *params)
     d->params = *params;
     if (params->unix_path)
         d->host = d->params.unix_path = copy_text(&room, params->unix_path);
-    for (i = 0; i < params->servers.count; i++)
-        d->params.servers.at[i].host = copy_text(&room, params->servers.at[i].host);
+    for (i = 0; i < params->servers->count; i++) {
+        d->servers.at[i] = params->servers->at[i];
+        d->servers.at[i].host = copy_text(&room, params->servers->at[i].host);
+    }
+    d->servers.count = params->servers->count;
+    rpc_server_list_prefer(&d->servers, params->first);
     return d;
 }
 
 static int is_last(const rpc_dial_t *d)
 {
-    return d->next == d->params.servers.count;
+    return d->next == d->servers.count;
 }
 
 /* Tells the caller the result, and all failures in one text. */
@@ -80,7 +86,7 @@ static void dial_connected(void *ctx, const rpc_connect_result_t *result);
 
 static int try_next_server(rpc_dial_t *d)
 {
-    const rpc_binding_t *server = &d->params.servers.at[d->next++];
+    const rpc_binding_t *server = &d->servers.at[d->next++];
     rpc_connect_params_t params = {
         .resolver = d->dialer.resolver,
         .host = server->host,

@@ -4,14 +4,20 @@
 #ifndef RPC_SERVER_LIST_H
 #define RPC_SERVER_LIST_H
 
+#include <stddef.h>
+
 #include "target/binding.h"
 
 #define RPC_ROUTE_MAX 16        /* servers of one RpcBackend or RpcNspiServers */
 
+/* A list that is only read may be cut off behind its last server: RPC_SERVER_LIST_SIZE(). */
 typedef struct rpc_server_list {
     int count;
     rpc_binding_t at[RPC_ROUTE_MAX];    /* none has port 0 */
 } rpc_server_list_t;
+
+/* Bytes of a list of so many servers. */
+#define RPC_SERVER_LIST_SIZE(count) (offsetof(rpc_server_list_t, at) + (size_t)(count) * sizeof(rpc_binding_t))
 
 /* Puts the server with this INDEX first; the others keep their order. */
 void rpc_server_list_prefer(rpc_server_list_t *list, int index);
