@@ -58,13 +58,18 @@ typedef struct world {
     int succeeded;              /* calls of succeeded() */
     int listener;               /* the target's */
     uint16_t port;
+    int awaits;                 /* a descriptor, or 0: virtual connections ... */
+    unsigned ended_first;       /* ... that have ended before there was anything to read */
 } world_t;
 
 static void log_line(const rpc_log_t *log, int level, apr_status_t status, const char *text)
 {
     world_t *w = log->ctx;
+    int unread = 0;
 
     pthread_mutex_lock(&w->lock);
+    if (w->awaits && strstr(text, " ended: ") && ioctl(w->awaits, FIONREAD, &unread) == 0 && !unread)
+        w->ended_first++;
     if (strlen(w->lines) + strlen(text) + 2 < sizeof(w->lines)) {
         strcat(w->lines, text);
         strcat(w->lines, "\n");
@@ -872,6 +877,86 @@ static void test_target_closes(world_t *w)
     expect_log(w, "server-closed");
 }
 
+#define MANY 50
+
+static void open_half(int fd, rts_pdu_id_t id, uint8_t vc)
+{
+    rts_cookie_t name = cookie(vc), channel = cookie(id == RTS_CONN_A2 ? OUT_1 : IN_1);
+    rts_address_t address = { 0, { 192, 0, 2, 10 } };
+    rts_pdu_t pdu;
+
+    rts_begin(&pdu, id);
+    rts_set_cookie(&pdu, 0, &name);
+    rts_set_cookie(&pdu, 1, &channel);
+    rts_set_u32(&pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, 32768);
+    if (id == RTS_CONN_A2)
+        rts_set_u32(&pdu, RTS_CMD_CHANNEL_LIFETIME, GIB);
+    else {
+        rts_set_group(&pdu, &channel);
+        rts_set_address(&pdu, &address);
+        rts_set_u32(&pdu, RTS_CMD_CONNECTION_TIMEOUT, 900000);
+    }
+    put_rts(fd, &pdu);
+}
+
+static vc_t vc_of_many(world_t *w, uint8_t vc)
+{
+    vc_t v = { .in = leg(w), .out = leg(w) };
+
+    open_half(v.out, RTS_CONN_A2, vc);
+    open_half(v.in, RTS_CONN_B2, vc);
+    v.target = accept_target(w);
+    expect(v.out, c1_bytes, sizeof(c1_bytes));
+    expect(v.in, b3_bytes, sizeof(b3_bytes));
+    return v;
+}
+
+/* The loop stands still from one barrier to the next. */
+typedef struct standstill {
+    rpc_job_t job;
+    pthread_barrier_t begins, ends;
+} standstill_t;
+
+static void stand_still(rpc_job_t *job)
+{
+    standstill_t *still = RPC_OWNER_OF(job, standstill_t, job);
+
+    pthread_barrier_wait(&still->begins);
+    pthread_barrier_wait(&still->ends);
+}
+
+/* Many targets close at once, and then somebody else says something: that does not wait for their ends. */
+static void test_mass_end(world_t *w)
+{
+    standstill_t still = { .job.run = stand_still };
+    vc_t many[MANY], other = vc_of_many(w, 1);
+    int i;
+
+    for (i = 0; i < MANY; i++)
+        many[i] = vc_of_many(w, (uint8_t)(2 + i));
+    pthread_barrier_init(&still.begins, NULL, 2);
+    pthread_barrier_init(&still.ends, NULL, 2);
+    rpc_loop_post(w->loop, &still.job);
+    pthread_barrier_wait(&still.begins);
+    w->awaits = other.target;
+    for (i = 0; i < MANY; i++)
+        close(many[i].target);
+    put_rpc(other.in, 100, 1);
+    pthread_barrier_wait(&still.ends);
+    for (i = 0; i < MANY; i++) {
+        expect_server_closed(many[i].out, "the server closed its connection");
+        expect_server_closed(many[i].in, "the server closed its connection");
+    }
+    expect_rpc(other.target, 100, 1);
+    pthread_mutex_lock(&w->lock);
+    w->awaits = 0;
+    CHECK(w->ended_first < MANY / 2);
+    pthread_mutex_unlock(&w->lock);
+    vc_close(w, &other);
+    pthread_barrier_destroy(&still.begins);
+    pthread_barrier_destroy(&still.ends);
+}
+
 /* A target cannot speak for the endpoint. */
 static void test_forged_farewell(world_t *w)
 {
@@ -1602,7 +1687,7 @@ static const struct { const char *name; void (*run)(world_t *w); } tests[] = {
     TEST(setup_timeout), TEST(setup_timeout_of_section), TEST(connect_failed), TEST(half_closes),
     TEST(hop2_ack), TEST(hop3_window), TEST(pdu_too_big), TEST(forwarding), TEST(bulk),
     TEST(unread_leg),
-    TEST(target_closes), TEST(forged_farewell), TEST(garbage_first), TEST(strangers), TEST(version_1), TEST(listener),
+    TEST(target_closes), TEST(mass_end), TEST(forged_farewell), TEST(garbage_first), TEST(strangers), TEST(version_1), TEST(listener),
     TEST(garbage_later), TEST(rpc_before_open),
     TEST(illegal_rts), TEST(endpoint_close),
     TEST(in_r1), TEST(in_r1_refused), TEST(in_r1_broken), TEST(in_r2),
