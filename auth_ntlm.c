@@ -205,8 +205,8 @@ static void log_shared(request_rec *r, const char *why)
 {
     if (auth_ntlm_conn_told(r->connection->master ? r->connection->master : r->connection))
         return;
-    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM is neither offered nor accepted here: %s%s", why,
-                  r->connection->master ? "" : "; see AuthNtlmPinnedConnections");
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM is neither offered nor accepted here: %s%s",
+                  why, r->connection->master ? "" : "; see AuthNtlmPinnedConnections");
 }
 
 /* A user that was shown on a connection which turns out to be shared is forgotten. */
@@ -245,7 +245,8 @@ static int authenticate(request_rec *r)
         return take_token(r, "NTLM", header);
     if (ap_cstr_casecmp(scheme, "Negotiate") == 0 && auth_ntlm_config(r)->negotiate > 0)
         return take_token(r, "Negotiate", header);
-    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "the client used the scheme \"%s\", which is not offered",
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
+                  "the client used the scheme \"%s\", which is not offered",
                   ap_escape_logitem(r->pool, scheme));
     return refuse_request(r);
 }

@@ -1,10 +1,10 @@
 /* auth/basic.c: the providers are asked for the name as it was typed. When no provider knows that
- * name, they are asked again without the domain, so that a user who can log on with NTLM as DOM\user
- * or user@domain can do the same with Basic.
+ * name, they are asked again without the domain, so that a user who can log on with NTLM as
+ * DOM\user or user@domain can do the same with Basic.
  *
- * RFC 7617 lets a server ask for UTF-8, but the RPC library of Windows uses only the ANSI code page.
- * Text of another character set is hardly ever valid UTF-8 by chance, so valid UTF-8 is read as
- * UTF-8.
+ * RFC 7617 lets a server ask for UTF-8, but the RPC library of Windows uses only the ANSI code
+ * page. Text of another character set is hardly ever valid UTF-8 by chance, so valid UTF-8 is read
+ * as UTF-8.
  */
 #include "auth/basic.h"
 
@@ -42,7 +42,9 @@ static const char *from_charset(apr_pool_t *pool, const char *charset, const cha
     apr_xlate_t *set;
 
     return apr_xlate_open(&set, "UTF-8", charset, pool) == APR_SUCCESS
-           && apr_xlate_conv_buffer(set, text, &size, out, &room) == APR_SUCCESS && !size ? out : NULL;
+                && apr_xlate_conv_buffer(set, text, &size, out, &room) == APR_SUCCESS && !size
+             ? out
+             : NULL;
 }
 
 /* Converts both to UTF-8 when AuthNtlmBasicCharset is set. Returns 0 when they cannot be read. */

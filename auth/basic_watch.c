@@ -141,9 +141,9 @@ static int before_redirect(request_rec *r)
     return DECLINED;
 }
 
-/* A try that has led to no 401, such as that of a subrequest for a directory listing that shows what
- * the client may see. It is no failure when the password was right elsewhere in the request, and
- * a 5xx says nothing about the password. */
+/* A try that has led to no 401, such as that of a subrequest for a directory listing that shows
+ * what the client may see. It is no failure when the password was right elsewhere in the request,
+ * and a 5xx says nothing about the password. */
 static int at_end(request_rec *r)
 {
     const basic_try_t *t = try_of(r);

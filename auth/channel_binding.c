@@ -27,8 +27,8 @@ APLOG_USE_MODULE(auth_ntlm);
 /* A hook of mod_ssl. Distributions leave its header (mod_ssl_openssl.h) out. */
 typedef int ssl_HOOK_init_server_t(server_rec *s, apr_pool_t *p, int is_proxy, SSL_CTX *ctx);
 
-/* The hash of the certificate's signature; but SHA-256 in place of MD5 and SHA-1, and for a signature
- * that names no hash (Ed25519), for which the RFC defines nothing. */
+/* The hash of the certificate's signature; but SHA-256 in place of MD5 and SHA-1, and for a
+ * signature that names no hash (Ed25519), for which the RFC defines nothing. */
 static const EVP_MD *hash_of(const X509 *cert)
 {
     int md = NID_undef;

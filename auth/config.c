@@ -1,5 +1,5 @@
-/* auth/config.c: the directives of mod_auth_ntlm. They may stand where AuthType may stand, except in
- * .htaccess: the administrator decides who checks passwords.
+/* auth/config.c: the directives of mod_auth_ntlm. They may stand where AuthType may stand, except
+ * in .htaccess: the administrator decides who checks passwords.
  */
 #include "auth/config.h"
 
@@ -102,8 +102,10 @@ static const char *set_provider(cmd_parms *cmd, void *config, const char *name)
     const char *missing;
 
     if (!provider)
-        return apr_psprintf(cmd->pool, "AuthNtlmProvider: \"%s\": expected file, winbind, or a provider "
-                            "of another module", name);
+        return apr_psprintf(cmd->pool,
+                            "AuthNtlmProvider: \"%s\": expected file, winbind, or a provider "
+                            "of another module",
+                            name);
     missing = provider->configured && strcmp(name, AUTH_NTLM_FILE) != 0
               ? provider->configured(cmd->pool, NULL) : NULL;
     if (missing)
@@ -118,9 +120,11 @@ static const char *set_basic_provider(cmd_parms *cmd, void *config, const char *
         ap_lookup_provider(AUTHN_PROVIDER_GROUP, name, AUTHN_PROVIDER_VERSION);
 
     if (!provider || !provider->check_password)
-        return apr_psprintf(cmd->pool, "AuthNtlmBasicProvider: \"%s\" does not check passwords: expected "
-                            "a provider as for AuthBasicProvider; is its module (mod_authn_%s?) loaded?",
-                            name, name);
+        return apr_psprintf(
+            cmd->pool,
+            "AuthNtlmBasicProvider: \"%s\" does not check passwords: expected "
+            "a provider as for AuthBasicProvider; is its module (mod_authn_%s?) loaded?",
+            name, name);
     return add_name(cmd, &cfg->basic, name);
 }
 
@@ -134,8 +138,10 @@ static const char *set_user_file(cmd_parms *cmd, void *config, const char *arg)
     cfg->user_file = ap_server_root_relative(cmd->pool, arg);
     if (!cfg->user_file)
         return apr_psprintf(cmd->pool, "AuthNtlmUserFile: \"%s\" is not a path", arg);
-    missing = provider && provider->configured ? provider->configured(cmd->pool, cfg->user_file) : NULL;
-    return missing ? apr_psprintf(cmd->pool, "AuthNtlmUserFile %s: %s", cfg->user_file, missing) : NULL;
+    missing = provider && provider->configured ? provider->configured(cmd->pool, cfg->user_file)
+                                               : NULL;
+    return missing ? apr_psprintf(cmd->pool, "AuthNtlmUserFile %s: %s", cfg->user_file, missing)
+                   : NULL;
 }
 
 static const char *set_protection(cmd_parms *cmd, void *config, const char *arg)
@@ -157,9 +163,12 @@ static const char *set_protection(cmd_parms *cmd, void *config, const char *arg)
 /* The field for "name=", and the greatest length of its value. */
 static const char **target_field(ntlmssp_target_t *t, const char *arg, size_t name, size_t *max)
 {
-    const struct { const char *name; const char **field; size_t max; } fields[] = {
-        { "domain", &t->nb_domain, NB_NAME_MAX }, { "computer", &t->nb_computer, NB_NAME_MAX },
-        { "dnsdomain", &t->dns_domain, DNS_NAME_MAX }, { "dnscomputer", &t->dns_computer, DNS_NAME_MAX },
+    const struct { const char *name; const char **field; size_t max;
+    } fields[] = {
+        { "domain", &t->nb_domain, NB_NAME_MAX },
+        { "computer", &t->nb_computer, NB_NAME_MAX },
+        { "dnsdomain", &t->dns_domain, DNS_NAME_MAX },
+        { "dnscomputer", &t->dns_computer, DNS_NAME_MAX },
         { "dnstree", &t->dns_tree, DNS_NAME_MAX },
     };
     size_t i;
@@ -208,10 +217,11 @@ static const char *set_pinned(cmd_parms *cmd, void *config, int on)
 
     cfg->pinned = on;
     if (on)
-        ap_log_perror(APLOG_MARK, APLOG_NOTICE | APLOG_STARTUP, 0, cmd->temp_pool,
-                      "AuthNtlmPinnedConnections On (%s line %d): where a front end sends requests of several "
-                      "clients on one connection, each client is served as the user who has logged on",
-                      cmd->directive->filename, cmd->directive->line_num);
+        ap_log_perror(
+            APLOG_MARK, APLOG_NOTICE | APLOG_STARTUP, 0, cmd->temp_pool,
+            "AuthNtlmPinnedConnections On (%s line %d): where a front end sends requests of several "
+            "clients on one connection, each client is served as the user who has logged on",
+            cmd->directive->filename, cmd->directive->line_num);
     return NULL;
 }
 
@@ -221,9 +231,12 @@ static const char *set_basic_charset(cmd_parms *cmd, void *config, const char *a
     apr_xlate_t *set;
 
     cfg->basic_charset = arg;
-    return apr_xlate_open(&set, "UTF-8", arg, cmd->temp_pool) == APR_SUCCESS ? NULL
-           : apr_psprintf(cmd->pool, "AuthNtlmBasicCharset: \"%s\" is not a character set of this system: "
-                          "see iconv -l", arg);
+    return apr_xlate_open(&set, "UTF-8", arg, cmd->temp_pool) == APR_SUCCESS
+             ? NULL
+             : apr_psprintf(cmd->pool,
+                            "AuthNtlmBasicCharset: \"%s\" is not a character set of this system: "
+                            "see iconv -l",
+                            arg);
 }
 
 static int parse_number(const char *arg, int low)

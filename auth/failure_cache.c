@@ -27,8 +27,8 @@ APLOG_USE_MODULE(auth_ntlm);
 #define CACHE_DEFAULT "shmcb"
 #define CACHE_ARGUMENTS "rpcproxy-failures(4194304)"    /* some 60,000 records at a time */
 #define CACHE_INDEX 24                  /* bytes shmcb needs for an entry besides key and value */
-/* The cache drops a record by the time of day. Each record is kept for one day longer than it counts,
- * so that setting the clock forward by less than a day loses nothing. */
+/* The cache drops a record by the time of day. Each record is kept for one day longer than it
+ * counts, so that setting the clock forward by less than a day loses nothing. */
 #define CACHE_SLACK apr_time_from_sec(24 * 3600)
 #define RETAINED "auth-ntlm-failures"
 #define SECRET_SIZE 32
@@ -110,7 +110,8 @@ static apr_uint64_t read_number(const unsigned char *in, int bytes)
     return value;
 }
 
-static void write_record(const cache_t *cache, unsigned char *out, const auth_failure_record_t *record)
+static void write_record(const cache_t *cache, unsigned char *out,
+                         const auth_failure_record_t *record)
 {
     apr_time_t wall = apr_time_now() - (rpc_clock_now() - record->start);
 
@@ -120,7 +121,8 @@ static void write_record(const cache_t *cache, unsigned char *out, const auth_fa
     memcpy(out, cache->machine->boot, BOOT_SIZE);
 }
 
-static void read_record(const cache_t *cache, const unsigned char *in, auth_failure_record_t *record)
+static void read_record(const cache_t *cache, const unsigned char *in,
+                        auth_failure_record_t *record)
 {
     apr_time_t now = rpc_clock_now();
 
@@ -188,15 +190,18 @@ void auth_failure_unlock(request_rec *r, int to_write)
 
 /* ---- configuration ---- */
 
-static const char *open_cache(cache_t *cache, apr_pool_t *pconf, apr_pool_t *ptemp, const char *name,
-                              const char *arguments)
+static const char *open_cache(cache_t *cache, apr_pool_t *pconf, apr_pool_t *ptemp,
+                              const char *name, const char *arguments)
 {
     cache->name = name;
-    cache->provider = ap_lookup_provider(AP_SOCACHE_PROVIDER_GROUP, name, AP_SOCACHE_PROVIDER_VERSION);
+    cache->provider = ap_lookup_provider(AP_SOCACHE_PROVIDER_GROUP, name,
+                                         AP_SOCACHE_PROVIDER_VERSION);
     if (!cache->provider)
-        return apr_psprintf(ptemp,
-                            "there is no cache \"%s\"; expected before: LoadModule socache_%s_module "
-                            "modules/mod_socache_%s.so", name, name, name);
+        return apr_psprintf(
+            ptemp,
+            "there is no cache \"%s\"; expected before: LoadModule socache_%s_module "
+            "modules/mod_socache_%s.so",
+            name, name, name);
     return cache->provider->create(&cache->instance, arguments, ptemp, pconf);
 }
 
@@ -222,7 +227,8 @@ const char *auth_failure_cache_set_secret(cmd_parms *cmd, void *config, const ch
     if (strlen(arg) < SECRET_TEXT_MIN)
         return apr_psprintf(cmd->pool,
                             "AuthNtlmFailuresSecret: expected %d characters or more that nobody "
-                            "can guess, such as those that \"openssl rand -hex 32\" prints", SECRET_TEXT_MIN);
+                            "can guess, such as those that \"openssl rand -hex 32\" prints",
+                            SECRET_TEXT_MIN);
     cache_of_pool(cmd->server->process->pconf)->secret = arg;
     return NULL;
 }
@@ -285,10 +291,12 @@ static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, 
         return OK;
     if (cache->instance) {
         if (!cache->secret && strcmp(cache->name, CACHE_DEFAULT) != 0)
-            ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_STARTUP, 0, s,
-                         "AuthNtlmFailuresSOCache %s: without "
-                         "AuthNtlmFailuresSecret each machine, and each start of httpd, finds only the failures "
-                         "that it has counted itself: set the same secret on all machines", cache->name);
+            ap_log_error(
+                APLOG_MARK, APLOG_WARNING | APLOG_STARTUP, 0, s,
+                "AuthNtlmFailuresSOCache %s: without "
+                "AuthNtlmFailuresSecret each machine, and each start of httpd, finds only the failures "
+                "that it has counted itself: set the same secret on all machines",
+                cache->name);
         return OK;
     }
     wrong = open_cache(cache, pconf, ptemp, CACHE_DEFAULT, CACHE_ARGUMENTS);
@@ -341,8 +349,8 @@ static void failure_cache_child_init(apr_pool_t *p, server_rec *s)
         return;
     rv = apr_global_mutex_child_init(&cache->mutex, apr_global_mutex_lockfile(cache->mutex), p);
     if (rv != APR_SUCCESS)
-        ap_log_error(APLOG_MARK, APLOG_CRIT, rv, s, "AuthNtlmFailures: this child cannot use mutex %s",
-                     CACHE_ID);
+        ap_log_error(APLOG_MARK, APLOG_CRIT, rv, s,
+                     "AuthNtlmFailures: this child cannot use mutex %s", CACHE_ID);
 }
 
 void auth_failure_cache_register(apr_pool_t *p)

@@ -30,7 +30,8 @@ typedef struct auth_failure_record {
 
 /* The key for the SIZE bytes at OF. Records of different KINDs or with different WINDOWs (seconds)
  * have different keys, because a short window would end a long one early. */
-auth_failure_key_t auth_failure_key(const request_rec *r, char kind, int window, const void *of, size_t size);
+auth_failure_key_t auth_failure_key(const request_rec *r, char kind, int window, const void *of,
+                                    size_t size);
 
 /* To be called around fetch and store; TO_WRITE when a record is read, changed and written back.
  * Reading takes no lock when the cache is safe for several threads by itself, so that no client
@@ -49,7 +50,8 @@ const char *auth_failure_cache_name(const request_rec *r);
 
 /* Called while the configuration is read, when a section needs the cache. */
 void auth_failure_cache_wanted(cmd_parms *cmd);
-/* AuthNtlmFailuresSOCache and AuthNtlmFailuresSecret, which stand in the global configuration only. */
+/* AuthNtlmFailuresSOCache and AuthNtlmFailuresSecret, which stand in the global configuration
+ * only. */
 const char *auth_failure_cache_set(cmd_parms *cmd, void *config, const char *arg);
 const char *auth_failure_cache_set_secret(cmd_parms *cmd, void *config, const char *arg);
 /* The hooks that make the cache and its mutex. */

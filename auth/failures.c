@@ -33,7 +33,8 @@ static rpc_who_network_t network_of(const request_rec *r)
 {
     const apr_sockaddr_t *client = r->useragent_addr;
 
-    return rpc_who_network(client ? client->ipaddr_ptr : NULL, client ? (size_t)client->ipaddr_len : 0);
+    return rpc_who_network(client ? client->ipaddr_ptr : NULL,
+                           client ? (size_t)client->ipaddr_len : 0);
 }
 
 static subject_t subject_of(const request_rec *r, int seconds, const auth_account_t *account)
@@ -58,8 +59,10 @@ static int cache_failed(request_rec *r, const char *what, apr_status_t rv)
 {
     if (rv == APR_SUCCESS)
         return 0;
-    ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, r, "AuthNtlmFailures: cannot %s (cache %s); until it can, tries are "
-                  "not limited", what, auth_failure_cache_name(r));
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, r,
+                  "AuthNtlmFailures: cannot %s (cache %s); until it can, tries are "
+                  "not limited",
+                  what, auth_failure_cache_name(r));
     return 1;
 }
 
@@ -69,7 +72,8 @@ typedef struct tallies {
     auth_failure_record_t account, address;
 } tallies_t;
 
-/* Reads both tallies. The account's tally counts as empty at an address where the account is known. */
+/* Reads both tallies. The account's tally counts as empty at an address where the account is
+ * known. */
 static apr_status_t look_up(request_rec *r, const auth_failures_limit_t *limit, const subject_t *s,
                             tallies_t *t)
 {
@@ -110,9 +114,10 @@ static int is_over_limit(request_rec *r, const auth_failures_limit_t *limit,
     left = full->start + apr_time_from_sec(limit->seconds) - rpc_clock_now();
     ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
                   "AuthNtlmFailures: blocked try from %s, user \"%s\": %u "
-                  "failures of the %s, passwords are not checked for another %d s", r->useragent_ip,
-                  ap_escape_logitem(r->pool, account->name), full->count,
-                  full == &t.account ? "account" : "address", left > 0 ? (int)apr_time_sec(left) + 1 : 1);
+                  "failures of the %s, passwords are not checked for another %d s",
+                  r->useragent_ip, ap_escape_logitem(r->pool, account->name), full->count,
+                  full == &t.account ? "account" : "address",
+                  left > 0 ? (int)apr_time_sec(left) + 1 : 1);
     return 1;
 }
 

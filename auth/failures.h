@@ -32,10 +32,13 @@ typedef struct auth_account {
 /* Has this account, or the address of R, reached its limit? If so, this function has logged it. To
  * be called before a password is checked, and again before a right password is accepted: tries that
  * ran at the same time may have reached the limit, and the answer must not show which was right. */
-int auth_failures_blocked(request_rec *r, const auth_failures_limit_t *limit, const auth_account_t *account);
+int auth_failures_blocked(request_rec *r, const auth_failures_limit_t *limit,
+                          const auth_account_t *account);
 /* Counts one more failure and logs it. */
-void auth_failures_count(request_rec *r, const auth_failures_limit_t *limit, const auth_account_t *account);
+void auth_failures_count(request_rec *r, const auth_failures_limit_t *limit,
+                         const auth_account_t *account);
 /* Notes that the account has shown its password at the address of R. */
-void auth_failures_success(request_rec *r, const auth_failures_limit_t *limit, const auth_account_t *account);
+void auth_failures_success(request_rec *r, const auth_failures_limit_t *limit,
+                           const auth_account_t *account);
 
 #endif

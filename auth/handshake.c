@@ -64,7 +64,8 @@ typedef struct ntlm_conn {
 
 static void conn_begin(conn_rec *c)
 {
-    ap_set_module_config(c->conn_config, &auth_ntlm_module, apr_pcalloc(c->pool, sizeof(ntlm_conn_t)));
+    ap_set_module_config(c->conn_config, &auth_ntlm_module,
+                         apr_pcalloc(c->pool, sizeof(ntlm_conn_t)));
 }
 
 static ntlm_conn_t *conn_state(request_rec *r)
@@ -130,8 +131,8 @@ static int is_another(request_rec *r, ntlm_conn_t *nc)
         return 0;
     ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
                   "NTLM refused: the connection is shared: its handshake came "
-                  "from \"%s\", and a request comes from \"%s\"", ap_escape_logitem(r->pool, nc->asker),
-                  ap_escape_logitem(r->pool, asker));
+                  "from \"%s\", and a request comes from \"%s\"",
+                  ap_escape_logitem(r->pool, nc->asker), ap_escape_logitem(r->pool, asker));
     handshake_begin(r, nc);
     return 1;
 }
@@ -201,8 +202,8 @@ static auth_ntlm_step_t handshake_refuse(request_rec *r, const char *why)
     return AUTH_NTLM_STEP_REFUSED;
 }
 
-static auth_ntlm_step_t take_negotiate(request_rec *r, ntlm_conn_t *nc, const uint8_t *msg, size_t size,
-                                       auth_ntlm_reply_t *reply)
+static auth_ntlm_step_t take_negotiate(request_rec *r, ntlm_conn_t *nc, const uint8_t *msg,
+                                       size_t size, auth_ntlm_reply_t *reply)
 {
     ntlmssp_negotiate_t negotiate;
     ntlmssp_challenge_t challenge = { target_of(r), { 0 }, filetime(apr_time_now()) };
@@ -285,8 +286,9 @@ static const char *wrong_form(const ntlm_conn_t *nc, const ntlmssp_authenticate_
 }
 
 /* The password was right. Was this message made for this handshake and this server? */
-static const char *wrong_bond(request_rec *r, const ntlm_conn_t *nc, const ntlmssp_authenticate_t *auth,
-                              const uint8_t *session_key, const uint8_t *msg, size_t size)
+static const char *wrong_bond(request_rec *r, const ntlm_conn_t *nc,
+                              const ntlmssp_authenticate_t *auth, const uint8_t *session_key,
+                              const uint8_t *msg, size_t size)
 {
     int protection = protection_here(r);
 
@@ -304,15 +306,17 @@ static const char *wrong_bond(request_rec *r, const ntlm_conn_t *nc, const ntlms
         && !auth_ntlm_binding_matches(r, auth->channel_binding))
         return "the response is bound to another certificate: it was relayed, or TLS ends before this server";
     if (!auth_ntlm_is_target(r, auth_ntlm_config(r), auth->target_name, target_of(r)))
-        return apr_psprintf(r->pool,
-                            "the response was made for \"%s\": it was relayed, or AuthNtlmTargets lacks that name of "
-                            "this server", ap_escape_logitem(r->pool, auth->target_name));
+        return apr_psprintf(
+            r->pool,
+            "the response was made for \"%s\": it was relayed, or AuthNtlmTargets lacks that name of "
+            "this server",
+            ap_escape_logitem(r->pool, auth->target_name));
     return NULL;
 }
 
 /* Copies what has to live as long as the connection, if the connection is the client's alone. */
-static auth_ntlm_step_t handshake_grant(request_rec *r, ntlm_conn_t *nc, const auth_ntlm_proof_t *proof,
-                                        auth_ntlm_reply_t *reply)
+static auth_ntlm_step_t handshake_grant(request_rec *r, ntlm_conn_t *nc,
+                                        const auth_ntlm_proof_t *proof, auth_ntlm_reply_t *reply)
 {
     int with_domain = *proof->domain && auth_ntlm_config(r)->omit_domain <= 0;
 
@@ -326,10 +330,11 @@ static auth_ntlm_step_t handshake_grant(request_rec *r, ntlm_conn_t *nc, const a
         nc->state = NTLM_KNOWN;
     }
     else if (!auth_ntlm_conn_told(r->connection))
-        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
-                      "NTLM: each request on this connection needs a login "
-                      "of its own: without \"Connection: keep-alive\" a proxy may have sent it, and share "
-                      "the connection");
+        ap_log_rerror(
+            APLOG_MARK, APLOG_INFO, 0, r,
+            "NTLM: each request on this connection needs a login "
+            "of its own: without \"Connection: keep-alive\" a proxy may have sent it, and share "
+            "the connection");
     return AUTH_NTLM_STEP_GRANTED;
 }
 
@@ -391,7 +396,8 @@ static auth_ntlm_step_t take_authenticate(request_rec *r, ntlm_conn_t *nc, const
     if (challenged && is_another(r, nc))
         return AUTH_NTLM_STEP_REFUSED;
     if (!challenged)
-        return handshake_refuse(r, "the client sent a response, but got no challenge on this connection");
+        return handshake_refuse(
+            r, "the client sent a response, but got no challenge on this connection");
     wrong = ntlmssp_read_authenticate(msg, size, &auth);
     if (!wrong)
         wrong = wrong_form(nc, &auth);
@@ -418,7 +424,8 @@ auth_ntlm_step_t auth_ntlm_step(request_rec *r, const uint8_t *msg, size_t size,
     }
 }
 
-/* HTTP/2 handles the requests of a connection on several threads, so its state is made beforehand. */
+/* HTTP/2 handles the requests of a connection on several threads, so its state is made
+ * beforehand. */
 static int pre_connection(conn_rec *c, void *csd)
 {
     if (!c->master)

@@ -53,7 +53,8 @@ void auth_ntlm_handshake_register(apr_pool_t *p);
  * thread. */
 int auth_ntlm_conn_told(conn_rec *c);
 
-/* auth/channel_binding.c: do the 16 bytes of BINDING belong to the certificate of r's connection? */
+/* auth/channel_binding.c: do the 16 bytes of BINDING belong to the certificate of r's
+ * connection? */
 int auth_ntlm_binding_matches(request_rec *r, const uint8_t *binding);
 /* Is that certificate valid for HOST, a name or an address? */
 int auth_ntlm_certificate_names(request_rec *r, const char *host);

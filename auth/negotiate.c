@@ -101,7 +101,8 @@ auth_ntlm_step_t auth_ntlm_negotiate(request_rec *r, const uint8_t *token, size_
     if (wrong)
         return negotiate_refuse(r, wrong);
     if (in.init && !in.ntlm)
-        return negotiate_refuse(r, "the client does not offer NTLM; for Kerberos use mod_auth_gssapi");
+        return negotiate_refuse(r,
+                                "the client does not offer NTLM; for Kerberos use mod_auth_gssapi");
     if (in.init)
         mechs = (auth_ntlm_mechs_t){ in.mech_types, in.mech_types_size, in.ntlm != 1 };
     else    /* the step clears the pool in which the list lies */

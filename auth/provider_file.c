@@ -1,6 +1,7 @@
 /* auth/provider_file.c: the provider "file". A file is read when it is first needed and again when
- * it has changed, into a table with a pool of its own, which lives as long as a thread uses it. When
- * a file cannot be read any more, the last good table stays. The threads of a child share all this.
+ * it has changed, into a table with a pool of its own, which lives as long as a thread uses it.
+ * When a file cannot be read any more, the last good table stays. The threads of a child share all
+ * this.
  */
 #include "auth/provider.h"
 
@@ -82,9 +83,10 @@ static snapshot_t *snapshot_read(request_rec *r, const char *path)
     }
     snap->table = smbpasswd_read(pool, text, size);
     if (snap->table->malformed)
-        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "AuthNtlmUserFile %s: %u lines are not "
-                      "name:uid:LM:NT:[flags]:..., the first is line %u", path, snap->table->malformed,
-                      snap->table->first_malformed);
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
+                      "AuthNtlmUserFile %s: %u lines are not "
+                      "name:uid:LM:NT:[flags]:..., the first is line %u",
+                      path, snap->table->malformed, snap->table->first_malformed);
     return snap;
 }
 
@@ -95,8 +97,9 @@ static int snapshot_is_current(const snapshot_t *snap, const char *path, apr_poo
     if (apr_stat(&now, path, FILE_STAMP, pool) != APR_SUCCESS)
         return 0;
     /* The ctime counts, too, because a writer may set the mtime back, as cp -p does. */
-    return now.mtime == snap->info.mtime && now.ctime == snap->info.ctime && now.size == snap->info.size
-           && now.inode == snap->info.inode && now.device == snap->info.device;
+    return now.mtime == snap->info.mtime && now.ctime == snap->info.ctime
+        && now.size == snap->info.size && now.inode == snap->info.inode
+        && now.device == snap->info.device;
 }
 
 /* ---- sharing; callers hold the mutex ---- */
@@ -154,7 +157,10 @@ static auth_ntlm_verdict_t check_user(request_rec *r, const auth_ntlm_attempt_t 
     uint8_t key[NTLMSSP_KEY];
     int right = ntlmssp_ntowf_v2(user ? user->nt_hash : nobody, auth->user, auth->domain, key)
                 && ntlmssp_check_response(key, attempt->challenge, auth, proof->session_key);
-    const char *why = !user ? "unknown" : user->barred ? user->barred : right ? NULL : "wrong password";
+    const char *why = !user        ? "unknown"
+                    : user->barred ? user->barred
+                    : right        ? NULL
+                                   : "wrong password";
 
     if (why) {
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM user \"%s\": %s",

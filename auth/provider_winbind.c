@@ -1,6 +1,6 @@
-/* auth/provider_winbind.c: the provider "winbind": the domain, or this machine's own accounts, through
- * Samba's winbindd. Threads must not share a context of libwbclient. So each worker thread has its
- * own, with a connection to winbindd, made when the thread first needs it.
+/* auth/provider_winbind.c: the provider "winbind": the domain, or this machine's own accounts,
+ * through Samba's winbindd. Threads must not share a context of libwbclient. So each worker thread
+ * has its own, with a connection to winbindd, made when the thread first needs it.
  */
 #include "auth/provider.h"
 
@@ -83,7 +83,8 @@ static auth_ntlm_verdict_t winbind_refused(request_rec *r, const ntlmssp_authent
     const char *text = error->nt_string ? error->nt_string : "", *mend = "";
 
     if (error->nt_status == STATUS_ACCESS_DENIED)
-        mend = ": httpd's User must be in the group of winbindd's privileged socket (winbindd_priv)";
+        mend =
+            ": httpd's User must be in the group of winbindd's privileged socket (winbindd_priv)";
     if (verdict == AUTH_NTLM_ERROR)
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "winbind cannot check user \"%s\" of domain "
                       "\"%s\": %s (%08x)%s", ap_escape_logitem(r->pool, user),
@@ -101,10 +102,12 @@ static int name_fits(const char *name)
 }
 
 static auth_ntlm_verdict_t winbind_granted(request_rec *r, const auth_ntlm_attempt_t *attempt,
-                                           const struct wbcAuthUserInfo *info, auth_ntlm_proof_t *proof)
+                                           const struct wbcAuthUserInfo *info,
+                                           auth_ntlm_proof_t *proof)
 {
     if (info->user_flags & WBC_AUTH_USER_INFO_GUEST) {
-        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM user \"%s\": winbind would accept the user as a guest",
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
+                      "NTLM user \"%s\": winbind would accept the user as a guest",
                       ap_escape_logitem(r->pool, attempt->user));
         return AUTH_NTLM_DENIED;
     }
@@ -115,7 +118,8 @@ static auth_ntlm_verdict_t winbind_granted(request_rec *r, const auth_ntlm_attem
 }
 
 /* The response is computed from the names as sent. The LMv2 response is not passed on: if it is
- * right, winbindd does not check the NT response, which has the channel binding and the MIC flag. */
+ * right, winbindd does not check the NT response, which has the channel binding and the MIC
+ * flag. */
 static auth_ntlm_verdict_t winbind_check(request_rec *r, const auth_ntlm_attempt_t *attempt,
                                          auth_ntlm_proof_t *proof)
 {
@@ -129,7 +133,8 @@ static auth_ntlm_verdict_t winbind_check(request_rec *r, const auth_ntlm_attempt
     wbcErr rv;
 
     if (!name_fits(auth->user) || !name_fits(auth->domain) || !name_fits(auth->workstation)) {
-        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM user \"%s\": a name is too long for winbind",
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
+                      "NTLM user \"%s\": a name is too long for winbind",
                       ap_escape_logitem(r->pool, attempt->user));
         return AUTH_NTLM_UNKNOWN;
     }
@@ -144,7 +149,8 @@ static auth_ntlm_verdict_t winbind_check(request_rec *r, const auth_ntlm_attempt
     else
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
                       "cannot connect to winbind: %s: does winbindd run, and is "
-                      "httpd's User in the group of its privileged socket (winbindd_priv)?", wbcErrorString(rv));
+                      "httpd's User in the group of its privileged socket (winbindd_priv)?",
+                      wbcErrorString(rv));
     wbcFreeMemory(info);
     wbcFreeMemory(error);
     return verdict;

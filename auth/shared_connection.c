@@ -64,7 +64,8 @@ static int note_traces(request_rec *r)
 
     apr_table_do(look_at_field, &t->field, r->headers_in, NULL);
     if (t->field)
-        t->asker = apr_pstrcat(r->pool, value_of(r, "X-Forwarded-For"), " ", value_of(r, "X-Real-IP"), NULL);
+        t->asker = apr_pstrcat(r->pool, value_of(r, "X-Forwarded-For"), " ",
+                               value_of(r, "X-Real-IP"), NULL);
     ap_set_module_config(r->request_config, &auth_ntlm_module, t);
     return DECLINED;
 }
@@ -102,8 +103,10 @@ const char *auth_ntlm_why_shared(request_rec *r)
         return apr_psprintf(r->pool, "a proxy (%s) may share the connection among users",
                             ap_escape_logitem(r->pool, t->field));
     if (has_address_of_its_own(r))
-        return apr_psprintf(r->pool, "a proxy may share the connection among users: it came from %s, and "
-                            "the request from %s", r->connection->client_ip, r->useragent_ip);
+        return apr_psprintf(r->pool,
+                            "a proxy may share the connection among users: it came from %s, and "
+                            "the request from %s",
+                            r->connection->client_ip, r->useragent_ip);
     return NULL;
 }
 

@@ -1,7 +1,7 @@
-/* auth/targets.c: clients send different names. Windows, Samba and FreeRDP send HTTP/ and the host of
- * the URL, some of them with the port. Impacket sends cifs/ and the computer name from the challenge,
- * whatever it has connected to. curl without SSPI sends none. The Host field of the request proves
- * nothing, because an attacker who relays a response writes that field.
+/* auth/targets.c: clients send different names. Windows, Samba and FreeRDP send HTTP/ and the host
+ * of the URL, some of them with the port. Impacket sends cifs/ and the computer name from the
+ * challenge, whatever it has connected to. curl without SSPI sends none. The Host field of the
+ * request proves nothing, because an attacker who relays a response writes that field.
  */
 #include "auth/targets.h"
 
@@ -15,8 +15,8 @@
 #define ANY "any"
 #define HTTP "HTTP"
 
-/* "service/host", "service/host:port" or "service/[::1]:port". A third part or an @realm behind it is
- * ignored. A host alone has the service HTTP. */
+/* "service/host", "service/host:port" or "service/[::1]:port". A third part or an @realm behind it
+ * is ignored. A host alone has the service HTTP. */
 typedef struct spn {
     const char *service, *host;
 } spn_t;
@@ -58,7 +58,8 @@ static int is_host(request_rec *r, const ntlmssp_target_t *configured, const cha
            || auth_ntlm_certificate_names(r, host);
 }
 
-/* A computer name that was made from the Host field is a name of this server only if the Host is. */
+/* A computer name that was made from the Host field is a name of this server only if the Host
+ * is. */
 static int is_computer(request_rec *r, const ntlmssp_target_t *configured, const char *host,
                        const ntlmssp_target_t *told)
 {
@@ -103,8 +104,11 @@ const char *auth_ntlm_add_target(cmd_parms *cmd, apr_array_header_t **list, cons
     spn_t spn = spn_of(cmd->temp_pool, arg);
 
     if (!*spn.service || !*spn.host || strchr(spn.host, '*'))
-        return apr_psprintf(cmd->pool, "AuthNtlmTargets: \"%s\": expected any, a host such as "
-                            "mail.example.com, or a service and a host such as HTTP/mail.example.com", arg);
+        return apr_psprintf(
+            cmd->pool,
+            "AuthNtlmTargets: \"%s\": expected any, a host such as "
+            "mail.example.com, or a service and a host such as HTTP/mail.example.com",
+            arg);
     if (!*list)
         *list = apr_array_make(cmd->pool, 2, sizeof(const char *));
     APR_ARRAY_PUSH(*list, const char *) = arg;

@@ -30,6 +30,7 @@ int rpc_address_is_mapped(const unsigned char addr[RPC_ADDRESS_V6]);
  * Mapped addresses (::ffff:0:0/96, RFC 4291), compatible ones (::/96 without those that would be in
  * 0.0.0.0/8, such as ::1), the well-known prefix of NAT64 (64:ff9b::/96, RFC 6052), and 6to4, where
  * one IPv4 host has a whole network (2002::/16, RFC 3056). */
-int rpc_address_embedded(const unsigned char addr[RPC_ADDRESS_V6], unsigned char v4[RPC_ADDRESS_V4]);
+int rpc_address_embedded(const unsigned char addr[RPC_ADDRESS_V6],
+                         unsigned char v4[RPC_ADDRESS_V4]);
 
 #endif

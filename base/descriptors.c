@@ -14,7 +14,8 @@ unsigned long rpc_descriptors_limit(void)
 
 int rpc_descriptors_short(int fd, unsigned kept)
 {
-    unsigned long limit = rpc_descriptors_limit(), share = limit / 400 * kept + limit % 400 * kept / 400;
+    unsigned long limit = rpc_descriptors_limit(),
+                  share = limit / 400 * kept + limit % 400 * kept / 400;
 
     return (unsigned long)fd >= limit - (share < kept ? share : kept);
 }

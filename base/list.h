@@ -1,7 +1,7 @@
 /* rpc_list: doubly linked lists without a tail, for elements with the fields next and prev.
  *
- * HEAD is an expression for the pointer to the first element; NULL: the list is empty. An element is
- * in one such list at most, and the owner of the list is the only thread that touches it.
+ * HEAD is an expression for the pointer to the first element; NULL: the list is empty. An element
+ * is in one such list at most, and the owner of the list is the only thread that touches it.
  */
 #ifndef RPC_LIST_H
 #define RPC_LIST_H

@@ -54,12 +54,14 @@ static const rpc_reason_info_t table[RPC_REASON_COUNT] = {
            "the server's address is not allowed"),
     ROW(SERVER_REFUSED, "server-refused", 503, 0x6ba, "the server closed its connection at once"),
     ROW(SETUP_TIMEOUT, "setup-timeout", 503, 0x6ba, "the other half or the server never came"),
-    ROW(PEER_MISMATCH, "peer-mismatch", 503, 0x5, "the halves belong to different users or targets"),
+    ROW(PEER_MISMATCH, "peer-mismatch", 503, 0x5,
+        "the halves belong to different users or targets"),
     ROW(PROTOCOL, "protocol-error", 503, 0x6c0, "a PDU came that is not allowed now"),
     ROW(BAD_PDU, "bad-pdu", 503, 0x6c0, "bytes came that are not a PDU"),
     ROW(WINDOW_OVERRUN, "window-overrun", 503, 0x6c0, "more was sent than the window allows"),
     ROW(INTERFACE_REFUSED, "interface-refused", 0, 0, "the interface of a bind is not allowed"),
-    ROW(LEVEL_REFUSED, "level-refused", 503, 0x5, "the authentication level is below RpcMinAuthLevel"),
+    ROW(LEVEL_REFUSED, "level-refused", 503, 0x5,
+        "the authentication level is below RpcMinAuthLevel"),
     ROW(PDU_TOO_BIG, "pdu-too-big", 503, 0x6c0, "a PDU is larger than the receiver's window"),
     ROW(BUFFER_FULL, "buffer-full", 503, 0x6bb, "a peer does not read what is sent to it"),
     ROW(UNKNOWN_COOKIE, "unknown-cookie", 503, 0x6c0, "no channel here has this successor"),
@@ -75,8 +77,9 @@ static const rpc_reason_info_t table[RPC_REASON_COUNT] = {
 
 int rpc_reason_is_ours(rpc_reason_t reason)
 {
-    return reason == RPC_REASON_SHUTDOWN || reason == RPC_REASON_STOPPING || reason == RPC_REASON_OTHER_MODULE
-        || reason == RPC_REASON_NO_MEMORY || reason == RPC_REASON_LOCAL_FAILURE;
+    return reason == RPC_REASON_SHUTDOWN || reason == RPC_REASON_STOPPING
+        || reason == RPC_REASON_OTHER_MODULE || reason == RPC_REASON_NO_MEMORY
+        || reason == RPC_REASON_LOCAL_FAILURE;
 }
 
 const rpc_reason_info_t *rpc_reason_info(rpc_reason_t reason)

@@ -1,5 +1,5 @@
-/* base/syntax.c: each function checks one piece and knows its place in the whole text, so that every
- * message can name the element and its column.
+/* base/syntax.c: each function checks one piece and knows its place in the whole text, so that
+ * every message can name the element and its column.
  */
 #include "base/syntax.h"
 
@@ -68,7 +68,8 @@ apr_status_t rpc_syntax_name(const rpc_syntax_t *syntax, const char *at, apr_siz
         if (c >= 0x80)
             return rpc_syntax_fail(syntax, at, len, "an international name in its xn-- form");
         if (!apr_isalnum(c) && !strchr("-_.", c) && !strchr(signs, c))
-            return rpc_syntax_fail(syntax, at + i, 1, "a name of letters, digits, '-', '_' and '.'%s",
+            return rpc_syntax_fail(syntax, at + i, 1,
+                                   "a name of letters, digits, '-', '_' and '.'%s",
                                    strchr(signs, '@') ? ", or user@domain" : "");
         if (c == '.' && i && at[i - 1] == '.')
             return rpc_syntax_fail(syntax, at + i - 1, 2, "one '.' between the parts of a name");

@@ -17,7 +17,8 @@ typedef struct rpc_syntax_error {
     const char *expected;   /* "a port from 1 to 65535", ... */
 } rpc_syntax_error_t;
 
-/* The text that is being parsed. The functions below read LEN characters of it, which begin at AT. */
+/* The text that is being parsed. The functions below read LEN characters of it, which begin at
+ * AT. */
 typedef struct rpc_syntax {
     apr_pool_t *pool;
     const char *text;
@@ -34,11 +35,11 @@ apr_status_t rpc_syntax_port(const rpc_syntax_t *syntax, const char *at, apr_siz
  * "-_.". */
 apr_status_t rpc_syntax_name(const rpc_syntax_t *syntax, const char *at, apr_size_t len,
                              const char *signs);
-/* A copy in POOL of the LEN characters of a name at AT, without the dot that may end it. The dot tells
- * a resolver that the name is complete; with and without it a name is the same. */
+/* A copy in POOL of the LEN characters of a name at AT, without the dot that may end it. The dot
+ * tells a resolver that the name is complete; with and without it a name is the same. */
 char *rpc_syntax_host(apr_pool_t *pool, const char *at, apr_size_t len);
-/* Is this an IPv6 literal, without brackets, perhaps with a %zone? Returns the length of the address
- * before the zone and writes its 16 bytes to ADDR; else 0. */
+/* Is this an IPv6 literal, without brackets, perhaps with a %zone? Returns the length of the
+ * address before the zone and writes its 16 bytes to ADDR; else 0. */
 apr_size_t rpc_ipv6_parse(const char *at, apr_size_t len, unsigned char addr[16]);
 
 #endif

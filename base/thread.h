@@ -8,8 +8,8 @@
 /* Starts a thread that somebody joins. Returns 0 or an errno. */
 int rpc_thread_start(pthread_t *thread, void *(*run)(void *data), void *data);
 
-/* Starts a thread that nobody waits for, not even the end of the process. It uses nothing of a pool, or
- * of anything else that ends with the process. */
+/* Starts a thread that nobody waits for, not even the end of the process. It uses nothing of a
+ * pool, or of anything else that ends with the process. */
 int rpc_thread_start_detached(void *(*run)(void *data), void *data);
 
 #endif

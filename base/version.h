@@ -1,5 +1,5 @@
-/* base/version.h: the version, in this one place. The Makefile reads it; t/unit/release_test.sh holds
- * CHANGES, debian/changelog and rpcping --version against it.
+/* base/version.h: the version, in this one place. The Makefile reads it; t/unit/release_test.sh
+ * holds CHANGES, debian/changelog and rpcping --version against it.
  */
 #ifndef RPC_VERSION_H
 #define RPC_VERSION_H

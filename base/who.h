@@ -10,8 +10,8 @@
  *   domain      DOM\alice and alice@dom are one, and differ from alice@other and from alice;
  *               with RPC_WHO_ANY_DOMAIN the domain does not count
  *
- * A client's address counts as the network that one subscriber has: for IPv4 the whole address, also
- * where an IPv6 address contains it (base/address.h); for IPv6 the first 64 bits.
+ * A client's address counts as the network that one subscriber has: for IPv4 the whole address,
+ * also where an IPv6 address contains it (base/address.h); for IPv6 the first 64 bits.
  *
  * No httpd. Any thread.
  */

@@ -1,7 +1,7 @@
 /* firewall/firewall.c: checks the PDUs of a client for the inbound proxy.
  *
- * FW->look says which PTYPEs are checked at the moment; firewall_judge() has one function for each of
- * them. bind and alter_context have the same layout: read_body() checks every length in it once.
+ * FW->look says which PTYPEs are checked at the moment; firewall_judge() has one function for each
+ * of them. bind and alter_context have the same layout: read_body() checks every length in it once.
  * Afterwards the contexts are read without further checks, both for the verdict and for blinding.
  */
 #include "firewall/firewall.h"
@@ -55,7 +55,8 @@ void rpc_firewall_recall(rpc_firewall_t *fw, int bound, unsigned level)
     fw->look = interest(fw);
 }
 
-void rpc_firewall_renew(rpc_firewall_t *fw, const rpc_firewall_rules_t *rules, rpc_auth_level_t least)
+void rpc_firewall_renew(rpc_firewall_t *fw, const rpc_firewall_rules_t *rules,
+                        rpc_auth_level_t least)
 {
     if (fw->least_level == least && rpc_firewall_rules_equal(fw->rules, rules))
         fw->rules = rules;
@@ -134,7 +135,8 @@ static const char *read_body(const uint8_t *pdu, const dcerpc_header_t *h)
 
 /* ---- judging ---- */
 
-static rpc_firewall_verdict_t firewall_refuse(rpc_firewall_result_t *r, rpc_firewall_verdict_t verdict,
+static rpc_firewall_verdict_t firewall_refuse(rpc_firewall_result_t *r,
+                                              rpc_firewall_verdict_t verdict,
                                               rpc_firewall_cause_t cause, const char *why)
 {
     r->cause = cause;
@@ -170,7 +172,8 @@ static rpc_firewall_verdict_t check_interfaces(const rpc_firewall_t *fw, const u
         r->contexts += !allowed;
     }
     return r->contexts ? firewall_refuse(r, RPC_FIREWALL_BLIND, RPC_FIREWALL_INTERFACE,
-                                         "interface not allowed behind this port") : RPC_FIREWALL_PASS;
+                                         "interface not allowed behind this port")
+                       : RPC_FIREWALL_PASS;
 }
 
 /* NULL, or what is wrong with an authentication level. */
@@ -216,7 +219,8 @@ static rpc_firewall_verdict_t check_auth3(const rpc_firewall_t *fw, const dcerpc
 /* Every fragment has a verifier, and the server enforces the level that the verifier names. */
 static rpc_firewall_verdict_t check_request(const rpc_firewall_t *fw, rpc_firewall_result_t *r)
 {
-    const char *wrong = fw->least_level >= RPC_AUTH_LEVEL_INTEGRITY ? level_fault(fw, r->level) : NULL;
+    const char *wrong = fw->least_level >= RPC_AUTH_LEVEL_INTEGRITY ? level_fault(fw, r->level)
+                                                                    : NULL;
 
     return wrong ? firewall_end(r, RPC_FIREWALL_LEVEL, wrong) : RPC_FIREWALL_PASS;
 }
@@ -246,7 +250,8 @@ static rpc_firewall_verdict_t firewall_judge(const rpc_firewall_t *fw, const uin
 }
 
 rpc_firewall_verdict_t rpc_firewall_check(rpc_firewall_t *fw, const uint8_t *pdu,
-                                          const dcerpc_header_t *header, rpc_firewall_result_t *result)
+                                          const dcerpc_header_t *header,
+                                          rpc_firewall_result_t *result)
 {
     rpc_firewall_verdict_t verdict;
 
@@ -255,7 +260,8 @@ rpc_firewall_verdict_t rpc_firewall_check(rpc_firewall_t *fw, const uint8_t *pdu
         return RPC_FIREWALL_PASS;
     result->level = auth_level(pdu, header);
     verdict = fw->look == REMEMBERED ? RPC_FIREWALL_PASS : firewall_judge(fw, pdu, header, result);
-    if (verdict == RPC_FIREWALL_END || (header->ptype != DCERPC_BIND && header->ptype != DCERPC_ALTER))
+    if (verdict == RPC_FIREWALL_END
+        || (header->ptype != DCERPC_BIND && header->ptype != DCERPC_ALTER))
         return verdict;
     if (result->level > fw->level && result->level <= LEVEL_HIGHEST)
         fw->level = (uint8_t)result->level;

@@ -1,15 +1,16 @@
 /* rpc_firewall: checks the DCE/RPC PDUs of a client and decides which may go on to the server.
  *
- * There is one call for each whole PDU, as dcerpc_framer_next() cuts them. A bind (C706 12.6.4.3) and
- * an alter_context (12.6.4.1) may ask only for interfaces that the rules of the port allow, and only
- * with at least the required authentication level. After a bind has passed, the server checks the
- * requests. The firewall looks only at their authentication verifier, and only when the required
- * level is integrity or privacy.
+ * There is one call for each whole PDU, as dcerpc_framer_next() cuts them. A bind (C706 12.6.4.3)
+ * and an alter_context (12.6.4.1) may ask only for interfaces that the rules of the port allow, and
+ * only with at least the required authentication level. After a bind has passed, the server checks
+ * the requests. The firewall looks only at their authentication verifier, and only when the
+ * required level is integrity or privacy.
  *
  * The inbound proxy cannot answer the client, whose OUT channel may be on another machine. So the
- * server answers a refused bind: rpc_firewall_blind() replaces the UUID of a refused interface by one
- * that no server implements. The server's own provider rejection (C706 12.6.3.1), or its bind_nak,
- * then reaches the client in the right order. The other contexts of a bind are not affected.
+ * server answers a refused bind: rpc_firewall_blind() replaces the UUID of a refused interface by
+ * one that no server implements. The server's own provider rejection (C706 12.6.3.1), or its
+ * bind_nak, then reaches the client in the right order. The other contexts of a bind are not
+ * affected.
  *
  * The change does not disturb authentication. sec_trailer carries the tokens of bind, alter_context
  * and auth3, and these tokens do not cover the PDU ([MS-RPCE] 2.2.2.11). PDUs are protected only
@@ -69,21 +70,23 @@ typedef struct rpc_firewall_result {
     unsigned level;             /* auth_level asked for; 0: no authentication */
 } rpc_firewall_result_t;
 
-/* A connection to PORT. RULES may be NULL; it must outlive FW, or the next of these calls. ELSEWHERE:
- * the connection exists already, and it is not known what was asked for on it (IN_R1). The firewall
- * has to assume that it was bound, at the required level if requests show it, because a server refuses
- * a second bind. */
+/* A connection to PORT. RULES may be NULL; it must outlive FW, or the next of these calls.
+ * ELSEWHERE: the connection exists already, and it is not known what was asked for on it (IN_R1).
+ * The firewall has to assume that it was bound, at the required level if requests show it, because
+ * a server refuses a second bind. */
 void rpc_firewall_begin(rpc_firewall_t *fw, const rpc_firewall_rules_t *rules, apr_port_t port,
                         rpc_auth_level_t least, int elsewhere);
 /* After begin(): what was asked for elsewhere is known after all. LEVEL as in rpc_firewall_t. */
 void rpc_firewall_recall(rpc_firewall_t *fw, int bound, unsigned level);
-/* A successor channel takes FW over (IN_R2), with what was seen so far. Under other rules, or another
- * least level, that does not count: nobody has judged it by these, and a bind has to come first. */
-void rpc_firewall_renew(rpc_firewall_t *fw, const rpc_firewall_rules_t *rules, rpc_auth_level_t least);
+/* A successor channel takes FW over (IN_R2), with what was seen so far. Under other rules, or
+ * another least level, that does not count: nobody has judged it by these, and a bind has to come
+ * first. */
+void rpc_firewall_renew(rpc_firewall_t *fw, const rpc_firewall_rules_t *rules,
+                        rpc_auth_level_t least);
 
-/* Must a PDU of this type be checked? If not, it passes. After a bind this call is the only cost of a
- * request; without rules and level it is the only cost of any PDU but binds, which are remembered for
- * successors. */
+/* Must a PDU of this type be checked? If not, it passes. After a bind this call is the only cost of
+ * a request; without rules and level it is the only cost of any PDU but binds, which are remembered
+ * for successors. */
 static inline int rpc_firewall_wants(const rpc_firewall_t *fw, uint8_t ptype)
 {
     return ptype < 32 && (fw->look >> ptype & 1);
@@ -101,7 +104,8 @@ static inline int rpc_firewall_wants(const rpc_firewall_t *fw, uint8_t ptype)
  * elsewhere such an alter_context is refused when the required level is connect. For
  * higher levels each request shows its level. */
 rpc_firewall_verdict_t rpc_firewall_check(rpc_firewall_t *fw, const uint8_t *pdu,
-                                          const dcerpc_header_t *header, rpc_firewall_result_t *result);
+                                          const dcerpc_header_t *header,
+                                          rpc_firewall_result_t *result);
 
 /* Blinds PDU, a bind or alter_context for which rpc_firewall_check() has returned BLIND: writes
  * RPC_FIREWALL_NOBODY over the abstract syntax of each refused context, or of all contexts when the

@@ -16,7 +16,8 @@ static const rpc_interface_info_t table[] = {
     { "epm", "e1af8308-5d1f-11c9-91a4-08002b14a0fa", 3, 0, "endpoint mapper" },
     /* Exchange: [MS-OXCRPC], [MS-OXABREF], [MS-OXNSPI] */
     { "emsmdb", "a4f1db00-ca47-1067-b31f-00dd010662da", 0, 81, "Exchange mailbox" },
-    { "async-emsmdb", "5261574a-4572-206e-b268-6b199213b4e4", 0, 1, "Exchange mailbox, notifications" },
+    { "async-emsmdb", "5261574a-4572-206e-b268-6b199213b4e4", 0, 1,
+      "Exchange mailbox, notifications" },
     { "rfr", "1544f5e0-613c-11d1-93df-00c04fd7bd09", 1, 0, "Exchange address book referral" },
     { "nspi", "f5cc5a18-4264-101a-8c59-08002b2f8426", 56, 0, "Exchange address book" },
     /* [MS-TSGU] */
@@ -32,8 +33,9 @@ static const rpc_interface_info_t table[] = {
     { "icertpassage", "91ae6020-9e3c-11cf-8d7c-00aa00c091be", 0, 0, "certificate enrolment" },
     { "dnsserver", "50abc2a4-574d-40b3-9d66-ee4fd5fba076", 5, 0, "DNS server management" },
     { "dhcpsrv", "6bffd098-a112-3610-9833-46c3f874532d", 1, 0, "DHCP server management" },
-    { "dhcpsrv2", "5b821720-f63b-11d0-aad2-00c04fc324db", 1, 0, "DHCP server management, newer calls" },
-    /* files: [MS-SRVS], [MS-WKST], [MS-DFSNM], [MS-FRS1], [MS-FRS2], [MS-EFSR], [MS-FSRVP], [MS-SWN] */
+    { "dhcpsrv2", "5b821720-f63b-11d0-aad2-00c04fc324db", 1, 0,
+      "DHCP server management, newer calls" },
+    /* files: [MS-SRVS], [MS-WKST], [MS-DFSNM], [MS-FRS1], [MS-FRS2], [MS-EFSR], [MS-FSRVP] ... */
     { "srvsvc", "4b324fc8-1670-01d3-1278-5a47bf6ee188", 3, 0, "file server" },
     { "wkssvc", "6bffd098-a112-3610-9833-46c3f87e345a", 1, 0, "workstation" },
     { "dfs", "4fc742e0-4a10-11cf-8273-00aa004ae673", 3, 0, "distributed file system" },
@@ -44,7 +46,7 @@ static const rpc_interface_info_t table[] = {
     { "fssagentrpc", "a8e0653c-2744-4389-a61d-7373df8b2292", 1, 0, "shadow copies of shares" },
     { "witness", "ccd8c074-d0e5-4a40-92b4-d074faa6ba28", 1, 1, "file server cluster" },
     { "mdssvc", "885d85fb-c754-4062-a0e7-6872ce0064f4", 2, 0, "Spotlight search" },
-    /* the machine: [MS-RRP], [MS-SCMR], [MS-EVEN], [MS-EVEN6], [MS-TSCH], [MS-RPRN], [MS-PAR] ... */
+    /* the machine: [MS-RRP], [MS-SCMR], [MS-EVEN], [MS-EVEN6], [MS-TSCH], [MS-RPRN] ... */
     { "winreg", "338cd001-2244-31f1-aaaa-900038001003", 1, 0, "registry" },
     { "svcctl", "367abb81-9844-35f1-ad32-98f038001003", 2, 0, "services" },
     { "eventlog", "82273fdc-e32a-18c3-3f78-827929dc23ea", 0, 0, "event log" },
@@ -59,7 +61,8 @@ static const rpc_interface_info_t table[] = {
     /* [MS-DCOM] */
     { "iobjectexporter", "99fcfec4-5260-101b-bbcb-00aa0021347a", 0, 0, "DCOM object resolver" },
     { "iactivation", "4d9f4ab8-7d1c-11cf-861e-0020af6e7c57", 0, 0, "DCOM activation" },
-    { "iremotescmactivator", "000001a0-0000-0000-c000-000000000046", 0, 0, "DCOM activation, newer calls" },
+    { "iremotescmactivator", "000001a0-0000-0000-c000-000000000046", 0, 0,
+      "DCOM activation, newer calls" },
     /* Samba's own */
     { "unixinfo", "9c54e310-a955-4885-bd31-78787147dfa6", 0, 0, "Samba: Unix user ids" },
     { "rpcecho", "60a15ec5-4de8-11d7-a637-005056a20182", 1, 0, "Samba: echo, for tests" },
@@ -88,7 +91,8 @@ const rpc_interface_info_t *rpc_interface_by_uuid(const uint8_t uuid[16])
     int i;
 
     for (i = 0; i < ROWS; i++)
-        if (rpc_uuid_parse(table[i].uuid, RPC_UUID_TEXT, row) && memcmp(row, uuid, sizeof(row)) == 0)
+        if (rpc_uuid_parse(table[i].uuid, RPC_UUID_TEXT, row)
+            && memcmp(row, uuid, sizeof(row)) == 0)
             return &table[i];
     return NULL;
 }
@@ -163,8 +167,9 @@ const char *rpc_interface_text(const rpc_interface_t *interface, char buf[RPC_IN
     int i;
 
     for (i = 0; i < 16; i++)
-        to += sprintf(to, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x", interface->uuid[i]);
-    snprintf(buf, RPC_INTERFACE_TEXT_MAX, "%s%s%s@%u.%u%s", info ? info->name : "", info ? " (" : "", uuid,
-             interface->major, interface->minor, info ? ")" : "");
+        to += sprintf(to, i == 4 || i == 6 || i == 8 || i == 10 ? "-%02x" : "%02x",
+                      interface->uuid[i]);
+    snprintf(buf, RPC_INTERFACE_TEXT_MAX, "%s%s%s@%u.%u%s", info ? info->name : "",
+             info ? " (" : "", uuid, interface->major, interface->minor, info ? ")" : "");
     return buf;
 }

@@ -52,7 +52,8 @@ static apr_status_t parse_ports(const rpc_syntax_t *x, const char *at, apr_size_
     if ((rv = rpc_syntax_port(x, dash + 1, len - low - 1, &rule->high)) != APR_SUCCESS)
         return rv;
     if (rule->low > rule->high)
-        return rpc_syntax_fail(x, at, len, "the lower port first, %d-%d", (int)rule->high, (int)rule->low);
+        return rpc_syntax_fail(x, at, len, "the lower port first, %d-%d", (int)rule->high,
+                               (int)rule->low);
     return APR_SUCCESS;
 }
 
@@ -84,8 +85,8 @@ static apr_status_t parse_version(const rpc_syntax_t *x, const char *at, apr_siz
     return rpc_syntax_fail(x, at, len, "a version of two numbers after the '@', as in 1.0");
 }
 
-/* Text that looks like a UUID is checked as a UUID, so that the message for a mistake in it does not
- * ask for a name. */
+/* Text that looks like a UUID is checked as a UUID, so that the message for a mistake in it does
+ * not ask for a name. */
 static int looks_like_uuid(const char *at, apr_size_t len)
 {
     apr_size_t i, dashes = 0;
@@ -109,9 +110,9 @@ static apr_status_t rule_interface(const rpc_syntax_t *x, const char *at, apr_si
     if (info)
         rpc_uuid_parse(info->uuid, RPC_UUID_TEXT, allowed->interface.uuid);
     else if (!rpc_uuid_parse(at, size, allowed->interface.uuid))
-        return rpc_syntax_fail(x, at, size, looks_like_uuid(at, size)
-                               ? "a UUID such as 12345778-1234-abcd-ef00-0123456789ac, without braces"
-                               : "the name of an interface, such as emsmdb, nspi or samr, or its UUID");
+        return rpc_syntax_fail(x, at, size, "%s", looks_like_uuid(at, size)
+            ? "a UUID such as 12345778-1234-abcd-ef00-0123456789ac, without braces"
+            : "the name of an interface, such as emsmdb, nspi or samr, or its UUID");
     allowed->any_version = !sign;
     return sign ? parse_version(x, sign + 1, len - size - 1, &allowed->interface) : APR_SUCCESS;
 }
@@ -144,7 +145,8 @@ static apr_status_t parse_rule(const rpc_syntax_t *x, rule_t *rule)
     apr_status_t rv;
 
     if (len == 0)
-        return rpc_syntax_fail(x, at, 0, "a port and its interfaces, as in 6001 emsmdb async-emsmdb");
+        return rpc_syntax_fail(x, at, 0,
+                               "a port and its interfaces, as in 6001 emsmdb async-emsmdb");
     while (end > at && apr_isspace(end[-1]))
         end--;
     rule->text = apr_pstrmemdup(x->pool, at, (apr_size_t)(end - at));
@@ -161,7 +163,8 @@ static rpc_firewall_rules_t *rules_copy(apr_pool_t *pool, const rpc_firewall_rul
 {
     rpc_firewall_rules_t *rules = apr_pcalloc(pool, sizeof(*rules));
 
-    rules->rules = base ? apr_array_copy(pool, base->rules) : apr_array_make(pool, 4, sizeof(rule_t));
+    rules->rules = base ? apr_array_copy(pool, base->rules)
+                        : apr_array_make(pool, 4, sizeof(rule_t));
     return rules;
 }
 
@@ -187,7 +190,8 @@ const rpc_firewall_rules_t *rpc_firewall_rules_both(apr_pool_t *pool, const rpc_
     return both;
 }
 
-const rpc_firewall_rules_t *rpc_firewall_rules_clone(apr_pool_t *pool, const rpc_firewall_rules_t *rules)
+const rpc_firewall_rules_t *rpc_firewall_rules_clone(apr_pool_t *pool,
+                                                     const rpc_firewall_rules_t *rules)
 {
     rpc_firewall_rules_t *clone;
     int i;
@@ -254,11 +258,12 @@ apr_status_t rpc_firewall_rules_parse(apr_pool_t *pool, const char *text,
 }
 
 rpc_firewall_rules_t *rpc_firewall_rules_allow(apr_pool_t *pool, const rpc_firewall_rules_t *base,
-                                               apr_port_t low, apr_port_t high, const char *interfaces,
-                                               const char *by)
+                                               apr_port_t low, apr_port_t high,
+                                               const char *interfaces, const char *by)
 {
-    const char *text = low == high ? apr_psprintf(pool, "%d %s", (int)low, interfaces)
-                                   : apr_psprintf(pool, "%d-%d %s", (int)low, (int)high, interfaces);
+    const char *text = low == high
+                         ? apr_psprintf(pool, "%d %s", (int)low, interfaces)
+                         : apr_psprintf(pool, "%d-%d %s", (int)low, (int)high, interfaces);
     rpc_firewall_rules_t *rules;
     rpc_syntax_error_t err;
 
@@ -299,8 +304,10 @@ static const struct profile {
     { "rdgateway", "3388 tsgu mgmt" },
     { "samba", "135 epm mgmt" },
     { "samba", "593 epm mgmt" },
-    { "samba", "1024-1300 samr lsarpc netlogon drsuapi dssetup backupkey dnsserver srvsvc wkssvc mgmt" },
-    { "samba", "49152-65535 samr lsarpc netlogon drsuapi dssetup backupkey dnsserver srvsvc wkssvc mgmt" },
+    { "samba",
+      "1024-1300 samr lsarpc netlogon drsuapi dssetup backupkey dnsserver srvsvc wkssvc mgmt" },
+    { "samba",
+      "49152-65535 samr lsarpc netlogon drsuapi dssetup backupkey dnsserver srvsvc wkssvc mgmt" },
 };
 
 apr_status_t rpc_firewall_rules_profile(apr_pool_t *pool, const char *name,
@@ -316,8 +323,8 @@ apr_status_t rpc_firewall_rules_profile(apr_pool_t *pool, const char *name,
     for (i = 0; i < sizeof(profiles) / sizeof(profiles[0]); i++) {
         if (apr_cstr_casecmp(profiles[i].name, name))
             continue;
-        rv = add_rule(pool, apr_pstrcat(pool, "RpcProfile ", profiles[i].name, ":", NULL), profiles[i].rule,
-                      result, &result, err);
+        rv = add_rule(pool, apr_pstrcat(pool, "RpcProfile ", profiles[i].name, ":", NULL),
+                      profiles[i].rule, result, &result, err);
         if (rv != APR_SUCCESS)
             return rv;
         found = 1;
@@ -342,9 +349,8 @@ const char *rpc_auth_level_name(unsigned level)
 apr_status_t rpc_auth_level_parse(apr_pool_t *pool, const char *text, rpc_auth_level_t *level,
                                   rpc_syntax_error_t *err)
 {
-    static const rpc_auth_level_t levels[] = {
-        RPC_AUTH_LEVEL_NONE, RPC_AUTH_LEVEL_CONNECT, RPC_AUTH_LEVEL_INTEGRITY, RPC_AUTH_LEVEL_PRIVACY
-    };
+    static const rpc_auth_level_t levels[] = { RPC_AUTH_LEVEL_NONE, RPC_AUTH_LEVEL_CONNECT,
+                                               RPC_AUTH_LEVEL_INTEGRITY, RPC_AUTH_LEVEL_PRIVACY };
     rpc_syntax_t x = { pool, text, err };
     apr_size_t i;
 
@@ -394,8 +400,8 @@ static int rule_match(const rule_t *rule, const rpc_interface_t *asked)
 }
 
 /* Of one set. NEAREST: NULL, or where to put the rule. */
-static int set_allows(const rpc_firewall_rules_t *rules, apr_port_t port, const rpc_interface_t *interface,
-                      const char **nearest)
+static int set_allows(const rpc_firewall_rules_t *rules, apr_port_t port,
+                      const rpc_interface_t *interface, const char **nearest)
 {
     const char *found = NULL;
     int covered = 0, best = 0, i;

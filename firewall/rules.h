@@ -7,9 +7,9 @@
  * A port that no rule names is not restricted. At a port that rules name, only the interfaces in
  * these rules are allowed; several rules for a port add up. A rule with a version allows the same
  * major version and minor versions up to the given one, as a server of that version would; a rule
- * without a version allows any. rpc_firewall_rules_both() makes rules of two sets, which both have to
- * allow an interface. The management interface is no exception: a rule must name it ("mgmt"), as the
- * profiles do.
+ * without a version allows any. rpc_firewall_rules_both() makes rules of two sets, which both have
+ * to allow an interface. The management interface is no exception: a rule must name it ("mgmt"), as
+ * the profiles do.
  *
  * No httpd headers; rules are read-only once made and may be used on any thread.
  */
@@ -42,11 +42,11 @@ apr_status_t rpc_firewall_rules_profile(apr_pool_t *pool, const char *name,
                                         const rpc_firewall_rules_t *base,
                                         rpc_firewall_rules_t **rules, rpc_syntax_error_t *err);
 
-/* Adds a rule for INTERFACES ("nspi rfr") at the ports LOW to HIGH, in the name of the directive BY.
- * NULL if INTERFACES is not a list of interfaces, or LOW to HIGH is not a range. */
+/* Adds a rule for INTERFACES ("nspi rfr") at the ports LOW to HIGH, in the name of the directive
+ * BY. NULL if INTERFACES is not a list of interfaces, or LOW to HIGH is not a range. */
 rpc_firewall_rules_t *rpc_firewall_rules_allow(apr_pool_t *pool, const rpc_firewall_rules_t *base,
-                                               apr_port_t low, apr_port_t high, const char *interfaces,
-                                               const char *by);
+                                               apr_port_t low, apr_port_t high,
+                                               const char *interfaces, const char *by);
 
 /* Require rpc-interface: INTERFACES and nothing else, whatever the port. */
 apr_status_t rpc_firewall_rules_only(apr_pool_t *pool, const char *interfaces,
@@ -62,7 +62,8 @@ const rpc_firewall_rules_t *rpc_firewall_rules_both(apr_pool_t *pool, const rpc_
                                                     const rpc_firewall_rules_t *b);
 
 /* A copy in POOL that has nothing in common with RULES, which may be NULL. */
-const rpc_firewall_rules_t *rpc_firewall_rules_clone(apr_pool_t *pool, const rpc_firewall_rules_t *rules);
+const rpc_firewall_rules_t *rpc_firewall_rules_clone(apr_pool_t *pool,
+                                                     const rpc_firewall_rules_t *rules);
 
 /* Are they the same rules, if in two copies? Both may be NULL. */
 int rpc_firewall_rules_equal(const rpc_firewall_rules_t *a, const rpc_firewall_rules_t *b);
@@ -78,7 +79,8 @@ int rpc_firewall_rules_cover(const rpc_firewall_rules_t *rules, apr_port_t port)
 
 /* May a client ask for INTERFACE at PORT? Returns 1 also when no rule names PORT. If not, *NEAREST
  * (if not NULL) is the rule that comes closest, with its directive: a rule of the port with another
- * version of this interface, else one that allows it at another port, else the port's first rule. */
+ * version of this interface, else one that allows it at another port, else the port's first
+ * rule. */
 int rpc_firewall_rules_allowed(const rpc_firewall_rules_t *rules, apr_port_t port,
                                const rpc_interface_t *interface, const char **nearest);
 

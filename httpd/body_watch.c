@@ -37,8 +37,10 @@ static body_t *body_of(request_rec *r)
 static apr_status_t read_nothing(ap_filter_t *f, body_t *body, apr_bucket_brigade *bb)
 {
     if (!body->asked_for)
-        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, f->r, "%s: another module reads the request's "
-                      "body and gets an empty one, because the body of a channel has no end", f->r->method);
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, f->r,
+                      "%s: another module reads the request's "
+                      "body and gets an empty one, because the body of a channel has no end",
+                      f->r->method);
     body->asked_for = 1;
     APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_eos_create(f->c->bucket_alloc));
     return APR_SUCCESS;

@@ -22,8 +22,8 @@ void *rpc_config_create_dir(apr_pool_t *p, char *dir)
 
 /* When both lists have a "+", the result has one, too, and is added to the list of the next outer
  * section: httpd merges the sections of one kind first, and then with the rest. */
-static void merge_valid_ports(apr_pool_t *p, const rpc_dir_config_t *outer, const rpc_dir_config_t *inner,
-                              rpc_dir_config_t *dc)
+static void merge_valid_ports(apr_pool_t *p, const rpc_dir_config_t *outer,
+                              const rpc_dir_config_t *inner, rpc_dir_config_t *dc)
 {
     const rpc_dir_config_t *only = inner->valid_ports ? inner : outer;
 
@@ -118,13 +118,15 @@ rpc_directory_t rpc_config_directory(const rpc_dir_config_t *dc)
     return directory;
 }
 
-const rpc_firewall_rules_t *rpc_config_rules(apr_pool_t *pool, const rpc_dir_config_t *dc, apr_port_t port)
+const rpc_firewall_rules_t *rpc_config_rules(apr_pool_t *pool, const rpc_dir_config_t *dc,
+                                             apr_port_t port)
 {
     rpc_directory_t directory = rpc_config_directory(dc);
 
     if (!rpc_nspi_port(&directory.nspi, port))
         return dc->rules;
-    return rpc_firewall_rules_allow(pool, dc->rules, port, port, "nspi rfr", "RpcNspiProtocolSequences");
+    return rpc_firewall_rules_allow(pool, dc->rules, port, port, "nspi rfr",
+                                    "RpcNspiProtocolSequences");
 }
 
 rpc_auth_level_t rpc_config_min_auth_level(const rpc_dir_config_t *dc)
@@ -233,7 +235,8 @@ static int at_least(int n, int least)
 rpc_unpaired_t rpc_config_unpaired(const rpc_server_config_t *sc)
 {
     int half = rpc_config_max_channels(sc) / 2, rest;
-    rpc_unpaired_t n = { .all = (int)value_or(max_unpaired_of(sc), at_least(half, UNPAIRED_LEAST)) };
+    rpc_unpaired_t n = { .all = (int)value_or(max_unpaired_of(sc),
+                                              at_least(half, UNPAIRED_LEAST)) };
 
     n.of_user = (int)value_or(max_unpaired_of_user_of(sc),
                               n.all ? at_least(n.all / 10, UNPAIRED_OF_USER_LEAST) : 0);

@@ -76,12 +76,14 @@ typedef struct rpc_server_config {
                                                NULL: none */
 } rpc_server_config_t;
 
-/* Effective values, defaults filled in. httpd/numbers.h has the ranges and defaults of the numbers. */
+/* Effective values, defaults filled in. httpd/numbers.h has the ranges and defaults of the
+ * numbers. */
 const rpc_valid_ports_t *rpc_config_valid_ports(const rpc_dir_config_t *dc);
 /* Without VARIABLE. */
 rpc_directory_t rpc_config_directory(const rpc_dir_config_t *dc);
 /* The rules for the interfaces that clients may ask for at PORT, in POOL; NULL: all are allowed. */
-const rpc_firewall_rules_t *rpc_config_rules(apr_pool_t *pool, const rpc_dir_config_t *dc, apr_port_t port);
+const rpc_firewall_rules_t *rpc_config_rules(apr_pool_t *pool, const rpc_dir_config_t *dc,
+                                             apr_port_t port);
 rpc_auth_level_t rpc_config_min_auth_level(const rpc_dir_config_t *dc); /* RPC_AUTH_LEVEL_NONE */
 int rpc_config_allow_anonymous(const rpc_dir_config_t *dc);     /* 0 */
 int rpc_config_require_tls(const rpc_dir_config_t *dc);         /* 128 */
@@ -90,8 +92,8 @@ apr_uint32_t rpc_config_receive_window(const rpc_dir_config_t *dc);
 apr_interval_time_t rpc_config_connection_timeout(const rpc_dir_config_t *dc);
 apr_uint32_t rpc_config_channel_lifetime(const rpc_dir_config_t *dc);
 apr_interval_time_t rpc_config_connect_timeout(const rpc_dir_config_t *dc);
-/* Clients send their first PDU with the request, or as soon as the proxy tells them to continue: the
- * default of 10 s allows for a few lost packets on a slow link. At most the set-up time. */
+/* Clients send their first PDU with the request, or as soon as the proxy tells them to continue:
+ * the default of 10 s allows for a few lost packets on a slow link. At most the set-up time. */
 apr_interval_time_t rpc_config_first_pdu_timeout(const rpc_dir_config_t *dc);
 apr_interval_time_t rpc_config_setup_timeout(const rpc_dir_config_t *dc);
 /* 0: never; otherwise at least the time between two pings of a client that follows [MS-RPCH]. */
@@ -104,15 +106,15 @@ apr_interval_time_t rpc_config_idle_timeout(const rpc_dir_config_t *dc);
  * replaces them, so 200 are enough for a user who is a person. By default there is no limit for an
  * address, because a whole office may come from one.
  *
- * A channel is unpaired until its server has answered. This takes a moment, or RpcSetupTimeout when a
- * client opens only one half or the server hangs. By default unpaired channels may use half of
+ * A channel is unpaired until its server has answered. This takes a moment, or RpcSetupTimeout when
+ * a client opens only one half or the server hangs. By default unpaired channels may use half of
  * RpcMaxChannels. 100 are always allowed, so that a small server can serve the rush after a
  * restart.
  *
  * Nobody may use all unpaired channels. A user may have a tenth of them, and always 50. An address,
- * where several users may be, may have that and an eighth of the rest; a server that users at several
- * addresses want, a quarter. So each share is larger than the one before: a user who has reached the
- * limit of a user has not reached that of the office or of the server. */
+ * where several users may be, may have that and an eighth of the rest; a server that users at
+ * several addresses want, a quarter. So each share is larger than the one before: a user who has
+ * reached the limit of a user has not reached that of the office or of the server. */
 int rpc_config_max_of_user(const rpc_dir_config_t *dc);
 int rpc_config_max_of_address(const rpc_dir_config_t *dc);
 rpc_budget_limit_t rpc_config_failed_targets(const rpc_dir_config_t *dc);

@@ -1,7 +1,7 @@
 /* httpd/directives.c: directives into rpc_dir_config_t and rpc_server_config_t.
  *
- * Numbers, sizes and times share one setter, which works from the rows of httpd/numbers.h. The lists
- * are passed to their parsers (target/valid_ports, target/backend and others), whose errors
+ * Numbers, sizes and times share one setter, which works from the rows of httpd/numbers.h. The
+ * lists are passed to their parsers (target/valid_ports, target/backend and others), whose errors
  * configtest_fault() turns into messages.
  */
 #include <stddef.h>
@@ -42,7 +42,8 @@ int rpc_directives_need_endpoint(void)
 
 /* ---- messages ---- */
 
-static const char *configtest_fault(const cmd_parms *cmd, const char *arg, const rpc_syntax_error_t *err)
+static const char *configtest_fault(const cmd_parms *cmd, const char *arg,
+                                    const rpc_syntax_error_t *err)
 {
     const char *name = cmd->directive->directive;
 
@@ -130,8 +131,8 @@ static const char *expected_number(apr_pool_t *pool, const number_t *number)
         : apr_psprintf(pool, " (%s to %s)", in_largest_unit(pool, scale, number->low),
                        in_largest_unit(pool, scale, number->high));
 
-    return apr_psprintf(pool, "%s from %" APR_INT64_T_FMT " to %" APR_INT64_T_FMT "%s%s%s", scale->noun,
-                        number->low / base, number->high / base, scale->base, units,
+    return apr_psprintf(pool, "%s from %" APR_INT64_T_FMT " to %" APR_INT64_T_FMT "%s%s%s",
+                        scale->noun, number->low / base, number->high / base, scale->base, units,
                         number->zero ? ", or 0 for no limit" : "");
 }
 
@@ -154,7 +155,8 @@ static int parse_number(const char *arg, const number_t *number, apr_int64_t *va
     n = apr_strtoi64(arg, &end, 10);
     if (errno)
         return 0;
-    for (unit = scales[number->scale].units; unit->suffix && apr_cstr_casecmp(unit->suffix, end); unit++)
+    for (unit = scales[number->scale].units; unit->suffix && apr_cstr_casecmp(unit->suffix, end);
+         unit++)
         ;
     if (!unit->suffix || n > number->high / unit->factor)
         return 0;
@@ -197,8 +199,9 @@ static void tell_surprise(const cmd_parms *cmd, const char *pattern)
     const char *what = rpc_pattern_surprise(cmd->temp_pool, pattern);
 
     if (what && ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST)
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, cmd->server, "%s in line %d of %s: pattern \"%s\": %s",
-                     cmd->directive->directive, cmd->directive->line_num, cmd->directive->filename, pattern, what);
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, cmd->server,
+                     "%s in line %d of %s: pattern \"%s\": %s", cmd->directive->directive,
+                     cmd->directive->line_num, cmd->directive->filename, pattern, what);
 }
 
 void rpc_directive_surprises(const cmd_parms *cmd, const rpc_valid_ports_t *list,
@@ -243,7 +246,8 @@ static const char *set_valid_ports(cmd_parms *cmd, void *dir_config, const char 
     const char *word = ap_getword_conf(cmd->pool, &args), *wrong;
 
     if (!*word && !*args)
-        return argument_fault(cmd, word, "a list such as \"server:6001-6002;server:6004\", or none");
+        return argument_fault(cmd, word,
+                              "a list such as \"server:6001-6002;server:6004\", or none");
     if ((wrong = set_adding(cmd, dc, word)))
         return wrong;
     if (!strcmp(word, "+") && *args)        /* alone, before the list */
@@ -267,7 +271,8 @@ static void note_place(cmd_parms *cmd, const rpc_dir_config_t *dc, const rpc_bac
 {
     apr_port_t asked = backend->low == backend->high ? backend->low : 0;
 
-    rpc_servers_note(cmd, dc, binding->protseq, binding->host, binding->port ? binding->port : asked);
+    rpc_servers_note(cmd, dc, binding->protseq, binding->host,
+                     binding->port ? binding->port : asked);
 }
 
 static const char *set_backend(cmd_parms *cmd, void *dir_config, int argc, char *const argv[])
@@ -321,7 +326,8 @@ static const char *add_nspi_server(cmd_parms *cmd, rpc_dir_config_t *dc, const c
     unsigned char addr[16];
 
     if (dc->nspi_servers->nelts == RPC_ROUTE_MAX)
-        return argument_fault(cmd, name, apr_psprintf(cmd->pool, "at most %d servers", RPC_ROUTE_MAX));
+        return argument_fault(cmd, name,
+                              apr_psprintf(cmd->pool, "at most %d servers", RPC_ROUTE_MAX));
     if (!rpc_ipv6_parse(name, strlen(name), addr)
         && rpc_syntax_name(&x, name, strlen(name), "") != APR_SUCCESS)
         return configtest_fault(cmd, name, &err);
@@ -395,10 +401,12 @@ static const char *set_min_auth_level(cmd_parms *cmd, void *dir_config, const ch
 
 static const char *rules_too_long(cmd_parms *cmd, const char *text)
 {
-    return strlen(text) <= RULES_TEXT_MAX ? NULL
-        : apr_psprintf(cmd->pool, "%s: at most %d characters in one section, because they are sent with "
-                       "every channel",
-                       cmd->cmd->name, RULES_TEXT_MAX);
+    return strlen(text) <= RULES_TEXT_MAX
+             ? NULL
+             : apr_psprintf(cmd->pool,
+                            "%s: at most %d characters in one section, because they are sent with "
+                            "every channel",
+                            cmd->cmd->name, RULES_TEXT_MAX);
 }
 
 static const char *set_target_networks(cmd_parms *cmd, void *dir_config, const char *args)
@@ -537,9 +545,10 @@ static const char *set_endpoint_listen(cmd_parms *cmd, void *dir_config, const c
         return argument_fault(cmd, name, "address:port, or *:port for all addresses");
     if (rpc_binding_parse(cmd->pool, text, &binding, &err) != APR_SUCCESS)
         return configtest_fault(cmd, text, &err);
-    if (binding.protseq != RPC_PROTSEQ_TCP || !binding.port || strlen(binding.host) >= sizeof(l.host)
-        || strchr(binding.host, '*'))
-        return argument_fault(cmd, text, "the server that is reached there, as ncacn_ip_tcp:host[port]");
+    if (binding.protseq != RPC_PROTSEQ_TCP || !binding.port
+        || strlen(binding.host) >= sizeof(l.host) || strchr(binding.host, '*'))
+        return argument_fault(cmd, text,
+                              "the server that is reached there, as ncacn_ip_tcp:host[port]");
     if (!sc->endpoint_listen)
         sc->endpoint_listen = apr_array_make(cmd->pool, 2, sizeof(rpc_listen_t));
     if (is_listening(sc->endpoint_listen, name))

@@ -62,7 +62,8 @@ static int is_there(const rpc_listen_t *l)
 {
     struct stat st;
 
-    return lstat(l->name, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_dev == l->dev && st.st_ino == l->ino;
+    return lstat(l->name, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_dev == l->dev
+        && st.st_ino == l->ino;
 }
 
 /* The process id in the name was another's before. What it has left is removed, if it is a
@@ -74,7 +75,8 @@ static int remove_remains(const struct sockaddr_un *addr)
 
     if (lstat(addr->sun_path, &st) < 0)
         return 1;       /* bind() says what is wrong, if anything is */
-    if (!S_ISSOCK(st.st_mode) || (fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) < 0)
+    if (!S_ISSOCK(st.st_mode)
+        || (fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)) < 0)
         return 0;
     dead = connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0 && errno == ECONNREFUSED;
     close(fd);

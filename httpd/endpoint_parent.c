@@ -180,9 +180,10 @@ static process_t *free_place(retained_t *kept, server_rec *s)
         if (p->number < oldest->number)
             oldest = p;
     }
-    ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s, "endpoint process %d, which was started %d restarts ago, is ended with its "
-                 "virtual connections, because there may be at most %d such processes", (int)oldest->proc.pid,
-                 PROCESSES, PROCESSES);
+    ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
+                 "endpoint process %d, which was started %d restarts ago, is ended with its "
+                 "virtual connections, because there may be at most %d such processes",
+                 (int)oldest->proc.pid, PROCESSES, PROCESSES);
     tell_process(oldest, s, RPC_SAY_LEAVE, -1);
     process_gone(oldest);
     return oldest;
@@ -272,7 +273,8 @@ static apr_status_t fork_process(supervisor_t *sup, process_t *p, rpc_endpointd_
 static apr_status_t start_process(supervisor_t *sup)
 {
     retained_t *kept = sup->kept;
-    rpc_endpointd_birth_t birth = { sup->s, &sup->params, &kept->listening, .attempts = kept->attempts };
+    rpc_endpointd_birth_t birth = { sup->s, &sup->params, &kept->listening,
+                                    .attempts = kept->attempts };
     process_t *p = free_place(kept, sup->s);
     int ours[PROCESSES], i;
     apr_status_t rv = make_lines(kept, ours, birth.lines);
@@ -290,7 +292,8 @@ static apr_status_t start_process(supervisor_t *sup)
     if (rv != APR_SUCCESS)
         return rv;
     watch(sup, &p->proc);
-    ap_log_error(APLOG_MARK, APLOG_INFO, 0, sup->s, "endpoint process %d started", (int)p->proc.pid);
+    ap_log_error(APLOG_MARK, APLOG_INFO, 0, sup->s, "endpoint process %d started",
+                 (int)p->proc.pid);
     return APR_SUCCESS;
 }
 
@@ -348,7 +351,8 @@ static void be_a_pause(int control, apr_interval_time_t pause)
     _exit(0);
 }
 
-/* If this child cannot be started, the monitor hook, which runs every ten seconds, takes its place. */
+/* If this child cannot be started, the monitor hook, which runs every ten seconds, takes its
+ * place. */
 static void start_pause(supervisor_t *sup, apr_interval_time_t pause)
 {
     retained_t *kept = sup->kept;
@@ -404,8 +408,9 @@ static void start_or_put_off(supervisor_t *sup)
     if (!kept->attempts++)
         ap_log_error(APLOG_MARK, APLOG_CRIT, rv, sup->s,
                      "cannot start the endpoint process; httpd tries "
-                     "again with pauses of up to a minute; until then %s", is_served(kept)
-                     ? "the process from before the restart serves" : "its clients are answered 503");
+                     "again with pauses of up to a minute; until then %s",
+                     is_served(kept) ? "the process from before the restart serves"
+                                     : "its clients are answered 503");
     put_off(sup, pause_before(kept->attempts));
 }
 
@@ -432,18 +437,22 @@ static int is_stopping(void)
 }
 
 /* The MPM passes the exit code or the signal, without saying which. */
-static void log_death(const supervisor_t *sup, pid_t pid, apr_wait_t status, apr_interval_time_t pause)
+static void log_death(const supervisor_t *sup, pid_t pid, apr_wait_t status,
+                      apr_interval_time_t pause)
 {
     if (!status)
         return;
     if (pause)
-        ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s,
-                     "endpoint process %d died (exit code or signal %d) like those before it: the next "
-                     "one is started in %d s, and until then its clients are answered 503",
-                     (int)pid, (int)status, (int)apr_time_sec(pause));
+        ap_log_error(
+            APLOG_MARK, APLOG_ERR, 0, sup->s,
+            "endpoint process %d died (exit code or signal %d) like those before it: the next "
+            "one is started in %d s, and until then its clients are answered 503",
+            (int)pid, (int)status, (int)apr_time_sec(pause));
     else
-        ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s, "endpoint process %d died (exit code or signal %d): "
-                     "httpd starts another one", (int)pid, (int)status);
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s,
+                     "endpoint process %d died (exit code or signal %d): "
+                     "httpd starts another one",
+                     (int)pid, (int)status);
 }
 
 /* The newest process, which was to serve, has ended: another one follows. */
@@ -481,8 +490,10 @@ static void process_ended(supervisor_t *sup, process_t *p, apr_wait_t status)
     if (newest && sup->params.wanted)
         newest_ended(sup, pid, status, young);
     else if (status)
-        ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s, "endpoint process %d from before the restart died "
-                     "(exit code or signal %d)", (int)pid, (int)status);
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s,
+                     "endpoint process %d from before the restart died "
+                     "(exit code or signal %d)",
+                     (int)pid, (int)status);
 }
 
 /* An endpoint process has ended, or one that was told to leave. */
@@ -576,9 +587,9 @@ static apr_status_t endpoint_let_go(void *data)
     return APR_SUCCESS;
 }
 
-/* Takes over the processes of earlier configurations. Some may have ended between two configurations,
- * while they were not watched. The others are watched again, and write to the log of this
- * configuration. */
+/* Takes over the processes of earlier configurations. Some may have ended between two
+ * configurations, while they were not watched. The others are watched again, and write to the log
+ * of this configuration. */
 static void carry_over(supervisor_t *sup)
 {
     process_t *p = sup->kept->processes;
@@ -636,8 +647,8 @@ apr_status_t rpc_endpointd_start(apr_pool_t *pconf, server_rec *s,
     sup->params = *params;
     kept->parent = getpid();
     kept->deaths = kept->attempts = 0;
-    apr_snprintf(kept->path, sizeof(kept->path), "%s.%" APR_PID_T_FMT, rpc_endpointd_base(pconf, params),
-                 kept->parent);
+    apr_snprintf(kept->path, sizeof(kept->path), "%s.%" APR_PID_T_FMT,
+                 rpc_endpointd_base(pconf, params), kept->parent);
     apr_pool_cleanup_register(pconf, sup, endpoint_let_go, apr_pool_cleanup_null);
     supervisor = sup;
     rv = listen_all(sup, restart ? APLOG_ERR : APLOG_EMERG);

@@ -1,6 +1,7 @@
-/* httpd/health_check.c: the watchdog calls once in a child, and the call lasts until the child ends. It
- * has a loop of its own, which runs on the watchdog's thread; each server has its own timer there, so
- * that none waits for another's check. Nothing outlives the call, but for look-ups left behind.
+/* httpd/health_check.c: the watchdog calls once in a child, and the call lasts until the child
+ * ends. It has a loop of its own, which runs on the watchdog's thread; each server has its own
+ * timer there, so that none waits for another's check. Nothing outlives the call, but for look-ups
+ * left behind.
  */
 #include "httpd/health_check.h"
 
@@ -86,9 +87,11 @@ static void add_named(checks_t *checks, const rpc_named_server_t *named,
     for (i = 0; ports && i < ports->nelts; i++)
         add_check(checks, named, main_server, APR_ARRAY_IDX(ports, i, apr_port_t));
     if (!ports)
-        ap_log_error(APLOG_MARK, APLOG_INFO, 0, named->s, "%s in line %d of %s: no health check of %s, "
-                     "because its port is the one that clients ask for", named->where->directive,
-                     named->where->line_num, named->where->filename, named->host);
+        ap_log_error(APLOG_MARK, APLOG_INFO, 0, named->s,
+                     "%s in line %d of %s: no health check of %s, "
+                     "because its port is the one that clients ask for",
+                     named->where->directive, named->where->line_num, named->where->filename,
+                     named->host);
 }
 
 /* ---- checking ---- */
@@ -113,7 +116,8 @@ struct watch {
     rpc_timer_t look;
 };
 
-static void report_check(checks_t *checks, const check_t *check, rpc_reason_t reason, const char *why)
+static void report_check(checks_t *checks, const check_t *check, rpc_reason_t reason,
+                         const char *why)
 {
     apr_time_t now = rpc_clock_now();
     /* The next result comes before this time, unless no child checks any more. */
@@ -121,24 +125,27 @@ static void report_check(checks_t *checks, const check_t *check, rpc_reason_t re
 
     if (reason == RPC_REASON_ADDRESS_REFUSED || rpc_reason_is_ours(reason)) {
         rpc_health_unchecked(checks->health, check->host, check->port, until);
-        ap_log_error(APLOG_MARK, APLOG_DEBUG, 0, checks->s, "health check: %s port %u was not checked: %s",
-                     check->host, check->port, why);
+        ap_log_error(APLOG_MARK, APLOG_DEBUG, 0, checks->s,
+                     "health check: %s port %u was not checked: %s", check->host, check->port, why);
         return;     /* a local failure says nothing about the server */
     }
     if (!rpc_health_checked(checks->health, check->host, check->port, !reason, now, until))
         return;
     if (reason)
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, checks->s, "health check: %s port %u: %s (%s); it is "
-                     "avoided until a check succeeds", check->host, check->port, rpc_reason_info(reason)->text, why);
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, checks->s,
+                     "health check: %s port %u: %s (%s); it is "
+                     "avoided until a check succeeds",
+                     check->host, check->port, rpc_reason_info(reason)->text, why);
     else
-        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, checks->s, "health check: %s port %u answers again",
-                     check->host, check->port);
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, checks->s,
+                     "health check: %s port %u answers again", check->host, check->port);
 }
 
 /* The next check begins one interval after the last one began, or now if that took longer. */
 static void wait_for_next(probing_t *probing)
 {
-    rpc_timer_set(probing->watch->loop, &probing->next, probing->begun + probing->watch->checks->interval);
+    rpc_timer_set(probing->watch->loop, &probing->next,
+                  probing->begun + probing->watch->checks->interval);
 }
 
 static void probed(void *ctx, rpc_reason_t reason, const char *why)
@@ -164,7 +171,8 @@ static void start_probe(rpc_timer_t *timer)
     };
 
     probing->begun = rpc_loop_now(watch->loop);
-    probing->probe = rpc_probe_start(watch->loop, &params, probing->check->handshake, probed, probing);
+    probing->probe = rpc_probe_start(watch->loop, &params, probing->check->handshake, probed,
+                                     probing);
     if (!probing->probe)
         wait_for_next(probing);
 }
@@ -187,8 +195,8 @@ static void begin_check(rpc_job_t *job)
 
     look_for_end(&watch->look);
     for (i = 0; i < list->nelts; i++) {
-        watch->probings[i] = (probing_t){ watch, &APR_ARRAY_IDX(list, i,
-                                                                check_t), .next.fire = start_probe };
+        watch->probings[i] = (probing_t){ watch, &APR_ARRAY_IDX(list, i, check_t),
+                                          .next.fire = start_probe };
         start_probe(&watch->probings[i].next);
     }
 }
@@ -240,7 +248,8 @@ int rpc_check_possible(server_rec *s)
 
     if (!rpc_config_check(sc, NULL, NULL) || APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_get_instance))
         return 1;
-    ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s, "RpcHealthCheck needs mod_watchdog: add \"LoadModule "
+    ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s,
+                 "RpcHealthCheck needs mod_watchdog: add \"LoadModule "
                  "watchdog_module modules/mod_watchdog.so\"");
     return 0;
 }
@@ -248,7 +257,8 @@ int rpc_check_possible(server_rec *s)
 static checks_t *make_checks(apr_pool_t *pconf, server_rec *s, rpc_health_t *health)
 {
     const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
-    const rpc_dir_config_t *main_server = ap_get_module_config(s->lookup_defaults, &rpcproxy_module);
+    const rpc_dir_config_t *main_server = ap_get_module_config(s->lookup_defaults,
+                                                               &rpcproxy_module);
     const apr_array_header_t *named = rpc_servers_named(pconf);
     checks_t *checks = apr_pcalloc(pconf, sizeof(*checks));
     int i;
@@ -256,7 +266,8 @@ static checks_t *make_checks(apr_pool_t *pconf, server_rec *s, rpc_health_t *hea
     checks->s = s;
     checks->health = health;
     checks->list = apr_array_make(pconf, 8, sizeof(check_t));
-    checks->handshake = rpc_config_check(sc, &checks->interval, &checks->timeout) == RPC_CHECK_HANDSHAKE;
+    checks->handshake = rpc_config_check(sc, &checks->interval, &checks->timeout)
+                     == RPC_CHECK_HANDSHAKE;
     for (i = 0; named && i < named->nelts; i++)
         add_named(checks, &APR_ARRAY_IDX(named, i, rpc_named_server_t), main_server);
     return checks;
@@ -264,7 +275,8 @@ static checks_t *make_checks(apr_pool_t *pconf, server_rec *s, rpc_health_t *hea
 
 apr_status_t rpc_check_start(apr_pool_t *pconf, server_rec *s, rpc_health_t *health)
 {
-    APR_OPTIONAL_FN_TYPE(ap_watchdog_get_instance) *get = APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_get_instance);
+    APR_OPTIONAL_FN_TYPE(ap_watchdog_get_instance) *get = APR_RETRIEVE_OPTIONAL_FN(
+        ap_watchdog_get_instance);
     APR_OPTIONAL_FN_TYPE(ap_watchdog_register_callback) *call
         = APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_register_callback);
     const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);

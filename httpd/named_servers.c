@@ -45,7 +45,8 @@ const apr_array_header_t *rpc_servers_named(apr_pool_t *pconf)
 
 /* ---- health ---- */
 
-/* For a server without a port, where the client chooses it, these usual ports of RPC over HTTP count. */
+/* For a server without a port, where the client chooses it, these usual ports of RPC over HTTP
+ * count. */
 static const apr_port_t usual_ports[] = { 593, 6001, 6002, 6004 };
 
 static void add_server(apr_array_header_t *servers, const char *host, apr_port_t port)
@@ -84,10 +85,12 @@ void rpc_servers_check_networks(apr_pool_t *pconf, const rpc_dir_config_t *main_
         const char *rule = rpc_networks_denial(here ? here : main_server->networks, named->host);
 
         if (rule)
-            ap_log_error(APLOG_MARK, APLOG_WARNING, 0, named->s, "%s in line %d of %s: %s is denied by "
+            ap_log_error(APLOG_MARK, APLOG_WARNING, 0, named->s,
+                         "%s in line %d of %s: %s is denied by "
                          "RpcTargetNetworks %s, so its clients will be answered 503: name another "
-                         "address, or remove that network", named->where->directive, named->where->line_num,
-                         named->where->filename, named->host, rule);
+                         "address, or remove that network",
+                         named->where->directive, named->where->line_num, named->where->filename,
+                         named->host, rule);
     }
 }
 
@@ -124,7 +127,8 @@ static int seen(const apr_array_header_t *list, int i)
     return 0;
 }
 
-static apr_array_header_t *names_of(apr_pool_t *pool, const apr_array_header_t *list, checking_t *checking)
+static apr_array_header_t *names_of(apr_pool_t *pool, const apr_array_header_t *list,
+                                    checking_t *checking)
 {
     apr_array_header_t *names = apr_array_make(pool, 8, sizeof(asked_t));
     rpc_addresses_t addresses;
@@ -162,8 +166,8 @@ static void begin_look_ups(rpc_job_t *job)
     for (i = 0; i < checking->asked->nelts; i++) {
         asked_t *asked = &APR_ARRAY_IDX(checking->asked, i, asked_t);
 
-        asked->look_up = rpc_look_up_start(checking->resolver, checking->loop, asked->named->host, NULL,
-                                           answered, asked);
+        asked->look_up = rpc_look_up_start(checking->resolver, checking->loop, asked->named->host,
+                                           NULL, answered, asked);
         checking->left += asked->look_up != NULL;
     }
     rpc_timer_set(checking->loop, &checking->late, rpc_loop_now(checking->loop)
@@ -175,10 +179,12 @@ static void warn(const asked_t *asked)
     const rpc_named_server_t *named = asked->named;
 
     if (asked->look_up || asked->error)
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, named->s, "%s in line %d of %s: \"%s\" does not "
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, named->s,
+                     "%s in line %d of %s: \"%s\" does not "
                      "resolve (%s), so its clients will be answered 503: correct the name, or "
-                     "add it to the DNS or the hosts file", named->where->directive, named->where->line_num,
-                     named->where->filename, named->host,
+                     "add it to the DNS or the hosts file",
+                     named->where->directive, named->where->line_num, named->where->filename,
+                     named->host,
                      asked->look_up ? "no answer in time" : gai_strerror(asked->error));
 }
 

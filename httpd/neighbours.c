@@ -68,9 +68,9 @@ static int path_is_ours(const request_rec *r, const char *path)
     copy.handler = NULL;
     copy.finfo.filetype = APR_NOFILE;
     copy.per_dir_config = r->server->lookup_defaults;
-    ours = ap_core_translate(&copy) == OK && ap_directory_walk(&copy) == OK && ap_file_walk(&copy) == OK
-           && ap_location_walk(&copy) == OK && ap_if_walk(&copy) == OK
-           && is_ours(&copy, copy.per_dir_config);
+    ours = ap_core_translate(&copy) == OK && ap_directory_walk(&copy) == OK
+        && ap_file_walk(&copy) == OK && ap_location_walk(&copy) == OK && ap_if_walk(&copy) == OK
+        && is_ours(&copy, copy.per_dir_config);
     for (i = 0; i < sizeof(walks) / sizeof(*walks); i++)
         *ap_get_request_note(&copy, walks[i]) = kept[i];
     return ours;
@@ -150,8 +150,10 @@ static void take_back(request_rec *r, const char *from)
 {
     const char *query = apr_table_get(r->notes, ASKED_QUERY);
 
-    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s %s is not given to %s: SetHandler rpcproxy is configured "
-                  "for it", r->method, r->uri, from);
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
+                  "%s %s is not given to %s: SetHandler rpcproxy is configured "
+                  "for it",
+                  r->method, r->uri, from);
     r->proxyreq = PROXYREQ_NONE;
     r->args = query ? apr_pstrdup(r->pool, query) : NULL;
 }

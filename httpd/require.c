@@ -25,7 +25,8 @@ static const char *parse_target(cmd_parms *cmd, const char *line, const void **p
 
     while (*(word = ap_getword_conf(cmd->pool, &line))) {
         if (rpc_valid_ports_parse(cmd->pool, word, list, &list, &err) != APR_SUCCESS)
-            return apr_psprintf(cmd->pool, "Require rpc-target: \"%s\" at column %d of \"%s\": expected %s",
+            return apr_psprintf(cmd->pool,
+                                "Require rpc-target: \"%s\" at column %d of \"%s\": expected %s",
                                 err.element, err.column, word, err.expected);
     }
     rpc_directive_surprises(cmd, list, NULL);
@@ -67,8 +68,8 @@ const rpc_firewall_rules_t *rpc_require_interfaces(request_rec *r)
     return said;
 }
 
-/* httpd first authorizes without a user, and may evaluate more sections then. The rules of that pass
- * do not count for the later pass with a user, which follows authentication. */
+/* httpd first authorizes without a user, and may evaluate more sections then. The rules of that
+ * pass do not count for the later pass with a user, which follows authentication. */
 static int forget_rules(request_rec *r)
 {
     apr_pool_userdata_setn(NULL, said_key, NULL, r->pool);
@@ -131,7 +132,8 @@ static const char *parse_require_interface(cmd_parms *cmd, const char *line, con
     rpc_syntax_error_t err;
 
     if (rpc_firewall_rules_only(cmd->pool, line, &rules, &err) != APR_SUCCESS)
-        return apr_psprintf(cmd->pool, "Require rpc-interface: \"%s\" at column %d of \"%s\": expected %s",
+        return apr_psprintf(cmd->pool,
+                            "Require rpc-interface: \"%s\" at column %d of \"%s\": expected %s",
                             err.element, err.column, line, err.expected);
     *parsed = rules;
     return NULL;
@@ -139,7 +141,8 @@ static const char *parse_require_interface(cmd_parms *cmd, const char *line, con
 
 static authz_status check_interface(request_rec *r, const char *line, const void *parsed)
 {
-    const rpc_firewall_rules_t *both = rpc_firewall_rules_both(r->pool, rpc_require_interfaces(r), parsed);
+    const rpc_firewall_rules_t *both = rpc_firewall_rules_both(r->pool, rpc_require_interfaces(r),
+                                                               parsed);
 
     apr_pool_userdata_setn(both, said_key, NULL, r->pool);
     return AUTHZ_GRANTED;
@@ -153,6 +156,7 @@ void rpc_require_register(apr_pool_t *p)
                               &target_provider, AP_AUTH_INTERNAL_PER_CONF);
     ap_register_auth_provider(p, AUTHZ_PROVIDER_GROUP, "rpc-interface", AUTHZ_PROVIDER_VERSION,
                               &interface_provider, AP_AUTH_INTERNAL_PER_CONF);
-    ap_hook_check_access(before_asking, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
+    ap_hook_check_access(before_asking, NULL, NULL, APR_HOOK_REALLY_FIRST,
+                         AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_check_authn(forget_rules, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
 }

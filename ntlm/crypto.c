@@ -31,7 +31,8 @@ static int md5(const piece_t *pieces, int count, uint8_t out[16])
     return good;
 }
 
-static int hmac_md5(const uint8_t key[NTLMSSP_KEY], const piece_t *pieces, int count, uint8_t out[16])
+static int hmac_md5(const uint8_t key[NTLMSSP_KEY], const piece_t *pieces, int count,
+                    uint8_t out[16])
 {
     EVP_PKEY *pkey = EVP_PKEY_new_raw_private_key(EVP_PKEY_HMAC, NULL, key, NTLMSSP_KEY);
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
@@ -62,7 +63,8 @@ int ntlmssp_ntowf_v2(const uint8_t nt_hash[NTLMSSP_KEY], const char *user, const
     return hmac_md5(nt_hash, &piece, 1, key);
 }
 
-int ntlmssp_check_response(const uint8_t ntowf[NTLMSSP_KEY], const uint8_t challenge[NTLMSSP_CHALLENGE],
+int ntlmssp_check_response(const uint8_t ntowf[NTLMSSP_KEY],
+                           const uint8_t challenge[NTLMSSP_CHALLENGE],
                            const ntlmssp_authenticate_t *auth, uint8_t session_key[NTLMSSP_KEY])
 {
     piece_t proven[] = { { challenge, NTLMSSP_CHALLENGE }, { NULL, 0 } };
@@ -89,7 +91,8 @@ int ntlmssp_check_mic(const uint8_t session_key[NTLMSSP_KEY], const uint8_t *neg
     if (mic_offset > size || size - mic_offset < MIC_SIZE)
         return 0;
     pieces[4] = (piece_t){ msg + mic_offset + MIC_SIZE, size - mic_offset - MIC_SIZE };
-    return hmac_md5(session_key, pieces, 5, mic) && CRYPTO_memcmp(mic, msg + mic_offset, MIC_SIZE) == 0;
+    return hmac_md5(session_key, pieces, 5, mic)
+        && CRYPTO_memcmp(mic, msg + mic_offset, MIC_SIZE) == 0;
 }
 
 int ntlmssp_channel_binding(const char *prefix, const uint8_t *hash, size_t hash_size,
@@ -98,7 +101,9 @@ int ntlmssp_channel_binding(const char *prefix, const uint8_t *hash, size_t hash
     /* No addresses: two types and lengths of 0 each, then the length of the data. */
     uint8_t head[20] = { 0 };
     size_t size = strlen(prefix) + hash_size;
-    const piece_t pieces[] = { { head, sizeof(head) }, { prefix, strlen(prefix) }, { hash, hash_size } };
+    const piece_t pieces[] = { { head, sizeof(head) },
+                               { prefix, strlen(prefix) },
+                               { hash, hash_size } };
     int i;
 
     for (i = 0; i < 4; i++)
@@ -148,10 +153,12 @@ int ntlmssp_sign(const uint8_t session_key[NTLMSSP_KEY], int key_exch, int by_se
     static const char server[] = "session key to server-to-client signing key magic constant";
     static const char client_seal[] = "session key to client-to-server sealing key magic constant";
     static const char server_seal[] = "session key to server-to-client sealing key magic constant";
-    const char *magic = by_server ? server : client, *seal_magic = by_server ? server_seal : client_seal;
+    const char *magic = by_server ? server : client,
+               *seal_magic = by_server ? server_seal : client_seal;
     const piece_t sealing[] = { { session_key, NTLMSSP_KEY }, { seal_magic, sizeof(client_seal) } };
     const piece_t sealed[] = { { session_key, NTLMSSP_KEY }, { magic, sizeof(client) } };  /* with its NUL */
-    uint8_t number[4] = { (uint8_t)seq, (uint8_t)(seq >> 8), (uint8_t)(seq >> 16), (uint8_t)(seq >> 24) };
+    uint8_t number[4] = { (uint8_t)seq, (uint8_t)(seq >> 8), (uint8_t)(seq >> 16),
+                          (uint8_t)(seq >> 24) };
     const piece_t pieces[] = { { number, 4 }, { data, size } };
     uint8_t key[NTLMSSP_KEY], mac[16];
 

@@ -244,7 +244,8 @@ static const char *take_name(message_t *m, size_t at, int unicode, char name[NTL
     return text_of(data, size, unicode, name);
 }
 
-static const char *take_pair(ntlmssp_authenticate_t *out, unsigned id, const uint8_t *value, size_t size)
+static const char *take_pair(ntlmssp_authenticate_t *out, unsigned id, const uint8_t *value,
+                             size_t size)
 {
     static const uint8_t none[16];
 

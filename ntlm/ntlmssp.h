@@ -56,8 +56,8 @@ typedef struct ntlmssp_challenge {
     uint64_t timestamp;                 /* MsvAvTimestamp, FILETIME; makes clients send a MIC */
 } ntlmssp_challenge_t;
 
-/* Writes the answer to a NEGOTIATE with CLIENT_FLAGS. It has those flags of the client that are safe,
- * Unicode if the client has it, always extended session security, and KEY_EXCH with 128 bits.
+/* Writes the answer to a NEGOTIATE with CLIENT_FLAGS. It has those flags of the client that are
+ * safe, Unicode if the client has it, always extended session security, and KEY_EXCH with 128 bits.
  * Returns the bytes written, or 0: no room, or a name that is too long or not UTF-8. */
 size_t ntlmssp_write_challenge(const ntlmssp_challenge_t *challenge, uint32_t client_flags,
                                uint8_t *buf, size_t size);
@@ -106,7 +106,8 @@ int ntlmssp_check_mic(const uint8_t session_key[NTLMSSP_KEY], const uint8_t *neg
                       size_t negotiate_size, const uint8_t *challenge, size_t challenge_size,
                       const uint8_t *msg, size_t size, size_t mic_offset);
 /* The value of MsvAvChannelBindings for application data that consists of PREFIX and HASH, such as
- * "tls-server-end-point:" and a certificate's hash: MD5 of a gss_channel_bindings_struct (2.2.2.1). */
+ * "tls-server-end-point:" and a certificate's hash: MD5 of a gss_channel_bindings_struct
+ * (2.2.2.1). */
 int ntlmssp_channel_binding(const char *prefix, const uint8_t *hash, size_t hash_size,
                             uint8_t binding[16]);
 /* The signature (2.2.2.9.2) of message number SEQ, by the server or by the client, with or without

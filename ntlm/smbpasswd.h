@@ -29,6 +29,7 @@ typedef struct smbpasswd {
  * skipped. When several lines have the same name, the first counts. */
 smbpasswd_t *smbpasswd_read(apr_pool_t *pool, const char *text, size_t size);
 /* The user of that name (UTF-8) in any case; NULL: none. POOL is for temporary memory. */
-const smbpasswd_user_t *smbpasswd_find(const smbpasswd_t *table, apr_pool_t *pool, const char *name);
+const smbpasswd_user_t *smbpasswd_find(const smbpasswd_t *table, apr_pool_t *pool,
+                                       const char *name);
 
 #endif

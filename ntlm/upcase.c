@@ -1,7 +1,7 @@
 /* ntlm/upcase.c: a table of its own, because client and server have to agree on each letter: a
- * response is computed from the user's name in upper case. The C library's towupper() depends on the
- * locale: httpd leaves it at "C", and C.UTF-8 may be missing. towupper() also changes letters that
- * Windows does not change: dotless i would become I, and two accounts would become one.
+ * response is computed from the user's name in upper case. The C library's towupper() depends on
+ * the locale: httpd leaves it at "C", and C.UTF-8 may be missing. towupper() also changes letters
+ * that Windows does not change: dotless i would become I, and two accounts would become one.
  * tools/upcase.pl writes the table and explains it.
  */
 #include "ntlm/upcase.h"

@@ -1,5 +1,5 @@
-/* ntlmssp_upcase: upper case as Windows has it ([MS-NLMP] 3.3.2): each character becomes exactly one
- * character, so sharp s and ligatures stay as they are. The locale does not matter.
+/* ntlmssp_upcase: upper case as Windows has it ([MS-NLMP] 3.3.2): each character becomes exactly
+ * one character, so sharp s and ligatures stay as they are. The locale does not matter.
  */
 #ifndef NTLMSSP_UPCASE_H
 #define NTLMSSP_UPCASE_H

@@ -38,7 +38,8 @@ static apr_status_t parse_place(const rpc_syntax_t *x, rpc_backend_t *be, const 
     if (strchr(place->binding.host, '*') != strrchr(place->binding.host, '*'))
         return rpc_syntax_fail(x, text, strlen(text), "one '*' at most");
     if (be->count && place->binding.protseq != be->places[0].binding.protseq)
-        return rpc_syntax_fail(x, text, strlen(text), "the same protocol sequence as in the bindings before it");
+        return rpc_syntax_fail(x, text, strlen(text),
+                               "the same protocol sequence as in the bindings before it");
     be->count++;
     return APR_SUCCESS;
 }
@@ -56,8 +57,8 @@ static void complete_weights(rpc_backend_t *be)
     }
 }
 
-static apr_status_t parse_places(apr_pool_t *pool, const char *const *args, int count, rpc_backend_t *be,
-                                 rpc_syntax_error_t *err, int *arg)
+static apr_status_t parse_places(apr_pool_t *pool, const char *const *args, int count,
+                                 rpc_backend_t *be, rpc_syntax_error_t *err, int *arg)
 {
     apr_status_t rv = APR_SUCCESS;
     int i;
@@ -113,8 +114,8 @@ int rpc_nspi_port(const rpc_nspi_t *nspi, apr_port_t port)
     return 0;
 }
 
-/* Fills in the port and the star. Returns 0 when the part of the client's name that matches the star
- * may not become part of another name. */
+/* Fills in the port and the star. Returns 0 when the part of the client's name that matches the
+ * star may not become part of another name. */
 static int complete_binding(apr_pool_t *pool, const rpc_backend_t *be, const rpc_target_t *target,
                             rpc_place_t *place)
 {
@@ -127,8 +128,10 @@ static int complete_binding(apr_pool_t *pool, const rpc_backend_t *be, const rpc
 
         if (!text)
             return 0;
-        place->binding.host = apr_pstrcat(pool, apr_pstrmemdup(pool, place->binding.host,
-                                          (apr_size_t)(star - place->binding.host)), text, star + 1, NULL);
+        place->binding.host = apr_pstrcat(pool,
+                                          apr_pstrmemdup(pool, place->binding.host,
+                                                         (apr_size_t)(star - place->binding.host)),
+                                          text, star + 1, NULL);
     }
     place->named = !star;
     return 1;
@@ -139,7 +142,8 @@ static int complete_binding(apr_pool_t *pool, const rpc_backend_t *be, const rpc
 static const rpc_backend_t *from_variable(apr_pool_t *pool, const rpc_directory_t *directory,
                                           const rpc_backend_t *be, const char **why)
 {
-    const char *value = directory->variable ? directory->variable(directory->ctx, be->env) : NULL, *word;
+    const char *value = directory->variable ? directory->variable(directory->ctx, be->env) : NULL,
+               *word;
     const char *args[2 * RPC_ROUTE_MAX + 1] = { be->pattern };
     rpc_syntax_error_t err;
     rpc_backend_t *found;
@@ -150,10 +154,11 @@ static const rpc_backend_t *from_variable(apr_pool_t *pool, const rpc_directory_
         *why = apr_psprintf(pool, "RpcBackend %s: the variable is not set", be->text);
         return NULL;
     }
-    for (word = apr_strtok(apr_pstrdup(pool, value), " \t,", &state); word && count <= 2 * RPC_ROUTE_MAX;
-         word = apr_strtok(NULL, " \t,", &state))
+    for (word = apr_strtok(apr_pstrdup(pool, value), " \t,", &state);
+         word && count <= 2 * RPC_ROUTE_MAX; word = apr_strtok(NULL, " \t,", &state))
         args[count++] = word;
-    if (count > 1 && rpc_backend_parse(pool, args, count, &found, &err, &arg) == APR_SUCCESS && !found->env)
+    if (count > 1 && rpc_backend_parse(pool, args, count, &found, &err, &arg) == APR_SUCCESS
+        && !found->env)
         return found;
     *why = apr_psprintf(pool, "RpcBackend %s: \"%s\" is not a list of bindings", be->text, value);
     return NULL;
@@ -170,8 +175,11 @@ static int places_of(apr_pool_t *pool, const rpc_directory_t *directory, const r
     for (i = 0; i < from->count; i++) {
         places[i] = from->places[i];
         if (!complete_binding(pool, from, target, &places[i])) {
-            *why = apr_psprintf(pool, "RpcBackend %s: the text that '*' matches must consist of letters, digits, "
-                                "'-' and '_', because a dot would lead to another domain", be->text);
+            *why = apr_psprintf(
+                pool,
+                "RpcBackend %s: the text that '*' matches must consist of letters, digits, "
+                "'-' and '_', because a dot would lead to another domain",
+                be->text);
             return 0;
         }
         places[i].named &= from == be;      /* a variable may contain text from the client */
@@ -179,7 +187,8 @@ static int places_of(apr_pool_t *pool, const rpc_directory_t *directory, const r
     return from->count;
 }
 
-static const rpc_backend_t *find_backend(const apr_array_header_t *backends, const rpc_target_t *target)
+static const rpc_backend_t *find_backend(const apr_array_header_t *backends,
+                                         const rpc_target_t *target)
 {
     int i;
 
@@ -193,8 +202,9 @@ static const rpc_backend_t *find_backend(const apr_array_header_t *backends, con
     return NULL;
 }
 
-static int server_places(apr_pool_t *pool, const rpc_directory_t *directory, const rpc_target_t *target,
-                         rpc_place_t *places, const rpc_backend_t **backend, const char **why)
+static int server_places(apr_pool_t *pool, const rpc_directory_t *directory,
+                         const rpc_target_t *target, rpc_place_t *places,
+                         const rpc_backend_t **backend, const char **why)
 {
     const rpc_backend_t *be = find_backend(directory->backends, target);
 
@@ -206,9 +216,11 @@ static int server_places(apr_pool_t *pool, const rpc_directory_t *directory, con
     return 1;
 }
 
-/* The place of each global catalog, by its own RpcBackend; each has an equal share of the clients. */
-static int nspi_places(apr_pool_t *pool, const rpc_directory_t *directory, const rpc_target_t *target,
-                       rpc_place_t *places, const rpc_backend_t **backend, const char **why)
+/* The place of each global catalog, by its own RpcBackend; each has an equal share of the
+ * clients. */
+static int nspi_places(apr_pool_t *pool, const rpc_directory_t *directory,
+                       const rpc_target_t *target, rpc_place_t *places,
+                       const rpc_backend_t **backend, const char **why)
 {
     const rpc_nspi_t *nspi = &directory->nspi;
     int i, count = 0;
@@ -229,8 +241,9 @@ static int nspi_places(apr_pool_t *pool, const rpc_directory_t *directory, const
     return count;
 }
 
-int rpc_target_places(apr_pool_t *pool, const rpc_directory_t *directory, const rpc_target_t *target,
-                      rpc_place_t *places, const rpc_backend_t **backend, const char **why)
+int rpc_target_places(apr_pool_t *pool, const rpc_directory_t *directory,
+                      const rpc_target_t *target, rpc_place_t *places,
+                      const rpc_backend_t **backend, const char **why)
 {
     *why = NULL;
     if (directory->nspi.servers && rpc_nspi_port(&directory->nspi, target->port))

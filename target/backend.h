@@ -48,12 +48,13 @@ apr_status_t rpc_backend_parse(apr_pool_t *pool, const char *const *args, int co
 /* Is this a port of the address book? */
 int rpc_nspi_port(const rpc_nspi_t *nspi, apr_port_t port);
 
-/* Fills PLACES (room for RPC_ROUTE_MAX) with the places of TARGET: for a port of the address book the
- * global catalogs; else those of the first backend that matches, with its empty ports and stars
+/* Fills PLACES (room for RPC_ROUTE_MAX) with the places of TARGET: for a port of the address book
+ * the global catalogs; else those of the first backend that matches, with its empty ports and stars
  * filled in; else ncacn_http:server[port]. Returns their number, with strings in POOL. 0: the
  * backend has no place for TARGET, and *WHY says why. *BACKEND (if not NULL) is the directive that
  * matched, or NULL. */
-int rpc_target_places(apr_pool_t *pool, const rpc_directory_t *directory, const rpc_target_t *target,
-                      rpc_place_t *places, const rpc_backend_t **backend, const char **why);
+int rpc_target_places(apr_pool_t *pool, const rpc_directory_t *directory,
+                      const rpc_target_t *target, rpc_place_t *places,
+                      const rpc_backend_t **backend, const char **why);
 
 #endif

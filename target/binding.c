@@ -33,8 +33,8 @@ static apr_status_t parse_protseq(const rpc_syntax_t *x, rpc_binding_t *binding,
 }
 
 /* "[::1]" at AT; *REST is what follows the bracket. */
-static apr_status_t parse_bracketed_host(const rpc_syntax_t *x, const char *at, rpc_binding_t *binding,
-                                         const char **rest)
+static apr_status_t parse_bracketed_host(const rpc_syntax_t *x, const char *at,
+                                         rpc_binding_t *binding, const char **rest)
 {
     const char *close = strchr(at, ']');
     unsigned char addr[16];
@@ -49,7 +49,8 @@ static apr_status_t parse_bracketed_host(const rpc_syntax_t *x, const char *at, 
         return APR_SUCCESS;
     }
     if (!close[1] && !memchr(at, ':', len))
-        return rpc_syntax_fail(x, at, len + 2, "a host before the port, as in ncacn_http:server[6001]");
+        return rpc_syntax_fail(x, at, len + 2,
+                               "a host before the port, as in ncacn_http:server[6001]");
     return rpc_syntax_fail(x, at + 1, len, "an IPv6 address in the brackets");
 }
 

@@ -83,8 +83,8 @@ static void connect_free(rpc_connect_t *c)
     free(c);
 }
 
-/* Did this machine cause the failure, by a lack of resources or by a policy? It has when a system call
- * fails at once. What comes later comes from the network, EACCES (by ICMPv6) included. */
+/* Did this machine cause the failure, by a lack of resources or by a policy? It has when a system
+ * call fails at once. What comes later comes from the network, EACCES (by ICMPv6) included. */
 static int is_local_failure(apr_status_t status)
 {
     switch (status) {
@@ -97,8 +97,8 @@ static int is_local_failure(apr_status_t status)
     }
 }
 
-/* No interface, no route, no such protocol here. Of a name with addresses of two families one may be
- * of no use on this machine for ever: then the others tell. */
+/* No interface, no route, no such protocol here. Of a name with addresses of two families one may
+ * be of no use on this machine for ever: then the others tell. */
 static int is_no_way(apr_status_t status)
 {
     return status == ENETUNREACH || status == ENETDOWN || status == EAFNOSUPPORT;
@@ -131,7 +131,9 @@ static void connect_judge(const rpc_connect_t *c, rpc_connect_result_t *result)
 
 static void connect_finish(rpc_connect_t *c, rpc_reason_t reason, attempt_t *winner)
 {
-    rpc_connect_result_t result = { .reason = reason, .status = c->status, .fd = -1, .rule = c->rule };
+    rpc_connect_result_t result = {
+        .reason = reason, .status = c->status, .fd = -1, .rule = c->rule
+    };
     rpc_connect_ended_t *ended = c->ended;
     rpc_connect_done_t *done = c->done;
     void *ctx = c->ctx;
@@ -146,7 +148,9 @@ static void connect_finish(rpc_connect_t *c, rpc_reason_t reason, attempt_t *win
         rpc_watch_remove(c->loop, &winner->watch);
         winner->watch.fd = -1;
     }
-    if (c->host && (result.reason == RPC_REASON_CONNECT_FAILED || result.reason == RPC_REASON_CONNECT_TIMEOUT))
+    if (c->host
+        && (result.reason == RPC_REASON_CONNECT_FAILED
+            || result.reason == RPC_REASON_CONNECT_TIMEOUT))
         rpc_resolver_forget(c->resolver, c->host);
     connect_free(c);
     if (ended)
@@ -157,8 +161,8 @@ static void connect_finish(rpc_connect_t *c, rpc_reason_t reason, attempt_t *win
 
 /* ---- attempts ---- */
 
-/* A socket for FAMILY, bound to SOURCE if that is not NULL. connect() chooses the local port, so that
- * a local port can be used for connections to several servers at the same time. */
+/* A socket for FAMILY, bound to SOURCE if that is not NULL. connect() chooses the local port, so
+ * that a local port can be used for connections to several servers at the same time. */
 static int open_socket(int family, const rpc_address_t *source)
 {
     int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;

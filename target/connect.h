@@ -1,9 +1,9 @@
 /* rpc_connect: from a name to a connected socket, without blocking a loop.
  *
  * A resolver (target/resolver.h) looks names up; literals need none. The addresses are tried in the
- * system's order (RFC 6724), with alternating families. After 250 ms the next address is tried at the
- * same time, and the first connection wins (RFC 8305). Each address is checked (target/networks.h)
- * immediately before connect().
+ * system's order (RFC 6724), with alternating families. After 250 ms the next address is tried at
+ * the same time, and the first connection wins (RFC 8305). Each address is checked
+ * (target/networks.h) immediately before connect().
  *
  * A failure is either the server's or local. It is local when this machine lacked descriptors,
  * memory, ports or a thread, or forbids the connection; then nothing is known about the server.
@@ -30,9 +30,10 @@ typedef struct rpc_connect_params {
 
 /* Valid during the call. */
 typedef struct rpc_connect_result {
-    /* RPC_REASON_NONE: connected. RPC_REASON_ADDRESS_REFUSED: no address was allowed, so nothing was
-     * sent anywhere. RPC_REASON_LOCAL_FAILURE: at least one address failed for a local reason. Else
-     * the failure is the server's: RPC_REASON_RESOLVE_FAILED, _CONNECT_FAILED or _CONNECT_TIMEOUT. */
+    /* RPC_REASON_NONE: connected. RPC_REASON_ADDRESS_REFUSED: no address was allowed, so nothing
+     * was sent anywhere. RPC_REASON_LOCAL_FAILURE: at least one address failed for a local reason.
+     * Else the failure is the server's: RPC_REASON_RESOLVE_FAILED, _CONNECT_FAILED or
+     * _CONNECT_TIMEOUT. */
     rpc_reason_t reason;
     apr_status_t status;                /* the last error; of a local failure, that one */
     int fd;                             /* connected, non-blocking, TCP_NODELAY; the callee owns it. Else -1 */

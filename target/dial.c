@@ -121,12 +121,13 @@ static void note_failure(rpc_dial_t *d, const rpc_connect_result_t *result)
     char text[120];
 
     if (result->rule)
-        snprintf(d->tried + used, room, "%s%s port %u: %s is refused by RpcTargetNetworks, nearest is %s%s",
+        snprintf(d->tried + used, room,
+                 "%s%s port %u: %s is refused by RpcTargetNetworks, nearest is %s%s",
                  used ? ": " : "", d->host, d->port, result->address, result->rule, more);
     else
-        snprintf(d->tried + used, room, "%s%s port %u: %s: %s%s", used ? ": " : "", d->host, d->port,
-                 rpc_reason_info(result->reason)->text, apr_strerror(result->status, text,
-                                                                     sizeof(text)), more);
+        snprintf(d->tried + used, room, "%s%s port %u: %s: %s%s", used ? ": " : "", d->host,
+                 d->port, rpc_reason_info(result->reason)->text,
+                 apr_strerror(result->status, text, sizeof(text)), more);
 }
 
 static void dial_connected(void *ctx, const rpc_connect_result_t *result)
@@ -147,7 +148,8 @@ static void dial_connected(void *ctx, const rpc_connect_result_t *result)
         dial_finish(d, RPC_REASON_NO_MEMORY, APR_ENOMEM, -1);
 }
 
-/* Has the expected process opened the socket? Another program may have put its own in that place. */
+/* Has the expected process opened the socket? Another program may have put its own in that
+ * place. */
 static int is_owners(const rpc_dial_t *d, int fd)
 {
     struct ucred peer = { 0, 0, 0 };
@@ -168,7 +170,8 @@ static void unix_connected(void *ctx, rpc_reason_t reason, apr_status_t status, 
         fd = -1;
         reason = RPC_REASON_LOCAL_FAILURE;
         status = APR_EACCES;
-        snprintf(d->tried, sizeof(d->tried), "the socket at %s belongs to another program", d->host);
+        snprintf(d->tried, sizeof(d->tried), "the socket at %s belongs to another program",
+                 d->host);
     }
     else if (reason)
         snprintf(d->tried, sizeof(d->tried), "the endpoint process at %s: %s", d->host,
@@ -176,8 +179,8 @@ static void unix_connected(void *ctx, rpc_reason_t reason, apr_status_t status, 
     dial_finish(d, reason, status, fd);
 }
 
-rpc_dial_t *rpc_dial_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, const rpc_dial_params_t *params,
-                           rpc_dial_done_t *done, void *ctx)
+rpc_dial_t *rpc_dial_start(rpc_loop_t *loop, const rpc_dialer_t *dialer,
+                           const rpc_dial_params_t *params, rpc_dial_done_t *done, void *ctx)
 {
     rpc_dial_t *d = dial_new(params);
 

@@ -1,7 +1,7 @@
 /* rpc_dial: connects to the first of several servers that answers, or to a Unix socket.
  *
- * The servers are tried in the order of their list. Failures and successes are reported to rpc_health.
- * On the loop's thread only.
+ * The servers are tried in the order of their list. Failures and successes are reported to
+ * rpc_health. On the loop's thread only.
  */
 #ifndef RPC_DIAL_H
 #define RPC_DIAL_H
@@ -41,8 +41,8 @@ typedef void rpc_dial_done_t(void *ctx, rpc_reason_t reason, apr_status_t status
                              const char *host, uint16_t port, const char *tried);
 
 /* NULL: out of memory. */
-rpc_dial_t *rpc_dial_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, const rpc_dial_params_t *params,
-                           rpc_dial_done_t *done, void *ctx);
+rpc_dial_t *rpc_dial_start(rpc_loop_t *loop, const rpc_dialer_t *dialer,
+                           const rpc_dial_params_t *params, rpc_dial_done_t *done, void *ctx);
 /* Ends the dialling without a call of DONE. May be used only before that call. */
 void rpc_dial_cancel(rpc_dial_t *dial);
 

@@ -71,7 +71,8 @@ static int is_within(const network_t *network, int family, const unsigned char *
 /* ---- parsing ---- */
 
 /* An address of either family, as written. */
-static apr_status_t parse_address(const rpc_syntax_t *x, const char *at, apr_size_t len, network_t *network)
+static apr_status_t parse_address(const rpc_syntax_t *x, const char *at, apr_size_t len,
+                                  network_t *network)
 {
     char buf[INET_ADDRSTRLEN];
 
@@ -98,7 +99,8 @@ static apr_status_t parse_address(const rpc_syntax_t *x, const char *at, apr_siz
 }
 
 /* The number of bits behind the '/'. All bits of the address behind these must be zero. */
-static apr_status_t parse_bits(const rpc_syntax_t *x, const char *at, apr_size_t len, network_t *network)
+static apr_status_t parse_bits(const rpc_syntax_t *x, const char *at, apr_size_t len,
+                               network_t *network)
 {
     const char *slash = memchr(at, '/', len);
     unsigned char host_bits = 0;
@@ -108,7 +110,8 @@ static apr_status_t parse_bits(const rpc_syntax_t *x, const char *at, apr_size_t
     for (n = 0; n < digits && apr_isdigit(slash[1 + n]) && bits <= most; n++)
         bits = bits * 10 + (slash[1 + n] - '0');
     if (!digits || n < digits || bits > most)
-        return rpc_syntax_fail(x, slash + 1, digits, "a prefix length up to %d behind the '/'", most);
+        return rpc_syntax_fail(x, slash + 1, digits, "a prefix length up to %d behind the '/'",
+                               most);
     network->bits = bits;
     for (i = bits / 8; i < most / 8; i++) {
         unsigned char keep = i == bits / 8 ? (unsigned char)(0xff00 >> bits % 8) : 0;
@@ -125,7 +128,8 @@ static apr_status_t parse_bits(const rpc_syntax_t *x, const char *at, apr_size_t
     return APR_SUCCESS;
 }
 
-static apr_status_t parse_network(const rpc_syntax_t *x, const char *at, apr_size_t len, network_t *network)
+static apr_status_t parse_network(const rpc_syntax_t *x, const char *at, apr_size_t len,
+                                  network_t *network)
 {
     const char *slash = memchr(at, '/', len);
     apr_status_t rv = parse_address(x, at, slash ? (apr_size_t)(slash - at) : len, network);
@@ -142,7 +146,8 @@ static apr_status_t parse_network(const rpc_syntax_t *x, const char *at, apr_siz
     return APR_SUCCESS;
 }
 
-static void add_network(rpc_networks_t *networks, const network_t *network, int denies, const char *text)
+static void add_network(rpc_networks_t *networks, const network_t *network, int denies,
+                        const char *text)
 {
     entry_t *entry = apr_array_push(networks->entries);
 
@@ -153,7 +158,8 @@ static void add_network(rpc_networks_t *networks, const network_t *network, int 
 }
 
 /* Adds the rows of a word; 0: the text is not such a word. */
-static int add_word(rpc_networks_t *networks, const char *at, apr_size_t len, int denies, const char *text)
+static int add_word(rpc_networks_t *networks, const char *at, apr_size_t len, int denies,
+                    const char *text)
 {
     int found = 0;
     size_t i;
@@ -198,7 +204,8 @@ static const char *both_texts(apr_pool_t *pool, const char *a, const char *b)
     return *a && *b ? apr_pstrcat(pool, a, " ", b, NULL) : *a ? a : apr_pstrdup(pool, b);
 }
 
-rpc_networks_t *rpc_networks_join(apr_pool_t *pool, const rpc_networks_t *a, const rpc_networks_t *b)
+rpc_networks_t *rpc_networks_join(apr_pool_t *pool, const rpc_networks_t *a,
+                                  const rpc_networks_t *b)
 {
     rpc_networks_t *networks = apr_pcalloc(pool, sizeof *networks);
 
@@ -243,7 +250,8 @@ apr_status_t rpc_networks_parse(apr_pool_t *pool, const char *text, const rpc_ne
 /* ---- asking ---- */
 
 /* The configured entry that decides, or NULL. */
-static const entry_t *best_entry(const rpc_networks_t *networks, int family, const unsigned char *addr)
+static const entry_t *best_entry(const rpc_networks_t *networks, int family,
+                                 const unsigned char *addr)
 {
     const entry_t *best = NULL;
     int i;
@@ -284,7 +292,8 @@ typedef struct verdict {
     const entry_t *entry;   /* that decided; or NULL */
 } verdict_t;
 
-static verdict_t judge_address(const rpc_networks_t *networks, int family, const unsigned char *addr)
+static verdict_t judge_address(const rpc_networks_t *networks, int family,
+                               const unsigned char *addr)
 {
     const entry_t *entry = best_entry(networks, family, addr);
     const char *special = denied_special(family, addr, entry ? entry->network.bits : -1);
@@ -299,7 +308,8 @@ static verdict_t judge_address(const rpc_networks_t *networks, int family, const
 }
 
 /* An IPv6 address that stands for an IPv4 address leads to it. So it is denied when a rule denies
- * that IPv4 address by name. Otherwise the rules for the IPv6 address come first, if there are any. */
+ * that IPv4 address by name. Otherwise the rules for the IPv6 address come first, if there are
+ * any. */
 static verdict_t judge_both(const rpc_networks_t *networks, const rpc_address_t *address)
 {
     const unsigned char *addr = rpc_address_bytes(address);
@@ -352,7 +362,8 @@ const char *rpc_networks_denial(const rpc_networks_t *networks, const char *host
     return verdict.entry && verdict.entry->denies ? verdict.entry->text : NULL;
 }
 
-const rpc_networks_t *rpc_networks_with(apr_pool_t *pool, const rpc_networks_t *networks, const char *host)
+const rpc_networks_t *rpc_networks_with(apr_pool_t *pool, const rpc_networks_t *networks,
+                                        const char *host)
 {
     char text[RPC_ADDRESS_TEXT];
     rpc_networks_t *with;

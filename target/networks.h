@@ -12,15 +12,15 @@
  *   !loopback !link-local !multicast !unspecified !broadcast
  *   any, when the list has only denials and networks with a "+"; else !any
  *
- * So "10.1.0.0/16 !10.1.9.0/24" allows only the first network without the second, and "!10.1.9.0/24"
- * allows everything except that network and the special addresses. A special address is allowed only
- * when an entry names it: "loopback" and "127.0.0.2" name one, "any" does not. "+127.0.0.2" allows
- * that address in addition to the default.
+ * So "10.1.0.0/16 !10.1.9.0/24" allows only the first network without the second, and
+ * "!10.1.9.0/24" allows everything except that network and the special addresses. A special address
+ * is allowed only when an entry names it: "loopback" and "127.0.0.2" name one, "any" does not.
+ * "+127.0.0.2" allows that address in addition to the default.
  *
- * IPv4-mapped IPv6 addresses (::ffff:a.b.c.d) are treated as IPv4. The rules for an IPv4 address also
- * hold for other IPv6 addresses that stand for it (base/address.h): an entry that denies the IPv4
- * address by name, or as a special address, counts; an entry that allows it counts when no rule
- * names the IPv6 address.
+ * IPv4-mapped IPv6 addresses (::ffff:a.b.c.d) are treated as IPv4. The rules for an IPv4 address
+ * also hold for other IPv6 addresses that stand for it (base/address.h): an entry that denies the
+ * IPv4 address by name, or as a special address, counts; an entry that allows it counts when no
+ * rule names the IPv6 address.
  *
  * No httpd headers. A parsed list does not change: any thread.
  */
@@ -37,7 +37,8 @@ typedef struct rpc_networks rpc_networks_t;
 apr_status_t rpc_networks_parse(apr_pool_t *pool, const char *text, const rpc_networks_t *base,
                                 rpc_networks_t **networks, rpc_syntax_error_t *err);
 /* The entries of A and those of B, in POOL. Both may be NULL. */
-rpc_networks_t *rpc_networks_join(apr_pool_t *pool, const rpc_networks_t *a, const rpc_networks_t *b);
+rpc_networks_t *rpc_networks_join(apr_pool_t *pool, const rpc_networks_t *a,
+                                  const rpc_networks_t *b);
 
 /* The text as configured, entries of the base first; "" for NULL. */
 const char *rpc_networks_text(const rpc_networks_t *networks);
@@ -45,11 +46,14 @@ const char *rpc_networks_text(const rpc_networks_t *networks);
 /* Is a connection to ADDRESS allowed? *RULE (if not NULL) becomes the entry that decided, as
  * configured, or an implicit one followed by " (default)"; it lives as long as NETWORKS. When
  * NETWORKS is NULL, only the implicit entries count. */
-int rpc_networks_allow(const rpc_networks_t *networks, const struct sockaddr *address, const char **rule);
+int rpc_networks_allow(const rpc_networks_t *networks, const struct sockaddr *address,
+                       const char **rule);
 
-/* NETWORKS extended by HOST, which the configuration itself names as a server: if HOST is an address,
- * it is allowed, unless an entry with a "!" decides about it. In POOL, or NETWORKS itself. */
-const rpc_networks_t *rpc_networks_with(apr_pool_t *pool, const rpc_networks_t *networks, const char *host);
+/* NETWORKS extended by HOST, which the configuration itself names as a server: if HOST is an
+ * address, it is allowed, unless an entry with a "!" decides about it. In POOL, or NETWORKS
+ * itself. */
+const rpc_networks_t *rpc_networks_with(apr_pool_t *pool, const rpc_networks_t *networks,
+                                        const char *host);
 /* The entry with a "!" that decides about HOST; NULL: there is none, or HOST is not an address. */
 const char *rpc_networks_denial(const rpc_networks_t *networks, const char *host);
 

@@ -1,7 +1,7 @@
 /* rpc_route: the order in which the servers that may serve a request are tried.
  *
- * Without weights it is the configured order. With weights it is a rendezvous hash of a key: the same
- * key gives the same order in every child and on every machine. So both halves of a virtual
+ * Without weights it is the configured order. With weights it is a rendezvous hash of a key: the
+ * same key gives the same order in every child and on every machine. So both halves of a virtual
  * connection reach the same server without talking to each other, and a server that is added or
  * removed moves only its own share of the keys. Servers that failed lately come last, in the same
  * order. No httpd headers; any thread.

@@ -33,7 +33,8 @@ static int match_prefix(const char *pattern, apr_size_t len, const char *name)
 
     if (strlen(name) < len || apr_cstr_casecmpn(pattern, name, len))
         return 0;
-    return is_numeric(pattern, len) ? rest[strspn(rest, "0123456789.")] == '\0' : !strpbrk(rest, ".@");
+    return is_numeric(pattern, len) ? rest[strspn(rest, "0123456789.")] == '\0'
+                                    : !strpbrk(rest, ".@");
 }
 
 /* SUFFIX is PATTERN without its '*', which is first. The rest of the name ends where a label or a
@@ -88,10 +89,16 @@ const char *rpc_pattern_surprise(apr_pool_t *pool, const char *pattern)
     const char *suffix = pattern + 1;
 
     if (pattern[0] == '*' && *suffix && !strchr(".@", *suffix))
-        return apr_psprintf(pool, "it matches %s and every name that ends in .%s or @%s; write *.%s or *@%s if only these are meant",
-                            suffix, suffix, suffix, suffix, suffix);
-    if (len > 1 && pattern[len - 1] == '*' && is_numeric(pattern, len - 1) && pattern[len - 2] != '.')
-        return apr_psprintf(pool, "it also matches addresses in which further digits follow %.*s; write %.*s.* "
-                            "if the number ends there", (int)len - 1, pattern, (int)len - 1, pattern);
+        return apr_psprintf(
+            pool,
+            "it matches %s and every name that ends in .%s or @%s; write *.%s or *@%s if only these are meant",
+            suffix, suffix, suffix, suffix, suffix);
+    if (len > 1 && pattern[len - 1] == '*' && is_numeric(pattern, len - 1)
+        && pattern[len - 2] != '.')
+        return apr_psprintf(
+            pool,
+            "it also matches addresses in which further digits follow %.*s; write %.*s.* "
+            "if the number ends there",
+            (int)len - 1, pattern, (int)len - 1, pattern);
     return NULL;
 }

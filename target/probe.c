@@ -76,7 +76,8 @@ static void probe_timed_out(rpc_timer_t *timer)
     int connecting = p->legs[LEG_OUT].connecting || p->legs[LEG_IN].connecting;
 
     probe_finish(p, connecting ? RPC_REASON_CONNECT_TIMEOUT : RPC_REASON_SETUP_TIMEOUT,
-                 connecting ? "the connection was not made in time" : "the server did not answer the handshake in time");
+                 connecting ? "the connection was not made in time"
+                            : "the server did not answer the handshake in time");
 }
 
 /* ---- the handshake ---- */
@@ -112,7 +113,8 @@ static int is_answer(const leg_t *leg, const uint8_t *data, const dcerpc_header_
     rts_pdu_t pdu;
 
     return header->ptype == DCERPC_RTS && !rts_parse(data, header->frag_length, &pdu)
-           && rts_identify(&pdu, out ? RTS_HOP_S_OP : RTS_HOP_S_IP) == (out ? RTS_CONN_C1 : RTS_CONN_B3);
+        && rts_identify(&pdu, out ? RTS_HOP_S_OP : RTS_HOP_S_IP)
+               == (out ? RTS_CONN_C1 : RTS_CONN_B3);
 }
 
 /* Skips the legacy banner (2.1.2.2.1), which may arrive in pieces or be missing. */
@@ -144,7 +146,8 @@ static int probe_take(leg_t *leg, const uint8_t *data, size_t len)
         break;
     }
     if (!is_answer(leg, pdu, &header)) {
-        probe_finish(leg->probe, RPC_REASON_PROTOCOL, "the server sent a PDU that does not belong to the handshake");
+        probe_finish(leg->probe, RPC_REASON_PROTOCOL,
+                     "the server sent a PDU that does not belong to the handshake");
         return 0;
     }
     leg->answered = 1;      /* later bytes are ignored */
@@ -226,7 +229,8 @@ rpc_probe_t *rpc_probe_start(rpc_loop_t *loop, const rpc_connect_params_t *param
     /* A cookie has no format. It need not be random, but must differ from all others. */
     if (apr_generate_random_bytes(p->vc.b, sizeof(p->vc.b)) != APR_SUCCESS
         || apr_generate_random_bytes(p->group.b, sizeof(p->group.b)) != APR_SUCCESS
-        || apr_generate_random_bytes((unsigned char *)p->channels, sizeof(p->channels)) != APR_SUCCESS
+        || apr_generate_random_bytes((unsigned char *)p->channels, sizeof(p->channels))
+               != APR_SUCCESS
         || !start_leg(p, LEG_OUT, params) || (handshake && !start_leg(p, LEG_IN, params))) {
         probe_free(p);
         return NULL;

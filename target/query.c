@@ -82,7 +82,8 @@ static const char *query_split(char *text, char **server, char **port)
         *colon = '\0';
         *port = colon + 1;
     }
-    return strpbrk(*server, "[]") || strpbrk(*port, "[]") ? "unbalanced brackets in the query" : NULL;
+    return strpbrk(*server, "[]") || strpbrk(*port, "[]") ? "unbalanced brackets in the query"
+                                                          : NULL;
 }
 
 const char *rpc_target_parse(apr_pool_t *pool, const char *query, rpc_target_t *target)

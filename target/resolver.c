@@ -4,13 +4,13 @@
  *   queued    until a thread is free and the shares allow it
  *   running   on a thread
  *
- * A thread lives as long as there is a name to look up. Each thread, the pool and each look-up hold a
- * reference to the resolver, which is freed with the last of them. The resolver's lock guards all of
- * this. It is held while the list is searched and while answers are posted to loops, so that no
+ * A thread lives as long as there is a name to look up. Each thread, the pool and each look-up hold
+ * a reference to the resolver, which is freed with the last of them. The resolver's lock guards all
+ * of this. It is held while the list is searched and while answers are posted to loops, so that no
  * answer is posted after the resolver has ended.
  *
- * A look-up can be cancelled at any time. If its answer has been posted already, the job that brings
- * the answer frees the look-up.
+ * A look-up can be cancelled at any time. If its answer has been posted already, the job that
+ * brings the answer frees the look-up.
  */
 #include "target/resolver.h"
 
@@ -180,8 +180,8 @@ static name_t *name_find(const rpc_resolver_t *r, const char *host)
     return name;
 }
 
-/* Makes room for one more name; 0: all names are waited for. Names without a good answer are dropped
- * first. */
+/* Makes room for one more name; 0: all names are waited for. Names without a good answer are
+ * dropped first. */
 static int make_room(rpc_resolver_t *r)
 {
     name_t *name, *oldest = NULL;
@@ -229,7 +229,8 @@ static int is_below(const char *host, const char *domain)
     return hlen > dlen && apr_cstr_casecmp(host + hlen - dlen, domain) == 0;
 }
 
-/* May one more name below DOMAIN, which begins with a dot, run? For names without a dot it is "". */
+/* May one more name below DOMAIN, which begins with a dot, run? For names without a dot it is
+ * "". */
 static int domain_has_room(const rpc_resolver_t *r, const char *domain, int most)
 {
     int i, count = 0;
@@ -253,7 +254,8 @@ static int may_run(const rpc_resolver_t *r, const name_t *name)
     const char *domain = strchr(name->host, '.');
     int part = 4;
 
-    if (!user_has_room(r, name->user) || (!domain && !domain_has_room(r, "", share(r->params.threads, 4))))
+    if (!user_has_room(r, name->user)
+        || (!domain && !domain_has_room(r, "", share(r->params.threads, 4))))
         return 0;
     for (; domain && domain[1]; domain = strchr(domain + 1, '.'), part = 2)
         if (!domain_has_room(r, domain, share(r->params.threads, part)))
@@ -307,7 +309,8 @@ static void set_answer(rpc_look_up_t *l, rpc_reason_t reason, int error)
     l->answer = (rpc_resolved_t){ .reason = reason, .error = error };
 }
 
-/* Gives the last good answer when no new one comes (ERROR 0), or the new one is a temporary error. */
+/* Gives the last good answer when no new one comes (ERROR 0), or the new one is a temporary
+ * error. */
 static void give_old(name_t *name, rpc_look_up_t *l, int error)
 {
     rpc_resolver_t *r = l->resolver;
@@ -317,9 +320,11 @@ static void give_old(name_t *name, rpc_look_up_t *l, int error)
         return;
     name->stale = 1;
     if (r->params.log)
-        rpc_log(r->params.log, RPC_LOG_WARN, 0, "the name %s cannot be looked up (%s): until it can, the "
-                "addresses that it had %d seconds ago are used, for up to an hour", name->host,
-                error ? gai_strerror(error) : "no answer yet", (int)apr_time_sec(now_of(r) - name->good_at));
+        rpc_log(r->params.log, RPC_LOG_WARN, 0,
+                "the name %s cannot be looked up (%s): until it can, the "
+                "addresses that it had %d seconds ago are used, for up to an hour",
+                name->host, error ? gai_strerror(error) : "no answer yet",
+                (int)apr_time_sec(now_of(r) - name->good_at));
 }
 
 /* Gives the result of the last look-up to L. */
@@ -470,7 +475,8 @@ static int resolver_ask(rpc_resolver_t *r, rpc_look_up_t *l, const char *host, c
     name_unlink(r, name);
     name_to_front(r, name);
     if (name->state == NAME_KNOWN && now_of(r) < name->until) {
-        give_answer(name, l, name->error ? RPC_REASON_RESOLVE_FAILED : RPC_REASON_NONE, name->error);
+        give_answer(name, l, name->error ? RPC_REASON_RESOLVE_FAILED : RPC_REASON_NONE,
+                    name->error);
         return 1;
     }
     if (name->state == NAME_KNOWN && !queue_name(r, name, user)) {
@@ -536,8 +542,8 @@ static void patience_over(rpc_timer_t *timer)
     pthread_mutex_unlock(&l->resolver->lock);
 }
 
-rpc_look_up_t *rpc_look_up_start(rpc_resolver_t *r, rpc_loop_t *loop, const char *host, const char *user,
-                                 rpc_look_up_done_t *done, void *ctx)
+rpc_look_up_t *rpc_look_up_start(rpc_resolver_t *r, rpc_loop_t *loop, const char *host,
+                                 const char *user, rpc_look_up_done_t *done, void *ctx)
 {
     rpc_look_up_t *l = calloc(1, sizeof(*l));
 
@@ -612,7 +618,8 @@ static apr_status_t resolver_end(void *data)
     return APR_SUCCESS;
 }
 
-apr_status_t rpc_resolver_make(rpc_resolver_t **out, const rpc_resolver_params_t *params, apr_pool_t *pool)
+apr_status_t rpc_resolver_make(rpc_resolver_t **out, const rpc_resolver_params_t *params,
+                               apr_pool_t *pool)
 {
     rpc_resolver_t *r = calloc(1, sizeof(*r));
 

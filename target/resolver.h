@@ -20,8 +20,8 @@
  *
  * Why getaddrinfo() and not c-ares, which needs no threads: from nsswitch.conf c-ares uses only the
  * order of files and dns. Sites with RPC often know their servers by NetBIOS names, through winbind
- * or wins, or through sss, mdns or systemd's resolve, and a name that `getent hosts` finds has to be
- * found here. With c-ares the code for shares and memory would be the same, and its sockets and
+ * or wins, or through sss, mdns or systemd's resolve, and a name that `getent hosts` finds has to
+ * be found here. With c-ares the code for shares and memory would be the same, and its sockets and
  * timers would be added in each loop. No httpd headers.
  */
 #ifndef RPC_RESOLVER_H
@@ -75,14 +75,14 @@ typedef void rpc_look_up_done_t(void *ctx, const rpc_resolved_t *answer);
 
 /* Looks HOST up for USER (NULL: for the server itself, which no share limits). DONE is never called
  * before this function returns. NULL: out of memory. */
-rpc_look_up_t *rpc_look_up_start(rpc_resolver_t *resolver, rpc_loop_t *loop, const char *host, const char *user,
-                                 rpc_look_up_done_t *done, void *ctx);
+rpc_look_up_t *rpc_look_up_start(rpc_resolver_t *resolver, rpc_loop_t *loop, const char *host,
+                                 const char *user, rpc_look_up_done_t *done, void *ctx);
 /* Cancels the look-up; DONE will not be called. May be used only before that call. Returns
  * RPC_REASON_LOCAL_FAILURE when the look-up had not begun, or RPC_REASON_RESOLVE_FAILED. */
 rpc_reason_t rpc_look_up_cancel(rpc_look_up_t *look_up);
 
-/* To be called when nothing answers at the addresses of HOST: the next look-up asks the system again,
- * because the server may have moved. */
+/* To be called when nothing answers at the addresses of HOST: the next look-up asks the system
+ * again, because the server may have moved. */
 void rpc_resolver_forget(rpc_resolver_t *resolver, const char *host);
 
 #endif

@@ -1,5 +1,5 @@
-/* target/server_list.c: a list of servers, to text and back. An IPv6 address needs no brackets of its
- * own here: only the port stands in brackets. */
+/* target/server_list.c: a list of servers, to text and back. An IPv6 address needs no brackets of
+ * its own here: only the port stands in brackets. */
 #include "target/server_list.h"
 
 #include <stdio.h>
@@ -57,7 +57,8 @@ void rpc_server_list_print(const rpc_server_list_t *list, int first, char *buf, 
 }
 
 /* "host" or "host[port]", LEN characters at AT. */
-static apr_status_t read_server(apr_pool_t *pool, const char *at, apr_size_t len, rpc_binding_t *server)
+static apr_status_t read_server(apr_pool_t *pool, const char *at, apr_size_t len,
+                                rpc_binding_t *server)
 {
     const char *bracket = memchr(at, '[', len);
     apr_size_t host = bracket ? (apr_size_t)(bracket - at) : len;

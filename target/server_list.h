@@ -1,5 +1,6 @@
-/* rpc_server_list: the servers that may serve one request, in the order in which they are tried. They
- * are values from the configuration to connect(); they are text for people, and in the preface.
+/* rpc_server_list: the servers that may serve one request, in the order in which they are tried.
+ * They are values from the configuration to connect(); they are text for people, and in the
+ * preface.
  */
 #ifndef RPC_SERVER_LIST_H
 #define RPC_SERVER_LIST_H
@@ -30,9 +31,9 @@ const char *rpc_server_list_first(apr_pool_t *pool, const rpc_server_list_t *lis
 /* The same with the server of index FIRST before the others, as far as it fits into SIZE bytes. */
 void rpc_server_list_print(const rpc_server_list_t *list, int first, char *buf, size_t size);
 
-/* Reads such a text; a server without brackets has this PORT, and all are of ncacn_ip_tcp, which the
- * endpoint connects to. APR_EINVAL: a host or port is missing or wrong, or there are too many. Strings
- * in POOL. */
+/* Reads such a text; a server without brackets has this PORT, and all are of ncacn_ip_tcp, which
+ * the endpoint connects to. APR_EINVAL: a host or port is missing or wrong, or there are too many.
+ * Strings in POOL. */
 apr_status_t rpc_server_list_read(apr_pool_t *pool, const char *text, apr_port_t port,
                                   rpc_server_list_t *list);
 

@@ -16,8 +16,10 @@ static rpc_sources_t *sources_copy(apr_pool_t *pool, const rpc_sources_t *base)
 {
     rpc_sources_t *sources = apr_pcalloc(pool, sizeof *sources);
 
-    sources->v4 = base ? apr_array_copy(pool, base->v4) : apr_array_make(pool, 2, sizeof(rpc_address_t));
-    sources->v6 = base ? apr_array_copy(pool, base->v6) : apr_array_make(pool, 2, sizeof(rpc_address_t));
+    sources->v4 = base ? apr_array_copy(pool, base->v4)
+                       : apr_array_make(pool, 2, sizeof(rpc_address_t));
+    sources->v6 = base ? apr_array_copy(pool, base->v6)
+                       : apr_array_make(pool, 2, sizeof(rpc_address_t));
     return sources;
 }
 
@@ -37,7 +39,8 @@ apr_status_t rpc_sources_parse(apr_pool_t *pool, const char *text, const rpc_sou
 
         if (rv != APR_SUCCESS)
             return rv;
-        APR_ARRAY_PUSH(source.any.sa_family == AF_INET ? result->v4 : result->v6, rpc_address_t) = source;
+        APR_ARRAY_PUSH(source.any.sa_family == AF_INET ? result->v4 : result->v6,
+                       rpc_address_t) = source;
         at += len;
         at += strspn(at, RPC_BLANKS);
     }
@@ -54,7 +57,10 @@ const char *rpc_sources_text(const rpc_sources_t *sources)
 
 int rpc_sources_count(const rpc_sources_t *sources, int family)
 {
-    return !sources ? 0 : family == AF_INET ? sources->v4->nelts : family == AF_INET6 ? sources->v6->nelts : 0;
+    return !sources           ? 0
+         : family == AF_INET  ? sources->v4->nelts
+         : family == AF_INET6 ? sources->v6->nelts
+                              : 0;
 }
 
 /* The process id makes children begin with different addresses, although fork() copied the turn. */

@@ -1,4 +1,5 @@
-/* rpc_sources: the addresses of this machine that legs are connected from, in turn (RpcSourceAddress).
+/* rpc_sources: the addresses of this machine that legs are connected from, in turn
+ * (RpcSourceAddress).
  *
  * No httpd headers. A parsed list does not change, except the turn, which is atomic: any thread.
  */

@@ -41,7 +41,8 @@ static apr_status_t cut_bracketed(const rpc_syntax_t *x, const char *at, apr_siz
     if (close == at + len)
         return APR_SUCCESS;
     if (*close != ':')
-        return rpc_syntax_fail(x, close, (apr_size_t)(at + len - close), "':' and a port after the ']'");
+        return rpc_syntax_fail(x, close, (apr_size_t)(at + len - close),
+                               "':' and a port after the ']'");
     cut->port = close + 1;
     cut->port_len = (apr_size_t)(at + len - cut->port);
     return APR_SUCCESS;
@@ -83,7 +84,8 @@ static apr_status_t check_server(const rpc_syntax_t *x, const cut_t *cut)
         return APR_SUCCESS;
     if ((colon = memchr(at, ':', len))) {
         if (len - (apr_size_t)(colon - at) > 2 && !memcmp(colon, "://", 3))
-            return rpc_syntax_fail(x, at, (apr_size_t)(colon - at) + 3, "a server name without scheme");
+            return rpc_syntax_fail(x, at, (apr_size_t)(colon - at) + 3,
+                                   "a server name without scheme");
         return rpc_syntax_fail(x, at, len, "a server name, or an IPv6 address");
     }
     if (len && at[0] == '*')
@@ -104,9 +106,10 @@ static apr_status_t parse_range(const rpc_syntax_t *x, const cut_t *cut, rpc_val
     apr_status_t rv;
 
     if (memchr(cut->port, ',', cut->port_len))
-        return rpc_syntax_fail(x, cut->port, cut->port_len,
-                               "one port or one range; write an entry for each: %.*s:6001;%.*s:6004",
-                               (int)cut->server_len, cut->server, (int)cut->server_len, cut->server);
+        return rpc_syntax_fail(
+            x, cut->port, cut->port_len,
+            "one port or one range; write an entry for each: %.*s:6001;%.*s:6004",
+            (int)cut->server_len, cut->server, (int)cut->server_len, cut->server);
     if (dash && (low == 0 || low + 1 == cut->port_len))
         return rpc_syntax_fail(x, cut->port, cut->port_len, "a port on both sides of the '-'");
     if ((rv = rpc_syntax_port(x, cut->port, low, &entry->low)) != APR_SUCCESS)
@@ -123,7 +126,8 @@ static apr_status_t parse_range(const rpc_syntax_t *x, const cut_t *cut, rpc_val
 }
 
 /* The error for an entry without a port. */
-static apr_status_t fail_no_port(const rpc_syntax_t *x, const char *at, apr_size_t len, const cut_t *cut)
+static apr_status_t fail_no_port(const rpc_syntax_t *x, const char *at, apr_size_t len,
+                                 const cut_t *cut)
 {
     int v6 = memchr(cut->server, ':', cut->server_len) != NULL;
 
@@ -131,8 +135,8 @@ static apr_status_t fail_no_port(const rpc_syntax_t *x, const char *at, apr_size
                            v6 ? "[" : "", (int)cut->server_len, cut->server, v6 ? "]" : "");
 }
 
-static apr_status_t parse_entry(const rpc_syntax_t *x, const char *at, apr_size_t len, int port_optional,
-                                rpc_valid_port_t *entry)
+static apr_status_t parse_entry(const rpc_syntax_t *x, const char *at, apr_size_t len,
+                                int port_optional, rpc_valid_port_t *entry)
 {
     apr_size_t blank;
     apr_status_t rv;
@@ -143,7 +147,8 @@ static apr_status_t parse_entry(const rpc_syntax_t *x, const char *at, apr_size_
     for (; blank < len && apr_isspace(at[blank]); blank++)
         ;
     if (blank < len)
-        return rpc_syntax_fail(x, at + blank, len - blank, "';' between two entries, no blank within one");
+        return rpc_syntax_fail(x, at + blank, len - blank,
+                               "';' between two entries, no blank within one");
     if ((rv = cut_entry(x, at, len, &cut)) != APR_SUCCESS)
         return rv;
     if (cut.server_len == 0)
@@ -227,7 +232,8 @@ apr_status_t rpc_valid_ports_parse(apr_pool_t *pool, const char *text,
 
 const rpc_valid_port_t *rpc_valid_ports_entry(const rpc_valid_ports_t *list, int i)
 {
-    return list && i < list->entries->nelts ? &APR_ARRAY_IDX(list->entries, i, rpc_valid_port_t) : NULL;
+    return list && i < list->entries->nelts ? &APR_ARRAY_IDX(list->entries, i, rpc_valid_port_t)
+                                            : NULL;
 }
 
 /* "rosco" and "rosco.example.com"; addresses have no labels. */

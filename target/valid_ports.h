@@ -1,12 +1,12 @@
-/* rpc_valid_ports: the server:port pairs that a client may name, in the grammar of the registry value
- * ValidPorts (doc/protocol.md, "ValidPorts"), with some additions for httpd.
+/* rpc_valid_ports: the server:port pairs that a client may name, in the grammar of the registry
+ * value ValidPorts (doc/protocol.md, "ValidPorts"), with some additions for httpd.
  *
  *   list   = entry *( ";" entry ) [ ";" ]          spaces around entries are ignored
  *   entry  = server ":" port [ "-" port ]
  *   server = name | prefix "*" | "*" suffix | IPv6 literal, bare or in brackets | "*"
  *
- * Names are compared as text, without case and without DNS. What the list does not allow is refused.
- * No httpd headers; a parsed list does not change and may be used on any thread.
+ * Names are compared as text, without case and without DNS. What the list does not allow is
+ * refused. No httpd headers; a parsed list does not change and may be used on any thread.
  */
 #ifndef RPC_VALID_PORTS_H
 #define RPC_VALID_PORTS_H

@@ -40,7 +40,8 @@ const char *dcerpc_header_parse(const uint8_t *data, dcerpc_header_t *h)
     return NULL;
 }
 
-void dcerpc_header_write(uint8_t *at, uint8_t ptype, uint8_t flags, uint16_t frag_length, uint32_t call_id)
+void dcerpc_header_write(uint8_t *at, uint8_t ptype, uint8_t flags, uint16_t frag_length,
+                         uint32_t call_id)
 {
     const uint8_t header[DCERPC_HEADER_SIZE] = {
         5, 0, ptype, flags, 0x10, 0, 0, 0, (uint8_t)frag_length, (uint8_t)(frag_length >> 8), 0, 0,
@@ -65,7 +66,8 @@ uint32_t dcerpc_max_xmit_frag(const uint8_t *pdu, uint32_t size)
 {
     switch (dcerpc_ptype(pdu)) {
     case DCERPC_BIND: case DCERPC_BIND_ACK: case DCERPC_ALTER: case DCERPC_ALTER_RESP:
-        return size < DCERPC_HEADER_SIZE + 2 ? 0 : get16(pdu + DCERPC_HEADER_SIZE, pdu[4] >> 4 == 1);
+        return size < DCERPC_HEADER_SIZE + 2 ? 0
+                                             : get16(pdu + DCERPC_HEADER_SIZE, pdu[4] >> 4 == 1);
     default:
         return 0;
     }

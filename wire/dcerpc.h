@@ -39,7 +39,8 @@ typedef struct dcerpc_header {
  * data representation, frag_length below the header's size, auth_length beyond it. */
 const char *dcerpc_header_parse(const uint8_t *data, dcerpc_header_t *header);
 
-/* Writes a header of DCERPC_HEADER_SIZE bytes to AT: version 5.0, little-endian, no authentication. */
+/* Writes a header of DCERPC_HEADER_SIZE bytes to AT: version 5.0, little-endian, no
+ * authentication. */
 void dcerpc_header_write(uint8_t *at, uint8_t ptype, uint8_t flags, uint16_t frag_length,
                          uint32_t call_id);
 

@@ -1,5 +1,5 @@
-/* wire/farewell.c: reasons are sent as tokens and not as numbers, because after a restart the endpoint
- * may be of an older version of the module.
+/* wire/farewell.c: reasons are sent as tokens and not as numbers, because after a restart the
+ * endpoint may be of an older version of the module.
  */
 #include "wire/farewell.h"
 
@@ -27,8 +27,9 @@ const char *rpc_farewell_read(const uint8_t *pdu, size_t len, rpc_reason_t *reas
 {
     const char *token = (const char *)pdu + DCERPC_HEADER_SIZE + MAGIC_SIZE, *why;
 
-    if (len < DCERPC_HEADER_SIZE + MAGIC_SIZE + 2 || len > RPC_FAREWELL_MAX || pdu[2] != RPC_FAREWELL_PTYPE
-        || memcmp(pdu + DCERPC_HEADER_SIZE, MAGIC, MAGIC_SIZE) != 0 || pdu[len - 1] != 0)
+    if (len < DCERPC_HEADER_SIZE + MAGIC_SIZE + 2 || len > RPC_FAREWELL_MAX
+        || pdu[2] != RPC_FAREWELL_PTYPE || memcmp(pdu + DCERPC_HEADER_SIZE, MAGIC, MAGIC_SIZE) != 0
+        || pdu[len - 1] != 0)
         return NULL;
     why = token + strlen(token) + 1;
     if (why >= (const char *)pdu + len)

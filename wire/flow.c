@@ -84,8 +84,8 @@ void rpc_flow_fragment(rpc_flow_receiver_t *r, uint32_t size)
         r->fragment = size;
 }
 
-/* The least window that must be advertised while we hold nothing. With less, the peer might wait for
- * an ack before it sends a fragment, while we wait for that fragment. */
+/* The least window that must be advertised while we hold nothing. With less, the peer might wait
+ * for an ack before it sends a fragment, while we wait for that fragment. */
 static int64_t least_advertised(const rpc_flow_receiver_t *r)
 {
     return r->fragment < r->window ? (int64_t)r->fragment : r->window;

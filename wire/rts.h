@@ -172,7 +172,8 @@ void rts_set_address(rts_pdu_t *pdu, const rts_address_t *address);
 
 /* Reads the first command of this type; DEFLT when there is none. */
 uint32_t rts_u32(const rts_pdu_t *pdu, rts_command_type_t type, uint32_t deflt);
-/* The NTH Cookie / the AssociationGroupId / the ack / the client address; NULL when there is none. */
+/* The NTH Cookie / the AssociationGroupId / the ack / the client address; NULL when there is
+ * none. */
 const rts_cookie_t *rts_cookie(const rts_pdu_t *pdu, int nth);
 const rts_cookie_t *rts_group(const rts_pdu_t *pdu);
 const rts_ack_t *rts_ack(const rts_pdu_t *pdu);
