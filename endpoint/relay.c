@@ -261,12 +261,19 @@ static void acknowledge(rpc_vc_t *vc)
     rpc_leg_send(vc->in, &pdu);
 }
 
+/* A target that has closed may have said something before. */
 static void target_flush(rpc_vc_t *vc)
 {
+    apr_status_t rv;
+
     if (!vc->target || vc->target_ended || vc->state != RPC_VC_OPENED)
         return;
-    if (rpc_stream_flush(vc->target) != APR_SUCCESS) {
-        target_gone(vc, vc->target->error);
+    rv = rpc_stream_flush(vc->target);
+    if (rv != APR_SUCCESS) {
+        if (rpc_stream_read_rest(vc->target))
+            rpc_loop_schedule(vc->ep->loop, &vc->turn);
+        else
+            target_gone(vc, rv);
         return;
     }
     acknowledge(vc);

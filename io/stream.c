@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -268,6 +269,13 @@ static const rpc_stream_class_t socket_class = {
     .write = socket_write,
     .close = socket_close,
 };
+
+int rpc_stream_is_hung_up(const rpc_stream_t *s)
+{
+    struct pollfd p = { .fd = s->watch.fd };
+
+    return poll(&p, 1, 0) == 1 && (p.revents & POLLHUP);
+}
 
 /* TCP takes 1 to 32767 seconds. */
 static int tcp_seconds(apr_interval_time_t t)

@@ -90,6 +90,9 @@ size_t rpc_stream_pending(const rpc_stream_t *s);
 /* After a flush: has all output reached the kernel, also the output below this stream? */
 int rpc_stream_drained(const rpc_stream_t *s);
 
+/* Has the peer of a Unix socket closed it, or ended? Not so if it has only shut down its sending side. */
+int rpc_stream_is_hung_up(const rpc_stream_t *s);
+
 /* Sends TCP keep-alive probes after INTERVAL of silence; 0 means 300 seconds ([MS-RPCH]
  * 2.2.3.5.6). This function and the next do nothing on a stream that is not TCP. */
 void rpc_stream_keepalive(rpc_stream_t *s, apr_interval_time_t interval);

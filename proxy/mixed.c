@@ -94,17 +94,23 @@ static void mixed_end(rpc_mixed_t *m, rpc_reason_t reason, const char *why)
     rpc_loop_schedule_end(loop, &m->turn);
 }
 
-static void mixed_pipe_ended(rpc_pipe_t *pipe, rpc_reason_t reason)
-{
-    rpc_mixed_t *m = RPC_OWNER_OF(pipe, rpc_mixed_t, pipe);
-
-    mixed_end(m, reason, *m->why ? m->why : rpc_reason_info(reason)->text);
-}
-
 static rpc_reason_t mixed_refuse(rpc_mixed_t *m, rpc_reason_t reason, const char *why)
 {
     apr_snprintf(m->why, sizeof(m->why), "%s", why);
     return reason;
+}
+
+static void mixed_pipe_ended(rpc_pipe_t *pipe, rpc_reason_t reason)
+{
+    rpc_mixed_t *m = RPC_OWNER_OF(pipe, rpc_mixed_t, pipe);
+
+    /* Version 1 has no farewell. But an endpoint that ends a leg in order first sends an end of file, and
+     * waits for ours. */
+    if (reason == RPC_REASON_SERVER_CLOSED && m->spec->leg.unix_path && rpc_stream_is_hung_up(pipe->server)) {
+        reason = RPC_REASON_LOCAL_FAILURE;
+        mixed_refuse(m, reason, "the endpoint process has ended");
+    }
+    mixed_end(m, reason, *m->why ? m->why : rpc_reason_info(reason)->text);
 }
 
 static rpc_reason_t heard_pdu(rpc_mixed_t *m, const uint8_t *pdu, const dcerpc_header_t *header)

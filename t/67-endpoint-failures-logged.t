@@ -126,6 +126,14 @@ sub v1 {
     $c->wait_eof;
     $c->close;
     $log->one_line('version 1: a server that resets', 'server-error', qr/endpoint: connection \(version 1\)/);
+    $c = v1($tcp->{port});
+    my $connection = $tcp->connection;
+    my $pid = endpoint();
+    kill KILL => $pid;
+    $c->wait_eof;
+    $c->close;
+    $log->one_line('version 1: the endpoint is killed', 'local-failure', qr/: the endpoint process has ended; /, $channel, qr/mixed in Opened/);
+    wait_for('the next one', sub { turn(0.02); my $next = endpoint(); $next && $next != $pid });
 }
 
 # ---- the process ends in order ----
