@@ -3,13 +3,14 @@
  *   wait (epoll)  ->  descriptors that are ready  ->  timers that are due
  *                 ->  work from other threads     ->  the run queues
  *
- * A descriptor's readiness only sets flags and schedules its owner's job; owners do
- * their work in the run queues, each a bounded piece, so all get their turn. A job that
- * schedules itself again goes to the end and the loop looks at its descriptors before.
+ * A descriptor's readiness only sets flags and schedules its owner's job; owners do their work in
+ * the run queues, each a bounded piece, so all get their turn. A job that schedules itself again
+ * goes to the end and the loop looks at its descriptors before.
  *
- * There are three run queues: for what has just become possible, for owners that have had a turn and
- * have more to do, and for ends. Each has a share of every turn. So a bulk transfer, or thousands of
- * connections that a dead server has closed, never make those wait who have something to say.
+ * There are three run queues: for what has just become possible, for owners that have had a turn
+ * and have more to do, and for ends. Each has a share of every turn. So a bulk transfer, or
+ * thousands of connections that a dead server has closed, never make those wait who have something
+ * to say.
  */
 #include "io/loop.h"
 

@@ -68,9 +68,9 @@ void rpc_loop_post(rpc_loop_t *loop, rpc_job_t *job);
 /* Queues JOB behind those that wait; does nothing when JOB waits already. A job that
  * schedules itself runs again after the loop has looked at its descriptors. */
 void rpc_loop_schedule(rpc_loop_t *loop, rpc_job_t *job);
-/* Like that, behind jobs that were scheduled since: for more of what JOB has begun; and for an end, of
- * which thousands may come at once. Each kind has its share of a turn. A job that waits already stays where
- * it is. */
+/* Like that, behind jobs that were scheduled since: for more of what JOB has begun; and for an
+ * end, of which thousands may come at once. Each kind has its share of a turn. A job that waits
+ * already stays where it is. */
 void rpc_loop_schedule_more(rpc_loop_t *loop, rpc_job_t *job);
 void rpc_loop_schedule_end(rpc_loop_t *loop, rpc_job_t *job);
 void rpc_loop_unschedule(rpc_loop_t *loop, rpc_job_t *job);
@@ -88,8 +88,8 @@ void rpc_watch_remove(rpc_loop_t *loop, rpc_watch_t *watch);
 /* The time at which this turn began. */
 apr_time_t rpc_loop_now(const rpc_loop_t *loop);
 
-/* A buffer that any job may use until it returns. It is given to one user after the other: ask for it
- * anew before each use. */
+/* A buffer that any job may use until it returns. It is given to one user after the other: ask
+ * for it anew before each use. */
 #define RPC_LOOP_SCRATCH 65536
 uint8_t *rpc_loop_scratch(rpc_loop_t *loop);
 

@@ -1,6 +1,6 @@
-/* io/queue.c: the first chunk of a byte queue has 1 KB when few bytes are put, any other chunk has at
- * least 16 KB, and a chunk is freed as soon as it is empty. So an idle channel holds no memory, a
- * single RTS PDU takes little, and a bulk transfer needs few large pieces. PDUs lie in packs, one
+/* io/queue.c: the first chunk of a byte queue has 1 KB when few bytes are put, any other chunk has
+ * at least 16 KB, and a chunk is freed as soon as it is empty. So an idle channel holds no memory,
+ * a single RTS PDU takes little, and a bulk transfer needs few large pieces. PDUs lie in packs, one
  * behind the other and each in one piece. Lent bytes are chunks that have no room of their own.
  */
 #include "io/queue.h"
@@ -177,7 +177,8 @@ void rpc_bytes_clear(rpc_bytes_t *q)
 #define LONG 0x7fffu
 #define MARK_MAX 6
 
-/* A new pack has a sixteenth of the bytes that are queued, so its unused part is small in comparison. */
+/* A new pack has a sixteenth of the bytes that are queued, so its unused part is small in
+ * comparison. */
 #define PACK_LEAST 512
 #define PACK_MOST 8192
 

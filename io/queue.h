@@ -17,8 +17,8 @@ typedef struct rpc_bytes { rpc_chunk_t *first, *last; size_t size; } rpc_bytes_t
 
 /* Copies LEN bytes in; 0, or -1 when out of memory (then nothing was queued). */
 int rpc_bytes_put(rpc_bytes_t *q, const void *data, size_t len);
-/* Puts in LEN bytes that are not copied yet: they must stay where they are until they are dropped or
- * rpc_bytes_keep() is called. 0 or -1 as before. */
+/* Puts in LEN bytes that are not copied yet: they must stay where they are until they are
+ * dropped or rpc_bytes_keep() is called. 0 or -1 as before. */
 int rpc_bytes_lend(rpc_bytes_t *q, const void *data, size_t len);
 /* Copies what was only lent. 0; or -1 when out of memory: then the queue still has lent bytes. */
 int rpc_bytes_keep(rpc_bytes_t *q);

@@ -170,8 +170,8 @@ static apr_status_t socket_read(rpc_stream_t *s, void *buf, size_t *len)
     } while (n < 0 && errno == EINTR);
     if (n < 0)
         return errno;
-    /* Less than was asked for is all there was, and an event will tell of more. Behind it may be the
-     * end of file, and if that event has come already, there will be no other. */
+    /* Less than was asked for is all there was, and an event will tell of more. Behind it may be
+     * the end of file, and if that event has come already, there will be no other. */
     if ((size_t)n < *len && !s->hup)
         s->can_read = 0;
     *len = (size_t)n;
@@ -303,8 +303,8 @@ void rpc_stream_keepalive(rpc_stream_t *s, apr_interval_time_t interval)
         set_probes(s->watch.fd, seconds, seconds);
 }
 
-/* TCP probes the peer in the second half of the time. TCP_USER_TIMEOUT ends the probes, and also the
- * retransmissions of data, which would otherwise go on for a quarter of an hour. */
+/* TCP probes the peer in the second half of the time. TCP_USER_TIMEOUT ends the probes, and also
+ * the retransmissions of data, which would otherwise go on for a quarter of an hour. */
 void rpc_stream_notice_death(rpc_stream_t *s, apr_interval_time_t patience)
 {
     unsigned int timeout = (unsigned int)apr_time_as_msec(patience);

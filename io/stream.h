@@ -74,14 +74,15 @@ void rpc_stream_init(rpc_stream_t *s, const rpc_stream_class_t *cls, rpc_loop_t 
 /* Reads like the read of the class, and remembers end of file and errors. */
 apr_status_t rpc_stream_read(rpc_stream_t *s, void *buf, size_t *len);
 
-/* A write has failed because the peer has closed or is gone. What the peer had sent before is read from
- * now on, to its end; nothing more is written. 1: that is so; 0: the write failed for another reason. */
+/* A write has failed because the peer has closed or is gone. What the peer had sent before is
+ * read from now on, to its end; nothing more is written. 1: that is so; 0: the write failed for
+ * another reason. */
 int rpc_stream_read_rest(rpc_stream_t *s);
 
-/* Queues bytes to be written by the next flush. APR_ENOMEM is the only error.
- * Callers bound what they put by rpc_stream_pending(). What lies in the loop's scratch is not copied
- * before the scratch is used again, and then only what the peer does not take; it must not be changed
- * any more. */
+/* Queues bytes to be written by the next flush. APR_ENOMEM is the only error. Callers bound what
+ * they put by rpc_stream_pending(). What lies in the loop's scratch is not copied before the
+ * scratch is used again, and then only what the peer does not take; it must not be changed any
+ * more. */
 apr_status_t rpc_stream_put(rpc_stream_t *s, const void *data, size_t len);
 /* Writes what can be written now. APR_SUCCESS also when some is left. */
 apr_status_t rpc_stream_flush(rpc_stream_t *s);
@@ -90,7 +91,8 @@ size_t rpc_stream_pending(const rpc_stream_t *s);
 /* After a flush: has all output reached the kernel, also the output below this stream? */
 int rpc_stream_drained(const rpc_stream_t *s);
 
-/* Has the peer of a Unix socket closed it, or ended? Not so if it has only shut down its sending side. */
+/* Has the peer of a Unix socket closed it, or ended? Not so if it has only shut down its sending
+ * side. */
 int rpc_stream_is_hung_up(const rpc_stream_t *s);
 
 /* Sends TCP keep-alive probes after INTERVAL of silence; 0 means 300 seconds ([MS-RPCH]
@@ -100,7 +102,8 @@ void rpc_stream_keepalive(rpc_stream_t *s, apr_interval_time_t interval);
  * peer whose TCP answers probes is not affected. */
 void rpc_stream_notice_death(rpc_stream_t *s, apr_interval_time_t patience);
 
-/* While so many bytes wait to be written to a stream, its owner reads no more from the other side. */
+/* While so many bytes wait to be written to a stream, its owner reads no more from the other
+ * side. */
 #define RPC_STREAM_HIGH 65536
 /* Ends the owner's use of the stream; the owner's job is not scheduled any more. ABORT 0:
  * bytes that were put are still written, for at most RPC_STREAM_DRAIN, and then the connection

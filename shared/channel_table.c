@@ -1,36 +1,37 @@
-/* shared/channel_table.c: a table without locks, for any child may die at any moment and must not take a
- * lock along.
+/* shared/channel_table.c: a table without locks, for any child may die at any moment and must not
+ * take a lock along.
  *
  *   enter: raise the high-water mark above a free row; whoever looks, looks below the mark
  *          take it, by compare-and-swap on its pid
  *          write user, address and target, then count; over a limit: give it back
  *   claim: write the cookie, then look for the same one
  *
- * Nobody looks at all rows for that. What is counted by user, address and target, and cookies, are found
- * in an index (shared/row_index.h). What is counted in all is one bit a row, so a hundred thousand rows
- * are 12 KB; so is which rows are taken. What the index and the bits say follows from the row, is
- * undone before the row is given back, and can be undone by anybody when the row's process is dead.
+ * Nobody looks at all rows for that. What is counted by user, address and target, and cookies, are
+ * found in an index (shared/row_index.h). What is counted in all is one bit a row, so a hundred
+ * thousand rows are 12 KB; so is which rows are taken. What the index and the bits say follows from
+ * the row, is undone before the row is given back, and can be undone by anybody when the row's
+ * process is dead.
  *
- * Insert, then look. All accesses are sequentially consistent, so there is one order of them
- * that every thread agrees on. Let A and B be newcomers that exclude each other. Whichever's
- * insertion (mark and fields) comes second in that order begins to look after both, and sees the
- * other: so they are never both admitted. When both look late both see each other, and both are
- * refused; clients come back. Only a newcomer ever withdraws: what is established looks no more,
- * and cannot be refused or stolen. The limits are as exact: never more than allowed, and at the
- * brink a crowd may be kept one too few for a moment. So are those of unpaired channels: a row is
- * unpaired from its insertion, and becomes paired once, which only makes room; what it is counted
- * under never changes while it is in use. Weaker orders would not do, for "write
- * mine, read yours" is just what acquire and release leave unordered; a channel looks twice in
- * its life, so the fences cost nothing that counts.
+ * Insert, then look. All accesses are sequentially consistent, so there is one order of them that
+ * every thread agrees on. Let A and B be newcomers that exclude each other. Whichever's insertion
+ * (mark and fields) comes second in that order begins to look after both, and sees the other: so
+ * they are never both admitted. When both look late both see each other, and both are refused;
+ * clients come back. Only a newcomer ever withdraws: what is established looks no more, and cannot
+ * be refused or stolen. The limits are as exact: never more than allowed, and at the brink a crowd
+ * may be kept one too few for a moment. So are those of unpaired channels: a row is unpaired from
+ * its insertion, and becomes paired once, which only makes room; what it is counted under never
+ * changes while it is in use. Weaker orders would not do, for "write mine, read yours" is just what
+ * acquire and release leave unordered; a channel looks twice in its life, so the fences cost
+ * nothing that counts.
  *
  * A newcomer beyond a limit may be the successor of a channel that counts for it, which only its
  * first PDU tells. It waits in a row that no count sees, one for each channel of the same identity
  * and role, and is judged when it makes its claim. So only a successor ever goes beyond a limit,
  * and its predecessor goes in a moment.
  *
- * A row that is given back loses its cookie first and its pid last. A reader that finds its
- * cookie in a row reads the rest and then the cookie again: when it is still there, all of it
- * was of one channel (or of another one with that cookie, which is as good).
+ * A row that is given back loses its cookie first and its pid last. A reader that finds its cookie
+ * in a row reads the rest and then the cookie again: when it is still there, all of it was of one
+ * channel (or of another one with that cookie, which is as good).
  *
  * Each column is an array of its own, so that a small table takes few pages.
  */
@@ -78,8 +79,8 @@ _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2,
 typedef _Atomic uint64_t shared64_t;
 typedef _Atomic uint32_t shared32_t;
 
-/* The kinds of the index, and what the key of each is. LIVE and WAITING: of an identity and role, the
- * rows that may be succeeded, and those that may be successors. */
+/* The kinds of the index, and what the key of each is. LIVE and WAITING: of an identity and
+ * role, the rows that may be succeeded, and those that may be successors. */
 typedef enum {
     BY_COOKIE, BY_USER, BY_ADDRESS, UNPAIRED_BY_USER, UNPAIRED_BY_ADDRESS, UNPAIRED_BY_TARGET, LIVE, WAITING,
     INDEX_KINDS
@@ -210,7 +211,8 @@ static uint32_t count_bits(rpc_status_t *status, const shared64_t *bits)
 
 /* ---- rows ---- */
 
-/* The bit follows the pid, so a process that dies between the two leaves nothing that has no owner. */
+/* The bit follows the pid, so a process that dies between the two leaves nothing that has no
+ * owner. */
 static int take_row(rpc_status_t *status)
 {
     uint32_t word, row, mark = atomic_load(status->mark);
@@ -288,8 +290,8 @@ static int counts(rpc_status_t *status, uint32_t row)
     return atomic_load(&status->owner[row]) && !(atomic_load(&status->state[row]) & WAITS);
 }
 
-/* Are there more than LIMIT rows of KIND whose COLUMN is KEY? Asks no further than it must. 0: no limit,
- * or nobody's. */
+/* Are there more than LIMIT rows of KIND whose COLUMN is KEY? Asks no further than it must. 0:
+ * no limit, or nobody's. */
 static int more_than(rpc_status_t *status, uint32_t limit, index_kind_t kind, const shared64_t *column,
                      uint64_t key)
 {
@@ -522,8 +524,8 @@ rpc_reason_t rpc_status_claim(rpc_status_t *status, int row, const rts_cookie_t 
 
 /* ---- binds ---- */
 
-/* First its own row, then the others: a successor that claims the cookie meanwhile hears of it by what
- * it finds there, or from here. */
+/* First its own row, then the others: a successor that claims the cookie meanwhile hears of it
+ * by what it finds there, or from here. */
 void rpc_status_bound(rpc_status_t *status, int row, unsigned level)
 {
     uint32_t bits = BOUND | (level ? LEVEL(level < LEVEL_MAX ? level : LEVEL_MAX) : 0);
@@ -567,8 +569,8 @@ int rpc_status_meets(rpc_status_t *status, int row, const char *host, uint16_t p
 
 /* ---- failures ---- */
 
-/* One slot by the cookie's hash, and the exchange decides, so there is no row to outlive. A slot holds the
- * upper bits of the hash and the time; a collision costs a second line, no more. */
+/* One slot by the cookie's hash, and the exchange decides, so there is no row to outlive. A slot
+ * holds the upper bits of the hash and the time; a collision costs a second line, no more. */
 int rpc_status_tells(rpc_status_t *status, int row, apr_time_t now)
 {
     uint64_t cookie = atomic_load(&status->cookie[row]), before;

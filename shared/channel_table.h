@@ -50,10 +50,11 @@ typedef struct rpc_status_limits {
  * count for no limit. */
 int rpc_status_enter(rpc_status_t *status, const rpc_status_who_t *who, const rpc_status_limits_t *limits,
                    rpc_reason_t *why);
-/* Its virtual connection is VC; REPLACING: as the successor of a channel. A row beyond a limit is
- * kept if it succeeds a channel that lives in the table; else the limit is the answer. PEER_MISMATCH: VC is
- * live with another identity. DUPLICATE_COOKIE: it is live in this role, and the channel no
- * successor. Refused, the row stays, without cookie, until rpc_status_leave(). */
+/* Its virtual connection is VC; REPLACING: as the successor of a channel. A row beyond a limit
+ * is kept if it succeeds a channel that lives in the table; else the limit is the answer.
+ * PEER_MISMATCH: VC is live with another identity. DUPLICATE_COOKIE: it is live in this role,
+ * and the channel no successor. Refused, the row stays, without cookie, until
+ * rpc_status_leave(). */
 rpc_reason_t rpc_status_claim(rpc_status_t *status, int row, const rts_cookie_t *vc, int replacing);
 /* Its leg goes to this server. */
 void rpc_status_reached(rpc_status_t *status, int row, const char *host, uint16_t port);
@@ -67,9 +68,9 @@ void rpc_status_bound(rpc_status_t *status, int row, unsigned level);
 /* Has its virtual connection a bind, and at which level at most? 0: nobody knows, as it has been at
  * another machine. */
 int rpc_status_recall(rpc_status_t *status, int row, int *bound, unsigned *level);
-/* It has failed: does it tell so? Of the channels of one virtual connection that fail within some three
- * minutes the first does, in whatever child, and no other; without a cookie each does. NOW as by
- * rpc_clock_now(). */
+/* It has failed: does it tell so? Of the channels of one virtual connection that fail within
+ * some three minutes the first does, in whatever child, and no other; without a cookie each
+ * does. NOW as by rpc_clock_now(). */
 int rpc_status_tells(rpc_status_t *status, int row, apr_time_t now);
 /* Gives the row back. */
 void rpc_status_leave(rpc_status_t *status, int row);

@@ -1,20 +1,20 @@
 /* shared/row_index.c: hashing without chains, since a chain could be cut by a process that dies.
  *
- * An entry is one word: part of the key's hash, kind, row. It lies in one of the first groups of slots on
- * a way that begins at the key's home. How many groups those are, the home's reach, is doubled before an
- * entry is put farther away, and never lowered; whoever looks for a key looks at all of them. An entry never
- * moves.
+ * An entry is one word: part of the key's hash, kind, row. It lies in one of the first groups of
+ * slots on a way that begins at the key's home. How many groups those are, the home's reach, is
+ * doubled before an entry is put farther away, and never lowered; whoever looks for a key looks at
+ * all of them. An entry never moves.
  *
  *   add:     note in the row at which slot, then take the slot by compare-and-swap
  *   remove:  clear the slot that the row has noted, if it holds this row's entry
  *
  * So an entry is always noted, whenever its process dies, and there is never a second one.
  *
- * The rows have slots of their own number: rows 0 to 1023 share the first 1024 groups, rows 1024 to 2047
- * the next, and each following part is twice as large as all before it. A table with few rows takes
- * little memory, is never fuller than the rows can make it, and a look passes one home in each part.
- * A key that very many rows share gets a reach as large as their number; each row then begins at another
- * of its groups.
+ * The rows have slots of their own number: rows 0 to 1023 share the first 1024 groups, rows 1024 to
+ * 2047 the next, and each following part is twice as large as all before it. A table with few rows
+ * takes little memory, is never fuller than the rows can make it, and a look passes one home in
+ * each part. A key that very many rows share gets a reach as large as their number; each row then
+ * begins at another of its groups.
  */
 #include "shared/row_index.h"
 
@@ -66,15 +66,15 @@ static uint32_t part_of(uint32_t row, uint32_t *count)
     return first;
 }
 
-/* Of COUNT groups, the one at STEP on this key's way, which passes all of them once. Each key goes its
- * own way, so the many groups that a key may fill are no wall for others. */
+/* Of COUNT groups, the one at STEP on this key's way, which passes all of them once. Each key
+ * goes its own way, so the many groups that a key may fill are no wall for others. */
 static uint32_t group_at(uint64_t hash, uint32_t step, uint32_t count)
 {
     return ((uint32_t)hash + step * ((uint32_t)(hash >> 32) | 1)) & (count - 1);
 }
 
-/* The reach is 2 to the power of this. Each kind has its own, so that a key of one kind that very many
- * rows share makes no look of another kind long. */
+/* The reach is 2 to the power of this. Each kind has its own, so that a key of one kind that
+ * very many rows share makes no look of another kind long. */
 static _Atomic uint8_t *power_at(const rpc_row_index_t *index, uint32_t group, unsigned kind)
 {
     return &index->reach[group * RPC_ROW_INDEX_KINDS + kind];
@@ -99,7 +99,8 @@ static int take_slot(rpc_row_index_t *index, uint32_t group, uint64_t word, _Ato
     return 0;
 }
 
-/* Looks at some of the groups within reach, spread over it, or at all when the reach cannot grow. */
+/* Looks at some of the groups within reach, spread over it, or at all when the reach cannot
+ * grow. */
 void rpc_row_index_add(rpc_row_index_t *index, unsigned kind, uint64_t key, uint32_t row)
 {
     _Atomic uint32_t *noted = &index->at[row * RPC_ROW_INDEX_KINDS + kind];

@@ -1,9 +1,9 @@
-/* rpc_row_index: which rows of a table in shared memory have this key? A row may be entered under one
- * key of each kind. Like the table it has no lock: any process may die at any instruction, and what it
- * had begun is undone by removing its rows.
+/* rpc_row_index: which rows of a table in shared memory have this key? A row may be entered under
+ * one key of each kind. Like the table it has no lock: any process may die at any instruction, and
+ * what it had begun is undone by removing its rows.
  *
- * Insert, then look: who looks after an entry was added, and before it is removed, finds it. All accesses
- * are sequentially consistent.
+ * Insert, then look: who looks after an entry was added, and before it is removed, finds it. All
+ * accesses are sequentially consistent.
  */
 #ifndef RPC_ROW_INDEX_H
 #define RPC_ROW_INDEX_H
@@ -30,14 +30,14 @@ size_t rpc_row_index_size(uint32_t rows);
 /* BASE: zeroed memory of that size, which all processes share, aligned to 64 bytes. */
 void rpc_row_index_init(rpc_row_index_t *index, void *base, uint32_t rows);
 
-/* Enters ROW under KEY, which should be as good as random. For the owner of the row, who has not entered
- * it in this KIND. */
+/* Enters ROW under KEY, which should be as good as random. For the owner of the row, who has not
+ * entered it in this KIND. */
 void rpc_row_index_add(rpc_row_index_t *index, unsigned kind, uint64_t key, uint32_t row);
 /* Undoes that, if it was done; for the row's owner, or for anybody once that process is dead. */
 void rpc_row_index_remove(rpc_row_index_t *index, unsigned kind, uint32_t row);
 
-/* A walk over rows. Another key's row comes up once in a long while, so the caller looks at what the
- * row has. No row comes up twice while it stays entered. */
+/* A walk over rows. Another key's row comes up once in a long while, so the caller looks at what
+ * the row has. No row comes up twice while it stays entered. */
 typedef struct rpc_row_walk {
     const rpc_row_index_t *index;
     unsigned kind;
