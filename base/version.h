@@ -1,4 +1,4 @@
-/* base/version.h: the version, in this one place. The Makefile reads it; t/unit/release_test.sh
+/* base/version.h: the version, in this one place. tools/deb.sh reads it; t/unit/release_test.sh
  * holds CHANGES, debian/changelog and rpcping --version against it.
  */
 #ifndef RPC_VERSION_H
