@@ -77,7 +77,7 @@ $(BUILD)/tools/%.o: tools/%.c
 	$(CC) $(BASE_CF) -MMD -MP -c -o $@ $<
 
 $(BUILD)/mod_rpcproxy.so: $(CORE_O) $(GLUE_O)
-	$(CC) $(ALL_LD) -shared -o $@ $^ $(WHO_LD) -lm
+	$(CC) $(ALL_LD) -shared -o $@ $^ $(WHO_LD) -lssl -lcrypto -lm
 $(BUILD)/mod_auth_ntlm.so: $(AUTH_O) $(NTLM_O) $(WHO:%=$(BUILD)/%.o)
 	$(CC) $(ALL_LD) -shared -o $@ $^ $(WBCLIENT) $(WHO_LD) -lssl -lcrypto
 $(BUILD)/rpcping: $(PING_O) $(CODEC_O)
@@ -93,10 +93,10 @@ $(BUILD)/rpcserver: $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/rpcserver*.c be
 	$(CC) $(ALL_LD) -o $@ $^
 $(BUILD)/bench/firewall_cost.o: BASE_CF += $(APR_CF)
 $(BUILD)/firewall_cost: $(BUILD)/bench/firewall_cost.o $(BUILD)/bench/bench_rpc.o $(CORE_O)
-	$(CC) $(ALL_LD) -o $@ $^ $(APR_LD) $(WHO_LD) -lcrypto -lm
+	$(CC) $(ALL_LD) -o $@ $^ $(APR_LD) $(WHO_LD) -lssl -lcrypto -lm
 $(BUILD)/unit/%: t/unit/%.c $(CORE_O) $(NTLM_O)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CF) -MMD -MP -o $@ $< $(CORE_O) $(NTLM_O) $(ALL_LD) $(APR_LD) $(WHO_LD) -lcrypto -lm
+	$(CC) $(ALL_CF) -MMD -MP -o $@ $< $(CORE_O) $(NTLM_O) $(ALL_LD) $(APR_LD) $(WHO_LD) -lssl -lcrypto -lm
 
 unit: $(UNITS)
 	prove -e '' $(UNITS)

@@ -2,16 +2,16 @@
  *
  *   httpd/directives, config    what is configured
  *   httpd/handler               what a request may ask for; httpd/request_channel: as a channel
- *   httpd/engine, conn          I/O threads, and an httpd connection on one of them
+ *   httpd/engine, detach        I/O threads, and how a connection leaves httpd for one of them
  *   rpc_channel, proxy/         a connection becomes a channel, and the proxy roles
  *   endpoint/                   the server role, in a process of its own (httpd/endpoint_parent)
  */
 #include "httpd/module.h"
 
+#include <signal.h>
 #include <unistd.h>
 
 #include <ap_mpm.h>
-#include <apr_signal.h>
 #include <apr_shm.h>
 #include <http_core.h>
 #include <http_log.h>
@@ -21,7 +21,7 @@
 
 #include "base/version.h"
 #include "httpd/config.h"
-#include "httpd/conn.h"
+#include "httpd/detach.h"
 #include "httpd/directives.h"
 #include "httpd/endpoint_listen.h"
 #include "httpd/endpoint_parent.h"
@@ -126,7 +126,7 @@ static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, 
 {
     const rpc_endpointd_params_t params = endpoint_params(ptemp, s);
 
-    if (!rpc_check_possible(s))
+    if (!rpc_check_possible(s) || !rpc_detach_possible(ptemp, s))
         return HTTP_INTERNAL_SERVER_ERROR;
     /* Only for configtest: a start finds out by itself, and a restart goes on without. */
     return ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST && rpc_endpointd_check(ptemp, s, &params)
@@ -191,35 +191,63 @@ static apr_status_t start_threads(apr_pool_t *pchild, server_rec *s)
     return rv;
 }
 
-/* Prefork tells a child only that it is to close its listeners, and runs no hook before the request
- * at hand is over, which a channel is for hours. */
-static apr_sigfunc_t *close_listeners;
-static rpc_engine_t *volatile told_engine;  /* NULL once it ends: the signal may come again until exit() is done */
+/* ---- the end of a child ---- */
 
-static void told_to_go(int signal)
+/* Other signals than those of the parent are of httpd's own threads, which wake each other with them. */
+static void parent_insists(int signal, siginfo_t *info, void *context_of_signal)
 {
-    if (told_engine)
-        rpc_engine_retire(told_engine);
-    close_listeners(signal);
+    if (context.engine && info->si_pid != getpid())
+        rpc_engine_finish(context.engine);
 }
 
-static apr_status_t forget_engine(void *data)
-{
-    told_engine = NULL;
-    return APR_SUCCESS;
-}
-
-static void watch_signal(apr_pool_t *pchild)
+static int is_threaded(void)
 {
     int threaded = 0;
 
-    if (ap_mpm_query(AP_MPMQ_IS_THREADED, &threaded) == APR_SUCCESS && threaded)
+    return ap_mpm_query(AP_MPMQ_IS_THREADED, &threaded) == APR_SUCCESS && threaded;
+}
+
+/* While a child retires httpd listens to nothing any more, for that may last as long as a download;
+ * a stop of the server must end its channels nevertheless. */
+static void heed_parent(void)
+{
+    struct sigaction insists = { .sa_sigaction = parent_insists, .sa_flags = SA_SIGINFO };
+
+    sigaction(SIGTERM, &insists, NULL);
+    if (!is_threaded())     /* the threaded MPMs have another use for SIGHUP, and never send it */
+        sigaction(SIGHUP, &insists, NULL);
+}
+
+/* Prefork says nothing of how a child ends. But to stop or restart at once it leaves from the handler
+ * of a signal, and while a handler runs its signal is blocked. */
+static int prefork_is_graceful(void)
+{
+    sigset_t blocked;
+
+    sigemptyset(&blocked);
+    pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+    return !sigismember(&blocked, SIGTERM) && !sigismember(&blocked, SIGHUP)
+           && !ap_exists_config_define("ONE_PROCESS");
+}
+
+static void child_stopping(apr_pool_t *pchild, int graceful)
+{
+    rpc_check_stop(ap_server_conf->process->pconf);
+    if (!context.engine)
         return;
-    told_engine = context.engine;
-    apr_pool_pre_cleanup_register(pchild, NULL, forget_engine);     /* runs before the engine's own */
-    close_listeners = apr_signal(AP_SIG_GRACEFUL, told_to_go);
-    if (close_listeners == SIG_DFL || close_listeners == SIG_IGN || close_listeners == SIG_ERR)
-        apr_signal(AP_SIG_GRACEFUL, close_listeners);
+    if (graceful || (!is_threaded() && prefork_is_graceful())) {
+        heed_parent();
+        rpc_engine_retire(context.engine);
+    }
+    else
+        rpc_engine_finish(context.engine);
+}
+
+/* A signal may come until the process has gone. */
+static apr_status_t forget_engine(void *data)
+{
+    context.engine = NULL;
+    return APR_SUCCESS;
 }
 
 static void child_init(apr_pool_t *pchild, server_rec *s)
@@ -234,16 +262,8 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
         ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "cannot start the threads of the module");
         exit(APEXIT_CHILDSICK);
     }
-    watch_signal(pchild);
-}
-
-static void child_stopping(apr_pool_t *pchild, int graceful)
-{
-    rpc_check_stop(ap_server_conf->process->pconf);
-    if (context.engine && graceful)
-        rpc_engine_retire(context.engine);
-    else if (context.engine)
-        rpc_engine_finish(context.engine);
+    apr_pool_cleanup_register(pchild, NULL, forget_engine, apr_pool_cleanup_null);
+    rpc_room_enter(context.room);
 }
 
 static void child_status(server_rec *s, pid_t pid, ap_generation_t gen, int slot,
@@ -263,7 +283,7 @@ static int monitor(apr_pool_t *p, server_rec *s)
 
 static void register_hooks(apr_pool_t *p)
 {
-    rpc_conn_register(p);
+    rpc_detach_register(p);
     rpc_record_register(p);
     rpc_require_register(p);
     rpc_handler_register(p, &context);

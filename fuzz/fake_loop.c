@@ -16,6 +16,7 @@ struct rpc_loop {
     size_t timer_count;
     uint8_t *scratch;                   /* of its own, so that a sanitizer sees its end */
     rpc_loan_t *loan;
+    void *closing;
 };
 
 fake_world_t *fake_world_of(const rpc_loop_t *loop)
@@ -122,6 +123,11 @@ static void settle_loan(rpc_loop_t *loop)
 }
 
 /* Nobody may find in it what was there before. */
+void **rpc_loop_closing(rpc_loop_t *loop)
+{
+    return &loop->closing;
+}
+
 uint8_t *rpc_loop_scratch(rpc_loop_t *loop)
 {
     settle_loan(loop);

@@ -22,7 +22,7 @@ FUZZ_CF     = -std=gnu11 $(WARN) -O2 -g -fno-omit-frame-pointer -fno-sanitize-re
 # Loop and connections are the fakes', streams are what the fakes open.
 FUZZ_CORE  := $(filter-out io/loop target/connect,$(CORE))
 FUZZ_FAKES := $(patsubst %.c,%,$(wildcard fuzz/fake_*.c fuzz/script.c))
-FUZZ_LD     = -Wl,--wrap=rpc_stream_open $(APR_LD) $(WHO_LD) -lcrypto -lm
+FUZZ_LD     = -Wl,--wrap=rpc_stream_open $(APR_LD) $(WHO_LD) -lssl -lcrypto -lm
 FUZZ_DIR   := $(BUILD)/fuzz
 # Their inputs are scripts, see fuzz/script.h.
 FUZZ_SCRIPTS := proxy endpoint

@@ -1,6 +1,6 @@
 /* httpd/body_watch.c: an input filter just above httpd's own one for bodies (HTTP_IN), so below
  * every filter that may hold back what it has read. A channel is read from the filters of its
- * connection (httpd/conn.c) and so passes by this one.
+ * connection (httpd/detach.c) and so passes by this one.
  */
 #include "httpd/body_watch.h"
 

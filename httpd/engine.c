@@ -3,10 +3,10 @@
  *
  *   runs  ->  retires (channels live on, new ones come)  ->  ends (no more channels)  ->  finishes
  *
- * While the engine retires, its first loop checks several times a second whether its time is over. To
- * end, each loop ends its channels repeatedly, because a channel that was handed over at the last
- * moment may be on its way between loops. To finish, a loop also stops when the last of all
- * connections is gone, or after a moment.
+ * While the engine retires, its first loop checks several times a second whether its time is over, or
+ * its last connection gone. To end, each loop ends its channels repeatedly, because a channel that was
+ * handed over at the last moment may be on its way between loops. To finish, a loop also stops when
+ * the last of all connections is gone, or after a moment.
  */
 #include "httpd/engine.h"
 
@@ -20,9 +20,8 @@
 #include <http_log.h>
 #include <http_main.h>
 
-#include "httpd/conn.h"
+#include "httpd/detach.h"
 #include "httpd/module.h"
-#include "httpd/request_channel.h"
 #include "httpd/server_log.h"
 
 APLOG_USE_MODULE(rpcproxy);
@@ -36,7 +35,7 @@ typedef struct engine_loop {
     rpc_engine_t *engine;
     rpc_loop_t *loop;
     rpc_proxy_t *proxy;
-    rpc_conn_home_t home;
+    rpc_detach_home_t home;
     rpc_job_t end, finish;
     rpc_timer_t again;              /* ends channels that have arrived since */
     apr_time_t deadline;            /* of finishing */
@@ -47,12 +46,15 @@ struct rpc_engine {
     engine_loop_t *loops;
     rpc_proxy_t **proxies;
     rpc_dialer_t dialer;
+    BIO_METHOD *tls;
     rpc_log_t log;                  /* of what belongs to no channel */
     volatile apr_uint32_t turn;     /* of the loops, for the next hand-over */
-    volatile apr_uint32_t ending, finishing;
+    volatile apr_uint32_t retiring, ending, finishing;
+    volatile apr_uint32_t closed;   /* httpd's threads have gone, and no more connections come */
     volatile apr_uint32_t alive;    /* connections not quite gone, on whichever loop they are by now */
 
-    rpc_watch_t told;               /* an eventfd: the child is to go. The first loop's from here */
+    rpc_watch_t told;               /* an eventfd: the engine retires, or finishes. The first loop's from here */
+    int heard;                      /* that it retires */
     rpc_timer_t look;
     apr_interval_time_t grace;
     apr_time_t deadline;            /* of retiring; 0: none */
@@ -62,40 +64,25 @@ struct rpc_engine {
     volatile apr_uint32_t to_end;   /* loops that have not ended theirs yet */
 };
 
-static void arrived(rpc_stream_t *stream, request_rec *r, void *ctx)
+static void engine_arrived(rpc_stream_t *client, const rpc_channel_spec_t *spec, void *ctx)
 {
     engine_loop_t *el = ctx;
-    rpc_channel_spec_t *spec = ap_get_module_config(r->request_config, &rpcproxy_module);
 
-    rpc_channel_start(el->proxy, stream, spec);
-}
-
-/* What the channel uses from now on is nothing of R's. */
-static int hand_over(rpc_engine_t *engine, request_rec *r, const rpc_channel_spec_t *of_request)
-{
-    engine_loop_t *el = &engine->loops[apr_atomic_inc32(&engine->turn) % (apr_uint32_t)engine->count];
-    rpc_record_t *record;
-    const rpc_channel_spec_t *spec = rpc_request_detach(r, of_request, &record);
-    int rv;
-
-    if (!spec)
-        return HTTP_SERVICE_UNAVAILABLE;
-    ap_set_module_config(r->request_config, &rpcproxy_module, (void *)spec);
-    rv = rpc_conn_hand_over(r, &el->home, spec->content_length, spec->role == RPC_OUTBOUND, record);
-    if (rv == HTTP_SERVICE_UNAVAILABLE)
-        rpc_request_attach(r, spec, record);
-    return rv;
+    rpc_channel_start(el->proxy, client, spec);
 }
 
 int rpc_engine_hand_over(rpc_engine_t *engine, request_rec *r, const rpc_channel_spec_t *spec)
 {
+    engine_loop_t *el;
     int rv = HTTP_SERVICE_UNAVAILABLE;
 
     /* This thread counts the connection before it reads "ended"; a loop that ends sets "ended" before
      * it reads the count. So either the loop waits for this connection, or the connection is refused. */
     apr_atomic_inc32(&engine->alive);
-    if (!apr_atomic_read32(&engine->ending))
-        rv = hand_over(engine, r, spec);
+    if (!apr_atomic_read32(&engine->ending)) {
+        el = &engine->loops[apr_atomic_inc32(&engine->turn) % (apr_uint32_t)engine->count];
+        rv = rpc_detach(r, spec, &el->home);
+    }
     apr_atomic_dec32(&engine->alive);
     return rv;
 }
@@ -120,10 +107,12 @@ static void again(rpc_timer_t *timer)
     apr_time_t now = rpc_loop_now(el->loop);
 
     rpc_proxy_end_all(el->proxy, RPC_REASON_SHUTDOWN);
-    if (finishing && (!apr_atomic_read32(&el->engine->alive) || now >= el->deadline))
+    if (finishing && (!apr_atomic_read32(&el->engine->alive) || now >= el->deadline)) {
+        rpc_streams_abandon(el->loop);
         rpc_loop_stop(el->loop);
-    else
-        rpc_timer_set(el->loop, timer, now + (finishing ? LAST_LOOK : LOOK));
+        return;
+    }
+    rpc_timer_set(el->loop, timer, now + (finishing ? LAST_LOOK : LOOK));
 }
 
 static void engine_end_channels(rpc_job_t *job)
@@ -155,34 +144,53 @@ static void end_retired(rpc_engine_t *engine, const char *why)
         rpc_loop_post(engine->loops[i].loop, &engine->loops[i].end);
 }
 
+static void finish_loops(rpc_engine_t *engine)
+{
+    int i;
+
+    for (i = 0; i < engine->count; i++)
+        if (!engine->loops[i].deadline)
+            rpc_loop_post(engine->loops[i].loop, &engine->loops[i].finish);
+}
+
 static void engine_look(rpc_timer_t *timer)
 {
     rpc_engine_t *engine = RPC_OWNER_OF(timer, rpc_engine_t, look);
     rpc_loop_t *loop = engine->loops[0].loop;
     apr_time_t now = rpc_loop_now(loop);
 
+    if (apr_atomic_read32(&engine->closed)
+        && (apr_atomic_read32(&engine->ending) || !apr_atomic_read32(&engine->alive))) {
+        rpc_engine_finish(engine);
+        return;
+    }
     if (engine->deadline && now >= engine->deadline)
         end_retired(engine, "RpcGracefulTimeout is over");
     else if (rpc_room_wanted(&engine->room, now))
         end_retired(engine, rpc_room_lacking());
-    else
-        rpc_timer_set(loop, timer, now + LOOK);
+    rpc_timer_set(loop, timer, now + LOOK);
 }
 
-static void told(rpc_watch_t *watch, uint32_t events)
+static void engine_told(rpc_watch_t *watch, uint32_t events)
 {
     rpc_engine_t *engine = RPC_OWNER_OF(watch, rpc_engine_t, told);
-    rpc_loop_t *loop = engine->loops[0].loop;
 
     if (!(events & EPOLLIN))    /* it can be written to from the beginning */
         return;
-    rpc_watch_remove(loop, watch);
-    if (engine->grace)
-        engine->deadline = rpc_loop_now(loop) + engine->grace;
-    engine_look(&engine->look);
+    if (apr_atomic_read32(&engine->finishing)) {
+        rpc_watch_remove(engine->loops[0].loop, watch);
+        rpc_timer_cancel(engine->loops[0].loop, &engine->look);
+        finish_loops(engine);
+    }
+    else if (!engine->heard) {
+        engine->heard = 1;
+        if (engine->grace)
+            engine->deadline = rpc_loop_now(engine->loops[0].loop) + engine->grace;
+        engine_look(&engine->look);
+    }
 }
 
-void rpc_engine_retire(rpc_engine_t *engine)
+static void tell(rpc_engine_t *engine)
 {
     uint64_t one = 1;
     int saved = errno;
@@ -191,27 +199,36 @@ void rpc_engine_retire(rpc_engine_t *engine)
         errno = saved;      /* the counter is full: it has been told often enough */
 }
 
-void rpc_engine_finish(rpc_engine_t *engine)
+void rpc_engine_retire(rpc_engine_t *engine)
 {
-    int i;
-
-    apr_atomic_set32(&engine->ending, 1);
-    if (apr_atomic_cas32(&engine->finishing, 1, 0) != 0)
-        return;
-    for (i = 0; i < engine->count; i++)
-        rpc_loop_post(engine->loops[i].loop, &engine->loops[i].finish);
+    apr_atomic_set32(&engine->retiring, 1);
+    tell(engine);
 }
 
-/* Runs before the pools of the MPM, in which the connections are, are destroyed. */
+void rpc_engine_finish(rpc_engine_t *engine)
+{
+    apr_atomic_set32(&engine->ending, 1);
+    apr_atomic_set32(&engine->finishing, 1);
+    tell(engine);
+}
+
+/* The last that this child does, and it may last for hours: the channels of an engine that retires
+ * live on while httpd's threads have gone. */
 static apr_status_t engine_end(void *data)
 {
     rpc_engine_t *engine = data;
     int i;
 
-    rpc_engine_finish(engine);
+    apr_atomic_set32(&engine->closed, 1);
+    if (!apr_atomic_read32(&engine->retiring))
+        rpc_engine_finish(engine);
+    else
+        rpc_room_leave(engine->room.room);
     for (i = 0; i < engine->count; i++)
         rpc_loop_join(engine->loops[i].loop);
     close(engine->told.fd);
+    engine->told.fd = -1;
+    BIO_meth_free(engine->tls);
     return APR_SUCCESS;
 }
 
@@ -243,7 +260,7 @@ static apr_status_t make_loop(rpc_engine_t *engine, int i, apr_pool_t *parent)
     el->engine = engine;
     el->proxy = engine->proxies[i] = rpc_proxy_create(el->loop, &engine->dialer, engine->proxies,
                                                       (unsigned)engine->count, pool);
-    el->home = (rpc_conn_home_t){ el->loop, &engine->alive, &engine->ending, arrived, el };
+    el->home = (rpc_detach_home_t){ el->loop, engine->tls, &engine->alive, engine_arrived, el };
     el->end.run = engine_end_channels;
     el->finish.run = engine_finish;
     el->again.fire = again;
@@ -254,7 +271,7 @@ static apr_status_t make_loop(rpc_engine_t *engine, int i, apr_pool_t *parent)
 static apr_status_t make_told(rpc_engine_t *engine)
 {
     engine->look.fire = engine_look;
-    engine->told.ready = told;
+    engine->told.ready = engine_told;
     engine->told.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (engine->told.fd < 0)
         return errno;
@@ -277,6 +294,9 @@ apr_status_t rpc_engine_start(rpc_engine_t **out, const rpc_engine_params_t *par
     engine->room.room = params->room;
     engine->log = rpc_server_log(ap_server_conf);
     rv = rpc_resolver_make(&engine->dialer.resolver, &(rpc_resolver_params_t){ .log = &engine->log }, pool);
+    engine->tls = rpc_tls_method();
+    if (!engine->tls)
+        rv = APR_ENOMEM;
     for (i = 0; rv == APR_SUCCESS && i < engine->count; i++)
         rv = make_loop(engine, i, pool);
     if (rv == APR_SUCCESS)

@@ -19,6 +19,7 @@
 #include "base/descriptors.h"
 #include "httpd/body_watch.h"
 #include "httpd/config.h"
+#include "httpd/detach.h"
 #include "httpd/end_log.h"
 #include "httpd/module.h"
 #include "httpd/neighbours.h"
@@ -236,6 +237,13 @@ static int lacks_descriptors(const request_rec *r)
            && rpc_descriptors_short(fd, RPC_DESCRIPTORS_KEPT_BY_CLIENTS);
 }
 
+static int refuse_short(request_rec *r)
+{
+    return refuse_request(r, RPC_REASON_LOCAL_FAILURE, "nearly all of the %lu files that this child may "
+                          "open are open: raise the limit (APACHE_ULIMIT_MAX_FILES in Debian's envvars, "
+                          "elsewhere LimitNOFILE of the service)", rpc_descriptors_limit());
+}
+
 static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t role,
                         apr_int64_t length)
 {
@@ -246,19 +254,17 @@ static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t r
     if (rv != OK || r->status != HTTP_OK)
         return rv;
     if (lacks_descriptors(r))
-        return refuse_request(r, RPC_REASON_LOCAL_FAILURE, "nearly all of the %lu files that this child may "
-                              "open are open: raise the limit (APACHE_ULIMIT_MAX_FILES in Debian's envvars, "
-                              "elsewhere LimitNOFILE of the service)", rpc_descriptors_limit());
+        return refuse_short(r);
     spec->content_length = length;
     limit = rpc_request_enter(context, r, spec, spent ? RPC_REASON_TOO_MANY_FAILED : RPC_REASON_NONE);
     if (limit)
         return limit == RPC_REASON_TOO_MANY_FAILED ? refuse_spent(r) : refuse_limit(r, spec, limit);
     rv = rpc_engine_hand_over(context->engine, r, spec);
-    if (rv == HTTP_SERVICE_UNAVAILABLE) {
-        rpc_request_leave(spec);
-        return refuse_request(r, RPC_REASON_STOPPING, "this child accepts no new channels");
-    }
-    return rv;
+    if (rv == DONE)
+        return rv;
+    rpc_request_leave(spec);
+    return rv == HTTP_INSUFFICIENT_STORAGE ? refuse_short(r)
+           : refuse_request(r, RPC_REASON_STOPPING, "this child accepts no new channels");
 }
 
 static int rpc_role_of(const char *method)
@@ -356,6 +362,7 @@ static int refuse_half_read(request_rec *r, apr_off_t taken)
 static int rpc_handler(request_rec *r)
 {
     const rpc_dir_config_t *dc;
+    const char *obstacle;
     apr_int64_t length;
     apr_off_t taken;
     int role, rv;
@@ -378,6 +385,8 @@ static int rpc_handler(request_rec *r)
         return answer_echo(r, length);
     if (r->main)
         return refuse_request(r, RPC_REASON_BAD_REQUEST, "a subrequest cannot become a channel");
+    if ((obstacle = rpc_detach_obstacle(r)) != NULL)
+        return refuse_request(r, RPC_REASON_OTHER_MODULE, "%s", obstacle);
     return taken ? refuse_half_read(r, taken) : open_channel(r, dc, (rpc_role_t)role, length);
 }
 

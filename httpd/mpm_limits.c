@@ -1,7 +1,5 @@
-/* httpd/mpm_limits.c: limits of the stock MPMs that matter for thousands of suspended connections. */
+/* httpd/mpm_limits.c: limits of the stock MPMs that matter for channels, which have no worker of httpd. */
 #include "httpd/mpm_limits.h"
-
-#include <stdlib.h>
 
 #include <ap_mpm.h>
 #include <http_config.h>
@@ -20,50 +18,36 @@ static int query_mpm(int query)
     return ap_mpm_query(query, &value) == APR_SUCCESS ? value : 0;
 }
 
-/* The value of a directive at the top of the configuration. The event MPM offers no other way. */
-static double directive(const char *name, double deflt)
+/* Only event keeps a slot for each child that retires; see httpd/room.h. */
+static void check_restarts(server_rec *s, int children, int restarts)
 {
-    const ap_directive_t *d;
-
-    for (d = ap_conftree; d; d = d->next) {
-        if (ap_cstr_casecmp(d->directive, name) == 0)
-            deflt = atof(d->args);
-    }
-    return deflt;
-}
-
-/* Event counts suspended connections against each child's asynchronous limit:
- * ThreadsPerChild + idle threads x AsyncRequestWorkerFactor. */
-static void check_event(server_rec *s, int max_channels, int children, int threads, int restarts)
-{
-    double factor = directive("AsyncRequestWorkerFactor", 2);
-    double room = children * threads * (1 + factor);
-
-    if (room < max_channels)
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                     "RpcMaxChannels is %d, but the event MPM stops accepting at about %.0f "
-                     "connections: raise AsyncRequestWorkerFactor (now %g) to %d",
-                     max_channels, room, factor,
-                     (int)(1.2 * max_channels / (children * threads)) + 1);
     ap_log_error(APLOG_MARK, restarts < 1 ? APLOG_WARNING : APLOG_NOTICE, 0, s,
                  "channels outlive %d graceful restarts within RpcGracefulTimeout, because ServerLimit is %d and "
                  "MaxRequestWorkers / ThreadsPerChild is %d; one more restart ends the channels of the oldest "
                  "child%s", restarts, query_mpm(AP_MPMQ_HARD_LIMIT_DAEMONS), children,
                  restarts < 1 ? ": raise ServerLimit" : "");
-    if (query_mpm(AP_MPMQ_MAX_SPARE_THREADS) < children * threads && children > 1)
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                     "the MPM would take a child that is full of channels for idle and end it: raise "
-                     "MaxSpareThreads (now %d) to MaxRequestWorkers (%d)",
-                     query_mpm(AP_MPMQ_MAX_SPARE_THREADS), children * threads);
 }
 
-static void check_sync(server_rec *s, int max_channels, int workers)
+static void warn_of_retiring(server_rec *s, const char *name, int is, const char *wanted_name, int wanted)
 {
-    if (workers < max_channels)
+    if (is < wanted)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                     "RpcMaxChannels is %d, but this MPM keeps a worker for each channel and "
-                     "has %d: raise MaxRequestWorkers, lower RpcMaxChannels, or use the event MPM",
-                     max_channels, workers);
+                     "%s is %d: the MPM will end children that look idle, and the channels of a child that it ends "
+                     "live on for RpcGracefulTimeout at most; raise %s to %s (%d)", name, is, name, wanted_name,
+                     wanted);
+}
+
+static void check_retiring(server_rec *s, int children, int threads)
+{
+    if (children > 1 && query_mpm(AP_MPMQ_IS_THREADED))
+        warn_of_retiring(s, "MaxSpareThreads", query_mpm(AP_MPMQ_MAX_SPARE_THREADS), "MaxRequestWorkers",
+                         children * threads);
+    else if (children > 1)
+        warn_of_retiring(s, "MaxSpareServers", query_mpm(AP_MPMQ_MAX_SPARE_DAEMONS), "MaxRequestWorkers", children);
+    if (query_mpm(AP_MPMQ_MAX_REQUESTS_DAEMON) > 0)
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                     "MaxConnectionsPerChild %d ends children that still have channels, which live on for "
+                     "RpcGracefulTimeout at most: set it to 0", query_mpm(AP_MPMQ_MAX_REQUESTS_DAEMON));
 }
 
 /* Rounds up to a number that people would write. */
@@ -93,7 +77,12 @@ static void check_descriptors(server_rec *s, int max_channels, int children)
 /* A replacement channel that lands in another child takes R1, which not every client knows. */
 static void check_children(server_rec *s, int children, int threads)
 {
-    if (children > 1)
+    if (children > 1 && !query_mpm(AP_MPMQ_IS_THREADED))
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
+                     "channels are spread over %d children: sessions of clients that can replace a channel only "
+                     "within one child (FreeRDP) end after RpcChannelLifetime bytes; the event MPM has room for "
+                     "all channels in one child", children);
+    else if (children > 1)
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
                      "channels are spread over %d children: sessions of clients that can replace a "
                      "channel only within one child (FreeRDP) end after RpcChannelLifetime bytes; set "
@@ -117,14 +106,9 @@ void rpc_limits_check(server_rec *s, int max_channels, const rpc_room_t *room)
     if (threads < 1)
         threads = 1;
     if (query_mpm(AP_MPMQ_IS_ASYNC))
-        check_event(s, max_channels, children, threads, rpc_room_restarts(room));
-    else
-        check_sync(s, max_channels, children * threads);
+        check_restarts(s, children, rpc_room_restarts(room));
+    check_retiring(s, children, threads);
     check_descriptors(s, max_channels, children);
     check_children(s, children, threads);
     check_silence(s);
-    if (query_mpm(AP_MPMQ_MAX_REQUESTS_DAEMON) > 0)
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                     "MaxConnectionsPerChild %d ends children that still have channels: set it to 0",
-                     query_mpm(AP_MPMQ_MAX_REQUESTS_DAEMON));
 }

@@ -148,3 +148,24 @@ int rpc_room_wanted(rpc_room_watch_t *watch, apr_time_t now)
         before += goes_before(i, me);
     return now - watch->since >= (before + 1) * PATIENCE;
 }
+
+static void mark(const rpc_room_t *room, int leaves)
+{
+    int slot = mpm(AP_MPMQ_IS_THREADED) ? -1 : my_slot(room);
+
+    if (slot < 0)
+        return;
+    ap_scoreboard_image->parent[slot].quiescing = leaves;
+    if (leaves)
+        ap_update_child_status_from_indexes(slot, 0, SERVER_GRACEFUL, NULL);
+}
+
+void rpc_room_enter(const rpc_room_t *room)
+{
+    mark(room, 0);
+}
+
+void rpc_room_leave(const rpc_room_t *room)
+{
+    mark(room, 1);
+}

@@ -20,6 +20,11 @@ typedef struct rpc_room {
 /* From post_config. */
 void rpc_room_note(rpc_room_t *room);
 
+/* From child_init, and when httpd's part of the child has ended: prefork does not say in the scoreboard
+ * that a child retires, and would take it for an idle one. */
+void rpc_room_enter(const rpc_room_t *room);
+void rpc_room_leave(const rpc_room_t *room);
+
 /* How many graceful restarts fit into SLOTS when every generation lives on. */
 int rpc_room_restarts(const rpc_room_t *room);
 

@@ -59,6 +59,7 @@ struct rpc_loop {
     int has_thread;
 
     rpc_loan_t *loan;               /* of the scratch, or NULL */
+    void *closing;
     uint8_t scratch[RPC_LOOP_SCRATCH];
 };
 
@@ -415,6 +416,11 @@ apr_status_t rpc_loop_create(rpc_loop_t **out, apr_pool_t *pool)
 apr_time_t rpc_loop_now(const rpc_loop_t *loop)
 {
     return loop->now;
+}
+
+void **rpc_loop_closing(rpc_loop_t *loop)
+{
+    return &loop->closing;
 }
 
 /* ---- the scratch ---- */

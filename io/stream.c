@@ -133,6 +133,11 @@ apr_status_t rpc_stream_flush(rpc_stream_t *s)
     return s->error;
 }
 
+uint64_t rpc_stream_sent(const rpc_stream_t *s)
+{
+    return s->sent > s->header ? s->sent - s->header : 0;
+}
+
 size_t rpc_stream_pending(const rpc_stream_t *s)
 {
     return s->out.size;
@@ -154,14 +159,7 @@ void rpc_stream_close(rpc_stream_t *s, int abort_it)
 
 /* ---- the plain socket ---- */
 
-typedef struct socket_stream {
-    rpc_stream_t s;         /* first: a stream is one of these */
-    rpc_job_t drain;        /* the stream's own job, after its owner has closed it */
-    rpc_timer_t patience;
-    int shut;               /* our end of file is sent, and we wait for the peer's */
-} socket_stream_t;
-
-static apr_status_t socket_read(rpc_stream_t *s, void *buf, size_t *len)
+apr_status_t rpc_socket_read(rpc_stream_t *s, void *buf, size_t *len)
 {
     ssize_t n;
 
@@ -187,7 +185,7 @@ static size_t size_of(const struct iovec *pieces, int count)
     return size;
 }
 
-static apr_status_t socket_write(rpc_stream_t *s, const struct iovec *pieces, int count, size_t *len)
+apr_status_t rpc_socket_write(rpc_stream_t *s, const struct iovec *pieces, int count, size_t *len)
 {
     struct msghdr msg = { .msg_iov = (struct iovec *)pieces, .msg_iovlen = (size_t)count };
     ssize_t n;
@@ -201,73 +199,101 @@ static apr_status_t socket_write(rpc_stream_t *s, const struct iovec *pieces, in
     return n < 0 ? errno : APR_SUCCESS;
 }
 
+static void unlink_closing(rpc_socket_t *sock)
+{
+    void **first = rpc_loop_closing(sock->s.loop);
+
+    if (sock->prev)
+        sock->prev->next = sock->next;
+    else if (*first == sock)
+        *first = sock->next;
+    if (sock->next)
+        sock->next->prev = sock->prev;
+}
+
 int rpc_stream_detach(rpc_stream_t *s)
 {
-    socket_stream_t *ss = (socket_stream_t *)s;
+    rpc_socket_t *sock = (rpc_socket_t *)s;
     int fd = s->watch.fd;
 
-    rpc_loop_unschedule(s->loop, &ss->drain);
+    unlink_closing(sock);
+    rpc_loop_unschedule(s->loop, &sock->drain);
     rpc_loop_return(s->loop, &s->loan);
-    rpc_timer_cancel(s->loop, &ss->patience);
+    rpc_timer_cancel(s->loop, &sock->patience);
     rpc_watch_remove(s->loop, &s->watch);
     rpc_bytes_clear(&s->out);
-    free(ss);
+    if (s->cls->release)
+        s->cls->release(s);
+    free(sock);
     return fd;
 }
 
-static void socket_free(socket_stream_t *ss)
+static void socket_free(rpc_socket_t *sock)
 {
-    close(rpc_stream_detach(&ss->s));
+    close(rpc_stream_detach(&sock->s));
 }
 
 /* Writes the rest, sends end of file, then reads until the peer's end of file. If the socket
  * were closed with input unread, TCP would reset the connection, and the peer would lose data
- * that is still on its way. */
+ * that is still on its way. What is read needs no decrypting. */
 static void socket_drain(rpc_job_t *job)
 {
-    socket_stream_t *ss = RPC_OWNER_OF(job, socket_stream_t, drain);
-    rpc_stream_t *s = &ss->s;
+    rpc_socket_t *sock = RPC_OWNER_OF(job, rpc_socket_t, drain);
+    rpc_stream_t *s = &sock->s;
     apr_status_t rv = rpc_stream_flush(s);
     size_t len = RPC_LOOP_SCRATCH;
 
-    if (rv == APR_SUCCESS && s->out.size)
+    if (rv == APR_SUCCESS && !rpc_stream_drained(s))
         return; /* an event or the timer calls again */
-    if (rv == APR_SUCCESS && !ss->shut) {
-        ss->shut = 1;
+    if (rv == APR_SUCCESS && !sock->shut) {
+        sock->shut = 1;
+        if (s->cls->finish)
+            s->cls->finish(s);
         shutdown(s->watch.fd, SHUT_WR);
     }
     if (rv == APR_SUCCESS)
-        rv = rpc_stream_read(s, rpc_loop_scratch(s->loop), &len);
+        rv = rpc_socket_read(s, rpc_loop_scratch(s->loop), &len);
     if (rv == APR_SUCCESS)
         rpc_loop_schedule(s->loop, job);
     else if (!APR_STATUS_IS_EAGAIN(rv))
-        socket_free(ss);
+        socket_free(sock);
 }
 
 static void socket_out_of_patience(rpc_timer_t *timer)
 {
-    socket_free(RPC_OWNER_OF(timer, socket_stream_t, patience));
+    socket_free(RPC_OWNER_OF(timer, rpc_socket_t, patience));
 }
 
-static void socket_close(rpc_stream_t *s, int abort_it)
+void rpc_socket_close(rpc_stream_t *s, int abort_it)
 {
-    socket_stream_t *ss = (socket_stream_t *)s;
+    rpc_socket_t *sock = (rpc_socket_t *)s;
+    void **first = rpc_loop_closing(s->loop);
 
     if (abort_it || s->error) {
-        socket_free(ss);
+        socket_free(sock);
         return;
     }
-    s->owner = &ss->drain;
-    rpc_timer_set(s->loop, &ss->patience, rpc_loop_now(s->loop) + RPC_STREAM_DRAIN);
-    rpc_loop_schedule(s->loop, &ss->drain);
+    sock->next = *first;
+    if (sock->next)
+        sock->next->prev = sock;
+    *first = sock;
+    s->owner = &sock->drain;
+    rpc_timer_set(s->loop, &sock->patience, rpc_loop_now(s->loop) + RPC_STREAM_DRAIN);
+    rpc_loop_schedule(s->loop, &sock->drain);
+}
+
+void rpc_streams_abandon(rpc_loop_t *loop)
+{
+    while (*rpc_loop_closing(loop))
+        socket_free(*rpc_loop_closing(loop));
 }
 
 static const rpc_stream_class_t socket_class = {
     .name = "socket",
     .socket = 1,
-    .read = socket_read,
-    .write = socket_write,
-    .close = socket_close,
+    .read = rpc_socket_read,
+    .write = rpc_socket_write,
+    .close = rpc_socket_close,
 };
 
 int rpc_stream_is_hung_up(const rpc_stream_t *s)
@@ -317,21 +343,27 @@ void rpc_stream_notice_death(rpc_stream_t *s, apr_interval_time_t patience)
     setsockopt(s->watch.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout, sizeof(timeout));
 }
 
+void rpc_socket_init(rpc_socket_t *sock, const rpc_stream_class_t *cls, rpc_loop_t *loop, int fd,
+                     rpc_job_t *owner)
+{
+    rpc_stream_init(&sock->s, cls, loop, fd, owner);
+    sock->drain.run = socket_drain;
+    sock->patience.fire = socket_out_of_patience;
+}
+
 rpc_stream_t *rpc_stream_open(rpc_loop_t *loop, int fd, rpc_job_t *owner)
 {
-    socket_stream_t *ss = calloc(1, sizeof(*ss));
+    rpc_socket_t *sock = calloc(1, sizeof(*sock));
 
-    if (!ss) {
+    if (!sock) {
         close(fd);
         return NULL;
     }
-    rpc_stream_init(&ss->s, &socket_class, loop, fd, owner);
-    ss->drain.run = socket_drain;
-    ss->patience.fire = socket_out_of_patience;
-    if (rpc_watch_add(loop, &ss->s.watch) != APR_SUCCESS) {
+    rpc_socket_init(sock, &socket_class, loop, fd, owner);
+    if (rpc_watch_add(loop, &sock->s.watch) != APR_SUCCESS) {
         close(fd);
-        free(ss);
+        free(sock);
         return NULL;
     }
-    return &ss->s;
+    return &sock->s;
 }

@@ -1,8 +1,7 @@
 /* rpc_stream: a byte stream with back-pressure, read and written without blocking.
  *
- * There are two kinds: a plain socket (io/stream.c), and an httpd connection that has left
- * its worker thread (httpd/conn.c), which reads and writes through httpd's filters, so that
- * TLS works. Tests add a fake one. The owner has one job; the stream schedules it whenever
+ * There are two kinds: a plain socket (io/stream.c), and the client of an HTTP request (io/client.h),
+ * perhaps with TLS. Tests add a fake one. The owner has one job; the stream schedules it whenever
  * something may have changed, and the owner then reads and writes until nothing moves.
  *
  * A stream belongs to its loop's thread.
@@ -37,13 +36,18 @@ typedef struct rpc_stream_class {
      * has taken, less than all when it likes. APR_EAGAIN with *LEN 0: wait for the owner's job. The
      * pieces may lie in the loop's scratch, which is therefore not to be used here. */
     apr_status_t (*write)(rpc_stream_t *s, const struct iovec *pieces, int count, size_t *len);
-    /* Writes output that lies below this stream (an httpd connection's filters hold some).
-     * APR_EAGAIN: some is left, wait. NULL: this kind of stream never has any. */
+    /* Writes output that lies below this stream (records of TLS). APR_EAGAIN: some is left, wait.
+     * NULL: this kind of stream never has any. */
     apr_status_t (*push)(rpc_stream_t *s);
     /* Ends the stream and frees it: see rpc_stream_close(). */
     void (*close)(rpc_stream_t *s, int abort);
     /* Sends a response header; NULL for a stream that is not an HTTP exchange. */
     apr_status_t (*respond)(rpc_stream_t *s, const rpc_answer_t *answer);
+    /* Of kinds that are an rpc_socket_t. All output is out, and end of file follows; NULL: there is
+     * nothing to say before that. */
+    void (*finish)(rpc_stream_t *s);
+    /* Frees what the kind has besides; NULL: nothing. */
+    void (*release)(rpc_stream_t *s);
 } rpc_stream_class_t;
 
 struct rpc_stream {
@@ -61,6 +65,7 @@ struct rpc_stream {
     unsigned eof:1;
     uint64_t received;      /* bytes read */
     uint64_t sent;          /* bytes written */
+    size_t header;          /* how many of these are, or will be, a response's header */
 };
 
 /* Opens a stream over a connected or connecting non-blocking socket and watches it. The stream
@@ -86,6 +91,8 @@ int rpc_stream_read_rest(rpc_stream_t *s);
 apr_status_t rpc_stream_put(rpc_stream_t *s, const void *data, size_t len);
 /* Writes what can be written now. APR_SUCCESS also when some is left. */
 apr_status_t rpc_stream_flush(rpc_stream_t *s);
+/* Bytes that the owner has put and that were written. */
+uint64_t rpc_stream_sent(const rpc_stream_t *s);
 /* Bytes put and not yet written. */
 size_t rpc_stream_pending(const rpc_stream_t *s);
 /* After a flush: has all output reached the kernel, also the output below this stream? */
@@ -111,6 +118,25 @@ void rpc_stream_notice_death(rpc_stream_t *s, apr_interval_time_t patience);
  * unsent bytes are lost. */
 void rpc_stream_close(rpc_stream_t *s, int abort);
 #define RPC_STREAM_DRAIN apr_time_from_sec(10)
+
+/* Closes at once what is still being written on LOOP after rpc_stream_close(), since LOOP ends. */
+void rpc_streams_abandon(rpc_loop_t *loop);
+
+/* A stream on a socket of its own, which the kinds of it begin with. It is malloc'ed. */
+typedef struct rpc_socket {
+    rpc_stream_t s;
+    rpc_job_t drain;        /* the stream's own job, after its owner has closed it */
+    rpc_timer_t patience;
+    int shut;               /* our end of file is sent, and we wait for the peer's */
+    struct rpc_socket *next, *prev;     /* those that close */
+} rpc_socket_t;
+
+void rpc_socket_init(rpc_socket_t *sock, const rpc_stream_class_t *cls, rpc_loop_t *loop, int fd,
+                     rpc_job_t *owner);
+/* The functions of the class, for its kinds. */
+apr_status_t rpc_socket_read(rpc_stream_t *s, void *buf, size_t *len);
+apr_status_t rpc_socket_write(rpc_stream_t *s, const struct iovec *pieces, int count, size_t *len);
+void rpc_socket_close(rpc_stream_t *s, int abort);
 
 /* Frees the stream of a plain socket and returns its descriptor, which is not watched any more and
  * belongs to the caller. Bytes put and not written are lost. */

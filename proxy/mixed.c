@@ -49,7 +49,7 @@ static void mixed_free(rpc_mixed_t *m)
     rpc_stream_t *client = m->pipe.client, *server = m->pipe.server;
     rpc_loop_t *loop = client->loop;
     char where[48];
-    rpc_end_t ended = { reason, where, m->why, client->received, client->sent };
+    rpc_end_t ended = { reason, where, m->why, client->received, rpc_stream_sent(client) };
 
     apr_snprintf(where, sizeof(where), "mixed in %s", state_name(m));
 

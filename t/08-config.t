@@ -231,25 +231,22 @@ sub start_log {
 }
 my $event = "ServerLimit 2\nStartServers 1\nThreadsPerChild 10\nMaxRequestWorkers 20\nMinSpareThreads 5\n";
 {
-    my $log = start_log(mpm => 'event', limits => $event . "MaxSpareThreads 20\nAsyncRequestWorkerFactor 2\n", conf => 'RpcMaxChannels 1000');
-    like($log, qr/warn.*RpcMaxChannels is 1000, but the event MPM stops accepting at about 60 connections: raise AsyncRequestWorkerFactor .* to \d+/,
-         'event: the asynchronous limit');
+    my $log = start_log(mpm => 'event', limits => $event . "MaxSpareThreads 20\n", conf => 'RpcMaxChannels 1000');
     like($log, qr/warn.*channels outlive 0 graceful restarts .*ServerLimit is 2 .* is 2; .*: raise ServerLimit/, 'event: no room after a graceful restart');
     $event =~ s/ServerLimit 2/ServerLimit 8/;
-    $log = start_log(mpm => 'event', limits => $event . "MaxSpareThreads 15\nAsyncRequestWorkerFactor 60\n", conf => "RpcMaxChannels 1000\nMaxConnectionsPerChild 5");
-    unlike($log, qr/stops accepting/, 'event: fits');
+    $log = start_log(mpm => 'event', limits => $event . "MaxSpareThreads 15\n", conf => "RpcMaxChannels 1000\nMaxConnectionsPerChild 5");
     like($log, qr/notice.*channels outlive 3 graceful restarts /, 'event: how many restarts fit');
-    like($log, qr/warn.*MaxSpareThreads \(now 1\d\)/, 'event: a child would be retired');
-    like($log, qr/warn.*MaxConnectionsPerChild 5 ends children/, 'MaxConnectionsPerChild');
-    $log = start_log(mpm => 'event', limits => $event . "MaxSpareThreads 20\nAsyncRequestWorkerFactor 60\n", conf => 'RpcMaxChannels 300');
-    unlike($log, qr/\[rpcproxy:warn\]/, 'all fits: no warning');
+    like($log, qr/warn.*MaxSpareThreads is 1\d: .* live on for RpcGracefulTimeout at most; raise MaxSpareThreads to MaxRequestWorkers \(20\)/, 'event: a child would be retired');
+    like($log, qr/warn.*MaxConnectionsPerChild 5 ends children .* live on for RpcGracefulTimeout at most: set it to 0/, 'MaxConnectionsPerChild');
+    $log = start_log(mpm => 'event', limits => $event . "MaxSpareThreads 20\n", conf => 'RpcMaxChannels 5000');
+    unlike($log, qr/\[rpcproxy:warn\]/, 'no worker belongs to a channel: no warning');
     like($log, qr/notice.*spread over 2 children: .*MaxRequestWorkers 10, like ThreadsPerChild, so that one child/, 'but a word on clients that need one child');
-    $log = start_log(mpm => 'event', limits => $event =~ s/MaxRequestWorkers 20/MaxRequestWorkers 10/r . "MaxSpareThreads 10\nAsyncRequestWorkerFactor 60\n", conf => 'RpcMaxChannels 300');
+    $log = start_log(mpm => 'event', limits => $event =~ s/MaxRequestWorkers 20/MaxRequestWorkers 10/r . "MaxSpareThreads 10\n", conf => 'RpcMaxChannels 300');
     unlike($log, qr/spread over/, 'one child: none');
-    $log = start_log(mpm => 'worker', limits => $event . "MaxSpareThreads 20\n", conf => 'RpcMaxChannels 21');
-    like($log, qr/warn.*RpcMaxChannels is 21, but this MPM keeps a worker for each channel and has 20/, 'worker: fewer workers than channels');
-    $log = start_log(mpm => 'prefork', limits => "ServerLimit 5\nStartServers 1\nMaxRequestWorkers 5\n", conf => 'RpcMaxChannels 5');
-    unlike($log, qr/\[rpcproxy:warn\]/, 'prefork: fits');
+    $log = start_log(mpm => 'prefork', limits => "ServerLimit 5\nStartServers 1\nMaxRequestWorkers 5\n", conf => 'RpcMaxChannels 5000');
+    unlike($log, qr/\[rpcproxy:warn\]/, 'prefork: no process belongs to one either');
+    $log = start_log(mpm => 'prefork', limits => "ServerLimit 5\nStartServers 1\nMaxRequestWorkers 5\nMaxSpareServers 4\n", conf => 'RpcMaxChannels 5000');
+    like($log, qr/warn.*MaxSpareServers is 4: .* raise MaxSpareServers to MaxRequestWorkers \(5\)/, 'prefork: a child would be retired');
 }
 
 done_testing;

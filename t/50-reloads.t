@@ -97,17 +97,29 @@ my $ROOMY = "ServerLimit 20\nStartServers 12\nMinSpareServers 8\nMaxSpareServers
     $_->close for @session;
 }
 
-# ---- worker and prefork: no worker is left ----
-for ([worker => $WORKER], [prefork => $PREFORK]) {
-    my ($mpm, $limits) = @$_;
-    my $httpd = httpd($mpm => $limits);
-    my @session = map { opened($httpd) } 1, 2;
-    ok(reload($httpd), "$mpm: the new generation begins, though sessions had all workers");
-    ok(page($httpd), "$mpm: a page is served");
-    ok(ended($_), "$mpm: a session has ended") for @session;
-    ok($httpd->logs(qr/ends its \d+ channels \(shutdown\): httpd has no slot left.*MaxRequestWorkers/), "$mpm: with a notice");
+# ---- worker: it starts children beside those that retire, so it has slots without end ----
+{
+    my $httpd = httpd(worker => $WORKER);
+    my @session;
+    for my $n (1 .. 4) {
+        push @session, opened($httpd);
+        ok(reload($httpd), "worker: restart $n: the new generation begins");
+        ok(page($httpd), 'worker: a page is served');
+    }
+    is(scalar(grep { works($_) } @session), 4, 'worker: restarts end no session');
+    $_->close for @session;
+}
+
+# ---- prefork: sessions are in all children, and each keeps its slot ----
+{
+    my $httpd = httpd(prefork => $PREFORK);
+    my @session = map { opened($httpd) } 1 .. 12;
+    ok(reload($httpd), 'prefork: the new generation begins, though no slot was left');
+    ok(page($httpd), 'prefork: a page is served');
+    ok(eval { wait_for('an end', sub { turn(0.02); grep { $_->in->{eof} || $_->out->{eof} } @session }) }, 'prefork: sessions have ended');
+    ok($httpd->logs(qr/ends its \d+ channels \(shutdown\): httpd has no slot left.*MaxRequestWorkers/), 'prefork: with a notice');
     my $c = session($httpd);
-    ok(eval { $c->connect; works($c) }, "$mpm: its client comes again");
+    ok(eval { $c->connect; works($c) }, 'prefork: their clients come again');
     $_->close for @session, $c;
 }
 

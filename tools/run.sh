@@ -163,7 +163,6 @@ MaxRequestWorkers 25
 MinSpareThreads 1
 MaxSpareThreads 25
 MaxConnectionsPerChild 0
-AsyncRequestWorkerFactor 100
 RpcMaxChannels 1000
 
 DocumentRoot "$home/htdocs"

@@ -41,7 +41,7 @@ plant proxy/virtual.h endpoint/vc.h
 plant proxy/inbound.c rpc_channel.h
 plant endpoint/relay.c proxy/spec.h
 plant rpc_channel.h shared/health.h
-plant httpd/conn.c mod_rpcproxy.h
+plant httpd/detach.c mod_rpcproxy.h
 plant ntlm/spnego.c wire/rts.h
 plant auth/failures.c httpd/config.h
 plant auth_ntlm.c httpd/config.h

@@ -1,0 +1,355 @@
+/* httpd/detach.c: how a connection leaves httpd.
+ *
+ *   handler (worker)     obstacles; 100-continue; the header of a response is made, but not sent; what
+ *                        httpd has read is taken; the socket is duplicated; the request is copied
+ *   httpd                frees request and connection: aborted, so without a word to the client
+ *   our clean-up, last   the TLS session gets a BIO of ours; off to the loop
+ *
+ * A pool's clean-ups run in the order opposite to their registration. We register ours in mod_ssl's
+ * pre_handshake hook, just before mod_ssl registers its own, so it runs when mod_ssl has let go of the
+ * session. Before that nothing of the session that mod_ssl uses may be changed.
+ */
+#include "httpd/detach.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <apr_atomic.h>
+#include <apr_optional_hooks.h>
+#include <apr_portable.h>
+#include <apr_strings.h>
+#include <http_connection.h>
+#include <http_core.h>
+#include <http_log.h>
+#include <http_protocol.h>
+#include <http_ssl.h>
+#include <util_filter.h>
+
+#include "base/descriptors.h"
+#include "httpd/module.h"
+#include "httpd/request_channel.h"
+
+APLOG_USE_MODULE(rpcproxy);
+
+#define AHEAD_MAX 1048576   /* bytes that a client may have sent ahead */
+
+/* A connection on its way to the loop, and then the client of a channel. */
+typedef struct detached {
+    rpc_client_t client;            /* first: the stream is one of these */
+    const rpc_detach_home_t *home;
+    const rpc_channel_spec_t *spec; /* until it is the channel's */
+    rpc_record_t *record;
+    SSL *ssl;                       /* until it is the client's */
+    rpc_job_t arrival;
+} detached_t;
+
+/* Of a connection, in its pool. */
+typedef struct tie {
+    SSL *ssl;                       /* of mod_ssl; NULL: none */
+    detached_t *leaves;             /* NULL: stays */
+} tie_t;
+
+static const char CAPTURE[] = "RPCPROXY_CAPTURE";
+
+/* ---- the clean-up ---- */
+
+static void detached_arrive(rpc_job_t *job)
+{
+    detached_t *d = RPC_OWNER_OF(job, detached_t, arrival);
+    rpc_stream_t *s = &d->client.socket.s;
+
+    if (!s->error && rpc_watch_add(s->loop, &s->watch) != APR_SUCCESS)
+        s->error = errno;
+    d->home->detached(s, d->spec, d->home->ctx);
+}
+
+static apr_status_t let_go(void *data)
+{
+    tie_t *tie = data;
+    detached_t *d = tie->leaves;
+    rpc_stream_t *s;
+
+    if (!d)
+        return APR_SUCCESS;
+    s = &d->client.socket.s;
+    fcntl(s->watch.fd, F_SETFL, fcntl(s->watch.fd, F_GETFL) | O_NONBLOCK);
+    if (d->ssl && !rpc_tls_adopt(&d->client.tls, d->ssl, s->watch.fd, d->home->tls)) {
+        SSL_free(d->ssl);
+        s->error = APR_ENOMEM;
+    }
+    rpc_loop_post(s->loop, &d->arrival);
+    return APR_SUCCESS;
+}
+
+static tie_t *make_tie(conn_rec *c, SSL *ssl)
+{
+    tie_t *tie = apr_pcalloc(c->pool, sizeof(*tie));
+
+    tie->ssl = ssl;
+    ap_set_module_config(c->conn_config, &rpcproxy_module, tie);
+    apr_pool_cleanup_register(c->pool, tie, let_go, apr_pool_cleanup_null);
+    return tie;
+}
+
+/* A hook of mod_ssl. Distributions leave its header (mod_ssl_openssl.h) out. */
+typedef int ssl_HOOK_pre_handshake_t(conn_rec *c, SSL *ssl, int is_proxy);
+
+static int note_session(conn_rec *c, SSL *ssl, int is_proxy)
+{
+    if (!is_proxy)
+        make_tie(c, ssl);
+    return OK;
+}
+
+static tie_t *tie_of(conn_rec *c)
+{
+    return ap_get_module_config(c->conn_config, &rpcproxy_module);
+}
+
+/* ---- obstacles ---- */
+
+/* Filters of httpd that have nothing more to do once a request has been read, or whose work the loop
+ * does. Any other might be there to see, or change, what a channel carries. */
+static const char *unknown_filter(const ap_filter_t *f)
+{
+    static const char *const known[] = { "core", "core_in", "ssl/tls filter", "ssl/tls coalescing filter",
+                                         "log_input_output", "reqtimeout", "remoteip_input" };
+    size_t i;
+
+    for (; f; f = f->next) {
+        for (i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+            if (ap_cstr_casecmp(f->frec->name, known[i]) == 0)
+                break;
+        if (i == sizeof(known) / sizeof(known[0]))
+            return f->frec->name;
+    }
+    return NULL;
+}
+
+const char *rpc_detach_obstacle(request_rec *r)
+{
+    conn_rec *c = r->connection;
+    const char *name = unknown_filter(c->input_filters);
+    const tie_t *tie = tie_of(c);
+
+    if (!name)
+        name = unknown_filter(c->output_filters);
+    if (name)
+        return apr_psprintf(r->pool, "a filter that rpcproxy does not know, %s, stands between it and the "
+                            "client, and would see nothing of a channel: take it out for this host", name);
+    if (ap_ssl_conn_is_ssl(c) && !(tie && tie->ssl))
+        return "the TLS of this connection is not mod_ssl's, the only one that a channel can have";
+    return NULL;
+}
+
+int rpc_detach_possible(apr_pool_t *pool, server_rec *s)
+{
+    const char *theirs = ap_ssl_var_lookup(pool, s, NULL, NULL, "SSL_VERSION_LIBRARY");
+    char *ours = apr_pstrdup(pool, OpenSSL_version(OPENSSL_VERSION)), *space = strchr(ours, ' ');
+
+    if (!theirs || !*theirs)
+        return 1;
+    if (space)
+        *space = '/';
+    ours[strcspn(ours, " ")] = '\0';
+    if (strcmp(ours, theirs) == 0)
+        return 1;
+    ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s, "mod_ssl uses %s, but mod_rpcproxy %s: they have to be built on "
+                 "the same libssl", theirs, ours);
+    return 0;
+}
+
+/* ---- the hand-over ---- */
+
+/* mod_reqtimeout's clock must not disturb the reading. */
+static void remove_request_clock(conn_rec *c)
+{
+    ap_filter_t **f = &c->input_filters;
+
+    while (*f && ap_cstr_casecmp((*f)->frec->name, "reqtimeout") != 0)
+        f = &(*f)->next;
+    if (*f)
+        *f = (*f)->next;
+}
+
+/* Sends "100 Continue". httpd does this in a blocking read of HTTP_IN, which never happens here. */
+static void send_continue(request_rec *r)
+{
+    int status = r->status;
+    const char *line = r->status_line;
+
+    r->status = HTTP_CONTINUE;
+    r->status_line = NULL;
+    ap_send_interim_response(r, 0);     /* clears expecting_100, which it wants to find set */
+    r->status = status;
+    r->status_line = line;
+}
+
+static void flush(request_rec *r, ap_filter_t *filters)
+{
+    conn_rec *c = r->connection;
+    apr_bucket_brigade *bb = apr_brigade_create(r->pool, c->bucket_alloc);
+
+    APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_flush_create(c->bucket_alloc));
+    ap_pass_brigade(filters, bb);
+    apr_brigade_cleanup(bb);
+}
+
+/* Below all filters of the request, above those of the connection: from here on nothing that httpd
+ * says reaches the client. The first to come is the header. */
+static apr_status_t capture(ap_filter_t *f, apr_bucket_brigade *bb)
+{
+    detached_t *d = f->ctx;
+    char *text;
+    apr_size_t len;
+
+    if (d && !d->client.header && apr_brigade_pflatten(bb, &text, &len, f->c->pool) == APR_SUCCESS
+        && len > 4 && (d->client.header = malloc(len - 1))) {
+        memcpy(d->client.header, text, len - 2);    /* without the empty line */
+        d->client.header[len - 2] = '\0';
+    }
+    f->ctx = NULL;
+    apr_brigade_cleanup(bb);
+    return APR_SUCCESS;
+}
+
+/* Has httpd make the header of a response, with all that its modules add to one. */
+static void make_header(request_rec *r, detached_t *d, rpc_role_t role)
+{
+    r->status = HTTP_OK;
+    r->status_line = role == RPC_MIXED ? "200 OK" : "200 Success";
+    apr_table_setn(r->subprocess_env, "no-gzip", "1");
+    apr_table_setn(r->subprocess_env, "no-brotli", "1");
+    ap_set_content_type(r, "application/rpc");
+    ap_add_output_filter(CAPTURE, d, r, r->connection);
+    flush(r, r->output_filters);
+}
+
+/* Takes what the filters below hold of the body. Afterwards the rest of it is in the socket, but for
+ * the beginning of a TLS record, which is in the session. CORE says "nothing" once too often. */
+static apr_status_t take_ahead(conn_rec *c, rpc_client_t *client)
+{
+    apr_bucket_brigade *bb = apr_brigade_create(c->pool, c->bucket_alloc);
+    apr_status_t rv = APR_SUCCESS;
+    int nothing = 0;
+
+    while (rv == APR_SUCCESS && nothing < 2) {
+        char *data;
+        apr_size_t len;
+
+        if (ap_get_brigade(c->input_filters, bb, AP_MODE_READBYTES, APR_NONBLOCK_READ, 65536) != APR_SUCCESS)
+            break;      /* nothing now, or an end, which the stream will find again */
+        rv = apr_brigade_pflatten(bb, &data, &len, c->pool);
+        apr_brigade_cleanup(bb);
+        nothing = len ? 0 : nothing + 1;
+        if (rv == APR_SUCCESS && (client->ahead.size + len > AHEAD_MAX
+                                  || rpc_bytes_put(&client->ahead, data, len) != 0))
+            rv = APR_ENOMEM;
+    }
+    client->was_ahead = client->ahead.size;
+    return rv;
+}
+
+static void detached_gone(rpc_client_t *client)
+{
+    detached_t *d = (detached_t *)client;
+
+    apr_atomic_dec32(d->home->alive);
+}
+
+static void note_field(void *record, const char *name, const char *value)
+{
+    rpc_record_header(record, name, value);
+}
+
+static void detached_written(rpc_client_t *client)
+{
+    detached_t *d = (detached_t *)client;
+    rpc_client_sums_t sums = rpc_client_sums(client);
+    rpc_record_end_t end = { client->status ? client->status : HTTP_OK, client->socket.s.error != APR_SUCCESS,
+                             sums.body, sums.in, sums.out };
+
+    rpc_client_fields(client, note_field, d->record);
+    rpc_record_end(d->record, &end);
+}
+
+static detached_t *detached_create(request_rec *r, const rpc_channel_spec_t *spec,
+                                   const rpc_detach_home_t *home)
+{
+    detached_t *d = calloc(1, sizeof(*d));
+    apr_os_sock_t fd;
+
+    if (!d || apr_os_sock_get(&fd, ap_get_conn_socket(r->connection)) != APR_SUCCESS) {
+        free(d);
+        return NULL;
+    }
+    fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0 || rpc_descriptors_short(fd, RPC_DESCRIPTORS_KEPT_BY_CLIENTS)) {
+        if (fd >= 0)
+            close(fd);
+        free(d);
+        return NULL;
+    }
+    rpc_client_init(&d->client, home->loop, fd);
+    d->client.body_left = spec->content_length;
+    d->client.stay = spec->role == RPC_OUTBOUND;
+    d->client.written = detached_written;
+    d->client.gone = detached_gone;
+    d->home = home;
+    d->arrival.run = detached_arrive;
+    return d;
+}
+
+/* No answer can be made any more. */
+static int give_up(request_rec *r, detached_t *d)
+{
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, APR_ENOMEM, r, "a channel is not opened");
+    if (d->ssl)
+        SSL_free(d->ssl);
+    close(d->client.socket.s.watch.fd);
+    rpc_bytes_clear(&d->client.ahead);
+    free(d->client.header);
+    free(d);
+    return DONE;
+}
+
+int rpc_detach(request_rec *r, const rpc_channel_spec_t *spec, const rpc_detach_home_t *home)
+{
+    conn_rec *c = r->connection;
+    detached_t *d = detached_create(r, spec, home);
+    tie_t *tie = tie_of(c);
+
+    if (!d)
+        return HTTP_INSUFFICIENT_STORAGE;
+    if (!tie)
+        tie = make_tie(c, NULL);
+    c->keepalive = AP_CONN_CLOSE;
+    remove_request_clock(c);
+    if (r->expecting_100)
+        send_continue(r);
+    flush(r, c->output_filters);
+    make_header(r, d, spec->role);
+    if (tie->ssl) {
+        SSL_up_ref(tie->ssl);
+        SSL_set_mode(tie->ssl, SSL_MODE_AUTO_RETRY);    /* else a ticket that comes ends a read early */
+    }
+    if (take_ahead(c, &d->client) != APR_SUCCESS)
+        d->client.socket.s.error = APR_ENOMEM;
+    d->ssl = tie->ssl;
+    d->spec = rpc_request_detach(r, spec, &d->record);
+    r->eos_sent = 1;
+    c->aborted = 1;
+    if (!d->spec)
+        return give_up(r, d);
+    apr_atomic_inc32(home->alive);
+    tie->leaves = d;
+    return DONE;
+}
+
+void rpc_detach_register(apr_pool_t *p)
+{
+    APR_OPTIONAL_HOOK(ssl, pre_handshake, note_session, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_register_output_filter(CAPTURE, capture, NULL, AP_FTYPE_CONNECTION);
+}

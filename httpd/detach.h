@@ -1,0 +1,44 @@
+/* rpc_detach: a connection leaves httpd and becomes the client of a channel.
+ *
+ * httpd frees the connection and its request as it does with any other; what goes on is a duplicate of
+ * the socket, mod_ssl's TLS session, and a copy of what the channel and its log line need. The same on
+ * every MPM: no worker, no process and no suspended connection belongs to a channel.
+ */
+#ifndef RPC_DETACH_H
+#define RPC_DETACH_H
+
+#include <httpd.h>
+
+#include "io/client.h"
+#include "proxy/spec.h"
+
+/* Registers hooks and a filter. From register_hooks. */
+void rpc_detach_register(apr_pool_t *p);
+
+/* Is mod_ssl, if there is one, built on the libssl that we use? Else a line in the log. From
+ * check_config. */
+int rpc_detach_possible(apr_pool_t *pool, server_rec *s);
+
+/* Called on the loop's thread when httpd has let go of the connection. The callee owns the stream, and
+ * SPEC until its ended() returns. */
+typedef void rpc_detached_t(rpc_stream_t *client, const rpc_channel_spec_t *spec, void *ctx);
+
+/* The loop that takes connections. */
+typedef struct rpc_detach_home {
+    rpc_loop_t *loop;
+    const BIO_METHOD *tls;          /* of rpc_tls_method() */
+    volatile apr_uint32_t *alive;   /* counts them, from hand-over to the very end */
+    rpc_detached_t *detached;
+    void *ctx;
+} rpc_detach_home_t;
+
+/* What stands between R's connection and a channel, in words; NULL: nothing. */
+const char *rpc_detach_obstacle(request_rec *r);
+
+/* Takes R's connection, on R's worker thread, as the last act of a handler, whose return value it
+ * gives: DONE, or HTTP_INSUFFICIENT_STORAGE when memory or descriptors are short, and nothing has
+ * changed. A pending 100-continue is sent. SPEC is
+ * copied; it may live in R's pool. */
+int rpc_detach(request_rec *r, const rpc_channel_spec_t *spec, const rpc_detach_home_t *home);
+
+#endif
