@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <apr_atomic.h>
 #include <apr_strings.h>
 #include <http_config.h>
 #include <http_core.h>
@@ -43,16 +42,16 @@ static const char taken_key[] = "rpcproxy-record";
 /* A field that came after the copy. */
 typedef struct late_field {
     rpc_field_t field;
-    struct late_field *volatile next;
+    struct late_field *next;        /* atomic */
 } late_field_t;
 
 struct rpc_record {
     rpc_line_t line;                /* in the access logs, at the end */
     rpc_request_copy_t *copy;
-    volatile apr_uint32_t holders;
-    volatile apr_uint32_t told;     /* a line of the error log has been said: the ids are in use */
+    unsigned holders;               /* atomic */
+    int told;                       /* atomic: a line of the error log has been said, so the ids are in use */
     int introduced;                 /* one has been written; the error log's thread's */
-    late_field_t *volatile late;    /* in their order; whoever has the channel appends */
+    late_field_t *late;             /* atomic: in their order; whoever has the channel appends */
     late_field_t *newest;
     rpc_log_t log;
     rpc_record_end_t end;
@@ -68,11 +67,16 @@ static _Thread_local struct {
 
 /* ---- rebuilding ---- */
 
+static void hold(rpc_record_t *record)
+{
+    __atomic_add_fetch(&record->holders, 1, __ATOMIC_RELAXED);
+}
+
 static void release(rpc_record_t *record)
 {
     late_field_t *late, *next;
 
-    if (apr_atomic_dec32(&record->holders))
+    if (__atomic_sub_fetch(&record->holders, 1, __ATOMIC_ACQ_REL))
         return;
     for (late = record->late; late; late = next) {
         next = late->next;
@@ -188,8 +192,8 @@ void rpc_record_log(const rpc_record_t *said_of, int level, apr_status_t status,
     }
     *l = (record_line_t){ { .write = write_line, .drop = drop_line, .size = size }, record, level, status };
     strcpy(l->text, text);
-    apr_atomic_inc32(&record->holders);
-    apr_atomic_set32(&record->told, 1);
+    hold(record);
+    __atomic_store_n(&record->told, 1, __ATOMIC_RELAXED);
     rpc_server_log_give(&l->line);
 }
 
@@ -272,7 +276,7 @@ static void find_hosts(rpc_record_t *record, request_rec *r)
         return;
     q->question = (rpc_question_t){ ask_hosts, forget_hosts };
     q->record = record;
-    apr_atomic_inc32(&record->holders);
+    hold(record);
     if (!rpc_ask_in_time(&q->question, LOOK_UP_TIME))
         return;
     r->connection->remote_host = apr_pstrdup(r->pool, q->client);
@@ -308,7 +312,7 @@ static void write_access(rpc_line_t *line, apr_pool_t *pool)
     request_rec *first = r->prev ? r->prev : r;
 
     find_hosts(record, r);
-    if (record->told) {
+    if (__atomic_load_n(&record->told, __ATOMIC_RELAXED)) {
         r->log_id = copy->request.log_id;
         r->connection->log_id = copy->log_id;
     }
