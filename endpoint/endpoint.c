@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/address.h"
+#include "base/list.h"
 
 /* ---- virtual connections ---- */
 
@@ -55,10 +56,7 @@ static rpc_vc_t *vc_create(rpc_endpoint_t *ep, const rts_cookie_t *cookie, const
     vc->setup.fire = setup_timeout;
     vc->patience.fire = endpoint_out_of_patience;
     vc->born = rpc_loop_now(ep->loop);
-    vc->next = ep->vcs;
-    if (ep->vcs)
-        ep->vcs->prev = vc;
-    ep->vcs = vc;
+    RPC_LIST_PUSH(ep->vcs, vc);
     apr_hash_set(ep->table, &vc->cookie, sizeof(vc->cookie), vc);
     ep->count++;
     return vc;
@@ -159,13 +157,7 @@ static void newcomer_unlink(rpc_leg_t *leg)
 {
     rpc_endpoint_t *ep = leg->ep;
 
-    if (leg->prev)
-        leg->prev->next = leg->next;
-    else
-        ep->newcomers = leg->next;
-    if (leg->next)
-        leg->next->prev = leg->prev;
-    leg->next = leg->prev = NULL;
+    RPC_LIST_REMOVE(ep->newcomers, leg);
     leave_crowd(leg);
 }
 
@@ -616,10 +608,7 @@ static rpc_leg_t *newcomer_create(rpc_endpoint_t *ep, int fd, const rpc_endpoint
     leg->version1 = !via || via->version1;
     leg->turn.run = leg_newcomer_turn;
     leg->timer.fire = newcomer_timeout;
-    leg->next = ep->newcomers;
-    if (ep->newcomers)
-        ep->newcomers->prev = leg;
-    ep->newcomers = leg;
+    RPC_LIST_PUSH(ep->newcomers, leg);
     join_crowd(leg);
     ep->count++;
     rpc_timer_set(ep->loop, &leg->timer, rpc_loop_now(ep->loop) + ep->params.setup_timeout);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/list.h"
 #include "io/pipe.h"
 
 struct rpc_v1 {
@@ -56,12 +57,7 @@ void rpc_v1_end(rpc_v1_t *v1, rpc_reason_t reason, apr_status_t status, int abor
     if (v1->pipe.server)
         rpc_endpoint_drop(ep, v1->pipe.server, abort);
     rpc_bytes_clear(&v1->early);
-    if (v1->prev)
-        v1->prev->next = v1->next;
-    else
-        ep->v1s = v1->next;
-    if (v1->next)
-        v1->next->prev = v1->prev;
+    RPC_LIST_REMOVE(ep->v1s, v1);
     free(v1->served);
     free(v1->preface);
     free(v1);
@@ -154,10 +150,7 @@ rpc_v1_t *rpc_v1_start(rpc_leg_t *leg)
     v1->turn.run = waiting_turn;
     v1->pipe.client->owner = &v1->turn;
     v1->born = rpc_loop_now(ep->loop);
-    v1->next = ep->v1s;
-    if (v1->next)
-        v1->next->prev = v1;
-    ep->v1s = v1;
+    RPC_LIST_PUSH(ep->v1s, v1);
     ep->count++;
     rpc_loop_schedule(ep->loop, &v1->turn);
     return v1;

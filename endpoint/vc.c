@@ -3,10 +3,12 @@
  * those parts.
  */
 #include "endpoint/vc.h"
-#include "wire/farewell.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+
+#include "base/list.h"
+#include "wire/farewell.h"
 
 void rpc_endpoint_count_down(rpc_endpoint_t *ep)
 {
@@ -240,12 +242,7 @@ void rpc_vc_finish(rpc_vc_t *vc, int abort)
     dcerpc_framer_reset(&vc->target_framer);
     rpc_pdus_clear(&vc->waiting);
     rpc_pdus_clear(&vc->late);
-    if (vc->prev)
-        vc->prev->next = vc->next;
-    else
-        ep->vcs = vc->next;
-    if (vc->next)
-        vc->next->prev = vc->prev;
+    RPC_LIST_REMOVE(ep->vcs, vc);
     free(vc->served);
     free(vc->preface);
     free(vc);

@@ -5,6 +5,9 @@
 
 #include <sys/epoll.h>
 
+#include "base/list.h"
+#include "io/timers.h"
+
 #define TIMERS_MAX 512
 #define TURNS_MAX 1000          /* in which no byte moves */
 #define FIRES_MAX 3000
@@ -12,9 +15,8 @@
 struct rpc_loop {
     fake_world_t *world;
     rpc_job_t *first, *last;
-    rpc_timer_t *timers[TIMERS_MAX];    /* slot is the index and 1 */
-    size_t timer_count;
-    uint8_t *scratch;                   /* of its own, so that a sanitizer sees its end */
+    rpc_timers_t timers;
+    uint8_t *scratch;           /* of its own, so that a sanitizer sees its end */
     rpc_loan_t *loan;
     void *closing;
 };
@@ -29,13 +31,7 @@ void rpc_loop_schedule(rpc_loop_t *loop, rpc_job_t *job)
     if (job->queued)
         return;
     job->queued = 1;
-    job->next = NULL;
-    job->prev = loop->last;
-    if (loop->last)
-        loop->last->next = job;
-    else
-        loop->first = job;
-    loop->last = job;
+    RPC_QUEUE_APPEND(loop, job);
 }
 
 void rpc_loop_schedule_more(rpc_loop_t *loop, rpc_job_t *job)
@@ -53,15 +49,7 @@ void rpc_loop_unschedule(rpc_loop_t *loop, rpc_job_t *job)
     if (!job->queued)
         return;
     job->queued = 0;
-    if (job->prev)
-        job->prev->next = job->next;
-    else
-        loop->first = job->next;
-    if (job->next)
-        job->next->prev = job->prev;
-    else
-        loop->last = job->prev;
-    job->next = job->prev = NULL;
+    RPC_QUEUE_REMOVE(loop, job);
 }
 
 void rpc_loop_post(rpc_loop_t *loop, rpc_job_t *job)
@@ -70,28 +58,23 @@ void rpc_loop_post(rpc_loop_t *loop, rpc_job_t *job)
     rpc_loop_schedule(loop, job);
 }
 
+static void must_be_ours(const rpc_loop_t *loop, const rpc_timer_t *timer)
+{
+    MUST(!timer->slot || (timer->slot <= loop->timers.count && loop->timers.heap[timer->slot] == timer),
+         "a timer of another loop");
+}
+
 void rpc_timer_set(rpc_loop_t *loop, rpc_timer_t *timer, apr_time_t due)
 {
-    timer->due = due;
-    if (timer->slot)
-        return;
-    MUST(loop->timer_count < TIMERS_MAX, "too many timers");
-    loop->timers[loop->timer_count++] = timer;
-    timer->slot = loop->timer_count;
+    must_be_ours(loop, timer);
+    rpc_timers_set(&loop->timers, timer, due);
+    MUST(loop->timers.count <= TIMERS_MAX, "too many timers");
 }
 
 void rpc_timer_cancel(rpc_loop_t *loop, rpc_timer_t *timer)
 {
-    rpc_timer_t *last;
-
-    if (!timer->slot)
-        return;
-    MUST(timer->slot <= loop->timer_count && loop->timers[timer->slot - 1] == timer,
-         "a timer of another loop");
-    last = loop->timers[--loop->timer_count];
-    loop->timers[timer->slot - 1] = last;
-    last->slot = timer->slot;
-    timer->slot = 0;
+    must_be_ours(loop, timer);
+    rpc_timers_cancel(&loop->timers, timer);
 }
 
 apr_status_t rpc_watch_add(rpc_loop_t *loop, rpc_watch_t *watch)
@@ -177,16 +160,14 @@ static rpc_timer_t *next_timer(fake_world_t *world, apr_time_t until, rpc_loop_t
 {
     rpc_timer_t *next = NULL;
     int i;
-    size_t t;
 
     for (i = 0; i < FAKE_LOOPS; i++) {
         rpc_loop_t *loop = world->loops[i];
+        rpc_timer_t *first = rpc_timers_first(&loop->timers);
 
-        for (t = 0; t < loop->timer_count; t++) {
-            if (loop->timers[t]->due <= (next ? next->due - 1 : until)) {
-                next = loop->timers[t];
-                *of = loop;
-            }
+        if (first && first->due <= (next ? next->due - 1 : until)) {
+            next = first;
+            *of = loop;
         }
     }
     return next;
@@ -288,7 +269,8 @@ void fake_world_free(fake_world_t *world)
         rpc_loop_t *loop = world->loops[i];
 
         MUST(!loop->first, "a job is still queued");
-        MUST(!loop->timer_count, "%zu timers are still set", loop->timer_count);
+        MUST(!loop->timers.count, "%zu timers are still set", loop->timers.count);
+        rpc_timers_free(&loop->timers);
         free(loop->scratch);
         free(loop);
     }

@@ -26,6 +26,8 @@
 #include <apr_strings.h>
 
 #include "base/clock.h"
+#include "base/list.h"
+#include "io/timers.h"
 
 #define LOOP_EVENTS 256
 /* What runs between two looks at the descriptors. */
@@ -45,8 +47,7 @@ struct rpc_loop {
     run_queue_t queues[QUEUES];
     rpc_job_t marker;
 
-    rpc_timer_t **heap;             /* 1-based binary heap by due */
-    size_t timers, heap_cap;
+    rpc_timers_t timers;
 
     struct epoll_event events[LOOP_EVENTS];
     int event_count, event_at;      /* the batch being handled */
@@ -68,18 +69,10 @@ struct rpc_loop {
 /* Which queue a job is in: queued is its number and 1. */
 static void enqueue(rpc_loop_t *loop, rpc_job_t *job, queue_kind_t kind)
 {
-    run_queue_t *queue = &loop->queues[kind];
-
     if (job->queued)
         return;
     job->queued = (int)kind + 1;
-    job->next = NULL;
-    job->prev = queue->last;
-    if (queue->last)
-        queue->last->next = job;
-    else
-        queue->first = job;
-    queue->last = job;
+    RPC_QUEUE_APPEND(&loop->queues[kind], job);
 }
 
 void rpc_loop_schedule(rpc_loop_t *loop, rpc_job_t *job)
@@ -105,15 +98,7 @@ void rpc_loop_unschedule(rpc_loop_t *loop, rpc_job_t *job)
         return;
     queue = &loop->queues[job->queued - 1];
     job->queued = 0;
-    if (job->prev)
-        job->prev->next = job->next;
-    else
-        queue->first = job->next;
-    if (job->next)
-        job->next->prev = job->prev;
-    else
-        queue->last = job->prev;
-    job->next = job->prev = NULL;
+    RPC_QUEUE_REMOVE(queue, job);
 }
 
 /* Runs jobs that are queued now, but not those that are queued meanwhile: the marker stands behind
@@ -135,86 +120,31 @@ static void run_jobs(rpc_loop_t *loop, queue_kind_t kind)
 
 static int has_jobs(const rpc_loop_t *loop)
 {
-    return loop->queues[QUEUE_NOW].first || loop->queues[QUEUE_MORE].first || loop->queues[QUEUE_END].first;
+    return loop->queues[QUEUE_NOW].first || loop->queues[QUEUE_MORE].first
+        || loop->queues[QUEUE_END].first;
 }
 
 /* ---- timers ---- */
 
-static void heap_place(rpc_loop_t *loop, size_t slot, rpc_timer_t *timer)
-{
-    loop->heap[slot] = timer;
-    timer->slot = slot;
-}
-
-static void heap_up(rpc_loop_t *loop, size_t slot)
-{
-    rpc_timer_t *timer = loop->heap[slot];
-
-    while (slot > 1 && loop->heap[slot / 2]->due > timer->due) {
-        heap_place(loop, slot, loop->heap[slot / 2]);
-        slot /= 2;
-    }
-    heap_place(loop, slot, timer);
-}
-
-static void heap_down(rpc_loop_t *loop, size_t slot)
-{
-    rpc_timer_t *timer = loop->heap[slot];
-    size_t child;
-
-    while ((child = slot * 2) <= loop->timers) {
-        if (child < loop->timers && loop->heap[child + 1]->due < loop->heap[child]->due)
-            child++;
-        if (loop->heap[child]->due >= timer->due)
-            break;
-        heap_place(loop, slot, loop->heap[child]);
-        slot = child;
-    }
-    heap_place(loop, slot, timer);
-}
-
 void rpc_timer_set(rpc_loop_t *loop, rpc_timer_t *timer, apr_time_t due)
 {
-    timer->due = due;
-    if (!timer->slot) {
-        if (loop->timers + 1 >= loop->heap_cap) {
-            size_t cap = loop->heap_cap ? loop->heap_cap * 2 : 64;
-            rpc_timer_t **heap = realloc(loop->heap, cap * sizeof(*heap));
-
-            if (!heap)
-                abort(); /* as APR does; a channel without its timer might never end */
-            loop->heap = heap;
-            loop->heap_cap = cap;
-        }
-        heap_place(loop, ++loop->timers, timer);
-    }
-    heap_up(loop, timer->slot);
-    heap_down(loop, timer->slot);
+    rpc_timers_set(&loop->timers, timer, due);
 }
 
 void rpc_timer_cancel(rpc_loop_t *loop, rpc_timer_t *timer)
 {
-    size_t slot = timer->slot;
-    rpc_timer_t *last;
-
-    if (!slot)
-        return;
-    timer->slot = 0;
-    last = loop->heap[loop->timers--];
-    if (last != timer) {
-        heap_place(loop, slot, last);
-        heap_up(loop, slot);
-        heap_down(loop, last->slot);
-    }
+    rpc_timers_cancel(&loop->timers, timer);
 }
 
 static void run_timers(rpc_loop_t *loop)
 {
+    rpc_timer_t *timer;
     int left;
 
-    for (left = TIMERS_A_TURN; left && loop->timers && loop->heap[1]->due <= loop->now; left--) {
-        rpc_timer_t *timer = loop->heap[1];
-
+    for (left = TIMERS_A_TURN; left; left--) {
+        timer = rpc_timers_first(&loop->timers);
+        if (!timer || timer->due > loop->now)
+            return;
         rpc_timer_cancel(loop, timer);
         timer->fire(timer);
     }
@@ -223,13 +153,14 @@ static void run_timers(rpc_loop_t *loop)
 /* The milliseconds that epoll may wait, rounded up so that it never wakes before a timer is due. */
 static int wait_time(const rpc_loop_t *loop)
 {
+    const rpc_timer_t *timer = rpc_timers_first(&loop->timers);
     apr_time_t left;
 
     if (has_jobs(loop))
         return 0;
-    if (!loop->timers)
+    if (!timer)
         return -1;
-    left = loop->heap[1]->due - rpc_clock_now();
+    left = timer->due - rpc_clock_now();
     if (left <= 0)
         return 0;
     return left > apr_time_from_sec(3600) ? 3600000 : (int)((left + 999) / 1000);
@@ -392,7 +323,7 @@ static apr_status_t loop_cleanup(void *data)
         close(loop->epoll_fd);
     if (loop->wakeup.fd >= 0)
         close(loop->wakeup.fd);
-    free(loop->heap);
+    rpc_timers_free(&loop->timers);
     pthread_mutex_destroy(&loop->lock);
     return APR_SUCCESS;
 }

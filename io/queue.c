@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/list.h"
+
 #define CHUNK_FIRST 1024
 #define CHUNK_NEXT 16384
 
@@ -238,12 +240,8 @@ static rpc_pack_t *add_pack(rpc_pdus_t *q, size_t need)
     if (!pack)
         return NULL;
     trim_last(q);
-    *pack = (rpc_pack_t){ .prev = q->last, .cap = cap };
-    if (q->last)
-        q->last->next = pack;
-    else
-        q->first = pack;
-    q->last = pack;
+    *pack = (rpc_pack_t){ .cap = cap };
+    RPC_QUEUE_APPEND(q, pack);
     return pack;
 }
 
@@ -283,11 +281,7 @@ void rpc_pdus_drop(rpc_pdus_t *q)
     pack->start = (size_t)(pdu.data - pack->data) + pdu.size;
     if (pack->start < pack->end)
         return;
-    q->first = pack->next;
-    if (q->first)
-        q->first->prev = NULL;
-    else
-        q->last = NULL;
+    RPC_QUEUE_REMOVE(q, pack);
     free(pack);
 }
 

@@ -26,6 +26,7 @@
 #include <apr_strings.h>
 
 #include "base/clock.h"
+#include "base/list.h"
 #include "base/thread.h"
 
 /* getaddrinfo() returns no time to live. Names that change usually have one of a minute or more. An
@@ -150,17 +151,13 @@ static apr_time_t now_of(const rpc_resolver_t *r)
 
 static void name_unlink(rpc_resolver_t *r, name_t *name)
 {
-    *(name->prev ? &name->prev->next : &r->first) = name->next;
-    *(name->next ? &name->next->prev : &r->last) = name->prev;
+    RPC_QUEUE_REMOVE(r, name);
     r->count--;
 }
 
 static void name_to_front(rpc_resolver_t *r, name_t *name)
 {
-    name->prev = NULL;
-    name->next = r->first;
-    *(r->first ? &r->first->prev : &r->last) = name;
-    r->first = name;
+    RPC_QUEUE_PUSH(r, name);
     r->count++;
 }
 
