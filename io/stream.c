@@ -279,7 +279,7 @@ void rpc_socket_close(rpc_stream_t *s, int abort_it)
     *first = sock;
     s->owner = &sock->drain;
     rpc_timer_set(s->loop, &sock->patience, rpc_loop_now(s->loop) + RPC_STREAM_DRAIN);
-    rpc_loop_schedule(s->loop, &sock->drain);
+    rpc_loop_schedule_end(s->loop, &sock->drain);
 }
 
 void rpc_streams_abandon(rpc_loop_t *loop)
