@@ -2,7 +2,8 @@
 #
 #   make                 build/mod_rpcproxy.so, mod_auth_ntlm.so, rpcping, rpcdemo
 #   make run             a demonstration proxy on https://localhost:8443
-#   make test            the whole suite;  make bench  the benchmarks
+#   make test            the whole suite
+#   make bench           beside HAProxy, with bounds; make bench-all: every MPM, plain HTTP, and more
 #   make check           the order of the house: who includes, needs and cites what
 #   make sanitize        the suite again under AddressSanitizer and UBSan
 #   make fuzz            codecs and state machines against libFuzzer, see fuzz/fuzz.mk
@@ -57,7 +58,7 @@ PING_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcping*.c) tools/dce.c
 DEMO_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcdemo*.c) tools/dce.c tools/ndr.c firewall/interfaces.c)
 UNITS    := $(patsubst t/unit/%.c,$(BUILD)/unit/%,$(wildcard t/unit/*_test.c))
 
-.PHONY: all module tools load unit check test sanitize run bench deps install uninstall deb deb-test clean
+.PHONY: all module tools load unit check test sanitize run bench bench-all deps install uninstall deb deb-test clean
 all: module tools
 
 include fuzz/fuzz.mk
@@ -126,10 +127,10 @@ sanitize:
 	tools/deps.sh fuzz
 	tools/sanitize.sh
 
-bench:
+bench bench-all:
 	tools/deps.sh bench
 	$(MAKE) all load
-	bench/run.sh
+	bench/run.pl $(if $(findstring all,$@),-a)
 
 install: all
 	$(place) install

@@ -42,9 +42,11 @@ typedef struct load {
     uint32_t lifetime;      /* of IN channels, and expected of OUT channels */
     uint32_t window;        /* of hop 4 */
     unsigned requests;      /* so far: the next goes to the next port */
+    unsigned addresses;     /* to connect from, 127.0.0.2 and on, in turn; 0: the system chooses */
     void (*stalled)(void *ctx); /* says more when nothing moves; or NULL */
     void *stalled_ctx;
     conn_t *late, *dead;    /* flushed, or freed, after the batch of events */
+    vc_t *ended;            /* closed after the batch of events */
 } load_t;
 
 /* What a measurement does with its virtual connections. */
@@ -52,6 +54,7 @@ typedef struct vc_events {
     void (*opened)(vc_t *vc);
     void (*received)(vc_t *vc, const uint8_t *pdu, uint32_t size);
     void (*room)(vc_t *vc); /* something has moved: perhaps more can be sent; or NULL */
+    void (*closed)(vc_t *vc); /* the proxy has closed it; NULL: that ends the program */
 } vc_events_t;
 
 /* The numbers of replaced channels, of each kind. */
@@ -71,6 +74,8 @@ void vc_send(vc_t *vc, const uint8_t *pdu, uint32_t size);
 void vc_kick(vc_t *vc);
 /* Must not be called from within events. */
 void vc_close(vc_t *vc);
+/* The same after this batch of events, so from within one. */
+void vc_end(vc_t *vc);
 
 /* Sets how many bytes of an IN channel are left when its successor is requested, at the latest. The
  * default and the minimum is VC_NEAR_END, as in Windows (doc/protocol.md, "Windows values"). */

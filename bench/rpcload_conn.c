@@ -44,6 +44,14 @@ static const char *tls_error(void)
     return e ? ERR_reason_error_string(e) : errno ? strerror(errno) : "closed";
 }
 
+/* Like a close, for those who expect one. */
+static int failed(const conn_t *c, const char *what, const char *why)
+{
+    if (c->vc->events->closed)
+        return -1;
+    vc_fail(c, what, why);
+}
+
 static int tls_result(conn_t *c, int n, const char *what)
 {
     int e;
@@ -55,7 +63,7 @@ static int tls_result(conn_t *c, int n, const char *what)
         return 0;
     if (e == SSL_ERROR_ZERO_RETURN)
         return -1;
-    vc_fail(c, what, tls_error());
+    return failed(c, what, tls_error());
 }
 
 static int plain_result(conn_t *c, ssize_t n, const char *what)
@@ -66,7 +74,7 @@ static int plain_result(conn_t *c, ssize_t n, const char *what)
         return -1;
     if (errno == EAGAIN || errno == EINTR)
         return 0;
-    vc_fail(c, what, strerror(errno));
+    return failed(c, what, strerror(errno));
 }
 
 static int conn_write(conn_t *c, const uint8_t *data, size_t len)
@@ -125,9 +133,9 @@ void conn_flush(conn_t *c)
     while (bench_out_pending(&c->out)) {
         int n = conn_write(c, c->out.data + c->out.off, bench_out_pending(&c->out));
 
-        if (n < 0)
+        if (n < 0 && !c->vc->events->closed)
             vc_fail(c, "writing", "closed");
-        if (n == 0)
+        if (n <= 0)
             return;
         bench_out_drop(&c->out, (size_t)n);
     }
@@ -267,6 +275,20 @@ void conn_turn(conn_t *c)
 
 /* ---- life ---- */
 
+/* One address has some 28,000 ports to connect to one port from. */
+static void bind_source(conn_t *c, const load_t *load)
+{
+    struct sockaddr_in addr = { .sin_family = AF_INET };
+    int one = 1;
+
+    if (!load->addresses)
+        return;
+    addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK + 1 + load->requests % load->addresses);
+    setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+    if (bind(c->fd, (struct sockaddr *)&addr, sizeof(addr)) < 0)
+        vc_fail(c, "binding", strerror(errno));
+}
+
 /* Each request goes to the next port, so a successor may come to any machine. */
 conn_t *conn_open(vc_t *vc, int is_out, int is_successor)
 {
@@ -288,8 +310,10 @@ conn_t *conn_open(vc_t *vc, int is_out, int is_successor)
     RAND_bytes(c->cookie.b, sizeof(c->cookie.b));
     c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    if (c->fd < 0 || (connect(c->fd, (struct sockaddr *)&addr, sizeof(addr)) < 0
-                      && errno != EINPROGRESS))
+    if (c->fd < 0)
+        vc_fail(c, "connecting", strerror(errno));
+    bind_source(c, load);
+    if (connect(c->fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 && errno != EINPROGRESS)
         vc_fail(c, "connecting", strerror(errno));
     bench_nodelay(c->fd);
     if (proxy->tls && (!(c->ssl = SSL_new(load->tls)) || !SSL_set_fd(c->ssl, c->fd)))
@@ -318,8 +342,15 @@ void conn_close(conn_t *c)
     c->vc->load->dead = c;
 }
 
+/* What ended in a batch of events, now that no event names it. */
 static void bury(load_t *load)
 {
+    while (load->ended) {
+        vc_t *vc = load->ended;
+
+        load->ended = vc->next_ended;
+        vc_close(vc);
+    }
     while (load->dead) {
         conn_t *c = load->dead;
 
@@ -347,7 +378,7 @@ void load_run(load_t *load, const int *done, const char *what)
         for (i = 0; i < n; i++) {
             conn_t *c = events[i].data.ptr;
 
-            if (!c->dead)
+            if (!c->dead && !c->vc->ends)
                 conn_turn(c);
         }
         flush_late(load);

@@ -227,7 +227,7 @@ static void stalled(void *ctx)
 
 static void work(run_t *run)
 {
-    static const vc_events_t events = { opened, received, room };
+    static const vc_events_t events = { opened, received, room, NULL };
     int i;
 
     run->transfers = calloc((size_t)run->count, sizeof(*run->transfers));

@@ -225,6 +225,11 @@ void vc_closed(conn_t *c)
     vc_t *vc = c->vc;
     conn_t **place = &vc->gone;
 
+    if (!c->is_gone && vc->events->closed) {
+        vc_end(vc);
+        vc->events->closed(vc);
+        return;
+    }
     if (!c->is_gone || bench_out_pending(&c->out))
         vc_fail(c, "reading", "closed");
     while (*place != c)
@@ -300,6 +305,15 @@ void vc_close(vc_t *vc)
     conn_close(vc->in_next);
     conn_close(vc->out_next);
     free(vc);
+}
+
+void vc_end(vc_t *vc)
+{
+    if (vc->ends)
+        return;
+    vc->ends = 1;
+    vc->next_ended = vc->load->ended;
+    vc->load->ended = vc;
 }
 
 void vc_near_end(vc_t *vc, uint32_t left)

@@ -53,6 +53,8 @@ struct vc {
     int holds;
     uint64_t held_before;   /* received on predecessors and not yet consumed */
     vc_counts_t counts;
+    int ends;               /* closed after this batch of events; NEXT_ENDED is then valid */
+    vc_t *next_ended;
 };
 
 /* rpcload_conn.c */

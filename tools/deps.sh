@@ -11,7 +11,7 @@ tests="$run $samba clang libapache2-mod-perl2 libapache2-mod-perl2-dev libio-soc
        libapache2-mod-auth-gssapi gss-ntlmssp winbind libnss-wrapper
        krb5-kdc krb5-admin-server krb5-user libgssapi-perl
        nginx-light haproxy squid libapache2-mod-security2 modsecurity-crs"
-bench="$run haproxy"
+bench="$run haproxy linux-perf strace valgrind"
 fuzz="$build clang libclang-rt-14-dev"
 deb="$build debhelper lintian debootstrap iproute2"
 

@@ -1,0 +1,273 @@
+package Bench::Servers;
+
+# What is measured: httpd with mod_rpcproxy and HAProxy, both in front of the same two servers. "server" is
+# the one that all measurements use and that may be killed, "steady" is the probe's own.
+#
+#   my $servers = Bench::Servers->new(mpm => 'event', workers => 25, crowd => 1000, extra => 'directives');
+#                                      only => 'httpd' or 'haproxy', under => sub { command it runs under }
+#   $servers->proxy('tls', 'httpd')     what rpcload is to be told of a proxy
+#   $servers->stop                      or when the object goes
+
+use strict;
+use warnings;
+use File::Basename qw(dirname);
+use File::Temp qw(tempdir);
+use IO::Socket::INET;
+use POSIX qw(WNOHANG);
+use Time::HiRes qw(sleep time);
+
+my $folder = dirname(__FILE__) . '/../..';
+my $patience = 30;      # seconds
+
+sub new {
+    my ($class, %o) = @_;
+    my $self = bless { mpm => 'event', workers => 25, crowd => 1000, extra => '', under => sub { }, pids => {}, %o },
+        $class;
+
+    $self->{dir} = tempdir('rpcproxy-bench.XXXXXX', TMPDIR => 1);
+    chmod 0755, $self->{dir};
+    $self->make_files;
+    my $ok = eval { $self->start; 1 };
+    return $self if $ok;
+    my $why = $@;
+    $self->show_logs;
+    die $why;
+}
+
+sub make_files {
+    my ($self) = @_;
+    my $dir = $self->{dir};
+
+    system("openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost "
+           . "-keyout $dir/key.pem -out $dir/cert.pem 2>$dir/openssl.log && cat $dir/cert.pem $dir/key.pem >$dir/server.pem") == 0
+        or die "openssl cannot make a certificate\n";
+    # A hash that costs next to nothing: this is no benchmark of bcrypt.
+    my $hash = $self->{hash} // '{SHA}' . `printf bench | openssl dgst -sha1 -binary | openssl base64`;
+    $self->write('users', "bench:$hash\n");
+    $self->write('extra.conf', "$self->{extra}\n");
+}
+
+sub write {
+    my ($self, $name, $text) = @_;
+
+    open my $f, '>', "$self->{dir}/$name" or die "$self->{dir}/$name: $!\n";
+    print $f $text;
+    close $f or die "$self->{dir}/$name: $!\n";
+}
+
+# ---- starting ----
+
+sub start {
+    my ($self) = @_;
+    my @ports = free_ports(7);
+    my $apxs = $ENV{APXS} // first_in_path('apxs', 'apxs2');
+    my $build = $ENV{BUILD} // 'build';
+
+    $self->{load} = "$build/rpcload";
+    $self->start_server($_) for qw(server steady);
+    my %env = (DIR => $self->{dir}, MPM => $self->{mpm}, WORKERS => $self->{workers},
+               BUILD => absolute($ENV{ENGINE} // $build), MODULES => query($apxs, 'LIBEXECDIR'),
+               MAXCONN => 2 * $self->{crowd} + 300,
+               SERVER_PORT => $self->{server_port}, STEADY_PORT => $self->{steady_port});
+    my $httpd = $ENV{HTTPD} // query($apxs, 'SBINDIR') . '/' . query($apxs, 'progname');
+    @$self{qw(httpd_program ports)} = ($httpd, { httpd => { tls => $ports[0], plain => $ports[1], firewall => $ports[2],
+                                        steady_tls => $ports[0], steady_plain => $ports[1] },
+                                       haproxy => { tls => $ports[3], plain => $ports[4],
+                                        steady_tls => $ports[5], steady_plain => $ports[6] } });
+    $self->start_proxy('httpd', \%env, $httpd, '-f', "$self->{dir}/httpd.conf", '-D', 'FOREGROUND',
+                       $> == 0 ? ('-D', 'AsRoot') : (), $self->{cache} ? ('-D', 'Cache') : ());
+    $self->start_proxy('haproxy', \%env, 'haproxy', '-db', '-f', "$self->{dir}/haproxy.cfg");
+    $self->await_children if $self->{pids}{httpd};
+}
+
+sub start_server {
+    my ($self, $name) = @_;
+    my $file = "$self->{dir}/$name.port";
+
+    unlink $file;
+    $self->{pids}{$name} = $self->spawn($name, $file, "$self->{load}" =~ s/rpcload$/rpcserver/r,
+                                        $self->{"${name}_port"} // ());
+    until (-s $file) {
+        sleep 0.02;
+        $self->check_alive($name);
+    }
+    open my $f, '<', $file or die "$file: $!\n";
+    chomp($self->{"${name}_port"} = <$f>);
+}
+
+# Its configuration is the template of the same name with the variables filled in.
+sub start_proxy {
+    my ($self, $name, $env, @command) = @_;
+
+    return if $self->{only} && $self->{only} ne $name;
+    my $file = $name eq 'httpd' ? 'httpd.conf' : 'haproxy.cfg';
+    my %vars = (%$env, map { uc($_) . '_PORT' => $self->{ports}{$name}{$_} } keys %{ $self->{ports}{$name} });
+
+    open my $in, '<', "$folder/$file" or die "$folder/$file: $!\n";
+    my $text = join '', <$in>;
+    $text =~ s/\$\{BENCH_(\w+)\}/$vars{$1} \/\/ die "$file: $1?\n"/ge;
+    $self->write($file, $text);
+    $self->{pids}{$name} = $self->spawn($name, "$self->{dir}/$name.out", $self->{under}->($self->{dir}), @command);
+    $self->await_port($name, $self->{ports}{$name}{tls});
+}
+
+sub spawn {
+    my ($self, $name, $out, @command) = @_;
+    my $pid = fork // die "fork: $!\n";
+
+    return $pid if $pid;
+    open STDIN, '<', '/dev/null';
+    open STDOUT, '>', $out;
+    open STDERR, '>>', "$self->{dir}/$name.log";
+    exec @command or die "$command[0]: $!\n";
+}
+
+sub await_port {
+    my ($self, $name, $port) = @_;
+    my $until = time + $patience;
+
+    until (IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port)) {
+        $self->check_alive($name);
+        die "$name does not start\n" if time > $until;
+        sleep 0.05;
+    }
+}
+
+# So that none is forked within a measurement.
+sub await_children {
+    my ($self) = @_;
+    my $until = time + $patience;
+    my $wanted = $self->{mpm} eq 'prefork' ? $self->{workers} : 1;
+
+    while ($self->children < $wanted) {
+        die "httpd has no children\n" if time > $until;
+        sleep 0.1;
+    }
+    sleep 1;
+    $self->{started} = join ' ', $self->children;
+}
+
+sub children {
+    my ($self) = @_;
+    my $pid = $self->{pids}{httpd};
+
+    open my $f, '<', "/proc/$pid/task/$pid/children" or die "httpd has gone\n";
+    return split ' ', <$f> // '';
+}
+
+sub check_alive {
+    my ($self, $name) = @_;
+
+    return if !has_ended($self->{pids}{$name});
+    delete $self->{pids}{$name};
+    die "$name does not run\n";
+}
+
+sub has_ended {
+    my ($pid) = @_;
+
+    return waitpid($pid, WNOHANG) != 0;
+}
+
+# ---- for the measurements ----
+
+# The arguments of rpcload that name a proxy, and by which of its ports: tls, plain, firewall, steady_tls,
+# steady_plain.
+sub proxy {
+    my ($self, $port, $name) = @_;
+    my $tls = $port !~ /plain/;
+    my $scheme = $name eq 'httpd' ? ($tls ? 'https' : 'http') : $tls ? 'tls' : 'tcp';
+    my $server = $port =~ /steady/ ? $self->{steady_port} : $self->{server_port};
+
+    return ('-t', "localhost:$server", "$scheme:$self->{ports}{$name}{$port}:$self->{pids}{$name}");
+}
+
+# A process and its descendants.
+sub processes {
+    my ($self, $name) = @_;
+    my @all = ($self->{pids}{$name});
+
+    push @all, $self->children if $name eq 'httpd';
+    return @all;
+}
+
+sub kill_server {
+    my ($self) = @_;
+    my $pid = delete $self->{pids}{server};
+
+    kill KILL => $pid;
+    waitpid $pid, 0;
+}
+
+sub end {
+    my ($self, $name) = @_;
+    my $pid = delete $self->{pids}{$name};
+
+    kill TERM => $pid;
+    waitpid $pid, 0;
+}
+
+# ---- the end ----
+
+sub check {
+    my ($self) = @_;
+
+    die "httpd's children have been replaced\n" if $self->{started} ne join ' ', $self->children;
+    open my $f, '<', "$self->{dir}/error.log" or die "error.log: $!\n";
+    my @bad = grep { /segmentation|assert|panic/i } <$f>;
+    die "httpd's error log: @bad" if @bad;
+}
+
+sub show_logs {
+    my ($self) = @_;
+
+    print STDERR "The last lines of the logs in $self->{dir}:\n";
+    system("tail -n 15 $self->{dir}/*.log >&2");
+}
+
+sub stop {
+    my ($self) = @_;
+    my @pids = values %{ delete $self->{pids} // {} };
+
+    kill TERM => @pids;
+    waitpid $_, 0 for @pids;
+    system('rm', '-rf', $self->{dir}) if !$ENV{KEEP};
+}
+
+sub DESTROY {
+    my ($self) = @_;
+
+    local $?;
+    $self->stop if $self->{pids};
+}
+
+# ---- little helpers ----
+
+sub free_ports {
+    my ($n) = @_;
+    my @sockets = map { IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1') // die "no port: $!\n" } 1 .. $n;
+
+    return map { $_->sockport } @sockets;
+}
+
+sub first_in_path {
+    for my $name (@_) {
+        return $name if grep { -x "$_/$name" } split(/:/, $ENV{PATH});
+    }
+    die "there is no $_[0]\n";
+}
+
+sub query {
+    my ($apxs, $what) = @_;
+
+    chomp(my $value = qx($apxs -q $what));
+    return $value;
+}
+
+sub absolute {
+    my ($path) = @_;
+
+    return $path =~ m{^/} ? $path : "$ENV{PWD}/$path";
+}
+
+1;
