@@ -129,8 +129,10 @@ static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, 
     if (!rpc_check_possible(s) || !rpc_detach_possible(ptemp, s))
         return HTTP_INTERNAL_SERVER_ERROR;
     /* Only for configtest: a start finds out by itself, and a restart goes on without. */
-    return ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST && rpc_endpointd_check(ptemp, s, &params)
-           ? HTTP_INTERNAL_SERVER_ERROR : OK;
+    return ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST
+                && rpc_endpointd_check(ptemp, s, &params)
+             ? HTTP_INTERNAL_SERVER_ERROR
+             : OK;
 }
 
 /* Only for configtest: a start should not wait for the DNS. */
@@ -148,7 +150,8 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
 
     if (ap_state_query(AP_SQ_RUN_MODE) != AP_SQ_RM_NORMAL)
         return OK;
-    /* For httpd's line at start-up and for its pages of status; clients see it by ServerTokens Full only. */
+    /* For httpd's line at start-up and for its pages of status; clients see it by ServerTokens Full
+     * only. */
     ap_add_version_component(pconf, "mod_rpcproxy/" RPCPROXY_VERSION);
     if (!first_pass) {
         rv = prepare_status(s);
@@ -193,7 +196,8 @@ static apr_status_t start_threads(apr_pool_t *pchild, server_rec *s)
 
 /* ---- the end of a child ---- */
 
-/* Other signals than those of the parent are of httpd's own threads, which wake each other with them. */
+/* Other signals than those of the parent are of httpd's own threads, which wake each other with
+ * them. */
 static void parent_insists(int signal, siginfo_t *info, void *context_of_signal)
 {
     if (context.engine && info->si_pid != getpid())
@@ -218,8 +222,8 @@ static void heed_parent(void)
         sigaction(SIGHUP, &insists, NULL);
 }
 
-/* Prefork says nothing of how a child ends. But to stop or restart at once it leaves from the handler
- * of a signal, and while a handler runs its signal is blocked. */
+/* Prefork says nothing of how a child ends. But to stop or restart at once it leaves from the
+ * handler of a signal, and while a handler runs its signal is blocked. */
 static int prefork_is_graceful(void)
 {
     sigset_t blocked;

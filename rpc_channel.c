@@ -88,12 +88,13 @@ static void await_turn(rpc_virtual_t *v, rpc_channel_t *ch)
         channel_refuse(ch, RPC_REASON_UNKNOWN_COOKIE, "another successor waits already");
         return;
     }
-    rpc_log(ch->spec->log, RPC_LOG_DEBUG, 0, "%s channel waits until the replacement before it is over",
-            v->role->name);
+    rpc_log(ch->spec->log, RPC_LOG_DEBUG, 0,
+            "%s channel waits until the replacement before it is over", v->role->name);
     v->newcomer = ch;
     ch->awaits = v;
     ch->timer.fire = waited_too_long;
-    rpc_timer_set(ch->proxy->loop, &ch->timer, rpc_loop_now(ch->proxy->loop) + ch->spec->setup_timeout);
+    rpc_timer_set(ch->proxy->loop, &ch->timer,
+                  rpc_loop_now(ch->proxy->loop) + ch->spec->setup_timeout);
 }
 
 /* May V's current channel be about to say that it has been replaced elsewhere? */
@@ -253,7 +254,8 @@ static void channel_first_pdu(rpc_channel_t *ch, const uint8_t *data, const dcer
         channel_refuse(ch, RPC_REASON_PROTOCOL, "the first PDU opens no channel of this kind");
 }
 
-/* A client that has begun a PDU and then closed its sending side may still read why it is refused. */
+/* A client that has begun a PDU and then closed its sending side may still read why it is
+ * refused. */
 static void first_pdu_failed(rpc_channel_t *ch, apr_status_t status)
 {
     int closed = APR_STATUS_IS_EOF(status);
@@ -320,7 +322,8 @@ void rpc_channel_start(rpc_proxy_t *proxy, rpc_stream_t *client, const rpc_chann
     }
     ch = calloc(1, sizeof(*ch));
     if (!ch) {
-        spec->ended(spec->ctx, &(rpc_end_t){ RPC_REASON_NO_MEMORY, NULL, "no memory for a channel", 0, 0 });
+        spec->ended(spec->ctx,
+                    &(rpc_end_t){ RPC_REASON_NO_MEMORY, NULL, "no memory for a channel", 0, 0 });
         rpc_stream_close(client, 1);
         return;
     }

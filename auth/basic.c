@@ -100,7 +100,8 @@ static int log_on(request_rec *r, const char *typed, const char *password)
     }
     switch (status) {
     case AUTH_GRANTED:
-        if (auth_failures_blocked(r, limit, &account))    /* other tries may have failed meanwhile */
+        /* Other tries may have failed meanwhile. */
+        if (auth_failures_blocked(r, limit, &account))
             return HTTP_UNAUTHORIZED;
         auth_failures_success(r, limit, &account);
         return OK;

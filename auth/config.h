@@ -15,15 +15,20 @@ typedef enum { AUTH_NTLM_EP_OFF, AUTH_NTLM_EP_ALLOW, AUTH_NTLM_EP_REQUIRE } auth
 #define AUTH_NTLM_UNSET (-1)
 typedef struct auth_ntlm_config {
     apr_array_header_t *providers;      /* AuthNtlmProvider: names, const char * */
-    apr_array_header_t *basic;          /* AuthNtlmBasicProvider: names of authn providers; NULL: no Basic */
+    apr_array_header_t *basic;          /* AuthNtlmBasicProvider: names of authn providers; NULL: no
+                                         * Basic */
     const char *user_file;              /* AuthNtlmUserFile, full path */
     int negotiate;                      /* AuthNtlmNegotiate: offers NTLM as Negotiate, too */
     int omit_domain;                    /* AuthNtlmOmitDomain: REMOTE_USER without DOMAIN\ */
-    int protection;                     /* AuthNtlmExtendedProtection: auth_ntlm_ep_t; default: allow */
+    int protection;                     /* AuthNtlmExtendedProtection: auth_ntlm_ep_t; default:
+                                         * allow */
     ntlmssp_target_t *target;           /* AuthNtlmTargetInfo; NULL: made from the host's name */
-    apr_array_header_t *targets;        /* AuthNtlmTargets: const char *; NULL: the names of the server */
-    int pinned;                         /* AuthNtlmPinnedConnections: no front end shares connections */
-    const char *basic_charset;          /* AuthNtlmBasicCharset: of text that is not UTF-8; NULL: unchanged */
+    apr_array_header_t *targets;        /* AuthNtlmTargets: const char *; NULL: the names of the
+                                         * server */
+    int pinned;                         /* AuthNtlmPinnedConnections: no front end shares
+                                         * connections */
+    const char *basic_charset;          /* AuthNtlmBasicCharset: of text that is not UTF-8; NULL:
+                                         * unchanged */
     auth_failures_limit_t failures;     /* AuthNtlmFailures */
 } auth_ntlm_config_t;
 

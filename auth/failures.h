@@ -19,14 +19,16 @@
 
 /* The limit of one section of the configuration. */
 typedef struct auth_failures_limit {
-    int max;                            /* failures of an account or an address; 0 or less: no limit */
+    int max;                            /* failures of an account or an address; 0 or less: no
+                                         * limit */
     int seconds;                        /* how long a failure counts */
 } auth_failures_limit_t;
 
 /* Who tries. */
 typedef struct auth_account {
     const char *name;                   /* as it was sent, for the log */
-    const char *canonical;              /* by rpc_who_user(); "": no name was sent, only the address counts */
+    const char *canonical;              /* by rpc_who_user(); "": no name was sent, only the address
+                                         * counts */
 } auth_account_t;
 
 /* Has this account, or the address of R, reached its limit? If so, this function has logged it. To

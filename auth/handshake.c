@@ -47,7 +47,8 @@ typedef struct ntlm_settings {
 
 typedef struct ntlm_conn {
     apr_uint32_t told;              /* a possible sharing has been logged; set from any thread */
-    apr_pool_t *pool;               /* holds all below, cleared when a handshake starts; NULL: none yet */
+    apr_pool_t *pool;               /* holds all below, cleared when a handshake starts; NULL: none
+                                     * yet */
     ntlm_state_t state;
     const char *asker;              /* the client that makes the handshake */
     ntlm_settings_t settings;

@@ -39,7 +39,8 @@ typedef struct auth_ntlm_attempt {
 
 /* The answer of a provider. */
 typedef struct auth_ntlm_proof {
-    const char *user, *domain;              /* as the provider writes them, in r->pool; domain may be "" */
+    const char *user, *domain;              /* as the provider writes them, in r->pool; domain may
+                                             * be "" */
     uint8_t session_key[NTLMSSP_KEY];       /* SessionBaseKey */
 } auth_ntlm_proof_t;
 

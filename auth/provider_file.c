@@ -19,7 +19,8 @@
 APLOG_USE_MODULE(auth_ntlm);
 
 #define FILE_MAX (16 * 1024 * 1024)
-#define FILE_STAMP (APR_FINFO_MTIME | APR_FINFO_CTIME | APR_FINFO_SIZE | APR_FINFO_INODE | APR_FINFO_DEV)
+#define FILE_STAMP \
+    (APR_FINFO_MTIME | APR_FINFO_CTIME | APR_FINFO_SIZE | APR_FINFO_INODE | APR_FINFO_DEV)
 
 /* One reading of a file. */
 typedef struct snapshot {

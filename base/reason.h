@@ -29,7 +29,8 @@ typedef enum {
     RPC_REASON_TOO_MANY_UNPAIRED_OF_USER,       /* RpcMaxUnpairedPerUser */
     RPC_REASON_TOO_MANY_UNPAIRED_OF_ADDRESS,    /* the shares that go with it */
     RPC_REASON_TOO_MANY_UNPAIRED_OF_TARGET,
-    RPC_REASON_TOO_MANY_FAILED,     /* RpcMaxFailedTargets; the client sees the same as TARGET_REFUSED */
+    RPC_REASON_TOO_MANY_FAILED,     /* RpcMaxFailedTargets; the client sees the same as
+                                     * TARGET_REFUSED */
     RPC_REASON_STOPPING,            /* this child takes no more channels */
     RPC_REASON_OTHER_MODULE,        /* another module has read the body, or has answered */
     /* failures while opening */

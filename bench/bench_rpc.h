@@ -29,15 +29,15 @@ typedef enum {
 /* Fills the header of an RPC PDU of SIZE bytes at PDU; the stub stays as it is. */
 void bench_pdu(uint8_t *pdu, uint8_t ptype, bench_op_t op, uint16_t size);
 bench_op_t bench_op(const uint8_t *pdu);
-/* Writes a bind to rpcecho, for a proxy with a firewall, and returns its size. The server does not answer
- * it. */
+/* Writes a bind to rpcecho, for a proxy with a firewall, and returns its size. The server does not
+ * answer it. */
 #define BENCH_BIND_SIZE 72
 size_t bench_bind(uint8_t pdu[BENCH_BIND_SIZE]);
 void bench_put_u64(uint8_t *p, uint64_t value);
 uint64_t bench_get_u64(const uint8_t *p);
 
-/* A pattern is a stream of bytes that differ at each place. So a piece that is lost, doubled, out of
- * order or from another virtual connection is noticed. */
+/* A pattern is a stream of bytes that differ at each place. So a piece that is lost, doubled, out
+ * of order or from another virtual connection is noticed. */
 typedef struct bench_pattern {
     uint64_t seed, at;      /* bytes made or checked so far */
     uint64_t size;          /* bytes in all */

@@ -71,7 +71,8 @@ static double measure(run_t *run, loop_t *loop)
         clock_gettime(CLOCK_MONOTONIC, &from);
         loop(run);
         clock_gettime(CLOCK_MONOTONIC, &to);
-        ns = ((double)(to.tv_sec - from.tv_sec) * 1e9 + (double)(to.tv_nsec - from.tv_nsec)) / TIMES;
+        ns = ((double)(to.tv_sec - from.tv_sec) * 1e9 + (double)(to.tv_nsec - from.tv_nsec))
+           / TIMES;
         best = ns < best ? ns : best;
     }
     return best;
@@ -102,7 +103,8 @@ int main(void)
 
     if (apr_initialize() != APR_SUCCESS || apr_pool_create(&pool, NULL) != APR_SUCCESS
         || rpc_firewall_rules_profile(pool, "samba", NULL, &rules, &err) != APR_SUCCESS
-        || rpc_firewall_rules_parse(pool, "49152-65535 rpcecho", rules, &rules, &err) != APR_SUCCESS)
+        || rpc_firewall_rules_parse(pool, "49152-65535 rpcecho", rules, &rules, &err)
+               != APR_SUCCESS)
         bench_die("no rules");
     printf("firewall, ns a PDU of the client\n");
     sealed_request(run.pdu);

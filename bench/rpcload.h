@@ -2,9 +2,9 @@
  * thread.
  *
  * To a proxy that speaks the protocol it is the client of [MS-RPCH] 3.2.2, with replacement of
- * channels. A plain TCP proxy passes the same two TLS connections to the server, which expects CONN/A2
- * and CONN/B2 on them; there the client sends what the inbound and the outbound proxy would send, and
- * the bytes of the RPC PDUs are the same. Every error ends the program.
+ * channels. A plain TCP proxy passes the same two TLS connections to the server, which expects
+ * CONN/A2 and CONN/B2 on them; there the client sends what the inbound and the outbound proxy would
+ * send, and the bytes of the RPC PDUs are the same. Every error ends the program.
  */
 #ifndef RPCLOAD_H
 #define RPCLOAD_H
@@ -81,11 +81,11 @@ void vc_end(vc_t *vc);
  * default and the minimum is VC_NEAR_END, as in Windows (doc/protocol.md, "Windows values"). */
 #define VC_NEAR_END 4096
 void vc_near_end(vc_t *vc, uint32_t left);
-/* From now on uses the rare order where PDUs on two connections may come in either order: RPC PDUs on an
- * IN successor before A5 on the old channel, and OUT_R2/C1 after B3. */
+/* From now on uses the rare order where PDUs on two connections may come in either order: RPC PDUs
+ * on an IN successor before A5 on the old channel, and OUT_R2/C1 after B3. */
 void vc_reorder(vc_t *vc);
-/* From now on received bytes count as consumed (doc/protocol.md, "Flow control") only when vc_consume() is
- * called. It returns how many of SIZE bytes there were. */
+/* From now on received bytes count as consumed (doc/protocol.md, "Flow control") only when
+ * vc_consume() is called. It returns how many of SIZE bytes there were. */
 void vc_hold(vc_t *vc);
 uint64_t vc_consume(vc_t *vc, uint64_t size);
 /* No replacement is under way, and all predecessors have been closed by the proxy. */

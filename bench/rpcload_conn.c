@@ -31,8 +31,10 @@ void vc_fail(const conn_t *c, const char *what, const char *why)
 
     vc_describe(c->vc, state, sizeof(state));
     bench_die("%s, %s%s connection, %s: %s [%s]", c->vc->proxy->name,
-              c->is_gone ? "replaced " : c->is_successor ? "successor " : "", c->is_out ? "OUT" : "IN",
-              what, why, state);
+              c->is_gone        ? "replaced "
+              : c->is_successor ? "successor "
+                                : "",
+              c->is_out ? "OUT" : "IN", what, why, state);
 }
 
 /* ---- bytes: the number moved, 0: not now, -1: closed in order; an error ends the program ---- */
@@ -172,7 +174,8 @@ static void take_pdus(conn_t *c, const uint8_t *data, size_t len)
     if (len && c->is_gone)
         vc_fail(c, "PDUs", "after the last one");
     while (!c->is_gone
-           && (rv = dcerpc_framer_next(&c->framer, &data, &len, &pdu, &header)) != DCERPC_FRAME_MORE) {
+           && (rv = dcerpc_framer_next(&c->framer, &data, &len, &pdu, &header))
+                  != DCERPC_FRAME_MORE) {
         if (rv == DCERPC_FRAME_ERROR)
             vc_fail(c, "PDUs", c->framer.error);
         vc_take_pdu(c, pdu, &header);
@@ -181,7 +184,8 @@ static void take_pdus(conn_t *c, const uint8_t *data, size_t len)
         vc_fail(c, "PDUs", "after the last one");
 }
 
-/* Reads a 200 with its length. Every other answer ends the program with the first line of the answer. */
+/* Reads a 200 with its length. Every other answer ends the program with the first line of the
+ * answer. */
 static void check_header(conn_t *c)
 {
     const char *field = strcasestr(c->head, "\r\nContent-Length:");

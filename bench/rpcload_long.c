@@ -5,8 +5,9 @@
  *                       -> received: pieces from the server, and its answer to our last one
  *   all done and settled -> the counts, one "name value" a line
  *
- * Slow ones (-S) consume what they receive only in proportion to what the others have received. So they
- * are far behind when the others have finished, on every machine, and neither waits for the other.
+ * Slow ones (-S) consume what they receive only in proportion to what the others have received. So
+ * they are far behind when the others have finished, on every machine, and neither waits for the
+ * other.
  *
  * usage: rpcload long -u base64 -t server:port [-n virtual connections] [-S slow ones of
  *                     them] [-b bytes each way, each] [-l lifetime] [-w window] [-s (TLS)]
@@ -80,7 +81,8 @@ static void send_pieces(transfer_t *t)
 static void consume(transfer_t *t)
 {
     const run_t *run = t->run;
-    double all = (double)run->bytes * (run->count - run->slow), share = (double)run->bytes / SLOWNESS;
+    double all = (double)run->bytes * (run->count - run->slow);
+    double share = (double)run->bytes / SLOWNESS;
     uint64_t may = run->fast_done ? UINT64_MAX : (uint64_t)((double)run->fast_got / all * share);
 
     /* Not in small bits: each would be acknowledged, and fill the IN channel (3.2.1.1.5). */
@@ -129,7 +131,8 @@ static void take_answer(transfer_t *t, const uint8_t *pdu, uint32_t size)
 {
     if (size != BENCH_HEADER + 16 || t->answered)
         bench_die("a wrong answer");
-    if (bench_get_u64(pdu + BENCH_HEADER) != t->to_server.size || t->to_server.at != t->to_server.size
+    if (bench_get_u64(pdu + BENCH_HEADER) != t->to_server.size
+        || t->to_server.at != t->to_server.size
         || bench_get_u64(pdu + BENCH_HEADER + 8) != t->to_server.hash)
         bench_die("the server has not got what was sent");
     t->answered = 1;
@@ -277,7 +280,8 @@ int rpcload_long(int argc, char **argv)
     }
     for (; optind < argc && run.proxy.port_count < PROXY_MAX_PORTS; optind++)
         run.proxy.ports[run.proxy.port_count++] = (uint16_t)atoi(argv[optind]);
-    if (optind < argc || !run.proxy.port_count || run.count <= run.slow || run.slow < 0 || !run.bytes)
+    if (optind < argc || !run.proxy.port_count || run.count <= run.slow || run.slow < 0
+        || !run.bytes)
         bench_die("usage: see the top of rpcload_long.c");
     run.load = load_create(auth, target);
     run.load->lifetime = lifetime;

@@ -1,5 +1,5 @@
-/* rpcload_recycle.c: the client's part of the replacement of channels ([MS-RPCH] 3.2.2.1,
- * fig. 25 and 26). The machine or child that the new request comes to decides the form, R1 or R2; the
+/* rpcload_recycle.c: the client's part of the replacement of channels ([MS-RPCH] 3.2.2.1, fig. 25
+ * and 26). The machine or child that the new request comes to decides the form, R1 or R2; the
  * client learns it from IN_Rx/A4 and OUT_Rx/A6.
  *
  *   IN   nearly used up: new request with A1 -> A4 on OUT: A5 as the last on the old one,

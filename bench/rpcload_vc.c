@@ -48,8 +48,8 @@ void vc_put_in(vc_t *vc, const rts_pdu_t *pdu)
     recycle_check_in(vc);
 }
 
-/* The FlowControlAck for data on OUT: the client sends it to the outbound proxy on IN, the outbound proxy
- * to the server. */
+/* The FlowControlAck for data on OUT: the client sends it to the outbound proxy on IN, the outbound
+ * proxy to the server. */
 static void ack(vc_t *vc)
 {
     int http = vc->proxy->speaks_http;

@@ -96,7 +96,8 @@ void leg_error(leg_t *leg, const char *why)
 
     if (vc)
         fprintf(stderr, "rpcserver: %s leg, states %d and %d: %s\n",
-                leg == vc->in || leg == vc->in_next ? "IN" : "OUT", vc->in_state, vc->out_state, why);
+                leg == vc->in || leg == vc->in_next ? "IN" : "OUT", vc->in_state, vc->out_state,
+                why);
     else
         fprintf(stderr, "rpcserver: new leg: %s\n", why);
     leg_end(leg);

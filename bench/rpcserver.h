@@ -1,9 +1,9 @@
 /* rpcserver: the server behind the proxies of the benchmark and of the long tests; one thread.
  *
- * As a native server it is the server of [MS-RPCH] 3.2.5: it opens virtual connections, replaces IN and
- * OUT channels, keeps windows and forwards. As a plain TCP server it stands behind an endpoint. Its RPC
- * layer are the requests of bench_rpc.h. An error of a peer is printed on standard error and ends the
- * virtual connection.
+ * As a native server it is the server of [MS-RPCH] 3.2.5: it opens virtual connections, replaces IN
+ * and OUT channels, keeps windows and forwards. As a plain TCP server it stands behind an endpoint.
+ * Its RPC layer are the requests of bench_rpc.h. An error of a peer is printed on standard error
+ * and ends the virtual connection.
  */
 #ifndef RPCSERVER_H
 #define RPCSERVER_H

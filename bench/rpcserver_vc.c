@@ -331,7 +331,8 @@ static void switch_out(vc_t *vc, leg_t *leg, const rts_pdu_t *pdu)
 
 static void out_ack(vc_t *vc, leg_t *leg, const rts_ack_t *ack)
 {
-    if (!rts_cookie_equal(&ack->cookie, &leg->cookie) && !rts_cookie_equal(&ack->cookie, &leg->former)
+    if (!rts_cookie_equal(&ack->cookie, &leg->cookie)
+        && !rts_cookie_equal(&ack->cookie, &leg->former)
         && !(vc->out_state == OUT_R2A8W && rts_cookie_equal(&ack->cookie, &vc->out_cookie)))
         leg_error(leg, "an acknowledgement of an unknown channel");
     else if (rpc_flow_acked(&leg->hop3, ack->bytes_received, ack->available_window))

@@ -5,10 +5,10 @@
  *          -> the VC's turns relay: endpoint/relay.c
  *   or its first PDU is no RTS PDU: endpoint/v1.c takes it
  *
- * The endpoint connects to the target as soon as the first half is there. It sends CONN/C1 and CONN/B3
- * only when both halves and the target are there, so a client that is told "open" has a server.
- * An error of a newcomer ends only the newcomer, so that nobody can end a stranger's VC by knowing its
- * cookie. An error on a leg of a VC ends the VC (3.2.5.5.13).
+ * The endpoint connects to the target as soon as the first half is there. It sends CONN/C1 and
+ * CONN/B3 only when both halves and the target are there, so a client that is told "open" has a
+ * server. An error of a newcomer ends only the newcomer, so that nobody can end a stranger's VC by
+ * knowing its cookie. An error on a leg of a VC ends the VC (3.2.5.5.13).
  */
 #include "endpoint/vc.h"
 
@@ -43,7 +43,8 @@ static void endpoint_out_of_patience(rpc_timer_t *timer)
 }
 
 /* PREFACE is the one of its first leg. */
-static rpc_vc_t *vc_create(rpc_endpoint_t *ep, const rts_cookie_t *cookie, const rpc_preface_t *preface)
+static rpc_vc_t *vc_create(rpc_endpoint_t *ep, const rts_cookie_t *cookie,
+                           const rpc_preface_t *preface)
 {
     rpc_vc_t *vc = calloc(1, sizeof(*vc));
 
@@ -95,8 +96,9 @@ static void vc_connect(rpc_vc_t *vc)
 
 /* ---- newcomers ---- */
 
-/* The silent legs of one listener. A leg of a listener at an address has to send its first PDU, a leg of
- * this server's proxies only its preface, which the proxy sends at once; its client may take longer. */
+/* The silent legs of one listener. A leg of a listener at an address has to send its first PDU, a
+ * leg of this server's proxies only its preface, which the proxy sends at once; its client may take
+ * longer. */
 struct rpc_crowd {
     const rpc_endpoint_listener_t *via;     /* NULL: the Unix socket, or another endpoint */
     rpc_leg_t *oldest, *youngest;
@@ -165,7 +167,8 @@ static void newcomer_refuse(rpc_leg_t *leg, rpc_reason_t reason, int abort)
 {
     rpc_endpoint_t *ep = leg->ep;
 
-    /* The proxies of this server log it. A proxy of version 1 would pass what is sent here to its client. */
+    /* The proxies of this server log it. A proxy of version 1 would pass what is sent here to its
+     * client. */
     rpc_log(ep->params.log, leg->ours ? RPC_LOG_INFO : rpc_endpoint_level(reason), 0,
             "endpoint: leg of user \"%s\" to %s refused: %s; client %s",
             rpc_preface_user(leg->preface), leg->preface ? leg->preface->target : "unknown",
@@ -189,7 +192,9 @@ static rpc_leg_t *one_too_many(const rpc_endpoint_t *ep, const rpc_endpoint_list
 {
     const rpc_crowd_t *crowd = find_crowd(ep, via);
 
-    return crowd && ep->params.silent_max && crowd->count >= ep->params.silent_max ? crowd->oldest : NULL;
+    if (!crowd || !ep->params.silent_max || crowd->count < ep->params.silent_max)
+        return NULL;
+    return crowd->oldest;
 }
 
 /* At most one line a minute says so, because there may be thousands. */
@@ -201,9 +206,11 @@ static void make_room(rpc_endpoint_t *ep, const rpc_endpoint_listener_t *via)
     if (!leg)
         return;
     if (!ep->crowded || now - ep->crowded > apr_time_from_sec(60)) {
-        rpc_log(ep->params.log, RPC_LOG_WARN, 0, "endpoint: %u connections to %s%s say nothing: whenever "
-                "another one comes the oldest of them is closed", ep->params.silent_max,
-                via ? "RpcEndpointListen " : "the Unix socket", via ? via->name : "");
+        rpc_log(ep->params.log, RPC_LOG_WARN, 0,
+                "endpoint: %u connections to %s%s say nothing: whenever "
+                "another one comes the oldest of them is closed",
+                ep->params.silent_max, via ? "RpcEndpointListen " : "the Unix socket",
+                via ? via->name : "");
         ep->crowded = now;
     }
     newcomer_unlink(leg);
@@ -362,7 +369,8 @@ static uint8_t *pack(const rpc_leg_t *leg, const struct iovec parts[2], size_t *
     return bytes;
 }
 
-/* The connection goes to another endpoint, together with the bytes that were read from it, in PARTS. */
+/* The connection goes to another endpoint, together with the bytes that were read from it, in
+ * PARTS. */
 static void newcomer_pass(rpc_leg_t *leg, void (*pass)(void *, const rpc_endpoint_leg_t *),
                           void *owner, const struct iovec parts[2])
 {
@@ -437,7 +445,8 @@ static rpc_reason_t join(rpc_leg_t *leg, rts_pdu_id_t id, const rts_pdu_t *pdu, 
     return RPC_REASON_NONE;
 }
 
-/* The name for the log. The proxies of this machine use the same name, which allows nobody to join. */
+/* The name for the log. The proxies of this machine use the same name, which allows nobody to
+ * join. */
 static apr_uint64_t name_of(const rpc_endpoint_t *ep, const rts_cookie_t *vc)
 {
     return ep->params.name ? ep->params.name(ep->params.ctx, vc) : 0;
@@ -468,8 +477,8 @@ static rpc_reason_t endpoint_first_pdu(rpc_leg_t *leg, const dcerpc_header_t *he
     return join(leg, id, &pdu, len);
 }
 
-/* The first PDU is not an RTS PDU: a mixed proxy passes on what its client sends (3.1.3). PDU and REST
- * are not adjacent when the PDU came in pieces. */
+/* The first PDU is not an RTS PDU: a mixed proxy passes on what its client sends (3.1.3). PDU and
+ * REST are not adjacent when the PDU came in pieces. */
 static rpc_reason_t first_of_v1(rpc_leg_t *leg, const uint8_t *pdu, size_t size,
                                 const uint8_t *rest, size_t len)
 {
@@ -544,7 +553,8 @@ static void leg_newcomer_turn(rpc_job_t *job)
     apr_status_t rv;
 
     if (leg->waits) {
-        leg->refused = leg->stream->hup ? RPC_REASON_CLIENT_CLOSED : join(leg, RTS_IN_R1_A2, leg->waits, 0);
+        leg->refused = leg->stream->hup ? RPC_REASON_CLIENT_CLOSED
+                                        : join(leg, RTS_IN_R1_A2, leg->waits, 0);
         newcomer_after(leg, 0);
         return;
     }
@@ -575,7 +585,8 @@ static void behind_whom(int fd, char text[BEHIND_MAX])
 }
 
 /* What a preface would contain. */
-static rpc_preface_t *preface_of(const rpc_endpoint_t *ep, int fd, const rpc_endpoint_listener_t *via)
+static rpc_preface_t *preface_of(const rpc_endpoint_t *ep, int fd,
+                                 const rpc_endpoint_listener_t *via)
 {
     char client[BEHIND_MAX];
     const rpc_preface_t preface = { .host = via->host, .port = via->port, .target = via->name, .user = "",
@@ -664,8 +675,8 @@ void rpc_endpoint_each_vc(rpc_endpoint_t *ep, void (*tell)(void *ctx, const rts_
             tell(ctx, &vc->cookie);
 }
 
-void rpc_endpoint_retire(rpc_endpoint_t *ep, void (*pass)(void *owner, const rpc_endpoint_leg_t *leg),
-                         void *owner)
+void rpc_endpoint_retire(rpc_endpoint_t *ep,
+                         void (*pass)(void *owner, const rpc_endpoint_leg_t *leg), void *owner)
 {
     rpc_leg_t *leg, *next;
 

@@ -23,8 +23,10 @@ typedef struct rpc_endpoint_params {
     apr_interval_time_t connect_timeout;/* of the TCP connection to the target */
     rpc_dialer_t dialer;
     const char *networks, *sources;     /* of listeners, as a preface would say it, or NULL */
-    const uint8_t *secret;              /* that prefaces must contain, RPC_PREFACE_SECRET bytes; NULL: zeros */
-    unsigned silent_max;                /* legs of one listener that have sent nothing yet; 0: no limit */
+    const uint8_t *secret;              /* that prefaces must contain, RPC_PREFACE_SECRET bytes;
+                                         * NULL: zeros */
+    unsigned silent_max;                /* legs of one listener that have sent nothing yet; 0: no
+                                         * limit */
     /* What a virtual connection is called in the log, for its cookie is nobody's to read there;
      * may be NULL. */
     uint64_t (*name)(void *ctx, const rts_cookie_t *vc);
@@ -50,9 +52,9 @@ typedef struct rpc_endpoint_listener {
 /* Takes over a leg: an accepted, non-blocking socket. VIA is NULL for a leg of this server's own
  * proxies, which begins with a preface; otherwise VIA outlives the leg.
  *
- * Anybody can connect and send nothing until the set-up time is over. So when a listener has SILENT_MAX
- * legs that have sent nothing yet, the oldest of these is closed. A newcomer always finds a place, and
- * the legs of one listener take no places from the other listeners. */
+ * Anybody can connect and send nothing until the set-up time is over. So when a listener has
+ * SILENT_MAX legs that have sent nothing yet, the oldest of these is closed. A newcomer always
+ * finds a place, and the legs of one listener take no places from the other listeners. */
 void rpc_endpoint_accept(rpc_endpoint_t *ep, int fd, const rpc_endpoint_listener_t *via);
 
 /* Are there SILENT_MAX legs that are not read for the moment (rpc_endpoint_hold())? Then the caller
@@ -80,11 +82,12 @@ typedef struct rpc_endpoint_kin {
     void *ctx;
 } rpc_endpoint_kin_t;
 
-/* From now on legs for virtual connections of other endpoints go to these. KIN outlives the endpoint. */
+/* From now on legs for virtual connections of other endpoints go to these. KIN outlives the
+ * endpoint. */
 void rpc_endpoint_set_kin(rpc_endpoint_t *ep, const rpc_endpoint_kin_t *kin);
 
-/* While HOLD is 1, legs are accepted but not read, because it is not yet known which endpoint has which
- * virtual connection. */
+/* While HOLD is 1, legs are accepted but not read, because it is not yet known which endpoint has
+ * which virtual connection. */
 void rpc_endpoint_hold(rpc_endpoint_t *ep, int hold);
 
 /* Takes a leg that another endpoint has accepted and greeted. */
@@ -94,16 +97,16 @@ void rpc_endpoint_adopt(rpc_endpoint_t *ep, const rpc_endpoint_leg_t *leg);
 void rpc_endpoint_each_vc(rpc_endpoint_t *ep, void (*tell)(void *ctx, const rts_cookie_t *vc),
                           void *ctx);
 
-/* Another endpoint takes its place: it begins no more virtual connections, and legs that have not yet
- * named theirs go to PASS. */
-void rpc_endpoint_retire(rpc_endpoint_t *ep, void (*pass)(void *owner, const rpc_endpoint_leg_t *leg),
-                         void *owner);
+/* Another endpoint takes its place: it begins no more virtual connections, and legs that have not
+ * yet named theirs go to PASS. */
+void rpc_endpoint_retire(rpc_endpoint_t *ep,
+                         void (*pass)(void *owner, const rpc_endpoint_leg_t *leg), void *owner);
 
 /* The number of living virtual connections; half-open ones and their legs are included. */
 unsigned rpc_endpoint_count(const rpc_endpoint_t *ep);
 
-/* The time of the loop until which ended connections may still write their last bytes. A time in the
- * past means that none does. */
+/* The time of the loop until which ended connections may still write their last bytes. A time in
+ * the past means that none does. */
 apr_time_t rpc_endpoint_drains(const rpc_endpoint_t *ep);
 
 /* Ends everything at once (RPC_REASON_SHUTDOWN). */

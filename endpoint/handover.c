@@ -24,7 +24,8 @@
 #define COOKIES_MAX 1024    /* in one message */
 /* A preface, a PDU, and the bytes that were read together with its end. */
 #define MESSAGE_MAX (1 + RPC_PREFACE_MAX + 65536 + RPC_LOOP_SCRATCH)
-/* The time in which an older endpoint has to send its cookies. Then the newest continues without them. */
+/* The time in which an older endpoint has to send its cookies. Then the newest continues without
+ * them. */
 #define PATIENCE apr_time_from_sec(5)
 
 typedef struct message message_t;
@@ -83,8 +84,8 @@ static void drop_first(line_t *line)
     free(m);
 }
 
-/* A message that cannot be sent is lost, because the other process has ended or memory is short. The
- * leg is closed then, so that its proxy notices. */
+/* A message that cannot be sent is lost, because the other process has ended or memory is short.
+ * The leg is closed then, so that its proxy notices. */
 static void line_flush(line_t *line)
 {
     rpc_handover_t *h = line->h;

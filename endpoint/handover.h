@@ -12,9 +12,9 @@
  *                     a virtual connection has ended
  *   newest -> older   a leg of one of these virtual connections
  *
- * Until all older endpoints have sent their cookies, the newest one reads no leg, so that it does not
- * take a second half for a first one. A new process has a line to each process that still runs; no
- * process passes on legs of another. All functions run on the endpoint's loop thread.
+ * Until all older endpoints have sent their cookies, the newest one reads no leg, so that it does
+ * not take a second half for a first one. A new process has a line to each process that still runs;
+ * no process passes on legs of another. All functions run on the endpoint's loop thread.
  */
 #ifndef RPC_HANDOVER_H
 #define RPC_HANDOVER_H

@@ -4,13 +4,13 @@
  *   target  --framer--> RPC PDUs --> waiting --> OUT leg hop 3: window, and the lifetime
  *   RTS PDUs of any leg -> endpoint/states.c
  *
- * The bounds: an IN leg is read while the target's output is not larger than the granted windows. So a
- * proxy that obeys its window can always deliver acknowledgements, however slow the target is. The
- * target is read only while nothing waits and the OUT leg accepts its output. RTS PDUs are never
- * delayed; a leg that does not read them ends the VC.
+ * The bounds: an IN leg is read while the target's output is not larger than the granted windows.
+ * So a proxy that obeys its window can always deliver acknowledgements, however slow the target is.
+ * The target is read only while nothing waits and the OUT leg accepts its output. RTS PDUs are
+ * never delayed; a leg that does not read them ends the VC.
  *
- * One turn reads a limited amount from each stream, then delivers, then writes, and schedules itself
- * again if something can still move.
+ * One turn reads a limited amount from each stream, then delivers, then writes, and schedules
+ * itself again if something can still move.
  */
 #include "endpoint/vc.h"
 
@@ -113,7 +113,8 @@ static void set_patience(rpc_vc_t *vc)
     rpc_timer_set(loop, &vc->patience, rpc_loop_now(loop) + vc->setup_timeout);
 }
 
-/* Is there room in the lifetime of the channel for this PDU and for the RTS PDUs that may still come? */
+/* Is there room in the lifetime of the channel for this PDU and for the RTS PDUs that may still
+ * come? */
 static int lasts(const rpc_leg_t *leg, uint32_t size)
 {
     return leg->used + size + RPC_LIFETIME_RESERVE <= leg->lifetime;
@@ -163,12 +164,14 @@ static void deliver(rpc_vc_t *vc)
         set_patience(vc);
 }
 
-/* Does the target send what only the endpoint may send? A proxy would take it for the endpoint's. */
+/* Does the target send what only the endpoint may send? A proxy would take it for the
+ * endpoint's. */
 static int is_forged(const dcerpc_header_t *header, const uint8_t *pdu)
 {
     rpc_reason_t reason;
 
-    return header->ptype == RPC_FAREWELL_PTYPE && rpc_farewell_read(pdu, header->frag_length, &reason);
+    return header->ptype == RPC_FAREWELL_PTYPE
+        && rpc_farewell_read(pdu, header->frag_length, &reason);
 }
 
 static void target_input(rpc_vc_t *vc, const uint8_t *data, size_t len)
@@ -186,7 +189,8 @@ static void target_input(rpc_vc_t *vc, const uint8_t *data, size_t len)
         else if (header.ptype == DCERPC_RTS)
             rpc_vc_end(vc, RPC_REASON_PROTOCOL, 0, "RTS PDU from the target");
         else if (is_forged(&header, pdu))
-            rpc_vc_end(vc, RPC_REASON_PROTOCOL, 0, "a PDU from the target that only the endpoint may send");
+            rpc_vc_end(vc, RPC_REASON_PROTOCOL, 0,
+                       "a PDU from the target that only the endpoint may send");
         else if ((vc->waiting.first || !rpc_to_client(vc, pdu, header.frag_length))
                  && rpc_pdus_put(&vc->waiting, pdu, header.frag_length, 1) != 0)
             rpc_vc_end(vc, RPC_REASON_NO_MEMORY, 0, "%s", "");

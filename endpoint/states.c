@@ -220,8 +220,8 @@ static rpc_reason_t out_r1_a4(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu
     return RPC_REASON_NONE;
 }
 
-/* The client is ready: from now on the new leg is used. The old leg sends its queue and closes, which
- * takes as long as the client needs to acknowledge it. Only one such leg is kept. */
+/* The client is ready: from now on the new leg is used. The old leg sends its queue and closes,
+ * which takes as long as the client needs to acknowledge it. Only one such leg is kept. */
 static void out_r1_a8(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu)
 {
     rts_pdu_t a9;
@@ -308,8 +308,8 @@ static join_t *const opening_table[RPC_VC_STATE_COUNT][RTS_PDU_COUNT] = {
 static join_t *const in_joins[RPC_IN_STATE_COUNT] = { [RPC_IN_OPENED] = in_r1_a2 };
 static join_t *const out_joins[RPC_OUT_STATE_COUNT] = { [RPC_OUT_OPENED_A4W] = out_r1_a4 };
 
-/* rts_identify() gives PDUs of the same form the name of the first of them: a single Cookie on an IN leg
- * is named IN_R1/A6, and is IN_R2/A2 in some states. */
+/* rts_identify() gives PDUs of the same form the name of the first of them: a single Cookie on an
+ * IN leg is named IN_R1/A6, and is IN_R2/A2 in some states. */
 static action_t *const in_table[RPC_IN_STATE_COUNT][RTS_PDU_COUNT] = {
     [RPC_IN_OPENED] = { [RTS_IN_R1_A6] = in_r2_a2 },
     [RPC_IN_A6W] = { [RTS_IN_R1_A6] = in_r1_a6 },
@@ -345,8 +345,8 @@ rpc_reason_t rpc_vc_join(rpc_vc_t *vc, rpc_leg_t *leg, rts_pdu_id_t id, const rt
     }
 }
 
-/* Only IN channels, because the endpoint asks for a successor of the OUT channel only when the one before
- * is in place. */
+/* Only IN channels, because the endpoint asks for a successor of the OUT channel only when the one
+ * before is in place. */
 int rpc_vc_must_wait(const rpc_vc_t *vc, rts_pdu_id_t id, const rts_pdu_t *pdu)
 {
     return id == RTS_IN_R1_A2 && vc->in_next && !vc->reason
@@ -368,8 +368,8 @@ static action_t *find_action(const rpc_vc_t *vc, const rpc_leg_t *leg, rts_pdu_i
     return NULL; /* an IN successor is plugged until IN_R1/B2 */
 }
 
-/* Acknowledgements of hop 4 go to the proxy of the channel that they name, other PDUs to the default
- * one (doc/protocol.md, "Forwarding"). */
+/* Acknowledgements of hop 4 go to the proxy of the channel that they name, other PDUs to the
+ * default one (doc/protocol.md, "Forwarding"). */
 static rpc_leg_t *out_leg_for(const rpc_vc_t *vc, int destination, const rts_pdu_t *pdu)
 {
     const rts_ack_t *ack = destination == RTS_FD_OUT_PROXY ? rts_ack(pdu) : NULL;
@@ -381,8 +381,8 @@ static rpc_leg_t *out_leg_for(const rpc_vc_t *vc, int destination, const rts_pdu
     return vc->out;
 }
 
-/* Acknowledgements of hop 1 continue while the OUT channel is replaced. They must not use up the bytes of
- * its lifetime that the replacement needs. */
+/* Acknowledgements of hop 1 continue while the OUT channel is replaced. They must not use up the
+ * bytes of its lifetime that the replacement needs. */
 static void states_to_client(rpc_vc_t *vc, const uint8_t *data, uint32_t size)
 {
     int fits = vc->out_state == RPC_OUT_OPENED

@@ -1,7 +1,7 @@
 /* endpoint/target.c: where the endpoint connects to, and from where.
  *
- * The preface contains the rules of its section of the configuration as text, because the configuration
- * may be newer than this process. Each pair of texts is parsed once.
+ * The preface contains the rules of its section of the configuration as text, because the
+ * configuration may be newer than this process. Each pair of texts is parsed once.
  */
 #include "endpoint/vc.h"
 
@@ -58,8 +58,10 @@ rpc_dial_t *rpc_endpoint_dial(rpc_endpoint_t *ep, const rpc_preface_t *preface,
     rpc_dial_t *dial = NULL;
 
     if (!rules) {
-        rpc_log(ep->params.log, RPC_LOG_ERR, 0, "endpoint: no place for the address rules of \"%s\"; "
-                "restart httpd", preface->target);
+        rpc_log(ep->params.log, RPC_LOG_ERR, 0,
+                "endpoint: no place for the address rules of \"%s\"; "
+                "restart httpd",
+                preface->target);
         return NULL;
     }
     params.networks = rules->networks;
@@ -67,8 +69,9 @@ rpc_dial_t *rpc_endpoint_dial(rpc_endpoint_t *ep, const rpc_preface_t *preface,
     if (rpc_server_list_read(ep->scratch, preface->host, preface->port, &servers) == APR_SUCCESS)
         dial = rpc_dial_start(ep->loop, &ep->params.dialer, &params, done, ctx);
     else
-        rpc_log(ep->params.log, RPC_LOG_ERR, 0, "endpoint: the servers \"%s\" of \"%s\" cannot be read",
-                preface->host, preface->target);
+        rpc_log(ep->params.log, RPC_LOG_ERR, 0,
+                "endpoint: the servers \"%s\" of \"%s\" cannot be read", preface->host,
+                preface->target);
     apr_pool_clear(ep->scratch);
     return dial;
 }

@@ -1,6 +1,6 @@
-/* endpoint/vc.c: functions for legs and virtual connections that every part of the endpoint uses: they
- * put bytes on a leg, take a leg away, end a virtual connection and log how it ended. They call none of
- * those parts.
+/* endpoint/vc.c: functions for legs and virtual connections that every part of the endpoint uses:
+ * they put bytes on a leg, take a leg away, end a virtual connection and log how it ended. They
+ * call none of those parts.
  */
 #include "endpoint/vc.h"
 
@@ -143,7 +143,8 @@ int rpc_endpoint_level(rpc_reason_t reason)
     return rpc_reason_is_normal(reason) ? RPC_LOG_INFO : RPC_LOG_WARN;
 }
 
-apr_interval_time_t rpc_endpoint_setup_timeout(const rpc_endpoint_t *ep, const rpc_preface_t *preface)
+apr_interval_time_t rpc_endpoint_setup_timeout(const rpc_endpoint_t *ep,
+                                               const rpc_preface_t *preface)
 {
     return preface && preface->setup_timeout ? apr_time_from_msec(preface->setup_timeout)
                                              : ep->params.setup_timeout;
@@ -188,7 +189,8 @@ static int say_farewell(const rpc_vc_t *vc)
     return said;
 }
 
-/* A failure that this server's proxies are told is logged by them: one line, with what only they know. */
+/* A failure that this server's proxies are told is logged by them: one line, with what only they
+ * know. */
 static void vc_log_end(const rpc_vc_t *vc, int said)
 {
     const rpc_preface_t *p = vc->preface;

@@ -83,7 +83,8 @@ struct rpc_leg {
     rpc_reason_t refused;
     rts_pdu_t *waits;           /* malloc'ed: its first PDU, while the replacement before it is under
                                  * way; nothing is read of it meanwhile. Or NULL */
-    rpc_crowd_t *crowd;         /* of the silent ones that came the same way; NULL: it is not silent */
+    rpc_crowd_t *crowd;         /* of the silent ones that came the same way; NULL: it is not
+                                 * silent */
     rpc_leg_t *older, *younger; /* of the crowd */
     rpc_job_t turn;
     rpc_timer_t timer;          /* for preface and first PDU, then for its turn */
@@ -114,7 +115,8 @@ struct rpc_vc {
     rpc_reason_t target_ended;  /* set: it will send and take no more */
     uint64_t credited;          /* bytes of target->sent acknowledged on hop 2 */
     rpc_pdus_t waiting;         /* from the target, until hop 3 has room */
-    rpc_pdus_t late;            /* RTS PDUs for the client: the OUT channel's successor takes them */
+    rpc_pdus_t late;            /* RTS PDUs for the client: the OUT channel's successor takes
+                                 * them */
 
     rpc_job_t turn;
     rpc_timer_t setup;          /* for the other half, for IN_R1/A6 */
@@ -189,8 +191,10 @@ void rpc_leg_end_wait(rpc_leg_t *leg);
 void rpc_endpoint_wake(rpc_endpoint_t *ep, const rts_cookie_t *vc);
 /* How loud an end of this reason is. */
 int rpc_endpoint_level(rpc_reason_t reason);
-/* RpcSetupTimeout of the preface's section; without a preface (NULL), or if it does not say, of the server. */
-apr_interval_time_t rpc_endpoint_setup_timeout(const rpc_endpoint_t *ep, const rpc_preface_t *preface);
+/* RpcSetupTimeout of the preface's section; without a preface (NULL), or if it does not say, of the
+ * server. */
+apr_interval_time_t rpc_endpoint_setup_timeout(const rpc_endpoint_t *ep,
+                                               const rpc_preface_t *preface);
 
 /* endpoint/v1.c */
 

@@ -64,7 +64,8 @@ typedef struct rpc_firewall_result {
     rpc_firewall_cause_t cause;
     const char *why;            /* for people: static text; NULL when it passed */
     unsigned contexts;          /* refused ones */
-    int has_interface;          /* INTERFACE is the first refused one, or the first of a bind that passed */
+    int has_interface;          /* INTERFACE is the first refused one, or the first of a bind that
+                                 * passed */
     rpc_interface_t interface;
     const char *nearest;        /* the rule that came closest, of the rules' pool; or NULL */
     unsigned level;             /* auth_level asked for; 0: no authentication */

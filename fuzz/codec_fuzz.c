@@ -25,7 +25,8 @@ static void check_entry(const rpc_valid_port_t *entry)
 {
     MUST(entry->server && *entry->server && entry->text, "an entry without a server");
     MUST(entry->low >= 1 && entry->low <= entry->high, "ports %u-%u", entry->low, entry->high);
-    MUST(strlen(entry->server) <= RPC_SERVER_MAX, "a server of %zu characters", strlen(entry->server));
+    MUST(strlen(entry->server) <= RPC_SERVER_MAX, "a server of %zu characters",
+         strlen(entry->server));
 }
 
 static void valid_ports(apr_pool_t *pool, const char *text, const char *second)
@@ -121,7 +122,8 @@ static void backend(apr_pool_t *pool, const char *text, const char *second)
     all = apr_array_make(pool, 1, sizeof(b));
     APR_ARRAY_PUSH(all, rpc_backend_t *) = b;
     directory.backends = all;
-    MUST(rpc_target_places(pool, &directory, &t, places, NULL, &why) == 1 || why, "nowhere, and no word why");
+    MUST(rpc_target_places(pool, &directory, &t, places, NULL, &why) == 1 || why,
+         "nowhere, and no word why");
     MUST(why || (places[0].binding.port >= 1 && places[0].binding.host), "resolved to nowhere");
 }
 
@@ -137,7 +139,8 @@ static void preface(apr_pool_t *pool, const uint8_t *data, size_t size)
     if (used > 0) {
         written = rpc_preface_write(&one, buf, sizeof(buf));
         again = rpc_preface_read(buf, written, &two, pool);
-        MUST(written && again == (int)written && rpc_preface_equal(&one, &two), "%zu, %d", written, again);
+        MUST(written && again == (int)written && rpc_preface_equal(&one, &two), "%zu, %d", written,
+             again);
         MUST(rpc_preface_write(&one, buf, written - 1) == 0, "%zu bytes in one less", written);
     }
     free(copy);
@@ -176,7 +179,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static apr_pool_t *parent;
     apr_pool_t *pool;
 
-    if (!parent && (apr_initialize() != APR_SUCCESS || apr_pool_create(&parent, NULL) != APR_SUCCESS))
+    if (!parent
+        && (apr_initialize() != APR_SUCCESS || apr_pool_create(&parent, NULL) != APR_SUCCESS))
         abort();
     if (!size)
         return 0;

@@ -43,9 +43,11 @@ static void check_final(dcerpc_framer_t *f)
     dcerpc_header_t header;
 
     MUST(error && *error, "an error without a word of what is wrong");
-    MUST(dcerpc_framer_next(f, &data, &len, &pdu, &header) == DCERPC_FRAME_ERROR, "goes on after: %s", error);
+    MUST(dcerpc_framer_next(f, &data, &len, &pdu, &header) == DCERPC_FRAME_ERROR,
+         "goes on after: %s", error);
     MUST(f->error == error, "%s, then %s", error, f->error ? f->error : "none");
-    MUST(data == sound && len == sizeof(sound), "%zu bytes taken after an error", sizeof(sound) - len);
+    MUST(data == sound && len == sizeof(sound), "%zu bytes taken after an error",
+         sizeof(sound) - len);
 }
 
 /* Feeds one piece; 0 once the stream has turned out to be none. */
@@ -60,7 +62,8 @@ static int feed(dcerpc_framer_t *f, result_t *r, const uint8_t *stream, size_t f
     while ((what = dcerpc_framer_next(f, &data, &len, &pdu, &header)) == DCERPC_FRAME_PDU) {
         MUST(header.frag_length >= DCERPC_HEADER_SIZE, "%u", header.frag_length);
         MUST(memcmp(pdu, stream + *done, header.frag_length) == 0, "PDU %d differs", r->count);
-        MUST(*done + header.frag_length == from + (size_t)(data - copy), "PDU %d ends elsewhere", r->count);
+        MUST(*done + header.frag_length == from + (size_t)(data - copy), "PDU %d ends elsewhere",
+             r->count);
         MUST(dcerpc_framer_held(f) == 0, "a PDU given out is held");
         if (r->count < PDUS_MAX) {
             r->start[r->count] = *done;
@@ -113,11 +116,14 @@ static void compare(const result_t *a, const result_t *b)
     MUST(a->count == b->count, "%d PDUs, %d in pieces", a->count, b->count);
     for (i = 0; i < a->count; i++)
         MUST(a->start[i] == b->start[i] && a->header[i].frag_length == b->header[i].frag_length
-             && a->header[i].ptype == b->header[i].ptype && a->header[i].call_id == b->header[i].call_id
-             && a->header[i].auth_length == b->header[i].auth_length, "PDU %d differs in pieces", i);
+                 && a->header[i].ptype == b->header[i].ptype
+                 && a->header[i].call_id == b->header[i].call_id
+                 && a->header[i].auth_length == b->header[i].auth_length,
+             "PDU %d differs in pieces", i);
     MUST(a->error == b->error, "%s, in pieces %s", a->error ? a->error : "no error",
          b->error ? b->error : "no error");
-    MUST(a->held == b->held && a->missing == b->missing, "%zu held, %zu in pieces", a->held, b->held);
+    MUST(a->held == b->held && a->missing == b->missing, "%zu held, %zu in pieces", a->held,
+         b->held);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

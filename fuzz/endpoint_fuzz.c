@@ -1,7 +1,7 @@
 /* endpoint_fuzz: the server role with proxies and targets that do anything.
  *
- * There are two virtual connections, each with its own target. A script opens legs, with a preface or
- * through a listener, of either kind or of version 1, and lets them and the targets send PDUs of
+ * There are two virtual connections, each with its own target. A script opens legs, with a preface
+ * or through a listener, of either kind or of version 1, and lets them and the targets send PDUs of
  * the table or none, RPC PDUs, acknowledgements; close, fail, stop reading; and lets time pass.
  * Whatever comes out is checked by endpoint_model.c.
  */
@@ -114,7 +114,8 @@ static rts_pdu_id_t usual(const side_t *side, unsigned arg)
     return side->kind == SIDE_IN ? in[(arg & 15) % 5] : out[(arg & 15) % 4];
 }
 
-/* The books follow what is said: the kind of leg with the first, window and lifetime at A2 and A4, pings, a division at B1. */
+/* The books follow what is said: the kind of leg with the first, window and lifetime at A2 and A4,
+ * pings, a division at B1. */
 static void note_pdu(side_t *side, const rts_pdu_t *pdu)
 {
     rts_pdu_id_t id;
@@ -148,7 +149,8 @@ static void say_id(side_t *side, rts_pdu_id_t id, int variant, unsigned arg)
     if (!fake_alive(side->peer))
         return;
     make_pdu(side, id, variant, arg, &pdu);
-    script_trace("%d says %s%s", side->number, rts_info(id)->name, variant ? " with something wrong" : "");
+    script_trace("%d says %s%s", side->number, rts_info(id)->name,
+                 variant ? " with something wrong" : "");
     note_pdu(side, &pdu);
     say_pdu(side, &pdu);
 }
@@ -196,10 +198,12 @@ static void new_leg(game_t *game, const step_t *step, side_kind_t kind)
         return;
     leg->stranger = (step->who & 14) == 14;
     leg->peer->chunk = step->arg >> 4;
-    script_trace("%d: a leg, kind %d, variant %d, connection %d", leg->number, kind, variant, leg->vc);
+    script_trace("%d: a leg, kind %d, variant %d, connection %d", leg->number, kind, variant,
+                 leg->vc);
     if ((step->who >> 4 & 7) == 1) {
         leg->stranger = 0;      /* nobody there has a name */
-        leg->via = (rpc_endpoint_listener_t){ "listener", "target", (uint16_t)leg->port, step->who >> 7 };
+        leg->via = (rpc_endpoint_listener_t){ "listener", "target", (uint16_t)leg->port,
+                                              step->who >> 7 };
         rpc_endpoint_accept(game->ep, leg->number, &leg->via);
     }
     else {
@@ -275,7 +279,8 @@ static void say_forged(side_t *target)
     fake_say(target->peer, buf, rpc_farewell_write(RPC_REASON_NO_MEMORY, FORGED, buf));
 }
 
-/* Bytes that are no PDU, or the beginning of one; variant 3, of a target: what only the endpoint may say. */
+/* Bytes that are no PDU, or the beginning of one; variant 3, of a target: what only the endpoint
+ * may say. */
 static void op_raw(game_t *game, const step_t *step)
 {
     static const uint8_t bytes[] = { 5, 0, 0, 3, 0x10, 0, 0, 0, 0x10, 0x27, 0, 0, 1, 0, 0, 0, 7, 7,

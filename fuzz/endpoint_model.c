@@ -1,5 +1,5 @@
-/* endpoint_model.c: reads every far end and records what comes. It uses endpoint/vc.h only to see how
- * full queues are, and whether delivery can be expected.
+/* endpoint_model.c: reads every far end and records what comes. It uses endpoint/vc.h only to see
+ * how full queues are, and whether delivery can be expected.
  */
 #include "wire/farewell.h"
 #include "endpoint_model.h"
@@ -61,7 +61,8 @@ static side_t *source_of(const side_t *side, const uint8_t *pdu)
 {
     side_t *source = side_of(side->game, traffic_source(pdu));
 
-    MUST(source->port == side->port && source->vc == side->vc, "%d's PDU at %d", source->number, side->number);
+    MUST(source->port == side->port && source->vc == side->vc, "%d's PDU at %d", source->number,
+         side->number);
     return source;
 }
 
@@ -71,7 +72,8 @@ static void target_hears(side_t *target, const uint8_t *pdu, uint32_t size)
     side_t *source = source_of(target, pdu);
     side_t *before = target->channel < 0 ? NULL : side_of(target->game, target->channel);
 
-    MUST(source->kind == (target->port >= PORT_V1 ? SIDE_V1 : SIDE_IN), "RPC PDU of %d", source->number);
+    MUST(source->kind == (target->port >= PORT_V1 ? SIDE_V1 : SIDE_IN), "RPC PDU of %d",
+         source->number);
     MUST(!source->over, "a PDU of %d after those of its successor", source->number);
     if (before && source != before) {
         MUST(traffic_at_mark(&before->traffic), "%u PDUs of %d arrived", before->traffic.arrived,
@@ -87,7 +89,8 @@ static void out_hears_rpc(side_t *leg, const uint8_t *pdu, uint32_t size)
 {
     side_t *target = source_of(leg, pdu);
 
-    MUST(target->kind == SIDE_TARGET && leg->kind == SIDE_OUT, "%d's PDU at %d", target->number, leg->number);
+    MUST(target->kind == SIDE_TARGET && leg->kind == SIDE_OUT, "%d's PDU at %d", target->number,
+         leg->number);
     MUST(!leg->over, "an RPC PDU after OUT_R1/A9");
     /* A predecessor may still have some to take, and OUT_R1/A9 behind them. */
     traffic_arrive_on(&target->traffic, target->number, &leg->next, pdu, size);
@@ -95,8 +98,8 @@ static void out_hears_rpc(side_t *leg, const uint8_t *pdu, uint32_t size)
     leg->held += size;
     leg->used += size;
     MUST(leg->window >= 0, "an RPC PDU before CONN/A2");
-    MUST(!leg->honest || leg->held <= leg->window, "%d holds %ld bytes, its window is %ld", leg->number,
-         (long)leg->held, (long)leg->window);
+    MUST(!leg->honest || leg->held <= leg->window, "%d holds %ld bytes, its window is %ld",
+         leg->number, (long)leg->held, (long)leg->window);
     MUST(leg->used <= leg->lifetime, "%lu bytes in a lifetime of %lu", (unsigned long)leg->used,
          (unsigned long)leg->lifetime);
 }
@@ -151,7 +154,9 @@ static void hears_rts(side_t *leg, const uint8_t *data, uint32_t size)
 static int hears_farewell(side_t *side, const uint8_t *pdu, uint32_t size)
 {
     rpc_reason_t reason;
-    const char *why = side->kind == SIDE_TARGET || side->kind == SIDE_V1 ? NULL : rpc_farewell_read(pdu, size, &reason);
+    const char *why = side->kind == SIDE_TARGET || side->kind == SIDE_V1
+                        ? NULL
+                        : rpc_farewell_read(pdu, size, &reason);
 
     MUST(!why || strcmp(why, FORGED) != 0, "%d hears a target's farewell", side->number);
     MUST(!why || reason, "a farewell for %d without a reason", side->number);
@@ -162,13 +167,15 @@ static int hears_farewell(side_t *side, const uint8_t *pdu, uint32_t size)
 static void hears_pdu(side_t *side, const uint8_t *pdu, const dcerpc_header_t *header)
 {
     MUST(!side->farewell, "%d hears a PDU behind the farewell", side->number);
-    script_trace("  %d hears a PDU of type %d, %u bytes", side->number, header->ptype, header->frag_length);
+    script_trace("  %d hears a PDU of type %d, %u bytes", side->number, header->ptype,
+                 header->frag_length);
     if (side->kind == SIDE_TARGET) {
         MUST(header->ptype != DCERPC_RTS || side->port >= PORT_V1, "an RTS PDU for a target");
         target_hears(side, pdu, header->frag_length);
     }
     else if (side->kind == SIDE_V1)
-        traffic_arrive(&source_of(side, pdu)->traffic, traffic_source(pdu), pdu, header->frag_length);
+        traffic_arrive(&source_of(side, pdu)->traffic, traffic_source(pdu), pdu,
+                       header->frag_length);
     else if (header->ptype == DCERPC_RTS)
         hears_rts(side, pdu, header->frag_length);
     else if (!hears_farewell(side, pdu, header->frag_length))
@@ -184,7 +191,8 @@ static int may_be_garbage(const side_t *side)
     for (i = 0; i < game->side_count; i++) {
         const side_t *other = game->sides[i];
 
-        if (other->port == side->port && (other->muddled || (side->port >= PORT_V1 && other->garbage)))
+        if (other->port == side->port
+            && (other->muddled || (side->port >= PORT_V1 && other->garbage)))
             return 1;
     }
     return 0;
@@ -205,7 +213,8 @@ static void side_hears(fake_peer_t *peer, const uint8_t *data, size_t len)
     }
     if (may_be_garbage(side))
         return;
-    while ((frame = dcerpc_framer_next(&side->framer, &data, &len, &pdu, &header)) == DCERPC_FRAME_PDU)
+    while ((frame = dcerpc_framer_next(&side->framer, &data, &len, &pdu, &header))
+           == DCERPC_FRAME_PDU)
         hears_pdu(side, pdu, &header);
     MUST(frame == DCERPC_FRAME_MORE, "no PDU for %d: %s", side->number, side->framer.error);
 }
@@ -279,15 +288,19 @@ void model_check_bounds(const game_t *game)
         check_leg(game, vc->out, &first);
         check_leg(game, vc->out_next, &first);
         check_leg(game, vc->out_old, &first);
-        MUST(vc->waiting.size <= RPC_LOOP_SCRATCH + DCERPC_MAX_PDU, "%zu bytes wait", vc->waiting.size);
-        MUST(!vc->target || vc->target->out.size <= 2 * (size_t)game->receive_window + RPC_LOOP_SCRATCH
-             + DCERPC_MAX_PDU, "%zu bytes for the target", vc->target->out.size);
+        MUST(vc->waiting.size <= RPC_LOOP_SCRATCH + DCERPC_MAX_PDU, "%zu bytes wait",
+             vc->waiting.size);
+        MUST(!vc->target
+                 || vc->target->out.size
+                        <= 2 * (size_t)game->receive_window + RPC_LOOP_SCRATCH + DCERPC_MAX_PDU,
+             "%zu bytes for the target", vc->target->out.size);
     }
 }
 
 static int sound(const side_t *side)
 {
-    return fake_alive(side->peer) && !side->garbage && !may_be_garbage(side) && !side->peer->write_error && side->honest;
+    return fake_alive(side->peer) && !side->garbage && !may_be_garbage(side)
+        && !side->peer->write_error && side->honest;
 }
 
 void model_check_delivered(const game_t *game)
@@ -304,8 +317,10 @@ void model_check_delivered(const game_t *game)
         target = side_of_stream(game, vc->target);
         MUST(!sound(target) || !sound(in) || in->traffic.arrived == in->traffic.sent,
              "%u of %u PDUs of %d arrived", in->traffic.arrived, in->traffic.sent, in->number);
-        MUST(!sound(target) || !sound(out) || vc->starved || target->traffic.arrived == target->traffic.sent,
-             "%u of %u PDUs of %d arrived", target->traffic.arrived, target->traffic.sent, target->number);
+        MUST(!sound(target) || !sound(out) || vc->starved
+                 || target->traffic.arrived == target->traffic.sent,
+             "%u of %u PDUs of %d arrived", target->traffic.arrived, target->traffic.sent,
+             target->number);
     }
 }
 
@@ -326,7 +341,8 @@ static void check_farewell(const side_t *side)
 {
     const fake_peer_t *peer = side->peer;
 
-    MUST(!side->answered || side->farewell || side->via.host || peer->aborted || peer->write_error || may_be_garbage(side),
+    MUST(!side->answered || side->farewell || side->via.host || peer->aborted || peer->write_error
+             || may_be_garbage(side),
          "leg %d is closed without a word", side->number);
 }
 

@@ -1,5 +1,5 @@
-/* endpoint_model: what must be true of the endpoint whatever it receives. A side is the far end of one
- * of its streams: a proxy's end of a leg, or a target.
+/* endpoint_model: what must be true of the endpoint whatever it receives. A side is the far end of
+ * one of its streams: a proxy's end of a leg, or a target.
  */
 #ifndef ENDPOINT_MODEL_H
 #define ENDPOINT_MODEL_H

@@ -64,7 +64,8 @@ void fake_connected(fake_world_t *world, int nth, int ok)
         finish(c, ok ? RPC_REASON_NONE : RPC_REASON_CONNECT_FAILED, ok ? 0 : APR_ECONNREFUSED);
 }
 
-static rpc_connect_t *connect_new(rpc_loop_t *loop, int port, apr_interval_time_t timeout, void *ctx)
+static rpc_connect_t *connect_new(rpc_loop_t *loop, int port, apr_interval_time_t timeout,
+                                  void *ctx)
 {
     rpc_connect_t *c = calloc(1, sizeof(*c));
 

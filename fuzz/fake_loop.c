@@ -1,5 +1,5 @@
-/* fake_loop.c: io/loop.h with a clock that stands still until a script moves it. A turn is the same as
- * in io/loop.c: events, timers that are due, then the run queue, once through.
+/* fake_loop.c: io/loop.h with a clock that stands still until a script moves it. A turn is the same
+ * as in io/loop.c: events, timers that are due, then the run queue, once through.
  */
 #include "fake.h"
 
@@ -60,7 +60,8 @@ void rpc_loop_post(rpc_loop_t *loop, rpc_job_t *job)
 
 static void must_be_ours(const rpc_loop_t *loop, const rpc_timer_t *timer)
 {
-    MUST(!timer->slot || (timer->slot <= loop->timers.count && loop->timers.heap[timer->slot] == timer),
+    MUST(!timer->slot
+             || (timer->slot <= loop->timers.count && loop->timers.heap[timer->slot] == timer),
          "a timer of another loop");
 }
 

@@ -75,7 +75,8 @@ static apr_status_t fake_push(rpc_stream_t *s)
     return APR_SUCCESS;
 }
 
-static apr_status_t socket_write(rpc_stream_t *s, const struct iovec *pieces, int count, size_t *len)
+static apr_status_t socket_write(rpc_stream_t *s, const struct iovec *pieces, int count,
+                                 size_t *len)
 {
     fake_peer_t *peer = peer_of(s);
     size_t took;

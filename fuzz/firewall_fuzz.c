@@ -1,9 +1,9 @@
 /* firewall_fuzz: any rules and any PDUs. The first byte of an input chooses: 0, the rest is a rule;
  * above, which rules, port and level hold for the stream of PDUs that the rest is.
  *
- * A rule is accepted, or refused with its place; the text of an accepted rule is accepted again. A PDU
- * passes only if a second parser, simpler than the firewall's, finds it harmless. A bind that is not
- * harmless is blinded: only refused syntaxes change, and then it is harmless, too.
+ * A rule is accepted, or refused with its place; the text of an accepted rule is accepted again. A
+ * PDU passes only if a second parser, simpler than the firewall's, finds it harmless. A bind that
+ * is not harmless is blinded: only refused syntaxes change, and then it is harmless, too.
  */
 #include "firewall/firewall.h"
 
@@ -58,7 +58,8 @@ static void read_rule(apr_pool_t *pool, const char *text)
             continue;
         if (!rpc_firewall_rules_allowed(rules, (apr_port_t)port, &none, &nearest))
             MUST(!strncmp(nearest, BY, strlen(BY))
-                 && rpc_firewall_rules_parse(pool, nearest + strlen(BY), NULL, &again, &err) == APR_SUCCESS,
+                     && rpc_firewall_rules_parse(pool, nearest + strlen(BY), NULL, &again, &err)
+                            == APR_SUCCESS,
                  "\"%s\" is not taken again: %s", nearest, err.expected);
     }
     MUST(covered, "a rule for no port");
@@ -131,12 +132,14 @@ static void must_be_harmless(const rpc_firewall_t *fw, const uint8_t *pdu, const
             MUST(!memcmp(&interface, &asked, sizeof(asked)), "context %d was allowed", i);
         else
             MUST(before && is_nobody(&interface), "context %d passed", i);
-        MUST(!before || !memcmp(pdu + seen, before + seen, at + 4 - seen), "something else changed");
+        MUST(!before || !memcmp(pdu + seen, before + seen, at + 4 - seen),
+             "something else changed");
         seen = at + 24;
         at += 24 + 20 * (size_t)pdu[at + 2];
         MUST(at <= end, "context %d ends at %zu of %zu", i, at, end);
     }
-    MUST(!before || !memcmp(pdu + seen, before + seen, h->frag_length - seen), "something behind changed");
+    MUST(!before || !memcmp(pdu + seen, before + seen, h->frag_length - seen),
+         "something behind changed");
 }
 
 static void must_be_blind(rpc_firewall_t *fw, uint8_t *pdu, const dcerpc_header_t *h,
@@ -166,7 +169,8 @@ static void read_pdu(rpc_firewall_t *fw, const uint8_t *pdu, const dcerpc_header
     switch (rpc_firewall_check(fw, copy, h, &r)) {
     case RPC_FIREWALL_PASS:
         MUST(r.cause == RPC_FIREWALL_OK && !r.why && !r.contexts, "passed, yet %s", r.why);
-        MUST(!wanted || was_bound || h->ptype == DCERPC_BIND, "%s before a bind", dcerpc_ptype_name(h->ptype));
+        MUST(!wanted || was_bound || h->ptype == DCERPC_BIND, "%s before a bind",
+             dcerpc_ptype_name(h->ptype));
         if (wanted && bind)
             must_be_harmless(&before, copy, h, NULL);
         break;
@@ -176,7 +180,8 @@ static void read_pdu(rpc_firewall_t *fw, const uint8_t *pdu, const dcerpc_header
         must_be_blind(&before, copy, h, &r);
         break;
     case RPC_FIREWALL_END:
-        MUST(wanted && r.cause != RPC_FIREWALL_OK && r.why && fw->bound == was_bound, "refused for nothing");
+        MUST(wanted && r.cause != RPC_FIREWALL_OK && r.why && fw->bound == was_bound,
+             "refused for nothing");
         break;
     }
     if (r.has_interface)
@@ -194,9 +199,11 @@ static void read_stream(apr_pool_t *pool, unsigned choice, const uint8_t *data, 
     rpc_firewall_t fw;
 
     if (choice & 3)
-        MUST(rpc_firewall_rules_parse(pool, rule_sets[(choice & 3) - 1], NULL, &rules, &err) == APR_SUCCESS,
+        MUST(rpc_firewall_rules_parse(pool, rule_sets[(choice & 3) - 1], NULL, &rules, &err)
+                 == APR_SUCCESS,
              "%s", err.expected);
-    rpc_firewall_begin(&fw, rules, choice & 0x20 ? 7000 : 6001, levels[choice >> 2 & 3], choice >> 4 & 1);
+    rpc_firewall_begin(&fw, rules, choice & 0x20 ? 7000 : 6001, levels[choice >> 2 & 3],
+                       choice >> 4 & 1);
     while (dcerpc_framer_next(&framer, &data, &len, &pdu, &header) == DCERPC_FRAME_PDU)
         read_pdu(&fw, pdu, &header);
     dcerpc_framer_reset(&framer);

@@ -1,6 +1,7 @@
 /* game.h: the part of a driver that endpoint_fuzz.c and proxy_fuzz.c share: it reads the steps of a
- * script and carries out those that are the same for every side. Each driver includes it once, after
- * the header of its model, which defines game_t and side_t, and defines what is declared here.
+ * script and carries out those that are the same for every side. Each driver includes it once,
+ * after the header of its model, which defines game_t and side_t, and defines what is declared
+ * here.
  */
 #ifndef GAME_H
 #define GAME_H
@@ -70,7 +71,9 @@ static void op_room(game_t *game, const step_t *step)
     if (!side)
         return;
     script_trace("%d takes %d", side->number, step->arg);
-    fake_take(side->peer, step->arg == 0 ? 0 : step->arg < 128 ? (int64_t)step->arg * step->arg : FAKE_EVER);
+    fake_take(side->peer, step->arg == 0    ? 0
+                          : step->arg < 128 ? (int64_t)step->arg * step->arg
+                                            : FAKE_EVER);
 }
 
 static void op_chunk(game_t *game, const step_t *step)

@@ -47,7 +47,9 @@ static size_t mutate_once(uint8_t *data, size_t steps, size_t max_steps, unsigne
         if (count > steps - at)
             count = steps - at;
         memcpy(some, step_at(data, at), count * SCRIPT_STEP);
-        return steps + count > max_steps ? steps : insert(data, steps, next(rnd) % (steps + 1), some, count);
+        return steps + count > max_steps
+                 ? steps
+                 : insert(data, steps, next(rnd) % (steps + 1), some, count);
     case 2:     /* fewer */
         if (count > steps - at)
             count = steps - at;

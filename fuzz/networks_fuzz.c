@@ -1,8 +1,8 @@
-/* networks_fuzz: any RpcTargetNetworks or RpcSourceAddress. The first byte of an input chooses: 0, the
- * rest is a list of sources; else a list of networks.
+/* networks_fuzz: any RpcTargetNetworks or RpcSourceAddress. The first byte of an input chooses: 0,
+ * the rest is a list of sources; else a list of networks.
  *
- * A list is accepted, or refused with its place. What an accepted list says about an address is compared
- * with a second, simpler parser: bit by bit, entry by entry.
+ * A list is accepted, or refused with its place. What an accepted list says about an address is
+ * compared with a second, simpler parser: bit by bit, entry by entry.
  */
 #include "target/sources.h"
 
@@ -30,7 +30,8 @@ static void must_be_placed(const char *text, const rpc_syntax_error_t *err)
 
     MUST(err->expected && *err->expected, "an error without a word of what is expected");
     MUST(err->column >= 1 && (size_t)err->column <= len + 1, "column %d of %zu", err->column, len);
-    MUST(!strncmp(text + err->column - 1, err->element, strlen(err->element)), "element \"%s\"", err->element);
+    MUST(!strncmp(text + err->column - 1, err->element, strlen(err->element)), "element \"%s\"",
+         err->element);
 }
 
 /* ---- the second reading ---- */
@@ -53,7 +54,8 @@ static int is_ipv4(const unsigned char bits[16])
     return !memcmp(bits, mapped, 12);
 }
 
-/* How many bits of NETWORK, which is an address with or without a length, hold ADDR; -1: not all. */
+/* How many bits of NETWORK, which is an address with or without a length, hold ADDR; -1: not
+ * all. */
 static int held(const char *network, const unsigned char addr[16])
 {
     const char *slash = strchr(network, '/');
@@ -61,8 +63,9 @@ static int held(const char *network, const unsigned char addr[16])
     char text[64];
     int length, i, v4 = !strchr(network, ':');
 
-    apr_cpystrn(text, network, slash && (size_t)(slash - network) < sizeof(text) ? (size_t)(slash - network) + 1
-                                                                               : sizeof(text));
+    apr_cpystrn(text, network,
+                slash && (size_t)(slash - network) < sizeof(text) ? (size_t)(slash - network) + 1
+                                                                  : sizeof(text));
     read_address(text, bits);
     length = slash ? atoi(slash + 1) + (v4 ? 96 : 0) : 128;
     if (is_ipv4(addr) && (length < 96 || !is_ipv4(bits)))
@@ -162,7 +165,8 @@ static int read_again(apr_pool_t *pool, const char *text, const unsigned char ad
 
 /* ---- asking ---- */
 
-static void ask(apr_pool_t *pool, const char *text, const rpc_networks_t *networks, const char *about)
+static void ask(apr_pool_t *pool, const char *text, const rpc_networks_t *networks,
+                const char *about)
 {
     rpc_address_t address;
     unsigned char bits[16];
@@ -176,7 +180,8 @@ static void ask(apr_pool_t *pool, const char *text, const rpc_networks_t *networ
     allowed = rpc_networks_allow(networks, &address.any, &rule);
     MUST(rule && *rule, "no rule for %s", about);
     MUST(allowed == (*rule != '!'), "%s is %s by %s", about, allowed ? "allowed" : "denied", rule);
-    MUST(allowed == read_again(pool, text, bits), "%s is %s by %s", about, allowed ? "allowed" : "denied", rule);
+    MUST(allowed == read_again(pool, text, bits), "%s is %s by %s", about,
+         allowed ? "allowed" : "denied", rule);
 }
 
 static void read_networks(apr_pool_t *pool, const char *text)
@@ -198,7 +203,8 @@ static void read_networks(apr_pool_t *pool, const char *text)
     }
     for (i = 0; i < sizeof(about) / sizeof(*about); i++)
         ask(pool, text, networks, about[i]);
-    for (one = apr_strtok(copy, " \t\r\n\v\f", &state); one; one = apr_strtok(NULL, " \t\r\n\v\f", &state)) {
+    for (one = apr_strtok(copy, " \t\r\n\v\f", &state); one;
+         one = apr_strtok(NULL, " \t\r\n\v\f", &state)) {
         one += *one == '!' || *one == '+';
         one[strcspn(one, "/")] = '\0';
         if (*one >= '0' && *one <= '9' ? 1 : strchr(one, ':') != NULL)
@@ -226,7 +232,8 @@ static void read_sources(apr_pool_t *pool, const char *text)
 
             MUST(source && source->any.sa_family == families[i], "family");
             rpc_address_text(source, buf);
-            MUST(rpc_sources_parse(pool, buf, NULL, &again, &err) == APR_SUCCESS, "%s: %s", buf, err.expected);
+            MUST(rpc_sources_parse(pool, buf, NULL, &again, &err) == APR_SUCCESS, "%s: %s", buf,
+                 err.expected);
         }
     }
 }

@@ -1,7 +1,7 @@
 /* ntlmssp_fuzz: messages that are made of pieces of the input, so that they pass the checks of the
- * header; ntlm_fuzz uses inputs unchanged. The first byte chooses an AUTHENTICATE, which must read as it
- * was written if it is accepted, or a CHALLENGE with such names, whose pairs are read. A piece is a byte
- * with its length, and then its bytes.
+ * header; ntlm_fuzz uses inputs unchanged. The first byte chooses an AUTHENTICATE, which must read
+ * as it was written if it is accepted, or a CHALLENGE with such names, whose pairs are read. A
+ * piece is a byte with its length, and then its bytes.
  */
 #include "ntlm/ntlmssp.h"
 
@@ -132,7 +132,8 @@ static void check_places(const ntlmssp_authenticate_t *auth, const uint8_t *msg,
     for (i = 0; auth->mic_offset && i < FIELDS; i++)
         MUST(!get(msg + 12 + 8 * i, 2) || get(msg + 12 + 8 * i + 4, 4) >= auth->mic_offset + 16,
              "field %d in the MIC", i);
-    MUST(auth->anonymous || auth->nt_response_size >= 48, "a response of %zu bytes", auth->nt_response_size);
+    MUST(auth->anonymous || auth->nt_response_size >= 48, "a response of %zu bytes",
+         auth->nt_response_size);
 }
 
 static void compute(const ntlmssp_authenticate_t *auth, const uint8_t *msg, size_t size)
@@ -141,7 +142,8 @@ static void compute(const ntlmssp_authenticate_t *auth, const uint8_t *msg, size
     uint8_t key[NTLMSSP_KEY] = { 0 }, session[NTLMSSP_KEY], again[NTLMSSP_KEY], signature[16];
 
     MUST(ntlmssp_ntowf_v2(key, auth->user, auth->domain, key), "names without a key");
-    MUST(!ntlmssp_check_response(key, challenge, auth, session), "a response that is right by chance");
+    MUST(!ntlmssp_check_response(key, challenge, auth, session),
+         "a response that is right by chance");
     ntlmssp_check_response(key, challenge, auth, again);
     MUST(memcmp(session, again, sizeof(again)) == 0, "another key for the same response");
     ntlmssp_exported_key(auth, session);
@@ -207,7 +209,8 @@ static void check_pairs(const uint8_t *p, size_t size)
     MUST(size == 4 && seen & 1u << 7, "pairs without a time, or with %zu bytes behind them", size);
 }
 
-static void check_challenge(const ntlmssp_challenge_t *c, uint32_t flags, const uint8_t *buf, size_t size)
+static void check_challenge(const ntlmssp_challenge_t *c, uint32_t flags, const uint8_t *buf,
+                            size_t size)
 {
     size_t name = get(buf + 12, 2), name_at = get(buf + 16, 4);
     size_t info = get(buf + 40, 2), info_at = get(buf + 44, 4);

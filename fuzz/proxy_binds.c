@@ -1,5 +1,5 @@
-/* proxy_binds.c: the shape of a PDU defines its bytes, so the PDU that arrives is compared with the one
- * that was made. In a bind only syntaxes may differ, and only as the firewall replaces them.
+/* proxy_binds.c: the shape of a PDU defines its bytes, so the PDU that arrives is compared with the
+ * one that was made. In a bind only syntaxes may differ, and only as the firewall replaces them.
  *
  *   shape 0x1XX  bit 0 alter_context; 1-2 contexts; 3-4 level; 5 the first context asks for what is
  *                not allowed, 6 the last does; 7 big-endian
@@ -24,7 +24,8 @@ static rpc_firewall_rules_t *rules_of(const game_t *game, const char *text)
     rpc_firewall_rules_t *rules = NULL;
     rpc_syntax_error_t err;
 
-    MUST(rpc_firewall_rules_parse(game->pool, text, NULL, &rules, &err) == APR_SUCCESS, "%s", err.expected);
+    MUST(rpc_firewall_rules_parse(game->pool, text, NULL, &rules, &err) == APR_SUCCESS, "%s",
+         err.expected);
     return rules;
 }
 
@@ -33,7 +34,8 @@ static void refused(void *ctx, const char *text)
     side_t *client = ctx;
 
     script_trace("  %d: %s", client->number, text);
-    MUST(!client->ended && client->kind != SIDE_OUT, "%d is refused a bind: %s", client->number, text);
+    MUST(!client->ended && client->kind != SIDE_OUT, "%d is refused a bind: %s", client->number,
+         text);
     MUST(strstr(text, " refused: "), "%s", text);
 }
 
@@ -99,7 +101,8 @@ static unsigned contexts_of(unsigned shape)
 
 static int asks_too_much(unsigned shape, unsigned context)
 {
-    return is_bind(shape) && ((shape & 32 && context == 0) || (shape & 64 && context == contexts_of(shape) - 1));
+    return is_bind(shape)
+        && ((shape & 32 && context == 0) || (shape & 64 && context == contexts_of(shape) - 1));
 }
 
 static void put_u16(uint8_t *at, unsigned value, int big)
@@ -160,13 +163,15 @@ size_t binds_make(side_t *client, unsigned shape, uint8_t buf[BINDS_MAX])
 /* A bind's level: 1 enough, 0 too low, -1: an alter_context's, whatever was asked for before. */
 static int is_enough(const side_t *client, unsigned shape)
 {
-    if (client->spec.least_level == RPC_AUTH_LEVEL_NONE || level_of(shape) >= client->spec.least_level)
+    if (client->spec.least_level == RPC_AUTH_LEVEL_NONE
+        || level_of(shape) >= client->spec.least_level)
         return 1;
     return !level_of(shape) && is_bind(shape) && shape & 1 ? -1 : 0;
 }
 
 /* Each context as it was asked for, or nobody's; EXPECTED is told. All or none by the level. */
-static void must_be_harmless(const side_t *client, unsigned shape, const uint8_t *pdu, uint8_t *expected)
+static void must_be_harmless(const side_t *client, unsigned shape, const uint8_t *pdu,
+                             uint8_t *expected)
 {
     uint8_t nobody[RPC_SYNTAX_SIZE];
     rpc_interface_t interface = { .major = 0 };
@@ -180,14 +185,17 @@ static void must_be_harmless(const side_t *client, unsigned shape, const uint8_t
         int too_much = has_rules(client) && asks_too_much(shape, i);
         int refused_here = !memcmp(pdu + at, nobody, sizeof(nobody));
 
-        MUST(refused_here || !(too_much || !enough), "context %u of shape %03x has passed", i, shape);
-        MUST(!refused_here || too_much || enough < 1, "context %u of shape %03x was allowed", i, shape);
+        MUST(refused_here || !(too_much || !enough), "context %u of shape %03x has passed", i,
+             shape);
+        MUST(!refused_here || too_much || enough < 1, "context %u of shape %03x was allowed", i,
+             shape);
         blind += refused_here && !too_much;
         if (refused_here)
             memcpy(expected + at, nobody, sizeof(nobody));
     }
     for (i = 0; blind && i < contexts_of(shape); i++)
-        MUST(!memcmp(pdu + BODY + i * CONTEXT + 4, nobody, sizeof(nobody)), "blinded in part, for its level");
+        MUST(!memcmp(pdu + BODY + i * CONTEXT + 4, nobody, sizeof(nobody)),
+             "blinded in part, for its level");
 }
 
 /* A guarded client's PDU that is no bind, or no good one. */
@@ -196,7 +204,8 @@ static void must_be_allowed(const side_t *client, unsigned shape, uint8_t ptype)
     rpc_auth_level_t least = client->spec.least_level;
     unsigned level = shape ? level_of(shape) : 0;
 
-    MUST(ptype == DCERPC_REQUEST || ptype == DCERPC_AUTH3 || ptype == CO_CANCEL || ptype == ORPHANED,
+    MUST(ptype == DCERPC_REQUEST || ptype == DCERPC_AUTH3 || ptype == CO_CANCEL
+             || ptype == ORPHANED,
          "PTYPE %u has passed, shape %03x", ptype, shape);
     if (ptype == DCERPC_REQUEST && least >= RPC_AUTH_LEVEL_INTEGRITY)
         MUST(level >= least, "a request of level %u has passed", level);

@@ -1,10 +1,10 @@
 /* proxy_fuzz: the inbound, outbound and mixed proxies with clients and servers that do anything.
  *
- * There are two proxies on two loops, so that channels are handed over; two virtual connections. A script
- * opens clients and lets them, and the server at the end of each leg, send PDUs of the table or
- * none, RPC PDUs, acknowledgements; close, fail, stop reading; and lets time pass. Whatever comes
- * out is checked by proxy_model.c. Where the settings say so a firewall is among it, and clients
- * bind: proxy_binds.c.
+ * There are two proxies on two loops, so that channels are handed over; two virtual connections. A
+ * script opens clients and lets them, and the server at the end of each leg, send PDUs of the table
+ * or none, RPC PDUs, acknowledgements; close, fail, stop reading; and lets time pass. Whatever
+ * comes out is checked by proxy_model.c. Where the settings say so a firewall is among it, and
+ * clients bind: proxy_binds.c.
  */
 #include "proxy_binds.h"
 #include "proxy_model.h"
@@ -95,7 +95,8 @@ static void make_pdu(side_t *side, rts_pdu_id_t id, int variant, unsigned arg, r
             break;
         case RTS_CMD_DESTINATION:
             if (id == RTS_FLOW_CONTROL_ACK_WITH_DESTINATION)
-                cmd->u.u32 = side->kind == SIDE_LEG && !(arg & 64) ? RTS_FD_OUT_PROXY : arg >> 4 & 3;
+                cmd->u.u32 = side->kind == SIDE_LEG && !(arg & 64) ? RTS_FD_OUT_PROXY
+                                                                   : arg >> 4 & 3;
             break;
         case RTS_CMD_ASSOCIATION_GROUP_ID: case RTS_CMD_CLIENT_ADDRESS:
         case RTS_CMD_EMPTY: case RTS_CMD_ANCE: case RTS_CMD_NEGATIVE_ANCE:
@@ -133,8 +134,10 @@ static rts_pdu_id_t usual(const side_t *side, unsigned arg)
 /* The books follow what is said: a window at B3 and B2, a division at A5, A9 and B1. */
 static void note_pdu(side_t *side, const rts_pdu_t *pdu)
 {
-    rts_hop_t hop = side->kind == SIDE_IN ? RTS_HOP_C_IP : side->kind == SIDE_OUT ? RTS_HOP_C_OP
-                    : side->game->sides[side->client]->kind == SIDE_IN ? RTS_HOP_S_IP : RTS_HOP_S_OP;
+    rts_hop_t hop = side->kind == SIDE_IN                            ? RTS_HOP_C_IP
+                  : side->kind == SIDE_OUT                           ? RTS_HOP_C_OP
+                  : side->game->sides[side->client]->kind == SIDE_IN ? RTS_HOP_S_IP
+                                                                     : RTS_HOP_S_OP;
     rts_pdu_id_t id = rts_identify(pdu, hop);
 
     if ((id == RTS_CONN_B3 || id == RTS_IN_R1_B2) && side->window < 0)
@@ -148,7 +151,8 @@ static void say_id(side_t *side, rts_pdu_id_t id, int variant, unsigned arg)
     rts_pdu_t pdu;
 
     make_pdu(side, id, variant, arg, &pdu);
-    script_trace("%d says %s%s", side->number, rts_info(id)->name, variant ? " with something wrong" : "");
+    script_trace("%d says %s%s", side->number, rts_info(id)->name,
+                 variant ? " with something wrong" : "");
     if (fake_alive(side->peer)) {
         note_pdu(side, &pdu);
         say_pdu(side, &pdu);
@@ -179,7 +183,8 @@ static void say_bind(side_t *client, unsigned shape)
     if (client->game->budget < sizeof(buf) || !fake_alive(client->peer))
         return;
     size = binds_make(client, shape, buf);
-    script_trace("%d says a PDU of type %d, %zu bytes, shape %03x", client->number, buf[2], size, shape);
+    script_trace("%d says a PDU of type %d, %zu bytes, shape %03x", client->number, buf[2], size,
+                 shape);
     client->game->budget -= size;
     fake_say(client->peer, buf, size);
 }
@@ -192,11 +197,15 @@ static void fill_spec(side_t *client, int stranger, int other_rules)
     const game_t *game = client->game;
     rpc_channel_spec_t *spec = &client->spec;
 
-    spec->role = client->kind == SIDE_IN ? RPC_INBOUND : client->kind == SIDE_OUT ? RPC_OUTBOUND : RPC_MIXED;
+    spec->role = client->kind == SIDE_IN  ? RPC_INBOUND
+               : client->kind == SIDE_OUT ? RPC_OUTBOUND
+                                          : RPC_MIXED;
     spec->content_length = client->kind == SIDE_IN ? game->content_length : INT64_MAX;
     snprintf(client->identity, sizeof(client->identity), "%s", stranger ? "mallory" : "alice");
     spec->identity = client->identity;
-    client->servers = (rpc_server_list_t){ 1, { { RPC_PROTSEQ_HTTP, "server", (uint16_t)client->number } } };
+    client->servers = (rpc_server_list_t){
+        1, { { RPC_PROTSEQ_HTTP, "server", (uint16_t)client->number } }
+    };
     spec->leg.servers = &client->servers;
     snprintf(client->unix_path, sizeof(client->unix_path), "%d", client->number);
     spec->leg.unix_path = game->with_unix_path ? client->unix_path : NULL;
@@ -225,12 +234,14 @@ static void new_client(game_t *game, const step_t *step, side_kind_t kind)
 
     if (!client)
         return;
-    script_trace("%d: a client, kind %d, variant %d, connection %d", client->number, kind, variant, client->vc);
+    script_trace("%d: a client, kind %d, variant %d, connection %d", client->number, kind, variant,
+                 client->vc);
     fill_spec(client, stranger, step->who & 32);
     if (kind == SIDE_IN && game->content_length != INT64_MAX)
         client->peer->length = (uint64_t)game->content_length;
     client->peer->chunk = step->arg >> 4;
-    rpc_channel_start(game->proxies[loop], fake_open_http(client->peer, game->world->loops[loop]), &client->spec);
+    rpc_channel_start(game->proxies[loop], fake_open_http(client->peer, game->world->loops[loop]),
+                      &client->spec);
     if (kind == SIDE_MIXED || variant == 2)
         return;
     say_id(client, kind == SIDE_IN ? (variant ? RTS_IN_R1_A1 : RTS_CONN_B1)
@@ -278,7 +289,8 @@ static void op_rts_leg(game_t *game, const step_t *step)
         say_id(side, usual(side, step->arg & 127), 0, step->arg & ~64u);
 }
 
-/* Up to 16 RPC PDUs of one size; where there is a firewall, clients' variants 1 and 2 are for it. */
+/* Up to 16 RPC PDUs of one size; where there is a firewall, clients' variants 1 and 2 are for
+ * it. */
 static void op_rpc(game_t *game, const step_t *step)
 {
     side_t *side = pick(game, -1, step->who);
@@ -286,7 +298,8 @@ static void op_rpc(game_t *game, const step_t *step)
 
     if (!side || (side->kind == SIDE_OUT && VARIANT(step->op) != 3))
         return;
-    if (side->game->firewall && side->kind != SIDE_LEG && (VARIANT(step->op) == 1 || VARIANT(step->op) == 2)) {
+    if (side->game->firewall && side->kind != SIDE_LEG
+        && (VARIANT(step->op) == 1 || VARIANT(step->op) == 2)) {
         say_bind(side, (unsigned)VARIANT(step->op) << 8 | step->arg);
         return;
     }
@@ -375,7 +388,8 @@ static void op_false_ack(game_t *game, const step_t *step)
     ack.available_window = values[step->arg >> 3 & 7];
     if (step->arg & 64)
         ack.cookie.b[3] ^= 0xff;
-    rts_begin(&pdu, client->kind == SIDE_IN ? RTS_FLOW_CONTROL_ACK : RTS_FLOW_CONTROL_ACK_WITH_DESTINATION);
+    rts_begin(&pdu, client->kind == SIDE_IN ? RTS_FLOW_CONTROL_ACK
+                                            : RTS_FLOW_CONTROL_ACK_WITH_DESTINATION);
     if (client->kind == SIDE_OUT)
         rts_set_u32(&pdu, RTS_CMD_DESTINATION, step->arg & 128 ? RTS_FD_CLIENT : RTS_FD_OUT_PROXY);
     rts_set_ack(&pdu, &ack);
@@ -433,7 +447,8 @@ static game_t *game_new(const uint8_t settings[3])
     game->budget = 1536 * 1024;
     script_log(&game->log);
     for (i = 0; i < FAKE_LOOPS; i++)
-        game->proxies[i] = rpc_proxy_create(game->world->loops[i], &nobody, game->proxies, FAKE_LOOPS, game->pool);
+        game->proxies[i] = rpc_proxy_create(game->world->loops[i], &nobody, game->proxies,
+                                            FAKE_LOOPS, game->pool);
     return game;
 }
 
@@ -462,8 +477,8 @@ static void be_kind(game_t *game)
     model_check_delivered(game);
 }
 
-/* Everybody leaves: whatever a channel waits for, it has to end. A pipe has to deliver first; an OUT
- * client may have closed its sending side only, until its leg is there or is given up. */
+/* Everybody leaves: whatever a channel waits for, it has to end. A pipe has to deliver first; an
+ * OUT client may have closed its sending side only, until its leg is there or is given up. */
 static void leave(game_t *game)
 {
     int i;

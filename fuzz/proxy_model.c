@@ -1,5 +1,5 @@
-/* proxy_model.c: reads every far end and records what comes. It uses proxy/virtual.h only to see how
- * full queues are, and in which state delivery can be expected.
+/* proxy_model.c: reads every far end and records what comes. It uses proxy/virtual.h only to see
+ * how full queues are, and in which state delivery can be expected.
  */
 #include "proxy_binds.h"
 #include "proxy_model.h"
@@ -36,7 +36,8 @@ static int may_be_garbage(const side_t *side)
     if (side->kind == SIDE_OUT)
         return side->leg >= 0 && game->sides[side->leg]->garbage;
     for (i = side->channel; i < game->side_count; i++) {
-        if (game->sides[i]->vc == side->vc && game->sides[i]->kind == SIDE_IN && game->sides[i]->garbage)
+        if (game->sides[i]->vc == side->vc && game->sides[i]->kind == SIDE_IN
+            && game->sides[i]->garbage)
             return 1;
     }
     return 0;
@@ -73,7 +74,8 @@ static void leg_hears_rpc(side_t *leg, const uint8_t *pdu, uint32_t size)
     source = source_of(leg, pdu);
     MUST(source->kind == SIDE_IN, "RPC PDU of %d on leg %d", source->number, leg->number);
     if (source != before) {
-        MUST(source->number > before->number, "%d's PDU after those of %d", source->number, before->number);
+        MUST(source->number > before->number, "%d's PDU after those of %d", source->number,
+             before->number);
         MUST(traffic_at_mark(&before->traffic), "%u PDUs of %d arrived", before->traffic.arrived,
              before->number);
         MUST(strcmp(before->identity, source->identity) == 0, "a stranger's PDU");
@@ -85,7 +87,8 @@ static void leg_hears_rpc(side_t *leg, const uint8_t *pdu, uint32_t size)
 
 static void client_hears_rpc(side_t *client, const uint8_t *pdu, uint32_t size)
 {
-    side_t *leg = may_be_garbage(client) ? side_of(client->game, client->leg) : source_of(client, pdu);
+    side_t *leg = may_be_garbage(client) ? side_of(client->game, client->leg)
+                                         : source_of(client, pdu);
 
     MUST(client->kind == SIDE_OUT && client->leg == leg->number && leg->channel == client->number,
          "%d's PDU at %d, whose leg is %d", leg->number, client->number, client->leg);
@@ -113,7 +116,8 @@ static void hears_rts(side_t *side, const uint8_t *data, uint32_t size)
 
     MUST(!wrong, "RTS PDU for %d: %s", side->number, wrong);
     script_trace("  %d hears %s", side->number, rts_info(id)->name);
-    MUST(id != RTS_UNKNOWN || rts_destination(&pdu) >= 0, "an RTS PDU of no kind for %d", side->number);
+    MUST(id != RTS_UNKNOWN || rts_destination(&pdu) >= 0, "an RTS PDU of no kind for %d",
+         side->number);
     MUST(side->heard_any || side->kind != SIDE_LEG || id == RTS_CONN_A2 || id == RTS_CONN_B2
          || id == RTS_IN_R1_A2 || id == RTS_OUT_R1_A4, "a leg begins with %s", rts_info(id)->name);
     if (side->kind == SIDE_LEG && !in_leg && id == RTS_FLOW_CONTROL_ACK)
@@ -139,7 +143,8 @@ int side_is_mixed(const side_t *side)
 
 static void hears_pdu(side_t *side, const uint8_t *pdu, const dcerpc_header_t *header)
 {
-    script_trace("  %d hears a PDU of type %d, %u bytes", side->number, header->ptype, header->frag_length);
+    script_trace("  %d hears a PDU of type %d, %u bytes", side->number, header->ptype,
+                 header->frag_length);
     MUST(!side->said_last, "%d hears something after the last PDU", side->number);
     if (side_is_mixed(side)) {
         if (header->ptype != DCERPC_RTS)
@@ -231,7 +236,8 @@ static void client_responded(fake_peer_t *peer, const rpc_answer_t *answer)
     script_trace("  %d hears %d %s", client->number, answer->status, answer->reason);
     MUST(!client->status, "%d is answered twice", client->number);
     MUST(answer->status == 200 || answer->status == 503, "status %d", answer->status);
-    MUST(answer->status == 503 || client->kind != SIDE_IN, "an IN request is answered with success");
+    MUST(answer->status == 503 || client->kind != SIDE_IN,
+         "an IN request is answered with success");
     client->status = answer->status;
     client->length = answer->content_length;
     if (answer->status == 200 && client->kind == SIDE_OUT)
@@ -287,7 +293,8 @@ static void check_farewell(const side_t *client, rpc_reason_t reason)
     if (reason != FAREWELL)
         return;
     for (i = 0; i < game->side_count; i++) {
-        if (game->sides[i]->vc == client->vc && game->sides[i]->farewell == reason && !fake_alive(game->sides[i]->peer))
+        if (game->sides[i]->vc == client->vc && game->sides[i]->farewell == reason
+            && !fake_alive(game->sides[i]->peer))
             return;
     }
     MUST(0, "%d ends by a farewell that no leg has said, or that is still there", client->number);
@@ -382,8 +389,8 @@ void model_check_delivered(const game_t *game)
         const side_t *leg = game->sides[i], *client = model_current(leg);
         const rpc_virtual_t *v = virtual_of(leg);
 
-        if (!v || !fake_alive(leg->peer) || !fake_alive(client->peer) || leg->garbage || client->garbage
-            || leg->peer->write_error || client->peer->write_error)
+        if (!v || !fake_alive(leg->peer) || !fake_alive(client->peer) || leg->garbage
+            || client->garbage || leg->peer->write_error || client->peer->write_error)
             continue;
         if (!leg->honest || !client->honest)
             continue;
@@ -436,9 +443,11 @@ static void check_server_closed(const game_t *game, const side_t *client)
         || leg->channel != client->number || client->said_last || leg->traffic.mark_count
         || client->peer->write_error || may_be_garbage(client))
         return;
-    MUST(client->reason != RPC_REASON_LOCAL_FAILURE || !leg->farewell, "leg %d has said why", leg->number);
-    MUST(leg->traffic.arrived == leg->traffic.sent, "%u of %u PDUs of leg %d arrived before its end",
-         leg->traffic.arrived, leg->traffic.sent, leg->number);
+    MUST(client->reason != RPC_REASON_LOCAL_FAILURE || !leg->farewell, "leg %d has said why",
+         leg->number);
+    MUST(leg->traffic.arrived == leg->traffic.sent,
+         "%u of %u PDUs of leg %d arrived before its end", leg->traffic.arrived, leg->traffic.sent,
+         leg->number);
 }
 
 void model_check_end(const game_t *game)

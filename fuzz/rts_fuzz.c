@@ -106,7 +106,8 @@ static void write_row(rts_pdu_id_t id, const uint8_t *data, size_t len)
     MUST(!wrong, "%s: %s", rts_info(id)->name, wrong);
     for (hop = RTS_HOP_C_IP; hop <= RTS_HOP_S_OP; hop <<= 1)
         MUST(id == RTS_UNKNOWN || !(rts_info(id)->hops & (unsigned)hop)
-             || rts_identify(&again, (rts_hop_t)hop) <= id, "%s not recognised", rts_info(id)->name);
+                 || rts_identify(&again, (rts_hop_t)hop) <= id,
+             "%s not recognised", rts_info(id)->name);
     look_at(&again);
     round_trip(&again, buf, size);
 }

@@ -52,7 +52,8 @@ apr_pool_t *script_pool(void)
     static apr_pool_t *parent;
     apr_pool_t *pool;
 
-    if (!parent && (apr_initialize() != APR_SUCCESS || apr_pool_create(&parent, NULL) != APR_SUCCESS))
+    if (!parent
+        && (apr_initialize() != APR_SUCCESS || apr_pool_create(&parent, NULL) != APR_SUCCESS))
         abort();
     if (apr_pool_create(&pool, parent) != APR_SUCCESS)
         abort();
@@ -115,7 +116,8 @@ static unsigned arrive(traffic_t *t, int source, int *next, const uint8_t *pdu, 
     if (*next < 0)
         *next = (int)serial;
     MUST((int)serial == *next, "PDU %u of %d, not %d", serial, source, *next);
-    MUST(serial < t->sent && size == t->size[serial], "PDU %u of %d: %u bytes", serial, source, size);
+    MUST(serial < t->sent && size == t->size[serial], "PDU %u of %d: %u bytes", serial, source,
+         size);
     MUST(!t->seen[serial], "PDU %u of %d twice", serial, source);
     t->seen[serial] = 1;
     t->arrived++;

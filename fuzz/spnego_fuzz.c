@@ -1,5 +1,6 @@
-/* spnego_fuzz: any bytes through spnego_read(), and its answer written and read again. The first byte
- * of an input chooses what is written; with its top bit the rest is a token's content, else a token.
+/* spnego_fuzz: any bytes through spnego_read(), and its answer written and read again. The first
+ * byte of an input chooses what is written; with its top bit the rest is a token's content, else a
+ * token.
  */
 #include "ntlm/spnego.h"
 
@@ -23,14 +24,18 @@ static void write_and_read(unsigned how, const uint8_t *token, size_t size)
     written = spnego_write(state, how & 8, token, size, with_mic ? mic : NULL, buf, room);
     MUST(written && written <= room, "%zu bytes written as %zu", size, written);
     exact = malloc(written);
-    MUST(spnego_write(state, how & 8, token, size, with_mic ? mic : NULL, exact, written) == written,
+    MUST(spnego_write(state, how & 8, token, size, with_mic ? mic : NULL, exact, written)
+             == written,
          "not in just enough room");
     MUST(memcmp(buf, exact, written) == 0, "not the same again");
     wrong = spnego_read(exact, written, &t);
     MUST(!wrong, "%s", wrong);
-    MUST(!t.init && !t.mech_types && !t.token == !token && !t.mic == !with_mic, "something else is read");
-    MUST(!token || (t.token_size == size && (!size || memcmp(t.token, token, size) == 0)), "another token");
-    MUST(!t.mic || (t.mic_size == sizeof(mic) && memcmp(t.mic, mic, sizeof(mic)) == 0), "another MIC");
+    MUST(!t.init && !t.mech_types && !t.token == !token && !t.mic == !with_mic,
+         "something else is read");
+    MUST(!token || (t.token_size == size && (!size || memcmp(t.token, token, size) == 0)),
+         "another token");
+    MUST(!t.mic || (t.mic_size == sizeof(mic) && memcmp(t.mic, mic, sizeof(mic)) == 0),
+         "another MIC");
     MUST(!spnego_write(state, how & 8, token, size, with_mic ? mic : NULL, exact, written - 1),
          "in one byte less");
     free(exact);

@@ -1,7 +1,7 @@
 /* rpc_block: a struct and its texts in one block of memory.
  *
- * What fills the struct runs twice: first with an empty block, which only counts the bytes, then with the
- * memory for them.
+ * What fills the struct runs twice: first with an empty block, which only counts the bytes, then
+ * with the memory for them.
  */
 #ifndef RPC_BLOCK_H
 #define RPC_BLOCK_H

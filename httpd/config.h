@@ -55,7 +55,8 @@ typedef struct rpc_dir_config {
     apr_port_t nspi_port;                   /* of RpcNspiServers; 0: as asked for */
     const rpc_firewall_rules_t *rules;      /* RpcAllowInterfaces, RpcProfile; NULL: unset */
     int min_auth_level;                     /* RpcMinAuthLevel: rpc_auth_level_t */
-    const rpc_networks_t *networks;         /* RpcTargetNetworks; NULL: unset, see target/networks.h */
+    const rpc_networks_t *networks;         /* RpcTargetNetworks; NULL: unset, see
+                                             * target/networks.h */
     rpc_sources_t *sources;                 /* RpcSourceAddress; NULL: the system's choice */
     int allow_anonymous;                    /* RpcAllowAnonymous */
     int require_tls;                        /* RpcRequireTLS: bits, 0 off */

@@ -17,6 +17,7 @@ int rpc_directives_need_endpoint(void);
 
 /* At configtest, warns of each pattern of LIST that matches more than its reader may expect. LIST
  * begins with the entries of BASE, which have been checked before. */
-void rpc_directive_surprises(const cmd_parms *cmd, const rpc_valid_ports_t *list, const rpc_valid_ports_t *base);
+void rpc_directive_surprises(const cmd_parms *cmd, const rpc_valid_ports_t *list,
+                             const rpc_valid_ports_t *base);
 
 #endif

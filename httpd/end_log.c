@@ -26,8 +26,9 @@ void rpc_log_refused(request_rec *r, rpc_reason_t reason, const char *why)
 {
     rpc_log_who_t who = rpc_log_who(r);
 
-    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s refused: %s: %s; user \"%s\", client %s, target %s",
-                  who.method, rpc_reason_info(reason)->token, why, who.user, who.client, who.target);
+    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
+                  "%s refused: %s: %s; user \"%s\", client %s, target %s", who.method,
+                  rpc_reason_info(reason)->token, why, who.user, who.client, who.target);
 }
 
 void rpc_log_ended(const rpc_log_t *log, const rpc_log_who_t *who, const rpc_end_t *end, int failed,

@@ -20,8 +20,8 @@ typedef struct rpc_log_who {
 /* Fills WHO, in R's pool or for as long. */
 rpc_log_who_t rpc_log_who(request_rec *r);
 
-/* Logs the end of a channel, at level warn when it FAILED, else at info. SERVER is the server that it
- * reached or tried to reach. MS is its lifetime in milliseconds. */
+/* Logs the end of a channel, at level warn when it FAILED, else at info. SERVER is the server that
+ * it reached or tried to reach. MS is its lifetime in milliseconds. */
 void rpc_log_ended(const rpc_log_t *log, const rpc_log_who_t *who, const rpc_end_t *end, int failed,
                    const char *server, apr_int64_t ms);
 

@@ -44,7 +44,8 @@ APLOG_USE_MODULE(rpcproxy);
 
 #define KEPT_MEMORY (1 << 20)   /* bytes that are free and stay in the process */
 #define ACCEPT_AGAIN apr_time_from_msec(100)
-/* The number of legs that one listener takes before other listeners and the new legs get their turn. */
+/* The number of legs that one listener takes before other listeners and the new legs get their
+ * turn. */
 #define ACCEPT_TURN 64
 /* The number of turns for the legs in the backlog of a listener that ends. */
 #define LAST_TURNS 64
@@ -111,8 +112,9 @@ static void accept_failed(listener_t *l, int error)
         return;
     }
     if (!l->starved)
-        rpc_log(&l->me->log, RPC_LOG_ERR, error, "endpoint: cannot accept a connection; it is tried "
-                     "again several times a second, and until then clients wait");
+        rpc_log(&l->me->log, RPC_LOG_ERR, error,
+                "endpoint: cannot accept a connection; it is tried "
+                "again several times a second, and until then clients wait");
     l->starved = 1;
     accept_later(l->me);    /* out of descriptors */
 }
@@ -518,8 +520,8 @@ static void announce_serving(process_t *me)
                      me->birth->attempts);
 }
 
-/* The buffers of bulk transfers come and go. Otherwise glibc would give their memory back to the kernel, and
- * ask for it again, several times per megabyte. */
+/* The buffers of bulk transfers come and go. Otherwise glibc would give their memory back to the
+ * kernel, and ask for it again, several times per megabyte. */
 static void keep_memory(void)
 {
 #ifdef __GLIBC__

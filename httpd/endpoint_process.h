@@ -6,8 +6,8 @@
 #include "httpd/endpoint_parent.h"
 #include "httpd/endpoint_listen.h"
 
-/* Messages on the control socket. A process of another version of the module ignores letters that it
- * does not know, so a letter must never change its meaning. */
+/* Messages on the control socket. A process of another version of the module ignores letters that
+ * it does not know, so a letter must never change its meaning. */
 #define RPC_SAY_SUCCESSOR 'H'   /* with a line (endpoint/handover.h): a process follows this one */
 #define RPC_SAY_RETIRE    'Q'   /* none follows: listen no more, go when idle */
 #define RPC_SAY_LEAVE     'X'   /* go now */

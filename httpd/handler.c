@@ -31,7 +31,8 @@ APLOG_USE_MODULE(rpcproxy);
 
 #define AUTHENTICATED_NOTE "rpcproxy-authenticated"
 #define ECHO_MAX 16     /* bytes of body that make a request an echo (2.1.2.1.5) */
-#define OUT_MAX 1024    /* bytes of body that an OUT request has at most; its PDUs are of 76 and 120 */
+/* bytes of body that an OUT request has at most; its PDUs are of 76 and 120 */
+#define OUT_MAX 1024
 #define SMALL_BODY_TIME apr_time_from_sec(10)
 
 static const rpc_context_t *context;
@@ -117,7 +118,8 @@ static int check_user(request_rec *r, const rpc_dir_config_t *dc)
 {
     if (r->user || rpc_config_allow_anonymous(dc))
         return OK;
-    return refuse_request(r, RPC_REASON_ANONYMOUS, "no user is authenticated here: set AuthType and "
+    return refuse_request(r, RPC_REASON_ANONYMOUS,
+                          "no user is authenticated here: set AuthType and "
                           "Require valid-user, or RpcAllowAnonymous On");
 }
 
@@ -148,7 +150,8 @@ static int is_spent(request_rec *r, const rpc_dir_config_t *dc)
 /* The log had one line when the limit was reached; this refusal is logged at level debug only. */
 static int refuse_spent(request_rec *r)
 {
-    ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "%s refused: RpcMaxFailedTargets is reached", r->method);
+    ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "%s refused: RpcMaxFailedTargets is reached",
+                  r->method);
     return answer_error(r, RPC_REASON_TOO_MANY_FAILED);
 }
 
@@ -159,13 +162,16 @@ static int check_target(request_rec *r, const rpc_dir_config_t *dc, const rpc_ta
     const rpc_valid_port_t *nearest;
     const char *query = r->args ? r->args : "";
 
-    if (target && rpc_valid_ports_match(rpc_config_valid_ports(dc), target->server, target->port, &nearest))
+    if (target
+        && rpc_valid_ports_match(rpc_config_valid_ports(dc), target->server, target->port,
+                                 &nearest))
         return OK;
     rpc_request_in_vain(context, r, query);
     if (!target)
         return refuse_request(r, RPC_REASON_BAD_TARGET, "query \"%s\": %s",
                               ap_escape_logitem(r->pool, query), wrong);
-    return refuse_request(r, RPC_REASON_TARGET_REFUSED, "%s:%u is not in RpcValidPorts, nearest is %s",
+    return refuse_request(r, RPC_REASON_TARGET_REFUSED,
+                          "%s:%u is not in RpcValidPorts, nearest is %s",
                           ap_escape_logitem(r->pool, target->server), target->port,
                           nearest ? nearest->text : "none");
 }
@@ -191,7 +197,8 @@ static int refuse_limit(request_rec *r, const rpc_channel_spec_t *spec, rpc_reas
                               "RpcMaxUnpairedPerUser allows one user", limits.unpaired_of_user,
                               ap_escape_logitem(r->pool, r->user));
     case RPC_REASON_TOO_MANY_UNPAIRED_OF_ADDRESS:
-        return refuse_request(r, why, "%u channels of %s wait for a server's answer, which is all that "
+        return refuse_request(r, why,
+                              "%u channels of %s wait for a server's answer, which is all that "
                               "RpcMaxUnpairedPerUser and RpcMaxUnpairedChannels allow one address",
                               limits.unpaired_of_address, r->useragent_ip);
     case RPC_REASON_TOO_MANY_UNPAIRED_OF_TARGET:
@@ -215,7 +222,9 @@ static int find_target(request_rec *r, const rpc_dir_config_t *dc, int spent, rp
 
     if (!spent)
         rv = check_target(r, dc, target, wrong);
-    else if (!target || !rpc_valid_ports_match(rpc_config_valid_ports(dc), target->server, target->port, NULL))
+    else if (!target
+             || !rpc_valid_ports_match(rpc_config_valid_ports(dc), target->server, target->port,
+                                       NULL))
         rv = refuse_spent(r);
     if (rv != OK || r->status != HTTP_OK)
         return rv;
@@ -256,7 +265,8 @@ static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t r
     if (lacks_descriptors(r))
         return refuse_short(r);
     spec->content_length = length;
-    limit = rpc_request_enter(context, r, spec, spent ? RPC_REASON_TOO_MANY_FAILED : RPC_REASON_NONE);
+    limit = rpc_request_enter(context, r, spec,
+                              spent ? RPC_REASON_TOO_MANY_FAILED : RPC_REASON_NONE);
     if (limit)
         return limit == RPC_REASON_TOO_MANY_FAILED ? refuse_spent(r) : refuse_limit(r, spec, limit);
     rv = rpc_engine_hand_over(context->engine, r, spec);
@@ -292,13 +302,13 @@ static int check_method(request_rec *r, int role, int versions)
     if (!is_probe(r))
         return refuse_request(r, RPC_REASON_METHOD, role >= 0 ? "not in RpcProtocolVersions"
                               : "the method does not belong to RPC over HTTP");
-    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s refused: method: the method does not belong to RPC over HTTP",
-                  r->method);
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
+                  "%s refused: method: the method does not belong to RPC over HTTP", r->method);
     return answer_error(r, RPC_REASON_METHOD);
 }
 
-/* The number of bytes that the client may send: the Content-Length; for version 1, which has no such
- * field (2.1.1.1.1), no limit. -1: the request is wrong. */
+/* The number of bytes that the client may send: the Content-Length; for version 1, which has no
+ * such field (2.1.1.1.1), no limit. -1: the request is wrong. */
 static apr_int64_t channel_length(const request_rec *r, int role)
 {
     if (role != RPC_MIXED)
@@ -335,7 +345,8 @@ static int name_target(request_rec *r)
     ap_str_tolower(server);
     apr_table_setn(r->subprocess_env, "RPC_SERVER", server);
     apr_table_setn(r->subprocess_env, "RPC_PORT", apr_psprintf(r->pool, "%u", target->port));
-    apr_table_setn(r->subprocess_env, "RPC_TARGET", apr_psprintf(r->pool, "%s:%u", server, target->port));
+    apr_table_setn(r->subprocess_env, "RPC_TARGET",
+                   apr_psprintf(r->pool, "%s:%u", server, target->port));
     return DECLINED;
 }
 
@@ -400,11 +411,12 @@ static int root_is_no_folder(request_rec *r)
     return rpc_role_of(r->method) == RPC_MIXED && strcmp(r->uri, "/") == 0 ? OK : DECLINED;
 }
 
-/* Before anything can refuse it. A request that is refused (401, say) must not have its body, of
- * up to 2 GiB and never complete, or chunked without an end, read by httpd: its connection is closed
- * instead. The short bodies of echoes and OUT requests are read, for NTLM clients need the connection,
- * but not waited for as long as Timeout. A request that has no body keeps its connection, which an
- * expectation still pending at the 401 would cost; impacket expects 100-continue even then. */
+/* Before anything can refuse it. A request that is refused (401, say) must not have its body, of up
+ * to 2 GiB and never complete, or chunked without an end, read by httpd: its connection is closed
+ * instead. The short bodies of echoes and OUT requests are read, for NTLM clients need the
+ * connection, but not waited for as long as Timeout. A request that has no body keeps its
+ * connection, which an expectation still pending at the 401 would cost; impacket expects
+ * 100-continue even then. */
 static int spare_body(request_rec *r)
 {
     int role = rpc_role_of(r->method);
@@ -434,8 +446,9 @@ static int spare_other_body(request_rec *r)
 /* Before authentication, so that nobody is asked for a password on a line that others read. */
 static int refuse_plain(request_rec *r)
 {
-    return rpc_neighbours_ours(r) ? check_tls(r, ap_get_module_config(r->per_dir_config, &rpcproxy_module))
-                                  : DECLINED;
+    return rpc_neighbours_ours(r)
+             ? check_tls(r, ap_get_module_config(r->per_dir_config, &rpcproxy_module))
+             : DECLINED;
 }
 
 /* Whoever it is has been let in. From here on modules read bodies; a channel's is not for them. */
@@ -461,7 +474,8 @@ static int tell_intercepted(request_rec *r)
 {
     if (!rpc_body_intercepted(r) || apr_table_get(r->subprocess_env, "RPC_REASON"))
         return DECLINED;
-    apr_table_setn(r->subprocess_env, "RPC_REASON", rpc_reason_info(RPC_REASON_OTHER_MODULE)->token);
+    apr_table_setn(r->subprocess_env, "RPC_REASON",
+                   rpc_reason_info(RPC_REASON_OTHER_MODULE)->token);
     rpc_log_refused(r, RPC_REASON_OTHER_MODULE,
                     apr_psprintf(r->pool, "another module has answered %d before mod_rpcproxy. If it is "
                                  "mod_security, put the SecRule of conf/rpcproxy.conf before its rules",
@@ -473,12 +487,14 @@ static int tell_intercepted(request_rec *r)
 static int tell_unauthorized(request_rec *r)
 {
     int refused = r->status == HTTP_FORBIDDEN
-                  || (r->status == HTTP_UNAUTHORIZED && apr_table_get(r->notes, AUTHENTICATED_NOTE));
+               || (r->status == HTTP_UNAUTHORIZED && apr_table_get(r->notes, AUTHENTICATED_NOTE));
 
     if (refused && rpc_role_of(r->method) >= 0 && rpc_neighbours_ours(r)
         && !apr_table_get(r->subprocess_env, "RPC_REASON")) {
-        apr_table_setn(r->subprocess_env, "RPC_REASON", rpc_reason_info(RPC_REASON_NOT_AUTHORIZED)->token);
-        rpc_log_refused(r, RPC_REASON_NOT_AUTHORIZED, rpc_reason_info(RPC_REASON_NOT_AUTHORIZED)->text);
+        apr_table_setn(r->subprocess_env, "RPC_REASON",
+                       rpc_reason_info(RPC_REASON_NOT_AUTHORIZED)->token);
+        rpc_log_refused(r, RPC_REASON_NOT_AUTHORIZED,
+                        rpc_reason_info(RPC_REASON_NOT_AUTHORIZED)->text);
     }
     return DECLINED;
 }
@@ -494,7 +510,8 @@ void rpc_handler_register(apr_pool_t *p, const rpc_context_t *of_requests)
     ap_hook_header_parser(refuse_plain, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_post_read_request(spare_body, NULL, NULL, APR_HOOK_REALLY_FIRST - 1);
     ap_hook_fixups(shut_body, NULL, NULL, APR_HOOK_REALLY_FIRST - 1);
-    ap_hook_check_authz(note_authenticated, NULL, NULL, APR_HOOK_REALLY_FIRST, AP_AUTH_INTERNAL_PER_CONF);
+    ap_hook_check_authz(note_authenticated, NULL, NULL, APR_HOOK_REALLY_FIRST,
+                        AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_log_transaction(tell_intercepted, NULL, NULL, APR_HOOK_REALLY_FIRST - 1);
     ap_hook_log_transaction(tell_unauthorized, NULL, NULL, APR_HOOK_REALLY_FIRST);
     ap_hook_handler(rpc_handler, NULL, NULL, APR_HOOK_MIDDLE);

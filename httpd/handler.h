@@ -5,8 +5,8 @@
 #include <httpd.h>
 #include "httpd/request_channel.h"
 
-/* Registers the request's hooks. CONTEXT stays; all of it must be filled before the first request. From
- * register_hooks. */
+/* Registers the request's hooks. CONTEXT stays; all of it must be filled before the first request.
+ * From register_hooks. */
 void rpc_handler_register(apr_pool_t *p, const rpc_context_t *context);
 
 #endif

@@ -27,7 +27,8 @@ static const rpc_firewall_rules_t *find_rules(const rpc_firewall_rules_t *rules)
     int i;
 
     for (i = 0; i < kept.rules->nelts; i++) {
-        const rpc_firewall_rules_t *known = APR_ARRAY_IDX(kept.rules, i, const rpc_firewall_rules_t *);
+        const rpc_firewall_rules_t *known = APR_ARRAY_IDX(kept.rules, i,
+                                                          const rpc_firewall_rules_t *);
 
         if (rpc_firewall_rules_equal(known, rules))
             return known;

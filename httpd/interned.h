@@ -1,7 +1,9 @@
-/* rpc_interned: rules and networks of requests, which channels share for as long as the process lives.
+/* rpc_interned: rules and networks of requests, which channels share for as long as the process
+ * lives.
  *
- * What a request may do is put together in its pool, from parts that the configuration has. There are only
- * so many ways to do that. So each is kept once, and channels, which outlive their requests, point to it.
+ * What a request may do is put together in its pool, from parts that the configuration has. There
+ * are only so many ways to do that. So each is kept once, and channels, which outlive their
+ * requests, point to it.
  */
 #ifndef RPC_INTERNED_H
 #define RPC_INTERNED_H

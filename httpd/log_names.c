@@ -1,8 +1,8 @@
 /* httpd/log_names.c: cuts the arguments of the logs' directives into words.
  *
- * A format has names in braces; a condition is a variable's name, or an expression, where names stand in
- * several ways. A word that is no name costs nothing. So all of the text is cut at whatever cannot be part
- * of a name, and what stands in braces is taken as a whole, too.
+ * A format has names in braces; a condition is a variable's name, or an expression, where names
+ * stand in several ways. A word that is no name costs nothing. So all of the text is cut at
+ * whatever cannot be part of a name, and what stands in braces is taken as a whole, too.
  */
 #include "httpd/log_names.h"
 

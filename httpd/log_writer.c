@@ -1,7 +1,8 @@
 /* httpd/log_writer.c: a queue and the thread that empties it.
  *
- * A line may take for ever: a pipe whose reader has stopped, a file system that does not answer. So the
- * lock is never held while one is written, and the end does not wait for the thread but for a moment.
+ * A line may take for ever: a pipe whose reader has stopped, a file system that does not answer. So
+ * the lock is never held while one is written, and the end does not wait for the thread but for a
+ * moment.
  */
 #include "httpd/log_writer.h"
 
@@ -123,7 +124,8 @@ static unsigned long waiting(const rpc_log_writer_t *w)
     return lines + (w->held > size);
 }
 
-/* A thread that hangs in write() is cancelled there, for it must not wake up among pools that are gone. */
+/* A thread that hangs in write() is cancelled there, for it must not wake up among pools that are
+ * gone. */
 unsigned long rpc_log_writer_finish(rpc_log_writer_t *w, apr_interval_time_t time)
 {
     struct timespec limit = in(CLOCK_MONOTONIC, time), last;
@@ -147,7 +149,8 @@ unsigned long rpc_log_writer_finish(rpc_log_writer_t *w, apr_interval_time_t tim
 
 /* ---- the beginning ---- */
 
-apr_status_t rpc_log_writer_start(rpc_log_writer_t **writer, size_t room, void (*missing)(unsigned long lines))
+apr_status_t rpc_log_writer_start(rpc_log_writer_t **writer, size_t room,
+                                  void (*missing)(unsigned long lines))
 {
     rpc_log_writer_t *w = calloc(1, sizeof(*w));
     pthread_condattr_t monotonic;

@@ -1,7 +1,7 @@
 /* httpd/logio.c: mod_logio lets others add to its counts, but not read them.
  *
- * Its record of a connection, which its hook makes, begins with both. Whether it still does is tried out
- * with each one that is made here: only then is one of a live connection read.
+ * Its record of a connection, which its hook makes, begins with both. Whether it still does is
+ * tried out with each one that is made here: only then is one of a live connection read.
  */
 #include "httpd/logio.h"
 

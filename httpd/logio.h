@@ -1,4 +1,5 @@
-/* rpc_logio: the bytes that mod_logio counts on a connection (%I, %O), carried over to a rebuilt one.
+/* rpc_logio: the bytes that mod_logio counts on a connection (%I, %O), carried over to a rebuilt
+ * one.
  */
 #ifndef RPC_LOGIO_H
 #define RPC_LOGIO_H

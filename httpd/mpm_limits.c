@@ -1,4 +1,5 @@
-/* httpd/mpm_limits.c: limits of the stock MPMs that matter for channels, which have no worker of httpd. */
+/* httpd/mpm_limits.c: limits of the stock MPMs that matter for channels, which have no worker of
+ * httpd. */
 #include "httpd/mpm_limits.h"
 
 #include <ap_mpm.h>
@@ -28,7 +29,8 @@ static void check_restarts(server_rec *s, int children, int restarts)
                  restarts < 1 ? ": raise ServerLimit" : "");
 }
 
-static void warn_of_retiring(server_rec *s, const char *name, int is, const char *wanted_name, int wanted)
+static void warn_of_retiring(server_rec *s, const char *name, int is, const char *wanted_name,
+                             int wanted)
 {
     if (is < wanted)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
@@ -40,10 +42,11 @@ static void warn_of_retiring(server_rec *s, const char *name, int is, const char
 static void check_retiring(server_rec *s, int children, int threads)
 {
     if (children > 1 && query_mpm(AP_MPMQ_IS_THREADED))
-        warn_of_retiring(s, "MaxSpareThreads", query_mpm(AP_MPMQ_MAX_SPARE_THREADS), "MaxRequestWorkers",
-                         children * threads);
+        warn_of_retiring(s, "MaxSpareThreads", query_mpm(AP_MPMQ_MAX_SPARE_THREADS),
+                         "MaxRequestWorkers", children * threads);
     else if (children > 1)
-        warn_of_retiring(s, "MaxSpareServers", query_mpm(AP_MPMQ_MAX_SPARE_DAEMONS), "MaxRequestWorkers", children);
+        warn_of_retiring(s, "MaxSpareServers", query_mpm(AP_MPMQ_MAX_SPARE_DAEMONS),
+                         "MaxRequestWorkers", children);
     if (query_mpm(AP_MPMQ_MAX_REQUESTS_DAEMON) > 0)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
                      "MaxConnectionsPerChild %d ends children that still have channels, which live on for "
@@ -64,7 +67,8 @@ static void check_descriptors(server_rec *s, int max_channels, int children)
 {
     unsigned long limit = rpc_descriptors_limit();
     /* A channel has its client's and its leg's. */
-    unsigned long wanted = 2ul * (unsigned long)(max_channels / (children ? children : 1)) + RPC_DESCRIPTORS_KEPT;
+    unsigned long wanted = 2ul * (unsigned long)(max_channels / (children ? children : 1))
+                         + RPC_DESCRIPTORS_KEPT;
 
     if (limit < wanted)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,

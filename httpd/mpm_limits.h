@@ -1,5 +1,5 @@
-/* rpc_limits: do the limits of MPM and system fit the channels configured? Channels have no workers,
- * but live in children of httpd, which the MPM may end; say so at start-up.
+/* rpc_limits: do the limits of MPM and system fit the channels configured? Channels have no
+ * workers, but live in children of httpd, which the MPM may end; say so at start-up.
  */
 #ifndef RPC_LIMITS_H
 #define RPC_LIMITS_H

@@ -1,10 +1,10 @@
 /* httpd/numbers.h: the directives that set a number, a size or a time, one row each.
  *
  * A row has the field of the configuration, the directive, the scale of its argument (rpc_scale_t),
- * the lowest and the highest value, RPC_OR_ZERO where 0 is allowed as well, the default, and the help
- * text of `httpd -L`. RPC_UNSET as default means that the getter computes it. Fields are apr_int64_t;
- * times are microseconds. httpd/config.[ch] make the fields, the merging and the getters from these
- * rows, httpd/directives.c the command table and the configtest messages.
+ * the lowest and the highest value, RPC_OR_ZERO where 0 is allowed as well, the default, and the
+ * help text of `httpd -L`. RPC_UNSET as default means that the getter computes it. Fields are
+ * apr_int64_t; times are microseconds. httpd/config.[ch] make the fields, the merging and the
+ * getters from these rows, httpd/directives.c the command table and the configtest messages.
  */
 #ifndef RPC_NUMBERS_H
 #define RPC_NUMBERS_H

@@ -1,7 +1,7 @@
 /* httpd/request_copy.c: copies and rebuilds, field by field.
  *
- * To copy, the fields are collected in the request's pool first. Then fill() runs twice: once to count the
- * bytes of all texts, and once more to write them behind the struct.
+ * To copy, the fields are collected in the request's pool first. Then fill() runs twice: once to
+ * count the bytes of all texts, and once more to write them behind the struct.
  */
 #include "httpd/request_copy.h"
 
@@ -101,7 +101,8 @@ static const char *request_line(const request_rec *r)
 {
     if (!r->parsed_uri.password)
         return r->the_request ? r->the_request : "";
-    return apr_pstrcat(r->pool, r->method, " ", apr_uri_unparse(r->pool, &r->parsed_uri, 0), " ", r->protocol, NULL);
+    return apr_pstrcat(r->pool, r->method, " ", apr_uri_unparse(r->pool, &r->parsed_uri, 0), " ",
+                       r->protocol, NULL);
 }
 
 /* An id that the request has got by now, or would get with its next line. */
@@ -203,7 +204,8 @@ static void ask_now(request_rec *r, const rpc_log_names_t *names)
 }
 
 /* All that has texts. */
-static void fill(rpc_request_copy_t *to, rpc_block_t *b, const source_t *last, const source_t *first, const char *id)
+static void fill(rpc_request_copy_t *to, rpc_block_t *b, const source_t *last,
+                 const source_t *first, const char *id)
 {
     fill_request(&to->request, b, last);
     if (first->r) {
@@ -267,8 +269,8 @@ static apr_sockaddr_t *rebuild_address(const rpc_copied_address_t *from, apr_poo
     return sa;
 }
 
-/* The directory's configuration was merged in the pool of the request; what the logs want of it is put
- * into that of the server. */
+/* The directory's configuration was merged in the pool of the request; what the logs want of it is
+ * put into that of the server. */
 static ap_conf_vector_t *rebuild_dir_config(const rpc_request_copy_t *copy, apr_pool_t *pool)
 {
     ap_conf_vector_t *from = copy->server->lookup_defaults;
@@ -368,7 +370,8 @@ static void make_core_config(request_rec *r)
     }
 }
 
-static request_rec *rebuild_request(const rpc_copied_request_t *from, const rpc_request_copy_t *copy, conn_rec *c)
+static request_rec *rebuild_request(const rpc_copied_request_t *from,
+                                    const rpc_request_copy_t *copy, conn_rec *c)
 {
     request_rec *r = apr_pcalloc(c->pool, sizeof(*r));
 
@@ -397,7 +400,8 @@ static request_rec *rebuild_request(const rpc_copied_request_t *from, const rpc_
     r->proto_num = from->proto_num;
     r->useragent_ip = (char *)copy->useragent_ip;
     r->useragent_host = (char *)copy->useragent_host;
-    r->useragent_addr = copy->useragent_is_client ? c->client_addr : rebuild_address(&copy->useragent, c->pool);
+    r->useragent_addr = copy->useragent_is_client ? c->client_addr
+                                                  : rebuild_address(&copy->useragent, c->pool);
     r->sent_bodyct = 1;
     r->eos_sent = 1;
     r->finfo.filetype = APR_NOFILE;

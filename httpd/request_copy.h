@@ -1,5 +1,5 @@
-/* rpc_request_copy: what the logs may ask of a request and of its connection, in one block of memory that
- * belongs to neither, and a request that is rebuilt from it.
+/* rpc_request_copy: what the logs may ask of a request and of its connection, in one block of
+ * memory that belongs to neither, and a request that is rebuilt from it.
  */
 #ifndef RPC_REQUEST_COPY_H
 #define RPC_REQUEST_COPY_H
@@ -52,12 +52,12 @@ typedef struct rpc_request_copy {
     const rpc_copied_request_t *first;  /* that was redirected to it within httpd; NULL: none was */
 } rpc_request_copy_t;
 
-/* On R's worker. What the logs call the connection (%{...}x, %l) is asked now. To be freed with free();
- * NULL: out of memory. */
+/* On R's worker. What the logs call the connection (%{...}x, %l) is asked now. To be freed with
+ * free(); NULL: out of memory. */
 rpc_request_copy_t *rpc_request_copy(request_rec *r, const rpc_log_names_t *names);
 
-/* A request, with a connection of its own, as the hooks and functions of logs want them, in POOL. COPY must
- * live as long. Any thread. */
+/* A request, with a connection of its own, as the hooks and functions of logs want them, in POOL.
+ * COPY must live as long. Any thread. */
 request_rec *rpc_request_rebuild(const rpc_request_copy_t *copy, apr_pool_t *pool);
 
 /* Adds FIELD to R, instead of one of that name, if there is one. Its strings are not copied. */

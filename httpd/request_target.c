@@ -1,6 +1,7 @@
-/* httpd/request_target.c: the variables RPC_*, Require rpc-target and the handler ask for the target one
- * after the other, all with the same query in most cases. An internal redirect has a request_rec of its
- * own but shares the pool, so the query decides whether the last result still holds.
+/* httpd/request_target.c: the variables RPC_*, Require rpc-target and the handler ask for the
+ * target one after the other, all with the same query in most cases. An internal redirect has a
+ * request_rec of its own but shares the pool, so the query decides whether the last result still
+ * holds.
  */
 #include "httpd/request_target.h"
 

@@ -6,9 +6,9 @@
 
 #include "target/query.h"
 
-/* The target in R's query. It lives in R's pool and is parsed anew only when the query has changed, by a
- * RewriteRule for example. NULL: *WRONG (if WRONG is not NULL) says what is wrong with the query. On the
- * thread that owns R. */
+/* The target in R's query. It lives in R's pool and is parsed anew only when the query has changed,
+ * by a RewriteRule for example. NULL: *WRONG (if WRONG is not NULL) says what is wrong with the
+ * query. On the thread that owns R. */
 const rpc_target_t *rpc_request_target(request_rec *r, const char **wrong);
 
 #endif

@@ -1,8 +1,8 @@
 /* httpd/room.c: the scoreboard as a retiring child reads it, by the rules of the MPMs themselves.
  *
- * The order needs no agreement among children. The oldest generation goes when there has been no room
- * for PATIENCE, the next when there still is none after PATIENCE more, and so on. So a child that
- * something else keeps alive, a long download for example, does not hold up the others.
+ * The order needs no agreement among children. The oldest generation goes when there has been no
+ * room for PATIENCE, the next when there still is none after PATIENCE more, and so on. So a child
+ * that something else keeps alive, a long download for example, does not hold up the others.
  */
 #include "httpd/room.h"
 
@@ -25,7 +25,8 @@ static int mpm(int query)
 void rpc_room_note(rpc_room_t *room)
 {
     room->children = (apr_uint32_t)mpm(AP_MPMQ_MAX_DAEMONS);
-    room->slots = mpm(AP_MPMQ_IS_ASYNC) ? (apr_uint32_t)mpm(AP_MPMQ_HARD_LIMIT_DAEMONS) : room->children;
+    room->slots = mpm(AP_MPMQ_IS_ASYNC) ? (apr_uint32_t)mpm(AP_MPMQ_HARD_LIMIT_DAEMONS)
+                                        : room->children;
 }
 
 int rpc_room_restarts(const rpc_room_t *room)
@@ -76,8 +77,8 @@ static int is_free(int slot)
 {
     if (!child(slot)->pid)
         return 1;
-    return mpm(AP_MPMQ_IS_THREADED) == AP_MPMQ_STATIC && !mpm(AP_MPMQ_IS_ASYNC) && child(slot)->quiescing
-           && has_thread(slot, SERVER_DEAD, SERVER_DEAD);
+    return mpm(AP_MPMQ_IS_THREADED) == AP_MPMQ_STATIC && !mpm(AP_MPMQ_IS_ASYNC)
+        && child(slot)->quiescing && has_thread(slot, SERVER_DEAD, SERVER_DEAD);
 }
 
 static int is_idle(int slot)

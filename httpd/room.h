@@ -1,8 +1,8 @@
 /* httpd/room.h: is there room for the children that httpd needs?
  *
- * A child that retires, after a graceful restart or because it has run out of descriptors, keeps its
- * slot of the scoreboard while it has channels. When such children hold all slots, httpd cannot start
- * new ones, and nobody is served on any site. Then they end, one generation after the other.
+ * A child that retires, after a graceful restart or because it has run out of descriptors, keeps
+ * its slot of the scoreboard while it has channels. When such children hold all slots, httpd cannot
+ * start new ones, and nobody is served on any site. Then they end, one generation after the other.
  *
  * Each child decides by itself: it reads the scoreboard, which all children share.
  */
@@ -13,15 +13,16 @@
 
 /* Of the configuration in force, in memory that all children share. */
 typedef struct rpc_room {
-    volatile apr_uint32_t slots;        /* that httpd uses for children, whatever their generation */
+    volatile apr_uint32_t slots;        /* that httpd uses for children, whatever their
+                                         * generation */
     volatile apr_uint32_t children;     /* the most that it starts of one generation */
 } rpc_room_t;
 
 /* From post_config. */
 void rpc_room_note(rpc_room_t *room);
 
-/* From child_init, and when httpd's part of the child has ended: prefork does not say in the scoreboard
- * that a child retires, and would take it for an idle one. */
+/* From child_init, and when httpd's part of the child has ended: prefork does not say in the
+ * scoreboard that a child retires, and would take it for an idle one. */
 void rpc_room_enter(const rpc_room_t *room);
 void rpc_room_leave(const rpc_room_t *room);
 
@@ -37,8 +38,9 @@ typedef struct rpc_room_watch {
     apr_time_t since;                   /* monotonic */
 } rpc_room_watch_t;
 
-/* To be asked several times a second. Nonzero when this child, which retires, has to go: httpd has had
- * no free slot and no idle thread for a while, and older generations have had their time to leave. */
+/* To be asked several times a second. Nonzero when this child, which retires, has to go: httpd has
+ * had no free slot and no idle thread for a while, and older generations have had their time to
+ * leave. */
 int rpc_room_wanted(rpc_room_watch_t *watch, apr_time_t now);
 
 #endif

@@ -1,5 +1,5 @@
-/* httpd/server_log.c: log lines that belong to no request, and the thread that writes all lines of the
- * error log that a loop has to say.
+/* httpd/server_log.c: log lines that belong to no request, and the thread that writes all lines of
+ * the error log that a loop has to say.
  */
 #include "httpd/server_log.h"
 
@@ -86,8 +86,10 @@ void rpc_server_log_give(rpc_line_t *line)
 
 static void missing(unsigned long lines)
 {
-    ap_log_error(APLOG_MARK, APLOG_WARNING, 0, ap_server_conf, "the error log has not taken lines for a while: %lu "
-                 "lines about channels had to be dropped", lines);
+    ap_log_error(APLOG_MARK, APLOG_WARNING, 0, ap_server_conf,
+                 "the error log has not taken lines for a while: %lu "
+                 "lines about channels had to be dropped",
+                 lines);
 }
 
 apr_status_t rpc_server_log_start(void)

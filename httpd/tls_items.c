@@ -1,8 +1,8 @@
 /* httpd/tls_items.c: the items and variables of mod_ssl, asked of whoever knows the connection.
  *
- * mod_ssl's own functions look at its record of the connection, which a rebuilt one does not have. These
- * ask by httpd's hook ssl_var_lookup, which mod_ssl answers for live connections and httpd/record.c for
- * those that have gone. They say the same for any request.
+ * mod_ssl's own functions look at its record of the connection, which a rebuilt one does not have.
+ * These ask by httpd's hook ssl_var_lookup, which mod_ssl answers for live connections and
+ * httpd/record.c for those that have gone. They say the same for any request.
  */
 #include "httpd/tls_items.h"
 
@@ -38,7 +38,9 @@ static const char *fault(request_rec *r)
     static const char failed[] = "FAILED:";
     const char *verdict = look_up(r, "SSL_CLIENT_VERIFY");
 
-    return verdict && strncmp(verdict, failed, sizeof(failed) - 1) == 0 ? verdict + sizeof(failed) - 1 : NULL;
+    return verdict && strncmp(verdict, failed, sizeof(failed) - 1) == 0
+             ? verdict + sizeof(failed) - 1
+             : NULL;
 }
 
 static const char *item_c(request_rec *r, char *name)

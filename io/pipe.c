@@ -51,7 +51,8 @@ static int pipe_flush(rpc_stream_t *s, rpc_reason_t failed, rpc_reason_t *ended)
 /* Is it known that the client has closed, although some of its data is not read yet? */
 static int has_closed_unread(const rpc_pipe_t *pipe)
 {
-    return pipe->client->hup && !pipe->client->eof && rpc_stream_pending(pipe->server) >= RPC_STREAM_HIGH;
+    return pipe->client->hup && !pipe->client->eof
+        && rpc_stream_pending(pipe->server) >= RPC_STREAM_HIGH;
 }
 
 static void watch_unread(rpc_pipe_t *pipe)

@@ -231,7 +231,9 @@ static void trim_last(rpc_pdus_t *q)
 
 static rpc_pack_t *add_pack(rpc_pdus_t *q, size_t need)
 {
-    size_t cap = q->size / 16 < PACK_LEAST ? PACK_LEAST : q->size / 16 > PACK_MOST ? PACK_MOST : q->size / 16;
+    size_t cap = q->size / 16 < PACK_LEAST ? PACK_LEAST
+               : q->size / 16 > PACK_MOST  ? PACK_MOST
+                                           : q->size / 16;
     rpc_pack_t *pack;
 
     if (cap < need)

@@ -99,8 +99,9 @@ int rpc_stream_read_rest(rpc_stream_t *s)
 /* A peer that does not take any more will not take this either, so it is copied now. */
 apr_status_t rpc_stream_put(rpc_stream_t *s, const void *data, size_t len)
 {
-    int rv = s->can_write && rpc_loop_lend(s->loop, &s->loan, data) ? rpc_bytes_lend(&s->out, data, len)
-                                                                    : rpc_bytes_put(&s->out, data, len);
+    int rv = s->can_write && rpc_loop_lend(s->loop, &s->loan, data)
+               ? rpc_bytes_lend(&s->out, data, len)
+               : rpc_bytes_put(&s->out, data, len);
 
     return rv == 0 ? APR_SUCCESS : APR_ENOMEM;
 }

@@ -1,8 +1,9 @@
 /* rpc_stream: a byte stream with back-pressure, read and written without blocking.
  *
- * There are two kinds: a plain socket (io/stream.c), and the client of an HTTP request (io/client.h),
- * perhaps with TLS. Tests add a fake one. The owner has one job; the stream schedules it whenever
- * something may have changed, and the owner then reads and writes until nothing moves.
+ * There are two kinds: a plain socket (io/stream.c), and the client of an HTTP request
+ * (io/client.h), perhaps with TLS. Tests add a fake one. The owner has one job; the stream
+ * schedules it whenever something may have changed, and the owner then reads and writes until
+ * nothing moves.
  *
  * A stream belongs to its loop's thread.
  */

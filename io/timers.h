@@ -12,8 +12,8 @@ typedef struct rpc_timers {
     size_t count, cap;
 } rpc_timers_t;
 
-/* Sets TIMER, or moves it when it is set. Aborts the process when there is no memory, as APR does: a
- * channel without its timer might never end. */
+/* Sets TIMER, or moves it when it is set. Aborts the process when there is no memory, as APR does:
+ * a channel without its timer might never end. */
 void rpc_timers_set(rpc_timers_t *timers, rpc_timer_t *timer, apr_time_t due);
 /* Does nothing when TIMER is not set. */
 void rpc_timers_cancel(rpc_timers_t *timers, rpc_timer_t *timer);

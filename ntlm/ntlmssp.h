@@ -76,9 +76,12 @@ typedef struct ntlmssp_authenticate {
     /* from the blob (2.2.2.7): */
     uint64_t timestamp;
     uint32_t av_flags;                  /* MsvAvFlags */
-    uint64_t server_time;               /* MsvAvTimestamp, which the CHALLENGE had; 0: no such pair */
-    char target_name[NTLMSSP_NAME];     /* MsvAvTargetName, UTF-8; "": no such pair, or an empty one */
-    const uint8_t *channel_binding;     /* 16 bytes; NULL: no such pair, or zeros, which mean none */
+    uint64_t server_time;               /* MsvAvTimestamp, which the CHALLENGE had; 0: no such
+                                         * pair */
+    char target_name[NTLMSSP_NAME];     /* MsvAvTargetName, UTF-8; "": no such pair, or an empty
+                                         * one */
+    const uint8_t *channel_binding;     /* 16 bytes; NULL: no such pair, or zeros, which mean
+                                         * none */
     size_t mic_offset;                  /* of the MIC in the message; 0: the client sends none */
     int anonymous;                      /* neither user nor responses */
 } ntlmssp_authenticate_t;

@@ -8,7 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SPNEGO_MAX 65535        /* bytes of the longest token taken: Windows makes tickets as large */
+/* Bytes of the longest token that is taken: Windows makes tickets as large. */
+#define SPNEGO_MAX 65535
 #define SPNEGO_OVERHEAD 128     /* bytes that spnego_write adds at most to token and MIC */
 
 typedef enum {
@@ -18,10 +19,13 @@ typedef enum {
 
 typedef struct spnego_token {
     int init;                           /* NegTokenInit; else NegTokenResp */
-    int ntlm;                           /* init: place of NTLM among the mechanisms, from 1; 0: not there */
-    const uint8_t *mech_types;          /* init: MechTypeList in DER, which the mechListMIC covers */
+    int ntlm;                           /* init: place of NTLM among the mechanisms, from 1; 0: not
+                                         * there */
+    const uint8_t *mech_types;          /* init: MechTypeList in DER, which the mechListMIC
+                                         * covers */
     size_t mech_types_size;
-    const uint8_t *token;               /* mechToken (of the first mechanism), responseToken; NULL: none */
+    const uint8_t *token;               /* mechToken (of the first mechanism), responseToken; NULL:
+                                         * none */
     size_t token_size;
     const uint8_t *mic;                 /* mechListMIC; NULL: none */
     size_t mic_size;

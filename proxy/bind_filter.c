@@ -1,5 +1,5 @@
-/* proxy/bind_filter.c: rpc_firewall_check() judges; a refused bind goes on blinded, in a copy, and is
- * told to the channel's owner; all else that is refused is a reason for the channel's end.
+/* proxy/bind_filter.c: rpc_firewall_check() judges; a refused bind goes on blinded, in a copy, and
+ * is told to the channel's owner; all else that is refused is a reason for the channel's end.
  */
 #include "proxy/bind_filter.h"
 
@@ -26,7 +26,8 @@ static rpc_reason_t reason_of(rpc_firewall_cause_t cause)
 }
 
 /* What was wrong: "authentication level too low: connect, RpcMinAuthLevel is privacy" */
-static void explain(const rpc_firewall_t *fw, const rpc_firewall_result_t *r, char *buf, size_t size)
+static void explain(const rpc_firewall_t *fw, const rpc_firewall_result_t *r, char *buf,
+                    size_t size)
 {
     if (r->cause == RPC_FIREWALL_LEVEL)
         apr_snprintf(buf, size, "%s: %s, RpcMinAuthLevel is %s", r->why,

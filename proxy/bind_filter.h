@@ -1,5 +1,5 @@
-/* rpc_filter: the firewall (firewall/firewall.h) at work for one channel: its verdicts become reasons
- * and lines for the log. No httpd headers.
+/* rpc_filter: the firewall (firewall/firewall.h) at work for one channel: its verdicts become
+ * reasons and lines for the log. No httpd headers.
  */
 #ifndef RPC_FILTER_H
 #define RPC_FILTER_H

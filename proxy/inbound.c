@@ -4,9 +4,10 @@
  *   Connecting --IN_R1/A1: A2--> Wait_B2 --B2--> Opened --A5: A6, rest, B1--> Finished
  *   (A5 may come before B3 or B2, and then waits for it.)
  *
- * RPC PDUs go from the client to the leg. Hop 1 is the window that this proxy grants the client, hop 2
- * the window that the server grants this proxy. Until B3 or B2 the leg is plugged, and everything waits
- * in order. A PDU passes the firewall once, in the order in which the server receives it.
+ * RPC PDUs go from the client to the leg. Hop 1 is the window that this proxy grants the client,
+ * hop 2 the window that the server grants this proxy. Until B3 or B2 the leg is plugged, and
+ * everything waits in order. A PDU passes the firewall once, in the order in which the server
+ * receives it.
  */
 #include "proxy/virtual.h"
 
@@ -100,8 +101,8 @@ static void in_rpc_pdu(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu
 }
 
 /* The window of this proxy bounds the bytes that it holds of each channel; those that an IN_R2
- * predecessor left were granted by the predecessor's window. A PDU larger than the rest of the window
- * may be completed only when nothing else is held. */
+ * predecessor left were granted by the predecessor's window. A PDU larger than the rest of the
+ * window may be completed only when nothing else is held. */
 static size_t in_client_room(const rpc_virtual_t *v, const rpc_channel_t *from)
 {
     size_t partial = dcerpc_framer_held(&from->framer);
@@ -145,12 +146,13 @@ static void in_drain(rpc_virtual_t *v)
 static int in_may_forward(const rpc_virtual_t *v, const rpc_channel_t *from, int destination,
                           rts_pdu_id_t id)
 {
-    /* By the table, a PDU from the server would be sent back (3.2.1.5.2: doc/protocol.md, "Gaps"). */
+    /* By the table, a PDU from the server would be sent back (3.2.1.5.2: doc/protocol.md,
+     * "Gaps"). */
     return from != NULL;
 }
 
-/* When the leg is unplugged, an RTS PDU overtakes the RPC PDUs that wait for a window, because acks must
- * get through. */
+/* When the leg is unplugged, an RTS PDU overtakes the RPC PDUs that wait for a window, because acks
+ * must get through. */
 static void in_forward(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *pdu, uint32_t size)
 {
     if (from == v->successor)
@@ -210,8 +212,8 @@ static void inbound_move_away(rpc_virtual_t *v, rpc_channel_t *from, const rts_p
     say_a6(v, rts_cookie(pdu, 0));
 }
 
-/* The client has learned of the next channel's proxy through the OUT channel, before the server's B3 or
- * B2 came here. This is no protocol error, although 3.2.3.5.6 says so. */
+/* The client has learned of the next channel's proxy through the OUT channel, before the server's
+ * B3 or B2 came here. This is no protocol error, although 3.2.3.5.6 says so. */
 static void move_away_later(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *pdu)
 {
     from->reason = RPC_REASON_RECYCLED;
@@ -227,7 +229,8 @@ static void start_firewall(rpc_virtual_t *v)
     unsigned level;
     int bound;
 
-    rpc_firewall_begin(&v->firewall, spec->rules, spec->asked_port, spec->least_level, v->replacing);
+    rpc_firewall_begin(&v->firewall, spec->rules, spec->asked_port, spec->least_level,
+                       v->replacing);
     if (v->replacing && spec->recall && spec->recall(spec->ctx, &bound, &level))
         rpc_firewall_recall(&v->firewall, bound, level);
 }
@@ -312,7 +315,7 @@ static void in_connected(rpc_virtual_t *v, const rts_pdu_t *first)
     if (v->replacing) {
         rts_set_cookie(&pdu, 1, &v->old_cookie);
         rts_set_cookie(&pdu, 2, &ch->cookie);
-        v->old_cookie = (rts_cookie_t){ { 0 } };    /* it is at another proxy, not acknowledged here */
+        v->old_cookie = (rts_cookie_t){ { 0 } };    /* at another proxy, not acknowledged here */
     }
     else {
         rts_set_cookie(&pdu, 1, &ch->cookie);
@@ -352,9 +355,9 @@ static int in_client_ended(rpc_virtual_t *v, rpc_channel_t *from)
     return (v->last_words || v->leaves) && from == v->current;
 }
 
-/* The specification has no time-out for silent clients, and some are silent for a long time: they ping
- * only in answer to pings of the proxy, which sends none on a busy OUT channel. So this time-out is
- * optional. */
+/* The specification has no time-out for silent clients, and some are silent for a long time: they
+ * ping only in answer to pings of the proxy, which sends none on a busy OUT channel. So this
+ * time-out is optional. */
 static apr_time_t in_tick(rpc_virtual_t *v)
 {
     rpc_channel_t *ch = v->current;

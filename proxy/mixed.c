@@ -3,9 +3,9 @@
  *   Client Opened --connected--> Server Opened --banner: 200--> Opened --either closes--> Closed
  *
  * The banner proves that the server wants to be reached over HTTP (3.1.2.5.1); it is not passed on.
- * What the client sends before the banner has come stays unread in its socket. Once Opened, a pipe moves
- * bytes from the server, and whole PDUs from the client: the firewall needs them, and version 1 does not
- * allow RTS PDUs.
+ * What the client sends before the banner has come stays unread in its socket. Once Opened, a pipe
+ * moves bytes from the server, and whole PDUs from the client: the firewall needs them, and version
+ * 1 does not allow RTS PDUs.
  */
 #include "proxy/mixed.h"
 
@@ -53,7 +53,8 @@ static void mixed_free(rpc_mixed_t *m)
 
     apr_snprintf(where, sizeof(where), "mixed in %s", state_name(m));
 
-    if (m->state != MIXED_OPENED && rpc_reason_info(reason)->rpc_error && !client->hup && !client->error)
+    if (m->state != MIXED_OPENED && rpc_reason_info(reason)->rpc_error && !client->hup
+        && !client->error)
         rpc_error_answer(client, reason);
     rpc_loop_unschedule(loop, &m->turn);
     dcerpc_framer_reset(&m->framer);
@@ -104,9 +105,10 @@ static void mixed_pipe_ended(rpc_pipe_t *pipe, rpc_reason_t reason)
 {
     rpc_mixed_t *m = RPC_OWNER_OF(pipe, rpc_mixed_t, pipe);
 
-    /* Version 1 has no farewell. But an endpoint that ends a leg in order first sends an end of file, and
-     * waits for ours. */
-    if (reason == RPC_REASON_SERVER_CLOSED && m->spec->leg.unix_path && rpc_stream_is_hung_up(pipe->server)) {
+    /* Version 1 has no farewell. But an endpoint that ends a leg in order first sends an end of
+     * file, and waits for ours. */
+    if (reason == RPC_REASON_SERVER_CLOSED && m->spec->leg.unix_path
+        && rpc_stream_is_hung_up(pipe->server)) {
         reason = RPC_REASON_LOCAL_FAILURE;
         mixed_refuse(m, reason, "the endpoint process has ended");
     }
@@ -118,13 +120,15 @@ static rpc_reason_t heard_pdu(rpc_mixed_t *m, const uint8_t *pdu, const dcerpc_h
     rpc_filtered_t filtered = { .reason = RPC_REASON_NONE };
     apr_status_t rv;
 
-    if (header->ptype == DCERPC_RTS)    /* a server could take the client for a proxy of version 2 */
+    /* A server could take the client for a proxy of version 2. */
+    if (header->ptype == DCERPC_RTS)
         return mixed_refuse(m, RPC_REASON_PROTOCOL, "an RTS PDU in version 1");
     if (rpc_firewall_wants(&m->firewall, header->ptype))
         rpc_filter(&m->firewall, m->spec, pdu, &filtered);
     if (filtered.reason)
         return mixed_refuse(m, filtered.reason, filtered.why);
-    rv = rpc_stream_put(m->pipe.server, filtered.instead ? filtered.instead : pdu, header->frag_length);
+    rv = rpc_stream_put(m->pipe.server, filtered.instead ? filtered.instead : pdu,
+                        header->frag_length);
     free(filtered.instead);
     return rv == APR_SUCCESS ? RPC_REASON_NONE : RPC_REASON_NO_MEMORY;
 }
@@ -164,7 +168,8 @@ static void look_if_idle(rpc_timer_t *timer)
         rpc_timer_set(loop, timer, due);
 }
 
-/* The banner is complete. The answer has no length and lasts to the end of the connection (2.1.1.1.2). */
+/* The banner is complete. The answer has no length and lasts to the end of the connection
+ * (2.1.1.1.2). */
 static void open_up(rpc_mixed_t *m)
 {
     static const rpc_answer_t answer = { 200, "OK", 0, -1 };
@@ -262,7 +267,8 @@ void rpc_mixed_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, rpc_mixed_t *
     rpc_mixed_t *m = calloc(1, sizeof(*m));
 
     if (!m) {
-        spec->ended(spec->ctx, &(rpc_end_t){ RPC_REASON_NO_MEMORY, NULL, "no memory for a channel", 0, 0 });
+        spec->ended(spec->ctx,
+                    &(rpc_end_t){ RPC_REASON_NO_MEMORY, NULL, "no memory for a channel", 0, 0 });
         rpc_stream_close(client, 1);
         return;
     }

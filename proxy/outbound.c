@@ -5,18 +5,20 @@
  *   Opened --OUT_R2/A3: A4--> B1OrC1W --C1--> B1W --B1: rest, B3, 200--> Opened
  *                                     --B1: rest, B3--> R2C1W --C1: 200--> Opened
  *
- * RPC PDUs go from the leg to the client. Hop 3 is the window that this proxy grants the server, hop 4
- * the window that the client grants this proxy. PDUs before B1 or A9 belong to the old channel, the
- * rest to the new one.
+ * RPC PDUs go from the leg to the client. Hop 3 is the window that this proxy grants the server,
+ * hop 4 the window that the client grants this proxy. PDUs before B1 or A9 belong to the old
+ * channel, the rest to the new one.
  */
 #include "proxy/virtual.h"
 
-/* PingTrafficSentNotify is sent when pings have more bytes than this (doc/protocol.md, "Lifetime"). */
+/* PingTrafficSentNotify is sent when pings have more bytes than this (doc/protocol.md,
+ * "Lifetime"). */
 #define PING_NOTIFY 1031
 #define B3_SIZE 24
 
 /* The time between a client's end of file and the ping that shows whether the client still exists.
- * It is longer before C2, because some clients take a ping for C2, and while a successor is expected. */
+ * It is longer before C2, because some clients take a ping for C2, and while a successor is
+ * expected. */
 #define CLOSED_LOOK apr_time_from_msec(250)
 #define CLOSED_LOOK_LATE apr_time_from_sec(2)
 
@@ -170,10 +172,10 @@ static int out_may_forward(const rpc_virtual_t *v, const rpc_channel_t *from, in
         && !(replacing && (id == RTS_OUT_R1_A1 || id == RTS_OUT_R1_A5));
 }
 
-/* After B1 the client still reads the old channel until B3. Acknowledgements and IN_Rx/A4, which the
- * client needs to continue sending, must not wait until the old channel has delivered everything:
- * the client may lack the IN channel on which it sends its own acknowledgements. The next OUT_Rx/A2 is
- * for the successor. */
+/* After B1 the client still reads the old channel until B3. Acknowledgements and IN_Rx/A4, which
+ * the client needs to continue sending, must not wait until the old channel has delivered
+ * everything: the client may lack the IN channel on which it sends its own acknowledgements. The
+ * next OUT_Rx/A2 is for the successor. */
 static int fits_old_channel(const rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
 {
     return !v->said_last && !(pdu[16] & RTS_FLAG_RECYCLE_CHANNEL)
@@ -196,8 +198,8 @@ static uint32_t clamp(uint32_t value, uint32_t low, uint32_t high)
     return value < low ? low : value > high ? high : value;
 }
 
-/* CONN/C1 is answered by C2 with the values of C1 (3.2.4.5.4: doc/protocol.md, "Gaps"). Clients refuse
- * values outside the ranges of the commands. */
+/* CONN/C1 is answered by C2 with the values of C1 (3.2.4.5.4: doc/protocol.md, "Gaps"). Clients
+ * refuse values outside the ranges of the commands. */
 static void outbound_server_ready(rpc_virtual_t *v, rpc_channel_t *from, const rts_pdu_t *c1)
 {
     rts_pdu_t c2;
@@ -339,8 +341,8 @@ static void out_attached(rpc_virtual_t *v)
     rpc_virtual_state(v, RPC_B1_OR_C1W);
 }
 
-/* What the server sent before it closed is still delivered, also beyond the client's window, because
- * no more acks can come. Hop 3 has bounded its size. */
+/* What the server sent before it closed is still delivered, also beyond the client's window,
+ * because no more acks can come. Hop 3 has bounded its size. */
 static void out_leg_ended(rpc_virtual_t *v, rpc_reason_t reason, const char *why)
 {
     for (; v->unplugged && v->waiting.first && !v->reason; rpc_pdus_drop(&v->waiting)) {
@@ -373,15 +375,17 @@ static void look_if_closed(rpc_timer_t *timer)
     rpc_virtual_t *v = ch->virt;
 
     if (ch == v->successor)
-        rpc_virtual_end(v, RPC_REASON_CLIENT_CLOSED, "the successor's client closed its connection");
-    else if (ch == v->current && ch->answered && !v->said_last && !v->reason && ch->spoke <= ch->ended) {
+        rpc_virtual_end(v, RPC_REASON_CLIENT_CLOSED,
+                        "the successor's client closed its connection");
+    else if (ch == v->current && ch->answered && !v->said_last && !v->reason
+             && ch->spoke <= ch->ended) {
         ping(v);
         rpc_loop_schedule(v->proxy->loop, &v->turn);
     }
 }
 
-/* Has the client sent all that it must? Then it may have closed only its sending side, as HTTP allows.
- * A client that has closed both sides looks the same until it answers with a reset. */
+/* Has the client sent all that it must? Then it may have closed only its sending side, as HTTP
+ * allows. A client that has closed both sides looks the same until it answers with a reset. */
 static int out_client_ended(rpc_virtual_t *v, rpc_channel_t *from)
 {
     int must_speak = from == v->successor ? v->state != RPC_B1W

@@ -27,14 +27,15 @@ typedef struct rpc_channel_spec {
     uint32_t channel_lifetime;      /* OUT Content-Length, bytes */
     apr_interval_time_t first_pdu_timeout;
     apr_interval_time_t setup_timeout;  /* for C1 / B3 / B2, for a successor's turn */
-    apr_interval_time_t idle_timeout;   /* IN, version 1: of a client that says nothing; 0: for ever */
+    apr_interval_time_t idle_timeout;   /* IN, version 1: of a client that says nothing; 0: for
+                                         * ever */
     const rpc_firewall_rules_t *rules;  /* interfaces that may be asked for; NULL: all */
     uint16_t asked_port;            /* the one the rules speak of: what the client has named */
     rpc_auth_level_t least_level;   /* of binds; 0: none */
     const rpc_log_t *log;
-    /* The channel's first PDU names the virtual connection VC; REPLACING: as a successor. A
-     * reason refuses it. *FIRST becomes the index of that one of leg.servers which is tried first. On
-     * the loop's thread, once at most; NULL: nobody asks, and the servers are tried in their order. */
+    /* The channel's first PDU names the virtual connection VC; REPLACING: as a successor. A reason
+     * refuses it. *FIRST becomes the index of that one of leg.servers which is tried first. On the
+     * loop's thread, once at most; NULL: nobody asks, and the servers are tried in their order. */
     rpc_reason_t (*claim)(void *ctx, const rts_cookie_t *vc, int replacing, int *first);
     /* The leg goes to this one of leg.servers. On the loop's thread; NULL: nobody cares. */
     void (*reached)(void *ctx, const char *host, uint16_t port);
@@ -47,8 +48,8 @@ typedef struct rpc_channel_spec {
     /* A bind or alter_context has passed; what the virtual connection has asked for so far is LEVEL
      * (firewall/firewall.h). Only when that changes. On the loop's thread; NULL: nobody cares. */
     void (*bound)(void *ctx, unsigned level);
-    /* Of a successor (IN_R1): what was asked for before, if all of it is known: 1, *BOUND and *LEVEL
-     * are set; else 0. On the loop's thread; NULL: nobody knows. */
+    /* Of a successor (IN_R1): what was asked for before, if all of it is known: 1, *BOUND and
+     * *LEVEL are set; else 0. On the loop's thread; NULL: nobody knows. */
     int (*recall)(void *ctx, int *bound, unsigned *level);
     /* Called once, on the loop's thread, just before the client stream is closed. */
     void (*ended)(void *ctx, const rpc_end_t *end);

@@ -5,8 +5,8 @@
  *        proxy/outbound.c), drains what waits, flushes; repeats while anything moves
  *     -> rpc_virtual_free: one line in the log, an answer if none is out, all closed in order
  *
- * An end is only noted (rpc_virtual_end) and carried out later, in a turn that the loop gives to ends
- * (rpc_loop_schedule_end), so no function ever finds its objects gone.
+ * An end is only noted (rpc_virtual_end) and carried out later, in a turn that the loop gives to
+ * ends (rpc_loop_schedule_end), so no function ever finds its objects gone.
  */
 #include "proxy/virtual.h"
 #include "base/list.h"
@@ -47,7 +47,8 @@ void rpc_channel_free(rpc_channel_t *ch, rpc_reason_t reason, const char *why, i
     char where[48];
     rpc_end_t end = { reason, where, why ? why : info->text, client->received, rpc_stream_sent(client) };
 
-    snprintf(where, sizeof(where), "%s in %s", ch->spec->role == RPC_INBOUND ? "inbound" : "outbound",
+    snprintf(where, sizeof(where), "%s in %s",
+             ch->spec->role == RPC_INBOUND ? "inbound" : "outbound",
              ch->virt ? rpc_state_name(ch->virt->state) : "Open_Start");
     if (may_answer && !ch->answered && info->rpc_error && !client->error && !client->dead)
         rpc_error_answer(client, reason);
@@ -331,7 +332,8 @@ static void rts_pdu(rpc_virtual_t *v, rpc_channel_t *from, const uint8_t *data, 
 static int note_farewell(rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
 {
     rpc_reason_t reason;
-    const char *why = v->current->spec->leg.unix_path ? rpc_farewell_read(pdu, size, &reason) : NULL;
+    const char *why = v->current->spec->leg.unix_path ? rpc_farewell_read(pdu, size, &reason)
+                                                      : NULL;
 
     if (!why)
         return 0;
@@ -344,7 +346,8 @@ static int note_farewell(rpc_virtual_t *v, const uint8_t *pdu, uint32_t size)
 /* Has its server sent nothing, so that the channel is not open yet? */
 static int awaits_server(const rpc_virtual_t *v)
 {
-    return v->state == RPC_C1W || v->state == RPC_A11W || v->state == RPC_B3W || v->state == RPC_WAIT_B2;
+    return v->state == RPC_C1W || v->state == RPC_A11W || v->state == RPC_B3W
+        || v->state == RPC_WAIT_B2;
 }
 
 /* Our endpoint says before why it closes the leg: without that word the process has died. */
@@ -356,7 +359,8 @@ static void leg_closed(rpc_virtual_t *v)
     else if (v->current->spec->leg.unix_path)
         v->role->leg_ended(v, RPC_REASON_LOCAL_FAILURE, "the endpoint process has ended");
     else if (awaits_server(v))
-        v->role->leg_ended(v, RPC_REASON_SERVER_REFUSED, "the server closed the leg without an answer, "
+        v->role->leg_ended(v, RPC_REASON_SERVER_REFUSED,
+                           "the server closed the leg without an answer, "
                            "as one does that only speaks ncacn_ip_tcp (see RpcBackend)");
     else
         v->role->leg_ended(v, RPC_REASON_SERVER_CLOSED, "the server closed the leg");
@@ -563,7 +567,8 @@ static void virtual_connect_done(void *ctx, rpc_reason_t reason, apr_status_t st
         rpc_virtual_end(v, RPC_REASON_NO_MEMORY, "no memory for the leg");
         return;
     }
-    if (!spec->leg.unix_path)   /* else the endpoint still has to connect, and needs the time for it */
+    /* The endpoint still has to connect, and needs the time for it. */
+    if (!spec->leg.unix_path)
         set_setup_timer(v, spec->setup_timeout);
     if (spec->reached && !spec->leg.unix_path)
         spec->reached(spec->ctx, host, port);

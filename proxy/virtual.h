@@ -66,7 +66,8 @@ struct rpc_channel {
     rpc_reason_t reason;        /* set: nothing more is read from it */
     const char *why;            /* it is refused, in words; not a copy */
     rpc_job_t turn;             /* while in Open_Start */
-    rpc_timer_t timer;          /* Open_Start: for the first PDU; OUT: after its client's end of file */
+    rpc_timer_t timer;          /* Open_Start: for the first PDU; OUT: after its client's end of
+                                 * file */
     rts_pdu_t first;            /* the first PDU */
     rpc_virtual_t *awaits;      /* a successor that waits until the replacement before it is over */
     rpc_channel_t *released;    /* the next of its virtual channel's released ones */
@@ -162,8 +163,8 @@ extern const rpc_role_ops_t rpc_outbound_role;
 int rpc_virtual_open(rpc_channel_t *ch, const rpc_role_ops_t *role, int replacing);
 /* Frees it with all its channels; its reason is set. */
 void rpc_virtual_free(rpc_virtual_t *v);
-/* Ends a channel and frees it. WHY: in words, NULL: the reason's own. MAY_ANSWER: with an answer, if
- * none is out and the reason has one. */
+/* Ends a channel and frees it. WHY: in words, NULL: the reason's own. MAY_ANSWER: with an answer,
+ * if none is out and the reason has one. */
 void rpc_channel_free(rpc_channel_t *ch, rpc_reason_t reason, const char *why, int may_answer);
 /* Reports that the channel is open (spec->opened). */
 void rpc_channel_opened(const rpc_channel_t *ch);
@@ -178,8 +179,8 @@ void rpc_virtual_end(rpc_virtual_t *v, rpc_reason_t reason, const char *fmt, ...
 void rpc_virtual_state(rpc_virtual_t *v, rpc_state_t state);
 /* Ends one channel of it and closes its connection in order; the other channel continues. */
 void rpc_virtual_release(rpc_virtual_t *v, rpc_channel_t *ch, rpc_reason_t reason);
-/* Called when C1, B3, B2 or A11 opens the channel: the next hop is unplugged, the PDUs that waited go
- * through the functions of the role again, and the role's tick replaces the set-up timer. */
+/* Called when C1, B3, B2 or A11 opens the channel: the next hop is unplugged, the PDUs that waited
+ * go through the functions of the role again, and the role's tick replaces the set-up timer. */
 void rpc_virtual_unplug(rpc_virtual_t *v);
 /* Plugs it again until it is unplugged or the set-up time is over. */
 void rpc_virtual_wait(rpc_virtual_t *v);

@@ -1,37 +1,38 @@
-/* shared/channel_table.c: a table without locks, for any child may die at any moment and must not
- * take a lock along.
+/* shared/channel_table.c: a table without locks. A child may die at any moment, and a lock that it
+ * holds would then never be released.
  *
- *   enter: raise the high-water mark above a free row; whoever looks, looks below the mark
- *          take it, by compare-and-swap on its pid
- *          write user, address and target, then count; over a limit: give it back
- *   claim: write the cookie, then look for the same one
+ *   enter: raise the high-water mark above a free row; searches look at rows below the mark only
+ *          take the row, by compare-and-swap on its pid
+ *          write user, address and target, then count; over a limit: give the row back
+ *   claim: write the cookie, then look for the same cookie in other rows
  *
- * Nobody looks at all rows for that. What is counted by user, address and target, and cookies, are
- * found in an index (shared/row_index.h). What is counted in all is one bit a row, so a hundred
- * thousand rows are 12 KB; so is which rows are taken. What the index and the bits say follows from
- * the row, is undone before the row is given back, and can be undone by anybody when the row's
- * process is dead.
+ * None of this visits all rows. An index (shared/row_index.h) finds the rows of a user, an address,
+ * a target or a cookie. Three bitmaps with one bit per row say which rows are taken, counted and
+ * unpaired: for a hundred thousand rows each is 12 KB. The index and the bits follow from the row.
+ * They are undone before the row is given back, and when a process is dead any other process can
+ * undo those of its rows.
  *
- * Insert, then look. All accesses are sequentially consistent, so there is one order of them that
- * every thread agrees on. Let A and B be newcomers that exclude each other. Whichever's insertion
- * (mark and fields) comes second in that order begins to look after both, and sees the other: so
- * they are never both admitted. When both look late both see each other, and both are refused;
- * clients come back. Only a newcomer ever withdraws: what is established looks no more, and cannot
- * be refused or stolen. The limits are as exact: never more than allowed, and at the brink a crowd
- * may be kept one too few for a moment. So are those of unpaired channels: a row is unpaired from
- * its insertion, and becomes paired once, which only makes room; what it is counted under never
- * changes while it is in use. Weaker orders would not do, for "write mine, read yours" is just what
- * acquire and release leave unordered; a channel looks twice in its life, so the fences cost
- * nothing that counts.
+ * Why no limit is exceeded: each newcomer first inserts itself and then looks. All accesses are
+ * sequentially consistent, so there is one order of them that every thread agrees on. Let A and B be
+ * newcomers that exclude each other. One of the two insertions (mark and fields) is the second in
+ * that order. Its owner begins to look after both insertions, so it sees the other newcomer. So the
+ * two are never both admitted. If both look after both insertions, each sees the other and both are
+ * refused; clients try again. Only a newcomer ever withdraws: an established channel looks no more,
+ * so it cannot be refused, and its cookie cannot be stolen. Limits are never exceeded, but when many
+ * newcomers come at the limit, fewer may be admitted for a moment than the limit allows. This holds
+ * for unpaired channels, too: a row is unpaired from its insertion and becomes paired once, which
+ * only makes room; what it is counted under never changes while it is in use. Acquire and release
+ * are not enough, because they do not order a write of one's own before a read of another's data.
+ * A channel looks twice in its life, so the cost of the fences does not matter.
  *
- * A newcomer beyond a limit may be the successor of a channel that counts for it, which only its
- * first PDU tells. It waits in a row that no count sees, one for each channel of the same identity
- * and role, and is judged when it makes its claim. So only a successor ever goes beyond a limit,
- * and its predecessor goes in a moment.
+ * A newcomer beyond a limit may be the successor of a channel that counts for this limit. Only its
+ * first PDU tells. Until then it waits in a row that is not counted; there are as many such rows as
+ * there are channels of the same identity and role. It is judged when it makes its claim. So only
+ * successors go beyond a limit, and their predecessors end soon.
  *
- * A row that is given back loses its cookie first and its pid last. A reader that finds its cookie
- * in a row reads the rest and then the cookie again: when it is still there, all of it was of one
- * channel (or of another one with that cookie, which is as good).
+ * When a row is given back, its cookie is cleared first and its pid last. A reader that finds its
+ * cookie in a row reads the rest and then reads the cookie again. If the cookie is still there, all
+ * that was read belongs to one channel, or to another channel with this cookie, which is as good.
  *
  * Each column is an array of its own, so that a small table takes few pages.
  */
@@ -82,7 +83,9 @@ typedef _Atomic uint32_t shared32_t;
 /* The kinds of the index, and what the key of each is. LIVE and WAITING: of an identity and
  * role, the rows that may be succeeded, and those that may be successors. */
 typedef enum {
-    BY_COOKIE, BY_USER, BY_ADDRESS, UNPAIRED_BY_USER, UNPAIRED_BY_ADDRESS, UNPAIRED_BY_TARGET, LIVE, WAITING,
+    BY_COOKIE, BY_USER, BY_ADDRESS,
+    UNPAIRED_BY_USER, UNPAIRED_BY_ADDRESS, UNPAIRED_BY_TARGET,
+    LIVE, WAITING,
     INDEX_KINDS
 } index_kind_t;
 
@@ -292,8 +295,8 @@ static int counts(rpc_status_t *status, uint32_t row)
 
 /* Are there more than LIMIT rows of KIND whose COLUMN is KEY? Asks no further than it must. 0:
  * no limit, or nobody's. */
-static int more_than(rpc_status_t *status, uint32_t limit, index_kind_t kind, const shared64_t *column,
-                     uint64_t key)
+static int more_than(rpc_status_t *status, uint32_t limit, index_kind_t kind,
+                     const shared64_t *column, uint64_t key)
 {
     rpc_row_walk_t walk;
     uint32_t row, n = 0;
@@ -309,7 +312,8 @@ static int more_than(rpc_status_t *status, uint32_t limit, index_kind_t kind, co
 }
 
 /* The limit that row MINE is beyond. The narrower one says more. */
-static rpc_reason_t over_limit(rpc_status_t *status, uint32_t mine, const rpc_status_limits_t *limits)
+static rpc_reason_t over_limit(rpc_status_t *status, uint32_t mine,
+                               const rpc_status_limits_t *limits)
 {
     const struct {
         uint32_t limit;
@@ -319,7 +323,8 @@ static rpc_reason_t over_limit(rpc_status_t *status, uint32_t mine, const rpc_st
     } all[] = {
         { limits->of_user, BY_USER, status->user, RPC_REASON_TOO_MANY_OF_USER },
         { limits->of_address, BY_ADDRESS, status->address, RPC_REASON_TOO_MANY_OF_ADDRESS },
-        { limits->unpaired_of_user, UNPAIRED_BY_USER, status->user, RPC_REASON_TOO_MANY_UNPAIRED_OF_USER },
+        { limits->unpaired_of_user, UNPAIRED_BY_USER, status->user,
+          RPC_REASON_TOO_MANY_UNPAIRED_OF_USER },
         { limits->unpaired_of_address, UNPAIRED_BY_ADDRESS, status->address,
           RPC_REASON_TOO_MANY_UNPAIRED_OF_ADDRESS },
         { limits->unpaired_of_target, UNPAIRED_BY_TARGET, status->target,
@@ -332,7 +337,8 @@ static rpc_reason_t over_limit(rpc_status_t *status, uint32_t mine, const rpc_st
     if (limits->channels && count_bits(status, status->counted) > limits->channels)
         return RPC_REASON_TOO_MANY_CHANNELS;
     for (i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-        if (more_than(status, all[i].limit, all[i].kind, all[i].column, atomic_load(&all[i].column[mine])))
+        if (more_than(status, all[i].limit, all[i].kind, all[i].column,
+                      atomic_load(&all[i].column[mine])))
             return all[i].reason;
     }
     if (limits->unpaired && count_bits(status, status->unpaired) > limits->unpaired)
@@ -354,7 +360,8 @@ static uint32_t count_kin(rpc_status_t *status, index_kind_t kind, uint32_t mine
     uint32_t row, n = 0;
 
     while (n < most && rpc_row_walk_next(&walk, &row)) {
-        if (succession_of(status, row) == key && (kind == WAITING || atomic_load(&status->cookie[row])))
+        if (succession_of(status, row) == key
+            && (kind == WAITING || atomic_load(&status->cookie[row])))
             n++;
     }
     return n;
@@ -398,7 +405,8 @@ static void insert(rpc_status_t *status, uint32_t mine, const rpc_status_who_t *
     };
     size_t i;
 
-    atomic_store(&status->identity[mine], status_hash(status, who->identity, strlen(who->identity)));
+    atomic_store(&status->identity[mine],
+                 status_hash(status, who->identity, strlen(who->identity)));
     atomic_store(&status->state[mine], (uint32_t)(who->role + 1) << ROLE_SHIFT);
     for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
         atomic_store(&keys[i].column[mine], keys[i].key);
@@ -412,8 +420,8 @@ static void insert(rpc_status_t *status, uint32_t mine, const rpc_status_who_t *
     set_bit(status->unpaired, mine);
 }
 
-int rpc_status_enter(rpc_status_t *status, const rpc_status_who_t *who, const rpc_status_limits_t *limits,
-                   rpc_reason_t *why)
+int rpc_status_enter(rpc_status_t *status, const rpc_status_who_t *who,
+                     const rpc_status_limits_t *limits, rpc_reason_t *why)
 {
     int row = take_row(status);
 
@@ -430,13 +438,15 @@ int rpc_status_enter(rpc_status_t *status, const rpc_status_who_t *who, const rp
 
 rpc_status_counts_t rpc_status_count(rpc_status_t *status)
 {
-    return (rpc_status_counts_t){ count_bits(status, status->counted), count_bits(status, status->unpaired) };
+    return (rpc_status_counts_t){ count_bits(status, status->counted),
+                                  count_bits(status, status->unpaired) };
 }
 
 /* ---- cookies ---- */
 
 /* What keeps MINE from sharing its cookie with OTHER. */
-static rpc_reason_t cookie_conflict(rpc_status_t *status, uint32_t mine, uint32_t other, int replacing)
+static rpc_reason_t cookie_conflict(rpc_status_t *status, uint32_t mine, uint32_t other,
+                                    int replacing)
 {
     uint64_t cookie = atomic_load(&status->cookie[mine]);
     uint64_t identity = atomic_load(&status->identity[other]);
@@ -455,7 +465,8 @@ static rpc_reason_t cookie_conflict(rpc_status_t *status, uint32_t mine, uint32_
 /* Is OTHER of the same user, target and role as MINE, which has its cookie, and no waiting one? */
 static int is_like(rpc_status_t *status, uint32_t mine, uint32_t other)
 {
-    uint32_t state = atomic_load(&status->state[other]), role = atomic_load(&status->state[mine]) & ROLE_MASK;
+    uint32_t state = atomic_load(&status->state[other]);
+    uint32_t role = atomic_load(&status->state[mine]) & ROLE_MASK;
 
     return !(state & WAITS) && (state & ROLE_MASK) == role
            && atomic_load(&status->identity[other]) == atomic_load(&status->identity[mine]);

@@ -48,8 +48,8 @@ typedef struct rpc_status_limits {
  * channels of the same identity and role live, as many newcomers beyond a limit have a row, too:
  * each may be the successor of one of them, which rpc_status_claim() will show. Until then they
  * count for no limit. */
-int rpc_status_enter(rpc_status_t *status, const rpc_status_who_t *who, const rpc_status_limits_t *limits,
-                   rpc_reason_t *why);
+int rpc_status_enter(rpc_status_t *status, const rpc_status_who_t *who,
+                     const rpc_status_limits_t *limits, rpc_reason_t *why);
 /* Its virtual connection is VC; REPLACING: as the successor of a channel. A row beyond a limit
  * is kept if it succeeds a channel that lives in the table; else the limit is the answer.
  * PEER_MISMATCH: VC is live with another identity. DUPLICATE_COOKIE: it is live in this role,

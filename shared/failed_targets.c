@@ -1,5 +1,5 @@
-/* shared/failed_targets.c: open addressing over atomic words, as in shared/health.c. A slot belongs to
- * its owner until its window has ended and another owner needs it. A process renews a slot by
+/* shared/failed_targets.c: open addressing over atomic words, as in shared/health.c. A slot belongs
+ * to its owner until its window has ended and another owner needs it. A process renews a slot by
  * exchanging the start of its window. A target that is counted at that moment goes into the new
  * window or is lost, so that the count may differ by one.
  */
@@ -97,7 +97,8 @@ static int renew_slot(slot_t *slot, int64_t start, uint64_t owner, apr_time_t no
 }
 
 /* OWNER's slot with an open window; taken or renewed if necessary. */
-static slot_t *find_open(rpc_budgets_t *budgets, uint64_t owner, apr_time_t now, apr_interval_time_t window)
+static slot_t *find_open(rpc_budgets_t *budgets, uint64_t owner, apr_time_t now,
+                         apr_interval_time_t window)
 {
     slot_t *slot = find_budget(budgets, owner);
     unsigned i;
@@ -134,9 +135,13 @@ static unsigned count_target(const slot_t *slot)
 apr_interval_time_t rpc_budget_spent(rpc_budgets_t *budgets, const rpc_budget_who_t *who,
                                      const rpc_budget_limit_t *limit, apr_time_t now)
 {
-    slot_t *slot = limit->targets ? find_budget(budgets, hash_who(budgets, who, limit->window)) : NULL;
-    apr_interval_time_t left = slot ? atomic_load(&slot->end) - now : 0;
+    slot_t *slot;
+    apr_interval_time_t left;
 
+    if (!limit->targets)
+        return 0;
+    slot = find_budget(budgets, hash_who(budgets, who, limit->window));
+    left = slot ? atomic_load(&slot->end) - now : 0;
     return left > 0 && count_target(slot) >= limit->targets ? left : 0;
 }
 

@@ -1,10 +1,10 @@
 /* rpc_budget: the number of different failed targets that a client may ask for.
  *
- * A client must not be able to use the proxy as a scanner. Targets that are refused, and targets that
- * do not answer as an RPC server, are counted for each user and client address (IPv6 by /64).
- * Repeating the same target counts once, so a client that asks for one server which is down does not
- * reach the limit. The first failed target opens a window. When the limit is reached, nothing is
- * served until the window ends. Limits with the same window count together, others separately.
+ * A client must not be able to use the proxy as a scanner. Targets that are refused, and targets
+ * that do not answer as an RPC server, are counted for each user and client address (IPv6 by /64).
+ * Repeating the same target counts once, so a client that asks for one server which is down does
+ * not reach the limit. The first failed target opens a window. When the limit is reached, nothing
+ * is served until the window ends. Limits with the same window count together, others separately.
  *
  * A table in shared memory, without locks. Each target sets a bit, chosen by a keyed hash. Some
  * targets share a bit, so the count of many targets is a little too low. When the table is full, a

@@ -1,6 +1,6 @@
-/* shared/health.c: open addressing over atomic words. Host names are compared only by a 64-bit hash: a
- * collision can only move a healthy server back in the order. The same can happen when a process
- * still writes a number for the server that had the slot before.
+/* shared/health.c: open addressing over atomic words. Host names are compared only by a 64-bit
+ * hash: a collision can only move a healthy server back in the order. The same can happen when a
+ * process still writes a number for the server that had the slot before.
  */
 #include "shared/health.h"
 
@@ -74,7 +74,7 @@ static int64_t end_of(slot_t *slot)
     return until > unfit ? until : unfit;
 }
 
-/* Among the slots for SERVER, the first that is free at NOW, else the one that becomes free first. */
+/* Among the slots for SERVER, the first that is free at NOW, or that becomes free first. */
 static slot_t *find_free(rpc_health_t *health, uint64_t server, apr_time_t now)
 {
     uint32_t configuration = atomic_load(&health->configuration);
@@ -96,7 +96,8 @@ static slot_t *find_free(rpc_health_t *health, uint64_t server, apr_time_t now)
     return soonest;
 }
 
-/* The server's slot, taken if it has none; NULL: another process was faster, or all are reserved. */
+/* The server's slot; takes one if the server has none. NULL: another process was faster, or the
+ * configuration's servers have all of them. */
 static slot_t *claim_slot(rpc_health_t *health, uint64_t server, apr_time_t now)
 {
     slot_t *slot = find_slot(health, server);
@@ -120,7 +121,8 @@ void rpc_health_reserve(rpc_health_t *health, const rpc_health_server_t *servers
     int i;
 
     for (i = 0; i < count; i++) {
-        slot_t *slot = claim_slot(health, hash_of(servers[i].host, servers[i].port), rpc_clock_now());
+        slot_t *slot = claim_slot(health, hash_of(servers[i].host, servers[i].port),
+                                  rpc_clock_now());
 
         if (slot)
             atomic_store(&slot->reserved, configuration);
@@ -151,11 +153,13 @@ void rpc_health_good(rpc_health_t *health, const char *host, uint16_t port)
     }
 }
 
-int rpc_health_checked(rpc_health_t *health, const char *host, uint16_t port, int good, apr_time_t now,
-                       apr_time_t until)
+int rpc_health_checked(rpc_health_t *health, const char *host, uint16_t port, int good,
+                       apr_time_t now, apr_time_t until)
 {
     uint64_t server = hash_of(host, port);
-    slot_t *slot = !health ? NULL : good ? find_slot(health, server) : claim_slot(health, server, now);
+    slot_t *slot = !health ? NULL
+                 : good    ? find_slot(health, server)
+                           : claim_slot(health, server, now);
 
     if (!slot)
         return 0;

@@ -3,8 +3,9 @@
  * A table in shared memory with one slot for each server (host:port), found by hash. There are no
  * locks: the numbers of a slot are atomics, so a child that dies leaves no lock behind. Clients may
  * ask for any number of servers. A slot is free for another server when its own is not avoided any
- * more; if there is none, the one that would be free first is taken. The servers of the configuration
- * keep their slots. No httpd headers; any thread, any process that has inherited the memory.
+ * more; if there is none, the one that would be free first is taken. The servers of the
+ * configuration keep their slots. No httpd headers; any thread, any process that has inherited the
+ * memory.
  */
 #ifndef RPC_HEALTH_H
 #define RPC_HEALTH_H
@@ -35,11 +36,11 @@ void rpc_health_reserve(rpc_health_t *health, const rpc_health_server_t *servers
 void rpc_health_failed(rpc_health_t *health, const char *host, uint16_t port, apr_time_t now);
 /* A connection to HOST:PORT succeeded. */
 void rpc_health_good(rpc_health_t *health, const char *host, uint16_t port);
-/* The result of a health check. After a failed check the server is avoided until a check succeeds, or
- * until UNTIL if no more checks come. Returns 1 when the last check had the opposite result. Before
- * the first check a server counts as good. */
-int rpc_health_checked(rpc_health_t *health, const char *host, uint16_t port, int good, apr_time_t now,
-                       apr_time_t until);
+/* The result of a health check. After a failed check the server is avoided until a check succeeds,
+ * or until UNTIL if no more checks come. Returns 1 when the last check had the opposite result.
+ * Before the first check a server counts as good. */
+int rpc_health_checked(rpc_health_t *health, const char *host, uint16_t port, int good,
+                       apr_time_t now, apr_time_t until);
 /* A check had no result: the result of the last one counts until UNTIL. */
 void rpc_health_unchecked(rpc_health_t *health, const char *host, uint16_t port, apr_time_t until);
 /* May the server be tried as usual? 0: it is avoided. HEALTH may be NULL. */

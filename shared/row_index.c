@@ -18,18 +18,23 @@
  */
 #include "shared/row_index.h"
 
-#define GROUP 8u            /* slots; 64 bytes. As many as a row has kinds, so that one is always free */
+/* Slots, 64 bytes: as many as a row has kinds, so that one is always free. */
+#define GROUP 8u
 #define TRIES 4u            /* groups that are looked at before the reach grows */
 #define ROW_BITS 21
 #define KIND_BITS 3
 #define ROW_MASK ((1u << ROW_BITS) - 1)
 
-_Static_assert(RPC_ROW_INDEX_KINDS <= GROUP && RPC_ROW_INDEX_KINDS <= 1 << KIND_BITS, "no free slot");
+_Static_assert(RPC_ROW_INDEX_KINDS <= GROUP && RPC_ROW_INDEX_KINDS <= 1 << KIND_BITS,
+               "no free slot");
 _Static_assert(RPC_ROW_INDEX_MAX < ROW_MASK, "a row's number and 1 fit");
 
 size_t rpc_row_index_size(uint32_t rows)
 {
-    return rows * (GROUP * sizeof(uint64_t) + RPC_ROW_INDEX_KINDS * (sizeof(uint32_t) + sizeof(uint8_t)));
+    size_t slots = GROUP * sizeof(uint64_t);
+    size_t kinds = RPC_ROW_INDEX_KINDS * (sizeof(uint32_t) + sizeof(uint8_t));
+
+    return rows * (slots + kinds);
 }
 
 void rpc_row_index_init(rpc_row_index_t *index, void *base, uint32_t rows)
@@ -149,10 +154,12 @@ static void enter_part(rpc_row_walk_t *walk, uint32_t first)
     walk->slot = 0;
 }
 
-rpc_row_walk_t rpc_row_index_walk(const rpc_row_index_t *index, unsigned kind, uint64_t key, uint32_t mark)
+rpc_row_walk_t rpc_row_index_walk(const rpc_row_index_t *index, unsigned kind, uint64_t key,
+                                  uint32_t mark)
 {
-    rpc_row_walk_t walk = { .index = index, .kind = kind, .mark = mark, .hash = hash_of(kind, key) };
+    rpc_row_walk_t walk = { .index = index, .kind = kind, .mark = mark };
 
+    walk.hash = hash_of(kind, key);
     walk.wanted = word_of(kind, walk.hash);
     if (mark)
         enter_part(&walk, 0);
@@ -164,7 +171,8 @@ int rpc_row_walk_next(rpc_row_walk_t *walk, uint32_t *row)
     while (walk->first < walk->mark) {
         while (walk->slot < walk->reach * GROUP) {
             uint32_t group = group_at(walk->hash, walk->slot / GROUP, walk->count);
-            uint64_t word = atomic_load(&walk->index->slots[(walk->first + group) * GROUP + walk->slot % GROUP]);
+            uint32_t at = (walk->first + group) * GROUP + walk->slot % GROUP;
+            uint64_t word = atomic_load(&walk->index->slots[at]);
 
             walk->slot++;
             walk->passed++;

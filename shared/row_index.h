@@ -47,7 +47,8 @@ typedef struct rpc_row_walk {
 } rpc_row_walk_t;
 
 /* Begins a walk over the rows below MARK that are entered under KEY. */
-rpc_row_walk_t rpc_row_index_walk(const rpc_row_index_t *index, unsigned kind, uint64_t key, uint32_t mark);
+rpc_row_walk_t rpc_row_index_walk(const rpc_row_index_t *index, unsigned kind, uint64_t key,
+                                  uint32_t mark);
 /* 1 and the next *ROW; 0: there is no other. */
 int rpc_row_walk_next(rpc_row_walk_t *walk, uint32_t *row);
 

@@ -21,7 +21,8 @@ typedef struct rpc_connect rpc_connect_t;
 typedef struct rpc_connect_params {
     rpc_resolver_t *resolver;
     const char *host;                   /* copied */
-    const char *user;                   /* for whom the name is looked up, see rpc_look_up_start() */
+    const char *user;                   /* for whom the name is looked up, see
+                                         * rpc_look_up_start() */
     uint16_t port;
     apr_interval_time_t timeout;        /* in all */
     const rpc_networks_t *networks;     /* NULL: the default, which denies loopback and the like */
@@ -36,9 +37,11 @@ typedef struct rpc_connect_result {
      * _CONNECT_TIMEOUT. */
     rpc_reason_t reason;
     apr_status_t status;                /* the last error; of a local failure, that one */
-    int fd;                             /* connected, non-blocking, TCP_NODELAY; the callee owns it. Else -1 */
+    int fd;                             /* connected, non-blocking, TCP_NODELAY; the callee owns it.
+                                         * Else -1 */
     const char *rule;                   /* that refused the address refused last, or NULL */
-    char address[RPC_ADDRESS_TEXT];     /* connected; else refused last, if so; else tried last; or "" */
+    char address[RPC_ADDRESS_TEXT];     /* connected; else refused last, if so; else tried last; or
+                                         * "" */
 } rpc_connect_result_t;
 
 /* Called once on the loop's thread. */

@@ -15,7 +15,8 @@ struct rpc_dial {
     rpc_loop_t *loop;
     rpc_dialer_t dialer;
     rpc_dial_params_t params;
-    rpc_server_list_t servers;  /* in the order in which they are tried; their names and the Unix path */
+    rpc_server_list_t servers;  /* in the order in which they are tried; their names and the Unix
+                                 * path */
                                 /* stand in TEXT */
     rpc_dial_done_t *done;
     void *ctx;

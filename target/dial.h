@@ -19,8 +19,8 @@ typedef struct rpc_dialer {
     rpc_health_t *health;       /* NULL: nobody is told */
 } rpc_dialer_t;
 
-/* The servers to dial. NETWORKS, SOURCES and LOG outlive the dialling. (The servers are not part of the
- * struct, for a list may be no longer than it has to be.) */
+/* The servers to dial. NETWORKS, SOURCES and LOG outlive the dialling. (The servers are not part of
+ * the struct, for a list may be no longer than it has to be.) */
 typedef struct rpc_dial_params {
     const rpc_server_list_t *servers;   /* copied, with their names */
     int first;                          /* the index of the one that is tried before the others */

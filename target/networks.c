@@ -287,7 +287,8 @@ static const char *denied_special(int family, const unsigned char *addr, int mor
 /* The result for one address. */
 typedef struct verdict {
     int allowed;
-    int named;              /* an entry or a special network decided, not the default for the rest */
+    int named;              /* an entry or a special network decided, not the default for the
+                             * rest */
     const char *rule;
     const entry_t *entry;   /* that decided; or NULL */
 } verdict_t;

@@ -47,7 +47,8 @@ int rpc_resolve_literal(const char *host, rpc_addresses_t *addresses);
 
 /* Settings of a resolver; zero stands for the usual value of each. */
 typedef struct rpc_resolver_params {
-    int threads;                /* as many names are looked up at one time, up to RPC_RESOLVER_THREADS */
+    int threads;                /* as many names are looked up at one time, up to
+                                 * RPC_RESOLVER_THREADS */
     int names;                  /* as many are remembered, those that wait included */
     const rpc_log_t *log;       /* NULL, or it outlives the pool; written to by any thread */
     /* In place of the system and of rpc_clock_now(). Any thread. */

@@ -18,7 +18,8 @@ typedef struct rpc_server_list {
 } rpc_server_list_t;
 
 /* Bytes of a list of so many servers. */
-#define RPC_SERVER_LIST_SIZE(count) (offsetof(rpc_server_list_t, at) + (size_t)(count) * sizeof(rpc_binding_t))
+#define RPC_SERVER_LIST_SIZE(count) \
+    (offsetof(rpc_server_list_t, at) + (size_t)(count) * sizeof(rpc_binding_t))
 
 /* Puts the server with this INDEX first; the others keep their order. */
 void rpc_server_list_prefer(rpc_server_list_t *list, int index);

@@ -1,5 +1,5 @@
-/* dce: what a DCE/RPC client and server need beyond framing (wire/dcerpc.h): writing the
- * common header of a growing PDU, the interfaces we speak, and names for interfaces and status codes.
+/* dce: what a DCE/RPC client and server need beyond framing (wire/dcerpc.h): writing the common
+ * header of a growing PDU, the interfaces we speak, and names for interfaces and status codes.
  */
 #ifndef DCE_H
 #define DCE_H
@@ -12,7 +12,8 @@
 #define DCE_PFC_DID_NOT_EXECUTE 0x20
 #define DCE_PFC_OBJECT          0x80
 
-#define DCE_REQUEST_HEADER      24  /* common header, alloc_hint, context, opnum; also a response's */
+/* common header, alloc_hint, context, opnum; also a response's */
+#define DCE_REQUEST_HEADER      24
 #define DCE_MIN_FRAG            1432/* every implementation takes fragments of this size */
 
 /* p_cont_def_result_t and p_provider_reason_t (C706 12.6.3.1) */

@@ -47,7 +47,8 @@ const uint8_t *ndr_in_bytes(ndr_in_t *in, size_t len);
 
 int ndr_out_ok(const ndr_out_t *out);
 void ndr_out_free(ndr_out_t *out);
-/* Makes room for LEN more bytes, which are not zeroed, and moves on behind them. NULL: out of memory. */
+/* Makes room for LEN more bytes, which are not zeroed, and moves on behind them. NULL: out of
+ * memory. */
 uint8_t *ndr_out_room(ndr_out_t *out, size_t len);
 void ndr_out_align(ndr_out_t *out, size_t to);
 void ndr_out_u8(ndr_out_t *out, uint8_t value);

@@ -142,7 +142,8 @@ static void conn_open(demo_server_t *server, const demo_listener_t *listener, in
     c->fd = fd;
     c->id = ++server->next_id;
     c->events = EPOLLIN;
-    demo_session_start(&c->session, &server->stats, listener->port, server->max_frag, (uint32_t)c->id);
+    demo_session_start(&c->session, &server->stats, listener->port, server->max_frag,
+                       (uint32_t)c->id);
     RPC_LIST_PUSH(server->first, c);
     server->conns++;
     conn_log(server, c, "accepted on port %u", listener->port);
@@ -194,7 +195,8 @@ static int conn_flush(demo_conn_t *c)
     return 1;
 }
 
-static void conn_pdu(demo_server_t *server, demo_conn_t *c, const uint8_t *pdu, const dcerpc_header_t *h)
+static void conn_pdu(demo_server_t *server, demo_conn_t *c, const uint8_t *pdu,
+                     const dcerpc_header_t *h)
 {
     conn_log(server, c, "%s call %u, flags %02x, %u bytes", dcerpc_ptype_name(h->ptype), h->call_id,
              h->flags, h->frag_length);
@@ -544,7 +546,9 @@ static int parse_options(demo_server_t *server, int argc, char **argv)
             return EXIT_USAGE;
         }
     }
-    return optind == argc || argc - optind > MAX_LISTENERS ? bad_option("1 to 16 addresses are needed") : -1;
+    return optind == argc || argc - optind > MAX_LISTENERS
+             ? bad_option("1 to 16 addresses are needed")
+             : -1;
 }
 
 int main(int argc, char **argv)

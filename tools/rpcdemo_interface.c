@@ -161,7 +161,8 @@ static uint32_t echo_source_data(demo_call_t *call)
 static uint32_t echo_test_call(demo_call_t *call)
 {
     static const char answer[] = "rpcdemo heard you";
-    uint32_t max = ndr_in_u32(&call->in), offset = ndr_in_u32(&call->in), actual = ndr_in_u32(&call->in);
+    uint32_t max = ndr_in_u32(&call->in), offset = ndr_in_u32(&call->in),
+             actual = ndr_in_u32(&call->in);
     size_t i;
 
     if (offset != 0 || actual > max || actual > DEMO_MAX_DATA

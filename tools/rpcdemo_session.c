@@ -72,7 +72,8 @@ static void reply_response(demo_session_t *s)
     s->stats->calls_out++;
 }
 
-static int reply_fault(demo_session_t *s, uint32_t call_id, uint16_t context, uint32_t status, uint8_t flags)
+static int reply_fault(demo_session_t *s, uint32_t call_id, uint16_t context, uint32_t status,
+                       uint8_t flags)
 {
     ndr_out_t *out = &s->reply.data;
 
@@ -98,7 +99,8 @@ static void fragment_header(const demo_reply_t *r, size_t frag, size_t len, uint
     size_t begin = frag * r->chunk, left = r->data.len - begin;
     uint8_t flags = (uint8_t)((frag == 0 ? DCE_PFC_FIRST : 0) | (len == left ? DCE_PFC_LAST : 0));
 
-    dcerpc_header_write(at, DCERPC_RESPONSE, flags, (uint16_t)(DCE_REQUEST_HEADER + len), r->call_id);
+    dcerpc_header_write(at, DCERPC_RESPONSE, flags, (uint16_t)(DCE_REQUEST_HEADER + len),
+                        r->call_id);
     at[16] = (uint8_t)left;     /* alloc_hint: what this fragment and the rest need */
     at[17] = (uint8_t)(left >> 8);
     at[18] = (uint8_t)(left >> 16);
@@ -169,7 +171,8 @@ static int context_find(const demo_session_t *s, uint16_t id)
 }
 
 /* DCE_ACCEPTED (0), or the reason of the provider's rejection. */
-static uint16_t context_add(demo_session_t *s, uint16_t id, const ndr_syntax_t *abstract, int has_ndr)
+static uint16_t context_add(demo_session_t *s, uint16_t id, const ndr_syntax_t *abstract,
+                            int has_ndr)
 {
     const demo_interface_t *interface = demo_interface_find(abstract);
     int at = context_find(s, id);

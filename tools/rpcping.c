@@ -52,7 +52,8 @@ static int fail(ping_t *p, ping_layer_t layer, double since)
 {
     p->failed = layer;
     if (!p->options->quiet) {
-        printf("  %-19s FAILED%7.1f ms\n      %s\n", layer_names[layer], ping_now() - since, p->text);
+        printf("  %-19s FAILED%7.1f ms\n      %s\n", layer_names[layer], ping_now() - since,
+               p->text);
     }
     return 0;
 }
@@ -100,8 +101,8 @@ static void report_address(const ping_t *p, CURL *easy)
 
     curl_easy_getinfo(easy, CURLINFO_PRIMARY_IP, &ip);
     curl_easy_getinfo(easy, CURLINFO_PRIMARY_PORT, &port);
-    report(p, PING_ADDRESS, info_ms(easy, CURLINFO_CONNECT_TIME), "%s is %s, port %ld", p->options->host,
-           ip ? ip : "?", port);
+    report(p, PING_ADDRESS, info_ms(easy, CURLINFO_CONNECT_TIME), "%s is %s, port %ld",
+           p->options->host, ip ? ip : "?", port);
 }
 
 static void report_tls(const ping_t *p, CURL *easy)
@@ -113,17 +114,18 @@ static void report_tls(const ping_t *p, CURL *easy)
         report(p, PING_TLS, 0, "not used: plain http");
     }
     else if (!tls->known) {
-        report(p, PING_TLS, ms, "certificate %s", p->options->insecure ? "not verified (-k)" : "verified");
+        report(p, PING_TLS, ms, "certificate %s",
+               p->options->insecure ? "not verified (-k)" : "verified");
     }
     else {
-        report(p, PING_TLS, ms, "%s, %s; certificate %s, %s%s%s, %d days left", tls->version, tls->cipher,
-               tls->subject, p->options->insecure ? "not verified (-k)" : "verified",
+        report(p, PING_TLS, ms, "%s, %s; certificate %s, %s%s%s, %d days left", tls->version,
+               tls->cipher, tls->subject, p->options->insecure ? "not verified (-k)" : "verified",
                tls->problem[0] ? ": " : "", tls->problem, tls->days_left);
     }
 }
 
-/* If several schemes were possible, libcurl has taken the strongest that was offered. The channels use
- * this one from the beginning, because a body of a gigabyte cannot be sent twice. */
+/* If several schemes were possible, libcurl has taken the strongest that was offered. The channels
+ * use this one from the beginning, because a body of a gigabyte cannot be sent twice. */
 static void settle_scheme(ping_http_t *http, CURL *easy)
 {
     long offered = 0;
@@ -155,7 +157,8 @@ static void report_auth(const ping_t *p, CURL *easy)
     }
 }
 
-static int judge_echo(ping_t *p, const ping_channel_t *ch, const echo_answer_t *answer, double since)
+static int judge_echo(ping_t *p, const ping_channel_t *ch, const echo_answer_t *answer,
+                      double since)
 {
     rts_pdu_t pdu;
     const char *wrong = NULL;
@@ -164,8 +167,9 @@ static int judge_echo(ping_t *p, const ping_channel_t *ch, const echo_answer_t *
         return fail(p, ping_explain(ch, PING_ECHO, p->text, sizeof(p->text)), since);
     }
     if (answer->len != RTS_HEADER_SIZE) {
-        snprintf(p->text, sizeof(p->text), "%s was answered \"%s\" and %zu bytes, where an RPC proxy sends %d",
-                 ch->method, ch->status_line, answer->len, RTS_HEADER_SIZE);
+        snprintf(p->text, sizeof(p->text),
+                 "%s was answered \"%s\" and %zu bytes, where an RPC proxy sends %d", ch->method,
+                 ch->status_line, answer->len, RTS_HEADER_SIZE);
         return fail(p, PING_ECHO, since);
     }
     wrong = rts_parse(answer->data, answer->len, &pdu);
@@ -237,8 +241,9 @@ static int walk_connection(ping_t *p)
     if (!vc->c2 || ping_vc_failed(vc)) {
         return fail(p, ping_vc_explain(vc, PING_CONNECTION, p->text, sizeof(p->text)), since);
     }
-    report(p, PING_CONNECTION, ping_now() - since, "A3, C2; window %u bytes, time-outs %u s IN, %u s OUT",
-           vc->window, vc->in_timeout / 1000, vc->out_timeout / 1000);
+    report(p, PING_CONNECTION, ping_now() - since,
+           "A3, C2; window %u bytes, time-outs %u s IN, %u s OUT", vc->window,
+           vc->in_timeout / 1000, vc->out_timeout / 1000);
     return 1;
 }
 
@@ -301,8 +306,8 @@ static int walk_interfaces(const ping_t *p, int print, uint32_t *count)
         syntax.minor = ndr_in_u16(&in);
         name = dce_interface_name(&syntax.uuid);
         if (print && ndr_in_ok(&in)) {
-            printf("      %s %u.%u  %s\n", ndr_uuid_text(&syntax.uuid, uuid), syntax.major, syntax.minor,
-                   name ? name : "");
+            printf("      %s %u.%u  %s\n", ndr_uuid_text(&syntax.uuid, uuid), syntax.major,
+                   syntax.minor, name ? name : "");
         }
     }
     ndr_in_u32(&in);    /* status */
@@ -336,7 +341,8 @@ static int walk_call(ping_t *p)
         return fail(p, PING_CALL, since);
     }
     count_call(p, ping_now() - since);
-    report(p, PING_CALL, ping_now() - since, "inq_if_ids: %u interface%s", count, count == 1 ? "" : "s");
+    report(p, PING_CALL, ping_now() - since, "inq_if_ids: %u interface%s", count,
+           count == 1 ? "" : "s");
     if (p->calls == 1 && !p->options->quiet) {
         walk_interfaces(p, 1, &count);
     }

@@ -101,15 +101,17 @@ int ping_http_wait(ping_http_t *http, double until, int (*satisfied)(void *ctx),
  * notices that the peer closed a channel in mid-body only when it sends again. */
 ping_channel_t *ping_channel_open(ping_http_t *http, const char *method, curl_off_t length,
                                   const void *data, size_t len,
-                                  void (*take)(void *ctx, const uint8_t *data, size_t len), void *ctx);
+                                  void (*take)(void *ctx, const uint8_t *data, size_t len),
+                                  void *ctx);
 void ping_channel_send(ping_channel_t *ch, const void *data, size_t len);
 void ping_channel_close(ping_channel_t *ch);
 /* Is the answer a final refusal? While libcurl authenticates, a 401 asks for its next message. */
 int ping_channel_refused(const ping_channel_t *ch);
 
-/* Returns the layer at which CH failed, ELSE_LAYER when nothing shows an earlier one, and writes the
- * reason to TEXT. A channel that is not done has timed out. */
-ping_layer_t ping_explain(const ping_channel_t *ch, ping_layer_t else_layer, char *text, size_t size);
+/* Returns the layer at which CH failed, ELSE_LAYER when nothing shows an earlier one, and writes
+ * the reason to TEXT. A channel that is not done has timed out. */
+ping_layer_t ping_explain(const ping_channel_t *ch, ping_layer_t else_layer, char *text,
+                          size_t size);
 
 /* The virtual connection. */
 typedef struct ping_vc {
@@ -137,8 +139,8 @@ void ping_vc_close(ping_vc_t *vc);
 int ping_vc_is_open(void *vc);
 int ping_vc_is_answered(void *vc);
 int ping_vc_failed(const ping_vc_t *vc);
-/* Returns why it failed, or what is missing. To find this out, the function may wait once more for as
- * long as a layer may take. */
+/* Returns why it failed, or what is missing. To find this out, the function may wait once more for
+ * as long as a layer may take. */
 ping_layer_t ping_vc_explain(ping_vc_t *vc, ping_layer_t else_layer, char *text, size_t size);
 
 /* Each of these sends one PDU and forgets the previous answer. They return 0 when out of memory. */

@@ -53,8 +53,9 @@ static unsigned long rpc_error(const char *status_line)
     return at ? strtoul(at + 11, NULL, 16) : 0;
 }
 
-/* What the extended error information adds: the only detection location that is documented ([MS-EERR]
- * 2.2.3). The first record is at the same place in every encoding without a computer name. */
+/* What the extended error information adds: the only detection location that is documented
+ * ([MS-EERR] 2.2.3). The first record is at the same place in every encoding without a computer
+ * name. */
 static const char *words_of_eeinfo(const char *status_line)
 {
     const char *at = strstr(status_line, ", EEInfo: ");
@@ -77,9 +78,10 @@ static const char *words_of_401(const ping_channel_t *ch)
     }
     if (offered && !((unsigned long)offered & ch->http->options->auth)) {
         return offered & CURLAUTH_BASIC ? "this scheme is not offered, Basic is (-a basic)"
-            : offered & CURLAUTH_NTLM ? "this scheme is not offered, NTLM is (-a ntlm)"
-            : offered & CURLAUTH_NEGOTIATE ? "this scheme is not offered, Negotiate is (-a negotiate)"
-            : "neither Basic nor NTLM is offered";
+             : offered & CURLAUTH_NTLM  ? "this scheme is not offered, NTLM is (-a ntlm)"
+             : offered & CURLAUTH_NEGOTIATE
+                 ? "this scheme is not offered, Negotiate is (-a negotiate)"
+                 : "neither Basic nor NTLM is offered";
     }
     if (ch->http->auth == CURLAUTH_NEGOTIATE) {
         return "there is no ticket for this proxy (see klist), or the proxy does not accept it";
@@ -127,8 +129,10 @@ static ping_layer_t explain_timeout(const ping_channel_t *ch, ping_layer_t else_
     double looked_up = 0;
 
     if (ch->requests > 1) {
-        snprintf(text, size, "the proxy began to authenticate the user and gave no further answer to "
-                 "%s in %g s", ch->method, o->timeout);
+        snprintf(text, size,
+                 "the proxy began to authenticate the user and gave no further answer to "
+                 "%s in %g s",
+                 ch->method, o->timeout);
         return PING_AUTH;
     }
     if (ch->requests) {
@@ -145,7 +149,8 @@ static ping_layer_t explain_timeout(const ping_channel_t *ch, ping_layer_t else_
     return PING_ADDRESS;
 }
 
-ping_layer_t ping_explain(const ping_channel_t *ch, ping_layer_t else_layer, char *text, size_t size)
+ping_layer_t ping_explain(const ping_channel_t *ch, ping_layer_t else_layer, char *text,
+                          size_t size)
 {
     if (ch->status >= 300) {
         return explain_status(ch, else_layer, text, size);

@@ -44,7 +44,8 @@ static void note_subject(ping_tls_t *tls, X509 *cert)
     int n = 0, days = 0, seconds;
 
     if (bio) {
-        X509_NAME_print_ex(bio, X509_get_subject_name(cert), 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB);
+        X509_NAME_print_ex(bio, X509_get_subject_name(cert), 0,
+                           XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB);
         n = BIO_read(bio, tls->subject, sizeof(tls->subject) - 1);
         BIO_free(bio);
     }
@@ -137,7 +138,8 @@ static size_t on_write(char *data, size_t size, size_t count, void *ctx)
     return size * count;
 }
 
-/* Is this the head of the answer to this request, and not to a CONNECT to an HTTP proxy in between? */
+/* Is this the head of the answer to this request, and not to a CONNECT to an HTTP proxy in
+ * between? */
 static void note_request(ping_channel_t *ch, const char *head, size_t len)
 {
     size_t name = strlen(ch->method);
@@ -255,7 +257,8 @@ static void set_request(ping_channel_t *ch, curl_off_t length)
 
 ping_channel_t *ping_channel_open(ping_http_t *http, const char *method, curl_off_t length,
                                   const void *data, size_t len,
-                                  void (*take)(void *ctx, const uint8_t *data, size_t len), void *ctx)
+                                  void (*take)(void *ctx, const uint8_t *data, size_t len),
+                                  void *ctx)
 {
     ping_channel_t *ch = calloc(1, sizeof(*ch));
 

@@ -1,4 +1,5 @@
-/* rpcping_options.c: the command line: options, where the password comes from, and the complete URL. */
+/* rpcping_options.c: the command line: options, where the password comes from, and the complete
+ * URL. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <getopt.h>
@@ -178,7 +179,8 @@ static char *url_part(CURLU *url, CURLUPart part)
     return curl_url_get(url, part, &text, 0) == CURLUE_OK ? text : NULL;
 }
 
-/* Completes "https://host:8443" to the URL of the request. A path in it is the path of the proxy. */
+/* Completes "https://host:8443" to the URL of the request. A path in it is the path of the
+ * proxy. */
 static int set_url(ping_options_t *o, const char *arg)
 {
     CURLU *url = curl_url();
@@ -227,7 +229,8 @@ static int complete_ticket(ping_options_t *o)
     return (o->user || set_string(&o->user, "")) && (o->password || set_string(&o->password, ""));
 }
 
-/* For a name without a password: takes it from the environment, or asks the person at the terminal. */
+/* For a name without a password: takes it from the environment, or asks the person at the
+ * terminal. */
 static int complete_password(ping_options_t *o)
 {
     const char *given = getenv("RPCPING_PASSWORD");

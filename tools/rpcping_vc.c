@@ -32,8 +32,8 @@ static void trace(const ping_vc_t *vc, const char *direction, const char *name, 
     }
 }
 
-static void trace_rts(const ping_vc_t *vc, const char *direction, const rts_pdu_t *pdu, rts_hop_t hop,
-                      size_t len)
+static void trace_rts(const ping_vc_t *vc, const char *direction, const rts_pdu_t *pdu,
+                      rts_hop_t hop, size_t len)
 {
     trace(vc, direction, rts_info(rts_identify(pdu, hop))->name, len);
 }
@@ -268,15 +268,17 @@ static int probe_is_over(void *ctx)
 }
 
 /* Something between this machine and the proxy may keep a request until all of its body is there,
- * which never happens for a channel. A proxy that sees the first bytes of a request refuses it at once
- * when they are not a PDU. So silence after such a request shows that the proxy did not see it. */
+ * which never happens for a channel. A proxy that sees the first bytes of a request refuses it at
+ * once when they are not a PDU. So silence after such a request shows that the proxy did not see
+ * it. */
 static int requests_are_kept(ping_vc_t *vc)
 {
     static const uint8_t no_pdu[DCERPC_HEADER_SIZE];
     double until = ping_now() + vc->http->options->timeout * 1000;
 
     if (!vc->probe) {
-        vc->probe = ping_channel_open(vc->http, "RPC_IN_DATA", IN_LENGTH, no_pdu, sizeof(no_pdu), NULL, NULL);
+        vc->probe = ping_channel_open(vc->http, "RPC_IN_DATA", IN_LENGTH, no_pdu, sizeof(no_pdu),
+                                      NULL, NULL);
     }
     return vc->probe && !ping_http_wait(vc->http, until, probe_is_over, vc);
 }
@@ -312,8 +314,8 @@ static const char *how_far(const ping_vc_t *vc)
         : "its 200 answer";
 }
 
-/* A channel with an error status gives the best reason. When one channel was only closed, the status
- * of the other one may still come. */
+/* A channel with an error status gives the best reason. When one channel was only closed, the
+ * status of the other one may still come. */
 ping_layer_t ping_vc_explain(ping_vc_t *vc, ping_layer_t else_layer, char *text, size_t size)
 {
     int kept = is_silent(vc) && requests_are_kept(vc);
@@ -335,7 +337,8 @@ ping_layer_t ping_vc_explain(ping_vc_t *vc, ping_layer_t else_layer, char *text,
         snprintf(text, size, "the outbound proxy closed the connection after %s", how_far(vc));
     }
     else {
-        snprintf(text, size, "%s, in %g s", what_is_missing(vc, else_layer, kept), vc->http->options->timeout);
+        snprintf(text, size, "%s, in %g s", what_is_missing(vc, else_layer, kept),
+                 vc->http->options->timeout);
     }
     return else_layer;
 }

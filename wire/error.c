@@ -30,7 +30,7 @@ static void eeinfo_encode(uint8_t blob[BLOB_SIZE], const rpc_reason_info_t *info
     uint8_t *record = blob + 16;
 
     memset(blob, 0, BLOB_SIZE);
-    eeinfo_put(blob, 0xCCCCCCCC00081001, 8);       /* common type header: version 1, little-endian */
+    eeinfo_put(blob, 0xCCCCCCCC00081001, 8);       /* common type header: version 1, LE */
     eeinfo_put(blob + 8, RECORD_SIZE, 4);          /* private header */
     eeinfo_put(record, 0x00020000, 4);             /* the pointer's referent */
                                             /* 4: number of parameters; 8: no next record */

@@ -18,7 +18,8 @@ typedef struct rpc_flow_sender {
     int64_t available;  /* what may still be sent */
     uint64_t sent;      /* RPC bytes sent on this channel instance */
     uint64_t mark;      /* SENT when a recycling in place changed the channel's cookie, or 0 */
-    unsigned clamped;   /* impossible acks that were corrected (doc/protocol.md, "Acknowledgements") */
+    unsigned clamped;   /* impossible acks that were corrected (doc/protocol.md,
+                         * "Acknowledgements") */
 } rpc_flow_sender_t;
 
 typedef struct rpc_flow_receiver {
