@@ -108,6 +108,16 @@ static tie_t *tie_of(conn_rec *c)
     return ap_get_module_config(c->conn_config, &rpcproxy_module);
 }
 
+conn_rec *rpc_detach_nobody(apr_pool_t *pool, server_rec *s)
+{
+    conn_rec *c = apr_pcalloc(pool, sizeof(*c));
+
+    c->pool = pool;
+    c->base_server = s;
+    c->conn_config = ap_create_conn_config(pool);
+    return c;
+}
+
 /* ---- obstacles ---- */
 
 /* Filters of httpd that have nothing more to do once a request has been read, or whose work the loop

@@ -26,11 +26,15 @@ typedef void rpc_detached_t(rpc_stream_t *client, const rpc_channel_spec_t *spec
 /* The loop that takes connections. */
 typedef struct rpc_detach_home {
     rpc_loop_t *loop;
-    const BIO_METHOD *tls;          /* of rpc_tls_method() */
+    const rpc_tls_kind_t *tls;
     volatile apr_uint32_t *alive;   /* counts them, from hand-over to the very end */
     rpc_detached_t *detached;
     void *ctx;
 } rpc_detach_home_t;
+
+/* For rpc_tls_kind_t: mod_ssl has a log of keys (SSLKEYLOGFILE), which a client's KeyUpdate calls, and
+ * which asks for a connection of httpd. In POOL, the child's. */
+conn_rec *rpc_detach_nobody(apr_pool_t *pool, server_rec *s);
 
 /* What stands between R's connection and a channel, in words; NULL: nothing. */
 const char *rpc_detach_obstacle(request_rec *r);

@@ -46,7 +46,7 @@ struct rpc_engine {
     engine_loop_t *loops;
     rpc_proxy_t **proxies;
     rpc_dialer_t dialer;
-    BIO_METHOD *tls;
+    rpc_tls_kind_t tls;
     rpc_log_t log;                  /* of what belongs to no channel */
     volatile apr_uint32_t turn;     /* of the loops, for the next hand-over */
     volatile apr_uint32_t retiring, ending, finishing;
@@ -228,7 +228,7 @@ static apr_status_t engine_end(void *data)
         rpc_loop_join(engine->loops[i].loop);
     close(engine->told.fd);
     engine->told.fd = -1;
-    BIO_meth_free(engine->tls);
+    BIO_meth_free(engine->tls.method);
     return APR_SUCCESS;
 }
 
@@ -260,7 +260,7 @@ static apr_status_t make_loop(rpc_engine_t *engine, int i, apr_pool_t *parent)
     el->engine = engine;
     el->proxy = engine->proxies[i] = rpc_proxy_create(el->loop, &engine->dialer, engine->proxies,
                                                       (unsigned)engine->count, pool);
-    el->home = (rpc_detach_home_t){ el->loop, engine->tls, &engine->alive, engine_arrived, el };
+    el->home = (rpc_detach_home_t){ el->loop, &engine->tls, &engine->alive, engine_arrived, el };
     el->end.run = engine_end_channels;
     el->finish.run = engine_finish;
     el->again.fire = again;
@@ -294,8 +294,8 @@ apr_status_t rpc_engine_start(rpc_engine_t **out, const rpc_engine_params_t *par
     engine->room.room = params->room;
     engine->log = rpc_server_log(ap_server_conf);
     rv = rpc_resolver_make(&engine->dialer.resolver, &(rpc_resolver_params_t){ .log = &engine->log }, pool);
-    engine->tls = rpc_tls_method();
-    if (!engine->tls)
+    engine->tls = (rpc_tls_kind_t){ rpc_tls_method(), rpc_detach_nobody(pool, ap_server_conf) };
+    if (!engine->tls.method)
         rv = APR_ENOMEM;
     for (i = 0; rv == APR_SUCCESS && i < engine->count; i++)
         rv = make_loop(engine, i, pool);

@@ -109,14 +109,14 @@ BIO_METHOD *rpc_tls_method(void)
 
 /* ---- the session ---- */
 
-/* In place of the one of mod_ssl's context, which wants a connection of httpd. */
+/* In place of that of mod_ssl, which wants a connection of httpd. */
 static void note_nothing(const SSL *ssl, int where, int ret)
 {
 }
 
-int rpc_tls_adopt(rpc_tls_t *tls, SSL *ssl, int fd, const BIO_METHOD *method)
+int rpc_tls_adopt(rpc_tls_t *tls, SSL *ssl, int fd, const rpc_tls_kind_t *kind)
 {
-    BIO *bio = BIO_new(method);
+    BIO *bio = BIO_new(kind->method);
 
     if (!bio)
         return 0;
@@ -125,7 +125,7 @@ int rpc_tls_adopt(rpc_tls_t *tls, SSL *ssl, int fd, const BIO_METHOD *method)
     BIO_set_data(bio, tls);
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl, bio, bio);
-    SSL_set_app_data(ssl, NULL);
+    SSL_set_app_data(ssl, kind->app_data);
     SSL_set_info_callback(ssl, note_nothing);
     SSL_set_msg_callback(ssl, NULL);
     SSL_set_options(ssl, SSL_OP_NO_RENEGOTIATION);

@@ -36,9 +36,15 @@ typedef struct rpc_tls {
 /* What all BIOs of a process share; NULL: out of memory. Freed by BIO_meth_free(). */
 BIO_METHOD *rpc_tls_method(void);
 
-/* Takes SSL over, whose handshake is complete and in which no application data waits; FD is its socket,
- * and does not block. TLS is zeroed. 0: out of memory, and SSL stays the caller's. */
-int rpc_tls_adopt(rpc_tls_t *tls, SSL *ssl, int fd, const BIO_METHOD *method);
+/* What all sessions of a process share. */
+typedef struct rpc_tls_kind {
+    BIO_METHOD *method;         /* of rpc_tls_method() */
+    void *app_data;             /* for callbacks of whoever has made the sessions */
+} rpc_tls_kind_t;
+
+/* Takes SSL over, whose handshake is complete; FD is its socket, and does not block. TLS is zeroed.
+ * 0: out of memory, and SSL stays the caller's. */
+int rpc_tls_adopt(rpc_tls_t *tls, SSL *ssl, int fd, const rpc_tls_kind_t *kind);
 
 /* Reads until BUF is full or there is no more; *LEN in and out. As the read of a stream (io/stream.h);
  * a connection that ends without a good-bye has ended. */

@@ -1,0 +1,157 @@
+# A channel that has left httpd: what of it httpd still sees, what stands in its way, and TLS as
+# only the module sees it then.
+
+use strict;
+use warnings;
+use Test::More;
+use RPCH::HTTP;
+use RPCH::Httpd;
+use RPCH::Poll qw(wait_for turn);
+use RPCH::Relay;
+use RPCH::Root;
+use RPCH::RPC qw(request_pdu response_pdu rpc_parse);
+use RPCH::Test;
+
+chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
+my $root = vars('serverroot');
+my $server = server(echo => 1);
+my %tls = (SSL_ca_file => "$root/conf/server.crt", SSL_hostname => 'localhost');
+
+# Hosts of a private httpd by name: with TLS, and with these lines.
+sub hosts {
+    my ($httpd, %host) = @_;
+    $httpd->{host} = { map { $_ => RPCH::Root::free_ports(1) } sort keys %host };
+    return join '', map { <<"CONF" } sort keys %host;
+Listen 127.0.0.1:$httpd->{host}{$_}
+<VirtualHost 127.0.0.1:$httpd->{host}{$_}>
+ServerName localhost
+SSLEngine on
+SSLCertificateFile $root/conf/server.crt
+SSLCertificateKeyFile $root/conf/server.key
+$host{$_}
+</VirtualHost>
+CONF
+}
+sub load { my @names = @_; return join '', map { "LoadModule ${_}_module $modules/mod_$_.so\n" } @names }
+sub over_tls {
+    my ($httpd, $host, $version, %arg) = @_;
+    return client(port => $httpd->{host}{$host}, target => $server->target,
+                  tls => { %tls, SSL_version => $version }, %arg);
+}
+sub works {
+    my ($c, $text) = @_;
+    $text //= 'works';
+    my $p = eval { rpc_parse($c->call(request_pdu(1, $text))) };
+    diag $@ if $@;
+    return $p && $p->{stub} eq $text;
+}
+sub get {
+    my ($httpd, $uri) = @_;
+    my $http = RPCH::HTTP->dial(port => $httpd->{port}, name => 'a page')->request('GET', $uri);
+    my $head = $http->head;
+    my $body = $head->{headers}{'content-length'} ? $http->body : '';
+    $http->close;
+    return ($head->{status}, $body);
+}
+
+# ---- no worker, no process and no suspended connection is a channel's ----
+my %LIMITS = (
+    event => "ServerLimit 1\nStartServers 1\nThreadsPerChild 4\nMaxRequestWorkers 4\n"
+             . "AsyncRequestWorkerFactor 1\n",
+    worker => "ServerLimit 1\nStartServers 1\nThreadsPerChild 4\nMaxRequestWorkers 4\n",
+    prefork => "ServerLimit 4\nStartServers 4\nMinSpareServers 1\nMaxSpareServers 4\n"
+               . "MaxRequestWorkers 4\n",
+);
+for my $mpm (sort keys %LIMITS) {
+    my $httpd = RPCH::Httpd->new(mpm => $mpm, limits => $LIMITS{$mpm});
+    $httpd->configure(load('status') . hosts($httpd, tls => '') . RPCH::Httpd->location
+        . "RpcMaxUnpairedPerUser 0\n<Location /server-status>\nSetHandler server-status\n"
+        . "Require local\n</Location>\n")->start;
+    my @c = map { over_tls($httpd, 'tls', $_ % 2 ? 'TLSv1_2' : 'TLSv1_3')->connect } 1 .. 10;
+    push @c, plain(port => $httpd->{port}, target => $server->target)->connect;
+    is(scalar(grep { works($_) } @c), 11, "$mpm: 22 channels with 4 workers");
+    is((get($httpd, '/nothing-here'))[0], 404, "$mpm: a page is served");
+    my $status;
+    ok(eval { wait_for('idle workers', sub { $status = (get($httpd, '/server-status?auto'))[1]; $status =~ /^BusyWorkers: 1$/m }) },
+       "$mpm: only the request for the status has a worker") or diag $status;
+    unlike($status, qr/^ConnsAsync\w+: [1-9]/m, "$mpm: no connection is httpd's");
+    is(scalar(grep { works($_) } @c), 11, "$mpm: the channels go on");
+    $_->close for @c;
+    ok(eval { wait_for('lines', sub { turn(0.02); 22 == (() = $httpd->log('access_log') =~ /"RPC_/g) }) },
+       "$mpm: each has its line");
+}
+
+# ---- filters of connections ----
+my $httpd = RPCH::Httpd->new;
+$httpd->configure(load(qw(dumpio remoteip)) . RPCH::Httpd->location . hosts($httpd,
+    plain => '', dumped => "DumpIOInput On\nLogLevel dumpio:trace7", balanced => 'RemoteIPProxyProtocol On'));
+$ENV{SSLKEYLOGFILE} = "$httpd->{dir}/keys";
+$httpd->start;
+delete $ENV{SSLKEYLOGFILE};
+{
+    my $c = over_tls($httpd, 'dumped', 'TLSv1_3');
+    $c->open_in;
+    $c->send_b1;
+    is_rpc_error($c->in, '6ba', 'a filter that is not known');
+    my @lines = $httpd->log =~ /rpcproxy:warn\].* (RPC_IN_DATA refused: other-module: .*)/g;
+    is(scalar @lines, 1, 'is told in one line');
+    like($lines[0], qr/a filter that rpcproxy does not know, dumpio_in, .*take it out for this host/,
+        'with its name');
+    $c->close;
+}
+
+# ---- TLS of a client that changes its keys all the time; and a PROXY line before it ----
+SKIP: {
+    my $relay = RPCH::Relay->new($httpd->{host}{plain}) or skip 'no compiler, or no libssl', 4;
+    my $balancer = RPCH::Relay->new($httpd->{host}{balanced}, "PROXY TCP4 192.0.2.7 127.0.0.1 5000 443\r\n");
+    my $c = plain(port => $relay->{port}, target => $server->target)->connect;
+    my @texts = map { chr(64 + $_) x (500 * $_) } 1 .. 8;
+    is(scalar(grep { works($c, $_) } @texts), 8, 'KeyUpdate before each piece of the client');
+    $c->close;
+    $c = plain(port => $balancer->{port}, target => $server->target)->connect;
+    is(scalar(grep { works($c, $_) } @texts), 8, 'behind a PROXY line');
+    $c->close;
+    ok($httpd->logs(qr/RPC_OUT_DATA channel .* client 192\.0\.2\.7,/), 'whose address the log has');
+    ok(-s "$httpd->{dir}/keys", 'with SSLKEYLOGFILE');
+}
+
+# ---- requests before the channel on its connection ----
+for my $version (qw(TLSv1_2 TLSv1_3)) {
+    my $c = over_tls($httpd, 'plain', $version);
+    my %http = map { $_ => $c->dial("$_ channel") } qw(in out);
+    for my $http (values %http) {
+        $http->request('RPC_IN_DATA', $c->uri, length => 0);
+        is($http->head->{status}, 401, "$version: 401, and the connection stays");
+        $http->body;
+    }
+    $c->open_in(connection => $http{in});
+    $c->open_out(connection => $http{out});
+    $c->send_a1->send_b1;
+    ok(eval { $c->opened; works($c) }, "$version: a channel follows on each") or diag $@;
+    $c->close;
+}
+
+# ---- a client that does not read, and one that says more than it may ----
+for my $version (qw(TLSv1_2 TLSv1_3)) {
+    my $flood = server();
+    my $c = over_tls($httpd, 'plain', $version, target => $flood->target, window => 1 << 30)
+        ->connect(dial => { rcvbuf => 65_536 });
+    my $other = over_tls($httpd, 'plain', $version)->connect;
+    my $vc = $flood->vc;
+    $c->out->stop_reading;
+    $vc->send(response_pdu(chr(65 + $_ % 26) x 5000)) for 1 .. 1000;
+    is(scalar(grep { works($other) } 1 .. 20), 20, "$version: beside a client that does not read");
+    $c->out->stop_reading(0);
+    my $right = 0;
+    for my $n (1 .. 1000) {
+        my $p = rpc_parse($c->recv // last);
+        $right += $p->{stub} eq chr(65 + $n % 26) x 5000;
+    }
+    is($right, 1000, "$version: it gets all when it reads again");
+    $_->close for $c, $other, $flood;
+}
+
+my @bad = grep { /exit signal|:(?:crit|alert|emerg)\]/ } $httpd->log =~ /^.*\n/mg;
+is(join('', @bad), '', 'no child has died');
+$server->close;
+done_testing;

@@ -1,0 +1,128 @@
+package RPCH::Relay;
+
+# A relay in clear in front of a server of TLS, for what Perl's TLS cannot do: it changes its keys
+# (KeyUpdate, and asks the server for the same) before each piece that it sends, and it may say a
+# line before the handshake. Whatever it reads it passes on in one record.
+
+use strict;
+use warnings;
+use RPCH::Test qw(vars);
+
+my $SOURCE = <<'C';
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <openssl/ssl.h>
+
+static struct sockaddr_in loopback(int port)
+{
+    struct sockaddr_in sa = { .sin_family = AF_INET, .sin_port = htons((unsigned short)port) };
+
+    sa.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return sa;
+}
+
+static int to_server(SSL *ssl, int client)
+{
+    char buf[4096];
+    ssize_t n = read(client, buf, sizeof(buf));
+
+    if (n <= 0)
+        return 0;
+    if (SSL_version(ssl) == TLS1_3_VERSION)
+        SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED);
+    return SSL_write(ssl, buf, (int)n) == n;
+}
+
+static int to_client(SSL *ssl, int client)
+{
+    char buf[16384];
+    int n = SSL_read(ssl, buf, sizeof(buf));
+
+    if (n <= 0)     /* a ticket, or an answer to a KeyUpdate */
+        return SSL_get_error(ssl, n) == SSL_ERROR_WANT_READ;
+    return write(client, buf, (size_t)n) == n;
+}
+
+static void relay(SSL_CTX *ctx, int client, int port, const char *line)
+{
+    struct sockaddr_in sa = loopback(port);
+    int server = socket(AF_INET, SOCK_STREAM, 0);
+    SSL *ssl = SSL_new(ctx);
+
+    if (connect(server, (struct sockaddr *)&sa, sizeof(sa)) < 0
+        || (*line && write(server, line, strlen(line)) < 0))
+        exit(1);
+    SSL_set_fd(ssl, server);
+    if (SSL_connect(ssl) != 1)
+        exit(1);
+    for (;;) {
+        struct pollfd fds[] = { { client, POLLIN, 0 }, { server, POLLIN, 0 } };
+
+        if (!SSL_pending(ssl) && poll(fds, 2, -1) < 0)
+            exit(1);
+        if (((fds[1].revents || SSL_pending(ssl)) && !to_client(ssl, client))
+            || (fds[0].revents && !to_server(ssl, client)))
+            exit(0);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    struct sockaddr_in sa = loopback(0);
+    socklen_t size = sizeof(sa);
+    int listener = socket(AF_INET, SOCK_STREAM, 0);
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+
+    SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_IGN);
+    bind(listener, (struct sockaddr *)&sa, sizeof(sa));
+    listen(listener, 20);
+    getsockname(listener, (struct sockaddr *)&sa, &size);
+    printf("%d\n", ntohs(sa.sin_port));
+    fflush(stdout);
+    for (;;) {
+        int client = accept(listener, NULL, NULL);
+
+        if (client >= 0 && fork() == 0) {
+            close(listener);
+            relay(ctx, client, atoi(argv[1]), argc > 2 ? argv[2] : "");
+        }
+        close(client);
+    }
+}
+C
+
+# To the server at PORT, saying LINE first. Nothing where it cannot be built.
+sub new {
+    my ($class, $port, $line) = @_;
+    my $file = vars('serverroot') . "/relay-$$";
+    if (!-e $file) {
+        open my $fh, '>', "$file.c" or die "$file: $!\n";
+        print $fh $SOURCE;
+        close $fh or die "$file: $!\n";
+        system("cc -O1 -o $file $file.c -lssl -lcrypto") == 0 or return;
+    }
+    my $pid = open my $out, '-|', $file, $port, $line // '' or die "$file: $!\n";
+    chomp(my $own = <$out>);
+    return bless { port => $own, pid => $pid, out => $out, owner => $$ }, $class;
+}
+
+sub DESTROY {
+    my ($self) = @_;
+    return if $self->{owner} != $$;
+    local ($?, $!);
+    kill TERM => $self->{pid};
+    close $self->{out};
+    return;
+}
+
+1;
