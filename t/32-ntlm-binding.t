@@ -206,7 +206,7 @@ sub closed { my ($http, $result) = @_; $http->close; return $result }
     $http->close;
     like($httpd->log, qr/NTLM refused: the response is bound to another certificate: it was relayed, or TLS ends before/,
          'the log knows why: another certificate');
-    like($httpd->log, qr/NTLM refused: no channel binding, which AuthNtlmExtendedProtection requires/, 'or none');
+    like($httpd->log, qr/NTLM refused: the client sent no channel binding, which AuthNtlmExtendedProtection requires/, 'or none');
 
     my $plain = RPCH::HTTP->dial(port => $httpd->{port}, name => 'plain connection');
     is(login($plain, "/$_->[0]", $_->[1]), $_->[2], "plain HTTP, $_->[3]: $_->[0]: $_->[2]")
