@@ -18,7 +18,7 @@ struct rpc_loop {
     rpc_timers_t timers;
     uint8_t *scratch;           /* of its own, so that a sanitizer sees its end */
     rpc_loan_t *loan;
-    void *closing;
+    struct rpc_socket *closing;
 };
 
 fake_world_t *fake_world_of(const rpc_loop_t *loop)
@@ -107,7 +107,7 @@ static void settle_loan(rpc_loop_t *loop)
 }
 
 /* Nobody may find in it what was there before. */
-void **rpc_loop_closing(rpc_loop_t *loop)
+struct rpc_socket **rpc_loop_closing(rpc_loop_t *loop)
 {
     return &loop->closing;
 }

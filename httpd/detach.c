@@ -28,6 +28,7 @@
 #include <util_filter.h>
 
 #include "base/descriptors.h"
+#include "base/list.h"
 #include "httpd/module.h"
 #include "httpd/request_channel.h"
 
@@ -35,9 +36,13 @@ APLOG_USE_MODULE(rpcproxy);
 
 #define AHEAD_MAX 1048576   /* bytes that a client may have sent ahead */
 
+typedef struct tie tie_t;
+
 /* A connection on its way to the loop, and then the client of a channel. */
 typedef struct detached {
     rpc_client_t client;            /* first: the stream is one of these */
+    struct detached *next, *prev;   /* on their way */
+    tie_t *tie;
     const rpc_detach_home_t *home;
     const rpc_channel_spec_t *spec; /* until it is the channel's */
     rpc_record_t *record;
@@ -46,10 +51,10 @@ typedef struct detached {
 } detached_t;
 
 /* Of a connection, in its pool. */
-typedef struct tie {
+struct tie {
     SSL *ssl;                       /* of mod_ssl; NULL: none */
     detached_t *leaves;             /* NULL: stays */
-} tie_t;
+};
 
 static const char CAPTURE[] = "RPCPROXY_CAPTURE";
 
@@ -65,22 +70,44 @@ static void detached_arrive(rpc_job_t *job)
     d->home->detached(s, d->spec, d->home->ctx);
 }
 
-static apr_status_t let_go(void *data)
+/* Holds the lock of its ties. BROKEN: mod_ssl may still use the session. */
+static void send_off(detached_t *d, int broken)
 {
-    tie_t *tie = data;
-    detached_t *d = tie->leaves;
-    rpc_stream_t *s;
+    rpc_stream_t *s = &d->client.socket.s;
 
-    if (!d)
-        return APR_SUCCESS;
-    s = &d->client.socket.s;
+    RPC_LIST_REMOVE(d->home->ties->first, d);
+    d->tie->leaves = NULL;
     fcntl(s->watch.fd, F_SETFL, fcntl(s->watch.fd, F_GETFL) | O_NONBLOCK);
-    if (d->ssl && !rpc_tls_adopt(&d->client.tls, d->ssl, s->watch.fd, d->home->tls)) {
+    if (broken)
+        s->error = APR_ECONNABORTED;
+    if (d->ssl && (broken || !rpc_tls_adopt(&d->client.tls, d->ssl, s->watch.fd, d->home->tls))) {
         SSL_free(d->ssl);
-        s->error = APR_ENOMEM;
+        s->error = broken ? APR_ECONNABORTED : APR_ENOMEM;
     }
     rpc_loop_post(s->loop, &d->arrival);
+}
+
+static apr_status_t let_go(void *data)
+{
+    const tie_t *tie = data;
+    rpc_detach_ties_t *ties = tie->leaves ? tie->leaves->home->ties : NULL;
+
+    if (!ties)
+        return APR_SUCCESS;
+    pthread_mutex_lock(&ties->lock);
+    send_off(tie->leaves, 0);
+    pthread_mutex_unlock(&ties->lock);
     return APR_SUCCESS;
+}
+
+/* Prefork may come here from the handler of a signal that has interrupted whoever has the lock. */
+void rpc_detach_cut(rpc_detach_ties_t *ties)
+{
+    if (pthread_mutex_trylock(&ties->lock) != 0)
+        return;
+    while (ties->first)
+        send_off(ties->first, 1);
+    pthread_mutex_unlock(&ties->lock);
 }
 
 static tie_t *make_tie(conn_rec *c, SSL *ssl)
@@ -354,7 +381,11 @@ int rpc_detach(request_rec *r, const rpc_channel_spec_t *spec, const rpc_detach_
     if (!d->spec)
         return give_up(r, d);
     apr_atomic_inc32(home->alive);
+    pthread_mutex_lock(&home->ties->lock);
+    d->tie = tie;
     tie->leaves = d;
+    RPC_LIST_PUSH(home->ties->first, d);
+    pthread_mutex_unlock(&home->ties->lock);
     return DONE;
 }
 

@@ -7,6 +7,8 @@
 #ifndef RPC_DETACH_H
 #define RPC_DETACH_H
 
+#include <pthread.h>
+
 #include <httpd.h>
 
 #include "io/client.h"
@@ -23,10 +25,17 @@ int rpc_detach_possible(apr_pool_t *pool, server_rec *s);
  * SPEC until its ended() returns. */
 typedef void rpc_detached_t(rpc_stream_t *client, const rpc_channel_spec_t *spec, void *ctx);
 
+/* The connections that are on their way, which httpd still has. Zero it, initialize LOCK. */
+typedef struct rpc_detach_ties {
+    pthread_mutex_t lock;
+    struct detached *first;
+} rpc_detach_ties_t;
+
 /* The loop that takes connections. */
 typedef struct rpc_detach_home {
     rpc_loop_t *loop;
     const rpc_tls_kind_t *tls;
+    rpc_detach_ties_t *ties;
     volatile apr_uint32_t *alive;   /* counts them, from hand-over to the very end */
     rpc_detached_t *detached;
     void *ctx;
@@ -44,5 +53,9 @@ const char *rpc_detach_obstacle(request_rec *r);
  * changed. A pending 100-continue is sent. SPEC is
  * copied; it may live in R's pool. */
 int rpc_detach(request_rec *r, const rpc_channel_spec_t *spec, const rpc_detach_home_t *home);
+
+/* httpd's threads have ended, and its pools go next: connections of TIES, which httpd has not let go
+ * of in time, arrive as broken, so that their channels have an end and a line in the log. */
+void rpc_detach_cut(rpc_detach_ties_t *ties);
 
 #endif

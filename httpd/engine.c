@@ -47,6 +47,7 @@ struct rpc_engine {
     rpc_proxy_t **proxies;
     rpc_dialer_t dialer;
     rpc_tls_kind_t tls;
+    rpc_detach_ties_t ties;
     rpc_log_t log;                  /* of what belongs to no channel */
     volatile apr_uint32_t turn;     /* of the loops, for the next hand-over */
     volatile apr_uint32_t retiring, ending, finishing;
@@ -224,6 +225,7 @@ static apr_status_t engine_end(void *data)
         rpc_engine_finish(engine);
     else
         rpc_room_leave(engine->room.room);
+    rpc_detach_cut(&engine->ties);
     for (i = 0; i < engine->count; i++)
         rpc_loop_join(engine->loops[i].loop);
     close(engine->told.fd);
@@ -260,7 +262,8 @@ static apr_status_t make_loop(rpc_engine_t *engine, int i, apr_pool_t *parent)
     el->engine = engine;
     el->proxy = engine->proxies[i] = rpc_proxy_create(el->loop, &engine->dialer, engine->proxies,
                                                       (unsigned)engine->count, pool);
-    el->home = (rpc_detach_home_t){ el->loop, &engine->tls, &engine->alive, engine_arrived, el };
+    el->home = (rpc_detach_home_t){ el->loop, &engine->tls, &engine->ties, &engine->alive,
+                                     engine_arrived, el };
     el->end.run = engine_end_channels;
     el->finish.run = engine_finish;
     el->again.fire = again;
@@ -294,6 +297,7 @@ apr_status_t rpc_engine_start(rpc_engine_t **out, const rpc_engine_params_t *par
     engine->room.room = params->room;
     engine->log = rpc_server_log(ap_server_conf);
     rv = rpc_resolver_make(&engine->dialer.resolver, &(rpc_resolver_params_t){ .log = &engine->log }, pool);
+    pthread_mutex_init(&engine->ties.lock, NULL);
     engine->tls = (rpc_tls_kind_t){ rpc_tls_method(), rpc_detach_nobody(pool, ap_server_conf) };
     if (!engine->tls.method)
         rv = APR_ENOMEM;

@@ -60,7 +60,7 @@ struct rpc_loop {
     int has_thread;
 
     rpc_loan_t *loan;               /* of the scratch, or NULL */
-    void *closing;
+    struct rpc_socket *closing;
     uint8_t scratch[RPC_LOOP_SCRATCH];
 };
 
@@ -349,7 +349,7 @@ apr_time_t rpc_loop_now(const rpc_loop_t *loop)
     return loop->now;
 }
 
-void **rpc_loop_closing(rpc_loop_t *loop)
+struct rpc_socket **rpc_loop_closing(rpc_loop_t *loop)
 {
     return &loop->closing;
 }

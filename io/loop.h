@@ -88,8 +88,8 @@ void rpc_watch_remove(rpc_loop_t *loop, rpc_watch_t *watch);
 /* The time at which this turn began. */
 apr_time_t rpc_loop_now(const rpc_loop_t *loop);
 
-/* The list of the streams that close (io/stream.c). */
-void **rpc_loop_closing(rpc_loop_t *loop);
+/* The list of the sockets that close (io/stream.c). */
+struct rpc_socket **rpc_loop_closing(rpc_loop_t *loop);
 
 /* A buffer that any job may use until it returns. It is given to one user after the other: ask
  * for it anew before each use. */

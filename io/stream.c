@@ -20,6 +20,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "base/list.h"
+
 static void stream_ready(rpc_watch_t *watch, uint32_t events)
 {
     rpc_stream_t *s = RPC_OWNER_OF(watch, rpc_stream_t, watch);
@@ -200,24 +202,13 @@ apr_status_t rpc_socket_write(rpc_stream_t *s, const struct iovec *pieces, int c
     return n < 0 ? errno : APR_SUCCESS;
 }
 
-static void unlink_closing(rpc_socket_t *sock)
-{
-    void **first = rpc_loop_closing(sock->s.loop);
-
-    if (sock->prev)
-        sock->prev->next = sock->next;
-    else if (*first == sock)
-        *first = sock->next;
-    if (sock->next)
-        sock->next->prev = sock->prev;
-}
-
 int rpc_stream_detach(rpc_stream_t *s)
 {
     rpc_socket_t *sock = (rpc_socket_t *)s;
     int fd = s->watch.fd;
 
-    unlink_closing(sock);
+    if (s->owner == &sock->drain)
+        RPC_LIST_REMOVE(*rpc_loop_closing(s->loop), sock);
     rpc_loop_unschedule(s->loop, &sock->drain);
     rpc_loop_return(s->loop, &s->loan);
     rpc_timer_cancel(s->loop, &sock->patience);
@@ -268,16 +259,12 @@ static void socket_out_of_patience(rpc_timer_t *timer)
 void rpc_socket_close(rpc_stream_t *s, int abort_it)
 {
     rpc_socket_t *sock = (rpc_socket_t *)s;
-    void **first = rpc_loop_closing(s->loop);
 
     if (abort_it || s->error) {
         socket_free(sock);
         return;
     }
-    sock->next = *first;
-    if (sock->next)
-        sock->next->prev = sock;
-    *first = sock;
+    RPC_LIST_PUSH(*rpc_loop_closing(s->loop), sock);
     s->owner = &sock->drain;
     rpc_timer_set(s->loop, &sock->patience, rpc_loop_now(s->loop) + RPC_STREAM_DRAIN);
     rpc_loop_schedule_end(s->loop, &sock->drain);

@@ -151,6 +151,26 @@ for my $version (qw(TLSv1_2 TLSv1_3)) {
     $_->close for $c, $other, $flood;
 }
 
+# ---- a stop while httpd still has the connection: another module takes its time over the log ----
+SKIP: {
+    skip 'no mod_perl', 2 if !-e "$modules/mod_perl.so";
+    my $h = RPCH::Httpd->new(mpm => 'worker', limits => $LIMITS{worker});
+    mkdir "$h->{dir}/state" or die $!;
+    chmod 0777, "$h->{dir}/state";
+    open my $fh, '>', "$h->{dir}/Slow.pm" or die $!;
+    print $fh "package Slow;\nsub handler { open my \$fh, '>', '$h->{dir}/state/slow'; sleep 2; return 0 }\n1;\n";
+    close $fh;
+    $h->configure(load('perl') . "PerlSwitches -I$h->{dir}\nPerlLogHandler Slow\n" . RPCH::Httpd->location)->start;
+    my $c = plain(port => $h->{port}, target => $server->target);
+    $c->open_in;
+    $c->send_b1;
+    wait_for('the other module', sub { turn(0.02); -e "$h->{dir}/state/slow" });
+    $h->signal('TERM');
+    ok(eval { $h->wait_gone }, 'a stop while httpd still has the connection');
+    like($h->log('access_log'), qr/"RPC_IN_DATA .* (?:client-error|shutdown)$/m, 'the channel has its line');
+    $c->close;
+}
+
 my @bad = grep { /exit signal|:(?:crit|alert|emerg)\]/ } $httpd->log =~ /^.*\n/mg;
 is(join('', @bad), '', 'no child has died');
 $server->close;
