@@ -120,11 +120,11 @@ static const char *set_basic_provider(cmd_parms *cmd, void *config, const char *
         ap_lookup_provider(AUTHN_PROVIDER_GROUP, name, AUTHN_PROVIDER_VERSION);
 
     if (!provider || !provider->check_password)
-        return apr_psprintf(
-            cmd->pool,
-            "AuthNtlmBasicProvider: \"%s\" does not check passwords: expected "
-            "a provider as for AuthBasicProvider; is its module (mod_authn_%s?) loaded?",
-            name, name);
+        return apr_psprintf(cmd->pool,
+                            "AuthNtlmBasicProvider: \"%s\" does not check passwords: expected a "
+                            "provider as for AuthBasicProvider; is its module (mod_authn_%s?) "
+                            "loaded?",
+                            name, name);
     return add_name(cmd, &cfg->basic, name);
 }
 
@@ -217,11 +217,11 @@ static const char *set_pinned(cmd_parms *cmd, void *config, int on)
 
     cfg->pinned = on;
     if (on)
-        ap_log_perror(
-            APLOG_MARK, APLOG_NOTICE | APLOG_STARTUP, 0, cmd->temp_pool,
-            "AuthNtlmPinnedConnections On (%s line %d): where a front end sends requests of several "
-            "clients on one connection, each client is served as the user who has logged on",
-            cmd->directive->filename, cmd->directive->line_num);
+        ap_log_perror(APLOG_MARK, APLOG_NOTICE | APLOG_STARTUP, 0, cmd->temp_pool,
+                      "AuthNtlmPinnedConnections On (%s line %d): where a front end sends requests "
+                      "of several clients on one connection, each client is served as the user who "
+                      "has logged on",
+                      cmd->directive->filename, cmd->directive->line_num);
     return NULL;
 }
 
@@ -258,8 +258,8 @@ static const char *set_failures(cmd_parms *cmd, void *config, const char *max, c
     cfg->failures.max = parse_number(max, 1);
     cfg->failures.seconds = seconds ? parse_number(seconds, 1) : -1;
     if (cfg->failures.max < 0 || cfg->failures.seconds < 0)
-        return "AuthNtlmFailures: expected a number of failures and the seconds for which they count, "
-               "such as 10 600, or off";
+        return "AuthNtlmFailures: expected a number of failures and the seconds for which they "
+               "count, such as 10 600, or off";
     auth_failure_cache_wanted(cmd);
     return NULL;
 }
@@ -270,25 +270,31 @@ const command_rec auth_ntlm_commands[] = {
     AP_INIT_ITERATE("AuthNtlmProvider", set_provider, NULL, RSRC_CONF | ACCESS_CONF,
                     "the providers that check NTLM responses, asked in order: file, winbind"),
     AP_INIT_ITERATE("AuthNtlmBasicProvider", set_basic_provider, NULL, RSRC_CONF | ACCESS_CONF,
-                    "offers Basic in addition to NTLM, under TLS; providers as for AuthBasicProvider"),
+                    "offers Basic in addition to NTLM, under TLS; providers as for "
+                    "AuthBasicProvider"),
     AP_INIT_TAKE1("AuthNtlmUserFile", set_user_file, NULL, RSRC_CONF | ACCESS_CONF,
                   "the file with users and NT hashes, in the format of smbpasswd"),
     AP_INIT_FLAG("AuthNtlmNegotiate", ap_set_flag_slot, FLAG_OF(negotiate), RSRC_CONF | ACCESS_CONF,
                  "On: NTLM is also offered as Negotiate, with or without SPNEGO"),
-    AP_INIT_FLAG("AuthNtlmOmitDomain", ap_set_flag_slot, FLAG_OF(omit_domain), RSRC_CONF | ACCESS_CONF,
-                 "On: REMOTE_USER is the user without DOMAIN\\"),
+    AP_INIT_FLAG("AuthNtlmOmitDomain", ap_set_flag_slot, FLAG_OF(omit_domain),
+                 RSRC_CONF | ACCESS_CONF, "On: REMOTE_USER is the user without DOMAIN\\"),
     AP_INIT_TAKE1("AuthNtlmExtendedProtection", set_protection, NULL, RSRC_CONF | ACCESS_CONF,
-                  "whether a response must be bound to this server's certificate: off, allow, require"),
+                  "whether a response must be bound to this server's certificate: off, allow, "
+                  "require"),
     AP_INIT_ITERATE("AuthNtlmTargetInfo", set_target, NULL, RSRC_CONF | ACCESS_CONF,
-                    "what clients are told about the server: domain= computer= dnsdomain= dnscomputer= dnstree="),
+                    "what clients are told about the server: domain= computer= dnsdomain= "
+                    "dnscomputer= dnstree="),
     AP_INIT_ITERATE("AuthNtlmTargets", add_target, NULL, RSRC_CONF | ACCESS_CONF,
-                    "the services that a response may be made for, such as HTTP/mail.example.com; or any"),
+                    "the services that a response may be made for, such as HTTP/mail.example.com; "
+                    "or any"),
     AP_INIT_FLAG("AuthNtlmPinnedConnections", set_pinned, NULL, RSRC_CONF | ACCESS_CONF,
-                 "On: the front end sends requests of one client only on each connection to this server"),
+                 "On: the front end sends requests of one client only on each connection to this "
+                 "server"),
     AP_INIT_TAKE1("AuthNtlmBasicCharset", set_basic_charset, NULL, RSRC_CONF | ACCESS_CONF,
                   "the character set of Basic that is not UTF-8, such as windows-1252"),
     AP_INIT_TAKE12("AuthNtlmFailures", set_failures, NULL, RSRC_CONF | ACCESS_CONF,
-                   "the number of failures of a user or an address, and the seconds within which they count"),
+                   "the number of failures of a user or an address, and the seconds within which "
+                   "they count"),
     AP_INIT_TAKE1("AuthNtlmFailuresSOCache", auth_failure_cache_set, NULL, RSRC_CONF,
                   "the cache that counts failures, as for AuthnCacheSOCache"),
     AP_INIT_TAKE1("AuthNtlmFailuresSecret", auth_failure_cache_set_secret, NULL, RSRC_CONF,

@@ -197,11 +197,10 @@ static const char *open_cache(cache_t *cache, apr_pool_t *pconf, apr_pool_t *pte
     cache->provider = ap_lookup_provider(AP_SOCACHE_PROVIDER_GROUP, name,
                                          AP_SOCACHE_PROVIDER_VERSION);
     if (!cache->provider)
-        return apr_psprintf(
-            ptemp,
-            "there is no cache \"%s\"; expected before: LoadModule socache_%s_module "
-            "modules/mod_socache_%s.so",
-            name, name, name);
+        return apr_psprintf(ptemp,
+                            "there is no cache \"%s\"; expected before: LoadModule "
+                            "socache_%s_module modules/mod_socache_%s.so",
+                            name, name, name);
     return cache->provider->create(&cache->instance, arguments, ptemp, pconf);
 }
 
@@ -291,12 +290,11 @@ static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, 
         return OK;
     if (cache->instance) {
         if (!cache->secret && strcmp(cache->name, CACHE_DEFAULT) != 0)
-            ap_log_error(
-                APLOG_MARK, APLOG_WARNING | APLOG_STARTUP, 0, s,
-                "AuthNtlmFailuresSOCache %s: without "
-                "AuthNtlmFailuresSecret each machine, and each start of httpd, finds only the failures "
-                "that it has counted itself: set the same secret on all machines",
-                cache->name);
+            ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_STARTUP, 0, s,
+                         "AuthNtlmFailuresSOCache %s: without AuthNtlmFailuresSecret each machine, "
+                         "and each start of httpd, finds only the failures that it has counted "
+                         "itself: set the same secret on all machines",
+                         cache->name);
         return OK;
     }
     wrong = open_cache(cache, pconf, ptemp, CACHE_DEFAULT, CACHE_ARGUMENTS);

@@ -305,13 +305,13 @@ static const char *wrong_bond(request_rec *r, const ntlm_conn_t *nc,
         return "the client sent no channel binding, which AuthNtlmExtendedProtection requires";
     if (protection > AUTH_NTLM_EP_OFF && auth->channel_binding
         && !auth_ntlm_binding_matches(r, auth->channel_binding))
-        return "the response is bound to another certificate: it was relayed, or TLS ends before this server";
+        return "the response is bound to another certificate: it was relayed, or TLS ends before "
+               "this server";
     if (!auth_ntlm_is_target(r, auth_ntlm_config(r), auth->target_name, target_of(r)))
-        return apr_psprintf(
-            r->pool,
-            "the response was made for \"%s\": it was relayed, or AuthNtlmTargets lacks that name of "
-            "this server",
-            ap_escape_logitem(r->pool, auth->target_name));
+        return apr_psprintf(r->pool,
+                            "the response was made for \"%s\": it was relayed, or AuthNtlmTargets "
+                            "lacks that name of this server",
+                            ap_escape_logitem(r->pool, auth->target_name));
     return NULL;
 }
 
@@ -331,11 +331,10 @@ static auth_ntlm_step_t handshake_grant(request_rec *r, ntlm_conn_t *nc,
         nc->state = NTLM_KNOWN;
     }
     else if (!auth_ntlm_conn_told(r->connection))
-        ap_log_rerror(
-            APLOG_MARK, APLOG_INFO, 0, r,
-            "NTLM: each request on this connection needs a login "
-            "of its own: without \"Connection: keep-alive\" a proxy may have sent it, and share "
-            "the connection");
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
+                      "NTLM: each request on this connection needs a login of its own: without "
+                      "\"Connection: keep-alive\" a proxy may have sent it, and share the "
+                      "connection");
     return AUTH_NTLM_STEP_GRANTED;
 }
 
@@ -397,8 +396,8 @@ static auth_ntlm_step_t take_authenticate(request_rec *r, ntlm_conn_t *nc, const
     if (challenged && is_another(r, nc))
         return AUTH_NTLM_STEP_REFUSED;
     if (!challenged)
-        return handshake_refuse(
-            r, "the client sent a response, but got no challenge on this connection");
+        return handshake_refuse(r, "the client sent a response, but got no challenge on this "
+                                   "connection");
     wrong = ntlmssp_read_authenticate(msg, size, &auth);
     if (!wrong)
         wrong = wrong_form(nc, &auth);

@@ -185,7 +185,8 @@ static auth_ntlm_verdict_t winbind_check(request_rec *r, const auth_ntlm_attempt
 
 static const char *winbind_configured(apr_pool_t *p, const char *path)
 {
-    return "mod_auth_ntlm was built without libwbclient: install libwbclient-dev (Debian) and build it again";
+    return "mod_auth_ntlm was built without libwbclient: install libwbclient-dev (Debian) and "
+           "build it again";
 }
 
 static const auth_ntlm_provider_t provider = { winbind_check, winbind_configured };

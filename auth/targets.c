@@ -104,11 +104,11 @@ const char *auth_ntlm_add_target(cmd_parms *cmd, apr_array_header_t **list, cons
     spn_t spn = spn_of(cmd->temp_pool, arg);
 
     if (!*spn.service || !*spn.host || strchr(spn.host, '*'))
-        return apr_psprintf(
-            cmd->pool,
-            "AuthNtlmTargets: \"%s\": expected any, a host such as "
-            "mail.example.com, or a service and a host such as HTTP/mail.example.com",
-            arg);
+        return apr_psprintf(cmd->pool,
+                            "AuthNtlmTargets: \"%s\": expected any, a host such as "
+                            "mail.example.com, or a service and a host such as "
+                            "HTTP/mail.example.com",
+                            arg);
     if (!*list)
         *list = apr_array_make(cmd->pool, 2, sizeof(const char *));
     APR_ARRAY_PUSH(*list, const char *) = arg;

@@ -270,9 +270,9 @@ static void refuse_stranger(rpc_leg_t *leg)
     leg->refused = RPC_REASON_BAD_PDU;
     getsockopt(leg->stream->watch.fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
     rpc_log(leg->ep->params.log, RPC_LOG_WARN, 0,
-            "endpoint: a leg on the Unix socket is refused, for it begins "
-            "without the secret of this server: process %ld of user id %ld, which has connected, is none of its "
-            "proxies", (long)peer.pid, (long)peer.uid);
+            "endpoint: a leg on the Unix socket is refused, for it begins without the secret of "
+            "this server: process %ld of user id %ld, which has connected, is none of its proxies",
+            (long)peer.pid, (long)peer.uid);
 }
 
 /* The preface is complete. */

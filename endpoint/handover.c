@@ -208,9 +208,9 @@ static void line_succeeded(line_t *line, const uint8_t *data, size_t len)
 
     h->params.succeeded(h->params.ctx);
     if (len != 1 || data[0] != VERSION) {
-        rpc_log(h->params.log, RPC_LOG_NOTICE, 0, "endpoint: the process after this one is of another "
-                "version of the module: channels of virtual connections that are open here cannot be "
-                "replaced any more");
+        rpc_log(h->params.log, RPC_LOG_NOTICE, 0,
+                "endpoint: the process after this one is of another version of the module: "
+                "channels of virtual connections that are open here cannot be replaced any more");
         line->over = 1;
         return;
     }

@@ -174,7 +174,8 @@ static void say_preface(side_t *side, int malformed)
     uint8_t buf[RPC_PREFACE_MAX];
     char target[16];
     rpc_preface_t p = { .host = "target", .port = (uint16_t)side->port, .target = target,
-                        .user = side->stranger ? "mallory" : "alice", .client = "192.0.2.7", .vhost = "vhost:443",
+                        .user = side->stranger ? "mallory" : "alice", .client = "192.0.2.7",
+                        .vhost = "vhost:443",
                         .networks = "10.0.0.0/8" };
     size_t size;
 

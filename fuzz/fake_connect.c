@@ -30,13 +30,17 @@ static void connect_free(rpc_connect_t *c)
 static void finish(rpc_connect_t *c, rpc_reason_t reason, apr_status_t status)
 {
     fake_peer_t *peer = reason ? NULL : c->world->connected(c->world, c->port);
-    rpc_connect_result_t result = { .reason = peer ? RPC_REASON_NONE : reason ? reason : RPC_REASON_CONNECT_FAILED,
-                                    .status = peer ? APR_SUCCESS : status ? status : APR_ECONNREFUSED,
-                                    .fd = peer ? peer->number : -1 };
+    rpc_connect_result_t result = { .fd = -1 };
     rpc_connect_ended_t *ended = c->ended;
     rpc_connect_done_t *done = c->done;
     void *ctx = c->ctx;
 
+    if (peer)
+        result.fd = peer->number;
+    else {
+        result.reason = reason ? reason : RPC_REASON_CONNECT_FAILED;
+        result.status = status ? status : APR_ECONNREFUSED;
+    }
     connect_free(c);
     if (ended)
         ended(ctx, &result);

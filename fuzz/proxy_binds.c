@@ -15,7 +15,8 @@
 #define CO_CANCEL 18
 #define ORPHANED 19
 
-static const uint8_t levels[] = { 0, RPC_AUTH_LEVEL_CONNECT, RPC_AUTH_LEVEL_INTEGRITY, RPC_AUTH_LEVEL_PRIVACY };
+static const uint8_t levels[] = { 0, RPC_AUTH_LEVEL_CONNECT, RPC_AUTH_LEVEL_INTEGRITY,
+                                  RPC_AUTH_LEVEL_PRIVACY };
 
 /* ---- rules ---- */
 

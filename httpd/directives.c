@@ -284,7 +284,8 @@ static const char *set_backend(cmd_parms *cmd, void *dir_config, int argc, char 
     int arg, i;
 
     if (argc < 2)
-        return "RpcBackend: expected server:ports as clients name it, then its bindings such as ncacn_http:host[port]";
+        return "RpcBackend: expected server:ports as clients name it, then its bindings such as "
+               "ncacn_http:host[port]";
     if (rpc_backend_parse(cmd->pool, args, argc, &backend, &err, &arg) != APR_SUCCESS)
         return configtest_fault(cmd, args[arg - 1], &err);
     if (!dc->backends)
@@ -354,7 +355,8 @@ static const char *set_nspi_servers(cmd_parms *cmd, void *dir_config, int argc, 
         argc--;
     }
     if (!argc)
-        return "RpcNspiServers: expected global catalog servers, and optionally their port as the last argument";
+        return "RpcNspiServers: expected global catalog servers, and optionally their port as the "
+               "last argument";
     for (i = 0; i < argc && !wrong; i++)
         wrong = add_nspi_server(cmd, dc, argv[i]);
     return wrong;
@@ -579,7 +581,8 @@ const command_rec rpc_directives[] = {
                       "ncacn_http:host[port] or ncacn_ip_tcp:host[port], optionally each with weight=N; "
                       "or env=NAME"),
     AP_INIT_ITERATE("RpcNspiProtocolSequences", set_nspi_sequence, NULL, ANYWHERE,
-                    "ports of the address book, as in the registry of a global catalog server: ncacn_http:6004"),
+                    "ports of the address book, as in the registry of a global catalog server: "
+                    "ncacn_http:6004"),
     AP_INIT_TAKE_ARGV("RpcNspiServers", set_nspi_servers, NULL, ANYWHERE,
                       "the global catalog servers that serve these ports, and optionally their port"),
     AP_INIT_RAW_ARGS("RpcTargetNetworks", set_target_networks, NULL, ANYWHERE,

@@ -112,11 +112,10 @@ static int check_socket(const char *path, apr_pool_t *p, server_rec *s)
     const char *open = rpc_listen_user_writes(path, p);
 
     if (strlen(path) > RPC_LISTEN_PATH_MAX)
-        ap_log_error(
-            APLOG_MARK, APLOG_ERR, 0, s,
-            "RpcEndpointSocket %s: the path of a socket may have up to %d characters here: "
-            "name a shorter path",
-            path, RPC_LISTEN_PATH_MAX);
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, s,
+                     "RpcEndpointSocket %s: the path of a socket may have up to %d characters "
+                     "here: name a shorter path",
+                     path, RPC_LISTEN_PATH_MAX);
     else if (access(apr_pstrcat(p, folder, "/.", NULL), F_OK) < 0)
         ap_log_error(APLOG_MARK, APLOG_ERR, errno, s,
                      "RpcEndpointSocket %s: create the folder %s, or name "

@@ -443,11 +443,10 @@ static void log_death(const supervisor_t *sup, pid_t pid, apr_wait_t status,
     if (!status)
         return;
     if (pause)
-        ap_log_error(
-            APLOG_MARK, APLOG_ERR, 0, sup->s,
-            "endpoint process %d died (exit code or signal %d) like those before it: the next "
-            "one is started in %d s, and until then its clients are answered 503",
-            (int)pid, (int)status, (int)apr_time_sec(pause));
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s,
+                     "endpoint process %d died (exit code or signal %d) like those before it: the "
+                     "next one is started in %d s, and until then its clients are answered 503",
+                     (int)pid, (int)status, (int)apr_time_sec(pause));
     else
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s,
                      "endpoint process %d died (exit code or signal %d): "

@@ -478,9 +478,10 @@ static void cannot_begin(const process_t *me, apr_status_t rv)
         shutdown(set->at[i].fd, SHUT_RDWR);     /* the parent will close them in a moment */
     if (!me->birth->attempts)
         rpc_log(&me->log, RPC_LOG_ERR, rv,
-                     "endpoint: cannot start; it is tried again with pauses of up to a minute; until then "
-                     "%s", me->birth->alone ? "its clients are answered 503"
-                     : "the process from before the restart serves");
+                "endpoint: cannot start; it is tried again with pauses of up to a minute; until "
+                "then %s",
+                me->birth->alone ? "its clients are answered 503"
+                                 : "the process from before the restart serves");
     rpc_server_log_finish();
     _exit(RPC_PROCESS_CANNOT_BEGIN);
 }

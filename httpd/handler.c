@@ -193,9 +193,9 @@ static int refuse_limit(request_rec *r, const rpc_channel_spec_t *spec, rpc_reas
         return refuse_request(r, why, "RpcMaxUnpairedChannels %u is reached", limits.unpaired);
     case RPC_REASON_TOO_MANY_UNPAIRED_OF_USER:
         return refuse_request(r, why,
-                              "%u channels of user \"%s\" wait for a server's answer, which is all that "
-                              "RpcMaxUnpairedPerUser allows one user", limits.unpaired_of_user,
-                              ap_escape_logitem(r->pool, r->user));
+                              "%u channels of user \"%s\" wait for a server's answer, which is all "
+                              "that RpcMaxUnpairedPerUser allows one user",
+                              limits.unpaired_of_user, ap_escape_logitem(r->pool, r->user));
     case RPC_REASON_TOO_MANY_UNPAIRED_OF_ADDRESS:
         return refuse_request(r, why,
                               "%u channels of %s wait for a server's answer, which is all that "
@@ -248,9 +248,11 @@ static int lacks_descriptors(const request_rec *r)
 
 static int refuse_short(request_rec *r)
 {
-    return refuse_request(r, RPC_REASON_LOCAL_FAILURE, "nearly all of the %lu files that this child may "
-                          "open are open: raise the limit (APACHE_ULIMIT_MAX_FILES in Debian's envvars, "
-                          "elsewhere LimitNOFILE of the service)", rpc_descriptors_limit());
+    return refuse_request(r, RPC_REASON_LOCAL_FAILURE,
+                          "nearly all of the %lu files that this child may open are open: raise "
+                          "the limit (APACHE_ULIMIT_MAX_FILES in Debian's envvars, elsewhere "
+                          "LimitNOFILE of the service)",
+                          rpc_descriptors_limit());
 }
 
 static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t role,
@@ -365,9 +367,10 @@ static int check_request(request_rec *r, const rpc_dir_config_t *dc, int role)
 static int refuse_half_read(request_rec *r, apr_off_t taken)
 {
     return refuse_request(r, RPC_REASON_OTHER_MODULE,
-                          "another module has read %" APR_OFF_T_FMT " bytes of the "
-                          "body before mod_rpcproxy. If it is mod_security, put the SecRule of conf/rpcproxy.conf "
-                          "before its rules", taken);
+                          "another module has read %" APR_OFF_T_FMT " bytes of the body before "
+                          "mod_rpcproxy. If it is mod_security, put the SecRule of "
+                          "conf/rpcproxy.conf before its rules",
+                          taken);
 }
 
 static int rpc_handler(request_rec *r)
@@ -477,8 +480,10 @@ static int tell_intercepted(request_rec *r)
     apr_table_setn(r->subprocess_env, "RPC_REASON",
                    rpc_reason_info(RPC_REASON_OTHER_MODULE)->token);
     rpc_log_refused(r, RPC_REASON_OTHER_MODULE,
-                    apr_psprintf(r->pool, "another module has answered %d before mod_rpcproxy. If it is "
-                                 "mod_security, put the SecRule of conf/rpcproxy.conf before its rules",
+                    apr_psprintf(r->pool,
+                                 "another module has answered %d before mod_rpcproxy. If it is "
+                                 "mod_security, put the SecRule of conf/rpcproxy.conf before its "
+                                 "rules",
                                  r->status));
     return DECLINED;
 }

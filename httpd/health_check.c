@@ -275,8 +275,8 @@ static checks_t *make_checks(apr_pool_t *pconf, server_rec *s, rpc_health_t *hea
 
 apr_status_t rpc_check_start(apr_pool_t *pconf, server_rec *s, rpc_health_t *health)
 {
-    APR_OPTIONAL_FN_TYPE(ap_watchdog_get_instance) *get = APR_RETRIEVE_OPTIONAL_FN(
-        ap_watchdog_get_instance);
+    APR_OPTIONAL_FN_TYPE(ap_watchdog_get_instance) *get
+        = APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_get_instance);
     APR_OPTIONAL_FN_TYPE(ap_watchdog_register_callback) *call
         = APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_register_callback);
     const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);

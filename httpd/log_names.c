@@ -98,7 +98,8 @@ static void add_items(rpc_log_names_t *names, const char *text)
 
 static int is_of_a_log(const char *directive)
 {
-    static const char *const directives[] = { "LogFormat", "CustomLog", "TransferLog", "GlobalLog", "ErrorLogFormat" };
+    static const char *const directives[] = { "LogFormat", "CustomLog", "TransferLog",
+                                              "GlobalLog", "ErrorLogFormat" };
     unsigned i;
 
     for (i = 0; i < sizeof(directives) / sizeof(*directives); i++)

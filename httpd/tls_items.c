@@ -100,7 +100,8 @@ static int find_variable(ap_expr_lookup_parms *parms)
         || ask_mod_ssl(parms) != OK)
         return DECLINED;
     v = apr_palloc(parms->pool, sizeof(*v));
-    *v = (variable_t){ apr_pstrdup(parms->pool, parms->name), (ap_expr_var_func_t *)*parms->func, *parms->data };
+    *v = (variable_t){ apr_pstrdup(parms->pool, parms->name), (ap_expr_var_func_t *)*parms->func,
+                       *parms->data };
     *parms->func = (const void *)expression_variable;
     *parms->data = v;
     return OK;

@@ -13,17 +13,17 @@
  * undo those of its rows.
  *
  * Why no limit is exceeded: each newcomer first inserts itself and then looks. All accesses are
- * sequentially consistent, so there is one order of them that every thread agrees on. Let A and B be
- * newcomers that exclude each other. One of the two insertions (mark and fields) is the second in
- * that order. Its owner begins to look after both insertions, so it sees the other newcomer. So the
- * two are never both admitted. If both look after both insertions, each sees the other and both are
- * refused; clients try again. Only a newcomer ever withdraws: an established channel looks no more,
- * so it cannot be refused, and its cookie cannot be stolen. Limits are never exceeded, but when many
- * newcomers come at the limit, fewer may be admitted for a moment than the limit allows. This holds
- * for unpaired channels, too: a row is unpaired from its insertion and becomes paired once, which
- * only makes room; what it is counted under never changes while it is in use. Acquire and release
- * are not enough, because they do not order a write of one's own before a read of another's data.
- * A channel looks twice in its life, so the cost of the fences does not matter.
+ * sequentially consistent, so there is one order of them that every thread agrees on. Let A and B
+ * be newcomers that exclude each other. One of the two insertions (mark and fields) is the second
+ * in that order. Its owner begins to look after both insertions, so it sees the other newcomer. So
+ * the two are never both admitted. If both look after both insertions, each sees the other and both
+ * are refused; clients try again. Only a newcomer ever withdraws: an established channel looks no
+ * more, so it cannot be refused, and its cookie cannot be stolen. Limits are never exceeded, but
+ * when many newcomers come at the limit, fewer may be admitted for a moment than the limit allows.
+ * This holds for unpaired channels, too: a row is unpaired from its insertion and becomes paired
+ * once, which only makes room; what it is counted under never changes while it is in use. Acquire
+ * and release are not enough, because they do not order a write of one's own before a read of
+ * another's data. A channel looks twice in its life, so the cost of the fences does not matter.
  *
  * A newcomer beyond a limit may be the successor of a channel that counts for this limit. Only its
  * first PDU tells. Until then it waits in a row that is not counted; there are as many such rows as

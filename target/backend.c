@@ -175,11 +175,10 @@ static int places_of(apr_pool_t *pool, const rpc_directory_t *directory, const r
     for (i = 0; i < from->count; i++) {
         places[i] = from->places[i];
         if (!complete_binding(pool, from, target, &places[i])) {
-            *why = apr_psprintf(
-                pool,
-                "RpcBackend %s: the text that '*' matches must consist of letters, digits, "
-                "'-' and '_', because a dot would lead to another domain",
-                be->text);
+            *why = apr_psprintf(pool,
+                                "RpcBackend %s: the text that '*' matches must consist of letters, "
+                                "digits, '-' and '_', because a dot would lead to another domain",
+                                be->text);
             return 0;
         }
         places[i].named &= from == be;      /* a variable may contain text from the client */

@@ -89,16 +89,15 @@ const char *rpc_pattern_surprise(apr_pool_t *pool, const char *pattern)
     const char *suffix = pattern + 1;
 
     if (pattern[0] == '*' && *suffix && !strchr(".@", *suffix))
-        return apr_psprintf(
-            pool,
-            "it matches %s and every name that ends in .%s or @%s; write *.%s or *@%s if only these are meant",
-            suffix, suffix, suffix, suffix, suffix);
+        return apr_psprintf(pool,
+                            "it matches %s and every name that ends in .%s or @%s; write *.%s or "
+                            "*@%s if only these are meant",
+                            suffix, suffix, suffix, suffix, suffix);
     if (len > 1 && pattern[len - 1] == '*' && is_numeric(pattern, len - 1)
         && pattern[len - 2] != '.')
-        return apr_psprintf(
-            pool,
-            "it also matches addresses in which further digits follow %.*s; write %.*s.* "
-            "if the number ends there",
-            (int)len - 1, pattern, (int)len - 1, pattern);
+        return apr_psprintf(pool,
+                            "it also matches addresses in which further digits follow %.*s; write "
+                            "%.*s.* if the number ends there",
+                            (int)len - 1, pattern, (int)len - 1, pattern);
     return NULL;
 }

@@ -106,10 +106,11 @@ static apr_status_t parse_range(const rpc_syntax_t *x, const cut_t *cut, rpc_val
     apr_status_t rv;
 
     if (memchr(cut->port, ',', cut->port_len))
-        return rpc_syntax_fail(
-            x, cut->port, cut->port_len,
-            "one port or one range; write an entry for each: %.*s:6001;%.*s:6004",
-            (int)cut->server_len, cut->server, (int)cut->server_len, cut->server);
+        return rpc_syntax_fail(x, cut->port, cut->port_len,
+                               "one port or one range; write an entry for each: "
+                               "%.*s:6001;%.*s:6004",
+                               (int)cut->server_len, cut->server, (int)cut->server_len,
+                               cut->server);
     if (dash && (low == 0 || low + 1 == cut->port_len))
         return rpc_syntax_fail(x, cut->port, cut->port_len, "a port on both sides of the '-'");
     if ((rv = rpc_syntax_port(x, cut->port, low, &entry->low)) != APR_SUCCESS)

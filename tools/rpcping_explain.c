@@ -94,7 +94,8 @@ static const char *words_of_status(const ping_channel_t *ch)
     switch (ch->status) {
     case 400: return "the proxy does not understand the request";
     case 401: return words_of_401(ch);
-    case 403: return "the user is not allowed, the proxy demands TLS or stronger TLS, or the path does not belong to the proxy";
+    case 403: return "the user is not allowed, the proxy demands TLS or stronger TLS, or the "
+                     "path does not belong to the proxy";
     case 404: return "no RPC proxy at this path (--path)";
     case 407: return "the HTTP proxy in between asks for a user";
     case 413: return "something in between does not allow a request of 1 GB";

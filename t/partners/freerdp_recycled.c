@@ -6,8 +6,10 @@
 #include <string.h>
 
 #define RTS_HEADER 20
-static const unsigned char b3[RTS_HEADER] = { 5, 0, 20, 3, 16, 0, 0, 0, 24, 0, 0, 0, 0, 0, 0, 0, 0x20, 0, 1, 0 };
-static const unsigned char ping[RTS_HEADER] = { 5, 0, 20, 3, 16, 0, 0, 0, 20, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0 };
+static const unsigned char b3[RTS_HEADER] = { 5, 0, 20, 3, 16, 0, 0, 0, 24, 0, 0, 0, 0, 0, 0, 0,
+                                              0x20, 0, 1, 0 };
+static const unsigned char ping[RTS_HEADER] = { 5, 0, 20, 3, 16, 0, 0, 0, 20, 0, 0, 0, 0, 0, 0, 0,
+                                                1, 0, 0, 0 };
 
 int BIO_read(void *bio, void *data, int size);
 

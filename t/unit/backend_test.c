@@ -1,4 +1,5 @@
-/* backend_test: the query that a client sends, string bindings, and RpcBackend, which connects them. */
+/* backend_test: the query that a client sends, string bindings, and RpcBackend, which connects
+ * them. */
 #include <apr_general.h>
 #include <apr_strings.h>
 #include "target/backend.h"
@@ -97,8 +98,8 @@ static void test_queries(apr_pool_t *pool)
         rpc_target_t target;
         const char *fault = rpc_target_parse(pool, q->query, &target);
 
-        ok(fault && strstr(fault, q->fault), "\"%s\" has a fault: %s", q->query ? q->query : "(none)",
-           fault ? fault : "none found");
+        ok(fault && strstr(fault, q->fault), "\"%s\" has a fault: %s",
+           q->query ? q->query : "(none)", fault ? fault : "none found");
     }
 }
 
@@ -110,7 +111,8 @@ static void test_long_query(apr_pool_t *pool)
 
     memset(text, 'a', sizeof text);
     strcpy(text + 1023, ":1");
-    ok(!rpc_target_parse(pool, text, &target) && strlen(target.server) == 1023, "a server of 1,023 characters");
+    ok(!rpc_target_parse(pool, text, &target) && strlen(target.server) == 1023,
+       "a server of 1,023 characters");
     memset(text, 'a', sizeof text);
     strcpy(text + 1024, ":1");
     fault = rpc_target_parse(pool, text, &target);
@@ -201,7 +203,8 @@ static void test_bindings(apr_pool_t *pool)
             continue;
         ok(!strcmp(binding_text(pool, &binding), g->shown), "and is shown as %s", g->shown);
         ok(rpc_binding_parse(pool, g->shown, &again, &err) == APR_SUCCESS
-           && !strcmp(again.host, binding.host) && again.port == binding.port, "which parses to the same");
+               && !strcmp(again.host, binding.host) && again.port == binding.port,
+           "which parses to the same");
     }
     for (i = 0; i < sizeof bad_bindings / sizeof *bad_bindings; i++) {
         const struct bad_binding *b = &bad_bindings[i];
@@ -211,8 +214,9 @@ static void test_bindings(apr_pool_t *pool)
         err = (rpc_syntax_error_t) { 0, "", "" };
         rv = rpc_binding_parse(pool, b->text, &binding, &err);
         ok(rv == APR_EINVAL && err.column == b->column && !strcmp(err.element, b->element)
-           && strstr(err.expected, b->help), "\"%s\": \"%s\" at column %d (is \"%s\" at %d, expected %s)",
-           b->text, b->element, b->column, err.element, err.column, err.expected);
+               && strstr(err.expected, b->help),
+           "\"%s\": \"%s\" at column %d (is \"%s\" at %d, expected %s)", b->text, b->element,
+           b->column, err.element, err.column, err.expected);
     }
 }
 
@@ -256,13 +260,15 @@ static void test_backend_parse(apr_pool_t *pool)
         apr_status_t rv = rpc_backend_parse(pool, args, 2, &be, &err, &arg);
 
         if (c->low)
-            ok(rv == APR_SUCCESS && be->low == c->low && be->high == c->high && !strcmp(be->pattern, c->server)
-               && !strcmp(be->text, apr_pstrcat(pool, c->pattern, " ", c->binding, NULL)),
+            ok(rv == APR_SUCCESS && be->low == c->low && be->high == c->high
+                   && !strcmp(be->pattern, c->server)
+                   && !strcmp(be->text, apr_pstrcat(pool, c->pattern, " ", c->binding, NULL)),
                "%s covers ports %d to %d of %s", c->pattern, c->low, c->high, c->server);
         else
-            ok(rv == APR_EINVAL && arg == c->arg && err.column == c->column && !strcmp(err.element, c->server),
-               "%s %s: argument %d, \"%s\" at column %d (is \"%s\" at %d)", c->pattern, c->binding, c->arg,
-               c->server, c->column, err.element, err.column);
+            ok(rv == APR_EINVAL && arg == c->arg && err.column == c->column
+                   && !strcmp(err.element, c->server),
+               "%s %s: argument %d, \"%s\" at column %d (is \"%s\" at %d)", c->pattern, c->binding,
+               c->arg, c->server, c->column, err.element, err.column);
     }
 }
 
@@ -314,8 +320,8 @@ static void test_backend_lists(apr_pool_t *pool)
         if (rpc_backend_parse(pool, c->args, count, &be, &err, &arg) == APR_SUCCESS)
             is_str(places_text(pool, be), c->places ? c->places : "a fault", "list %d", (int)i);
         else
-            ok(!c->places && arg == c->arg, "list %d: argument %d is at fault (is %d: %s)", (int)i, c->arg, arg,
-               err.element);
+            ok(!c->places && arg == c->arg, "list %d: argument %d is at fault (is %d: %s)", (int)i,
+               c->arg, arg, err.element);
     }
 }
 
@@ -362,7 +368,9 @@ static const struct resolution {
 
 static const char *variable(void *ctx, const char *name)
 {
-    return !strcmp(name, "WHERE") ? "ncacn_ip_tcp:db1 ncacn_ip_tcp:db2[7]" : !strcmp(name, "ODD") ? "what?" : NULL;
+    return !strcmp(name, "WHERE") ? "ncacn_ip_tcp:db1 ncacn_ip_tcp:db2[7]"
+         : !strcmp(name, "ODD")   ? "what?"
+                                  : NULL;
 }
 
 static void test_resolve(apr_pool_t *pool)
@@ -379,7 +387,8 @@ static void test_resolve(apr_pool_t *pool)
     int arg;
 
     for (i = 0; i < sizeof backends_given / sizeof *backends_given; i++)
-        rpc_backend_parse(pool, backends_given[i], 2, (rpc_backend_t **)apr_array_push(backends), &err, &arg);
+        rpc_backend_parse(pool, backends_given[i], 2, (rpc_backend_t **)apr_array_push(backends),
+                          &err, &arg);
     for (i = 0; i < sizeof resolutions / sizeof *resolutions; i++) {
         const struct resolution *r = &resolutions[i];
         rpc_target_t target = { r->server, (apr_port_t)r->port };
@@ -413,19 +422,24 @@ static void test_nspi(apr_pool_t *pool)
     APR_ARRAY_PUSH(ports, apr_port_t) = 6004;
     rpc_backend_parse(pool, gc2, 2, (rpc_backend_t **)apr_array_push(backends), &err, &arg);
     ok(rpc_target_places(pool, &directory, &book, places, NULL, &why) == 1
-       && !strcmp(places[0].binding.host, "exch1"), "an NSPI port without RpcNspiServers: the server asked for");
+           && !strcmp(places[0].binding.host, "exch1"),
+       "an NSPI port without RpcNspiServers: the server asked for");
     APR_ARRAY_PUSH(servers, const char *) = "gc1";
     APR_ARRAY_PUSH(servers, const char *) = "gc2";
     directory.nspi.servers = servers;
-    is_int(rpc_target_places(pool, &directory, &book, places, NULL, &why), 2, "with it: the global catalogs");
-    is_str(binding_text(pool, &places[0].binding), "ncacn_http:gc1[6004]", "one at the port asked for");
-    is_str(binding_text(pool, &places[1].binding), "ncacn_http:10.0.0.2[7004]", "one where its backend is");
+    is_int(rpc_target_places(pool, &directory, &book, places, NULL, &why), 2,
+           "with it: the global catalogs");
+    is_str(binding_text(pool, &places[0].binding), "ncacn_http:gc1[6004]",
+           "one at the port asked for");
+    is_str(binding_text(pool, &places[1].binding), "ncacn_http:10.0.0.2[7004]",
+           "one where its backend is");
     ok(places[0].weight == 1 && places[1].weight == 1, "in equal shares");
     directory.nspi.port = 6005;
     rpc_target_places(pool, &directory, &book, places, NULL, &why);
     is_int(places[0].binding.port, 6005, "at the port of RpcNspiServers");
     rpc_target_places(pool, &directory, &mail, places, NULL, &why);
-    is_str(binding_text(pool, &places[0].binding), "ncacn_http:exch1[6001]", "other ports are not theirs");
+    is_str(binding_text(pool, &places[0].binding), "ncacn_http:exch1[6001]",
+           "other ports are not theirs");
 }
 
 int main(void)

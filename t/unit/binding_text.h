@@ -1,4 +1,5 @@
-/* binding_text: a binding as text, such as "ncacn_ip_tcp:dc1[135]", for unit tests and fuzz targets. */
+/* binding_text: a binding as text, such as "ncacn_ip_tcp:dc1[135]", for unit tests and fuzz
+ * targets. */
 #ifndef BINDING_TEXT_H
 #define BINDING_TEXT_H
 

@@ -26,9 +26,11 @@ typedef struct person {
     const char *target;
 } person_t;
 
-static const person_t alice = { "alice\nmail:6001\nhost:443", "alice", { 0, { 192, 0, 2, 1 } }, "mail[6001]" };
+static const person_t alice = { "alice\nmail:6001\nhost:443", "alice", { 0, { 192, 0, 2, 1 } },
+                                "mail[6001]" };
 static const person_t bob = { "bob\nmail:6001\nhost:443", "bob", { 0, { 192, 0, 2, 2 } }, "mail[6001]" };
-static const person_t alice_elsewhere = { "alice\nmail:6002\nhost:443", "alice", { 0, { 192, 0, 2, 1 } }, "mail[6002]" };
+static const person_t alice_elsewhere = { "alice\nmail:6002\nhost:443", "alice",
+                                          { 0, { 192, 0, 2, 1 } }, "mail[6002]" };
 static const rpc_status_limits_t no_limits;
 
 static rts_cookie_t cookie(int n)
@@ -39,8 +41,8 @@ static rts_cookie_t cookie(int n)
     return c;
 }
 
-static int enter_as(rpc_status_t *t, rpc_role_t role, const person_t *p, const rpc_status_limits_t *limits,
-                    rpc_reason_t *why)
+static int enter_as(rpc_status_t *t, rpc_role_t role, const person_t *p,
+                    const rpc_status_limits_t *limits, rpc_reason_t *why)
 {
     rpc_status_who_t who = { role, p->identity, p->user, &p->address, p->target };
 
@@ -79,7 +81,8 @@ static void test_cookies(rpc_status_t *t)
         { "another user's half", RPC_OUTBOUND, RPC_INBOUND, &bob, 0, 0, RPC_REASON_PEER_MISMATCH },
         { "another user's second IN", RPC_INBOUND, RPC_INBOUND, &bob, 0, 0, RPC_REASON_PEER_MISMATCH },
         { "another user's successor", RPC_INBOUND, RPC_INBOUND, &bob, 0, 1, RPC_REASON_PEER_MISMATCH },
-        { "a successor while only the other half is here", RPC_INBOUND, RPC_OUTBOUND, &bob, 0, 1, RPC_REASON_PEER_MISMATCH },
+        { "a successor while only the other half is here", RPC_INBOUND, RPC_OUTBOUND, &bob, 0, 1,
+          RPC_REASON_PEER_MISMATCH },
         { "another target", RPC_INBOUND, RPC_OUTBOUND, &alice_elsewhere, 0, 0, RPC_REASON_PEER_MISMATCH },
         { "another connection", RPC_INBOUND, RPC_INBOUND, &alice, 1, 0, RPC_REASON_NONE },
         { "another user's own", RPC_INBOUND, RPC_INBOUND, &bob, 1, 0, RPC_REASON_NONE },
@@ -88,10 +91,12 @@ static void test_cookies(rpc_status_t *t)
 
     for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         rts_cookie_t first = cookie(1), second = cookie(cases[i].other_cookie ? 2 : 1);
-        int old = row_of(t, cases[i].established, &alice), new = row_of(t, cases[i].newcomer, cases[i].who);
+        int old = row_of(t, cases[i].established, &alice),
+            new = row_of(t, cases[i].newcomer, cases[i].who);
 
         is_reason(rpc_status_claim(t, old, &first, 0), RPC_REASON_NONE, "established");
-        is_reason(rpc_status_claim(t, new, &second, cases[i].replacing), cases[i].reason, cases[i].name);
+        is_reason(rpc_status_claim(t, new, &second, cases[i].replacing), cases[i].reason,
+                  cases[i].name);
         rpc_status_leave(t, old);
         rpc_status_leave(t, new);
     }
@@ -111,7 +116,8 @@ static void test_refused(rpc_status_t *t)
     rpc_status_leave(t, first);
     is_reason(rpc_status_claim(t, again, &vc, 0), RPC_REASON_PEER_MISMATCH, "while one half lives");
     rpc_status_leave(t, second);
-    is_reason(rpc_status_claim(t, again, &vc, 0), RPC_REASON_NONE, "when both have ended the cookie is free");
+    is_reason(rpc_status_claim(t, again, &vc, 0), RPC_REASON_NONE,
+              "when both have ended the cookie is free");
     rpc_status_leave(t, thief);
     rpc_status_leave(t, again);
 }
@@ -126,7 +132,8 @@ static void limit_is(rpc_status_t *t, const char *name, const rpc_status_limits_
     for (i = 0; i < max; i++)
         row[i] = enter_as(t, RPC_INBOUND, who, limits, &why);
     ok(row[max - 1] != RPC_STATUS_NO_ROW && !why, "%s: %d pass", name, max);
-    is_int(enter_as(t, RPC_INBOUND, who, limits, &why), RPC_STATUS_NO_ROW, "%s: one more does not", name);
+    is_int(enter_as(t, RPC_INBOUND, who, limits, &why), RPC_STATUS_NO_ROW, "%s: one more does not",
+           name);
     is_reason(why, reason, name);
     is_int(rpc_status_count(t).channels, max, "%s: it is not counted", name);
     rpc_status_leave(t, row[0]);
@@ -138,7 +145,8 @@ static void limit_is(rpc_status_t *t, const char *name, const rpc_status_limits_
 
 static void test_limits(rpc_status_t *t)
 {
-    limit_is(t, "in all", &(rpc_status_limits_t){ .channels = 3 }, 3, &alice, RPC_REASON_TOO_MANY_CHANNELS);
+    limit_is(t, "in all", &(rpc_status_limits_t){ .channels = 3 }, 3, &alice,
+             RPC_REASON_TOO_MANY_CHANNELS);
     limit_is(t, "of a user", &(rpc_status_limits_t){ .channels = 9, .of_user = 2 }, 2, &alice,
              RPC_REASON_TOO_MANY_OF_USER);
     limit_is(t, "of an address", &(rpc_status_limits_t){ .of_user = 9, .of_address = 4 }, 4, &alice,
@@ -176,18 +184,21 @@ static void test_shares(rpc_status_t *t)
     static const struct {
         const char *name;
         rpc_status_limits_t limits;
-        const person_t *many, *same, *other;    /* who fills the share, whom it is over for, and whom not */
+        const person_t *many, *same, *other;    /* who fills the share, whom it is over for, and
+                                                 * whom not */
         rpc_reason_t reason;
     } cases[] = {
         { "of a user", { .unpaired = 9, .unpaired_of_user = 2 }, &alice, &alice_elsewhere, &carol,
           RPC_REASON_TOO_MANY_UNPAIRED_OF_USER },
-        { "of an address", { .unpaired = 9, .unpaired_of_user = 3, .unpaired_of_address = 2 }, &alice, &carol, &dave,
+        { "of an address", { .unpaired = 9, .unpaired_of_user = 3, .unpaired_of_address = 2 },
+          &alice, &carol, &dave,
           RPC_REASON_TOO_MANY_UNPAIRED_OF_ADDRESS },
         { "of a target", { .unpaired = 9, .unpaired_of_address = 3, .unpaired_of_target = 2 }, &alice, &dave,
           &alice_elsewhere, RPC_REASON_TOO_MANY_UNPAIRED_OF_TARGET },
         { "of the whole server", { .unpaired = 3, .unpaired_of_user = 2 }, &alice, &alice, &bob,
           RPC_REASON_TOO_MANY_UNPAIRED_OF_USER },
-        { "of nobody", { .unpaired = 9, .unpaired_of_user = 1, .unpaired_of_address = 3 }, &nobody, &alice, &nobody,
+        { "of nobody", { .unpaired = 9, .unpaired_of_user = 1, .unpaired_of_address = 3 }, &nobody,
+          &alice, &nobody,
           RPC_REASON_NONE },
     };
     size_t i;
@@ -208,7 +219,8 @@ static void test_shares(rpc_status_t *t)
             rpc_status_leave(t, row[2]);
         rpc_status_opened(t, row[0]);
         row[2] = enter_as(t, RPC_INBOUND, cases[i].same, limits, &why);
-        ok(row[2] != RPC_STATUS_NO_ROW || limits->unpaired == 3, "a share %s: there is room once one is opened", cases[i].name);
+        ok(row[2] != RPC_STATUS_NO_ROW || limits->unpaired == 3,
+           "a share %s: there is room once one is opened", cases[i].name);
         for (int n = 0; n < 4; n++) {
             if (row[n] != RPC_STATUS_NO_ROW)
                 rpc_status_leave(t, row[n]);
@@ -223,9 +235,11 @@ static int same(rpc_status_t *t, const char *user, const char *other, const rts_
     rpc_status_limits_t limits = { .of_user = user ? 1 : 0, .of_address = address ? 1 : 0 };
     static const rts_address_t any = { 0, { 10, 0, 0, 1 } };
     rpc_status_who_t one = { RPC_INBOUND, "x", user ? user : "", address ? address : &any, "a" };
-    rpc_status_who_t two = { RPC_INBOUND, "y", other ? other : "", other_address ? other_address : &any, "b" };
+    rpc_status_who_t two = { RPC_INBOUND, "y", other ? other : "",
+                             other_address ? other_address : &any, "b" };
     rpc_reason_t why;
-    int first = rpc_status_enter(t, &one, &limits, &why), second = rpc_status_enter(t, &two, &limits, &why);
+    int first = rpc_status_enter(t, &one, &limits, &why),
+        second = rpc_status_enter(t, &two, &limits, &why);
 
     rpc_status_leave(t, first);
     if (second != RPC_STATUS_NO_ROW)
@@ -253,7 +267,8 @@ static void test_who(rpc_status_t *t)
 }
 
 /* A row of ROLE beyond LIMITS: its number, or RPC_STATUS_NO_ROW. */
-static int beyond(rpc_status_t *t, rpc_role_t role, const person_t *p, const rpc_status_limits_t *limits)
+static int beyond(rpc_status_t *t, rpc_role_t role, const person_t *p,
+                  const rpc_status_limits_t *limits)
 {
     rpc_reason_t why;
 
@@ -264,7 +279,8 @@ static int beyond(rpc_status_t *t, rpc_role_t role, const person_t *p, const rpc
 static void test_successors(rpc_status_t *t)
 {
     static const rpc_status_limits_t limits[] = {
-        { .channels = 2 }, { .of_user = 2 }, { .of_address = 2 }, { .unpaired = 2 }, { .reached = RPC_REASON_TOO_MANY_FAILED },
+        { .channels = 2 }, { .of_user = 2 }, { .of_address = 2 }, { .unpaired = 2 },
+        { .reached = RPC_REASON_TOO_MANY_FAILED },
     };
     static const rpc_reason_t reasons[] = {
         RPC_REASON_TOO_MANY_CHANNELS, RPC_REASON_TOO_MANY_OF_USER, RPC_REASON_TOO_MANY_OF_ADDRESS,
@@ -277,15 +293,18 @@ static void test_successors(rpc_status_t *t)
         int in = row_of(t, RPC_INBOUND, &alice), out = row_of(t, RPC_OUTBOUND, &alice), next, more;
 
         rpc_status_claim(t, in, &vc, 0);
-        is_int(beyond(t, RPC_OUTBOUND, &alice, &limits[i]), RPC_STATUS_NO_ROW, "%s: nothing to succeed",
-               rpc_reason_info(reasons[i])->token);
+        is_int(beyond(t, RPC_OUTBOUND, &alice, &limits[i]), RPC_STATUS_NO_ROW,
+               "%s: nothing to succeed", rpc_reason_info(reasons[i])->token);
         rpc_status_claim(t, out, &vc, 0);
-        is_int(beyond(t, RPC_OUTBOUND, &alice_elsewhere, &limits[i]), RPC_STATUS_NO_ROW, "nothing of this target");
-        is_int(beyond(t, RPC_MIXED, &alice, &limits[i]), RPC_STATUS_NO_ROW, "version 1 has no successors");
+        is_int(beyond(t, RPC_OUTBOUND, &alice_elsewhere, &limits[i]), RPC_STATUS_NO_ROW,
+               "nothing of this target");
+        is_int(beyond(t, RPC_MIXED, &alice, &limits[i]), RPC_STATUS_NO_ROW,
+               "version 1 has no successors");
         next = beyond(t, RPC_OUTBOUND, &alice, &limits[i]);
         ok(next != RPC_STATUS_NO_ROW, "what may be a successor has a row");
         is_int(rpc_status_count(t).channels, 2, "which does not count yet");
-        is_int(beyond(t, RPC_OUTBOUND, &alice, &limits[i]), RPC_STATUS_NO_ROW, "one for each that could be succeeded");
+        is_int(beyond(t, RPC_OUTBOUND, &alice, &limits[i]), RPC_STATUS_NO_ROW,
+               "one for each that could be succeeded");
         is_reason(rpc_status_claim(t, next, &other_vc, 0), reasons[i], "no successor after all");
         rpc_status_leave(t, next);
         next = beyond(t, RPC_OUTBOUND, &alice, &limits[i]);
@@ -300,7 +319,8 @@ static void test_successors(rpc_status_t *t)
         out = beyond(t, RPC_OUTBOUND, &alice, &limits[i]);
         is_reason(rpc_status_claim(t, out, &vc, 1), RPC_REASON_NONE, "one has gone, one comes");
         in = (rpc_status_leave(t, in), beyond(t, RPC_OUTBOUND, &alice, &limits[i]));
-        is_reason(in == RPC_STATUS_NO_ROW ? reasons[i] : rpc_status_claim(t, in, &vc, 1), reasons[i], "no fourth");
+        is_reason(in == RPC_STATUS_NO_ROW ? reasons[i] : rpc_status_claim(t, in, &vc, 1),
+                  reasons[i], "no fourth");
         if (in != RPC_STATUS_NO_ROW)
             rpc_status_leave(t, in);
         rpc_status_leave(t, next);
@@ -327,7 +347,8 @@ static void test_places(rpc_status_t *t)
     ok(!rpc_status_meets(t, other, "gc1", 6004), "another connection is nowhere yet");
     rpc_status_leave(t, out);
     rpc_status_claim(t, next, &vc, 1);
-    ok(rpc_status_meets(t, next, "gc1", 6004), "a successor goes where its predecessor was told to");
+    ok(rpc_status_meets(t, next, "gc1", 6004),
+       "a successor goes where its predecessor was told to");
     rpc_status_leave(t, in);
     rpc_status_leave(t, next);
     rpc_status_leave(t, other);
@@ -365,7 +386,8 @@ static void test_gone(rpc_status_t *t)
 }
 
 /* Runs one of several processes: how often more than MAX of them were admitted at once. */
-static int crowd(rpc_status_t *t, _Atomic uint32_t *inside, uint32_t max, const rpc_status_limits_t *limits)
+static int crowd(rpc_status_t *t, _Atomic uint32_t *inside, uint32_t max,
+                 const rpc_status_limits_t *limits)
 {
     rts_cookie_t vc = cookie(7);
     int i, bad = 0;
@@ -386,8 +408,8 @@ static int crowd(rpc_status_t *t, _Atomic uint32_t *inside, uint32_t max, const 
     return bad;
 }
 
-static void test_crowd(rpc_status_t *t, const char *name, uint32_t max, const rpc_status_limits_t *limits,
-                       apr_pool_t *pool)
+static void test_crowd(rpc_status_t *t, const char *name, uint32_t max,
+                       const rpc_status_limits_t *limits, apr_pool_t *pool)
 {
     _Atomic uint32_t *inside;
     apr_shm_t *shm;
@@ -419,9 +441,11 @@ typedef struct prey {
     victim_t victims[PROCESSES];
 } prey_t;
 
-static const rpc_status_limits_t two_of_each = { .channels = 9, .of_user = 2, .of_address = 2, .unpaired_of_target = 2 };
+static const rpc_status_limits_t two_of_each = { .channels = 9, .of_user = 2, .of_address = 2,
+                                                 .unpaired_of_target = 2 };
 
-/* Are others admitted at the same time, more than the limit allows, or to the same virtual connection? */
+/* Are others admitted at the same time, more than the limit allows, or to the same virtual
+ * connection? */
 static int is_wrong(const prey_t *prey, uint32_t vc)
 {
     uint32_t inside = 0, same = 0;
@@ -483,8 +507,8 @@ static void kill_victim(rpc_status_t *t, prey_t *prey, int number, pid_t pid)
     rpc_status_gone(t, (uint32_t)pid);
 }
 
-/* Each is killed at some instruction. What a dead one had begun is in nobody's way, and what it had not
- * undone counts no more. */
+/* Each is killed at some instruction. What a dead one had begun is in nobody's way, and what it had
+ * not undone counts no more. */
 static void test_killed(rpc_status_t *t, apr_pool_t *pool)
 {
     pid_t pids[PROCESSES];
@@ -509,19 +533,24 @@ static void test_killed(rpc_status_t *t, apr_pool_t *pool)
     }
     for (i = 0; i < PROCESSES; i++)
         kill_victim(t, prey, i, pids[i]);
-    is_int(prey->bad, 0, "%d processes killed: never too many were in, never two of one virtual connection", KILLS);
+    is_int(prey->bad, 0,
+           "%d processes killed: never too many were in, never two of one virtual connection",
+           KILLS);
     is_int(rpc_status_count(t).channels, 0, "nothing of them is left");
     is_int(rpc_status_count(t).unpaired, 0, "nor unpaired");
-    limit_is(t, "of a user, afterwards", &(rpc_status_limits_t){ .of_user = 2 }, 2, &alice, RPC_REASON_TOO_MANY_OF_USER);
+    limit_is(t, "of a user, afterwards", &(rpc_status_limits_t){ .of_user = 2 }, 2, &alice,
+             RPC_REASON_TOO_MANY_OF_USER);
     limit_is(t, "of an address, afterwards", &(rpc_status_limits_t){ .of_address = 2 }, 2, &alice,
              RPC_REASON_TOO_MANY_OF_ADDRESS);
-    limit_is(t, "unpaired of a target, afterwards", &(rpc_status_limits_t){ .unpaired_of_target = 2 }, 2, &alice,
+    limit_is(t, "unpaired of a target, afterwards",
+             &(rpc_status_limits_t){ .unpaired_of_target = 2 }, 2, &alice,
              RPC_REASON_TOO_MANY_UNPAIRED_OF_TARGET);
 }
 
 /* ---- many ---- */
 
-static int enter_number(rpc_status_t *t, int n, const rpc_status_limits_t *limits, rpc_reason_t *why)
+static int enter_number(rpc_status_t *t, int n, const rpc_status_limits_t *limits,
+                        rpc_reason_t *why)
 {
     char user[16];
     rts_address_t address = { 0, { 10, (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n } };
@@ -545,7 +574,8 @@ static void test_many(rpc_status_t *t)
         rts_cookie_t vc = cookie(n);
 
         rows[n] = enter_number(t, n, &limits, &why);
-        bad += rows[n] == RPC_STATUS_NO_ROW || why || rpc_status_claim(t, rows[n], &vc, 0) != RPC_REASON_NONE;
+        bad += rows[n] == RPC_STATUS_NO_ROW || why
+            || rpc_status_claim(t, rows[n], &vc, 0) != RPC_REASON_NONE;
     }
     is_int(bad, 0, "%d users at their addresses, each with a virtual connection", MANY);
     is_int(rpc_status_count(t).channels, MANY, "are counted");

@@ -145,7 +145,8 @@ static int count_fds(void)
 static world_t *world_new(int threads, int names)
 {
     world_t *w = calloc(1, sizeof(*w));
-    rpc_resolver_params_t params = { .threads = threads, .names = names, .look_up = look_up, .now = now, .ctx = w };
+    rpc_resolver_params_t params = { .threads = threads, .names = names, .look_up = look_up,
+                                     .now = now, .ctx = w };
     rpc_networks_t *everywhere;
 
     CHECK(w != NULL);
@@ -261,7 +262,8 @@ static void won(wish_t *wish, int listener, const char *to, const char *what)
 {
     int fd = accept(listener, NULL, NULL);
 
-    ok(wish->ended == 1 && wish->result.reason == RPC_REASON_NONE && wish->result.fd >= 0 && !wish->result.rule,
+    ok(wish->ended == 1 && wish->result.reason == RPC_REASON_NONE && wish->result.fd >= 0
+           && !wish->result.rule,
        "%s: connected", what);
     is_str(wish->result.address, to, "%s: to %s", what, to);
     ok(fd >= 0, "%s: and accepted there", what);
@@ -274,8 +276,8 @@ static void won(wish_t *wish, int listener, const char *to, const char *what)
 static void lost(wish_t *wish, rpc_reason_t reason, const char *what)
 {
     ok(wish->ended == 1 && wish->result.fd == -1, "%s: not connected", what);
-    is_str(rpc_reason_info(wish->result.reason)->token, rpc_reason_info(reason)->token, "%s: %s", what,
-           rpc_reason_info(reason)->token);
+    is_str(rpc_reason_info(wish->result.reason)->token, rpc_reason_info(reason)->token, "%s: %s",
+           what, rpc_reason_info(reason)->token);
 }
 
 /* ---- listeners ---- */
@@ -309,7 +311,8 @@ static uint16_t listen_at(const char *const *at, int *fds, int count, int backlo
 
         fds[0] = try_listen(at[0], 0, backlog);
         CHECK(fds[0] >= 0 && getsockname(fds[0], &a.any, &len) == 0);
-        for (i = 1; i < count && (fds[i] = try_listen(at[i], ntohs(a.v4.sin_port), backlog)) >= 0; i++)
+        for (i = 1; i < count && (fds[i] = try_listen(at[i], ntohs(a.v4.sin_port), backlog)) >= 0;
+             i++)
             ;
         if (i == count)
             return ntohs(a.v4.sin_port);
@@ -373,7 +376,8 @@ static void test_one_address(void)
     w->params.host = "127.0.0.1";
     connect_now(w, &wish);
     ok(fcntl(wish.result.fd, F_GETFL) & O_NONBLOCK, "non-blocking");
-    ok(getsockopt(wish.result.fd, IPPROTO_TCP, TCP_NODELAY, &one, &len) == 0 && one, "without delay");
+    ok(getsockopt(wish.result.fd, IPPROTO_TCP, TCP_NODELAY, &one, &len) == 0 && one,
+       "without delay");
     won(&wish, fd, "127.0.0.1", "a literal");
     is_int(w->look_ups, 0, "a literal is not looked up");
     w->params.host = "::ffff:127.0.0.1";
@@ -973,7 +977,8 @@ static void test_crowd(void)
     crowd.params.host = crowd.host;
     crowd_go_on(&crowd);
     rpc_loop_run(crowd.loop);
-    is_int(crowd.unknown, CROWD, "%d names, looked up by threads that come and go beside a busy loop", CROWD);
+    is_int(crowd.unknown, CROWD,
+           "%d names, looked up by threads that come and go beside a busy loop", CROWD);
     apr_pool_destroy(crowd.pool);
 }
 

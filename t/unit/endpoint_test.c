@@ -68,7 +68,8 @@ static void log_line(const rpc_log_t *log, int level, apr_status_t status, const
     int unread = 0;
 
     pthread_mutex_lock(&w->lock);
-    if (w->awaits && strstr(text, " ended: ") && ioctl(w->awaits, FIONREAD, &unread) == 0 && !unread)
+    if (w->awaits && strstr(text, " ended: ") && ioctl(w->awaits, FIONREAD, &unread) == 0
+        && !unread)
         w->ended_first++;
     if (strlen(w->lines) + strlen(text) + 2 < sizeof(w->lines)) {
         strcat(w->lines, text);
@@ -240,7 +241,9 @@ static world_t *world_new(apr_interval_time_t setup_timeout)
     params.idle = gone_idle;
     params.ctx = w;
     CHECK(rpc_loop_create(&w->loop, w->pool) == APR_SUCCESS);
-    CHECK(rpc_resolver_make(&params.dialer.resolver, &(rpc_resolver_params_t){ .threads = 1 }, w->pool) == APR_SUCCESS);
+    CHECK(rpc_resolver_make(&params.dialer.resolver, &(rpc_resolver_params_t){ .threads = 1 },
+                            w->pool)
+          == APR_SUCCESS);
     w->ep = rpc_endpoint_create(w->loop, &params, w->pool);
     CHECK(rpc_loop_start(w->loop) == APR_SUCCESS);
     return w;
@@ -404,7 +407,8 @@ static int leg_silent(world_t *w)
 
 static rpc_preface_t sample_preface(const world_t *w, const char *user)
 {
-    rpc_preface_t p = { .host = "127.0.0.1", .port = w->port, .target = "srv:6001", .user = user, .client = "192.0.2.7",
+    rpc_preface_t p = { .host = "127.0.0.1", .port = w->port, .target = "srv:6001", .user = user,
+                        .client = "192.0.2.7",
                         .vhost = "localhost:443", .networks = "loopback", .secret = secret };
 
     return p;
@@ -507,7 +511,8 @@ static const uint8_t b3_bytes[36] = {
     0, 0, 0, 0, 0, 0, 1, 0, 6, 0, 0, 0, 1, 0, 0, 0
 };
 
-typedef struct vc { int in, out, target, foreign; } vc_t;   /* foreign: by a listener, so without farewells */
+typedef struct vc { int in, out, target, foreign; } vc_t;   /* foreign: by a listener, so without
+                                                             * farewells */
 
 static int accept_target(world_t *w)
 {
@@ -925,7 +930,8 @@ static void stand_still(rpc_job_t *job)
     pthread_barrier_wait(&still->ends);
 }
 
-/* Many targets close at once, and then somebody else says something: that does not wait for their ends. */
+/* Many targets close at once, and then somebody else says something: that does not wait for their
+ * ends. */
 static void test_mass_end(world_t *w)
 {
     standstill_t still = { .job.run = stand_still };
@@ -1031,7 +1037,8 @@ static unsigned lines_like(world_t *w, const char *what)
     return n;
 }
 
-/* Who connects to the Unix socket and is none of our proxies: alice's virtual connection goes on. */
+/* Who connects to the Unix socket and is none of our proxies: alice's virtual connection goes
+ * on. */
 static void test_strangers(world_t *w)
 {
     uint8_t buf[RPC_PREFACE_MAX], one[RPC_PREFACE_MAX];
@@ -1687,11 +1694,13 @@ static const struct { const char *name; void (*run)(world_t *w); } tests[] = {
     TEST(setup_timeout), TEST(setup_timeout_of_section), TEST(connect_failed), TEST(half_closes),
     TEST(hop2_ack), TEST(hop3_window), TEST(pdu_too_big), TEST(forwarding), TEST(bulk),
     TEST(unread_leg),
-    TEST(target_closes), TEST(mass_end), TEST(forged_farewell), TEST(garbage_first), TEST(strangers), TEST(version_1), TEST(listener),
+    TEST(target_closes), TEST(mass_end), TEST(forged_farewell), TEST(garbage_first),
+    TEST(strangers), TEST(version_1), TEST(listener),
     TEST(garbage_later), TEST(rpc_before_open),
     TEST(illegal_rts), TEST(endpoint_close),
     TEST(in_r1), TEST(in_r1_refused), TEST(in_r1_broken), TEST(in_r2),
-    TEST(out_r1), TEST(out_r1_starved), TEST(out_late_acks), TEST(out_r2), TEST(out_r2_foreign), TEST(pings_count),
+    TEST(out_r1), TEST(out_r1_starved), TEST(out_late_acks), TEST(out_r2), TEST(out_r2_foreign),
+    TEST(pings_count),
     TEST(both_r1),
     TEST(handover), TEST(handover_waits), TEST(handover_version),
 };

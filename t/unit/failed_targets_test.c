@@ -1,4 +1,5 @@
-/* failed_targets_test: how many different targets a user may ask for unsuccessfully, and for how long. */
+/* failed_targets_test: how many different targets a user may ask for unsuccessfully, and for how
+ * long. */
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -38,21 +39,26 @@ static void test_window(rpc_budgets_t *b)
 
     ok(!is_spent(b, &alice, START), "nothing is spent at first");
     spend(b, &alice, &ten, 0, 1, START);
-    ok(spend(b, &alice, &ten, 0, 1, START) + spend(b, &alice, &ten, 0, 1, START) == 0 && !is_spent(b, &alice, START),
+    ok(spend(b, &alice, &ten, 0, 1, START) + spend(b, &alice, &ten, 0, 1, START) == 0
+           && !is_spent(b, &alice, START),
        "one target again and again spends nothing");
     spend(b, &alice, &ten, 1, 4, START + apr_time_from_sec(10));
     ok(!is_spent(b, &alice, START + apr_time_from_sec(10)), "five are fewer than ten");
-    ok(spend(b, &alice, &ten, 5, 50, START + apr_time_from_sec(20)) == 1, "one of those that follow is the last");
+    ok(spend(b, &alice, &ten, 5, 50, START + apr_time_from_sec(20)) == 1,
+       "one of those that follow is the last");
     ok(rpc_budget_spent(b, &alice, &ten, START + apr_time_from_sec(20)) == apr_time_from_sec(40),
        "the window is that of the first");
     ok(is_spent(b, &alice, START + apr_time_from_sec(60) - 1), "up to its end");
     ok(!is_spent(b, &alice, START + apr_time_from_sec(60)), "not beyond");
-    ok(rpc_budget_spent(b, &alice, &other, START + apr_time_from_sec(20)) == 0, "another window counts for itself");
-    ok(rpc_budget_spent(b, &alice, &none, START + apr_time_from_sec(20)) == 0, "nor where there is no limit");
+    ok(rpc_budget_spent(b, &alice, &other, START + apr_time_from_sec(20)) == 0,
+       "another window counts for itself");
+    ok(rpc_budget_spent(b, &alice, &none, START + apr_time_from_sec(20)) == 0,
+       "nor where there is no limit");
     spend(b, &alice, &ten, 0, 5, START + apr_time_from_sec(61));
     ok(!is_spent(b, &alice, START + apr_time_from_sec(61)), "the next window begins with none");
     spend(b, &alice, &ten, 5, 50, START + apr_time_from_sec(62));
-    ok(is_spent(b, &alice, START + apr_time_from_sec(120)) && !is_spent(b, &alice, START + apr_time_from_sec(121)),
+    ok(is_spent(b, &alice, START + apr_time_from_sec(120))
+           && !is_spent(b, &alice, START + apr_time_from_sec(121)),
        "and has its own end");
 }
 
@@ -93,7 +99,8 @@ static void test_most(rpc_budgets_t *b)
 
     while (i < 5000 && !rpc_budget_spent(b, &alice, &most, now))
         spend(b, &alice, &most, i++, 1, now);
-    ok(i >= RPC_BUDGET_MAX && i < 2 * RPC_BUDGET_MAX, "the highest limit is reached after %d targets", i);
+    ok(i >= RPC_BUDGET_MAX && i < 2 * RPC_BUDGET_MAX,
+       "the highest limit is reached after %d targets", i);
 }
 
 /* More clients than there is room for: nobody's count is another's, and room comes back. */

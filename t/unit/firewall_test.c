@@ -21,7 +21,8 @@ static void test_table(void)
     for (i = 0; (row = rpc_interface_row(i)); i++) {
         ok(rpc_uuid_parse(row->uuid, strlen(row->uuid), uuid), "%s: its UUID is one", row->name);
         ok(rpc_interface_by_uuid(uuid) == row, "%s: found by UUID", row->name);
-        ok(rpc_interface_by_name(row->name, strlen(row->name)) == row, "%s: found by name", row->name);
+        ok(rpc_interface_by_name(row->name, strlen(row->name)) == row, "%s: found by name",
+           row->name);
         for (j = 0; j < i && (other = rpc_interface_row(j)); j++)
             if (!strcmp(other->name, row->name) || !strcmp(other->uuid, row->uuid))
                 ok(0, "%s and %s are two", other->name, row->name);
@@ -47,7 +48,8 @@ static void test_versions(void)
     size_t i;
 
     for (i = 0; i < sizeof(versions) / sizeof(versions[0]); i++) {
-        const rpc_interface_info_t *row = rpc_interface_by_name(versions[i].name, strlen(versions[i].name));
+        const rpc_interface_info_t *row = rpc_interface_by_name(versions[i].name,
+                                                                strlen(versions[i].name));
 
         ok(row && row->major == versions[i].major && row->minor == versions[i].minor, "%s@%d.%d",
            versions[i].name, versions[i].major, versions[i].minor);
@@ -60,8 +62,8 @@ static void test_uuid(void)
         0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10
     };
     static const uint8_t little[20] = {
-        0x67, 0x45, 0x23, 0x01, 0xab, 0x89, 0xef, 0xcd, 0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10,
-        0x02, 0x01, 0x04, 0x03
+        0x67, 0x45, 0x23, 0x01, 0xab, 0x89, 0xef, 0xcd, 0xfe, 0xdc,
+        0xba, 0x98, 0x76, 0x54, 0x32, 0x10, 0x02, 0x01, 0x04, 0x03
     };
     static const uint8_t big[20] = {
         0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10,
@@ -85,7 +87,8 @@ static void test_uuid(void)
     for (i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
         ok(!rpc_uuid_parse(wrong[i], strlen(wrong[i]), uuid), "no UUID: \"%s\"", wrong[i]);
     rpc_interface_read(little, 1, &interface);
-    is_str(rpc_interface_text(&interface, text), UNNAMED "@258.772", "little-endian, without a name");
+    is_str(rpc_interface_text(&interface, text), UNNAMED "@258.772",
+           "little-endian, without a name");
     rpc_interface_read(big, 0, &interface);
     is_str(rpc_interface_text(&interface, text), UNNAMED "@258.772", "big-endian, without a name");
     memset(&interface, 0, sizeof(interface));
@@ -198,9 +201,11 @@ static void test_questions(apr_pool_t *pool)
         is_int(rpc_firewall_rules_allowed(rules_of(pool, q->rules), (apr_port_t)q->port, &interface,
                                           &nearest), q->allowed, "\"%s\": %s behind %d is %s",
                q->rules, q->interface, q->port, q->allowed ? "allowed" : "not allowed");
-        is_str(nearest, q->nearest ? apr_pstrcat(pool, "RpcAllowInterfaces ", q->nearest, NULL) : NULL,
+        is_str(nearest,
+               q->nearest ? apr_pstrcat(pool, "RpcAllowInterfaces ", q->nearest, NULL) : NULL,
                "... nearest rule");
-        is_int(rpc_firewall_rules_allowed(rules_of(pool, q->rules), (apr_port_t)q->port, &interface, NULL),
+        is_int(rpc_firewall_rules_allowed(rules_of(pool, q->rules), (apr_port_t)q->port, &interface,
+                                          NULL),
                q->allowed, "... the same without asking for it");
     }
 }
@@ -275,9 +280,12 @@ static void test_lists(apr_pool_t *pool)
     ok(!rpc_firewall_rules_cover(NULL, 6001), "no rules, no port");
     ok(rpc_firewall_rules_allowed(NULL, 6001, &samr, NULL), "no rules allow everything");
     both = rpc_firewall_rules_join(pool, a, b);
-    ok(rpc_firewall_rules_cover(both, 6001) && rpc_firewall_rules_cover(both, 6004), "rules joined");
-    ok(!rpc_firewall_rules_cover(a, 6004) && !rpc_firewall_rules_cover(b, 6001), "... and left as they were");
-    ok(!rpc_firewall_rules_cover(rpc_firewall_rules_join(pool, NULL, NULL), 6001), "nothing joined");
+    ok(rpc_firewall_rules_cover(both, 6001) && rpc_firewall_rules_cover(both, 6004),
+       "rules joined");
+    ok(!rpc_firewall_rules_cover(a, 6004) && !rpc_firewall_rules_cover(b, 6001),
+       "... and left as they were");
+    ok(!rpc_firewall_rules_cover(rpc_firewall_rules_join(pool, NULL, NULL), 6001),
+       "nothing joined");
     ok(rpc_firewall_rules_cover(rpc_firewall_rules_join(pool, NULL, b), 6004),
        "nothing and something joined");
     both = rpc_firewall_rules_allow(pool, a, 6004, 6004, "nspi rfr", "RpcX");
@@ -306,23 +314,30 @@ static void test_both(apr_pool_t *pool)
     rpc_syntax_error_t err;
 
     ok(!rpc_firewall_rules_both(pool, NULL, NULL), "both of nothing");
-    ok(rpc_firewall_rules_only(pool, "nspi samr", &only, &err) == APR_SUCCESS, "interfaces whatever the port");
+    ok(rpc_firewall_rules_only(pool, "nspi samr", &only, &err) == APR_SUCCESS,
+       "interfaces whatever the port");
     ok(rpc_firewall_rules_only(pool, "rfr samr", &other, &err) == APR_SUCCESS, "others");
-    ok(rpc_firewall_rules_both(pool, rules, NULL) == rules && rpc_firewall_rules_both(pool, NULL, only) == only,
+    ok(rpc_firewall_rules_both(pool, rules, NULL) == rules
+           && rpc_firewall_rules_both(pool, NULL, only) == only,
        "both of one");
     both = rpc_firewall_rules_both(pool, rules, only);
-    ok(rpc_firewall_rules_cover(both, 6004) && rpc_firewall_rules_cover(both, 1), "both: a port of either");
+    ok(rpc_firewall_rules_cover(both, 6004) && rpc_firewall_rules_cover(both, 1),
+       "both: a port of either");
     ok(rpc_firewall_rules_allowed(both, 6004, &nspi, &nearest), "... what both allow");
     ok(!rpc_firewall_rules_allowed(both, 6004, &rfr, &nearest), "... not what only the first does");
     is_str(nearest, "Require rpc-interface nspi samr", "... nearest rule");
-    ok(!rpc_firewall_rules_allowed(both, 6004, &samr, &nearest), "... not what only the second does");
+    ok(!rpc_firewall_rules_allowed(both, 6004, &samr, &nearest),
+       "... not what only the second does");
     is_str(nearest, "RpcAllowInterfaces 6004 nspi rfr", "... nearest rule");
-    ok(rpc_firewall_rules_allowed(both, 6001, &samr, NULL), "... where the first is silent the second decides");
+    ok(rpc_firewall_rules_allowed(both, 6001, &samr, NULL),
+       "... where the first is silent the second decides");
     ok(!rpc_firewall_rules_allowed(both, 6001, &rfr, NULL), "... either way");
     ok(rpc_firewall_rules_allowed(rules, 6004, &rfr, NULL), "... and they are left as they were");
     both = rpc_firewall_rules_both(pool, both, other);
-    ok(!rpc_firewall_rules_allowed(both, 6004, &nspi, NULL) && !rpc_firewall_rules_allowed(both, 6004, &rfr, NULL)
-       && rpc_firewall_rules_allowed(both, 6001, &samr, NULL), "three of them");
+    ok(!rpc_firewall_rules_allowed(both, 6004, &nspi, NULL)
+           && !rpc_firewall_rules_allowed(both, 6004, &rfr, NULL)
+           && rpc_firewall_rules_allowed(both, 6001, &samr, NULL),
+       "three of them");
     ok(rpc_firewall_rules_only(pool, "nspi nspy", &only, &err) == APR_EINVAL, "an unknown name");
     is_int(err.column, 6, "... column");
     ok(rpc_firewall_rules_only(pool, " ", &only, &err) == APR_EINVAL, "no name");
@@ -348,7 +363,8 @@ static const struct profile_case {
     { "samba", 65535, "samr", "svcctl" },
 };
 
-static void test_profile(apr_pool_t *pool, const struct profile_case *c, const char *names, int allowed)
+static void test_profile(apr_pool_t *pool, const struct profile_case *c, const char *names,
+                         int allowed)
 {
     char *left = apr_pstrdup(pool, names), *state, *name;
     rpc_firewall_rules_t *rules = NULL;
@@ -360,8 +376,9 @@ static void test_profile(apr_pool_t *pool, const struct profile_case *c, const c
     for (name = apr_strtok(left, " ", &state); name; name = apr_strtok(NULL, " ", &state)) {
         rpc_interface_t interface = interface_of(name);
 
-        is_int(rpc_firewall_rules_allowed(rules, (apr_port_t)c->port, &interface, &nearest), allowed,
-               "... %s behind %d is %s", name, c->port, allowed ? "allowed" : "not allowed");
+        is_int(rpc_firewall_rules_allowed(rules, (apr_port_t)c->port, &interface, &nearest),
+               allowed, "... %s behind %d is %s", name, c->port,
+               allowed ? "allowed" : "not allowed");
         ok(allowed || (nearest && !strncmp(nearest, "RpcProfile ", 11)), "... nearest: %s",
            nearest ? nearest : "none");
     }
@@ -377,11 +394,13 @@ static void test_profiles(apr_pool_t *pool)
         test_profile(pool, &profile_cases[i], profile_cases[i].allowed, 1);
         test_profile(pool, &profile_cases[i], profile_cases[i].refused, 0);
     }
-    is_int(rpc_firewall_rules_profile(pool, "windows", NULL, &rules, &err), APR_EINVAL, "an unknown profile");
+    is_int(rpc_firewall_rules_profile(pool, "windows", NULL, &rules, &err), APR_EINVAL,
+           "an unknown profile");
     is_str(err.expected, "exchange, rdgateway, samba or none", "... expected");
     is_str(err.element, "windows", "... element");
     ok(!rules, "... no rules");
-    is_int(rpc_firewall_rules_profile(pool, "None", NULL, &rules, &err), APR_SUCCESS, "profile none");
+    is_int(rpc_firewall_rules_profile(pool, "None", NULL, &rules, &err), APR_SUCCESS,
+           "profile none");
     ok(rules && !rpc_firewall_rules_cover(rules, 6001), "... no rule, and yet a set of them");
 }
 
@@ -552,8 +571,8 @@ static rpc_firewall_verdict_t check(rpc_firewall_t *fw, const maker_t *m, rpc_fi
     memset(r, 0xee, sizeof(*r));
     verdict = rpc_firewall_check(fw, pdu, &header, r);
     if ((verdict == RPC_FIREWALL_PASS) != (r->cause == RPC_FIREWALL_OK)
-        || (verdict == RPC_FIREWALL_PASS) != !r->why || (verdict == RPC_FIREWALL_BLIND) != (r->contexts > 0)
-        || memcmp(pdu, m->data, m->len))
+        || (verdict == RPC_FIREWALL_PASS) != !r->why
+        || (verdict == RPC_FIREWALL_BLIND) != (r->contexts > 0) || memcmp(pdu, m->data, m->len))
         ok(0, "a result that contradicts itself");
     free(blinded);
     blinded = NULL;
@@ -611,7 +630,8 @@ static void test_bind(apr_pool_t *pool, int big)
     rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 0);
     make_bind(&m, pool, "emsmdb@0.81");
     ok(passes(&fw, &m, &r), "a bind for emsmdb passes");
-    ok(r.has_interface && !memcmp(&r.interface, &emsmdb, sizeof(emsmdb)), "... its interface is told");
+    ok(r.has_interface && !memcmp(&r.interface, &emsmdb, sizeof(emsmdb)),
+       "... its interface is told");
     rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 0);
     make_bind(&m, pool, "emsmdb@0.81 async-emsmdb@0.1");
     ok(passes(&fw, &m, &r), "a bind for two that are allowed passes");
@@ -623,9 +643,11 @@ static void test_bind(apr_pool_t *pool, int big)
     m.auth_level = 5;
     m.auth_value = 33;
     make_bind(&m, pool, "emsmdb@0.81 samr@1.0 async-emsmdb@0.1 winreg@1.0");
-    is_int(check(&fw, &m, &r), RPC_FIREWALL_BLIND, "a bind for some that are and some that are not");
+    is_int(check(&fw, &m, &r), RPC_FIREWALL_BLIND,
+           "a bind for some that are and some that are not");
     is_int(r.cause, RPC_FIREWALL_INTERFACE, "... cause");
-    ok(r.has_interface && !memcmp(&r.interface, &samr, sizeof(samr)), "... the first refused one is told");
+    ok(r.has_interface && !memcmp(&r.interface, &samr, sizeof(samr)),
+       "... the first refused one is told");
     is_int(r.contexts, 3, "... the number of refused contexts");
     is_str(r.nearest, "RpcAllowInterfaces 6001 emsmdb async-emsmdb", "... and the rule");
     is_blinded(&m, 1u << 1 | 1u << 3 | 1u << 4, "... only these ask for nobody");
@@ -679,14 +701,16 @@ static void test_requests(apr_pool_t *pool, int big)
     ok(ends(&fw, &m, &r) && r.cause == RPC_FIREWALL_NOT_BOUND, "a request before a bind");
 
     rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_INTEGRITY, 1);
-    ok(rpc_firewall_wants(&fw, DCERPC_REQUEST), "requests are of interest where they must be signed");
+    ok(rpc_firewall_wants(&fw, DCERPC_REQUEST),
+       "requests are of interest where they must be signed");
     make_request(&m);
     ok(ends(&fw, &m, &r) && r.cause == RPC_FIREWALL_LEVEL, "a request without verifier");
     m.auth_value = 16;
     for (level = 0; level < 8; level++) {
         m.auth_level = level;
         make_request(&m);
-        is_int(passes(&fw, &m, &r), level == 5 || level == 6, "a request with one of level %u", level);
+        is_int(passes(&fw, &m, &r), level == 5 || level == 6, "a request with one of level %u",
+               level);
     }
     rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_CONNECT, 1);
     ok(!rpc_firewall_wants(&fw, DCERPC_REQUEST), "requests are of no interest otherwise");
@@ -707,7 +731,8 @@ static void test_interest(apr_pool_t *pool)
 
     rpc_firewall_begin(&fw, rules, 6002, RPC_AUTH_LEVEL_NONE, 0);
     for (ptype = 0; ptype < 256; ptype++)
-        if (rpc_firewall_wants(&fw, (uint8_t)ptype) != (ptype == DCERPC_BIND || ptype == DCERPC_ALTER))
+        if (rpc_firewall_wants(&fw, (uint8_t)ptype)
+            != (ptype == DCERPC_BIND || ptype == DCERPC_ALTER))
             ok(0, "without rule and level PTYPE %d is of no interest, but for binds", ptype);
     rpc_firewall_begin(&fw, NULL, 6002, RPC_AUTH_LEVEL_CONNECT, 0);
     ok(rpc_firewall_wants(&fw, DCERPC_BIND), "a level alone makes binds interesting");
@@ -722,7 +747,8 @@ static void test_interest(apr_pool_t *pool)
         if (is_legal)
             continue;
         rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 1);
-        ok(rpc_firewall_wants(&fw, (uint8_t)ptype) && ends(&fw, &m, &r) && r.cause == RPC_FIREWALL_BAD_PTYPE,
+        ok(rpc_firewall_wants(&fw, (uint8_t)ptype) && ends(&fw, &m, &r)
+               && r.cause == RPC_FIREWALL_BAD_PTYPE,
            "%s is not for clients to send", dcerpc_ptype_name((uint8_t)ptype));
     }
     for (ptype = DCERPC_AUTH3; ptype <= 19; ptype++) {
@@ -733,7 +759,8 @@ static void test_interest(apr_pool_t *pool)
         rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 0);
         ok(ends(&fw, &m, &r), "%s before a bind", dcerpc_ptype_name((uint8_t)ptype));
         rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 1);
-        is_int(passes(&fw, &m, &r), ptype != 17, "%s behind one", dcerpc_ptype_name((uint8_t)ptype));
+        is_int(passes(&fw, &m, &r), ptype != 17, "%s behind one",
+               dcerpc_ptype_name((uint8_t)ptype));
     }
     ok(!rpc_firewall_wants(&fw, DCERPC_RTS), "RTS PDUs are of no interest");
 }
@@ -747,10 +774,12 @@ static void test_binding(apr_pool_t *pool)
 
     rpc_firewall_begin(&fw, rules_of(pool, "6001 emsmdb"), 6001, RPC_AUTH_LEVEL_NONE, 0);
     make_bind(&m, pool, "emsmdb@0.81");
-    ok(passes(&fw, &m, &r) && !rpc_firewall_wants(&fw, DCERPC_REQUEST), "behind a bind requests are free");
+    ok(passes(&fw, &m, &r) && !rpc_firewall_wants(&fw, DCERPC_REQUEST),
+       "behind a bind requests are free");
     ok(rpc_firewall_wants(&fw, DCERPC_ALTER) && rpc_firewall_wants(&fw, DCERPC_BIND)
        && rpc_firewall_wants(&fw, DCERPC_AUTH3), "... but not what may change it");
-    ok(!rpc_firewall_wants(&fw, 18) && !rpc_firewall_wants(&fw, 19), "... and cancels are free, too");
+    ok(!rpc_firewall_wants(&fw, 18) && !rpc_firewall_wants(&fw, 19),
+       "... and cancels are free, too");
     make_bind(&m, pool, "samr@1.0");
     ok(!passes(&fw, &m, &r), "... nor is another bind");
 }
@@ -814,7 +843,8 @@ static void test_level(apr_pool_t *pool, const struct level_case *c, int ptype)
 /* No context comes by an alter_context without authentication what its bind was refused. */
 static void test_old_context(apr_pool_t *pool, rpc_auth_level_t least, unsigned level)
 {
-    maker_t bind = maker(DCERPC_BIND, 0), alter = maker(DCERPC_ALTER, 0), auth3 = maker(DCERPC_AUTH3, 0);
+    maker_t bind = maker(DCERPC_BIND, 0), alter = maker(DCERPC_ALTER, 0),
+            auth3 = maker(DCERPC_AUTH3, 0);
     int enough = level >= (unsigned)least;
     rpc_firewall_result_t r;
     rpc_firewall_t fw;
@@ -828,7 +858,8 @@ static void test_old_context(apr_pool_t *pool, rpc_auth_level_t least, unsigned 
     rpc_firewall_begin(&fw, NULL, 6001, least, 0);
     is_int(passes(&fw, &bind, &r), enough, "a bind of level %u where %s is the least", level,
            rpc_auth_level_name(least));
-    is_int(passes(&fw, &alter, &r), enough, "... an alter_context without authentication behind it");
+    is_int(passes(&fw, &alter, &r), enough,
+           "... an alter_context without authentication behind it");
     is_int(passes(&fw, &auth3, &r), enough, "... an auth3");
     rpc_firewall_renew(&fw, NULL, least);
     is_int(passes(&fw, &alter, &r), enough, "... on a successor");
@@ -844,7 +875,8 @@ static void test_old_context(apr_pool_t *pool, rpc_auth_level_t least, unsigned 
 /* What is known of a virtual connection that comes from elsewhere. */
 static void test_recall(apr_pool_t *pool)
 {
-    static const rpc_auth_level_t least[] = { RPC_AUTH_LEVEL_NONE, RPC_AUTH_LEVEL_CONNECT, RPC_AUTH_LEVEL_INTEGRITY,
+    static const rpc_auth_level_t least[] = { RPC_AUTH_LEVEL_NONE, RPC_AUTH_LEVEL_CONNECT,
+                                              RPC_AUTH_LEVEL_INTEGRITY,
                                               RPC_AUTH_LEVEL_PRIVACY };
     maker_t alter = maker(DCERPC_ALTER, 0), request = maker(DCERPC_REQUEST, 0);
     const rpc_firewall_rules_t *rules = rules_of(pool, "6001 emsmdb");
@@ -858,17 +890,21 @@ static void test_recall(apr_pool_t *pool)
     make_request(&request);
     for (i = 0; i < 4; i++) {
         rpc_firewall_begin(&fw, rules, 6001, least[i], 1);
-        ok(passes(&fw, &request, &r), "nothing is known, %s: requests pass", rpc_auth_level_name(least[i]));
-        is_int(passes(&fw, &alter, &r), least[i] != RPC_AUTH_LEVEL_CONNECT, "... an alter_context without authentication");
+        ok(passes(&fw, &request, &r), "nothing is known, %s: requests pass",
+           rpc_auth_level_name(least[i]));
+        is_int(passes(&fw, &alter, &r), least[i] != RPC_AUTH_LEVEL_CONNECT,
+               "... an alter_context without authentication");
         rpc_firewall_begin(&fw, rules, 6001, least[i], 1);
         rpc_firewall_recall(&fw, 0, 0);
-        ok(ends(&fw, &request, &r) && r.cause == RPC_FIREWALL_NOT_BOUND, "nothing was bound: a request");
+        ok(ends(&fw, &request, &r) && r.cause == RPC_FIREWALL_NOT_BOUND,
+           "nothing was bound: a request");
         ok(ends(&fw, &alter, &r) && r.cause == RPC_FIREWALL_NOT_BOUND, "... an alter_context");
         for (level = 0; level <= 6; level++) {
             rpc_firewall_begin(&fw, rules, 6001, least[i], 1);
             rpc_firewall_recall(&fw, 1, level);
             ok(passes(&fw, &request, &r), "bound at level %u: a request of level 6", level);
-            is_int(passes(&fw, &alter, &r), least[i] == RPC_AUTH_LEVEL_NONE || level >= (unsigned)least[i],
+            is_int(passes(&fw, &alter, &r),
+                   least[i] == RPC_AUTH_LEVEL_NONE || level >= (unsigned)least[i],
                    "... an alter_context without authentication");
         }
     }
@@ -879,7 +915,8 @@ static void test_successors(apr_pool_t *pool)
 {
     maker_t bind = maker(DCERPC_BIND, 0), request = maker(DCERPC_REQUEST, 0);
     const rpc_firewall_rules_t *rules = rules_of(pool, "6001 emsmdb"), *same = rules_of(pool, "6001 emsmdb");
-    const rpc_firewall_rules_t *both = rpc_firewall_rules_both(pool, rules, rules_of(pool, "6001 emsmdb rfr"));
+    const rpc_firewall_rules_t *both = rpc_firewall_rules_both(pool, rules,
+                                                               rules_of(pool, "6001 emsmdb rfr"));
     rpc_firewall_result_t r;
     rpc_firewall_t fw;
 
@@ -887,7 +924,8 @@ static void test_successors(apr_pool_t *pool)
     make_request(&request);
     rpc_firewall_begin(&fw, rules, 6001, RPC_AUTH_LEVEL_NONE, 0);
     rpc_firewall_renew(&fw, same, RPC_AUTH_LEVEL_NONE);
-    ok(ends(&fw, &request, &r) && r.cause == RPC_FIREWALL_NOT_BOUND, "a request on a successor, without a bind");
+    ok(ends(&fw, &request, &r) && r.cause == RPC_FIREWALL_NOT_BOUND,
+       "a request on a successor, without a bind");
     ok(passes(&fw, &bind, &r), "... a bind");
     rpc_firewall_renew(&fw, rules, RPC_AUTH_LEVEL_NONE);
     ok(passes(&fw, &request, &r), "... then requests, on the next one, too");
@@ -902,11 +940,12 @@ static void test_successors(apr_pool_t *pool)
     rpc_firewall_begin(&fw, NULL, 6001, RPC_AUTH_LEVEL_NONE, 0);
     ok(passes(&fw, &bind, &r) && fw.bound, "without rules a bind is remembered");
     ok(rpc_firewall_rules_equal(NULL, NULL) && rpc_firewall_rules_equal(rules, same)
-       && !rpc_firewall_rules_equal(rules, NULL) && !rpc_firewall_rules_equal(NULL, rules)
-       && !rpc_firewall_rules_equal(rules, both) && !rpc_firewall_rules_equal(both, rules)
-       && !rpc_firewall_rules_equal(rules, rules_of(pool, "6001 emsmdb;6001 rfr"))
-       && !rpc_firewall_rules_equal(rules, rules_of(pool, "6001 rfr"))
-       && !rpc_firewall_rules_equal(rules, rules_of(pool, "6002 emsmdb")), "which rules are the same");
+           && !rpc_firewall_rules_equal(rules, NULL) && !rpc_firewall_rules_equal(NULL, rules)
+           && !rpc_firewall_rules_equal(rules, both) && !rpc_firewall_rules_equal(both, rules)
+           && !rpc_firewall_rules_equal(rules, rules_of(pool, "6001 emsmdb;6001 rfr"))
+           && !rpc_firewall_rules_equal(rules, rules_of(pool, "6001 rfr"))
+           && !rpc_firewall_rules_equal(rules, rules_of(pool, "6002 emsmdb")),
+       "which rules are the same");
 }
 
 /* The rules of a successor are its own. */

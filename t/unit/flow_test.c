@@ -54,7 +54,8 @@ static void test_may_send(void)
     ok(rpc_flow_may_send(&s, 0) && !rpc_flow_may_send(&s, 1), "nothing available");
     ok(!rpc_flow_may_send(&s, UINT32_MAX), "4 GiB less 1 may not go");
     rpc_flow_sent(&s, 50);
-    ok(!rpc_flow_may_send(&s, 0) && !rpc_flow_may_send(&s, UINT32_MAX), "nor with less than nothing");
+    ok(!rpc_flow_may_send(&s, 0) && !rpc_flow_may_send(&s, UINT32_MAX),
+       "nor with less than nothing");
 }
 
 static void test_clamps(void)
@@ -115,7 +116,8 @@ static void test_wrap(void)
     is_int(rpc_flow_acked(&s, received, available), 0, "the ack is possible");
     is_int(s.available, 65036, "less what is under way");
     s.sent = WRAP + 50;
-    is_int(rpc_flow_acked(&s, (uint32_t)(WRAP - 50), 65536), 0, "sent has wrapped, received has not");
+    is_int(rpc_flow_acked(&s, (uint32_t)(WRAP - 50), 65536), 0,
+           "sent has wrapped, received has not");
     is_int(s.available, 65436, "100 bytes are under way");
     s.sent = 5 * WRAP;
     is_int(rpc_flow_acked(&s, 0, 65536), 0, "many times round");
@@ -339,8 +341,8 @@ static void test_any_fragment(void)
                 free(l);
             }
         }
-        ok(links && !stuck && !overruns, "window %u: of %u links, %u stand still, %u errors", windows[w],
-           links, stuck, overruns);
+        ok(links && !stuck && !overruns, "window %u: of %u links, %u stand still, %u errors",
+           windows[w], links, stuck, overruns);
     }
 }
 

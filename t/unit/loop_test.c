@@ -1,5 +1,5 @@
-/* loop_test: what runs between two looks at the descriptors, and in which order. All that happens is
- * written down, one letter each.
+/* loop_test: what runs between two looks at the descriptors, and in which order. All that happens
+ * is written down, one letter each.
  */
 #include "io/loop.h"
 
@@ -102,7 +102,8 @@ static world_t *world_new(apr_pool_t *pool, int pipes[2])
     return w;
 }
 
-static piece_t *pieces(world_t *w, int count, char letter, void (*schedule)(rpc_loop_t *loop, rpc_job_t *job))
+static piece_t *pieces(world_t *w, int count, char letter,
+                       void (*schedule)(rpc_loop_t *loop, rpc_job_t *job))
 {
     piece_t *all = calloc((size_t)count, sizeof(*all));
     int i;
@@ -147,7 +148,8 @@ static void test_jobs(apr_pool_t *pool)
 
     run(w, MANY + 2);
     before = count_before(w, 'n', 'L', 1);
-    ok(before >= 1 && before < A_TURN, "of %d jobs %d run before the loop looks at its descriptors", MANY, before);
+    ok(before >= 1 && before < A_TURN, "of %d jobs %d run before the loop looks at its descriptors",
+       MANY, before);
     is_int(count_before(w, 'n', 0, 0), MANY, "and all in the end");
     free(all);
     free(w);
@@ -162,7 +164,8 @@ static void test_timers(apr_pool_t *pool)
 
     run(w, MANY + 2);
     before = count_before(w, 't', 'E', 1);
-    ok(before >= 0 && before < A_TURN, "of %d timers that are due %d fire before what a descriptor causes", MANY, before);
+    ok(before >= 0 && before < A_TURN,
+       "of %d timers that are due %d fire before what a descriptor causes", MANY, before);
     is_int(count_before(w, 't', 0, 0), MANY, "and all in the end");
     free(all);
     free(w);
@@ -174,12 +177,16 @@ static void test_ends(apr_pool_t *pool)
     int pipes[2];
     world_t *w = world_new(pool, pipes);
     piece_t *ends = pieces(w, MANY, 'e', rpc_loop_schedule_end);
-    piece_t *more = pieces(w, 200, 'm', rpc_loop_schedule_more), *now = pieces(w, 200, 'n', rpc_loop_schedule);
+    piece_t *more = pieces(w, 200, 'm', rpc_loop_schedule_more);
+    piece_t *now = pieces(w, 200, 'n', rpc_loop_schedule);
 
     run(w, MANY + 402);
-    ok(count_before(w, 'e', 'E', 1) < 20, "what a descriptor causes waits for %d of %d ends", count_before(w, 'e', 'E', 1), MANY);
-    ok(count_before(w, 'm', 'E', 1) < 60, "and for %d who have more to do", count_before(w, 'm', 'E', 1));
-    ok(count_before(w, 'e', 'm', 200) < A_TURN, "who waits for more is hardly held up by ends, either");
+    ok(count_before(w, 'e', 'E', 1) < 20, "what a descriptor causes waits for %d of %d ends",
+       count_before(w, 'e', 'E', 1), MANY);
+    ok(count_before(w, 'm', 'E', 1) < 60, "and for %d who have more to do",
+       count_before(w, 'm', 'E', 1));
+    ok(count_before(w, 'e', 'm', 200) < A_TURN,
+       "who waits for more is hardly held up by ends, either");
     ok(count_before(w, 'm', 'n', 200) < A_TURN, "nor what is new by those");
     ok(count_before(w, 'e', 'n', 200) >= 4, "but ends have their share meanwhile");
     is_int(count_before(w, 'e', 0, 0), MANY, "all end");

@@ -11,8 +11,10 @@ static void address(const char *text, rpc_address_t *out)
 {
     memset(out, 0, sizeof *out);
     out->any.sa_family = strchr(text, ':') ? AF_INET6 : AF_INET;
-    if (inet_pton(out->any.sa_family, text, out->any.sa_family == AF_INET ? (void *)&out->v4.sin_addr
-                                                                          : (void *)&out->v6.sin6_addr) != 1)
+    if (inet_pton(out->any.sa_family, text,
+                  out->any.sa_family == AF_INET ? (void *)&out->v4.sin_addr
+                                                : (void *)&out->v6.sin6_addr)
+        != 1)
         abort();
 }
 
@@ -187,12 +189,13 @@ static void test_questions(apr_pool_t *pool)
         rpc_syntax_error_t err = { 0, NULL, NULL };
         rpc_address_t a;
 
-        if (q->networks && !ok(rpc_networks_parse(pool, q->networks, NULL, &networks, &err) == APR_SUCCESS,
-                               "\"%s\" parses", q->networks))
+        if (q->networks
+            && !ok(rpc_networks_parse(pool, q->networks, NULL, &networks, &err) == APR_SUCCESS,
+                   "\"%s\" parses", q->networks))
             continue;
         address(q->address, &a);
-        is_int(rpc_networks_allow(networks, &a.any, &rule), q->allowed, "\"%s\": %s is %s", written, q->address,
-               q->allowed ? "allowed" : "denied");
+        is_int(rpc_networks_allow(networks, &a.any, &rule), q->allowed, "\"%s\": %s is %s", written,
+               q->address, q->allowed ? "allowed" : "denied");
         is_str(rule, q->rule, "by %s", q->rule);
     }
 }
@@ -250,10 +253,11 @@ static void test_faults(apr_pool_t *pool)
         char *text = unit_copy(f->text, strlen(f->text) + 1);
         apr_status_t rv = rpc_networks_parse(pool, text, NULL, &networks, &err);
 
-        ok(rv == APR_EINVAL && err.column == f->column && !strncmp(err.element, f->element, strlen(f->element))
-           && strstr(err.expected, f->help) && !networks,
-           "\"%s\": \"%s\" at column %d (is \"%s\" at %d, expected %s)", f->text, f->element, f->column,
-           err.element, err.column, err.expected);
+        ok(rv == APR_EINVAL && err.column == f->column
+               && !strncmp(err.element, f->element, strlen(f->element))
+               && strstr(err.expected, f->help) && !networks,
+           "\"%s\": \"%s\" at column %d (is \"%s\" at %d, expected %s)", f->text, f->element,
+           f->column, err.element, err.column, err.expected);
         free(text);
     }
 }
@@ -273,12 +277,14 @@ static void test_adding(apr_pool_t *pool)
 
     rpc_networks_parse(pool, "10.0.0.0/8", NULL, &one, &err);
     rpc_networks_parse(pool, "!10.1.0.0/16", one, &two, &err);
-    ok(allows(two, "10.2.0.1") && !allows(two, "10.1.0.1") && !allows(two, "192.0.2.1"), "a list adds to its base");
+    ok(allows(two, "10.2.0.1") && !allows(two, "10.1.0.1") && !allows(two, "192.0.2.1"),
+       "a list adds to its base");
     ok(allows(one, "10.1.0.1"), "the base stays as it was");
     rpc_networks_parse(pool, "!192.0.2.1", NULL, &one, &err);
     ok(allows(one, "192.0.2.2"), "denials alone leave the rest");
     both = rpc_networks_join(pool, one, two);
-    ok(allows(both, "10.2.0.1") && !allows(both, "192.0.2.2"), "joined with what is allowed they do not");
+    ok(allows(both, "10.2.0.1") && !allows(both, "192.0.2.2"),
+       "joined with what is allowed they do not");
     ok(allows(one, "192.0.2.2"), "joining leaves both as they were");
     both = rpc_networks_join(pool, NULL, NULL);
     ok(allows(both, "192.0.2.1") && !allows(both, "127.0.0.1"), "nothing joined is the default");
@@ -300,7 +306,8 @@ static void test_text(void)
 
     address("::ffff:192.0.2.1", &a);
     a.v6.sin6_port = htons(135);
-    ok(rpc_address_set(&b, &a.any) && b.any.sa_family == AF_INET && b.v4.sin_port == htons(135), "IPv4 undressed");
+    ok(rpc_address_set(&b, &a.any) && b.any.sa_family == AF_INET && b.v4.sin_port == htons(135),
+       "IPv4 undressed");
     is_str(rpc_address_text(&b, text), "192.0.2.1", "and as text");
     is_int(rpc_address_size(&b), sizeof b.v4, "its size");
     address("2001:db8::1", &a);
@@ -334,7 +341,8 @@ static void test_source_faults(apr_pool_t *pool)
 
         ok(rv == APR_EINVAL && err.column == f->column && !strcmp(err.element, f->element)
            && strstr(err.expected, f->help) && !sources,
-           "source \"%s\": \"%s\" at column %d (is \"%s\" at %d, expected %s)", f->text, f->element, f->column,
+           "source \"%s\": \"%s\" at column %d (is \"%s\" at %d, expected %s)", f->text, f->element,
+           f->column,
            err.element, err.column, err.expected);
     }
 }
@@ -346,7 +354,8 @@ static void test_sources(apr_pool_t *pool)
     rpc_syntax_error_t err;
     char text[RPC_ADDRESS_TEXT];
 
-    ok(rpc_sources_parse(pool, "192.0.2.1 ::ffff:192.0.2.2", NULL, &one, &err) == APR_SUCCESS, "two sources");
+    ok(rpc_sources_parse(pool, "192.0.2.1 ::ffff:192.0.2.2", NULL, &one, &err) == APR_SUCCESS,
+       "two sources");
     ok(rpc_sources_parse(pool, "2001:db8::1", one, &all, &err) == APR_SUCCESS, "and one of IPv6");
     is_int(rpc_sources_count(one, AF_INET6), 0, "the base stays as it was");
     is_int(rpc_sources_count(all, AF_INET), 2, "two of IPv4");
@@ -358,7 +367,8 @@ static void test_sources(apr_pool_t *pool)
     third = rpc_sources_next(all, AF_INET);
     ok(first && first == third && first != second, "in turn");
     ok(first->v4.sin_port == 0, "any port");
-    is_str(rpc_address_text(rpc_sources_next(all, AF_INET6), text), "2001:db8::1", "each family in its own");
+    is_str(rpc_address_text(rpc_sources_next(all, AF_INET6), text), "2001:db8::1",
+           "each family in its own");
     ok(!rpc_sources_next(one, AF_INET6), "none of a family that has none");
     ok(!rpc_sources_next(NULL, AF_INET), "none of no list");
 }

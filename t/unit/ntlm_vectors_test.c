@@ -27,7 +27,8 @@ static const uint8_t authenticate[] = {
     0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa,
     /* NTLMv2 response, 4.2.4.2.2: proof, then temp, 4.2.4.1.3 */
     0x68, 0xcd, 0x0a, 0xb8, 0x51, 0xe5, 0x1c, 0x96, 0xaa, 0xbc, 0x92, 0x7b, 0xeb, 0xef, 0x6a, 0x1c,
-    1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0, 0, 0, 0,
+    1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa, 0xaa,
+    0, 0, 0, 0,
     2, 0, 0x0c, 0, 'D', 0, 'o', 0, 'm', 0, 'a', 0, 'i', 0, 'n', 0,
     1, 0, 0x0c, 0, 'S', 0, 'e', 0, 'r', 0, 'v', 0, 'e', 0, 'r', 0, 0, 0, 0, 0, 0, 0, 0, 0,
     /* EncryptedRandomSessionKey, 4.2.4.2.3 */
@@ -36,13 +37,15 @@ static const uint8_t authenticate[] = {
 
 static void test_message(ntlmssp_authenticate_t *auth)
 {
-    ok(ntlmssp_read_authenticate(authenticate, sizeof(authenticate), auth) == NULL, "the message is read");
+    ok(ntlmssp_read_authenticate(authenticate, sizeof(authenticate), auth) == NULL,
+       "the message is read");
     is_str(auth->user, "User", "its user");
     is_str(auth->domain, "Domain", "its domain");
     is_str(auth->workstation, "COMPUTER", "its workstation");
     is_int(auth->nt_response_size, 0x54, "the size of its response");
     ok(auth->nt_response == authenticate + 0x84, "and its place");
-    ok(auth->mic_offset == 0 && !auth->channel_binding && !auth->anonymous && auth->timestamp == 0, "no more");
+    ok(auth->mic_offset == 0 && !auth->channel_binding && !auth->anonymous && auth->timestamp == 0,
+       "no more");
 }
 
 static void test_proof(const ntlmssp_authenticate_t *auth)

@@ -1,6 +1,6 @@
-/* ntlmssp_test: messages as clients send them, the CHALLENGE byte by byte, everything a reader has to
- * refuse, and what is computed, against values that other implementations came to. The example of
- * [MS-NLMP] 4.2.4 is ntlm_vectors_test's.
+/* ntlmssp_test: messages as clients send them, the CHALLENGE byte by byte, everything a reader has
+ * to refuse, and what is computed, against values that other implementations came to. The example
+ * of [MS-NLMP] 4.2.4 is ntlm_vectors_test's.
  */
 #include "ntlm/ntlmssp.h"
 
@@ -146,7 +146,8 @@ static void test_type(void)
     free(b.data);
 }
 
-static void check_negotiate(const char *hex, size_t cut_to, int taken, uint32_t flags, const char *what)
+static void check_negotiate(const char *hex, size_t cut_to, int taken, uint32_t flags,
+                            const char *what)
 {
     bytes_t b = unhex(hex);
     size_t size = cut_to ? cut_to : b.size;
@@ -178,7 +179,8 @@ static void test_negotiate(void)
     check_negotiate("4e544c4d53535001" "01000000" "07020800", 0, 0, 0, "with another signature");
     memcpy(large, "NTLMSSP\0\1\0\0\0\7", 13);
     ok(!ntlmssp_read_negotiate(large, NTLMSSP_MAX, &n), "NEGOTIATE of the greatest size");
-    ok(ntlmssp_read_negotiate(large, NTLMSSP_MAX + 1, &n) != NULL, "NEGOTIATE of one byte more: refused");
+    ok(ntlmssp_read_negotiate(large, NTLMSSP_MAX + 1, &n) != NULL,
+       "NEGOTIATE of one byte more: refused");
     free(large);
 }
 
@@ -222,7 +224,8 @@ static uint32_t flags_for(uint32_t asked)
     make_challenge(&target, &c);
     if (!ntlmssp_write_challenge(&c, asked, buf, sizeof(buf)))
         return 0;
-    return (uint32_t)buf[20] | (uint32_t)buf[21] << 8 | (uint32_t)buf[22] << 16 | (uint32_t)buf[23] << 24;
+    return (uint32_t)buf[20] | (uint32_t)buf[21] << 8 | (uint32_t)buf[22] << 16
+         | (uint32_t)buf[23] << 24;
 }
 
 static void test_challenge_flags(void)
@@ -235,8 +238,8 @@ static void test_challenge_flags(void)
     is_int(flags_for(NTLMSSP_OEM), fixed | NTLMSSP_OEM, "what is said in any case, and OEM");
     is_int(flags_for(NTLMSSP_UNICODE | NTLMSSP_KEY_EXCH) & NTLMSSP_KEY_EXCH, 0,
            "no KEY_EXCH without 128 bits");
-    is_int(flags_for(0xffffffffu) & (NTLMSSP_KEY_EXCH | NTLMSSP_128), NTLMSSP_KEY_EXCH | NTLMSSP_128,
-           "KEY_EXCH with them");
+    is_int(flags_for(0xffffffffu) & (NTLMSSP_KEY_EXCH | NTLMSSP_128),
+           NTLMSSP_KEY_EXCH | NTLMSSP_128, "KEY_EXCH with them");
     is_int(flags_for(0xffffffffu) & (0x80u | 0x20u | 0x40u | 0x80000000u | NTLMSSP_ANONYMOUS), 0,
            "never LM keys, sealing, datagrams, 56 bits, anonymous");
 }
@@ -256,8 +259,8 @@ static void test_challenge_names(void)
     char name[NTLMSSP_MAX + 1];
     ntlmssp_target_t t = { "A", NULL, NULL, NULL, NULL };
 
-    is_int(size_for(&(ntlmssp_target_t){ NULL, NULL, NULL, NULL, NULL }, NTLMSSP_UNICODE), 56 + 12 + 4,
-           "no names: a time and the end");
+    is_int(size_for(&(ntlmssp_target_t){ NULL, NULL, NULL, NULL, NULL }, NTLMSSP_UNICODE),
+           56 + 12 + 4, "no names: a time and the end");
     is_int(size_for(&t, NTLMSSP_UNICODE), 56 + 2 + 6 + 12 + 4, "a name, twice");
     is_int(size_for(&t, NTLMSSP_OEM), 56 + 1 + 6 + 12 + 4, "OEM: TargetName alone");
     t.nb_domain = "\xf0\x9f\x98\x80";
@@ -344,7 +347,8 @@ static void test_mic(handshake_t *h)
 
 static void test_read(const client_t *c, const bytes_t *a, ntlmssp_authenticate_t *auth)
 {
-    is_str(ntlmssp_read_authenticate(a->data, a->size, auth), NULL, "AUTHENTICATE of %s is taken", c->name);
+    is_str(ntlmssp_read_authenticate(a->data, a->size, auth), NULL, "AUTHENTICATE of %s is taken",
+           c->name);
     is_str(auth->user, "User", "its user");
     is_str(auth->domain, "TEST", "its domain");
     is_str(auth->workstation, c->workstation, "its workstation");
@@ -437,7 +441,8 @@ static void test_header(void)
     b.data[0] = 'N';
     memcpy(large, b.data, b.size);
     is_str(ntlmssp_read_authenticate(large, NTLMSSP_MAX, &auth), NULL, "of the greatest size");
-    ok(ntlmssp_read_authenticate(large, NTLMSSP_MAX + 1, &auth) != NULL, "of one byte more: refused");
+    ok(ntlmssp_read_authenticate(large, NTLMSSP_MAX + 1, &auth) != NULL,
+       "of one byte more: refused");
     free(large);
     free(b.data);
 }
@@ -559,7 +564,8 @@ static void test_pairs(void)
         { RESPONSE("06000200" "0200" EOL), "MsvAvFlags of 2 bytes", 0 },
         { RESPONSE("06000800" "0200000000000000" EOL), "MsvAvFlags of 8 bytes", 0 },
         { RESPONSE("07000400" "00000000" EOL), "a timestamp of 4 bytes", 0 },
-        { RESPONSE("09000200" "4100" EOL), "a target name", 1 }, { RESPONSE("09000000" EOL), "an empty one", 1 },
+        { RESPONSE("09000200" "4100" EOL), "a target name", 1 },
+        { RESPONSE("09000000" EOL), "an empty one", 1 },
         { RESPONSE("09000300" "410042" EOL), "one with half a letter", 0 },
         { RESPONSE("09000400" "41000000" EOL), "one with a NUL in it", 0 },
         { RESPONSE("0a000800" "0000000000000000" EOL), "channel bindings of 8 bytes", 0 },
@@ -607,7 +613,8 @@ static void test_mic_place(void)
     for (i = 0; i < COUNT(heads); i++) {
         char what[80];
 
-        snprintf(what, sizeof(what), "a MIC that is promised, but the payload begins at %zu,", heads[i]);
+        snprintf(what, sizeof(what), "a MIC that is promised, but the payload begins at %zu,",
+                 heads[i]);
         check_field(NT, promised, heads[i], 0, what);
     }
     p.field[NT] = promised;
@@ -666,13 +673,14 @@ static void test_ntowf(void)
     for (i = 0; i < COUNT(rows); i++) {
         bytes_t want = unhex(rows[i].hex);
 
-        ok(ntlmssp_ntowf_v2(nt_hash, rows[i].user, rows[i].domain, key), "key of %s of %s", rows[i].user,
-           rows[i].domain);
+        ok(ntlmssp_ntowf_v2(nt_hash, rows[i].user, rows[i].domain, key), "key of %s of %s",
+           rows[i].user, rows[i].domain);
         is_bytes(key, 16, want.data, want.size, "as computed elsewhere");
         free(want.data);
     }
     for (i = 0; i < COUNT(bad); i++)
-        ok(!ntlmssp_ntowf_v2(nt_hash, bad[i], "D", key) && !ntlmssp_ntowf_v2(nt_hash, "U", bad[i], key),
+        ok(!ntlmssp_ntowf_v2(nt_hash, bad[i], "D", key)
+               && !ntlmssp_ntowf_v2(nt_hash, "U", bad[i], key),
            "no key for what is no UTF-8, %zu", i);
 }
 
@@ -745,8 +753,10 @@ static void test_signatures(void)
                     "4.2.4.4 before RC4, which comes behind the 18 bytes of data there");
     check_signature(key, 0, 0, 0, mechs, "010000005017d4c1e693fc0a00000000", "client, plain");
     check_signature(key, 0, 1, 0, mechs, "01000000678bcd5200acbd5500000000", "server, plain");
-    check_signature(key, 0, 0, 0x01020304, mechs, "010000009f88c3ca4cb52c3c04030201", "client, numbered");
-    check_signature(key, 0, 1, 0x01020304, mechs, "010000002308aa532150e18104030201", "server, numbered");
+    check_signature(key, 0, 0, 0x01020304, mechs, "010000009f88c3ca4cb52c3c04030201",
+                    "client, numbered");
+    check_signature(key, 0, 1, 0x01020304, mechs, "010000002308aa532150e18104030201",
+                    "server, numbered");
     check_signature(key, 1, 0, 0, mechs, "0100000010559232569e057e00000000", "client, KEY_EXCH");
     check_signature(key, 1, 1, 0, mechs, "01000000b5d3a52dba0769cf00000000", "server, KEY_EXCH");
 }

@@ -13,7 +13,8 @@ static rpc_place_t place(const char *host, int weight)
     return p;
 }
 
-static const char *first(const rpc_place_t *places, int count, const char *key, const rpc_health_t *health)
+static const char *first(const rpc_place_t *places, int count, const char *key,
+                         const rpc_health_t *health)
 {
     rpc_server_list_t out;
 
@@ -27,7 +28,8 @@ static void test_written_order(rpc_health_t *health)
     rpc_server_list_t out;
 
     rpc_route_order(places, 3, "alice", health, apr_time_from_sec(1000), &out);
-    ok(!strcmp(out.at[0].host, "a") && !strcmp(out.at[1].host, "b") && !strcmp(out.at[2].host, "c"), "as written");
+    ok(!strcmp(out.at[0].host, "a") && !strcmp(out.at[1].host, "b") && !strcmp(out.at[2].host, "c"),
+       "as written");
     rpc_health_failed(health, "A", 6004, apr_time_from_sec(999));
     rpc_route_order(places, 3, "alice", health, apr_time_from_sec(1000), &out);
     ok(!strcmp(out.at[0].host, "b") && !strcmp(out.at[1].host, "c") && !strcmp(out.at[2].host, "a"),
@@ -51,7 +53,8 @@ static void test_flood(rpc_health_t *health)
         snprintf(host, sizeof(host), "flood%d", i);
         rpc_health_failed(health, host, 6001, now);
     }
-    ok(!rpc_health_up(health, "configured", 6001, now + 1), "a server of the configuration keeps its place");
+    ok(!rpc_health_up(health, "configured", 6001, now + 1),
+       "a server of the configuration keeps its place");
     rpc_health_failed(health, "real", 6001, now + 1);
     ok(!rpc_health_up(health, "real", 6001, now + 2), "and there is one for any other server");
     now += apr_time_from_sec(100);
@@ -87,9 +90,11 @@ static void test_shares(void)
         if (strcmp(host, first(places, 3, key, NULL)) != 0)
             ok(0, "the same key, the same server");
     }
-    ok(counts[1] > KEYS / 8 && counts[1] < KEYS / 5, "a sixth of the keys for a weight of 1: %d", counts[1]);
+    ok(counts[1] > KEYS / 8 && counts[1] < KEYS / 5, "a sixth of the keys for a weight of 1: %d",
+       counts[1]);
     ok(counts[2] > KEYS / 8 && counts[2] < KEYS / 5, "and for the other: %d", counts[2]);
-    ok(counts[3] > KEYS * 3 / 5 && counts[3] < KEYS * 3 / 4, "two thirds for a weight of 4: %d", counts[3]);
+    ok(counts[3] > KEYS * 3 / 5 && counts[3] < KEYS * 3 / 4, "two thirds for a weight of 4: %d",
+       counts[3]);
     ok(moved == counts[3] && strayed == 0, "when one goes only its own keys move");
 }
 
@@ -102,7 +107,8 @@ static void test_back_off(rpc_health_t *health)
     ok(!rpc_health_up(health, "gone", 1, now + apr_time_from_sec(1)), "avoided at first");
     ok(rpc_health_up(health, "gone", 2, now), "not on another port");
     rpc_health_failed(health, "gone", 1, now + 1);
-    ok(rpc_health_up(health, "gone", 1, now + apr_time_from_sec(2)), "failures at one time count once");
+    ok(rpc_health_up(health, "gone", 1, now + apr_time_from_sec(2)),
+       "failures at one time count once");
     for (i = 0; i < 10; i++) {
         now += apr_time_from_sec(100);
         rpc_health_failed(health, "gone", 1, now);

@@ -1,5 +1,5 @@
-/* pattern_test: which names a pattern matches, which part of a name may become part of another one, and
- * which patterns configtest warns of.
+/* pattern_test: which names a pattern matches, which part of a name may become part of another one,
+ * and which patterns configtest warns of.
  */
 #include "target/pattern.h"
 
@@ -38,35 +38,42 @@ static void test_match(void)
     size_t i;
 
     for (i = 0; i < sizeof(rows) / sizeof(*rows); i++)
-        is_int(!!rpc_pattern_match(rows[i].pattern, rows[i].name), rows[i].matches, "%s %s %s", rows[i].pattern,
-               rows[i].matches ? "takes" : "does not take", rows[i].name);
+        is_int(!!rpc_pattern_match(rows[i].pattern, rows[i].name), rows[i].matches, "%s %s %s",
+               rows[i].pattern, rows[i].matches ? "takes" : "does not take", rows[i].name);
 }
 
 static void test_captured(apr_pool_t *pool)
 {
-    is_str(rpc_pattern_captured(pool, "*@example.com", "0a-f_9@example.com"), "0a-f_9", "before a suffix");
+    is_str(rpc_pattern_captured(pool, "*@example.com", "0a-f_9@example.com"), "0a-f_9",
+           "before a suffix");
     is_str(rpc_pattern_captured(pool, "exch*", "exch12"), "12", "behind a prefix");
     is_str(rpc_pattern_captured(pool, "exch*", "exch"), "", "nothing");
     is_str(rpc_pattern_captured(pool, "exch1", "exch1"), "", "no star");
     is_str(rpc_pattern_captured(pool, "*", "host"), "host", "all of it");
-    is_str(rpc_pattern_captured(pool, "*@example.com", "1.attacker.test@example.com"), NULL, "a dot would lead elsewhere");
+    is_str(rpc_pattern_captured(pool, "*@example.com", "1.attacker.test@example.com"), NULL,
+           "a dot would lead elsewhere");
     is_str(rpc_pattern_captured(pool, "10.1.*", "10.1.2.3"), NULL, "in an address, too");
-    is_str(rpc_pattern_captured(pool, "*.example.com", "a.b.example.com"), NULL, "or within the domain");
+    is_str(rpc_pattern_captured(pool, "*.example.com", "a.b.example.com"), NULL,
+           "or within the domain");
     is_str(rpc_pattern_captured(pool, "*", "a@b"), NULL, "other characters");
     is_str(rpc_pattern_captured(pool, "*", "::1"), NULL, "an IPv6 address");
 }
 
 static void test_surprise(apr_pool_t *pool)
 {
-    static const char *const plain[] = { "*", "exch*", "10.1.*", "*.example.com", "*@example.com", "exch1", "10.1.2.3", "::1" };
+    static const char *const plain[] = { "*", "exch*", "10.1.*", "*.example.com", "*@example.com",
+                                         "exch1", "10.1.2.3", "::1" };
     size_t i;
 
     for (i = 0; i < sizeof(plain) / sizeof(*plain); i++)
         is_str(rpc_pattern_surprise(pool, plain[i]), NULL, "%s is what it looks like", plain[i]);
     is_str(rpc_pattern_surprise(pool, "*example.com"), "it matches example.com and every name that ends in "
-           ".example.com or @example.com; write *.example.com or *@example.com if only these are meant", "*example.com is not");
-    is_str(rpc_pattern_surprise(pool, "10.1.1*"), "it also matches addresses in which further digits follow "
-           "10.1.1; write 10.1.1.* if the number ends there", "nor is 10.1.1*");
+           ".example.com or @example.com; write *.example.com or *@example.com if only "
+           "these are meant", "*example.com is not");
+    is_str(rpc_pattern_surprise(pool, "10.1.1*"),
+           "it also matches addresses in which further digits follow "
+           "10.1.1; write 10.1.1.* if the number ends there",
+           "nor is 10.1.1*");
 }
 
 int main(void)

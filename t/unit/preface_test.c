@@ -6,11 +6,13 @@
 #define SECRET "abcdefghijklmnopqrstuvwxyz012345"
 #define SECRET_BYTES (const uint8_t *)SECRET
 
-static const rpc_preface_t sample = { "dc1", 135, "DC1:135", "demo", "10.9.8.7", "www:443", "10.0.0.0/8", "10.0.0.1",
+static const rpc_preface_t sample = { "dc1", 135, "DC1:135", "demo", "10.9.8.7", "www:443",
+                                      "10.0.0.0/8", "10.0.0.1",
                                       1500, 0x20000, SECRET_BYTES };
 static const uint8_t sample_bytes[] =
     "RPXY" "\x04\x00" "\x72\x00" SECRET "\xdc\x05\x00\x00" "\x00\x00\x02\x00"
-    "\x03\x00" "dc1" "\x03\x00" "135" "\x07\x00" "DC1:135" "\x04\x00" "demo" "\x08\x00" "10.9.8.7" "\x07\x00" "www:443"
+    "\x03\x00" "dc1" "\x03\x00" "135" "\x07\x00" "DC1:135" "\x04\x00" "demo"
+    "\x08\x00" "10.9.8.7" "\x07\x00" "www:443"
     "\x0a\x00" "10.0.0.0/8" "\x08\x00" "10.0.0.1";
 #define SAMPLE_LEN (sizeof sample_bytes - 1)
 
@@ -23,10 +25,11 @@ static void test_bytes(apr_pool_t *pool)
     is_bytes(buf, size, sample_bytes, SAMPLE_LEN, "written byte-exact");
     ok(rpc_preface_read(sample_bytes, SAMPLE_LEN, &back, pool) == (int)SAMPLE_LEN, "and read");
     ok(!strcmp(back.host, "dc1") && back.port == 135 && !strcmp(back.target, "DC1:135")
-       && !strcmp(back.user, "demo") && !strcmp(back.client, "10.9.8.7") && !strcmp(back.vhost, "www:443")
-       && back.connect_timeout == 1500 && back.setup_timeout == 0x20000
-       && !strcmp(back.networks, "10.0.0.0/8") && !strcmp(back.sources, "10.0.0.1")
-       && !memcmp(back.secret, SECRET, RPC_PREFACE_SECRET), "with every field");
+           && !strcmp(back.user, "demo") && !strcmp(back.client, "10.9.8.7")
+           && !strcmp(back.vhost, "www:443") && back.connect_timeout == 1500
+           && back.setup_timeout == 0x20000 && !strcmp(back.networks, "10.0.0.0/8")
+           && !strcmp(back.sources, "10.0.0.1") && !memcmp(back.secret, SECRET, RPC_PREFACE_SECRET),
+       "with every field");
     memcpy(buf + size, "\x05\x00\x14\x03", 4);
     ok(rpc_preface_read(buf, size + 4, &back, pool) == (int)size, "what follows is left alone");
 }
@@ -75,7 +78,8 @@ static void test_limits(apr_pool_t *pool)
     memset(user, 'u', room);
     p.user = user;
     ok(rpc_preface_write(&p, buf, sizeof buf) == RPC_PREFACE_MAX, "16,384 bytes are written");
-    ok(rpc_preface_read(buf, RPC_PREFACE_MAX, &back, pool) == RPC_PREFACE_MAX && rpc_preface_equal(&p, &back),
+    ok(rpc_preface_read(buf, RPC_PREFACE_MAX, &back, pool) == RPC_PREFACE_MAX
+           && rpc_preface_equal(&p, &back),
        "and read");
     user[room] = 'u';
     ok(rpc_preface_write(&p, buf, sizeof buf) == 0, "16,385 are not");
@@ -83,10 +87,12 @@ static void test_limits(apr_pool_t *pool)
     ok(rpc_preface_write(&p, buf, sizeof buf) == 0, "nor a user as long as that");
     p = sample;
     p.user = "";
-    ok(rpc_preface_read(buf, rpc_preface_write(&p, buf, sizeof buf), &back, pool) > 0 && !*back.user,
+    ok(rpc_preface_read(buf, rpc_preface_write(&p, buf, sizeof buf), &back, pool) > 0
+           && !*back.user,
        "an anonymous user");
     p.user = NULL;
-    ok(rpc_preface_read(buf, rpc_preface_write(&p, buf, sizeof buf), &back, pool) > 0 && !*back.user,
+    ok(rpc_preface_read(buf, rpc_preface_write(&p, buf, sizeof buf), &back, pool) > 0
+           && !*back.user,
        "NULL is one, too");
     p = sample;
     p.port = 0;
@@ -149,10 +155,15 @@ static void test_damage(apr_pool_t *pool)
 /* Ports at and over the limits need another length. */
 static void test_ports(apr_pool_t *pool)
 {
-    static const uint8_t high[] = "RPXY\x04\x00\x46\x00" SECRET TIMES "\x01\x00h\x05\x00" "65535\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
-    static const uint8_t over[] = "RPXY\x04\x00\x46\x00" SECRET TIMES "\x01\x00h\x05\x00" "65536\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
-    static const uint8_t none[] = "RPXY\x04\x00\x41\x00" SECRET TIMES "\x01\x00h\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
-    static const uint8_t nohost[] = "RPXY\x04\x00\x41\x00" SECRET TIMES "\x00\x00\x01\x00" "1\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+    static const uint8_t high[] = "RPXY\x04\x00\x46\x00" SECRET TIMES "\x01\x00h\x05\x00"
+                                  "65535\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+    static const uint8_t over[] = "RPXY\x04\x00\x46\x00" SECRET TIMES "\x01\x00h\x05\x00"
+                                  "65536\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+    static const uint8_t none[] =
+        "RPXY\x04\x00\x41\x00" SECRET TIMES
+        "\x01\x00h\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+    static const uint8_t nohost[] = "RPXY\x04\x00\x41\x00" SECRET TIMES "\x00\x00\x01\x00"
+                                    "1\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
     rpc_preface_t p;
 
     ok(rpc_preface_read(high, 70, &p, pool) == 70 && p.port == 65535, "port 65535");
@@ -211,17 +222,20 @@ static void test_secret(void)
     rpc_preface_t p = sample, *copy = rpc_preface_copy(&p);
     int i, known = 0;
 
-    ok(rpc_preface_has_secret(&p, SECRET_BYTES) && !rpc_preface_has_secret(&p, NULL), "the secret, and none");
+    ok(rpc_preface_has_secret(&p, SECRET_BYTES) && !rpc_preface_has_secret(&p, NULL),
+       "the secret, and none");
     for (i = 0; i < 8 * RPC_PREFACE_SECRET; i++) {
         memcpy(one, SECRET, sizeof one);
         one[i / 8] ^= (uint8_t)(1 << i % 8);
         known += rpc_preface_has_secret(&p, one);
     }
     ok(known == 0, "no bit of it may differ");
-    ok(copy && !copy->secret && !rpc_preface_has_secret(copy, SECRET_BYTES), "a copy does not keep it");
+    ok(copy && !copy->secret && !rpc_preface_has_secret(copy, SECRET_BYTES),
+       "a copy does not keep it");
     free(copy);
     p.secret = NULL;
-    ok(rpc_preface_write(&p, buf, sizeof buf) == SAMPLE_LEN && buf[8] == 0 && buf[39] == 0, "none is written as zeros");
+    ok(rpc_preface_write(&p, buf, sizeof buf) == SAMPLE_LEN && buf[8] == 0 && buf[39] == 0,
+       "none is written as zeros");
     ok(rpc_preface_has_secret(&p, NULL), "which who has none expects");
 }
 

@@ -95,7 +95,8 @@ static void test_gather(void)
     is_int(shows(&q, bytes, 16), 8, "100,000 bytes lie in 8 chunks, all shown at once");
     is_int(shows(&q, bytes, 3), 3, "or as many as are wanted");
     rpc_bytes_drop(&q, 50000);
-    is_int(shows(&q, bytes + 50000, 16), 5, "what was taken may be several pieces and a part of one");
+    is_int(shows(&q, bytes + 50000, 16), 5,
+           "what was taken may be several pieces and a part of one");
     rpc_bytes_drop(&q, 50000);
     ok(q.first == NULL && q.last == NULL && q.size == 0, "or all");
 }
@@ -250,7 +251,8 @@ static long long share_of(size_t window, const uint32_t *sizes, unsigned count)
 
 static void test_memory(void)
 {
-    static const uint32_t smallest[] = { 16 }, mixed[] = { 16, 5840 }, large[] = { 5840 }, odd[] = { 24, 4088, 300 };
+    static const uint32_t smallest[] = { 16 }, mixed[] = { 16, 5840 }, large[] = { 5840 };
+    static const uint32_t odd[] = { 24, 4088, 300 };
     static const size_t windows[] = { 65536, 262144 };
     size_t i;
 

@@ -1,5 +1,5 @@
-/* resolver_test: shares of the threads, old answers, local failures, and an end while look-ups run. The
- * names are the test's own: each hangs until the test answers it, or gives what is set for all.
+/* resolver_test: shares of the threads, old answers, local failures, and an end while look-ups run.
+ * The names are the test's own: each hangs until the test answers it, or gives what is set for all.
  */
 #include "target/resolver.h"
 
@@ -118,13 +118,15 @@ static void hear(const rpc_log_t *log, int level, apr_status_t status, const cha
     __atomic_fetch_add(level == RPC_LOG_WARN ? &w->warnings : &w->notices, 1, __ATOMIC_SEQ_CST);
 }
 
-/* Not freed, for a look-up that was left behind comes back to it; volatile, or no pointer is kept. */
+/* Not freed, for a look-up that was left behind comes back to it; volatile, or no pointer is
+ * kept. */
 static world_t *world_new(int names)
 {
     static world_t *volatile worlds[16];
     static int count;
     world_t *w = worlds[count++] = calloc(1, sizeof(*w));
-    rpc_resolver_params_t params = { .names = names, .look_up = look_up, .now = now, .ctx = w, .log = &w->log };
+    rpc_resolver_params_t params = { .names = names, .look_up = look_up, .now = now, .ctx = w,
+                                     .log = &w->log };
 
     w->log = (rpc_log_t){ hear, RPC_LOG_NOTICE, w };
     w->now = apr_time_from_sec(100);
@@ -261,12 +263,14 @@ static void test_failing(void)
     ok(!ask(w, &wish, "a.example")->reason, "an answer");
     set(w, 0, EAI_AGAIN);
     pass_time(w, 31);
-    ok(!ask(w, &wish, "a.example")->reason && wish.answer.addresses.count == 1, "none comes: the last good one");
+    ok(!ask(w, &wish, "a.example")->reason && wish.answer.addresses.count == 1,
+       "none comes: the last good one");
     is_int(begun(w), 2, "a new one was asked for");
     ok(!ask(w, &wish, "a.example")->reason, "again");
     is_int(begun(w), 2, "at once, for a moment");
     is_int(w->warnings, 1, "the log has one line");
-    is_int(ask(w, &wish, "b.example")->reason, RPC_REASON_RESOLVE_FAILED, "a name that had none fails");
+    is_int(ask(w, &wish, "b.example")->reason, RPC_REASON_RESOLVE_FAILED,
+           "a name that had none fails");
     is_int(wish.answer.error, EAI_AGAIN, "by its error");
     set(w, 0, 0);
     pass_time(w, 31);
@@ -301,7 +305,8 @@ static void test_silent(void)
     begin(w, &second, "a.example", NULL);
     w->pending--;               /* of the first, which waits on */
     rpc_loop_run(w->loop);
-    ok(second.answered && !second.answer.reason, "who comes when the others have waited has the last good answer at once");
+    ok(second.answered && !second.answer.reason,
+       "who comes when the others have waited has the last good answer at once");
     ok(!wish.answered, "while the first still has patience");
     w->pending++;
     cancel(&wish);

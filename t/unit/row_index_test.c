@@ -1,5 +1,5 @@
-/* row_index_test: what an index finds, how far it looks for it, and that threads which add and remove
- * never hide an entry from one that looks.
+/* row_index_test: what an index finds, how far it looks for it, and that threads which add and
+ * remove never hide an entry from one that looks.
  */
 #include "shared/row_index.h"
 
@@ -28,7 +28,8 @@ static uint64_t key_of(uint32_t n)
 }
 
 /* How many rows are found; SEEN counts each. */
-static uint32_t find(const rpc_row_index_t *index, unsigned kind, uint64_t key, uint32_t *passed, uint8_t *seen)
+static uint32_t find(const rpc_row_index_t *index, unsigned kind, uint64_t key, uint32_t *passed,
+                     uint8_t *seen)
 {
     rpc_row_walk_t walk = rpc_row_index_walk(index, kind, key, ROWS);
     uint32_t row, n = 0;
@@ -43,7 +44,8 @@ static uint32_t find(const rpc_row_index_t *index, unsigned kind, uint64_t key, 
 }
 
 /* Is exactly what MODEL says found? */
-static int agrees(const rpc_row_index_t *index, uint8_t model[KINDS][4000], unsigned kind, uint8_t key)
+static int agrees(const rpc_row_index_t *index, uint8_t model[KINDS][4000], unsigned kind,
+                  uint8_t key)
 {
     static uint8_t seen[ROWS];
     uint32_t row;
@@ -115,7 +117,8 @@ static void test_bounds(void)
     walk = rpc_row_index_walk(&index, 1, key_of(1), ROWS);
     for (row = 0; row < 50; row++)
         rpc_row_walk_next(&walk, &passed);
-    ok(walk.passed < 2000, "who only wants to know whether there are 50 passes %u slots", walk.passed);
+    ok(walk.passed < 2000, "who only wants to know whether there are 50 passes %u slots",
+       walk.passed);
     ok(find(&index, 0, key_of(99999), NULL, NULL) == 0, "what was not added is not found");
     free((void *)index.slots);
 }

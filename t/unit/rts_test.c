@@ -173,7 +173,8 @@ static void test_identify(const expected_t *e, const rts_pdu_t *pdu)
         rts_pdu_id_t got = rts_identify(pdu, (rts_hop_t)hop);
 
         if (e->hops & hop)
-            is_str(rts_info(got)->name, rts_info(want)->name, "%s: known on hop %02x", e->name, hop);
+            is_str(rts_info(got)->name, rts_info(want)->name, "%s: known on hop %02x", e->name,
+                   hop);
         else
             ok(got != e->id, "%s: not taken for itself on hop %02x", e->name, hop);
     }
@@ -193,7 +194,8 @@ static void test_round_trip(const expected_t *e)
     copy = unit_copy(buf, size);
     is_str(rts_parse(copy, size, &back), NULL, "%s: parsed", e->name);
     free(copy);
-    is_bytes(again, rts_write(&back, again, sizeof(again)), buf, size, "%s: written again", e->name);
+    is_bytes(again, rts_write(&back, again, sizeof(again)), buf, size, "%s: written again",
+             e->name);
     is_int(rts_destination(&back), e->commands[0] == 'D' ? 0 : destination_of(e),
            "%s: destination read", e->name);
     test_identify(e, &back);

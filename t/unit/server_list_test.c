@@ -13,15 +13,18 @@ static void test_text(apr_pool_t *pool)
 {
     rpc_server_list_t list = { 3, { tcp("gc1", 6001), tcp("::1", 6002), tcp("10.0.0.1", 135) } };
 
-    is_str(rpc_server_list_text(pool, &list), "gc1[6001],::1[6002],10.0.0.1[135]", "all in their order");
+    is_str(rpc_server_list_text(pool, &list), "gc1[6001],::1[6002],10.0.0.1[135]",
+           "all in their order");
     is_str(rpc_server_list_first(pool, &list), "gc1[6001]", "the first alone");
     rpc_server_list_prefer(&list, 2);
     is_str(rpc_server_list_text(pool, &list), "10.0.0.1[135],gc1[6001],::1[6002]",
            "the last is preferred, the others keep their order");
     rpc_server_list_prefer(&list, 0);
-    is_str(rpc_server_list_text(pool, &list), "10.0.0.1[135],gc1[6001],::1[6002]", "the first stays the first");
+    is_str(rpc_server_list_text(pool, &list), "10.0.0.1[135],gc1[6001],::1[6002]",
+           "the first stays the first");
     rpc_server_list_prefer(&list, 1);
-    is_str(rpc_server_list_text(pool, &list), "gc1[6001],10.0.0.1[135],::1[6002]", "one in the middle");
+    is_str(rpc_server_list_text(pool, &list), "gc1[6001],10.0.0.1[135],::1[6002]",
+           "one in the middle");
 }
 
 static void test_good_texts(apr_pool_t *pool)
@@ -41,7 +44,8 @@ static void test_good_texts(apr_pool_t *pool)
     size_t i;
 
     for (i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
-        ok(rpc_server_list_read(pool, good[i].text, 135, &list) == APR_SUCCESS, "%s is read", good[i].text);
+        ok(rpc_server_list_read(pool, good[i].text, 135, &list) == APR_SUCCESS, "%s is read",
+           good[i].text);
         is_str(rpc_server_list_text(pool, &list), good[i].again, "with the port that it lacks");
         ok(list.at[0].protseq == RPC_PROTSEQ_TCP, "the endpoint connects by TCP");
     }
@@ -51,14 +55,16 @@ static void test_bad_texts(apr_pool_t *pool)
 {
     static const char *const bad[] = {
         "", ",", "gc1,", ",gc1", "gc1,,gc2", "[6001]", "gc1[", "gc1[]", "gc1[6001", "gc1[6001]x",
-        "gc1[0]", "gc1[65536]", "gc1[99999999999999999999]", "gc1[-1]", "gc1[ 1]", "gc1[1][2]", "gc1[6001,gc2]",
+        "gc1[0]", "gc1[65536]", "gc1[99999999999999999999]", "gc1[-1]", "gc1[ 1]", "gc1[1][2]",
+        "gc1[6001,gc2]",
         "a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q",
     };
     rpc_server_list_t list;
     size_t i;
 
     for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-        ok(rpc_server_list_read(pool, bad[i], 135, &list) == APR_EINVAL, "\"%s\" is not read", bad[i]);
+        ok(rpc_server_list_read(pool, bad[i], 135, &list) == APR_EINVAL, "\"%s\" is not read",
+           bad[i]);
 }
 
 int main(void)

@@ -37,18 +37,23 @@ static void test_line(apr_pool_t *pool)
 static void test_case(apr_pool_t *pool)
 {
     static const struct { const char *written, *asked; int same; } rows[] = {
-        { "\xc3\x96zt\xc3\xbcrk", "\xc3\xb6zt\xc3\xbcrk", 1 }, { "\xc3\x96zt\xc3\xbcrk", "\xc3\x96ZT\xc3\x9cRK", 1 },
-        { "\xce\xa3\xce\xaf\xcf\x83\xcf\x85\xcf\x86\xce\xbf\xcf\x82", "\xce\xa3\xce\x8a\xce\xa3\xce\xa5\xce\xa6\xce\x9f\xce\xa3", 1 },
+        { "\xc3\x96zt\xc3\xbcrk", "\xc3\xb6zt\xc3\xbcrk", 1 },
+        { "\xc3\x96zt\xc3\xbcrk", "\xc3\x96ZT\xc3\x9cRK", 1 },
+        { "\xce\xa3\xce\xaf\xcf\x83\xcf\x85\xcf\x86\xce\xbf\xcf\x82",
+          "\xce\xa3\xce\x8a\xce\xa3\xce\xa5\xce\xa6\xce\x9f\xce\xa3", 1 },
         { "\xd0\x98\xd0\xb2\xd0\xb0\xd0\xbd", "\xd0\xb8\xd0\x92\xd0\x90\xd0\x9d", 1 },
-        { "\xc4\xb1lker", "ilker", 0 }, { "\xc4\xb0lker", "ilker", 0 }, { "\xe2\x84\xaa", "k", 0 }, { "stra\xc3\x9f", "strass", 0 },
+        { "\xc4\xb1lker", "ilker", 0 }, { "\xc4\xb0lker", "ilker", 0 }, { "\xe2\x84\xaa", "k", 0 },
+        { "stra\xc3\x9f", "strass", 0 },
         { "Zo\xeb", "zo\xeb", 0 }, { "Zo\xeb", "Zo\xeb", 1 }, { "Zo\xeb", "Zo\xc3\xab", 0 },
     };
     size_t i;
 
     for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        smbpasswd_t *table = read_text(pool, apr_psprintf(pool, "%s:1:" LM ":" NT ":[U]:LCT-0:\n", rows[i].written));
+        smbpasswd_t *table = read_text(pool, apr_psprintf(pool, "%s:1:" LM ":" NT ":[U]:LCT-0:\n",
+                                                          rows[i].written));
 
-        is_int(smbpasswd_find(table, pool, rows[i].asked) != NULL, rows[i].same, "%s and %s", rows[i].written, rows[i].asked);
+        is_int(smbpasswd_find(table, pool, rows[i].asked) != NULL, rows[i].same, "%s and %s",
+               rows[i].written, rows[i].asked);
     }
 }
 
@@ -67,7 +72,8 @@ static void test_flags(apr_pool_t *pool)
     size_t i;
 
     for (i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        const char *line = apr_psprintf(pool, "u:1:" LM ":%s:%s:LCT-0:\n", rows[i].nt, rows[i].flags);
+        const char *line = apr_psprintf(pool, "u:1:" LM ":%s:%s:LCT-0:\n", rows[i].nt,
+                                        rows[i].flags);
         const smbpasswd_user_t *user = smbpasswd_find(read_text(pool, line), pool, "u");
 
         if (ok(user != NULL, "%s %.11s: there", rows[i].flags, rows[i].nt))
@@ -85,12 +91,14 @@ static void test_malformed(apr_pool_t *pool)
     size_t i;
 
     for (i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
-        smbpasswd_t *table = read_text(pool, apr_pstrcat(pool, "# comment\n\n", lines[i], "\nb:1:" LM ":" NT ":[U]:\n",
-                                                         lines[i], "\n", NULL));
+        smbpasswd_t *table = read_text(pool, apr_pstrcat(pool, "# comment\n\n", lines[i],
+                                                         "\nb:1:" LM ":" NT ":[U]:\n", lines[i],
+                                                         "\n", NULL));
 
         is_int(table->malformed, 2, "malformed, twice: %s", lines[i]);
         is_int(table->first_malformed, 3, "first in line 3");
-        ok(smbpasswd_find(table, pool, "b") && apr_hash_count(table->users) == 1, "the rest is read");
+        ok(smbpasswd_find(table, pool, "b") && apr_hash_count(table->users) == 1,
+           "the rest is read");
     }
 }
 

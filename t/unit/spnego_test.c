@@ -94,8 +94,10 @@ typedef struct token {
 #define LIST_TWICE "30{" OID_NTLM OID_NTLM "}"
 #define LONG_TOKEN MIC MIC MIC MIC MIC MIC MIC MIC MIC MIC MIC MIC MIC MIC MIC MIC MIC
 /* Samba's client: NTLM alone, with its NEGOTIATE. */
-#define SAMBA_TOKEN "4e544c4d53535000010000001582086200000000280000000000000028000000060100000000000f"
-#define SAMBA_INIT "604806062b0601050502a03e303ca00e300c060a2b06010401823702020aa22a0428" SAMBA_TOKEN
+#define SAMBA_TOKEN \
+    "4e544c4d53535000010000001582086200000000280000000000000028000000060100000000000f"
+#define SAMBA_INIT \
+    "604806062b0601050502a03e303ca00e300c060a2b06010401823702020aa22a0428" SAMBA_TOKEN
 
 static const token_t tokens[] = {
     { "Samba's NegTokenInit", SAMBA_INIT, 1, 1, LIST_NTLM, SAMBA_TOKEN, NULL },
@@ -254,7 +256,8 @@ static const answer_t answers[] = {
 
 static void test_answer(const answer_t *a)
 {
-    bytes_t token = unhex(a->token ? a->token : ""), mic = unhex(a->mic ? a->mic : ""), want = unhex(a->hex);
+    bytes_t token = unhex(a->token ? a->token : ""), mic = unhex(a->mic ? a->mic : ""),
+            want = unhex(a->hex);
     size_t room, size = 0;
 
     for (room = 0; room <= want.size && !size; room++) {

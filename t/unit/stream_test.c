@@ -1,5 +1,6 @@
 /* stream_test: how many pieces a stream writes at once, what it sends from the loop's scratch and
- * what it copies before, and that neither end of file nor room is missed after a short read or write.
+ * what it copies before, and that neither end of file nor room is missed after a short read or
+ * write.
  */
 #include "io/stream.h"
 
@@ -105,7 +106,8 @@ static void test_lent(rpc_loop_t *loop)
     rpc_stream_put(&n->s, scratch + 20000, 40000);
     is_int((long long)rpc_stream_pending(&n->s), 60000, "what is lent is pending like any other");
     rpc_stream_flush(&n->s);
-    ok(n->at == scratch && n->pieces == 1, "what lies together in the scratch is one piece, sent from there");
+    ok(n->at == scratch && n->pieces == 1,
+       "what lies together in the scratch is one piece, sent from there");
     is_bytes(n->bytes, n->got, bytes, sizeof(bytes), "and arrives");
     n->writes = 0;
     overwrite(loop);
@@ -126,7 +128,8 @@ static void test_kept(rpc_loop_t *loop)
     rpc_stream_put(&n->s, scratch + 30100, 30000);
     rpc_stream_put(&n->s, "tail", 4);
     overwrite(loop);
-    is_bytes(n->bytes, n->got, bytes, 25000, "the next user of the scratch lets the peer take what it likes");
+    is_bytes(n->bytes, n->got, bytes, 25000,
+             "the next user of the scratch lets the peer take what it likes");
     is_int((long long)rpc_stream_pending(&n->s), 35004, "and the rest is kept");
     n->room = sizeof(n->bytes);
     n->s.can_write = 1;
@@ -205,7 +208,8 @@ static void reader_open(reader_t *r, apr_pool_t *pool)
     int pair[2];
 
     memset(r, 0, sizeof(*r));
-    if (rpc_loop_create(&r->loop, pool) != APR_SUCCESS || socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
+    if (rpc_loop_create(&r->loop, pool) != APR_SUCCESS
+        || socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
         abort();
     fcntl(pair[0], F_SETFL, O_NONBLOCK);
     fcntl(pair[1], F_SETFL, O_NONBLOCK);
@@ -252,7 +256,8 @@ static void test_short_read_at_end(apr_pool_t *pool)
     rpc_stream_close(r.s, 1);
 }
 
-/* Who writes before it has seen the peer's end still reads what was said before. No event is needed. */
+/* Who writes before it has seen the peer's end still reads what was said before. No event is
+ * needed. */
 static void test_read_after_failed_write(apr_pool_t *pool)
 {
     uint8_t buf[100];

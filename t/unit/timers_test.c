@@ -1,4 +1,5 @@
-/* timers_test: timers that are set, moved and cancelled at random, against a plain array of them. */
+/* timers_test: timers that are set, moved and cancelled at random, against a plain array of
+ * them. */
 #include "io/timers.h"
 
 #include "unit.h"
@@ -56,7 +57,8 @@ int main(void)
         set[first - timer] = 0;
         rpc_timers_cancel(&timers, first);
     }
-    ok(fired && !wrong && !first_of_array(), "all %d that are left come in order, each once", fired);
+    ok(fired && !wrong && !first_of_array(), "all %d that are left come in order, each once",
+       fired);
     rpc_timers_free(&timers);
     return unit_done();
 }

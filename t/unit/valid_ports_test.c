@@ -218,7 +218,8 @@ static void test_long_names(apr_pool_t *pool)
 
     memset(text, 'a', sizeof text);
     strcpy(text + 1023, ":1");
-    ok(rpc_valid_ports_parse(pool, text, NULL, &list, &err) == APR_SUCCESS, "a server of 1,023 characters");
+    ok(rpc_valid_ports_parse(pool, text, NULL, &list, &err) == APR_SUCCESS,
+       "a server of 1,023 characters");
     memset(text, 'a', sizeof text);
     strcpy(text + 1024, ":1");
     ok(rpc_valid_ports_parse(pool, text, NULL, &list, &err) == APR_EINVAL && err.column == 1

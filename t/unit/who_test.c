@@ -21,7 +21,8 @@ static const spelling_t spellings[] = {
     { "al  ice", "al ice", "al ice", "repeated blanks" },
     { "al\xc2\xa0\xe3\x80\x80ice", "al ice", "al ice", "no-break and ideographic spaces" },
     { "\xef\xbd\x81lice", "alice", "alice", "full width" },
-    { "\xef\xbc\xa1\xef\xbc\xac\xef\xbd\x89\xef\xbd\x83\xef\xbd\x85", "alice", "alice", "full width, in capitals" },
+    { "\xef\xbc\xa1\xef\xbc\xac\xef\xbd\x89\xef\xbd\x83\xef\xbd\x85", "alice", "alice",
+      "full width, in capitals" },
     { "al\xc2\xadice", "alice", "alice", "a soft hyphen" },
     { "al\xe2\x80\x8bice", "alice", "alice", "a space without width" },
     { "\xc3\x96zt\xc3\xbcrk", "\xc3\xb6zt\xc3\xbcrk", "\xc3\xb6zt\xc3\xbcrk", "umlauts fold" },
@@ -57,7 +58,8 @@ static void test_spellings(apr_pool_t *pool)
         const char *with = rpc_who_user(pool, s->name, RPC_WHO_WITH_DOMAIN);
 
         is_str(with, s->with_domain, "%s", s->what);
-        is_str(rpc_who_user(pool, s->name, RPC_WHO_ANY_DOMAIN), s->any_domain, "without its domain");
+        is_str(rpc_who_user(pool, s->name, RPC_WHO_ANY_DOMAIN), s->any_domain,
+               "without its domain");
         is_str(rpc_who_user(pool, with, RPC_WHO_WITH_DOMAIN), with, "what is canonical stays");
     }
 }
@@ -71,7 +73,9 @@ static int same_beginning(apr_pool_t *pool, size_t length)
     one[length] = '\0';
     other = apr_pstrdup(pool, one);
     other[length - 1] = 'b';
-    return strcmp(rpc_who_user(pool, one, RPC_WHO_WITH_DOMAIN), rpc_who_user(pool, other, RPC_WHO_WITH_DOMAIN)) == 0;
+    return strcmp(rpc_who_user(pool, one, RPC_WHO_WITH_DOMAIN),
+                  rpc_who_user(pool, other, RPC_WHO_WITH_DOMAIN))
+        == 0;
 }
 
 static void test_long(apr_pool_t *pool)
@@ -99,7 +103,8 @@ typedef struct net {
 
 static const net_t nets[] = {
     { { 192, 0, 2, 1 }, 4, 32, { 192, 0, 2, 1 }, "IPv4" },
-    { { 0x20, 1, 0xd, 0xb8, 0, 1, 0, 2, 0, 3 }, 16, 64, { 0x20, 1, 0xd, 0xb8, 0, 1, 0, 2 }, "IPv6 by its /64" },
+    { { 0x20, 1, 0xd, 0xb8, 0, 1, 0, 2, 0, 3 }, 16, 64, { 0x20, 1, 0xd, 0xb8, 0, 1, 0, 2 },
+      "IPv6 by its /64" },
     { { [10] = 0xff, 0xff, 192, 0, 2, 1 }, 16, 32, { 192, 0, 2, 1 }, "mapped" },
     { { 0, 0x64, 0xff, 0x9b, [12] = 192, 0, 2, 1 }, 16, 32, { 192, 0, 2, 1 }, "NAT64" },
     { { [12] = 192, 0, 2, 1 }, 16, 32, { 192, 0, 2, 1 }, "compatible" },
