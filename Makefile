@@ -4,7 +4,7 @@
 #   make run             a demonstration proxy on https://localhost:8443
 #   make test            the whole suite
 #   make bench           beside HAProxy, with bounds; make bench-all: every MPM, plain HTTP, and more
-#   make check           the order of the house: who includes, needs and cites what
+#   make check           the order of the house: who includes, needs and cites what; long lines
 #   make sanitize        the suite again under AddressSanitizer and UBSan
 #   make fuzz            codecs and state machines against libFuzzer, see fuzz/fuzz.mk
 #   make install         modules, rpcping, manual pages and samples; PREFIX, DESTDIR, uninstall
@@ -104,6 +104,7 @@ unit: $(UNITS)
 
 check: $(CORE_O) $(GLUE_O) $(NTLM_O) $(AUTH_O) $(BUILD)/rpcping
 	awk -f tools/check_includes.awk *.[ch] */*.[ch]
+	awk -f tools/check_lines.awk *.[ch] */*.[ch] t/*/*.[ch]
 	tools/check_circles.sh $(filter %.o,$^)
 	tools/check_citations.pl
 	CC="$(CC)" RPCPING=$(BUILD)/rpcping prove -e '' t/unit/check_test.sh t/unit/release_test.sh

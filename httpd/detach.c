@@ -193,8 +193,9 @@ int rpc_detach_possible(apr_pool_t *pool, server_rec *s)
     ours[strcspn(ours, " ")] = '\0';
     if (strcmp(ours, theirs) == 0)
         return 1;
-    ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s, "mod_ssl uses %s, but mod_rpcproxy %s: they have to be built on "
-                 "the same libssl", theirs, ours);
+    ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s,
+                 "mod_ssl uses %s, but mod_rpcproxy %s: they have to be built on the same libssl",
+                 theirs, ours);
     return 0;
 }
 

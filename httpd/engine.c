@@ -54,7 +54,8 @@ struct rpc_engine {
     volatile apr_uint32_t closed;   /* httpd's threads have gone, and no more connections come */
     volatile apr_uint32_t alive;    /* connections not quite gone, on whichever loop they are by now */
 
-    rpc_watch_t told;               /* an eventfd: the engine retires, or finishes. The first loop's from here */
+    rpc_watch_t told;               /* an eventfd: the engine retires, or finishes. The first
+                                     * loop's from here */
     int heard;                      /* that it retires */
     rpc_timer_t look;
     apr_interval_time_t grace;
@@ -97,8 +98,9 @@ static void end_those(engine_loop_t *el)
 
     apr_atomic_add32(&engine->ended, rpc_proxy_end_all(el->proxy, RPC_REASON_SHUTDOWN));
     if (apr_atomic_dec32(&engine->to_end) == 0)
-        rpc_log(&engine->log, RPC_LOG_NOTICE, 0, "this child, which has been told to go, ends its %u channels "
-                "(shutdown): %s", apr_atomic_read32(&engine->ended), engine->why);
+        rpc_log(&engine->log, RPC_LOG_NOTICE, 0,
+                "this child, which has been told to go, ends its %u channels (shutdown): %s",
+                apr_atomic_read32(&engine->ended), engine->why);
 }
 
 static void again(rpc_timer_t *timer)

@@ -115,7 +115,8 @@ static int tell_id(const conn_rec *c, const request_rec *r, const char **id)
     return OK;
 }
 
-static const char *tell_ssl_variable(apr_pool_t *p, server_rec *s, conn_rec *c, request_rec *r, const char *name)
+static const char *tell_ssl_variable(apr_pool_t *p, server_rec *s, conn_rec *c, request_rec *r,
+                                     const char *name)
 {
     if (c && c == writing.c && ap_cstr_casecmp(name, "HTTPS") == 0)
         return writing.record->copy->is_tls ? "on" : "off";
@@ -171,7 +172,8 @@ static void write_line(rpc_line_t *line, apr_pool_t *pool)
     if (age < LATE)
         ap_log_rerror(APLOG_MARK, l->level, l->status, r, "%s", l->text);
     else
-        ap_log_rerror(APLOG_MARK, l->level, l->status, r, "%s (%" APR_TIME_T_FMT " s ago)", l->text, apr_time_sec(age));
+        ap_log_rerror(APLOG_MARK, l->level, l->status, r, "%s (%" APR_TIME_T_FMT " s ago)",
+                      l->text, apr_time_sec(age));
     l->record->introduced = 1;
     done_writing();
     drop_line(line);
@@ -332,24 +334,28 @@ static void drop_access(rpc_line_t *line)
 
 static void say_missing(unsigned long lines)
 {
-    ap_log_error(APLOG_MARK, APLOG_WARNING, 0, ap_server_conf, "the access log takes lines again: %lu lines of channels "
-                 "are missing in it", lines);
+    ap_log_error(APLOG_MARK, APLOG_WARNING, 0, ap_server_conf,
+                 "the access log takes lines again: %lu lines of channels are missing in it",
+                 lines);
 }
 
 static void say_full(void)
 {
     rpc_log_t log = rpc_server_log(ap_server_conf);
 
-    rpc_log(&log, RPC_LOG_WARN, 0, "the access log, or the program that it is piped to, takes no lines: too many "
-            "wait, and those of further channels are dropped until it takes lines again");
+    rpc_log(&log, RPC_LOG_WARN, 0,
+            "the access log, or the program that it is piped to, takes no lines: too many wait, "
+            "and those of further channels are dropped until it takes lines again");
 }
 
 static void say_lost(unsigned long lines)
 {
     rpc_log_t log = rpc_server_log(ap_server_conf);
 
-    rpc_log(&log, RPC_LOG_WARN, 0, "the access log, or the program that it is piped to, takes no lines: this child "
-            "ends, and %lu lines of channels are lost", lines);
+    rpc_log(&log, RPC_LOG_WARN, 0,
+            "the access log, or the program that it is piped to, takes no lines: this child ends, "
+            "and %lu lines of channels are lost",
+            lines);
 }
 
 void rpc_record_end(rpc_record_t *record, const rpc_record_end_t *end)

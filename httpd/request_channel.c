@@ -63,8 +63,8 @@ rpc_budget_who_t rpc_request_asker(const request_rec *r)
 }
 
 /* What the log says when the limit has been reached. */
-#define IN_VAIN "user \"%s\" at %s has asked for %u targets in vain within %d seconds (RpcMaxFailedTargets): " \
-                "nothing is served there until they are over"
+#define IN_VAIN "user \"%s\" at %s has asked for %u targets in vain within %d seconds " \
+                "(RpcMaxFailedTargets): nothing is served there until they are over"
 
 void rpc_request_in_vain(const rpc_context_t *context, request_rec *r, const char *target)
 {
@@ -164,9 +164,10 @@ static void channel_refused(void *ctx, const char *text)
     channel_t *ch = ctx;
 
     if (ch->refused++ < REFUSED_LOGGED)
-        rpc_log(ch->spec->log, RPC_LOG_WARN, 0, "channel to %s of user \"%s\": %s; client %s%s", ch->who.target,
-                ch->who.user, text, ch->who.client,
-                ch->refused == REFUSED_LOGGED ? "; further refusals on this channel are not logged" : "");
+        rpc_log(ch->spec->log, RPC_LOG_WARN, 0, "channel to %s of user \"%s\": %s; client %s%s",
+                ch->who.target, ch->who.user, text, ch->who.client,
+                ch->refused == REFUSED_LOGGED ? "; further refusals on this channel are not logged"
+                                              : "");
 }
 
 /* Is the end a failure that the log shows at level warn? A client that leaves before the server has
@@ -176,7 +177,8 @@ static int is_failure(const channel_t *ch, rpc_reason_t reason)
     int gave_up = ch->claimed && !ch->opened
                   && (reason == RPC_REASON_CLIENT_CLOSED || reason == RPC_REASON_CLIENT_ERROR);
 
-    return (gave_up || !rpc_reason_is_normal(reason)) && rpc_status_tells(ch->context->live, ch->row, rpc_clock_now());
+    return (gave_up || !rpc_reason_is_normal(reason))
+        && rpc_status_tells(ch->context->live, ch->row, rpc_clock_now());
 }
 
 /* The server that it has reached, or those that it tried. */
@@ -186,8 +188,8 @@ static void log_end(const channel_t *ch, const rpc_end_t *end)
     char servers[SERVERS_TEXT];
 
     rpc_server_list_print(ch->spec->leg.servers, ch->first, servers, sizeof(servers));
-    rpc_log_ended(ch->spec->log, &ch->who, end, is_failure(ch, end->reason), ch->backend ? ch->backend : servers,
-                  apr_time_as_msec(age));
+    rpc_log_ended(ch->spec->log, &ch->who, end, is_failure(ch, end->reason),
+                  ch->backend ? ch->backend : servers, apr_time_as_msec(age));
 }
 
 /* A scanner may have learned enough and left. */

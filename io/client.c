@@ -96,8 +96,8 @@ static apr_status_t client_push(rpc_stream_t *s)
     return rpc_tls_push(&client_of(s)->tls);
 }
 
-void rpc_client_fields(const rpc_client_t *client, void (*tell)(void *ctx, const char *name, const char *value),
-                       void *ctx)
+void rpc_client_fields(const rpc_client_t *client,
+                       void (*tell)(void *ctx, const char *name, const char *value), void *ctx)
 {
     char length[24];
 

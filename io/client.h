@@ -36,8 +36,8 @@ typedef struct rpc_client_sums {
 rpc_client_sums_t rpc_client_sums(const rpc_client_t *client);
 
 /* Tells the fields that the answer has beside those of HEADER. */
-void rpc_client_fields(const rpc_client_t *client, void (*tell)(void *ctx, const char *name, const char *value),
-                       void *ctx);
+void rpc_client_fields(const rpc_client_t *client,
+                       void (*tell)(void *ctx, const char *name, const char *value), void *ctx);
 
 /* Sets up a zeroed client on FD, which it owns from then on; what is above is for the caller to set,
  * tls, ahead and header included. */

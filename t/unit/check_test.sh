@@ -50,6 +50,15 @@ mkdir "$dir/src/cellar"
 echo '#include "base/log.h"' > "$dir/src/cellar/wine.c"
 ok 'a folder that is not in the table' caught cellar/wine.c:1
 
+# The longest line that may be, and one that is longer.
+lines() { awk -f tools/check_lines.awk "$dir/line.c" > "$dir/said" 2>&1; }
+too_long() { ! lines && says "$@"; }
+printf '/* %104s */\n' wine > "$dir/line.c"
+ok 'a line of 110 columns' lines
+printf 'int ok;\n/* %105s */\n' wine > "$dir/line.c"
+ok 'a line of 111 columns' too_long line.c:2: '111 columns'
+rm "$dir/line.c"
+
 # Citations: a comment is planted that names a heading, a document or a number.
 citations() { (cd "$dir/src" && "$OLDPWD/tools/check_citations.pl" > "$dir/said" 2>&1); }
 astray() { ! citations && says "$@"; }
