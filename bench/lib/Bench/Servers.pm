@@ -3,10 +3,17 @@ package Bench::Servers;
 # What is measured: httpd with mod_rpcproxy and HAProxy, both in front of the same two servers. "server" is
 # the one that all measurements use and that may be killed, "steady" is the probe's own.
 #
-#   my $servers = Bench::Servers->new(mpm => 'event', workers => 25, crowd => 1000, extra => 'directives');
-#                                      only => 'httpd' or 'haproxy', under => sub { command it runs under }
-#   $servers->proxy('tls', 'httpd')     what rpcload is to be told of a proxy
-#   $servers->stop                      or when the object goes
+#   my $servers = Bench::Servers->new(
+#       mpm => 'event', workers => 25,
+#       crowd => 1000,              virtual connections at most
+#       sources => 0,               addresses that the proxies connect from; 0: as they like
+#       hash => '{SHA}...',         of the password
+#       cache => 0,                 with mod_authn_socache
+#       extra => '',                more lines for httpd.conf
+#       only => 'httpd',            the other one, haproxy, is not needed
+#       under => sub { ... });      the command that the proxies run under
+#   $servers->proxy('tls', 'httpd') tells rpcload of a proxy
+#   $servers->stop                  happens, too, when the object goes
 
 use strict;
 use warnings;
@@ -21,8 +28,8 @@ my $patience = 30;      # seconds
 
 sub new {
     my ($class, %o) = @_;
-    my $self = bless { mpm => 'event', workers => 25, crowd => 1000, extra => '', under => sub { }, pids => {}, %o },
-        $class;
+    my %default = (mpm => 'event', workers => 25, crowd => 1000, sources => 0, extra => '', under => sub { });
+    my $self = bless { %default, pids => {}, %o }, $class;
 
     $self->{dir} = tempdir('rpcproxy-bench.XXXXXX', TMPDIR => 1);
     chmod 0755, $self->{dir};
@@ -68,7 +75,8 @@ sub start {
     my %env = (DIR => $self->{dir}, MPM => $self->{mpm}, WORKERS => $self->{workers},
                BUILD => absolute($ENV{ENGINE} // $build), MODULES => query($apxs, 'LIBEXECDIR'),
                MAXCONN => 2 * $self->{crowd} + 300,
-               SERVER_PORT => $self->{server_port}, STEADY_PORT => $self->{steady_port});
+               SERVER_PORT => $self->{server_port}, STEADY_PORT => $self->{steady_port},
+               $self->sources);
     my $httpd = $ENV{HTTPD} // query($apxs, 'SBINDIR') . '/' . query($apxs, 'progname');
     @$self{qw(httpd_program ports)} = ($httpd, { httpd => { tls => $ports[0], plain => $ports[1], firewall => $ports[2],
                                         steady_tls => $ports[0], steady_plain => $ports[1] },
@@ -78,6 +86,17 @@ sub start {
                        $> == 0 ? ('-D', 'AsRoot') : (), $self->{cache} ? ('-D', 'Cache') : ());
     $self->start_proxy('haproxy', \%env, 'haproxy', '-db', '-f', "$self->{dir}/haproxy.cfg");
     $self->await_children if $self->{pids}{httpd};
+}
+
+# The addresses that both proxies are to connect to the server from, in turn.
+sub sources {
+    my ($self) = @_;
+    my @addresses = map { '127.0.0.' . ($_ + 1) } 1 .. $self->{sources};
+    my $server = "127.0.0.1:$self->{server_port}";
+
+    return (SOURCES => '', SERVERS => "server server $server") if !@addresses;
+    return (SOURCES => "RpcSourceAddress @addresses",
+            SERVERS => join "\n    ", map { "server from-$_ $server source $_" } @addresses);
 }
 
 sub start_server {
