@@ -193,7 +193,7 @@ SKIP: {
         }
         my $where = $name eq 'inside' ? "$test->{dir}/below" : $path;
         isnt($status, 0, "configtest: a folder that httpd's User may write to ($name)");
-        like($out, qr/RpcEndpointSocket \S+: httpd's User may write into the folder \Q$where\E, .*let none but root write there \(chown root, chmod go-w\), or name another folder/, 'and what to do');
+        like($out, qr/RpcEndpointSocket \S+: httpd's User may write into the folder \Q$where\E, .*let only root write there \(chown root, chmod go-w\), or name another folder/, 'and what to do');
         next if $name ne 'own' && $name ne 'inside';
         unlink "$test->{dir}/error_log";
         $test->run('-k start');
