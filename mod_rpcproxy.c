@@ -56,7 +56,8 @@ static apr_array_header_t *with_versions(apr_array_header_t *listen, int version
     return listen;
 }
 
-/* The servers behind the endpoint's own addresses are named by the configuration. */
+/* The networks of RpcTargetNetworks, with those that the servers of RpcEndpointListen need: the
+ * configuration itself names these servers. */
 static const char *endpoint_networks(apr_pool_t *pool, const rpc_networks_t *networks,
                                      const apr_array_header_t *listen)
 {
@@ -95,8 +96,9 @@ static apr_status_t prepare_endpoint(apr_pool_t *pconf, server_rec *s, int first
                       : rpc_endpointd_start(pconf, s, &params);
 }
 
-/* The first start's, kept by httpd. The number is the table's layout: a restart that brings
- * another version of the module must not take up what the old one has left. */
+/* The tables are made at the first start, and httpd keeps them over restarts. The number in their
+ * name stands for their layout: when a restart loads another version of the module, that version
+ * must not use tables that an older one has left. */
 static apr_status_t prepare_status(server_rec *s)
 {
     static const char name[] = "rpcproxy-status-10";
@@ -128,14 +130,14 @@ static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, 
 
     if (!rpc_check_possible(s) || !rpc_detach_possible(ptemp, s))
         return HTTP_INTERNAL_SERVER_ERROR;
-    /* Only for configtest: a start finds out by itself, and a restart goes on without. */
-    return ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST
-                && rpc_endpointd_check(ptemp, s, &params)
-             ? HTTP_INTERNAL_SERVER_ERROR
-             : OK;
+    /* Only configtest tries the addresses of the endpoint: a start uses them anyway, and a restart
+     * continues without those that fail. */
+    if (ap_state_query(AP_SQ_RUN_MODE) != AP_SQ_RM_CONFIG_TEST)
+        return OK;
+    return rpc_endpointd_check(ptemp, s, &params) ? HTTP_INTERNAL_SERVER_ERROR : OK;
 }
 
-/* Only for configtest: a start should not wait for the DNS. */
+/* Only configtest looks up names, because a start should not wait for the DNS. */
 static void test_config(apr_pool_t *pconf, server_rec *s)
 {
     rpc_servers_check_networks(pconf, ap_get_module_config(s->lookup_defaults, &rpcproxy_module));
@@ -150,8 +152,8 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
 
     if (ap_state_query(AP_SQ_RUN_MODE) != AP_SQ_RM_NORMAL)
         return OK;
-    /* For httpd's line at start-up and for its pages of status; clients see it by ServerTokens Full
-     * only. */
+    /* Shown in httpd's line at start-up and on its status page. Clients see it only with
+     * ServerTokens Full. */
     ap_add_version_component(pconf, "mod_rpcproxy/" RPCPROXY_VERSION);
     if (!first_pass) {
         rv = prepare_status(s);
@@ -183,8 +185,8 @@ static apr_status_t start_threads(apr_pool_t *pchild, server_rec *s)
     sigset_t all, before;
     apr_status_t rv;
 
-    /* A child that is told to go while it begins goes in the signal's handler, pools and all: not
-     * while a thread has been made and nobody knows it yet. */
+    /* A child that is told to end while it starts destroys its pools in the signal's handler. So
+     * signals are blocked while a thread has been made but is not yet recorded anywhere. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     rv = rpc_record_start(pchild, s);
@@ -196,8 +198,8 @@ static apr_status_t start_threads(apr_pool_t *pchild, server_rec *s)
 
 /* ---- the end of a child ---- */
 
-/* Other signals than those of the parent are of httpd's own threads, which wake each other with
- * them. */
+/* Ends all channels at a signal from the parent. httpd's own threads wake each other with the same
+ * signals; these come from this process and are ignored. */
 static void parent_insists(int signal, siginfo_t *info, void *context_of_signal)
 {
     if (context.engine && info->si_pid != getpid())
@@ -211,19 +213,19 @@ static int is_threaded(void)
     return ap_mpm_query(AP_MPMQ_IS_THREADED, &threaded) == APR_SUCCESS && threaded;
 }
 
-/* While a child retires httpd listens to nothing any more, for that may last as long as a download;
- * a stop of the server must end its channels nevertheless. */
+/* httpd ignores signals in a child that retires, because its downloads may take long. But a stop of
+ * the server must end the channels of this child, too. */
 static void heed_parent(void)
 {
     struct sigaction insists = { .sa_sigaction = parent_insists, .sa_flags = SA_SIGINFO };
 
     sigaction(SIGTERM, &insists, NULL);
-    if (!is_threaded())     /* the threaded MPMs have another use for SIGHUP, and never send it */
+    if (!is_threaded())     /* the threaded MPMs use SIGHUP otherwise, and never send it */
         sigaction(SIGHUP, &insists, NULL);
 }
 
-/* Prefork says nothing of how a child ends. But to stop or restart at once it leaves from the
- * handler of a signal, and while a handler runs its signal is blocked. */
+/* Prefork does not tell whether a child ends gracefully. But at a stop or an ungraceful restart it
+ * ends within a signal's handler, and while a handler runs, its signal is blocked. */
 static int prefork_is_graceful(void)
 {
     sigset_t blocked;
@@ -247,7 +249,7 @@ static void child_stopping(apr_pool_t *pchild, int graceful)
         rpc_engine_finish(context.engine);
 }
 
-/* A signal may come until the process has gone. */
+/* A signal may still come after the pool of the engine is gone, until the process ends. */
 static apr_status_t forget_engine(void *data)
 {
     context.engine = NULL;

@@ -1,20 +1,23 @@
-/* rpc_channel.c: the life of a channel, whatever its role.
+/* rpc_channel.c: how a channel of any role begins, up to its virtual channel.
  *
- *   rpc_channel_start -> channel_turn: reads the first PDU, no byte more
+ *   rpc_channel_start -> channel_turn: reads the first PDU and no byte more
+ *     -> go_home:  moves the channel to the I/O thread that its cookie's hash names
  *     -> dispatch: asks whether the cookie is free for this user, target and host (claim(), which
- *        sees all children); R2 joins the virtual channel its cookie names; anything else makes a
- *        virtual channel (proxy/virtual.c), which connects a leg
+ *                  knows the channels of all children)
+ *     -> place:    a successor (R2) joins the virtual channel that its cookie names; anything else
+ *                  makes a virtual channel (proxy/virtual.c), which connects a leg
  */
 #include "rpc_channel.h"
-#include "base/list.h"
-#include "proxy/answer.h"
-#include "proxy/mixed.h"
-#include "proxy/virtual.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include <apr_hash.h>
+
+#include "base/list.h"
+#include "proxy/answer.h"
+#include "proxy/mixed.h"
+#include "proxy/virtual.h"
 
 rpc_proxy_t *rpc_proxy_create(rpc_loop_t *loop, const rpc_dialer_t *dialer,
                               rpc_proxy_t **siblings, unsigned count, apr_pool_t *pool)
@@ -79,13 +82,13 @@ static void waited_too_long(rpc_timer_t *timer)
                    "the replacement before it has not been completed");
 }
 
-/* One may wait for its turn, and no byte of it is read meanwhile. */
+/* One successor may wait for its turn. No byte of it is read meanwhile. */
 static void await_turn(rpc_virtual_t *v, rpc_channel_t *ch)
 {
     if (v->newcomer == ch)
         return;
     if (v->newcomer) {
-        channel_refuse(ch, RPC_REASON_UNKNOWN_COOKIE, "another successor waits already");
+        channel_refuse(ch, RPC_REASON_UNKNOWN_COOKIE, "another successor is already waiting");
         return;
     }
     rpc_log(ch->spec->log, RPC_LOG_DEBUG, 0,
@@ -97,7 +100,8 @@ static void await_turn(rpc_virtual_t *v, rpc_channel_t *ch)
                   rpc_loop_now(ch->proxy->loop) + ch->spec->setup_timeout);
 }
 
-/* May V's current channel be about to say that it has been replaced elsewhere? */
+/* Is it possible that V's current channel will soon learn that it has been replaced at another
+ * proxy? */
 static int may_move_away(const rpc_virtual_t *v)
 {
     if (v->state != RPC_OPENED)
@@ -105,27 +109,30 @@ static int may_move_away(const rpc_virtual_t *v)
     return v->current->client->can_read || (v->leg && v->leg->can_read);
 }
 
-/* A replacement whose virtual connection lives here: R2 (3.2.3.5.5.1, 3.2.4.5.6.1). The successor
- * of a channel that is still becoming one itself waits: its client is ahead of us.
- * By the letter a wrong cookie ends the whole virtual connection; then anyone who has
- * seen a cookie could kill it, so only the newcomer is refused. */
+/* CH replaces a channel of V, which lives here: R2 (3.2.3.5.5.1, 3.2.4.5.6.1). If the channel to be
+ * replaced is itself still replacing another one, CH waits: its client is ahead of this proxy. The
+ * specification ends the whole virtual connection when a cookie is wrong. Then anybody who has seen
+ * a cookie could end it, so only the newcomer is refused here. */
 static void replace(rpc_virtual_t *v, rpc_channel_t *ch)
 {
     const rpc_channel_t *newest = v->successor ? v->successor : v->current;
     int follows = rts_cookie_equal(rts_cookie(&ch->first, 1), &newest->cookie);
 
     if (strcmp(v->current->spec->identity, ch->spec->identity) != 0)
-        channel_refuse(ch, RPC_REASON_PEER_MISMATCH, "another user's or target's connection");
+        channel_refuse(ch, RPC_REASON_PEER_MISMATCH,
+                       "the virtual connection is another user's or target's");
     else if (v->reason || (!follows && !may_move_away(v)))
-        channel_refuse(ch, RPC_REASON_UNKNOWN_COOKIE, "not the successor of a channel here");
-    /* Each successor may leave a window's worth; one after another would pile up. */
+        channel_refuse(ch, RPC_REASON_UNKNOWN_COOKIE,
+                       "its predecessor is not a channel of this proxy");
+    /* Each channel may leave a full window of bytes that still wait. A limit keeps quick
+     * replacements from adding these up. */
     else if (follows && v->state == RPC_OPENED && v->waiting.size <= 2 * RPC_FLOW_WINDOW_MAX)
         attach(v, ch);
     else
         await_turn(v, ch);
 }
 
-/* Why the table of live channels refuses a channel, in words. */
+/* The words for why the channel table refuses a channel. */
 static const char *claim_fault(rpc_reason_t reason)
 {
     switch (reason) {
@@ -151,7 +158,7 @@ static int claim_cookie(rpc_channel_t *ch, int replacing)
     return 0;
 }
 
-/* Brings the channel to its place, by the present state of this proxy. */
+/* Joins the channel to the virtual channel of its cookie, makes one, or refuses. */
 static void place(rpc_channel_t *ch, int replacing)
 {
     rpc_virtual_t *v = apr_hash_get(ch->proxy->tables[ch->spec->role],
@@ -167,18 +174,19 @@ static void place(rpc_channel_t *ch, int replacing)
         channel_refuse(ch, RPC_REASON_NO_MEMORY, "no memory for a virtual channel");
 }
 
-/* A newcomer that waits: something has changed, at its client or where it is to go. */
+/* The turn of a channel that waits for its place: its client or the virtual channel has changed. */
 static void channel_newcomer_turn(rpc_job_t *job)
 {
     rpc_channel_t *ch = RPC_OWNER_OF(job, rpc_channel_t, turn);
 
     if (ch->client->hup || ch->client->error)
-        channel_refuse(ch, RPC_REASON_CLIENT_CLOSED, "gone before its turn came");
+        channel_refuse(ch, RPC_REASON_CLIENT_CLOSED,
+                       "the client closed its connection before its turn came");
     else
         place(ch, 1);
 }
 
-/* On the home loop: the first PDU, known to be one of the role's two, decides. */
+/* On the home loop: the first PDU is one of the two that open a channel of this role. */
 static void dispatch(rpc_job_t *job)
 {
     rpc_channel_t *ch = RPC_OWNER_OF(job, rpc_channel_t, turn);
@@ -201,7 +209,7 @@ static void channel_link(rpc_channel_t *ch, rpc_proxy_t *proxy)
     RPC_LIST_PUSH(proxy->channels, ch);
 }
 
-/* Arrived on its home loop from another one. */
+/* The channel has come to its home loop from another loop. */
 static void channel_arrive(rpc_job_t *job)
 {
     rpc_channel_t *ch = RPC_OWNER_OF(job, rpc_channel_t, turn);
@@ -210,7 +218,7 @@ static void channel_arrive(rpc_job_t *job)
     ch->turn.run = dispatch;
     ch->client->can_read = ch->client->can_write = 1;
     if (rpc_watch_add(ch->proxy->loop, &ch->client->watch) != APR_SUCCESS)
-        channel_refuse(ch, RPC_REASON_NO_MEMORY, "cannot be watched");
+        channel_refuse(ch, RPC_REASON_NO_MEMORY, "the I/O thread cannot watch its connection");
     else
         dispatch(job);
 }
@@ -254,8 +262,8 @@ static void channel_first_pdu(rpc_channel_t *ch, const uint8_t *data, const dcer
         channel_refuse(ch, RPC_REASON_PROTOCOL, "the first PDU opens no channel of this kind");
 }
 
-/* A client that has begun a PDU and then closed its sending side may still read why it is
- * refused. */
+/* A client that has sent a part of a PDU and then closed its sending side can still read
+ * the answer. */
 static void first_pdu_failed(rpc_channel_t *ch, apr_status_t status)
 {
     int closed = APR_STATUS_IS_EOF(status);
@@ -265,13 +273,14 @@ static void first_pdu_failed(rpc_channel_t *ch, apr_status_t status)
         ch->answered = 1;
     }
     channel_refuse(ch, closed ? RPC_REASON_CLIENT_CLOSED : RPC_REASON_CLIENT_ERROR,
-                   "gone before its first PDU");
+                   "the client closed its connection before its first PDU was complete");
 }
 
-/* Open_Start: reads just the first PDU, so that what follows is read where it belongs. */
+/* Open_Start: reads only the first PDU, so that the bytes behind it are read on the home loop. */
 static void channel_turn(rpc_job_t *job)
 {
     rpc_channel_t *ch = RPC_OWNER_OF(job, rpc_channel_t, turn);
+
     for (;;) {
         uint8_t *buf = rpc_loop_scratch(ch->proxy->loop);
         const uint8_t *data = buf, *pdu;
@@ -308,7 +317,7 @@ static void channel_turn(rpc_job_t *job)
 static void channel_late(rpc_timer_t *timer)
 {
     channel_refuse(RPC_OWNER_OF(timer, rpc_channel_t, timer), RPC_REASON_FIRST_PDU_TIMEOUT,
-                   "no first PDU in time");
+                   "the first PDU did not come in time");
 }
 
 void rpc_channel_start(rpc_proxy_t *proxy, rpc_stream_t *client, const rpc_channel_spec_t *spec)

@@ -22,7 +22,7 @@ typedef struct rpc_status rpc_status_t;
 /* Makes the table, with a random key, in shared memory that children inherit by fork. Lives in
  * POOL. */
 apr_status_t rpc_status_create(rpc_status_t **status, apr_pool_t *pool);
-/* Rows taken by this process from now on bear PID (not 0). Before its threads start. */
+/* PID (not 0) owns the rows that this process takes from now on. Called before threads start. */
 void rpc_status_set_pid(rpc_status_t *status, uint32_t pid);
 
 /* Whose channel it is. */
@@ -44,33 +44,33 @@ typedef struct rpc_status_limits {
     rpc_reason_t reached;           /* one that the caller has found reached; or RPC_REASON_NONE */
 } rpc_status_limits_t;
 
-/* Takes a row for a channel, or says by *WHY which limit keeps it out (RPC_STATUS_NO_ROW). While
- * channels of the same identity and role live, as many newcomers beyond a limit have a row, too:
- * each may be the successor of one of them, which rpc_status_claim() will show. Until then they
- * count for no limit. */
+/* Takes a row for a channel. RPC_STATUS_NO_ROW: the limit *WHY is reached. But while channels of
+ * the same identity and role live, as many newcomers beyond a limit get a row: each may be the
+ * successor of one of them, which rpc_status_claim() finds out. Until then they count for no
+ * limit. */
 int rpc_status_enter(rpc_status_t *status, const rpc_status_who_t *who,
                      const rpc_status_limits_t *limits, rpc_reason_t *why);
-/* Its virtual connection is VC; REPLACING: as the successor of a channel. A row beyond a limit
- * is kept if it succeeds a channel that lives in the table; else the limit is the answer.
- * PEER_MISMATCH: VC is live with another identity. DUPLICATE_COOKIE: it is live in this role,
- * and the channel no successor. Refused, the row stays, without cookie, until
+/* The channel of ROW belongs to the virtual connection VC; REPLACING: as the successor of a
+ * channel. A row beyond a limit is kept if it succeeds a channel in the table; else that limit is
+ * returned. PEER_MISMATCH: VC is live with another identity. DUPLICATE_COOKIE: VC is live in this
+ * role, and the channel is no successor. A refused channel keeps its row, without a cookie, until
  * rpc_status_leave(). */
 rpc_reason_t rpc_status_claim(rpc_status_t *status, int row, const rts_cookie_t *vc, int replacing);
-/* Its leg goes to this server. */
+/* The leg of the channel is connected to this server. */
 void rpc_status_reached(rpc_status_t *status, int row, const char *host, uint16_t port);
-/* Is this the server that its virtual connection was at when the channel made its claim? */
+/* Was the virtual connection at this server when the channel made its claim? */
 int rpc_status_meets(rpc_status_t *status, int row, const char *host, uint16_t port);
-/* The server has answered: no longer unpaired. */
+/* The server has answered, so the channel is no longer unpaired. */
 void rpc_status_opened(rpc_status_t *status, int row);
-/* A bind or alter_context has passed on it, which asked for LEVEL (firewall/firewall.h): so its
- * successors know, too, in whatever child. */
+/* A bind or alter_context that asked for LEVEL (firewall/firewall.h) has passed on the channel.
+ * Successors in all children learn of it. */
 void rpc_status_bound(rpc_status_t *status, int row, unsigned level);
-/* Has its virtual connection a bind, and at which level at most? 0: nobody knows, as it has been at
- * another machine. */
+/* Has its virtual connection a bind, and what is the highest level of its binds? Returns 0 when
+ * this is not known, because the virtual connection has been at another machine. */
 int rpc_status_recall(rpc_status_t *status, int row, int *bound, unsigned *level);
-/* It has failed: does it tell so? Of the channels of one virtual connection that fail within
- * some three minutes the first does, in whatever child, and no other; without a cookie each
- * does. NOW as by rpc_clock_now(). */
+/* The channel has failed: is this to be logged? Of the channels of one virtual connection that fail
+ * within about three minutes, in any child, only the first is logged; a channel without a cookie is
+ * always logged. NOW is a time of rpc_clock_now(). */
 int rpc_status_tells(rpc_status_t *status, int row, apr_time_t now);
 /* Gives the row back. */
 void rpc_status_leave(rpc_status_t *status, int row);

@@ -1,20 +1,22 @@
-/* shared/row_index.c: hashing without chains, since a chain could be cut by a process that dies.
+/* shared/row_index.c: a hash table without chains, because a process that dies could leave a broken
+ * chain.
  *
- * An entry is one word: part of the key's hash, kind, row. It lies in one of the first groups of
- * slots on a way that begins at the key's home. How many groups those are, the home's reach, is
- * doubled before an entry is put farther away, and never lowered; whoever looks for a key looks at
- * all of them. An entry never moves.
+ * An entry is one word: a part of the key's hash, the kind and the row. A key has a home, which is
+ * one group of slots; its entries lie there or in the groups that follow. The home's reach is the
+ * number of these groups. It is doubled before an entry is put farther away, and it never shrinks.
+ * A search for a key looks at all groups within the reach. An entry never moves.
  *
- *   add:     note in the row at which slot, then take the slot by compare-and-swap
- *   remove:  clear the slot that the row has noted, if it holds this row's entry
+ *   add:     write the number of the slot to the row, then take the slot by compare-and-swap
+ *   remove:  clear the slot whose number the row has, if it holds this row's entry
  *
- * So an entry is always noted, whenever its process dies, and there is never a second one.
+ * So whenever a process dies, the rows have the numbers of all slots that it took, and no row has
+ * two entries of a kind.
  *
- * The rows have slots of their own number: rows 0 to 1023 share the first 1024 groups, rows 1024 to
- * 2047 the next, and each following part is twice as large as all before it. A table with few rows
- * takes little memory, is never fuller than the rows can make it, and a look passes one home in
- * each part. A key that very many rows share gets a reach as large as their number; each row then
- * begins at another of its groups.
+ * The table is divided into parts: rows 0 to 1023 use the first 1024 groups, rows 1024 to 2047 the
+ * next, and each following part is twice as large as the one before. So a table with few rows takes
+ * little memory, each row finds a free slot, and a search visits one home in each part. A key that
+ * very many rows share gets a reach as large as their number; each row then begins at another
+ * group.
  */
 #include "shared/row_index.h"
 

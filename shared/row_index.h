@@ -1,9 +1,9 @@
-/* rpc_row_index: which rows of a table in shared memory have this key? A row may be entered under
- * one key of each kind. Like the table it has no lock: any process may die at any instruction, and
- * what it had begun is undone by removing its rows.
+/* rpc_row_index: finds the rows of a table in shared memory that have a key. A row may be entered
+ * under one key of each kind. Like the table, the index has no lock: any process may die at any
+ * instruction, and removing the rows of that process undoes what it had begun.
  *
- * Insert, then look: who looks after an entry was added, and before it is removed, finds it. All
- * accesses are sequentially consistent.
+ * A search that begins after an entry was added, and ends before it is removed, finds the entry.
+ * All accesses are sequentially consistent.
  */
 #ifndef RPC_ROW_INDEX_H
 #define RPC_ROW_INDEX_H
@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define RPC_ROW_INDEX_KINDS 8
-/* The most rows, and the granularity of their number, which is a power of two. */
+/* The greatest number of rows. Numbers of rows are multiples of the unit, a power of two. */
 #define RPC_ROW_INDEX_MAX (1u << 20)
 #define RPC_ROW_INDEX_LEAST 1024u
 
@@ -30,14 +30,15 @@ size_t rpc_row_index_size(uint32_t rows);
 /* BASE: zeroed memory of that size, which all processes share, aligned to 64 bytes. */
 void rpc_row_index_init(rpc_row_index_t *index, void *base, uint32_t rows);
 
-/* Enters ROW under KEY, which should be as good as random. For the owner of the row, who has not
- * entered it in this KIND. */
+/* Enters ROW under KEY, which should look random, such as a hash. Only the owner of the row calls
+ * this, and at most once for each KIND until the row is removed. */
 void rpc_row_index_add(rpc_row_index_t *index, unsigned kind, uint64_t key, uint32_t row);
-/* Undoes that, if it was done; for the row's owner, or for anybody once that process is dead. */
+/* Removes ROW, if it was entered. Only the owner of the row calls this, or any process when the
+ * owner is dead. */
 void rpc_row_index_remove(rpc_row_index_t *index, unsigned kind, uint32_t row);
 
-/* A walk over rows. Another key's row comes up once in a long while, so the caller looks at what
- * the row has. No row comes up twice while it stays entered. */
+/* A walk over rows. It rarely returns a row of another key, so the caller compares the key of the
+ * row itself. It returns no row twice while that stays entered. */
 typedef struct rpc_row_walk {
     const rpc_row_index_t *index;
     unsigned kind;
