@@ -32,6 +32,11 @@ static apr_status_t from_tls(rpc_client_t *client, void *buf, size_t *len)
 {
     apr_status_t rv = rpc_tls_read(&client->tls, buf, len);
 
+    if (rpc_tls_tired(&client->tls)) {
+        client->socket.s.can_read = 0;
+        rpc_watch_again(client->socket.s.loop, &client->socket.s.watch);
+        return rv;
+    }
     /* Of what comes later an event will tell; but of an end that is known already none will. */
     if (rv == APR_SUCCESS && rpc_tls_drained(&client->tls) && !client->socket.s.hup)
         client->socket.s.can_read = 0;
@@ -60,6 +65,8 @@ static apr_status_t read_junk(rpc_client_t *client, void *buf, size_t room)
         len = room;
         if (total > JUNK_MAX)
             return APR_EGENERAL;
+        if (rpc_tls_tired(&client->tls))
+            return APR_EAGAIN;
     }
     return rv;
 }

@@ -168,16 +168,24 @@ static int wait_time(const rpc_loop_t *loop)
 
 /* ---- descriptors ---- */
 
-apr_status_t rpc_watch_add(rpc_loop_t *loop, rpc_watch_t *watch)
+static int control(rpc_loop_t *loop, int operation, rpc_watch_t *watch)
 {
     struct epoll_event event;
 
     memset(&event, 0, sizeof(event));
     event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
     event.data.ptr = watch;
-    if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, watch->fd, &event) < 0)
-        return errno;
-    return APR_SUCCESS;
+    return epoll_ctl(loop->epoll_fd, operation, watch->fd, &event);
+}
+
+apr_status_t rpc_watch_add(rpc_loop_t *loop, rpc_watch_t *watch)
+{
+    return control(loop, EPOLL_CTL_ADD, watch) < 0 ? errno : APR_SUCCESS;
+}
+
+void rpc_watch_again(rpc_loop_t *loop, rpc_watch_t *watch)
+{
+    control(loop, EPOLL_CTL_MOD, watch);
 }
 
 void rpc_watch_remove(rpc_loop_t *loop, rpc_watch_t *watch)

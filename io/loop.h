@@ -84,6 +84,8 @@ apr_status_t rpc_watch_add(rpc_loop_t *loop, rpc_watch_t *watch);
 /* Afterwards ready is not called any more, not even for events already fetched. Does not
  * close the descriptor. */
 void rpc_watch_remove(rpc_loop_t *loop, rpc_watch_t *watch);
+/* Has the next turn tell once more what holds by then. */
+void rpc_watch_again(rpc_loop_t *loop, rpc_watch_t *watch);
 
 /* The time at which this turn began. */
 apr_time_t rpc_loop_now(const rpc_loop_t *loop);

@@ -11,6 +11,7 @@
 #include <openssl/err.h>
 
 #define UNSENT_MAX 65536    /* bytes; only a peer that reads nothing, but has us answer, comes near */
+#define READS_MAX 64        /* from the socket in one read of the stream */
 #define BIO_TYPE (BIO_TYPE_SOURCE_SINK | 127)   /* below those that BIO_get_new_index() gives out */
 
 /* ---- the BIO ---- */
@@ -32,6 +33,7 @@ static ssize_t from_socket(rpc_tls_t *tls, char *buf, size_t len)
     size_t asked = len + (is_body ? RPC_TLS_HEADER : 0);
     ssize_t n;
 
+    tls->turns--;
     do {
         n = readv(tls->fd, into, is_body ? 2 : 1);
     } while (n < 0 && errno == EINTR);
@@ -54,8 +56,9 @@ static int bio_read(BIO *bio, char *buf, int len)
     BIO_clear_retry_flags(bio);
     if (tls->header_len)
         return from_header(tls, buf, len);
-    n = tls->drained ? -1 : from_socket(tls, buf, (size_t)len);
-    if (n < 0 && tls->drained)
+    tls->tired = !tls->drained && !tls->turns;
+    n = tls->drained || tls->tired ? -1 : from_socket(tls, buf, (size_t)len);
+    if (n < 0 && (tls->drained || tls->tired))
         BIO_set_retry_read(bio);
     return (int)n;
 }
@@ -150,7 +153,8 @@ apr_status_t rpc_tls_read(rpc_tls_t *tls, void *buf, size_t *len)
 {
     size_t room = *len, n;
 
-    tls->drained = 0;
+    tls->drained = tls->tired = 0;
+    tls->turns = READS_MAX;
     ERR_clear_error();
     for (*len = 0; *len < room; *len += n) {
         if (!SSL_read_ex(tls->ssl, (uint8_t *)buf + *len, room - *len, &n))
@@ -162,6 +166,11 @@ apr_status_t rpc_tls_read(rpc_tls_t *tls, void *buf, size_t *len)
 int rpc_tls_drained(const rpc_tls_t *tls)
 {
     return tls->drained && !SSL_pending(tls->ssl);
+}
+
+int rpc_tls_tired(const rpc_tls_t *tls)
+{
+    return tls->tired;
 }
 
 apr_status_t rpc_tls_push(rpc_tls_t *tls)

@@ -25,8 +25,10 @@ typedef struct rpc_tls {
     SSL *ssl;                   /* NULL: not in use */
     int fd;                     /* the caller's */
     unsigned drained:1;         /* the last read from the socket brought less than was asked for */
+    unsigned tired:1;           /* the last read has stopped although there was more */
     unsigned more:1;            /* another record follows at once */
     unsigned eof:1;             /* of the socket */
+    uint8_t turns;              /* reads from the socket that are left to the read of the stream */
     apr_status_t error;         /* of the socket, sticky */
     uint8_t header[RPC_TLS_HEADER], header_len;     /* of the next record, read behind the last one */
     rpc_bytes_t unsent;         /* records that the socket has not taken */
@@ -51,6 +53,9 @@ int rpc_tls_adopt(rpc_tls_t *tls, SSL *ssl, int fd, const rpc_tls_kind_t *kind);
 apr_status_t rpc_tls_read(rpc_tls_t *tls, void *buf, size_t *len);
 /* Has the last read taken all that there was? */
 int rpc_tls_drained(const rpc_tls_t *tls);
+/* Has it stopped early, lest others wait? Records may be tiny, or bring nothing at all (KeyUpdate), and
+ * a peer can send them as fast as they are read. No event will tell of the rest. */
+int rpc_tls_tired(const rpc_tls_t *tls);
 
 /* As the write of a stream, and its push. */
 apr_status_t rpc_tls_write(rpc_tls_t *tls, const struct iovec *pieces, int count, size_t *len);
