@@ -80,11 +80,16 @@ void rpc_timer_cancel(rpc_loop_t *loop, rpc_timer_t *timer)
 
 apr_status_t rpc_watch_add(rpc_loop_t *loop, rpc_watch_t *watch)
 {
+    loop->world->peers[watch->fd]->watched = 1;
+    rpc_watch_again(loop, watch);
+    return APR_SUCCESS;
+}
+
+void rpc_watch_again(rpc_loop_t *loop, rpc_watch_t *watch)
+{
     fake_peer_t *peer = loop->world->peers[watch->fd];
 
-    peer->watched = 1;
     peer->events |= EPOLLIN | EPOLLOUT | (peer->eof ? EPOLLRDHUP : 0);
-    return APR_SUCCESS;
 }
 
 void rpc_watch_remove(rpc_loop_t *loop, rpc_watch_t *watch)
