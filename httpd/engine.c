@@ -110,6 +110,8 @@ static void again(rpc_timer_t *timer)
     apr_time_t now = rpc_loop_now(el->loop);
 
     rpc_proxy_end_all(el->proxy, RPC_REASON_SHUTDOWN);
+    if (!apr_atomic_read32(&el->engine->closed))
+        el->deadline = now + LAST_MOMENT;   /* connections may still be with httpd's threads */
     if (finishing && (!apr_atomic_read32(&el->engine->alive) || now >= el->deadline)) {
         rpc_streams_abandon(el->loop);
         rpc_loop_stop(el->loop);
@@ -152,8 +154,7 @@ static void finish_loops(rpc_engine_t *engine)
     int i;
 
     for (i = 0; i < engine->count; i++)
-        if (!engine->loops[i].deadline)
-            rpc_loop_post(engine->loops[i].loop, &engine->loops[i].finish);
+        rpc_loop_post(engine->loops[i].loop, &engine->loops[i].finish);
 }
 
 static void engine_look(rpc_timer_t *timer)
