@@ -13,6 +13,7 @@ FUZZ_TIME ?= 60
 FUZZ_CC   ?= clang
 FUZZ_LEN_codec    := 2048
 FUZZ_LEN_rts      := 256
+FUZZ_LEN_tls      := 401
 FUZZ_LEN_proxy    := 900
 FUZZ_LEN_endpoint := 900
 

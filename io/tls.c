@@ -149,18 +149,25 @@ static apr_status_t tls_status(const rpc_tls_t *tls)
     }
 }
 
+/* An end behind the last bytes has been read with them: it is for the next read to tell, and no event
+ * will. */
 apr_status_t rpc_tls_read(rpc_tls_t *tls, void *buf, size_t *len)
 {
     size_t room = *len, n;
+    apr_status_t rv = APR_SUCCESS;
 
     tls->drained = tls->tired = 0;
     tls->turns = READS_MAX;
     ERR_clear_error();
-    for (*len = 0; *len < room; *len += n) {
-        if (!SSL_read_ex(tls->ssl, (uint8_t *)buf + *len, room - *len, &n))
-            return *len ? APR_SUCCESS : tls_status(tls);
+    for (*len = 0; *len < room && rv == APR_SUCCESS; *len += n) {
+        if (!SSL_read_ex(tls->ssl, (uint8_t *)buf + *len, room - *len, &n)) {
+            n = 0;
+            rv = tls_status(tls);
+        }
     }
-    return APR_SUCCESS;
+    if (rv != APR_SUCCESS && !APR_STATUS_IS_EAGAIN(rv))
+        tls->drained = 0;
+    return *len ? APR_SUCCESS : rv;
 }
 
 int rpc_tls_drained(const rpc_tls_t *tls)
