@@ -275,7 +275,7 @@ static void test_read_after_failed_write(apr_pool_t *pool)
     read_all(&r.job);
     ok(r.got == 3 && APR_STATUS_IS_EOF(r.end), "is read, and then its end");
     is_int((long long)rpc_stream_pending(r.s), 0, "nothing more is written");
-    rpc_stream_close(r.s, 0);
+    rpc_stream_close(r.s, 1);
 }
 
 static void write_rest(rpc_job_t *job)
