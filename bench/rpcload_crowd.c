@@ -169,12 +169,12 @@ void measure_storm(const plan_t *plan)
 
 /* ---- the crowd ---- */
 
-/* Loads what is loaded lazily; longer than a closing connection lingers. */
+/* So that every worker has loaded what it loads lazily; longer than a closing connection lingers. */
 static void warm_up(const plan_t *plan)
 {
     crowd_t c;
 
-    crowd_open(&c, plan, &HELD, 1);
+    crowd_open(&c, plan, &HELD, plan->opening);
     crowd_close(&c);
     settle(3);
 }

@@ -135,6 +135,7 @@ sub spawn {
     my $pid = fork // die "fork: $!\n";
 
     return $pid if $pid;
+    setpgrp;    # httpd under prefork ends its whole process group
     open STDIN, '<', '/dev/null';
     open STDOUT, '>', $out;
     open STDERR, '>>', "$self->{dir}/$name.log";
