@@ -9,7 +9,7 @@
 #           firewall: the same httpd with and without;    hash: what a hash of the password costs
 #           By default the first four.
 #
-# Environment: ROUNDS=7 PINGS=5000 MB=200 SETUPS=300; CROWD: the most virtual connections, by default as many
+# Environment: ROUNDS=21 PINGS=2000 MB=60 SETUPS=100; CROWD: the most virtual connections, by default as many
 # as the descriptors allow, up to 20000; BUILD=build; ENGINE: the folder of another mod_rpcproxy.so; EXTRA:
 # more lines for httpd.conf; KEEP=1 keeps logs.
 #
@@ -88,14 +88,16 @@ sub most {
 sub rounds {
     my $table = Bench::Table->new(@NAMES);
     my $servers = servers();
-    my %amount = (ping => number(PINGS => 5000), in => number(MB => 200), out => number(MB => 200),
-                  setups => number(SETUPS => 300));
+    my %amount = (ping => number(PINGS => 2000), in => number(MB => 60), out => number(MB => 60),
+                  setups => number(SETUPS => 100));
 
-    by_turns(number(ROUNDS => 7), sub {
-        my ($side) = @_;
-        $table->add($side, Bench::Load::run($servers, $SIDES[$side], $_, $port, '-n', $amount{$_}))
-            for qw(ping in out setups);
-    });
+    # Short ones close together: what else the machine does then disturbs both sides.
+    for my $measure (qw(ping in out setups)) {
+        by_turns(number(ROUNDS => 21), sub {
+            my ($side) = @_;
+            $table->add($side, Bench::Load::run($servers, $SIDES[$side], $measure, $port, '-n', $amount{$measure}));
+        });
+    }
     $servers->check;
     $table->show("ping-pong, 100 bytes", [ping_p50 => 'p50, us', 1], [ping_p99 => 'p99, us', 1],
                  [ping_cpu => 'CPU us a round trip', 1, bound('<= 0.85')]);
