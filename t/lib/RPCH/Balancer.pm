@@ -8,7 +8,7 @@ use IO::Socket::IP;
 use RPCH::Poll ();
 use parent -norequire, 'RPCH::Peer';
 
-# PORTS: of the machines, on the loopback.
+# PORTS: the ports of the machines; all are on the loopback.
 sub new {
     my ($class, @ports) = @_;
     my $fh = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0, Listen => 1024) or die "balancer: $@\n";

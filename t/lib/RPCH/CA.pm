@@ -1,7 +1,7 @@
 package RPCH::CA;
 
 # A private certification authority, made with openssl: certificates for people, and a list of
-# those that it takes back. All lies in a folder below the run's server root.
+# those that it has revoked. All its files are in a folder below the run's server root.
 
 use strict;
 use warnings;
@@ -78,7 +78,7 @@ sub person {
     return { SSL_cert_file => "$file.crt", SSL_key_file => "$file.key" };
 }
 
-# Takes a person's certificate back.
+# Revokes a person's certificate.
 sub revoke {
     my ($self, $name) = @_;
     $self->openssl("ca -revoke $self->{dir}/$name.crt");

@@ -1,7 +1,7 @@
 package RPCH::Client;
 
-# A client of RPC over HTTP v2 (3.2.2): IN and OUT channels, acknowledgements by the book,
-# and every step by itself for tests that deviate from it.
+# A client of RPC over HTTP v2 (3.2.2): IN and OUT channels, acknowledgements as specified, and
+# each step as a method of its own, for tests that deviate from the specification.
 
 use strict;
 use warnings;
@@ -90,8 +90,8 @@ sub opened {
     return $self;
 }
 
-# Cuts what comes on an OUT channel. Acks of the IN channel take effect at once; all else
-# waits in {got}.
+# Cuts the bytes of an OUT channel into PDUs. Acks for the IN channel take effect at once; all other
+# PDUs wait in {got}.
 sub watch_out {
     my ($self, $ch) = @_;
     $ch->{on_input} = sub {
@@ -113,7 +113,7 @@ sub next_pdu {
     return shift @{ $self->{got} };
 }
 
-# The next PDU must be this RTS PDU; its values.
+# The next PDU must be this RTS PDU. Returns its values.
 sub expect {
     my ($self, $name) = @_;
     my $pdu = $self->next_pdu;
@@ -130,8 +130,8 @@ sub send {
     return $self;
 }
 
-# The next RPC PDU, acknowledged by the book; undef at the end of the channel. With {follow}
-# channels are replaced meanwhile.
+# The next RPC PDU, which is acknowledged as specified; undef at the end of the channel. With
+# {follow} channels are replaced meanwhile.
 sub recv {
     my ($self, $timeout) = @_;
     while (defined(my $pdu = $self->next_pdu($timeout))) {
@@ -156,10 +156,11 @@ sub send_ack {
     return;
 }
 
-# Sends an RPC PDU and returns the next that comes.
+# Sends an RPC PDU and returns the next one that the server sends.
 sub call { my ($self, $pdu) = @_; $self->send($pdu); return $self->recv }
 
-# Replaces the IN channel (doc/protocol.md, "Recycling"): the new request and A1; finish_in() after A4.
+# Begins to replace the IN channel (doc/protocol.md, "Recycling"): sends the new request and A1.
+# After A4 the test calls finish_in().
 sub replace_in {
     my ($self, %over) = @_;
     my $old = $self->{in};
@@ -184,7 +185,8 @@ sub switch_in {
     return $a4;
 }
 
-# Replaces the OUT channel (doc/protocol.md, "Recycling") once A2 has come: the new request and A3.
+# Begins to replace the OUT channel (doc/protocol.md, "Recycling") when A2 has come: sends the new
+# request and A3.
 sub replace_out {
     my ($self, %over) = @_;
     my $old = $self->{out};
@@ -196,7 +198,7 @@ sub replace_out {
     return $new;
 }
 
-# After A3: waits for A6, then goes on as it says, R1 or R2; returns which.
+# After A3: waits for A6 and continues in the form that it names, R1 or R2, which is returned.
 sub finish_out {
     my ($self) = @_;
     my $pdu = $self->next_pdu;
@@ -216,8 +218,9 @@ sub switch_out {
     return $form;
 }
 
-# One RTS PDU of a replacement, while data flows: what the book says. {follow}: the options of
-# the next request, by code ('in' or 'out'). {replaced} counts by form.
+# Does what is specified for one RTS PDU of a replacement, while data flows. {follow}: code that
+# returns the options of the next request, called with 'in' or 'out'. {replaced} counts the
+# replacements of each form.
 sub follow {
     my ($self, $pdu) = @_;
     my $form = decode('OUT_R1/A10', $pdu) || decode('OUT_R1/A6', $pdu) ? 'OUT_R1' : 'OUT_R2';

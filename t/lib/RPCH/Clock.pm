@@ -1,7 +1,7 @@
 package RPCH::Clock;
 
 # A private httpd whose monotonic clock runs faster, so that minutes of idleness pass in a test.
-# Time-outs of sockets and of the kernel are as ever.
+# Time-outs of sockets and of the kernel are not changed.
 
 use strict;
 use warnings;
@@ -42,7 +42,7 @@ int epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
 }
 C
 
-# Starts HTTPD with a clock SPEED times as fast; false where that cannot be built.
+# Starts HTTPD with a clock that is SPEED times as fast; returns false where the library cannot be built.
 sub start {
     my ($class, $httpd, $speed) = @_;
     my $base = vars('serverroot') . "/conf/clock-$$-$speed";

@@ -1,7 +1,7 @@
 package RPCH::FreeRDP;
 
-# xfreerdp on a virtual screen of its own, and an httpd for it, which logs it in by NTLM: FreeRDP
-# knows nothing else.
+# xfreerdp on a virtual screen of its own, and an httpd for it. The login is NTLM, the only kind that
+# FreeRDP knows.
 
 use strict;
 use warnings;
@@ -16,11 +16,11 @@ use Test::More ();
 
 use constant { USER => 'alice', PASSWORD => 'secret', DOMAIN => 'CONTOSO', NEGOTIATION_FAILED => 133 };
 
-# Debian's packages, and what of them is used.
+# Debian's packages, and the program of each that is used.
 my %PACKAGES = ('freerdp2-x11' => 'xfreerdp', xvfb => 'Xvfb', 'libapache2-mod-auth-gssapi' => 'mod_auth_gssapi.so',
                 'gss-ntlmssp' => 'mech.ntlmssp.conf');
 
-# Where one of these is, or undef.
+# The path of one of these programs, or undef.
 sub find {
     my ($file) = @_;
     chomp(my $modules = $file =~ /\.so$/ ? qx(@{[ vars('apxs') ]} -q LIBEXECDIR) : '');
@@ -28,7 +28,7 @@ sub find {
     return (grep { -e } map { "$_/$file" } @dirs)[0];
 }
 
-# Without a package the test fails in CI and is skipped by name elsewhere.
+# Without a package the test fails in CI. Elsewhere it is skipped, and the message names the package.
 sub need {
     my @missing = grep { !find($PACKAGES{$_}) } sort keys %PACKAGES or return;
     Test::More::BAIL_OUT("packages not installed: @missing") if ($ENV{CI} // '') eq 'true';
@@ -36,8 +36,7 @@ sub need {
     return;
 }
 
-# A private httpd with TLS whose BACKEND is what FreeRDP asks for: localhost:3388, whatever the
-# gateway. One child serves: FreeRDP knows recycling within one proxy only.
+# A private httpd with TLS. BACKEND serves localhost:3388, the name that FreeRDP always asks for. One child serves: FreeRDP knows recycling within one proxy only.
 sub httpd {
     my ($class, %arg) = @_;
     my $conf = vars('serverroot') . '/conf';
@@ -67,8 +66,8 @@ CONF
     return $self->start;
 }
 
-# Starts the screen and the client, of the gateway at PORT. PRELOAD: a library for it. DOMAIN: the
-# user's there. TRANSPORT: rpc, or auto as FreeRDP does by itself.
+# Starts the screen and the client of the gateway at PORT. PRELOAD: a library that is loaded into
+# the client. DOMAIN: the user's domain. TRANSPORT: rpc, or auto as FreeRDP does by itself.
 sub start {
     my ($class, $port, $preload, $domain, $transport) = @_;
     my $dir = vars('serverroot') . "/freerdp-$$-$port";
@@ -141,7 +140,7 @@ sub reap {
     return;
 }
 
-# Builds the library that sets FreeRDP's defect aside; its source says which.
+# Builds the library that works around a defect of FreeRDP, which its source describes.
 sub patch {
     my ($so, $cc) = (vars('serverroot') . '/freerdp_recycled.so', $ENV{CC} // 'cc');
     my $source = vars('top_dir') . '/t/partners/freerdp_recycled.c';

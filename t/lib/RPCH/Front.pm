@@ -17,7 +17,7 @@ my $serial = 0;
 
 sub find { my ($program) = @_; return (grep { -x } map { "$_/$program" } File::Spec->path, qw(/usr/sbin /usr/bin /sbin))[0] }
 
-# Leaves the test where a program is missing.
+# Skips the test when one of the programs is missing.
 sub need {
     my ($class, @programs) = @_;
     my @missing = map { $PACKAGE{$_} } grep { !find($_) } @programs or return;

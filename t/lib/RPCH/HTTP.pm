@@ -63,7 +63,7 @@ sub received {
     return;
 }
 
-# N bytes of the body (or what came before the end); without N what Content-Length says.
+# Returns N bytes of the body, or fewer if it ends before. Without N: as many as Content-Length says.
 sub body {
     my ($self, $n) = @_;
     $n //= $self->head->{headers}{'content-length'};

@@ -15,7 +15,7 @@ use Test::More ();
 
 use constant REALM => 'CONTOSO.TEST';
 
-# Debian's packages, and what of them is used.
+# Debian's packages, and the program of each that is used.
 my %PACKAGES = ('krb5-kdc' => 'krb5kdc', 'krb5-admin-server' => 'kadmin.local', 'krb5-user' => 'kinit');
 
 sub find {
@@ -23,7 +23,7 @@ sub find {
     return (grep { -x } map { "$_/$file" } File::Spec->path, qw(/usr/sbin /usr/bin /sbin))[0];
 }
 
-# Which packages are missing.
+# The packages that are missing.
 sub missing { return sort grep { !find($PACKAGES{$_}) } keys %PACKAGES }
 
 # USER => PASSWORD pairs; services get random keys. Environment variables of this process and

@@ -115,7 +115,8 @@ sub encode_command {
     return $head . pack 'V C4 x12', 0, reverse split /\./, $v;    # IPv4: little-endian
 }
 
-# Any PDU's common header; RTS PDUs with their flags and commands too. Dies of what is wrong.
+# Reads the common header of any PDU, and the flags and commands of RTS PDUs. Dies when a PDU is
+# wrong.
 sub parse {
     my ($bytes) = @_;
     my ($ver, $minor, $ptype, $pfc, $drep) = unpack 'CCCC C', $bytes;
@@ -163,7 +164,7 @@ sub take {
     return substr $$rest, 0, $n, '';
 }
 
-# The values of a PDU, by name, if it is a NAME; else undef.
+# The values of a PDU, by their names, if the PDU is called NAME; else undef.
 sub decode {
     my ($name, $bytes) = @_;
     my $pdu = eval { parse($bytes) } or return;
@@ -182,7 +183,7 @@ sub decode {
 
 sub is_rts { return unpack('x2 C', $_[0]) == 20 }
 
-# All names a PDU may have (look-alikes are told apart by the state only).
+# All names that a PDU may have: some PDUs look the same, and only the state tells which one it is.
 sub names { my ($bytes) = @_; return grep { decode($_, $bytes) } sort keys %RTS }
 
 my @PTYPE = qw(request ping response fault working nocall reject ack cl_cancel fack cancel_ack
@@ -201,7 +202,8 @@ sub describe {
     return sprintf 'RTS %04x [%s]', $pdu->{flags}, join ' ', map { $_->[0] } @{ $pdu->{commands} };
 }
 
-# Takes the first whole PDU out of $$buffer; undef while there is none. Dies of garbage.
+# Takes the first complete PDU out of $$buffer; undef while there is none. Dies when the bytes are
+# no PDU.
 sub cut {
     my ($buffer) = @_;
     return if length $$buffer < 10;

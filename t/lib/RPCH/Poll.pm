@@ -119,9 +119,9 @@ sub wants_read  { my $s = shift; return $s->{reading} && !$s->{eof} && !$s->{clo
 sub wants_write { my $s = shift; return length $s->{out} && !$s->{hold} && !$s->{error} && !$s->{closed} }
 sub buffered    { my $s = shift; return $s->{tls} && $s->wants_read && $s->{fh}->pending }
 
-# Nothing more is read (or, with 0, again): the peer sees back-pressure.
+# Stops reading, so that the peer gets back-pressure; with 0, reads again.
 sub stop_reading { my ($s, $off) = @_; $s->{reading} = !($off // 1); return $s }
-# Nothing more is written, (or, with 0, again); what is put is kept.
+# Stops writing and keeps what is put; with 0, writes again.
 sub hold { my ($s, $on) = @_; $s->{hold} = $on // 1; $s->can_write if !$s->{hold}; return $s }
 
 sub can_read {
@@ -171,7 +171,7 @@ sub close {
     $self->{tls} ? $self->{fh}->close(SSL_no_shutdown => 0) : close $self->{fh};
 }
 
-# Closes without TLS's good-bye, as the end of a process does.
+# Closes without TLS's close_notify, as when a process ends.
 sub vanish {
     my ($self) = @_;
     return if $self->{closed}++;

@@ -1,7 +1,7 @@
 package RPCH::Preface;
 
-# What a proxy says first on a leg to the endpoint's Unix socket (wire/preface.h), for tests that
-# play the proxy, or somebody who is none.
+# The preface that a proxy sends first on a leg to the endpoint's Unix socket (wire/preface.h), for
+# tests that play a proxy, or a program that only pretends to be one.
 
 use strict;
 use warnings;
@@ -9,7 +9,7 @@ no warnings 'portable';      # addresses of 64 bits
 use Exporter qw(import);
 our @EXPORT_OK = qw(preface secret_of);
 
-# The secret of a server, out of the memory of its parent, which is our own user's.
+# Reads the secret of a server from the memory of its parent, which runs as our own user.
 our %known;
 sub secret_of {
     my ($pid) = @_;

@@ -1,6 +1,6 @@
 package RPCH::Preload;
 
-# What a private httpd believes of its machine: names, clocks, sockets. A library that is loaded
+# Replaces what a private httpd learns of its machine: names, clocks, sockets. A library that is loaded
 # before all others reads it from files, so that a test can change it while httpd runs.
 #
 #   name FILE     what getaddrinfo() says to names that are FILE or below it: an address or two, "hang"

@@ -101,7 +101,8 @@ int main(int argc, char **argv)
 }
 C
 
-# To the server at PORT, saying LINE first. Nothing where it cannot be built.
+# Starts a relay to the server at PORT; it sends LINE first. Returns nothing where the relay cannot be
+# built.
 sub new {
     my ($class, $port, $line) = @_;
     my $file = vars('serverroot') . "/relay-$$";

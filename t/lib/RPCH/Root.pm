@@ -55,7 +55,8 @@ sub new {
     return $self;
 }
 
-# What apxs says, asked once: it is slow. Processes forked later know it, too.
+# The answers of apxs. Each is asked once, because apxs is slow; processes that are forked later have
+# the answers, too.
 my %said;
 sub ask_apxs {
     my ($apxs, $name) = @_;
@@ -213,7 +214,7 @@ sub crashes {
     return $found;
 }
 
-# Ends what an interrupted test may have left running.
+# Ends processes that an interrupted test may have left running.
 sub stop_servers {
     my ($self) = @_;
     for my $file (glob "$self->{dir}/*/*.pid") {

@@ -1,6 +1,6 @@
 package RPCH::Run;
 
-# Apache::Test's runner, with what these tests need otherwise.
+# Apache::Test's runner, changed where these tests need something else.
 
 use strict;
 use warnings;
@@ -19,7 +19,8 @@ sub new_test_config {
 # Root may run the tests: the server root is readable by httpd's children.
 sub check_runtime_user { }
 
-# It would look through the whole checkout; crashes are read from the error log (RPCH::Root).
+# Apache::Test would search the whole checkout for core files. RPCH::Root finds crashes in the error
+# log instead.
 sub scan_core { }
 sub warn_core { }
 
@@ -35,7 +36,8 @@ use parent -norequire, 'Apache::TestConfig';
 # The templates' virtual hosts stay as they are: Apache::Test's would listen on all addresses.
 sub parse_vhost { return }
 
-# Asked once: it would ask for what is empty, such as PREFIX, dozens of times.
+# Each value of apxs is asked for once. Apache::Test would ask dozens of times for one that is empty,
+# such as PREFIX.
 sub apxs { my ($self, $name) = @_; return RPCH::Root::ask_apxs($self->{APXS}, $name) }
 
 # httpd -V complains when its default configuration file is missing, as on Debian.

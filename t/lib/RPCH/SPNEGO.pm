@@ -22,7 +22,7 @@ sub der {
 
 sub field { my ($number, $tag, $content) = @_; return der(0xa0 + $number, der($tag, $content)) }
 
-# What mechListMIC is made of.
+# The bytes that mechListMIC signs.
 sub mech_list { return der(0x30, join '', map { der(0x06, pack 'H*', $OID{$_} // $_) } @_) }
 
 # NegTokenInit. OPT: mechs (names or OIDs in hex), token, mic, bare (without the frame of GSSAPI).
@@ -60,7 +60,7 @@ sub next_element {
     return ($tag, substr($bytes, $at, $n), substr $bytes, $at + $n);
 }
 
-# Of a NegTokenResp: {state, mech, token, mic} by name, as far as they are there.
+# Reads a NegTokenResp: {state, mech, token, mic}, those that it has.
 sub read_resp {
     my ($bytes) = @_;
     my ($tag, $inner, $rest) = next_element($bytes);

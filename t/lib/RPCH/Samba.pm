@@ -19,7 +19,8 @@ use constant { PASSWORD => 'Passw0rd!', NT_HASH => 'FC525C9683E8FE067095BA2DDC97
 my $PYTHON = '/usr/bin/python3';        # the system's: the partners are its packages
 my $DCERPCD = '/usr/libexec/samba/samba-dcerpcd';
 
-# The partners a test needs: without one it fails in CI and is skipped by name elsewhere.
+# The partners that a test needs. Without one the test fails in CI. Elsewhere it is skipped, and the
+# message names the partner.
 sub need {
     my ($class, @partners) = @_;
     my %there = (
@@ -131,7 +132,7 @@ sub python {
     return $text // '';
 }
 
-# All of it, helpers included.
+# Ends Samba with all its helpers.
 sub stop {
     my ($self) = @_;
     kill TERM => -$self->{pid};

@@ -43,7 +43,7 @@ sub can_read {
 
 sub connections { return scalar @{ $_[0]{legs} } }
 
-# The next leg accepted that the test has not asked for yet.
+# The next accepted leg that the test has not asked for yet.
 sub leg {
     my ($self) = @_;
     wait_for('a leg', sub { @{ $self->{new} } });
@@ -67,7 +67,8 @@ sub vc {
     return shift @{ $self->{opened} };
 }
 
-# One PDU of a leg that belongs to no virtual connection yet, or to one: what a server does.
+# Does what a server does with one PDU of a leg, whether the leg belongs to a virtual connection
+# already or not.
 sub handle {
     my ($self, $leg, $pdu) = @_;
     return $leg->{vc}->handle($leg, $pdu) if $leg->{vc};
@@ -195,7 +196,8 @@ sub forward {
     return $self->{ $destination == FD_IN_PROXY ? 'in' : 'out' }->put($pdu);
 }
 
-# A lone cookie: told apart by leg and state (2.2.4.15, 2.2.4.19, 2.2.4.37).
+# A PDU that is a single cookie: the leg and the state tell which one it is (2.2.4.15, 2.2.4.19,
+# 2.2.4.37).
 sub lone_cookie {
     my ($self, $leg, $cookie) = @_;
     if ($leg == $self->{out}) {

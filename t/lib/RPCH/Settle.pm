@@ -1,8 +1,9 @@
 package RPCH::Settle;
 
-# Event, when it is stopped, aborts the sockets that its workers have, and reads freed memory where a
-# worker is done with one at that moment: a child dies of a signal then, with any modules. So before
-# a server is stopped, what its clients have closed is to be closed by it, too; for a moment.
+# When the event MPM is stopped, it aborts the sockets that its workers use. If a worker finishes with
+# a socket at that moment, the MPM reads freed memory and the child dies of a signal, whatever
+# modules are loaded. So before a test stops a server, it waits a moment until the server has closed
+# the connections that its clients have closed.
 
 use strict;
 use warnings;
@@ -20,8 +21,8 @@ sub settle {
     return;
 }
 
-# Is there a connection that its client has closed and a child has not? It is in CLOSE_WAIT, or in no
-# table any more.
+# Is there a connection that its client has closed and a child has not? It is in CLOSE_WAIT, or in
+# none of the kernel's tables any more.
 sub closing {
     my ($parent, @ports) = @_;
     my %ours = map { $_ => 1 } @ports;

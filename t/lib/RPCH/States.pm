@@ -19,7 +19,7 @@ use RPCH::Poll qw(wait_for turn);
 use RPCH::RPC qw(request_pdu);
 use RPCH::Test;
 
-# PDUs that were seen where they belong.
+# The PDUs that have been sent in a state that allows them.
 our %legal;
 
 my ($native, $target);      # servers, kept for all setups
@@ -122,7 +122,7 @@ sub sample {
     return rts($name, map { $_ => $value{$_} } @needed);
 }
 
-# Sends a PDU that belongs there.
+# Sends a PDU that this state allows.
 sub put {
     my ($s, $end, $name, %over) = @_;
     $s->{end}{$end}->put($s->sample($name, %over));
@@ -140,7 +140,7 @@ sub get {
     return $s;
 }
 
-# These were seen where they belong, too.
+# Notes that these PDUs, too, have been sent in a state that allows them.
 sub belongs { my ($s, @names) = @_; $legal{$_} = 1 for @names; return $s }
 
 # From here on, for log_says().
@@ -156,7 +156,7 @@ sub leg {
 # The endpoint connects its target as soon as one half is there.
 sub connected { my ($s) = @_; $s->{end}{tcp} = target()->connection; return $s }
 
-# These PDUs, byte for byte and nothing between them.
+# Expects exactly these PDUs, byte for byte and with nothing between them.
 sub arrive {
     my ($s, $end, @want) = @_;
     for my $want (@want) {
@@ -167,13 +167,13 @@ sub arrive {
     return $s;
 }
 
-# This PDU, byte for byte; unlike get() with all its values.
+# Expects this PDU byte for byte, with all its values; get() looks only at its name.
 sub sees {
     my ($s, $end, $name, %value) = @_;
     return $s->arrive($end, rts($name, %value))->belongs($name);
 }
 
-# An RPC PDU comes through.
+# Checks that an RPC PDU is passed on.
 sub flows {
     my ($s, $from, $to) = @_;
     my $pdu = request_pdu(1, 'through' . ++$s->{serial});
@@ -181,7 +181,8 @@ sub flows {
     return $s->arrive($to, $pdu);
 }
 
-# What was sent from FROM before waits at the proxy: an RTS PDU that passes it is the first to come.
+# Checks that the proxy still holds what FROM has sent: an RTS PDU that is sent later overtakes it and
+# arrives first.
 sub stalls {
     my ($s, $from, $to) = @_;
     my $marker = rts_raw(0x42, [D => $to eq 'client' ? 0 : 2], [PT => ++$s->{serial}]);
@@ -189,8 +190,8 @@ sub stalls {
     return $s->arrive($to, $marker);
 }
 
-# All that could have happened here by itself has: other channels, on all threads, have been served
-# many times meanwhile.
+# Waits until everything has happened that could happen without the test: meanwhile other channels,
+# on all threads, have been served many times.
 my @others;
 sub flows_elsewhere {
     my ($s) = @_;
@@ -199,7 +200,7 @@ sub flows_elsewhere {
     return $s;
 }
 
-# And the endpoint's target answers over this leg.
+# Checks that an answer of the endpoint's target comes over this leg.
 sub answers {
     my ($s, $to) = @_;
     my $pdu = request_pdu(2, 'an answer' . ++$s->{serial});
@@ -207,7 +208,7 @@ sub answers {
     return $s->arrive($to, $pdu);
 }
 
-# What no peer is told.
+# Expects a log line, for events that no peer sees.
 sub log_has {
     my ($s, $mark, $re) = @_;
     wait_for("$re in the log", sub { (grep { $_ =~ $re } lines_since($mark)) || (turn(0.002), 0)[1] });
@@ -228,7 +229,7 @@ sub dial {
     return $s;
 }
 
-# This end is closed, nothing more having come; the others may go on.
+# Checks that this end is closed and nothing more has come. The other ends may continue.
 sub done_with {
     my ($s, $end) = @_;
     my $peer = delete $s->{end}{$end};
@@ -249,7 +250,7 @@ sub last_of {
     return $s->done_with($end);
 }
 
-# Everything it has is closed.
+# Checks that all ends are closed.
 sub gone {
     my ($s) = @_;
     $_->wait_eof for values %{ $s->{end} };
@@ -264,7 +265,7 @@ sub close {
 
 package RPCH::States::Leg;
 
-# A leg as a proxy has it: the banner comes before the first PDU.
+# A leg as a proxy sees it: the banner comes before the first PDU.
 
 use strict;
 use warnings;

@@ -39,7 +39,7 @@ sub add_command {
     return;
 }
 
-# Does a file say that nothing may run beside it?
+# Does a test file say that no other file may run at the same time?
 sub wants_alone {
     my ($self, $file) = @_;
     open my $fh, '<', "$self->{top}/$file" or die "$file: $!\n";
@@ -112,7 +112,8 @@ sub round {
     return;
 }
 
-# A job's output becomes counts and a line; and is shown whole if something is wrong.
+# Reads the counts from a job's output and prints a line; if something is wrong, all of the output is
+# printed.
 sub finished {
     my ($self, $job, $file) = @_;
     my $output = do { open my $fh, '<', $file or die "$job->{name}: $!\n"; local $/; <$fh> // '' };
@@ -147,7 +148,7 @@ sub ranges {
     return join ' ', map { $_->[0] == $_->[1] ? $_->[0] : "$_->[0]-$_->[1]" } @ranges;
 }
 
-# What went wrong, and lines for people and for programs that read prove's.
+# Prints the failures, and last lines like those of prove, for people and programs.
 sub summary {
     my ($self, $seconds) = @_;
     my @bad = grep { !$_->{wrong} || @{ $_->{wrong} } } @{ $self->{jobs} };

@@ -1,7 +1,7 @@
 package RPCH::TCPServer;
 
-# A DCE/RPC server over plain TCP (ncacn_ip_tcp), as Samba is: binds are accepted, requests
-# are echoed. RTS PDUs are none of its business; they are counted.
+# A DCE/RPC server over plain TCP (ncacn_ip_tcp), as Samba is: it accepts binds and echoes requests.
+# It ignores RTS PDUs and counts them.
 
 use strict;
 use warnings;

@@ -18,7 +18,7 @@ use RPCH::TCPServer;
 our @EXPORT = qw(vars client plain http server tcp_server mark logged not_logged accessed same_pdu dies
                  lines_since is_answer is_rpc_error have_ipv6);
 
-# No file may hang, whatever happens.
+# Ends a test file that hangs.
 $SIG{ALRM} = sub { die "the file took too long\n" };
 alarm($ENV{RPCH_ALARM} || 150);
 $SIG{PIPE} = 'IGNORE';
@@ -56,7 +56,7 @@ sub have_ipv6 {
     return IO::Socket::IP->new(LocalHost => '::1', LocalPort => 0, Listen => 1) ? 1 : 0;
 }
 
-# Where a log ends now.
+# The present end of a log, as a mark for the functions below.
 sub mark { my ($log) = @_; return -s log_file($log) || 0 }
 sub log_file { my ($log) = @_; return vars('serverroot') . '/logs/' . ($log // 'error_log') }
 
@@ -67,7 +67,7 @@ sub lines_since {
     return grep { /\n\z/ } <$fh>;
 }
 
-# Waits for a line of the error log behind MARK; a test point, and the line.
+# Waits for a line of the error log behind MARK. This is one test; returns the line.
 sub logged {
     my ($mark, $re, $name, $log) = @_;
     my $end = Time::HiRes::time() + $RPCH::Poll::TIMEOUT;
@@ -92,7 +92,7 @@ sub not_logged {
 # The same of the access log.
 sub accessed { my ($mark, $re, $name) = @_; local $Test::Builder::Level = $Test::Builder::Level + 1; return logged($mark, $re, $name, 'access_log') }
 
-# Byte for byte the same PDU?
+# Tests that two PDUs are the same byte for byte.
 sub same_pdu {
     my ($got, $want, $name) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -108,8 +108,8 @@ sub is_answer {
     return Test::More::is($head ? $head->{status} : 'closed', $status, $name);
 }
 
-# The RPC error CODE as 2.1.2.1.3 has it, to the byte: status line, EEInfo in both places, end.
-# LOCATION: where the record says it was detected.
+# Tests an answer with the RPC error CODE byte for byte (2.1.2.1.3): the status line, EEInfo in both
+# places, the end. LOCATION: the detection location in the record.
 sub is_rpc_error {
     my ($ch, $code, $name, $location) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -128,7 +128,7 @@ sub is_rpc_error {
     return Test::More::ok(eval { $ch->wait_eof }, "$name: the connection is closed");
 }
 
-# What CODE dies of, or ''.
+# The message with which CODE dies, or ''.
 sub dies { my ($code) = @_; return eval { $code->(); 1 } ? '' : $@ }
 
 1;

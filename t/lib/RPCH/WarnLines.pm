@@ -1,6 +1,6 @@
 package RPCH::WarnLines;
 
-# What a private httpd says at warn or above about requests that have failed: one line each, with
+# The lines of level warn or above that a private httpd logs for failed requests: one line each, with
 # user, client, target, server, what was tried and why it failed.
 
 use strict;
@@ -12,16 +12,17 @@ use RPCH::Test;
 # HTTPD logs at level warn, and has a location /rpc/rpcproxy.dll where the target 127.0.0.1:1 is not allowed.
 sub new { my ($class, $httpd) = @_; return bless { httpd => $httpd, user => 'alice', seen => 0 }, $class }
 
-# Counts from here.
+# Only lines that are logged from now on count.
 sub begin { my ($self) = @_; $self->{seen} = length $self->{httpd}->log; return $self }
 
-# What httpd's own modules say is not ours; nor is what the parent says of the endpoint process.
+# Lines of httpd's own modules do not count, nor do the parent's lines about the endpoint process.
 sub lines {
     my ($self) = @_;
     return grep { /\[rpcproxy:(?:warn|error|crit|alert|emerg)\]/ && !/\bendpoint process \d+/ } map { "$_\n" } split /\n/, substr $self->{httpd}->log, $self->{seen};
 }
 
-# A line that a request writes after what it is asked about: when it is there, all before it is.
+# Makes a request that is logged after the lines in question: when its line is in the log, all lines
+# before it are.
 sub settle {
     my ($self) = @_;
     my $ping = plain(port => $self->{httpd}{port}, target => '127.0.0.1:1');
@@ -33,7 +34,7 @@ sub settle {
     return grep { !/target 127\.0\.0\.1:1$/ } $self->lines;
 }
 
-# Exactly one, and all of these in it.
+# Tests that there is exactly one line, and that it contains all of these words.
 sub one_line {
     my ($self, $name, $reason, @parts) = @_;
     my $seen = eval { wait_for("the line of $name", sub { turn(0.02); $self->lines }) };

@@ -19,7 +19,7 @@ sub new {
     return $self;
 }
 
-# A client that shakes hands is another process, so it may be waited for.
+# The client is another process, so a blocking TLS handshake is possible.
 sub can_read {
     my ($self) = @_;
     while (my $fh = $self->{fh}->accept) {
@@ -44,7 +44,7 @@ sub answer {
     return join("\r\n", "HTTP/1.1 $status", @headers) . "\r\n\r\n" . $body;
 }
 
-# What an RPC proxy says to an echo request.
+# The answer of an RPC proxy to an echo request.
 sub echo { return answer('200 Success', rts('Echo'), 'Content-Type: application/rpc') }
 
 package RPCH::WebServer::Peer;

@@ -55,7 +55,7 @@ sub write {
 
 sub slurp { open my $fh, '<', $_[0] or return ''; local $/; return scalar <$fh> // '' }
 
-# All three have passwords; this machine's own accounts stay, for who runs winbindd.
+# All three have passwords. This machine's own accounts stay, because winbindd runs as one of them.
 sub accounts {
     my ($self) = @_;
     my %uid = (alice => 50001, bob => 50002, carol => 50003);
@@ -67,7 +67,7 @@ sub accounts {
     return;
 }
 
-# For httpd, and for winbindd itself. A sanitizer's preload has to stay the first.
+# The environment for httpd and for winbindd itself. A sanitizer's library has to be preloaded first.
 sub environment {
     my ($self) = @_;
     my $preload = join ' ', grep { length } $ENV{LD_PRELOAD} // '', 'libnss_wrapper.so';
@@ -99,7 +99,8 @@ sub answers {
     return system('wbinfo -p >/dev/null 2>&1') == 0;
 }
 
-# Checks of responses go through a folder that is for a group of its own, as on a real machine.
+# Responses are checked through a socket in a folder that belongs to a group of its own, as on a real
+# machine.
 sub open_to_httpd {
     my ($self, $yes) = @_;
     my $gid = $yes ? scalar getgrnam vars('group') : 0;

@@ -40,7 +40,8 @@ sub make {
                    sent => {}, window => {}, at => { in => 0, out => 0 }, tls => $tls }, $class;
 }
 
-# Opened through proxies to the native server. ARG: other (a RPCH::Httpd), windows, tls.
+# Opens a virtual connection through the proxies to the native server. ARG: other (a RPCH::Httpd),
+# windows, tls.
 sub proxied {
     my ($class, %arg) = @_;
     my %windows = %{ delete $arg{windows} // {} };
@@ -59,7 +60,7 @@ sub proxied {
     return $s;
 }
 
-# The same with an endpoint as server, and a TCP server behind it.
+# Does the same with an endpoint as the server, and a TCP server behind it.
 sub behind {
     my ($class, %arg) = @_;
     my ($tcp, $other) = delete @arg{qw(tcp other)};
@@ -75,7 +76,7 @@ sub behind {
     return $s;
 }
 
-# Legs at the socket of the run's endpoint, opened.
+# Opens a virtual connection by legs that the test itself connects to the endpoint's socket.
 sub legs {
     my ($class, %arg) = @_;
     my $tcp = delete $arg{tcp};
@@ -89,7 +90,7 @@ sub legs {
     return $s;
 }
 
-# An end; legs come into being when they are asked for.
+# The end with this name. A leg is accepted when its end is first asked for.
 sub end {
     my ($s, $name) = @_;
     return $s->{end}{$name} if $s->{end}{$name};
@@ -98,7 +99,8 @@ sub end {
     return $s->{end}{$name} ||= native()->leg;
 }
 
-# The bytes of PDU NAME, as it has to look here. Others by short names, as in a TABLE below.
+# The bytes that PDU NAME must have in this virtual connection. Other PDUs have short names, as in a
+# TABLE below.
 sub sample {
     my ($s, $name, %over) = @_;
     return request_pdu($1, "RPC PDU $name") if $name =~ /^[pq](\d+)$/;
@@ -117,8 +119,8 @@ sub sample {
     return rts($name, map { $_ => $value{$_} } map { /:(\w+)/ ? $1 : () } @{ $RTS{$name} });
 }
 
-# An acknowledgement as it is put or comes at this leg; COOKIE: of "next", the successor's channel,
-# of "no" channel, or of the present one. Those of hops 1 and 4 have a destination.
+# An acknowledgement as this leg sends or receives it. COOKIE: "next" for the successor's channel,
+# "no" for no channel, else the present one. Those of hops 1 and 4 have a destination.
 sub ack {
     my ($s, $end, $received, $available, $cookie) = @_;
     my $way = $end =~ /^i/ ? 'in' : 'out';
@@ -129,7 +131,7 @@ sub ack {
     return rts('FlowControlAckWithDestination', ack => $ack, destination => $s->{putting} ? FD_OUT_PROXY : FD_CLIENT);
 }
 
-# The PDUs that a word of a TABLE means, at this end.
+# The PDUs that a word of a TABLE stands for at this end.
 sub words {
     my ($s, $end, $word) = @_;
     return map { $s->sample("$1$_") } $2 .. $4 if $word =~ /^([pqPQ])(\d+)(\.\.\1(\d+))$/;
@@ -152,8 +154,8 @@ sub put {
     return $s;
 }
 
-# Puts a PDU that opens or widens a window, and waits until it has been read: what it allows
-# comes by another wire.
+# Sends a PDU that opens or widens a window, and waits until it has been read, because the PDUs that
+# it allows are sent on another connection.
 sub read_by_proxy {
     my ($s, $end, $pdu) = @_;
     my $way = $end =~ /^i/ ? 'in' : 'out';
@@ -169,7 +171,7 @@ sub read_by_proxy {
     return $s;
 }
 
-# A successor's request: to the same proxy, or to the other one.
+# Sends a successor's request, to the same proxy or to the other one.
 sub open {
     my ($s, $name, $form, %over) = @_;
     my ($c, $way) = ($s->{c}, $name =~ s/\d$//r);
@@ -181,7 +183,7 @@ sub open {
     return $s->{end}{$name};
 }
 
-# Another user with what only the right one should know.
+# A client of another user that knows the cookies of this virtual connection.
 sub bob {
     my ($s, $end, $form) = @_;
     return $s->dial($end, port => $s->{played}, user => 'bob') if $s->{played};
@@ -189,11 +191,11 @@ sub bob {
     return $s->open($end, $form);
 }
 
-# Runs TABLE: in each row PDUs are put at ends, and after -> the very PDUs that come at ends, and
-# no others. p1, q1, ... are RPC PDUs, P1..P8 eight of them with 1,000 bytes each; "!old" after
-# a name: with a wrong value; "ack:RECEIVED:AVAILABLE:COOKIE"; "mark", see words().
-# Instead of a PDU to put: "open", also by "bob", another user; "close"; "silent"; to get: "closed";
-# "200" and "refused", answers.
+# Runs TABLE. A row has the PDUs that the ends send, and after -> the PDUs that must come at the ends,
+# exactly these and no others. p1, q1, ... are RPC PDUs, P1..P8 stands for eight of them with 1,000
+# bytes each. "!old" after a name means a wrong value. See words() for "ack:RECEIVED:AVAILABLE:COOKIE"
+# and "mark". Instead of a PDU an end can do "open", also as the other user "bob", "close" or
+# "silent"; what comes can also be "closed", or the answers "200" and "refused".
 sub play {
     my ($s, $name, $table) = @_;
     my ($form) = $name =~ /(R[12])/;
@@ -244,7 +246,7 @@ sub diff {
     return 1;
 }
 
-# The next PDU at an end.
+# The next PDU that comes at an end.
 sub take {
     my ($s, $end) = @_;
     my $pdu = $s->end($end)->pdu;
@@ -257,7 +259,7 @@ sub answer {
     return join '|', $head->{line}, map { $_ // '' } @{ $head->{headers} }{qw(content-type content-length)};
 }
 
-# What has come and was not asked for.
+# The bytes that have come and that no row has expected.
 sub unasked {
     my ($s) = @_;
     turn(0);
@@ -269,8 +271,8 @@ sub unasked {
     return join ', ', @more;
 }
 
-# A successor of the OUT channel that may not be answered yet: its proxy has seen all that was
-# sent before, for it has read an acknowledgement (for nobody) behind it.
+# Checks that a successor of the OUT channel is not answered yet. Its proxy has read all that was sent
+# before, because it has read an acknowledgement for no channel that was sent behind it.
 sub silent {
     my ($s, $end, $name) = @_;
     $s->put($s->{end}{ol2} ? 'ol2' : 'ol', 'ack:0:0:no');
