@@ -270,7 +270,8 @@ static void settle(game_t *g)
     if (g->spoilt || g->cut || g->tls.error || g->ended)
         return;
     MUST(g->read == g->peer_sent, "%zu bytes of %zu have been read", g->read, g->peer_sent);
-    MUST(!g->peer_failed && g->peer_read == g->sent, "the peer has read %zu bytes of %zu", g->peer_read, g->sent);
+    MUST(!g->peer_failed && g->peer_read == g->sent, "the peer has read %zu bytes of %zu",
+         g->peer_read, g->sent);
     MUST(!g->peer_done || (read_some(g, ROOM), g->ended), "the peer's good-bye is not seen");
 }
 

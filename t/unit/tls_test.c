@@ -98,7 +98,8 @@ static void tiny_records(void)
         largest = (int)len > largest ? (int)len : largest;
         reads++;
     } while (rv == APR_SUCCESS && rpc_tls_tired(&p.tls));
-    ok(reads > 4 && largest < sent / 4, "%d records of a byte take %d reads, of %d at most", sent, reads, largest);
+    ok(reads > 4 && largest < sent / 4, "%d records of a byte take %d reads, of %d at most",
+       sent, reads, largest);
     is_int(total, sent, "all of them are read");
     ok(rpc_tls_drained(&p.tls), "the last read has taken all that there was");
     free_pair(&p);
