@@ -70,6 +70,7 @@ static SSL_CTX *server_context(void)
     X509_set_pubkey(cert, key);
     X509_sign(cert, key, EVP_sha256());
     MUST(SSL_CTX_use_certificate(ctx, cert) == 1 && SSL_CTX_use_PrivateKey(ctx, key) == 1, "certificate");
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     X509_free(cert);
     EVP_PKEY_free(key);
     return ctx;
