@@ -128,7 +128,7 @@ static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, 
 {
     const rpc_endpointd_params_t params = endpoint_params(ptemp, s);
 
-    if (!rpc_check_possible(s) || !rpc_detach_possible(ptemp, s))
+    if (!rpc_check_possible(s) || !rpc_detach_possible(ptemp, s) || !rpc_record_possible(s))
         return HTTP_INTERNAL_SERVER_ERROR;
     /* Only configtest tries the addresses of the endpoint: a start uses them anyway, and a restart
      * continues without those that fail. */

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <ap_mpm.h>
 #include <apr_strings.h>
 #include <http_config.h>
 #include <http_core.h>
@@ -19,6 +20,7 @@
 #include <http_main.h>
 #include <http_protocol.h>
 #include <http_ssl.h>
+#include <util_cfgtree.h>
 
 #include "httpd/in_time.h"
 #include "httpd/log_writer.h"
@@ -444,6 +446,33 @@ static apr_status_t finish(void *data)
         say_lost(lost);
     rpc_server_log_finish();
     return APR_SUCCESS;
+}
+
+/* mod_log_config takes it for the main server only. The last one counts. */
+static int logs_are_buffered(void)
+{
+    const ap_directive_t *d;
+    int on = 0;
+
+    for (d = ap_conftree; d; d = d->next) {
+        if (ap_cstr_casecmp(d->directive, "BufferedLogs") == 0)
+            on = ap_cstr_casecmp(d->args, "on") == 0;
+    }
+    return on;
+}
+
+/* mod_log_config locks a log's buffer only where a child has several threads of httpd. */
+int rpc_record_possible(server_rec *s)
+{
+    int threads = 0;
+
+    ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
+    if (threads > 1 || !logs_are_buffered())
+        return 1;
+    ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s, "BufferedLogs is On, but under this MPM a child has one thread, for "
+                 "which httpd does not lock the buffers, and the lines of channels are written by another: set "
+                 "BufferedLogs Off, or use the event MPM");
+    return 0;
 }
 
 apr_status_t rpc_record_start(apr_pool_t *pool, server_rec *s)

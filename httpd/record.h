@@ -24,6 +24,9 @@ typedef struct rpc_record rpc_record_t;
 /* Hooks. From register_hooks. */
 void rpc_record_register(apr_pool_t *p);
 
+/* Can logs be written beside httpd's own threads? Else says why not. From check_config. */
+int rpc_record_possible(server_rec *s);
+
 /* Reads which names the logs use. From post_config. */
 void rpc_record_prepare(apr_pool_t *pconf, server_rec *s);
 

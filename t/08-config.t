@@ -221,6 +221,14 @@ CONF
     is(scalar(() = $out =~ /does not resolve/g), 3, 'of these, once each');
 }
 
+# ---- logs that httpd buffers, without a lock where a child has one thread ----
+for (['prefork', 'BufferedLogs On', 1], ['prefork', "BufferedLogs On\nBufferedLogs Off", 0], ['event', 'BufferedLogs On', 0]) {
+    my ($mpm, $conf, $want) = @$_;
+    my ($status, $out) = RPCH::Httpd->new(mpm => $mpm, limits => '', conf => $conf)->configtest;
+    is($status, $want, "$mpm: " . $conf =~ tr/\n/,/r);
+    like($out, qr/BufferedLogs is On, but .*: set BufferedLogs Off/, 'and the fix is named') if $want;
+}
+
 # ---- warnings at start-up ----
 sub start_log {
     my (%arg) = @_;
