@@ -341,9 +341,10 @@ static detached_t *detached_create(request_rec *r, const rpc_channel_spec_t *spe
 }
 
 /* No answer can be made any more. */
-static int give_up(request_rec *r, detached_t *d)
+static int give_up(request_rec *r, const rpc_channel_spec_t *spec, detached_t *d)
 {
     ap_log_rerror(APLOG_MARK, APLOG_ERR, APR_ENOMEM, r, "a channel is not opened");
+    rpc_request_leave(spec);
     if (d->ssl)
         SSL_free(d->ssl);
     close(d->client.socket.s.watch.fd);
@@ -380,7 +381,7 @@ int rpc_detach(request_rec *r, const rpc_channel_spec_t *spec, const rpc_detach_
     r->eos_sent = 1;
     c->aborted = 1;
     if (!d->spec)
-        return give_up(r, d);
+        return give_up(r, spec, d);
     apr_atomic_inc32(home->alive);
     pthread_mutex_lock(&home->ties->lock);
     d->tie = tie;
