@@ -60,7 +60,7 @@ sub verdict {
     my $kept = !$sign ? $ours <= max($limit, $theirs) : $sign eq '<' ? $ratio <= $limit : $ratio >= $limit;
 
     $broken++ if !$kept;
-    return sprintf '  %s %s', $sign ? $bound : "<= $bound, or as $theirs", $kept ? 'kept' : 'NOT KEPT';
+    return sprintf '  %s %s', $sign ? $bound : sprintf('<= %g, or as %.0f', $bound, $theirs), $kept ? 'kept' : 'NOT KEPT';
 }
 
 sub broken {
