@@ -337,9 +337,9 @@ sub end_line {
     if ($role ne 'endpoint') {
         return $state eq 'Open_Start' ? qr/$role channel refused: $reason: / : qr/$role channel in $state ends: $reason: /;
     }
-    return qr/endpoint: leg of \S+ to \S+ refused: $reason/ if $state eq 'Open_Start';
+    return qr/endpoint: leg of .* to \S+ refused: $reason/ if $state eq 'Open_Start';
     return qr/endpoint: virtual connection of .* ended: $reason, / if $reason eq 'bad-pdu';
-    return qr/endpoint: virtual connection of .* ended: $reason, .* in \Q$TEXT{$state}\E, /;
+    return qr/endpoint: virtual connection of .* ended: $reason, .* in \Q$TEXT{$state}\E[,;] /;
 }
 
 # Where no header is out, the client is told.
@@ -467,7 +467,7 @@ for (@NEWCOMERS) {
     else                        { $s->dial('newcomer') }
     my %old = $old eq 'wrong' ? (old => 'w' x 16) : ();
     $s->{end}{newcomer}->put($s->sample($name, %old));
-    my $who = $role eq 'endpoint' ? qr/endpoint: leg of \S+ to \S+/ : qr/$role channel/;
+    my $who = $role eq 'endpoint' ? qr/endpoint: leg of .* to \S+/ : qr/$role channel/;
     my $with = $old eq '-' ? $name : "$name, the $old predecessor,";
     logged($s->{mark}, qr/$who refused: $reason/, "$role $state: a newcomer with $with is refused as $reason");
     is_rpc_error($s->{end}{newcomer}, '6c0', 'and told') if $role ne 'endpoint';
