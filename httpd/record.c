@@ -469,8 +469,9 @@ int rpc_record_possible(server_rec *s)
     ap_mpm_query(AP_MPMQ_MAX_THREADS, &threads);
     if (threads > 1 || !logs_are_buffered())
         return 1;
-    ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s, "BufferedLogs is On, but under this MPM a child has one thread, for "
-                 "which httpd does not lock the buffers, and the lines of channels are written by another: set "
+    ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s,
+                 "BufferedLogs is On, but under this MPM a child has one thread, for which httpd "
+                 "does not lock the buffers, and the lines of channels are written by another: set "
                  "BufferedLogs Off, or use the event MPM");
     return 0;
 }
