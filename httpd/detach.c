@@ -261,8 +261,10 @@ static void make_header(request_rec *r, detached_t *d, rpc_role_t role)
     apr_table_setn(r->subprocess_env, "no-gzip", "1");
     apr_table_setn(r->subprocess_env, "no-brotli", "1");
     ap_set_content_type(r, "application/rpc");
+    ap_set_content_length(r, RPC_CLIENT_LENGTH);
     ap_add_output_filter(CAPTURE, d, r, r->connection);
     flush(r, r->output_filters);
+    apr_table_unset(r->headers_out, "Content-Length");      /* the client's answer tells it */
 }
 
 /* Takes what the filters below hold of the body. Afterwards the rest of it is in the socket, but for

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <apr_general.h>
+
 #define JUNK_MAX 131072     /* bytes behind the body that are read and discarded in one turn */
 #define LINE_LENGTH 1100    /* bytes of a status line, at most; an RPC error's phrase has up to 1,024 */
 #define ANSWER_MAX 128      /* bytes of the other fields that are ours */
@@ -126,13 +128,32 @@ static void add_field(void *ctx, const char *name, const char *value)
                                      name, value);
 }
 
+/* Puts FIELDS, with those of CLIENT in place of httpd's Content-Length, or at the end if a module has
+ * taken that out. */
+static apr_status_t put_fields(rpc_client_t *client, const char *fields)
+{
+    static const char place[] = "\r\nContent-Length: " APR_STRINGIFY(RPC_CLIENT_LENGTH) "\r\n";
+    rpc_stream_t *s = &client->socket.s;
+    const char *at = strstr(fields, place);
+    const char *rest = at ? at + sizeof(place) - 1 : "";
+    size_t first = at ? (size_t)(at - fields) + 2 : strlen(fields);
+    text_t ours = { "", 0 };
+    apr_status_t rv;
+
+    rpc_client_fields(client, add_field, &ours);
+    s->header += first + ours.length + strlen(rest);
+    rv = rpc_stream_put(s, fields, first);
+    if (rv == APR_SUCCESS)
+        rv = rpc_stream_put(s, ours.at, ours.length);
+    return rv == APR_SUCCESS ? rpc_stream_put(s, rest, strlen(rest)) : rv;
+}
+
 /* The version is that of the header, the fields follow its first line. */
 static apr_status_t client_respond(rpc_stream_t *s, const rpc_answer_t *answer)
 {
     rpc_client_t *client = client_of(s);
     const char *fields = client->header ? strstr(client->header, "\r\n") : NULL;
     char line[LINE_LENGTH];
-    text_t more = { "", 0 };
     apr_status_t rv;
 
     if (!fields)
@@ -141,13 +162,10 @@ static apr_status_t client_respond(rpc_stream_t *s, const rpc_answer_t *answer)
     client->length = answer->content_length;
     snprintf(line, sizeof(line), "%.8s %d %s", answer->http10 ? "HTTP/1.0" : client->header,
              answer->status, answer->reason);
-    rpc_client_fields(client, add_field, &more);
-    s->header = strlen(line) + strlen(fields) + more.length + 2;
+    s->header = strlen(line) + 2;
     rv = rpc_stream_put(s, line, strlen(line));
     if (rv == APR_SUCCESS)
-        rv = rpc_stream_put(s, fields, strlen(fields));
-    if (rv == APR_SUCCESS)
-        rv = rpc_stream_put(s, more.at, more.length);
+        rv = put_fields(client, fields);
     if (rv == APR_SUCCESS)
         rv = rpc_stream_put(s, "\r\n", 2);
     free(client->header);

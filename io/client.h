@@ -2,13 +2,17 @@
  * that httpd has let go of (httpd/detach.h), in clear or with TLS.
  *
  * Reads end with the request's body. The header of a response is the one that httpd has made for the
- * request, with another status line and length.
+ * request, with another status line and length. The fields stand in the order in which httpd itself
+ * would send them, because nobody is to see who has answered, httpd's handler or a channel.
  */
 #ifndef RPC_CLIENT_H
 #define RPC_CLIENT_H
 
 #include "io/stream.h"
 #include "io/tls.h"
+
+/* The Content-Length in the header that httpd has made; the answer's own fields take its place. */
+#define RPC_CLIENT_LENGTH 1
 
 typedef struct rpc_client rpc_client_t;
 struct rpc_client {

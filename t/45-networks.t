@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use Test::More;
 use RPCH::Httpd;
+use RPCH::Poll qw(turn wait_for);
 use RPCH::RPC qw(bind_pdu request_pdu rpc_parse);
 use RPCH::Root;
 use RPCH::Test;
@@ -98,9 +99,8 @@ sub refused {
     $c->send_a1;
     is_rpc_error($c->out, '6ba', "$where: $target is refused", 0x5a0);
     is(total(), $before, 'and no server hears of it');
-    my $log = log_since($mark);
-    like($log, $line, 'the log names address and rule');
-    like($log, qr/ended: address-refused\b/, 'and the reason');
+    ok(eval { wait_for('the end', sub { turn(0.01); log_since($mark) =~ /ended: address-refused\b/ }) }, 'the log has the reason');
+    like(log_since($mark), $line, 'and names address and rule');
     return;
 }
 
@@ -130,7 +130,12 @@ SKIP: {
 {
     my $mark = -s "$httpd->{dir}/error_log";
     reaches('others', "second:$port", '127.0.0.3', \%at) for 1 .. 2;
-    my @lines = log_since($mark) =~ /127\.0\.0\.2 is refused by RpcTargetNetworks, nearest is !127\.0\.0\.2; the next server is tried/g;
+    my @lines;
+    eval { wait_for('the lines', sub {
+        turn(0.01);
+        @lines = log_since($mark) =~ /127\.0\.0\.2 is refused by RpcTargetNetworks, nearest is !127\.0\.0\.2; the next server is tried/g;
+        @lines >= 2;
+    }) };
     # A half whose other half is at the second already goes there at once.
     cmp_ok(scalar(@lines), '>=', 2, 'the first of two servers is refused, each time: that says nothing of its health');
 }

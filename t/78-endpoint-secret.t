@@ -90,7 +90,7 @@ sub whose {
         $leg->close;
         is(strangers($httpd), ++$n, 'one line at warn says so');
     }
-    like($httpd->log, qr/begins without the secret of this server: process $$ of user id $>,/, 'and who it was');
+    ok($httpd->logs(qr/begins without the secret of this server: process $$ of user id $>,/), 'and who it was');
     unlike($httpd->log, qr{endpoint: leg begins with CONN/B2}, 'nothing of these was heard');
     my $leg = leg(preface(whose($c), secret => $secret) . $b2);
     ok(eval { wait_for('CONN/B3', sub { length $leg->{in} > 14 }) }, "with the secret alice's connection opens");
@@ -146,7 +146,7 @@ sub whose {
     my $heard = '';
     1 while sysread $fh, $heard, 4096, length $heard;
     is($heard, '', 'and it is told nothing');
-    like($httpd->log, qr/the socket at \Q$path\E belongs to another program/, 'the log says so');
+    ok($httpd->logs(qr/the socket at \Q$path\E belongs to another program/), 'the log says so');
     close $_ for $fh, $impostor;
     unlink $path or die $!;
     rename "$path.aside", $path or die $!;
@@ -209,7 +209,7 @@ SKIP: {
     my $warned = () = $httpd->log =~ /say nothing/g;
     my @silent = map { IO::Socket::IP->new(PeerHost => '127.0.0.1', PeerPort => $shared) // die "connection $_: $!\n" } 1 .. 400;
     ok(serves($httpd), '400 connections to RpcEndpointListen say nothing: the Unix socket serves');
-    like($httpd->log, qr/\[rpcproxy:warn\] .*endpoint: \d+ connections to RpcEndpointListen 127\.0\.0\.1:$shared say nothing: whenever another one comes the oldest of them is closed/, 'the log says what is going on');
+    ok($httpd->logs(qr/\[rpcproxy:warn\] .*endpoint: \d+ connections to RpcEndpointListen 127\.0\.0\.1:$shared say nothing: whenever another one comes the oldest of them is closed/), 'the log says what is going on');
     is((() = $httpd->log =~ /say nothing/g) - $warned, 1, 'in one line');
     unlike($httpd->log, qr/cannot accept a connection/, 'and was never out of descriptors');
     my $leg = RPCH::Peer->dial(port => $shared, name => 'a leg that speaks');
