@@ -72,6 +72,7 @@ typedef struct retained {
     apr_time_t again;           /* the next one; 0: nobody waits for that */
     apr_proc_t pause;           /* the child that ends then; pid 0: there is none */
     int pause_control;          /* which ends it at once */
+    apr_proc_t pause_over;      /* the last one, which was told to end and may not have done so; or 0 */
 } retained_t;
 
 /* The state for one generation of the configuration. */
@@ -380,8 +381,10 @@ static void start_pause(supervisor_t *sup, apr_interval_time_t pause)
 static void end_pause(retained_t *kept)
 {
     kept->again = 0;
-    if (kept->pause.pid)
+    if (kept->pause.pid) {
         close(kept->pause_control);
+        kept->pause_over = kept->pause;
+    }
     memset(&kept->pause, 0, sizeof(kept->pause));
 }
 
@@ -501,6 +504,8 @@ static void child_ended(supervisor_t *sup, pid_t pid, apr_wait_t status)
     retained_t *kept = sup->kept;
     process_t *p = process_of(kept, pid);
 
+    if (pid == kept->pause_over.pid)
+        kept->pause_over.pid = 0;
     if (p)
         process_ended(sup, p, status);
     else if (pid == kept->pause.pid && !is_stopping())
@@ -654,9 +659,10 @@ apr_status_t rpc_endpointd_start(apr_pool_t *pconf, server_rec *s,
     if (rv != APR_SUCCESS && !restart)
         return rv;
     carry_over(sup);
-    if (kept->pause.pid)
-        watch(sup, &kept->pause);   /* it is told to end, and nobody misses it */
     end_pause(kept);
+    /* Nobody misses it, but the MPM warns of the end of children that it does not know. */
+    if (kept->pause_over.pid && waitpid(kept->pause_over.pid, NULL, WNOHANG) == 0)
+        watch(sup, &kept->pause_over);
     if (params->wanted)
         start_or_put_off(sup);
     return APR_SUCCESS;
