@@ -1,5 +1,5 @@
 # Replacing channels while data flows: within one child (R2), and from one machine to another
-# that knows nothing of the connection (R1). Under prefork every channel has a child of its own.
+# that knows nothing of the connection (R1). Under prefork a successor comes to any child.
 
 use strict;
 use warnings;
@@ -45,7 +45,7 @@ for my $form (qw(R2 R1)) {
         $old = $c->out;
         $c->replace_out(dial => {%dial});
         my $got = eval { $c->finish_out };
-        is($got, vars('mpm') eq 'prefork' ? 'OUT_R1' : "OUT_$form", "$form $name: OUT channel replaced") or diag $@;
+        like($got, vars('mpm') eq 'prefork' && $form eq 'R2' ? qr/^OUT_R[12]$/ : qr/^OUT_$form$/, "$form $name: OUT channel replaced") or diag $@;
         is($c->out->head->{status}, 200, 'the successor is answered');
         calls_ok($c, 'goes on') for 1 .. 3;
         ok(eval { $old->wait_eof }, 'the old OUT channel is closed');

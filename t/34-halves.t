@@ -1,6 +1,6 @@
 # Halves belong together: a live cookie belongs to one user, target and virtual host, whichever child its
 # channels are in. And limits: how many channels there may be. Each section runs with one child
-# (event) and with a child for each channel (prefork).
+# (event) and in many children (prefork).
 
 use strict;
 use warnings;

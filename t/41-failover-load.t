@@ -1,5 +1,5 @@
 # A server stops while calls are under way, and comes back: three doubles on different addresses,
-# IPv4 and IPv6, with one child, and with a child for each channel.
+# IPv4 and IPv6, with one child, and with many children.
 
 use strict;
 use warnings;

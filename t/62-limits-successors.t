@@ -1,6 +1,6 @@
 # A successor is served whichever limit has been reached, because the session would be lost otherwise. A
 # new channel that is no successor is refused, at once or at its first PDU.
-# Within one child (R2) and with a child for each channel (R1).
+# Within one child (R2) and with many children (R1 as a rule).
 
 use strict;
 use warnings;
@@ -72,7 +72,7 @@ for my $mpm (sort keys %LIMITS) {
             $c->expect('OUT_R1/A2');
             $c->replace_out;
             my $got = eval { $c->finish_out } // $@;
-            is($got, $mpm eq 'prefork' ? 'OUT_R1' : 'OUT_R2', "$name: and the OUT channel");
+            like($got, $mpm eq 'prefork' ? qr/^OUT_R[12]$/ : qr/^OUT_R2$/, "$name: and the OUT channel");
             works($c, "$name: it goes on");
         }
         is(answer($client->()), "RPC Error: $code", "$name: a newcomer is still refused");
