@@ -80,10 +80,10 @@ static void send_off(detached_t *d, int broken)
     fcntl(s->watch.fd, F_SETFL, fcntl(s->watch.fd, F_GETFL) | O_NONBLOCK);
     if (broken)
         s->error = APR_ECONNABORTED;
-    if (d->ssl && (broken || !rpc_tls_adopt(&d->client.tls, d->ssl, s->watch.fd, d->home->tls))) {
+    else if (d->ssl && !rpc_tls_adopt(&d->client.tls, d->ssl, s->watch.fd, d->home->tls))
+        s->error = APR_ENOMEM;
+    if (!d->client.tls.ssl)
         SSL_free(d->ssl);
-        s->error = broken ? APR_ECONNABORTED : APR_ENOMEM;
-    }
     rpc_loop_post(s->loop, &d->arrival);
 }
 
@@ -227,12 +227,7 @@ static void send_continue(request_rec *r)
 
 static void flush(request_rec *r, ap_filter_t *filters)
 {
-    conn_rec *c = r->connection;
-    apr_bucket_brigade *bb = apr_brigade_create(r->pool, c->bucket_alloc);
-
-    APR_BRIGADE_INSERT_TAIL(bb, apr_bucket_flush_create(c->bucket_alloc));
-    ap_pass_brigade(filters, bb);
-    apr_brigade_cleanup(bb);
+    ap_fflush(filters, apr_brigade_create(r->pool, r->connection->bucket_alloc));
 }
 
 /* Below all filters of the request, above those of the connection: from here on nothing that httpd

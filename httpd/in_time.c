@@ -3,8 +3,8 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/thread.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -28,21 +28,10 @@ static void *asking_thread(void *data)
     return NULL;
 }
 
-static struct timespec after(apr_interval_time_t time)
-{
-    struct timespec at;
-
-    clock_gettime(CLOCK_REALTIME, &at);
-    time += at.tv_nsec / 1000;
-    at.tv_sec += (time_t)apr_time_sec(time);
-    at.tv_nsec = (long)apr_time_usec(time) * 1000;
-    return at;
-}
-
 /* With the lock held. */
 static int wait_for(apr_interval_time_t time)
 {
-    struct timespec limit = after(time);
+    struct timespec limit = rpc_clock_in(CLOCK_REALTIME, time);
 
     while (open.question)
         if (pthread_cond_timedwait(&answered, &lock, &limit) != 0 && open.question) {

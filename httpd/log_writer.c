@@ -8,7 +8,6 @@
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/thread.h"
@@ -99,17 +98,6 @@ unsigned long rpc_log_writer_give(rpc_log_writer_t *w, rpc_line_t *line)
     return dropped;
 }
 
-static struct timespec in(clockid_t clock, apr_interval_time_t time)
-{
-    struct timespec at;
-
-    clock_gettime(clock, &at);
-    time += at.tv_nsec / 1000;
-    at.tv_sec += (time_t)apr_time_sec(time);
-    at.tv_nsec = (long)apr_time_usec(time) * 1000;
-    return at;
-}
-
 /* With the lock held: how many lines there are, that which is being written included. */
 static unsigned long waiting(const rpc_log_writer_t *w)
 {
@@ -128,7 +116,7 @@ static unsigned long waiting(const rpc_log_writer_t *w)
  * gone. */
 unsigned long rpc_log_writer_finish(rpc_log_writer_t *w, apr_interval_time_t time)
 {
-    struct timespec limit = in(CLOCK_MONOTONIC, time), last;
+    struct timespec limit = rpc_clock_in(CLOCK_MONOTONIC, time), last;
     unsigned long lost;
     int late = 0;
 
@@ -141,7 +129,7 @@ unsigned long rpc_log_writer_finish(rpc_log_writer_t *w, apr_interval_time_t tim
     pthread_mutex_unlock(&w->lock);
     if (lost)
         pthread_cancel(w->thread);
-    last = in(CLOCK_REALTIME, CANCEL_TIME);
+    last = rpc_clock_in(CLOCK_REALTIME, CANCEL_TIME);
     if (pthread_timedjoin_np(w->thread, NULL, &last) == 0)
         apr_pool_destroy(w->pool);
     return lost;

@@ -253,7 +253,7 @@ static int route_to_endpoint(request_rec *r, rpc_channel_spec_t *spec, const cha
         .host = rpc_server_list_text(r->pool, servers),
         .port = servers->at[0].port,
         .target = target,
-        .user = canonical_user(r),
+        .user = spec->leg.user,
         .client = r->useragent_ip,
         .vhost = vhost,
         .networks = rpc_networks_text(spec->leg.networks),
@@ -286,7 +286,7 @@ static const char *find_servers(request_rec *r, const rpc_dir_config_t *dc, rpc_
 {
     rpc_directory_t directory = rpc_config_directory(dc);
     rpc_place_t places[RPC_ROUTE_MAX];
-    const char *why, *key = apr_pstrcat(r->pool, canonical_user(r), "\n", target->server, NULL);
+    const char *why, *key = apr_pstrcat(r->pool, spec->leg.user, "\n", target->server, NULL);
     rpc_server_list_t *servers;
     int count, i;
 
@@ -315,11 +315,12 @@ const char *rpc_request_spec(const rpc_context_t *context, request_rec *r, rpc_r
                                      r->connection->local_addr->port);
     apr_interval_time_t timeout = role == RPC_OUTBOUND ? min_conn_timeout(r) : 0;
 
+    spec->leg.user = canonical_user(r);
     spec->leg.networks = dc->networks;
     wrong = find_servers(r, dc, context->health, target, spec);
     ap_str_tolower(name);
     spec->role = role;
-    spec->identity = apr_pstrcat(r->pool, canonical_user(r), "\n", name, "\n", vhost, NULL);
+    spec->identity = apr_pstrcat(r->pool, spec->leg.user, "\n", name, "\n", vhost, NULL);
     spec->receive_window = rpc_config_receive_window(dc);
     spec->connection_timeout = timeout ? timeout : rpc_config_connection_timeout(dc);
     spec->channel_lifetime = rpc_config_channel_lifetime(dc);
@@ -331,7 +332,6 @@ const char *rpc_request_spec(const rpc_context_t *context, request_rec *r, rpc_r
     spec->asked_port = target->port;
     spec->least_level = rpc_config_min_auth_level(dc);
     spec->leg.timeout = rpc_config_connect_timeout(dc);
-    spec->leg.user = canonical_user(r);
     spec->leg.sources = dc->sources;
     spec->client_address = client_address(r);
     if (!wrong && spec->leg.servers->at[0].protseq == RPC_PROTSEQ_TCP
@@ -339,7 +339,6 @@ const char *rpc_request_spec(const rpc_context_t *context, request_rec *r, rpc_r
         wrong = "names too long for the endpoint";
     return wrong;
 }
-
 
 rpc_status_limits_t rpc_request_limits(const request_rec *r)
 {
@@ -369,7 +368,7 @@ rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r, rpc
                                rpc_reason_t reached)
 {
     rpc_status_limits_t limits = rpc_request_limits(r);
-    rpc_status_who_t who = { spec->role, spec->identity, canonical_user(r), &spec->client_address,
+    rpc_status_who_t who = { spec->role, spec->identity, spec->leg.user, &spec->client_address,
                              rpc_request_server(r->pool, spec) };
     channel_t *ch = apr_pcalloc(r->pool, sizeof(*ch));
     rpc_reason_t why = RPC_REASON_NONE;

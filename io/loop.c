@@ -16,7 +16,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -27,6 +26,7 @@
 
 #include "base/clock.h"
 #include "base/list.h"
+#include "base/thread.h"
 #include "io/timers.h"
 
 #define LOOP_EVENTS 256
@@ -293,14 +293,8 @@ static void *loop_thread(void *loop)
 
 apr_status_t rpc_loop_start(rpc_loop_t *loop)
 {
-    sigset_t all, before;
-    int err;
+    int err = rpc_thread_start(&loop->thread, loop_thread, loop);
 
-    /* Signals are for httpd's own threads; the mask is inherited at creation. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    err = pthread_create(&loop->thread, NULL, loop_thread, loop);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (!err)
         loop->has_thread = 1;
     return err;

@@ -142,6 +142,15 @@ int rpc_bytes_gather(const rpc_bytes_t *q, struct iovec *pieces, int max)
     return count;
 }
 
+size_t rpc_pieces_size(const struct iovec *pieces, int count)
+{
+    size_t size = 0;
+
+    while (count--)
+        size += pieces++->iov_len;
+    return size;
+}
+
 static void drop_chunk(rpc_bytes_t *q)
 {
     rpc_chunk_t *chunk = q->first;

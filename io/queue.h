@@ -26,6 +26,8 @@ int rpc_bytes_keep(rpc_bytes_t *q);
 const uint8_t *rpc_bytes_peek(const rpc_bytes_t *q, size_t *len);
 /* The first runs of bytes, up to MAX; returns how many there are. */
 int rpc_bytes_gather(const rpc_bytes_t *q, struct iovec *pieces, int max);
+/* The number of bytes in COUNT pieces. */
+size_t rpc_pieces_size(const struct iovec *pieces, int count);
 /* Drops LEN bytes, at most as many as the queue has. */
 void rpc_bytes_drop(rpc_bytes_t *q, size_t len);
 void rpc_bytes_clear(rpc_bytes_t *q);

@@ -179,15 +179,6 @@ apr_status_t rpc_socket_read(rpc_stream_t *s, void *buf, size_t *len)
     return n == 0 ? APR_EOF : APR_SUCCESS;
 }
 
-static size_t size_of(const struct iovec *pieces, int count)
-{
-    size_t size = 0;
-
-    while (count--)
-        size += pieces++->iov_len;
-    return size;
-}
-
 apr_status_t rpc_socket_write(rpc_stream_t *s, const struct iovec *pieces, int count, size_t *len)
 {
     struct msghdr msg = { .msg_iov = (struct iovec *)pieces, .msg_iovlen = (size_t)count };
@@ -197,7 +188,7 @@ apr_status_t rpc_socket_write(rpc_stream_t *s, const struct iovec *pieces, int c
         n = sendmsg(s->watch.fd, &msg, MSG_NOSIGNAL);
     } while (n < 0 && errno == EINTR);
     *len = n < 0 ? 0 : (size_t)n;
-    if (n >= 0 && *len < size_of(pieces, count))
+    if (n >= 0 && *len < rpc_pieces_size(pieces, count))
         s->can_write = 0;       /* the socket is full */
     return n < 0 ? errno : APR_SUCCESS;
 }

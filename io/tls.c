@@ -223,19 +223,10 @@ static struct iovec *skip(struct iovec *pieces, size_t n)
     return pieces;
 }
 
-static size_t length_of(const struct iovec *pieces, int count)
-{
-    size_t sum = 0;
-
-    while (count--)
-        sum += pieces++->iov_len;
-    return sum;
-}
-
 apr_status_t rpc_tls_write(rpc_tls_t *tls, const struct iovec *pieces, int count, size_t *len)
 {
     struct iovec left[count], *next = left;
-    size_t size = length_of(pieces, count);
+    size_t size = rpc_pieces_size(pieces, count);
     uint8_t record[RPC_TLS_RECORD];
     apr_status_t rv = rpc_tls_push(tls);
 
