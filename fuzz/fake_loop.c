@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 
 #include "base/list.h"
+#include "io/loan.h"
 #include "io/timers.h"
 
 #define TIMERS_MAX 512
@@ -102,44 +103,27 @@ apr_time_t rpc_loop_now(const rpc_loop_t *loop)
     return loop->world->now;
 }
 
-static void settle_loan(rpc_loop_t *loop)
-{
-    rpc_loan_t *loan = loop->loan;
-
-    loop->loan = NULL;
-    if (loan)
-        loan->settle(loan);
-}
-
-/* Nobody may find in it what was there before. */
 struct rpc_socket **rpc_loop_closing(rpc_loop_t *loop)
 {
     return &loop->closing;
 }
 
+/* Nobody may find in it what was there before. */
 uint8_t *rpc_loop_scratch(rpc_loop_t *loop)
 {
-    settle_loan(loop);
+    rpc_loan_settle(&loop->loan);
     memset(loop->scratch, 0xdb, RPC_LOOP_SCRATCH);
     return loop->scratch;
 }
 
 int rpc_loop_lend(rpc_loop_t *loop, rpc_loan_t *loan, const void *data)
 {
-    uintptr_t at = (uintptr_t)data, start = (uintptr_t)loop->scratch;
-
-    if (at < start || at >= start + RPC_LOOP_SCRATCH)
-        return 0;
-    if (loop->loan != loan)
-        settle_loan(loop);
-    loop->loan = loan;
-    return 1;
+    return rpc_loan_make(&loop->loan, loan, loop->scratch, data);
 }
 
 void rpc_loop_return(rpc_loop_t *loop, rpc_loan_t *loan)
 {
-    if (loop->loan == loan)
-        loop->loan = NULL;
+    rpc_loan_forget(&loop->loan, loan);
 }
 
 /* ---- the world ---- */
