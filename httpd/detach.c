@@ -310,20 +310,29 @@ static void detached_written(rpc_client_t *client)
     rpc_record_end(d->record, &end);
 }
 
+/* A descriptor of R's socket that outlives the connection; -1: there is none, or a channel and its leg
+ * would take those that the child needs to accept connections. */
+static int duplicate_socket(request_rec *r)
+{
+    apr_os_sock_t of_httpd, fd;
+
+    if (apr_os_sock_get(&of_httpd, ap_get_conn_socket(r->connection)) != APR_SUCCESS)
+        return -1;
+    fd = fcntl(of_httpd, F_DUPFD_CLOEXEC, 0);
+    if (fd >= 0 && rpc_descriptors_short(fd > of_httpd ? fd : of_httpd, RPC_DESCRIPTORS_KEPT_BY_CLIENTS)) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
 static detached_t *detached_create(request_rec *r, const rpc_channel_spec_t *spec,
                                    const rpc_detach_home_t *home)
 {
     detached_t *d = calloc(1, sizeof(*d));
-    apr_os_sock_t fd;
+    int fd = d ? duplicate_socket(r) : -1;
 
-    if (!d || apr_os_sock_get(&fd, ap_get_conn_socket(r->connection)) != APR_SUCCESS) {
-        free(d);
-        return NULL;
-    }
-    fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    if (fd < 0 || rpc_descriptors_short(fd, RPC_DESCRIPTORS_KEPT_BY_CLIENTS)) {
-        if (fd >= 0)
-            close(fd);
+    if (fd < 0) {
         free(d);
         return NULL;
     }

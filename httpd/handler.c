@@ -7,7 +7,6 @@
 #include "httpd/handler.h"
 
 #include <apr_lib.h>
-#include <apr_portable.h>
 #include <apr_strings.h>
 #include <http_core.h>
 #include <http_log.h>
@@ -237,15 +236,6 @@ static int find_target(request_rec *r, const rpc_dir_config_t *dc, int spent, rp
     return refuse_request(r, RPC_REASON_BAD_TARGET, "%s", wrong);
 }
 
-/* A channel and its leg would take descriptors that the child needs to accept connections. */
-static int lacks_descriptors(const request_rec *r)
-{
-    apr_os_sock_t fd;
-
-    return apr_os_sock_get(&fd, ap_get_conn_socket(r->connection)) == APR_SUCCESS
-           && rpc_descriptors_short(fd, RPC_DESCRIPTORS_KEPT_BY_CLIENTS);
-}
-
 static int refuse_short(request_rec *r)
 {
     return refuse_request(r, RPC_REASON_LOCAL_FAILURE,
@@ -264,8 +254,6 @@ static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t r
 
     if (rv != OK || r->status != HTTP_OK)
         return rv;
-    if (lacks_descriptors(r))
-        return refuse_short(r);
     spec->content_length = length;
     limit = rpc_request_enter(context, r, spec,
                               spent ? RPC_REASON_TOO_MANY_FAILED : RPC_REASON_NONE);
