@@ -3,9 +3,9 @@
  * usage: rpcload ping|in|out|probe|setups|storm|crowd -u base64 -t server:port [-n number]
  *                [-c set-ups under way at a time] [-a addresses to connect from] [-e]
  *                SCHEME:PORT:PID
- * SCHEME is http or https for a proxy that speaks RPC over HTTP, tcp or tls for one that only passes bytes;
- * PID is its process, which counts with its descendants. NUMBER: pings, MB, or virtual connections.
- * -e: the proxy ends the crowd.
+ * SCHEME is http or https for a proxy that speaks RPC over HTTP, tcp or tls for one that only
+ * passes bytes; PID is its process, which counts with its descendants. NUMBER: pings, MB, or
+ * virtual connections. -e: the proxy ends the crowd.
  */
 #include <stdio.h>
 #include <stdlib.h>

@@ -169,7 +169,8 @@ void measure_storm(const plan_t *plan)
 
 /* ---- the crowd ---- */
 
-/* So that every worker has loaded what it loads lazily; longer than a closing connection lingers. */
+/* So that every worker has loaded what it loads lazily; longer than a closing connection
+ * lingers. */
 static void warm_up(const plan_t *plan)
 {
     crowd_t c;
@@ -185,7 +186,8 @@ static void measure_holding(const plan_t *plan, double pss, int descriptors)
 
     settle(1);
     print_value("threads", process_threads(plan->proxy.pid));
-    print_value("descriptors", (process_descriptors(plan->proxy.pid) - descriptors) / (double)plan->count);
+    print_value("descriptors",
+                (process_descriptors(plan->proxy.pid) - descriptors) / (double)plan->count);
     print_value("pss", (process_pss_kb(plan->proxy.pid) - pss) / plan->count / 2);
     cpu = process_cpu(plan->proxy.pid);
     settle(IDLE_SECONDS);

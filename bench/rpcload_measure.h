@@ -26,8 +26,9 @@ void measure_probe(const plan_t *plan);
 void measure_setups(const plan_t *plan);
 /* The same, each closed as soon as it is open. */
 void measure_storm(const plan_t *plan);
-/* Opens COUNT, proves each by an echo, says "ready 1", and holds them until a line comes by the standard
- * input; then closes all at once. With ends_by_proxy it waits until the proxy has closed them. */
+/* Opens COUNT, proves each by an echo, says "ready 1", and holds them until a line comes by the
+ * standard input; then closes all at once. With ends_by_proxy it waits until the proxy has closed
+ * them. */
 void measure_crowd(const plan_t *plan);
 
 void print_value(const char *name, double value);

@@ -1,5 +1,5 @@
-/* rpcload_process: what a proxy's processes use. A proxy is a process with all its descendants, so that
- * httpd counts as a whole under every MPM. Each function ends the program when they have gone.
+/* rpcload_process: what a proxy's processes use. A proxy is a process with all its descendants, so
+ * that httpd counts as a whole under every MPM. Each function ends the program when they have gone.
  */
 #ifndef RPCLOAD_PROCESS_H
 #define RPCLOAD_PROCESS_H

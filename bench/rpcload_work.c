@@ -1,5 +1,5 @@
-/* rpcload_work.c: one virtual connection at work: ping-pong, bulk IN, bulk OUT; and the probe, which
- * tells how long an echo takes while the proxy is busy with others.
+/* rpcload_work.c: one virtual connection at work: ping-pong, bulk IN, bulk OUT; and the probe,
+ * which tells how long an echo takes while the proxy is busy with others.
  *
  *   work_begin -> the measured part -> vc_close. CPU time is taken of the measured part only.
  */

@@ -589,8 +589,9 @@ static rpc_preface_t *preface_of(const rpc_endpoint_t *ep, int fd,
                                  const rpc_endpoint_listener_t *via)
 {
     char client[BEHIND_MAX];
-    const rpc_preface_t preface = { .host = via->host, .port = via->port, .target = via->name, .user = "",
-                                    .client = client, .vhost = via->name, .networks = ep->params.networks,
+    const rpc_preface_t preface = { .host = via->host, .port = via->port, .target = via->name,
+                                    .user = "", .client = client, .vhost = via->name,
+                                    .networks = ep->params.networks,
                                     .sources = ep->params.sources };
 
     behind_whom(fd, client);

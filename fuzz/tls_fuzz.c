@@ -1,8 +1,8 @@
 /* tls_fuzz: a session of TLS, as io/tls.c takes it over, and its peer. An input is a script: its
  * first byte chooses TLS 1.2 or 1.3, then each pair of bytes is a step and its number.
  *
- * Both sides send bytes that tell their own place, so what arrives is checked for order and loss. The
- * peer's records lie in memory; steps hand them to the socket in pieces of any length.
+ * Both sides send bytes that tell their own place, so what arrives is checked for order and loss.
+ * The peer's records lie in memory; steps hand them to the socket in pieces of any length.
  */
 #include "io/tls.h"
 
@@ -69,7 +69,8 @@ static SSL_CTX *server_context(void)
     X509_gmtime_adj(X509_getm_notAfter(cert), 86400);
     X509_set_pubkey(cert, key);
     X509_sign(cert, key, EVP_sha256());
-    MUST(SSL_CTX_use_certificate(ctx, cert) == 1 && SSL_CTX_use_PrivateKey(ctx, key) == 1, "certificate");
+    MUST(SSL_CTX_use_certificate(ctx, cert) == 1 && SSL_CTX_use_PrivateKey(ctx, key) == 1,
+         "certificate");
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
     X509_free(cert);
     EVP_PKEY_free(key);
@@ -169,8 +170,10 @@ static void read_some(game_t *g, size_t room)
         rv = read_once(g, room);
     } while (rpc_tls_tired(&g->tls) || (rv == APR_SUCCESS && !rpc_tls_drained(&g->tls)));
     if (rv != APR_SUCCESS && !APR_STATUS_IS_EAGAIN(rv)) {
-        MUST(g->spoilt || g->cut || (APR_STATUS_IS_EOF(rv) && g->peer_done) || g->tls.error, "status %d", rv);
-        MUST(g->spoilt || g->cut || g->tls.error || g->read == g->peer_sent, "an end before all was read");
+        MUST(g->spoilt || g->cut || (APR_STATUS_IS_EOF(rv) && g->peer_done) || g->tls.error,
+             "status %d", rv);
+        MUST(g->spoilt || g->cut || g->tls.error || g->read == g->peer_sent,
+             "an end before all was read");
         g->ended = 1;
     }
     /* What was there already no event tells of. The end of the socket is an event of its own. */
@@ -184,7 +187,8 @@ static void read_some(game_t *g, size_t room)
 static void write_some(game_t *g, size_t size)
 {
     const uint8_t *bytes = bytes_at(g->sent, size);
-    struct iovec pieces[] = { { (void *)bytes, size / 3 }, { (void *)(bytes + size / 3), size - size / 3 } };
+    struct iovec pieces[] = { { (void *)bytes, size / 3 },
+                              { (void *)(bytes + size / 3), size - size / 3 } };
     size_t len = 0;
 
     if (g->done || size < 3 || g->ended)
@@ -231,7 +235,8 @@ static void take_step(game_t *g, unsigned step, size_t number)
     case PEER_READS: peer_reads(g, number < 200 ? number : ROOM); break;
     case PUSH: rpc_tls_push(&g->tls); break;
     case KEY_UPDATE:
-        if (!g->peer_done && SSL_version(g->peer) == TLS1_3_VERSION && SSL_key_update(g->peer, number % 2))
+        if (!g->peer_done && SSL_version(g->peer) == TLS1_3_VERSION
+            && SSL_key_update(g->peer, number % 2))
             SSL_do_handshake(g->peer);
         break;
     case PEER_SAYS_GOODBYE:

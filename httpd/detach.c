@@ -1,13 +1,14 @@
 /* httpd/detach.c: how a connection leaves httpd.
  *
- *   handler (worker)     obstacles; 100-continue; the header of a response is made, but not sent; what
- *                        httpd has read is taken; the socket is duplicated; the request is copied
+ *   handler (worker)     obstacles; the socket is duplicated; 100-continue; the header of a
+ *                        response is made, but not sent; what httpd has read is taken; the request
+ *                        is copied
  *   httpd                frees request and connection: aborted, so without a word to the client
  *   our clean-up, last   the TLS session gets a BIO of ours; off to the loop
  *
  * A pool's clean-ups run in the order opposite to their registration. We register ours in mod_ssl's
- * pre_handshake hook, just before mod_ssl registers its own, so it runs when mod_ssl has let go of the
- * session. Before that nothing of the session that mod_ssl uses may be changed.
+ * pre_handshake hook, just before mod_ssl registers its own, so it runs when mod_ssl has let go of
+ * the session. Before that nothing of the session that mod_ssl uses may be changed.
  */
 #include "httpd/detach.h"
 
@@ -147,12 +148,13 @@ conn_rec *rpc_detach_nobody(apr_pool_t *pool, server_rec *s)
 
 /* ---- obstacles ---- */
 
-/* Filters of httpd that have nothing more to do once a request has been read, or whose work the loop
- * does. Any other might be there to see, or change, what a channel carries. */
+/* Filters of httpd that have nothing more to do once a request has been read, or whose work the
+ * loop does. Any other might be there to see, or change, what a channel carries. */
 static const char *unknown_filter(const ap_filter_t *f)
 {
-    static const char *const known[] = { "core", "core_in", "ssl/tls filter", "ssl/tls coalescing filter",
-                                         "log_input_output", "reqtimeout", "remoteip_input" };
+    static const char *const known[] = { "core", "core_in", "ssl/tls filter",
+                                         "ssl/tls coalescing filter", "log_input_output",
+                                         "reqtimeout", "remoteip_input" };
     size_t i;
 
     for (; f; f = f->next) {
@@ -174,8 +176,10 @@ const char *rpc_detach_obstacle(request_rec *r)
     if (!name)
         name = unknown_filter(c->output_filters);
     if (name)
-        return apr_psprintf(r->pool, "a filter that rpcproxy does not know, %s, stands between it and the "
-                            "client, and would see nothing of a channel: take it out for this host", name);
+        return apr_psprintf(r->pool,
+                            "a filter that rpcproxy does not know, %s, stands between it and the "
+                            "client, and would see nothing of a channel: take it out for this host",
+                            name);
     if (ap_ssl_conn_is_ssl(c) && !(tie && tie->ssl))
         return "the TLS of this connection is not mod_ssl's, the only one that a channel can have";
     return NULL;
@@ -262,8 +266,9 @@ static void make_header(request_rec *r, detached_t *d, rpc_role_t role)
     apr_table_unset(r->headers_out, "Content-Length");      /* the client's answer tells it */
 }
 
-/* Takes what the filters below hold of the body. Afterwards the rest of it is in the socket, but for
- * the beginning of a TLS record, which is in the session. CORE says "nothing" once too often. */
+/* Takes what the filters below hold of the body. Afterwards the rest of it is in the socket, but
+ * for the beginning of a TLS record, which is in the session. CORE says "nothing" once too
+ * often. */
 static apr_status_t take_ahead(conn_rec *c, rpc_client_t *client)
 {
     apr_bucket_brigade *bb = apr_brigade_create(c->pool, c->bucket_alloc);
@@ -274,7 +279,8 @@ static apr_status_t take_ahead(conn_rec *c, rpc_client_t *client)
         char *data;
         apr_size_t len;
 
-        if (ap_get_brigade(c->input_filters, bb, AP_MODE_READBYTES, APR_NONBLOCK_READ, 65536) != APR_SUCCESS)
+        if (ap_get_brigade(c->input_filters, bb, AP_MODE_READBYTES, APR_NONBLOCK_READ, 65536)
+            != APR_SUCCESS)
             break;      /* nothing now, or an end, which the stream will find again */
         rv = apr_brigade_pflatten(bb, &data, &len, c->pool);
         apr_brigade_cleanup(bb);
@@ -303,15 +309,16 @@ static void detached_written(rpc_client_t *client)
 {
     detached_t *d = (detached_t *)client;
     rpc_client_sums_t sums = rpc_client_sums(client);
-    rpc_record_end_t end = { client->status ? client->status : HTTP_OK, client->socket.s.error != APR_SUCCESS,
+    rpc_record_end_t end = { client->status ? client->status : HTTP_OK,
+                             client->socket.s.error != APR_SUCCESS,
                              sums.body, sums.in, sums.out };
 
     rpc_client_fields(client, note_field, d->record);
     rpc_record_end(d->record, &end);
 }
 
-/* A descriptor of R's socket that outlives the connection; -1: there is none, or a channel and its leg
- * would take those that the child needs to accept connections. */
+/* A descriptor of R's socket that outlives the connection; -1: there is none, or a channel and its
+ * leg would take those that the child needs to accept connections. */
 static int duplicate_socket(request_rec *r)
 {
     apr_os_sock_t of_httpd, fd;
@@ -319,7 +326,8 @@ static int duplicate_socket(request_rec *r)
     if (apr_os_sock_get(&of_httpd, ap_get_conn_socket(r->connection)) != APR_SUCCESS)
         return -1;
     fd = fcntl(of_httpd, F_DUPFD_CLOEXEC, 0);
-    if (fd >= 0 && rpc_descriptors_short(fd > of_httpd ? fd : of_httpd, RPC_DESCRIPTORS_KEPT_BY_CLIENTS)) {
+    if (fd >= 0 && rpc_descriptors_short(fd > of_httpd ? fd : of_httpd,
+                                         RPC_DESCRIPTORS_KEPT_BY_CLIENTS)) {
         close(fd);
         fd = -1;
     }
@@ -378,7 +386,8 @@ int rpc_detach(request_rec *r, const rpc_channel_spec_t *spec, const rpc_detach_
     make_header(r, d, spec->role);
     if (tie->ssl) {
         SSL_up_ref(tie->ssl);
-        SSL_set_mode(tie->ssl, SSL_MODE_AUTO_RETRY);    /* else a ticket that comes ends a read early */
+        /* Else a ticket that comes ends a read early. */
+        SSL_set_mode(tie->ssl, SSL_MODE_AUTO_RETRY);
     }
     if (take_ahead(c, &d->client) != APR_SUCCESS)
         d->client.socket.s.error = APR_ENOMEM;

@@ -1,8 +1,8 @@
 /* rpc_detach: a connection leaves httpd and becomes the client of a channel.
  *
- * httpd frees the connection and its request as it does with any other; what goes on is a duplicate of
- * the socket, mod_ssl's TLS session, and a copy of what the channel and its log line need. The same on
- * every MPM: no worker, no process and no suspended connection belongs to a channel.
+ * httpd frees the connection and its request as it does with any other; what goes on is a duplicate
+ * of the socket, mod_ssl's TLS session, and a copy of what the channel and its log line need. The
+ * same on every MPM: no worker, no process and no suspended connection belongs to a channel.
  */
 #ifndef RPC_DETACH_H
 #define RPC_DETACH_H
@@ -21,8 +21,8 @@ void rpc_detach_register(apr_pool_t *p);
  * check_config. */
 int rpc_detach_possible(apr_pool_t *pool, server_rec *s);
 
-/* Called on the loop's thread when httpd has let go of the connection. The callee owns the stream, and
- * SPEC until its ended() returns. */
+/* Called on the loop's thread when httpd has let go of the connection. The callee owns the stream,
+ * and SPEC until its ended() returns. */
 typedef void rpc_detached_t(rpc_stream_t *client, const rpc_channel_spec_t *spec, void *ctx);
 
 /* The connections that are on their way, which httpd still has. Zero it, initialize LOCK. */
@@ -41,8 +41,8 @@ typedef struct rpc_detach_home {
     void *ctx;
 } rpc_detach_home_t;
 
-/* For rpc_tls_kind_t: mod_ssl has a log of keys (SSLKEYLOGFILE), which a client's KeyUpdate calls, and
- * which asks for a connection of httpd. In POOL, the child's. */
+/* For rpc_tls_kind_t: mod_ssl has a log of keys (SSLKEYLOGFILE), which a client's KeyUpdate calls,
+ * and which asks for a connection of httpd. In POOL, the child's. */
 conn_rec *rpc_detach_nobody(apr_pool_t *pool, server_rec *s);
 
 /* What stands between R's connection and a channel, in words; NULL: nothing. */
@@ -54,8 +54,8 @@ const char *rpc_detach_obstacle(request_rec *r);
  * copied; it may live in R's pool. */
 int rpc_detach(request_rec *r, const rpc_channel_spec_t *spec, const rpc_detach_home_t *home);
 
-/* httpd's threads have ended, and its pools go next: connections of TIES, which httpd has not let go
- * of in time, arrive as broken, so that their channels have an end and a line in the log. */
+/* httpd's threads have ended, and its pools go next: connections of TIES, which httpd has not let
+ * go of in time, arrive as broken, so that their channels have an end and a line in the log. */
 void rpc_detach_cut(rpc_detach_ties_t *ties);
 
 #endif

@@ -81,7 +81,8 @@ typedef struct scale {
 static const scale_t scales[] = {
     [RPC_COUNT] = { "a number", "", { { "", 1 } } },
     [RPC_SIZE] = { "a size", " bytes",
-                   { { "", 1 }, { "K", 1024 }, { "M", 1024 * 1024 }, { "G", 1024 * 1024 * 1024 } } },
+                   { { "", 1 }, { "K", 1024 }, { "M", 1024 * 1024 },
+                     { "G", 1024 * 1024 * 1024 } } },
     [RPC_TIME] = { "a time", " seconds",
                    { { "", APR_USEC_PER_SEC }, { "ms", 1000 }, { "s", APR_USEC_PER_SEC },
                      { "min", 60 * APR_USEC_PER_SEC }, { "h", 3600 * APR_USEC_PER_SEC } } },
@@ -574,27 +575,30 @@ static const char *set_endpoint_listen(cmd_parms *cmd, void *dir_config, const c
 
 const command_rec rpc_directives[] = {
     AP_INIT_RAW_ARGS("RpcValidPorts", set_valid_ports, NULL, ANYWHERE,
-                     "the servers and ports that clients may name: \"server:6001-6002;server:6004\"; a '+' "
-                     "before the list adds it to the outer one; none allows nothing"),
+                     "the servers and ports that clients may name: "
+                     "\"server:6001-6002;server:6004\"; a '+' before the list adds it to the "
+                     "outer one; none allows nothing"),
     AP_INIT_TAKE_ARGV("RpcBackend", set_backend, NULL, ANYWHERE,
                       "where a server is: server:ports as clients name it, then one or more of "
-                      "ncacn_http:host[port] or ncacn_ip_tcp:host[port], optionally each with weight=N; "
-                      "or env=NAME"),
+                      "ncacn_http:host[port] or ncacn_ip_tcp:host[port], optionally each with "
+                      "weight=N; or env=NAME"),
     AP_INIT_ITERATE("RpcNspiProtocolSequences", set_nspi_sequence, NULL, ANYWHERE,
                     "ports of the address book, as in the registry of a global catalog server: "
                     "ncacn_http:6004"),
     AP_INIT_TAKE_ARGV("RpcNspiServers", set_nspi_servers, NULL, ANYWHERE,
-                      "the global catalog servers that serve these ports, and optionally their port"),
+                      "the global catalog servers that serve these ports, and optionally their "
+                      "port"),
     AP_INIT_RAW_ARGS("RpcTargetNetworks", set_target_networks, NULL, ANYWHERE,
-                     "networks that the addresses of servers may belong to, or with '!' may not; by default "
-                     "all but loopback, link-local and multicast"),
+                     "networks that the addresses of servers may belong to, or with '!' may not; "
+                     "by default all but loopback, link-local and multicast"),
     AP_INIT_RAW_ARGS("RpcSourceAddress", set_source_address, NULL, ANYWHERE,
                      "addresses of this machine from which the proxy connects to servers, in turn"),
     AP_INIT_RAW_ARGS("RpcAllowInterfaces", set_allow_interfaces, NULL, ANYWHERE,
-                     "a port or range, then the RPC interfaces that clients may bind to there, by name or "
-                     "UUID, optionally with @version: 6001-6002 emsmdb rfr"),
+                     "a port or range, then the RPC interfaces that clients may bind to there, by "
+                     "name or UUID, optionally with @version: 6001-6002 emsmdb rfr"),
     AP_INIT_TAKE1("RpcProfile", set_profile, NULL, ANYWHERE,
-                  "exchange, rdgateway or samba: the RpcAllowInterfaces that their clients need; or none"),
+                  "exchange, rdgateway or samba: the RpcAllowInterfaces that their clients need; "
+                  "or none"),
     AP_INIT_TAKE1("RpcMinAuthLevel", set_min_auth_level, NULL, ANYWHERE,
                   "the lowest authentication level of binds: none, connect, integrity or privacy; "
                   "default none"),
@@ -606,8 +610,8 @@ const command_rec rpc_directives[] = {
                     "v1, v2 or both; default v2"),
     RPC_DIR_NUMBERS(DIR_COMMAND)
     AP_INIT_TAKE12("RpcMaxFailedTargets", set_failed_targets, NULL, ANYWHERE,
-                   "how many different targets a user may ask for unsuccessfully, and optionally within "
-                   "which time; 0 for no limit; default 100 60"),
+                   "how many different targets a user may ask for unsuccessfully, and optionally "
+                   "within which time; 0 for no limit; default 100 60"),
     RPC_SERVER_NUMBERS(SERVER_COMMAND)
     AP_INIT_TAKE1("RpcEndpointSocket", set_endpoint_socket, NULL, RSRC_CONF,
                   "the socket of the endpoint process, relative to DefaultRuntimeDir"),

@@ -41,9 +41,11 @@ void rpc_log_ended(const rpc_log_t *log, const rpc_log_who_t *who, const rpc_end
         return;
     apr_snprintf(line, sizeof(line),
                  "%s channel to %s of user \"%s\" ended: %s, %s%s%s; client %s, server %s, "
-                 "%" APR_UINT64_T_FMT " bytes in, %" APR_UINT64_T_FMT " out, %" APR_INT64_T_FMT " ms",
+                 "%" APR_UINT64_T_FMT " bytes in, %" APR_UINT64_T_FMT " out, "
+                 "%" APR_INT64_T_FMT " ms",
                  who->method, who->target, who->user, rpc_reason_info(end->reason)->token,
-                 end->where ? end->where : "", end->where ? ": " : "", end->why, who->client, server,
+                 end->where ? end->where : "", end->where ? ": " : "", end->why,
+                 who->client, server,
                  (apr_uint64_t)end->received, (apr_uint64_t)end->sent, ms);
     log->write(log, level, 0, line);
 }

@@ -95,7 +95,8 @@ static const char *unix_hint(int error)
     case EROFS:
         return "httpd may not write into the folder: name another one, or change its rights";
     case EPERM:
-        return "httpd's User may write there, so that any script could put its own socket in this place: "
+        return "httpd's User may write there, so that any script could put its own socket in this "
+               "place: "
                "let only root write into the folder and those above it, or name another one";
     default:
         return "correct this, or name another path";
@@ -219,7 +220,8 @@ static const char *tcp_hint(int error)
     case EADDRINUSE:
         return "another program listens there: stop it, or choose another port";
     case EADDRNOTAVAIL:
-        return "this machine does not have this address: name one that it has, or * for all of them";
+        return "this machine does not have this address: name one that it has, or * for all of "
+               "them";
     case EACCES:
         return "only root may use this port: start httpd as root, or choose a port above 1023";
     default:

@@ -72,7 +72,7 @@ typedef struct retained {
     apr_time_t again;           /* the next one; 0: nobody waits for that */
     apr_proc_t pause;           /* the child that ends then; pid 0: there is none */
     int pause_control;          /* which ends it at once */
-    apr_proc_t pause_over;      /* the last one, which was told to end and may not have done so; or 0 */
+    apr_proc_t pause_over;      /* the last one: told to end, and may not have done so; or 0 */
 } retained_t;
 
 /* The state for one generation of the configuration. */

@@ -3,10 +3,10 @@
  *
  *   runs  ->  retires (channels live on, new ones come)  ->  ends (no more channels)  ->  finishes
  *
- * While the engine retires, its first loop checks several times a second whether its time is over, or
- * its last connection gone. To end, each loop ends its channels repeatedly, because a channel that was
- * handed over at the last moment may be on its way between loops. To finish, a loop also stops when
- * the last of all connections is gone, or after a moment.
+ * While the engine retires, its first loop checks several times a second whether its time is over,
+ * or its last connection gone. To end, each loop ends its channels repeatedly, because a channel
+ * that was handed over at the last moment may be on its way between loops. To finish, a loop also
+ * stops when the last of all connections is gone, or after a moment.
  */
 #include "httpd/engine.h"
 
@@ -78,8 +78,9 @@ int rpc_engine_hand_over(rpc_engine_t *engine, request_rec *r, const rpc_channel
     engine_loop_t *el;
     int rv = HTTP_SERVICE_UNAVAILABLE;
 
-    /* This thread counts the connection before it reads "ended"; a loop that ends sets "ended" before
-     * it reads the count. So either the loop waits for this connection, or the connection is refused. */
+    /* This thread counts the connection before it reads "ended"; a loop that ends sets "ended"
+     * before it reads the count. So either the loop waits for this connection, or the connection is
+     * refused. */
     apr_atomic_inc32(&engine->alive);
     if (!apr_atomic_read32(&engine->ending)) {
         el = &engine->loops[apr_atomic_inc32(&engine->turn) % (apr_uint32_t)engine->count];

@@ -16,18 +16,18 @@ typedef struct rpc_engine_params {
     const rpc_room_t *room;
 } rpc_engine_params_t;
 
-/* Starts the loops and a resolver. When POOL (the child's) is destroyed, an engine that has not been told
- * to retire finishes; one that has retired goes on until its channels have ended, and the destruction
- * waits for it. From child_init. */
+/* Starts the loops and a resolver. When POOL (the child's) is destroyed, an engine that has not
+ * been told to retire finishes; one that has retired goes on until its channels have ended, and the
+ * destruction waits for it. From child_init. */
 apr_status_t rpc_engine_start(rpc_engine_t **engine, const rpc_engine_params_t *params, apr_pool_t *pool);
 
-/* Hands a channel request over (see rpc_detach); SPEC, which lives in R's pool, is copied. Returns what
- * that does; HTTP_SERVICE_UNAVAILABLE once the engine's channels end. */
+/* Hands a channel request over (see rpc_detach); SPEC, which lives in R's pool, is copied. Returns
+ * what that does; HTTP_SERVICE_UNAVAILABLE once the engine's channels end. */
 int rpc_engine_hand_over(rpc_engine_t *engine, request_rec *r, const rpc_channel_spec_t *spec);
 
 /* The child is to end when its work is done. Requests that have begun still become channels. All
- * channels end when GRACE is over, or when httpd needs the slot of the child. Any thread, and signal
- * handlers. */
+ * channels end when GRACE is over, or when httpd needs the slot of the child. Any thread, and
+ * signal handlers. */
 void rpc_engine_retire(rpc_engine_t *engine);
 
 /* Every channel ends now. Any thread, and signal handlers; returns at once. */

@@ -104,7 +104,9 @@ static int check_tls(request_rec *r, const rpc_dir_config_t *dc)
         return OK;
     if (!ap_ssl_conn_is_ssl(r->connection))
         return refuse_request(r, RPC_REASON_TLS_REQUIRED,
-                              "the client uses plain HTTP, but RpcRequireTLS wants TLS with %d bits", wanted);
+                              "the client uses plain HTTP, but RpcRequireTLS wants TLS with %d "
+                              "bits",
+                              wanted);
     value = ap_ssl_var_lookup(r->pool, r->server, r->connection, r, "SSL_CIPHER_USEKEYSIZE");
     bits = value ? atoi(value) : 0;
     if (bits < wanted)

@@ -121,10 +121,10 @@ static void read_tree(rpc_log_names_t *names, const ap_directive_t *d)
 
 const rpc_log_names_t *rpc_log_names_read(apr_pool_t *pool)
 {
-    static const char *const always[] = { "Referer", NULL };    /* the default of ErrorLogFormat has it */
+    static const char *const always[] = { "Referer", NULL };    /* of ErrorLogFormat's default */
     static const char *const of_cookies[] = { "Cookie", NULL };
-    static const char *const of_tls[] = { "SSL_PROTOCOL", "SSL_CIPHER", "SSL_CLIENT_S_DN", "SSL_CLIENT_I_DN",
-                                          "SSL_CLIENT_VERIFY", NULL };
+    static const char *const of_tls[] = { "SSL_PROTOCOL", "SSL_CIPHER", "SSL_CLIENT_S_DN",
+                                          "SSL_CLIENT_I_DN", "SSL_CLIENT_VERIFY", NULL };
     rpc_log_names_t *names = apr_pcalloc(pool, sizeof(*names));
 
     names->words = apr_hash_make(pool);

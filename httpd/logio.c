@@ -27,8 +27,10 @@ static apr_off_t *counts_of(const conn_rec *c)
 
 static void add(conn_rec *c, apr_off_t in, apr_off_t out)
 {
-    APR_OPTIONAL_FN_TYPE(ap_logio_add_bytes_in) *add_in = APR_RETRIEVE_OPTIONAL_FN(ap_logio_add_bytes_in);
-    APR_OPTIONAL_FN_TYPE(ap_logio_add_bytes_out) *add_out = APR_RETRIEVE_OPTIONAL_FN(ap_logio_add_bytes_out);
+    APR_OPTIONAL_FN_TYPE(ap_logio_add_bytes_in) *add_in
+        = APR_RETRIEVE_OPTIONAL_FN(ap_logio_add_bytes_in);
+    APR_OPTIONAL_FN_TYPE(ap_logio_add_bytes_out) *add_out
+        = APR_RETRIEVE_OPTIONAL_FN(ap_logio_add_bytes_out);
 
     if (add_in && add_out) {
         add_in(c, in);

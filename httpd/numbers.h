@@ -31,8 +31,8 @@ typedef enum { RPC_COUNT, RPC_SIZE, RPC_TIME } rpc_scale_t;
     ROW(connection_timeout, "RpcConnectionTimeout", RPC_TIME, \
         RPC_SECONDS(RTS_TIMEOUT_MIN_SECONDS), RPC_SECONDS(RTS_TIMEOUT_MAX_SECONDS), RPC_NOT_ZERO, \
         RPC_SECONDS(RTS_TIMEOUT_MIN_SECONDS), \
-        "time announced to clients; a client that is idle for half of it is pinged, and a client whose " \
-        "TCP does not answer for twice this time is dead; 120s to 4h, default 120s") \
+        "time announced to clients; a client that is idle for half of it is pinged, and a client " \
+        "whose TCP does not answer for twice this time is dead; 120s to 4h, default 120s") \
     ROW(channel_lifetime, "RpcChannelLifetime", RPC_SIZE, \
         RTS_LIFETIME_MIN, RTS_LIFETIME_MAX, RPC_NOT_ZERO, 1024 * 1024 * 1024, \
         "bytes of one OUT channel before it is replaced, 128K to 2G; default 1G") \
@@ -72,8 +72,8 @@ typedef enum { RPC_COUNT, RPC_SIZE, RPC_TIME } rpc_scale_t;
         "RpcMaxChannels, at least 100") \
     ROW(max_unpaired_of_user, "RpcMaxUnpairedPerUser", RPC_COUNT, \
         2, RPC_CHANNELS_MAX, RPC_OR_ZERO, RPC_UNSET, \
-        "how many of these one user may have, 0 for no shares; an address or a target may have more; " \
-        "default a tenth of RpcMaxUnpairedChannels, at least 50") \
+        "how many of these one user may have, 0 for no shares; an address or a target may have " \
+        "more; default a tenth of RpcMaxUnpairedChannels, at least 50") \
     ROW(io_threads, "RpcIOThreads", RPC_COUNT, 1, 64, RPC_NOT_ZERO, 1, \
         "I/O threads of a child, 1 to 64; default 1") \
     ROW(graceful_timeout, "RpcGracefulTimeout", RPC_TIME, \

@@ -1,11 +1,12 @@
-/* httpd/record.c: a copy of a request, held by its channel and by every line that still has to be written.
+/* httpd/record.c: a copy of a request, held by its channel and by every line that still has to be
+ * written.
  *
  *   taken (worker)  ->  lines of the error log (loop -> its thread)  ->  ended (loop)
  *     ->  the line in the access logs (another thread)
  *
- * The error log and the access logs have a thread each, so that one which takes no lines leaves the other
- * alone, and can be told of there. While a thread writes, it says in WRITING which record: hooks that are
- * asked about the rebuilt connection find there what only the live one knew.
+ * The error log and the access logs have a thread each, so that one which takes no lines leaves the
+ * other alone, and can be told of there. While a thread writes, it says in WRITING which record:
+ * hooks that are asked about the rebuilt connection find there what only the live one knew.
  */
 #include "httpd/record.h"
 
@@ -51,7 +52,7 @@ struct rpc_record {
     rpc_line_t line;                /* in the access logs, at the end */
     rpc_request_copy_t *copy;
     unsigned holders;               /* atomic */
-    int told;                       /* atomic: a line of the error log has been said, so the ids are in use */
+    int told;                       /* atomic: a line has been said, so the ids are in use */
     int introduced;                 /* one has been written; the error log's thread's */
     late_field_t *late;             /* atomic: in their order; whoever has the channel appends */
     late_field_t *newest;
@@ -194,7 +195,8 @@ void rpc_record_log(const rpc_record_t *said_of, int level, apr_status_t status,
         rpc_server_log_give(NULL);
         return;
     }
-    *l = (record_line_t){ { .write = write_line, .drop = drop_line, .size = size }, record, level, status };
+    *l = (record_line_t){ { .write = write_line, .drop = drop_line, .size = size },
+                          record, level, status };
     strcpy(l->text, text);
     hold(record);
     __atomic_store_n(&record->told, 1, __ATOMIC_RELAXED);
@@ -257,14 +259,16 @@ static int wants_hosts(const rpc_record_t *record)
 {
     const rpc_request_copy_t *copy = record->copy;
 
-    if (copy->hostname_lookups != HOSTNAME_LOOKUP_ON && copy->hostname_lookups != HOSTNAME_LOOKUP_DOUBLE)
+    if (copy->hostname_lookups != HOSTNAME_LOOKUP_ON
+        && copy->hostname_lookups != HOSTNAME_LOOKUP_DOUBLE)
         return 0;
     if (!rpc_log_names_item(names, 'h') && !rpc_log_names_has(names, "REMOTE_HOST"))
         return 0;
     return !copy->remote_host || (!copy->useragent_is_client && !copy->useragent_host);
 }
 
-/* Afterwards httpd has no reason to ask: a name that is not there in time is logged as an address. */
+/* Afterwards httpd has no reason to ask: a name that is not there in time is logged as an
+ * address. */
 static void find_hosts(rpc_record_t *record, request_rec *r)
 {
     host_question_t *q;
@@ -407,7 +411,8 @@ void rpc_record_forget(request_rec *r, rpc_record_t *record)
 
 /* ---- what comes later ---- */
 
-static void add_late(rpc_record_t *record, rpc_field_where_t where, const char *name, const char *value)
+static void add_late(rpc_record_t *record, rpc_field_where_t where, const char *name,
+                     const char *value)
 {
     size_t length = strlen(name) + 1;
     late_field_t *late;
@@ -422,7 +427,8 @@ static void add_late(rpc_record_t *record, rpc_field_where_t where, const char *
     memcpy(texts, name, length);
     strcpy(texts + length, value);
     late->field = (rpc_field_t){ where, texts, texts + length };
-    __atomic_store_n(record->newest ? &record->newest->next : &record->late, late, __ATOMIC_RELEASE);
+    __atomic_store_n(record->newest ? &record->newest->next : &record->late, late,
+                     __ATOMIC_RELEASE);
     record->newest = late;
 }
 

@@ -1,6 +1,6 @@
-/* httpd/request_channel.c: from a request to what a channel is to do (role, limits, where the server
- * is), and from what becomes of the channel back to the request: its log lines, its environment,
- * its row in the table of live channels.
+/* httpd/request_channel.c: from a request to what a channel is to do (role, limits, where the
+ * server is), and from what becomes of the channel back to the request: its log lines, its
+ * environment, its row in the table of live channels.
  */
 #include "httpd/request_channel.h"
 
@@ -74,8 +74,8 @@ void rpc_request_in_vain(const rpc_context_t *context, request_rec *r, const cha
     rpc_log_who_t names = rpc_log_who(r);
 
     if (rpc_budget_spend(context->budgets, &who, target, &limit, rpc_clock_now()))
-        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, IN_VAIN, names.user, names.client, limit.targets,
-                      (int)apr_time_sec(limit.window));
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, IN_VAIN, names.user, names.client,
+                      limit.targets, (int)apr_time_sec(limit.window));
 }
 
 /* ---- a channel as the I/O thread shows it to us ---- */
@@ -115,9 +115,11 @@ static rpc_reason_t channel_claim(void *ctx, const rts_cookie_t *vc, int replaci
     rpc_reason_t reason;
 
     ch->claimed = 1;
-    /* The log has the table's name for the cookie, because a reader of the log could use the cookie. */
-    rpc_log(ch->spec->log, RPC_LOG_DEBUG, 0, "%s channel%s of virtual connection %016" PRIx64, ch->who.method,
-            replacing ? ", a successor," : "", rpc_status_hash_cookie(ch->context->live, vc));
+    /* The log has the table's name for the cookie, because a reader of the log could use the
+     * cookie. */
+    rpc_log(ch->spec->log, RPC_LOG_DEBUG, 0, "%s channel%s of virtual connection %016" PRIx64,
+            ch->who.method, replacing ? ", a successor," : "",
+            rpc_status_hash_cookie(ch->context->live, vc));
     reason = rpc_status_claim(ch->context->live, ch->row, vc, replacing);
     if (!reason)
         *first = ch->first = first_server(ch);
@@ -198,8 +200,8 @@ static void count_in_vain(const channel_t *ch)
     rpc_budget_who_t asker = { ch->spec->leg.user, ch->spec->client_address };
 
     if (rpc_budget_spend(ch->context->budgets, &asker, ch->query, &ch->limit, rpc_clock_now()))
-        rpc_log(ch->spec->log, RPC_LOG_WARN, 0, IN_VAIN, ch->who.user, ch->who.client, ch->limit.targets,
-                (int)apr_time_sec(ch->limit.window));
+        rpc_log(ch->spec->log, RPC_LOG_WARN, 0, IN_VAIN, ch->who.user, ch->who.client,
+                ch->limit.targets, (int)apr_time_sec(ch->limit.window));
 }
 
 /* Afterwards only the record is left, for the end of the connection. */
@@ -377,7 +379,8 @@ rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r, rpc
     ch->context = context;
     ch->who = rpc_log_who(r);
     ch->query = r->args ? r->args : "";
-    ch->limit = rpc_config_failed_targets(ap_get_module_config(r->per_dir_config, &rpcproxy_module));
+    ch->limit = rpc_config_failed_targets(ap_get_module_config(r->per_dir_config,
+                                                               &rpcproxy_module));
     ch->since = rpc_clock_now();
     ch->spec = spec;
     ch->row = rpc_status_enter(context->live, &who, &limits, &why);

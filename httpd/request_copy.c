@@ -306,7 +306,8 @@ static conn_rec *rebuild_connection(const rpc_request_copy_t *copy, apr_pool_t *
     c->id = copy->id;
     c->keepalive = AP_CONN_CLOSE;
     c->keepalives = copy->keepalives;
-    ap_create_sb_handle((ap_sb_handle_t **)&c->sbh, pool, -1, -1);  /* of no slot; who has one is a client */
+    /* Of no slot; who has one is a client. */
+    ap_create_sb_handle((ap_sb_handle_t **)&c->sbh, pool, -1, -1);
     return c;
 }
 

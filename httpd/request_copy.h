@@ -9,7 +9,9 @@
 #include "httpd/log_names.h"
 
 /* Where a value stands. */
-typedef enum { RPC_FIELD_IN, RPC_FIELD_OUT, RPC_FIELD_ENV, RPC_FIELD_NOTE, RPC_FIELD_SSL } rpc_field_where_t;
+typedef enum {
+    RPC_FIELD_IN, RPC_FIELD_OUT, RPC_FIELD_ENV, RPC_FIELD_NOTE, RPC_FIELD_SSL
+} rpc_field_where_t;
 
 typedef struct rpc_field {
     rpc_field_where_t where;

@@ -50,7 +50,8 @@ static void say(const rpc_log_t *log, int level, apr_status_t status, const char
         rpc_server_log_give(NULL);
         return;
     }
-    *l = (server_line_t){ { .write = write_line, .drop = drop_line, .size = size }, log->ctx, level, status };
+    *l = (server_line_t){ { .write = write_line, .drop = drop_line, .size = size },
+                          log->ctx, level, status };
     strcpy(l->text, text);
     rpc_server_log_give(&l->line);
 }

@@ -110,7 +110,8 @@ static int find_variable(ap_expr_lookup_parms *parms)
 /* After mod_ssl, which has registered its own. */
 static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
 {
-    APR_OPTIONAL_FN_TYPE(ap_register_log_handler) *handle = APR_RETRIEVE_OPTIONAL_FN(ap_register_log_handler);
+    APR_OPTIONAL_FN_TYPE(ap_register_log_handler) *handle
+        = APR_RETRIEVE_OPTIONAL_FN(ap_register_log_handler);
 
     if (handle && ap_find_linked_module(MOD_SSL)) {
         handle(pconf, "x", item_x, 0);

@@ -8,7 +8,7 @@
 #include <apr_general.h>
 
 #define JUNK_MAX 131072     /* bytes behind the body that are read and discarded in one turn */
-#define LINE_LENGTH 1100    /* bytes of a status line, at most; an RPC error's phrase has up to 1,024 */
+#define LINE_LENGTH 1100    /* bytes of a status line; an RPC error's phrase has up to 1,024 */
 #define ANSWER_MAX 128      /* bytes of the other fields that are ours */
 
 static rpc_client_t *client_of(rpc_stream_t *s)
@@ -52,7 +52,8 @@ static apr_status_t read_some(rpc_client_t *client, void *buf, size_t *len)
 
     if (client->ahead.size)
         return from_ahead(client, buf, len);
-    rv = client->tls.ssl ? from_tls(client, buf, len) : rpc_socket_read(&client->socket.s, buf, len);
+    rv = client->tls.ssl ? from_tls(client, buf, len)
+                         : rpc_socket_read(&client->socket.s, buf, len);
     return rv == APR_SUCCESS || APR_STATUS_IS_EAGAIN(rv) || !client->socket.s.hup ? rv : APR_EOF;
 }
 
@@ -92,7 +93,8 @@ static apr_status_t client_read(rpc_stream_t *s, void *buf, size_t *len)
 
 /* ---- writing ---- */
 
-static apr_status_t client_write(rpc_stream_t *s, const struct iovec *pieces, int count, size_t *len)
+static apr_status_t client_write(rpc_stream_t *s, const struct iovec *pieces, int count,
+                                 size_t *len)
 {
     rpc_client_t *client = client_of(s);
 
@@ -124,12 +126,12 @@ static void add_field(void *ctx, const char *name, const char *value)
 {
     text_t *text = ctx;
 
-    text->length += (size_t)snprintf(text->at + text->length, sizeof(text->at) - text->length, "%s: %s\r\n",
-                                     name, value);
+    text->length += (size_t)snprintf(text->at + text->length, sizeof(text->at) - text->length,
+                                     "%s: %s\r\n", name, value);
 }
 
-/* Puts FIELDS, with those of CLIENT in place of httpd's Content-Length, or at the end if a module has
- * taken that out. */
+/* Puts FIELDS, with those of CLIENT in place of httpd's Content-Length, or at the end if a module
+ * has taken that out. */
 static apr_status_t put_fields(rpc_client_t *client, const char *fields)
 {
     static const char place[] = "\r\nContent-Length: " APR_STRINGIFY(RPC_CLIENT_LENGTH) "\r\n";

@@ -1,9 +1,9 @@
-/* rpc_client: the client of a channel, as a stream: one HTTP request and its response, on a connection
- * that httpd has let go of (httpd/detach.h), in clear or with TLS.
+/* rpc_client: the client of a channel, as a stream: one HTTP request and its response, on a
+ * connection that httpd has let go of (httpd/detach.h), in clear or with TLS.
  *
- * Reads end with the request's body. The header of a response is the one that httpd has made for the
- * request, with another status line and length. The fields stand in the order in which httpd itself
- * would send them, because nobody is to see who has answered, httpd's handler or a channel.
+ * Reads end with the request's body. The header of a response is the one that httpd has made for
+ * the request, with another status line and length. The fields stand in the order in which httpd
+ * itself would send them, because nobody is to see who has answered, httpd's handler or a channel.
  */
 #ifndef RPC_CLIENT_H
 #define RPC_CLIENT_H
@@ -43,8 +43,8 @@ rpc_client_sums_t rpc_client_sums(const rpc_client_t *client);
 void rpc_client_fields(const rpc_client_t *client,
                        void (*tell)(void *ctx, const char *name, const char *value), void *ctx);
 
-/* Sets up a zeroed client on FD, which it owns from then on; what is above is for the caller to set,
- * tls, ahead and header included. */
+/* Sets up a zeroed client on FD, which it owns from then on; what is above is for the caller to
+ * set, tls, ahead and header included. */
 void rpc_client_init(rpc_client_t *client, rpc_loop_t *loop, int fd);
 
 #endif

@@ -1,5 +1,5 @@
-/* rpc_loan: who has lent bytes of a loop's scratch; io/loop.h describes a loan. There is one at a time.
- * Only loops include this header.
+/* rpc_loan: who has lent bytes of a loop's scratch; io/loop.h describes a loan. There is one at a
+ * time. Only loops include this header.
  */
 #ifndef RPC_LOAN_H
 #define RPC_LOAN_H

@@ -1,6 +1,6 @@
-/* io/tls.c: OpenSSL reads a record in two steps, its header and its body. Our BIO reads a body and the
- * header behind it in one call. Records of one write but the last go out with MSG_MORE, so that TCP
- * fills its segments.
+/* io/tls.c: OpenSSL reads a record in two steps, its header and its body. Our BIO reads a body and
+ * the header behind it in one call. Records of one write but the last go out with MSG_MORE, so that
+ * TCP fills its segments.
  */
 #include "io/tls.h"
 
@@ -10,7 +10,7 @@
 
 #include <openssl/err.h>
 
-#define UNSENT_MAX 65536    /* bytes; only a peer that reads nothing, but has us answer, comes near */
+#define UNSENT_MAX 65536    /* bytes; only a peer that reads nothing and has us answer comes near */
 #define READS_MAX 64        /* from the socket in one read of the stream */
 #define BIO_TYPE (BIO_TYPE_SOURCE_SINK | 127)   /* below those that BIO_get_new_index() gives out */
 
@@ -86,7 +86,8 @@ static int bio_write(BIO *bio, const char *buf, int len)
 
     BIO_clear_retry_flags(bio);
     if (!tls->error && n < all.iov_len
-        && (tls->unsent.size > UNSENT_MAX || rpc_bytes_put(&tls->unsent, buf + n, all.iov_len - n) != 0))
+        && (tls->unsent.size > UNSENT_MAX
+            || rpc_bytes_put(&tls->unsent, buf + n, all.iov_len - n) != 0))
         tls->error = ENOMEM;
     return tls->error ? -1 : len;
 }
@@ -149,8 +150,8 @@ static apr_status_t tls_status(const rpc_tls_t *tls)
     }
 }
 
-/* An end behind the last bytes has been read with them: it is for the next read to tell, and no event
- * will. */
+/* An end behind the last bytes has been read with them: it is for the next read to tell, and no
+ * event will. */
 apr_status_t rpc_tls_read(rpc_tls_t *tls, void *buf, size_t *len)
 {
     size_t room = *len, n;
@@ -254,7 +255,8 @@ void rpc_tls_goodbye(rpc_tls_t *tls)
     SSL_shutdown(tls->ssl);
 }
 
-/* The flags spare the session mod_ssl's cache, which drops sessions that have not ended in order. */
+/* The flags spare the session mod_ssl's cache, which drops sessions that have not ended in
+ * order. */
 void rpc_tls_free(rpc_tls_t *tls)
 {
     if (!tls->ssl)

@@ -1,9 +1,9 @@
 /* rpc_tls: TLS on a socket after the handshake, read and written without blocking.
  *
  * The session is one that mod_ssl has made. It gets a BIO of ours, on the socket itself: whatever
- * OpenSSL writes is taken, sent or kept, so that nothing OpenSSL has begun ever has to be repeated, and
- * a read may write (an answer to a KeyUpdate). Knows no stream; io/client.c makes one of it. All of it
- * belongs to one thread at a time.
+ * OpenSSL writes is taken, sent or kept, so that nothing OpenSSL has begun ever has to be repeated,
+ * and a read may write (an answer to a KeyUpdate). Knows no stream; io/client.c makes one of it.
+ * All of it belongs to one thread at a time.
  */
 #ifndef RPC_TLS_H
 #define RPC_TLS_H
@@ -30,7 +30,7 @@ typedef struct rpc_tls {
     unsigned eof:1;             /* of the socket */
     uint8_t turns;              /* reads from the socket that are left to the read of the stream */
     apr_status_t error;         /* of the socket, sticky */
-    uint8_t header[RPC_TLS_HEADER], header_len;     /* of the next record, read behind the last one */
+    uint8_t header[RPC_TLS_HEADER], header_len;     /* of the next record, read with the last */
     rpc_bytes_t unsent;         /* records that the socket has not taken */
     uint64_t in, out;           /* bytes on the socket */
 } rpc_tls_t;
@@ -48,13 +48,13 @@ typedef struct rpc_tls_kind {
  * 0: out of memory, and SSL stays the caller's. */
 int rpc_tls_adopt(rpc_tls_t *tls, SSL *ssl, int fd, const rpc_tls_kind_t *kind);
 
-/* Reads until BUF is full or there is no more; *LEN in and out. As the read of a stream (io/stream.h);
- * a connection that ends without a good-bye has ended. */
+/* Reads until BUF is full or there is no more; *LEN in and out. As the read of a stream
+ * (io/stream.h); a connection that ends without a good-bye has ended. */
 apr_status_t rpc_tls_read(rpc_tls_t *tls, void *buf, size_t *len);
 /* Has the last read taken all that there was? */
 int rpc_tls_drained(const rpc_tls_t *tls);
-/* Has it stopped early, lest others wait? Records may be tiny, or bring nothing at all (KeyUpdate), and
- * a peer can send them as fast as they are read. No event will tell of the rest. */
+/* Has it stopped early, lest others wait? Records may be tiny, or bring nothing at all (KeyUpdate),
+ * and a peer can send them as fast as they are read. No event will tell of the rest. */
 int rpc_tls_tired(const rpc_tls_t *tls);
 
 /* As the write of a stream, and its push. */

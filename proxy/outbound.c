@@ -283,7 +283,8 @@ static rpc_action_t *out_action(const rpc_virtual_t *v, const rpc_channel_t *fro
     } table[] = {
         { RTS_CONN_C1, 0, { [RPC_C1W] = outbound_server_ready } },
         { RTS_OUT_R1_A9, 0,
-          { [RPC_OPENED] = outbound_move_away, [RPC_B1_OR_C1W] = last_for_old, [RPC_B1W] = last_for_old } },
+          { [RPC_OPENED] = outbound_move_away, [RPC_B1_OR_C1W] = last_for_old,
+            [RPC_B1W] = last_for_old } },
         { RTS_OUT_R2_B2, 0, { [RPC_B1_OR_C1W] = drop_successor, [RPC_B1W] = drop_successor } },
         { RTS_FLOW_CONTROL_ACK_WITH_DESTINATION, 0,
           { [RPC_A11W] = hop4_ack, [RPC_OPENED] = hop4_ack, [RPC_B1_OR_C1W] = hop4_ack,

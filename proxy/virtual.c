@@ -45,7 +45,8 @@ void rpc_channel_free(rpc_channel_t *ch, rpc_reason_t reason, const char *why, i
     const rpc_reason_info_t *info = rpc_reason_info(reason);
     rpc_stream_t *client = ch->client;
     char where[48];
-    rpc_end_t end = { reason, where, why ? why : info->text, client->received, rpc_stream_sent(client) };
+    rpc_end_t end = { reason, where, why ? why : info->text, client->received,
+                      rpc_stream_sent(client) };
 
     snprintf(where, sizeof(where), "%s in %s",
              ch->spec->role == RPC_INBOUND ? "inbound" : "outbound",

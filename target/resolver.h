@@ -10,10 +10,10 @@
  *   last good    When a new answer does not come within 1.8 seconds, or is a temporary failure,
  *                the last good one is given, until it is an hour old (RFC 8767). The log has one
  *                line when that begins, and one when it is over. "No such name" ends it at once.
- *   shares       One user may occupy a quarter of the threads, and so may the names of one domain; a
- *                domain with all domains below it may occupy half. Further names wait until one of
- *                theirs is done, and delay nobody else. No user may have more than a quarter of the
- *                waiting names.
+ *   shares       One user may occupy a quarter of the threads, and so may the names of one domain;
+ *                a domain with all domains below it may occupy half. Further names wait until one
+ *                of theirs is done, and delay nobody else. No user may have more than a quarter of
+ *                the waiting names.
  *   local        When there is no thread, or the system's answer says only that this machine is out
  *                of memory or descriptors, the result is RPC_REASON_LOCAL_FAILURE, because nothing
  *                is known about the name.

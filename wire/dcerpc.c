@@ -45,7 +45,8 @@ void dcerpc_header_write(uint8_t *at, uint8_t ptype, uint8_t flags, uint16_t fra
 {
     const uint8_t header[DCERPC_HEADER_SIZE] = {
         5, 0, ptype, flags, 0x10, 0, 0, 0, (uint8_t)frag_length, (uint8_t)(frag_length >> 8), 0, 0,
-        (uint8_t)call_id, (uint8_t)(call_id >> 8), (uint8_t)(call_id >> 16), (uint8_t)(call_id >> 24)
+        (uint8_t)call_id, (uint8_t)(call_id >> 8),
+        (uint8_t)(call_id >> 16), (uint8_t)(call_id >> 24)
     };
 
     memcpy(at, header, sizeof(header));

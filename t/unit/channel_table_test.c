@@ -564,7 +564,8 @@ static int enter_number(rpc_status_t *t, int n, const rpc_status_limits_t *limit
 static void test_many(rpc_status_t *t)
 {
     static const rpc_status_limits_t limits = {
-        .channels = MANY + 1, .of_user = 1, .of_address = 1, .unpaired_of_user = 1, .unpaired_of_address = 1,
+        .channels = MANY + 1, .of_user = 1, .of_address = 1,
+        .unpaired_of_user = 1, .unpaired_of_address = 1,
     };
     static int rows[MANY];
     int n, bad = 0, known = 0, refused = 0;

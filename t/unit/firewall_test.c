@@ -914,7 +914,8 @@ static void test_recall(apr_pool_t *pool)
 static void test_successors(apr_pool_t *pool)
 {
     maker_t bind = maker(DCERPC_BIND, 0), request = maker(DCERPC_REQUEST, 0);
-    const rpc_firewall_rules_t *rules = rules_of(pool, "6001 emsmdb"), *same = rules_of(pool, "6001 emsmdb");
+    const rpc_firewall_rules_t *rules = rules_of(pool, "6001 emsmdb");
+    const rpc_firewall_rules_t *same = rules_of(pool, "6001 emsmdb");
     const rpc_firewall_rules_t *both = rpc_firewall_rules_both(pool, rules,
                                                                rules_of(pool, "6001 emsmdb rfr"));
     rpc_firewall_result_t r;

@@ -109,7 +109,8 @@ static piece_t *pieces(world_t *w, int count, char letter,
     int i;
 
     for (i = 0; i < count; i++) {
-        all[i] = (piece_t){ .job.run = run_piece, .timer.fire = fire_piece, .world = w, .letter = letter };
+        all[i] = (piece_t){ .job.run = run_piece, .timer.fire = fire_piece,
+                            .world = w, .letter = letter };
         if (schedule)
             schedule(w->loop, &all[i].job);
         else
@@ -213,7 +214,8 @@ static void test_unscheduled(apr_pool_t *pool)
 {
     int pipes[2];
     world_t *w = world_new(pool, pipes);
-    piece_t *now = pieces(w, 3, 'n', rpc_loop_schedule), *more = pieces(w, 3, 'm', rpc_loop_schedule_more);
+    piece_t *now = pieces(w, 3, 'n', rpc_loop_schedule);
+    piece_t *more = pieces(w, 3, 'm', rpc_loop_schedule_more);
     piece_t *ends = pieces(w, 3, 'e', rpc_loop_schedule_end);
 
     rpc_loop_unschedule(w->loop, &now[1].job);

@@ -67,8 +67,9 @@ static void test_surprise(apr_pool_t *pool)
 
     for (i = 0; i < sizeof(plain) / sizeof(*plain); i++)
         is_str(rpc_pattern_surprise(pool, plain[i]), NULL, "%s is what it looks like", plain[i]);
-    is_str(rpc_pattern_surprise(pool, "*example.com"), "it matches example.com and every name that ends in "
-           ".example.com or @example.com; write *.example.com or *@example.com if only "
+    is_str(rpc_pattern_surprise(pool, "*example.com"),
+           "it matches example.com and every name that ends in .example.com or @example.com; "
+           "write *.example.com or *@example.com if only "
            "these are meant", "*example.com is not");
     is_str(rpc_pattern_surprise(pool, "10.1.1*"),
            "it also matches addresses in which further digits follow "

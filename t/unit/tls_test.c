@@ -1,5 +1,6 @@
-/* tls_test.c: a read of TLS stops after a while, whatever the peer sends, and goes on with the next. The
- * records of these peers bring a byte each, or nothing at all; both ends are in this process.
+/* tls_test.c: a read of TLS stops after a while, whatever the peer sends, and goes on with the
+ * next. The records of these peers bring a byte each, or nothing at all; both ends are in this
+ * process.
  */
 #include <fcntl.h>
 #include <sys/socket.h>
