@@ -76,15 +76,11 @@ static void v1_await_end(rpc_v1_t *v1, rpc_reason_t reason, apr_status_t status)
 {
     v1->reason = reason;
     v1->status = status;
-    rpc_pipe_stop(&v1->pipe, v1->ep->loop);
     if (v1->connecting)
         rpc_dial_cancel(v1->connecting);
     v1->connecting = NULL;
-    v1->pipe.client->owner = &v1->turn;
-    if (v1->pipe.server)
-        v1->pipe.server->owner = &v1->turn;
     v1->turn.run = v1_finish;
-    rpc_loop_schedule_end(v1->ep->loop, &v1->turn);
+    rpc_pipe_end(&v1->pipe, v1->ep->loop, &v1->turn);
 }
 
 static void v1_pipe_ended(rpc_pipe_t *pipe, rpc_reason_t reason)

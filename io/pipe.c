@@ -125,3 +125,12 @@ void rpc_pipe_stop(rpc_pipe_t *pipe, rpc_loop_t *loop)
     rpc_loop_unschedule(loop, &pipe->turn);
     rpc_timer_cancel(loop, &pipe->patience);
 }
+
+void rpc_pipe_end(rpc_pipe_t *pipe, rpc_loop_t *loop, rpc_job_t *end)
+{
+    rpc_pipe_stop(pipe, loop);
+    pipe->client->owner = end;
+    if (pipe->server)
+        pipe->server->owner = end;
+    rpc_loop_schedule_end(loop, end);
+}

@@ -33,5 +33,8 @@ struct rpc_pipe {
 void rpc_pipe_start(rpc_pipe_t *pipe);
 /* Stops the pipe before its streams are closed. May also be called before the start. */
 void rpc_pipe_stop(rpc_pipe_t *pipe, rpc_loop_t *loop);
+/* Stops the pipe, and runs END in a turn for ends (io/loop.h), where its owner closes the streams.
+ * From now on END is the job of both. May also be called before the start. */
+void rpc_pipe_end(rpc_pipe_t *pipe, rpc_loop_t *loop, rpc_job_t *end);
 
 #endif

@@ -84,15 +84,11 @@ static void mixed_end(rpc_mixed_t *m, rpc_reason_t reason, const char *why)
     if (why != m->why)
         apr_cpystrn(m->why, why, sizeof(m->why));
     rpc_timer_cancel(loop, &m->timer);
-    rpc_pipe_stop(&m->pipe, loop);
     if (m->connecting)
         rpc_dial_cancel(m->connecting);
     m->connecting = NULL;
-    m->pipe.client->owner = &m->turn;
-    if (m->pipe.server)
-        m->pipe.server->owner = &m->turn;
     m->turn.run = mixed_finish;
-    rpc_loop_schedule_end(loop, &m->turn);
+    rpc_pipe_end(&m->pipe, loop, &m->turn);
 }
 
 static rpc_reason_t mixed_refuse(rpc_mixed_t *m, rpc_reason_t reason, const char *why)
