@@ -126,6 +126,23 @@ my $ROOMY = "ServerLimit 20\nStartServers 12\nMinSpareServers 8\nMaxSpareServers
     $_->close for @session, $c;
 }
 
+# ---- event: children of one generation that retire have all slots in the end, and go one by one ----
+{
+    my $httpd = httpd(event => $EVENT =~ s/ServerLimit 4/ServerLimit 3/r . "MaxConnectionsPerChild 2\n");
+    my @session;
+    for my $n (1 .. 3) {
+        my %old = map { $_ => 1 } $httpd->children;
+        push @session, opened($httpd);
+        ok(eval { wait_for('another child', sub { turn(0.02); newcomers($httpd, \%old) }) }, "a child has had all its connections: another one comes ($n)") or diag $@;
+    }
+    # The halves of a session may be in two children.
+    ok(ended(shift @session), "the oldest child's session has ended");
+    ok($httpd->logs(qr/notice.*ends its [12] channels \(shutdown\): httpd has no slot left.*ServerLimit/), 'with a notice');
+    ok(works($session[-1]), 'the youngest goes on');
+    ok(page($httpd), 'a page is served');
+    $_->close for @session;
+}
+
 # ---- event: channels leave the descriptors that the child needs to accept connections; a child without
 # any retires, and when all of them have done so httpd ends ----
 {
