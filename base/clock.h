@@ -19,12 +19,12 @@ static inline apr_time_t rpc_clock_now(void)
     return apr_time_from_sec(ts.tv_sec) + ts.tv_nsec / 1000;
 }
 
-/* TIME from now by CLOCK, as pthread_cond_timedwait() and its like want it. */
-static inline struct timespec rpc_clock_in(clockid_t clock, apr_interval_time_t time)
+/* TIME from now by CLOCK_MONOTONIC, as pthread_cond_clockwait() and its like want it. */
+static inline struct timespec rpc_clock_in(apr_interval_time_t time)
 {
     struct timespec at;
 
-    clock_gettime(clock, &at);
+    clock_gettime(CLOCK_MONOTONIC, &at);
     time += at.tv_nsec / 1000;
     at.tv_sec += (time_t)apr_time_sec(time);
     at.tv_nsec = (long)apr_time_usec(time) * 1000;

@@ -31,10 +31,11 @@ static void *asking_thread(void *data)
 /* With the lock held. */
 static int wait_for(apr_interval_time_t time)
 {
-    struct timespec limit = rpc_clock_in(CLOCK_REALTIME, time);
+    struct timespec limit = rpc_clock_in(time);
 
     while (open.question)
-        if (pthread_cond_timedwait(&answered, &lock, &limit) != 0 && open.question) {
+        if (pthread_cond_clockwait(&answered, &lock, CLOCK_MONOTONIC, &limit) != 0
+            && open.question) {
             open.abandoned = 1;
             return 0;
         }

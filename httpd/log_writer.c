@@ -116,7 +116,7 @@ static unsigned long waiting(const rpc_log_writer_t *w)
  * gone. */
 unsigned long rpc_log_writer_finish(rpc_log_writer_t *w, apr_interval_time_t time)
 {
-    struct timespec limit = rpc_clock_in(CLOCK_MONOTONIC, time), last;
+    struct timespec limit = rpc_clock_in(time), last;
     unsigned long lost;
     int late = 0;
 
@@ -124,13 +124,13 @@ unsigned long rpc_log_writer_finish(rpc_log_writer_t *w, apr_interval_time_t tim
     w->ending = 1;
     pthread_cond_signal(&w->more);
     while (w->held && !late)
-        late = pthread_cond_timedwait(&w->done, &w->lock, &limit);
+        late = pthread_cond_clockwait(&w->done, &w->lock, CLOCK_MONOTONIC, &limit);
     lost = waiting(w);
     pthread_mutex_unlock(&w->lock);
     if (lost)
         pthread_cancel(w->thread);
-    last = rpc_clock_in(CLOCK_REALTIME, CANCEL_TIME);
-    if (pthread_timedjoin_np(w->thread, NULL, &last) == 0)
+    last = rpc_clock_in(CANCEL_TIME);
+    if (pthread_clockjoin_np(w->thread, NULL, CLOCK_MONOTONIC, &last) == 0)
         apr_pool_destroy(w->pool);
     return lost;
 }
@@ -141,7 +141,6 @@ apr_status_t rpc_log_writer_start(rpc_log_writer_t **writer, size_t room,
                                   void (*missing)(unsigned long lines))
 {
     rpc_log_writer_t *w = calloc(1, sizeof(*w));
-    pthread_condattr_t monotonic;
     apr_status_t rv;
 
     if (!w)
@@ -156,10 +155,7 @@ apr_status_t rpc_log_writer_start(rpc_log_writer_t **writer, size_t room,
     w->last = &w->first;
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->more, NULL);
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&w->done, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    pthread_cond_init(&w->done, NULL);
     rv = rpc_thread_start(&w->thread, writer_thread, w);
     if (rv != APR_SUCCESS) {
         apr_pool_destroy(w->pool);

@@ -141,6 +141,7 @@ SKIP: {
     my $c = client_of($httpd)->connect;
     client_of($httpd, from => '127.0.0.6')->connect->close;
     ok($httpd->logs(qr/^outlook\.contoso\.test outlook\.contoso\.test RPC_OUT_DATA$/m, 'hosts_log'), 'a name is logged');
+    $world->shift_by(3600, 0);      # the time of day does not matter to those who wait
     client_of($httpd, from => '127.0.0.5')->connect->close;
     wait_for('the look-up', sub { turn(0.02); grep { $_ eq '127.0.0.5' } $world->asked });
     ok(works($c), 'a channel is served while a reverse look-up hangs');
