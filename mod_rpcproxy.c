@@ -29,9 +29,9 @@
 #include "httpd/handler.h"
 #include "httpd/health_check.h"
 #include "httpd/interned.h"
+#include "httpd/log_record.h"
 #include "httpd/mpm_limits.h"
 #include "httpd/named_servers.h"
-#include "httpd/record.h"
 #include "httpd/require.h"
 #include "shared/channel_table.h"
 

@@ -29,7 +29,7 @@
 
 #include <httpd.h>
 #include <http_config.h>
-#include "httpd/numbers.h"
+#include "httpd/numeric_directives.h"
 #include "shared/failed_targets.h"
 #include "firewall/rules.h"
 #include "target/sources.h"
@@ -42,7 +42,7 @@
 #define RPC_V1 1
 #define RPC_V2 2
 
-/* Numbers, sizes and times have a row in httpd/numbers.h, which makes their fields. */
+/* Numbers, sizes and times have a row in httpd/numeric_directives.h, which makes their fields. */
 #define RPC_NUMBER_FIELD(field, ...) apr_int64_t field;
 
 /* Read these through the getters below. */
@@ -77,8 +77,8 @@ typedef struct rpc_server_config {
                                                NULL: none */
 } rpc_server_config_t;
 
-/* Effective values, defaults filled in. httpd/numbers.h has the ranges and defaults of the
- * numbers. */
+/* Effective values, defaults filled in. httpd/numeric_directives.h has the ranges and defaults of
+ * the numbers. */
 const rpc_valid_ports_t *rpc_config_valid_ports(const rpc_dir_config_t *dc);
 /* Without VARIABLE. */
 rpc_directory_t rpc_config_directory(const rpc_dir_config_t *dc);

@@ -1,8 +1,8 @@
 /* httpd/directives.c: directives into rpc_dir_config_t and rpc_server_config_t.
  *
- * Numbers, sizes and times share one setter, which works from the rows of httpd/numbers.h. The
- * lists are passed to their parsers (target/valid_ports, target/backend and others), whose errors
- * configtest_fault() turns into messages.
+ * Numbers, sizes and times share one setter, which works from the rows of
+ * httpd/numeric_directives.h. The lists are passed to their parsers (target/valid_ports,
+ * target/backend and others), whose errors configtest_fault() turns into messages.
  */
 #include <stddef.h>
 #include <errno.h>
@@ -88,7 +88,7 @@ static const scale_t scales[] = {
                      { "min", 60 * APR_USEC_PER_SEC }, { "h", 3600 * APR_USEC_PER_SEC } } },
 };
 
-/* A row of httpd/numbers.h. */
+/* A row of httpd/numeric_directives.h. */
 typedef struct number {
     apr_size_t offset;          /* of the apr_int64_t in the configuration */
     int per_server;             /* in rpc_server_config_t */

@@ -4,7 +4,7 @@
 #define RPC_ENGINE_H
 
 #include <httpd.h>
-#include "httpd/room.h"
+#include "httpd/scoreboard_room.h"
 #include "rpc_channel.h"
 
 typedef struct rpc_engine rpc_engine_t;

@@ -19,7 +19,7 @@
 #include "httpd/body_watch.h"
 #include "httpd/config.h"
 #include "httpd/detach.h"
-#include "httpd/end_log.h"
+#include "httpd/error_log_line.h"
 #include "httpd/module.h"
 #include "httpd/neighbours.h"
 #include "httpd/request_target.h"

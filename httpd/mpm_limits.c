@@ -19,7 +19,7 @@ static int query_mpm(int query)
     return ap_mpm_query(query, &value) == APR_SUCCESS ? value : 0;
 }
 
-/* Only event keeps a slot for each child that retires; see httpd/room.h. */
+/* Only event keeps a slot for each child that retires; see httpd/scoreboard_room.h. */
 static void check_restarts(server_rec *s, int children, int restarts)
 {
     ap_log_error(APLOG_MARK, restarts < 1 ? APLOG_WARNING : APLOG_NOTICE, 0, s,

@@ -5,7 +5,7 @@
 #define RPC_LIMITS_H
 
 #include <httpd.h>
-#include "httpd/room.h"
+#include "httpd/scoreboard_room.h"
 
 /* Logs one warning, with its remedy, for each limit that MAX_CHANNELS does not fit, and how many
  * graceful restarts fit into ROOM. From post_config, once the configuration tree is complete. */

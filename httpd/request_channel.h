@@ -7,7 +7,7 @@
 #include <httpd.h>
 #include "httpd/config.h"
 #include "httpd/engine.h"
-#include "httpd/record.h"
+#include "httpd/log_record.h"
 #include "shared/channel_table.h"
 
 /* The state that all requests share. For the whole server, from post_config on: the table of live
@@ -49,7 +49,7 @@ rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r, rpc
 void rpc_request_leave(const rpc_channel_spec_t *spec);
 
 /* The last act on R's worker: a copy of SPEC that owes R nothing and is freed when ended() returns,
- * and the record of R (httpd/record.h), which follows the channel to the end of its connection.
+ * and the record of R (httpd/log_record.h), which follows the channel to the end of its connection.
  * NULL: out of memory, and nothing has changed. */
 const rpc_channel_spec_t *rpc_request_detach(request_rec *r, const rpc_channel_spec_t *spec,
                                              rpc_record_t **record);

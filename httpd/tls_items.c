@@ -2,7 +2,7 @@
  *
  * mod_ssl's own functions look at its record of the connection, which a rebuilt one does not have.
  * These ask by httpd's hook ssl_var_lookup, which mod_ssl answers for live connections and
- * httpd/record.c for those that have gone. They say the same for any request.
+ * httpd/log_record.c for those that have gone. They say the same for any request.
  */
 #include "httpd/tls_items.h"
 

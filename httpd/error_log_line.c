@@ -1,5 +1,5 @@
-/* httpd/end_log.c: both lines name the same parts, and begin as they always have. */
-#include "httpd/end_log.h"
+/* httpd/error_log_line.c: both lines name the same parts, and begin as they always have. */
+#include "httpd/error_log_line.h"
 
 #include <apr_strings.h>
 #include <http_log.h>

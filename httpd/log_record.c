@@ -1,5 +1,5 @@
-/* httpd/record.c: a copy of a request, held by its channel and by every line that still has to be
- * written.
+/* httpd/log_record.c: a copy of a request, held by its channel and by every line that still has to
+ * be written.
  *
  *   taken (worker)  ->  lines of the error log (loop -> its thread)  ->  ended (loop)
  *     ->  the line in the access logs (another thread)
@@ -8,7 +8,7 @@
  * other alone, and can be told of there. While a thread writes, it says in WRITING which record:
  * hooks that are asked about the rebuilt connection find there what only the live one knew.
  */
-#include "httpd/record.h"
+#include "httpd/log_record.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +23,7 @@
 #include <http_ssl.h>
 #include <util_cfgtree.h>
 
-#include "httpd/in_time.h"
+#include "httpd/ask_in_time.h"
 #include "httpd/log_writer.h"
 #include "httpd/logio.h"
 #include "httpd/module.h"

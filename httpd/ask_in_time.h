@@ -1,8 +1,8 @@
-/* rpc_in_time: asks something that may never answer, such as a reverse look-up, without waiting for
+/* rpc_ask_in_time: asks something that may never answer, such as a reverse look-up, without waiting for
  * ever.
  */
-#ifndef RPC_IN_TIME_H
-#define RPC_IN_TIME_H
+#ifndef RPC_ASK_IN_TIME_H
+#define RPC_ASK_IN_TIME_H
 
 #include <apr_time.h>
 

@@ -1,8 +1,8 @@
-/* httpd/end_log.h: the one line in the error log of a request that is refused, or of a channel that
- * has ended: who, from where, to which target and server, what was tried and why it failed.
+/* httpd/error_log_line.h: the one line in the error log of a request that is refused, or of a
+ * channel that has ended: who, from where, to which target and server, what was tried and why it failed.
  */
-#ifndef RPC_END_LOG_H
-#define RPC_END_LOG_H
+#ifndef RPC_ERROR_LOG_LINE_H
+#define RPC_ERROR_LOG_LINE_H
 
 #include <httpd.h>
 #include "base/end.h"

@@ -12,8 +12,8 @@
  * A record is taken on the request's worker. From then on one thread at a time uses it, the loop
  * that has the channel, until rpc_record_end().
  */
-#ifndef RPC_RECORD_H
-#define RPC_RECORD_H
+#ifndef RPC_LOG_RECORD_H
+#define RPC_LOG_RECORD_H
 
 #include <httpd.h>
 

@@ -1,5 +1,5 @@
-/* httpd/in_time.c: one question at a time of this process, each on a thread of its own. */
-#include "httpd/in_time.h"
+/* httpd/ask_in_time.c: one question at a time of this process, each on a thread of its own. */
+#include "httpd/ask_in_time.h"
 
 #include <pthread.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* httpd/room.h: is there room for the children that httpd needs?
+/* httpd/scoreboard_room.h: is there room for the children that httpd needs?
  *
  * A child that retires, after a graceful restart or because it has run out of descriptors, keeps
  * its slot of the scoreboard while it has channels. When such children hold all slots, httpd cannot
@@ -6,8 +6,8 @@
  *
  * Each child decides by itself: it reads the scoreboard, which all children share.
  */
-#ifndef RPC_ROOM_H
-#define RPC_ROOM_H
+#ifndef RPC_SCOREBOARD_ROOM_H
+#define RPC_SCOREBOARD_ROOM_H
 
 #include <apr_time.h>
 

@@ -1,4 +1,4 @@
-/* httpd/numbers.h: the directives that set a number, a size or a time, one row each.
+/* httpd/numeric_directives.h: the directives that set a number, a size or a time, one row each.
  *
  * A row has the field of the configuration, the directive, the scale of its argument (rpc_scale_t),
  * the lowest and the highest value, RPC_OR_ZERO where 0 is allowed as well, the default, and the
@@ -6,8 +6,8 @@
  * apr_int64_t; times are microseconds. httpd/config.[ch] make the fields, the merging and the
  * getters from these rows, httpd/directives.c the command table and the configtest messages.
  */
-#ifndef RPC_NUMBERS_H
-#define RPC_NUMBERS_H
+#ifndef RPC_NUMERIC_DIRECTIVES_H
+#define RPC_NUMERIC_DIRECTIVES_H
 
 #include <apr_time.h>
 

@@ -1,10 +1,11 @@
-/* httpd/room.c: the scoreboard as a retiring child reads it, by the rules of the MPMs themselves.
+/* httpd/scoreboard_room.c: the scoreboard as a retiring child reads it, by the rules of the MPMs
+ * themselves.
  *
  * The order needs no agreement among children. The oldest generation goes when there has been no
  * room for PATIENCE, the next when there still is none after PATIENCE more, and so on. So a child
  * that something else keeps alive, a long download for example, does not hold up the others.
  */
-#include "httpd/room.h"
+#include "httpd/scoreboard_room.h"
 
 #include <unistd.h>
 
