@@ -17,6 +17,7 @@
 #include "base/list.h"
 #include "proxy/answer.h"
 #include "proxy/mixed.h"
+#include "proxy/relay.h"
 #include "proxy/virtual.h"
 
 rpc_proxy_t *rpc_proxy_create(rpc_loop_t *loop, const rpc_dialer_t *dialer,
@@ -325,6 +326,10 @@ void rpc_channel_start(rpc_proxy_t *proxy, rpc_stream_t *client, const rpc_chann
     rpc_channel_t *ch;
 
     rpc_stream_notice_death(client, 2 * spec->connection_timeout);
+    if (spec->upstream.stream) {
+        rpc_relay_start(proxy->loop, &proxy->relays, client, spec);
+        return;
+    }
     if (spec->role == RPC_MIXED) {
         rpc_mixed_start(proxy->loop, proxy->dialer, &proxy->mixed, client, spec);
         return;
@@ -352,6 +357,8 @@ unsigned rpc_proxy_end_all(rpc_proxy_t *proxy, rpc_reason_t reason)
 
     for (; proxy->mixed; count++)
         rpc_mixed_end(&proxy->mixed, reason);
+    for (; proxy->relays; count++)
+        rpc_relay_end(&proxy->relays, reason);
     for (; proxy->channels; count++) {
         rpc_channel_t *ch = proxy->channels;
 

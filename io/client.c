@@ -7,6 +7,8 @@
 
 #include <apr_general.h>
 
+#include "io/secure.h"
+
 #define JUNK_MAX 131072     /* bytes behind the body that are read and discarded in one turn */
 #define LINE_LENGTH 1100    /* bytes of a status line; an RPC error's phrase has up to 1,024 */
 #define ANSWER_MAX 128      /* bytes of the other fields that are ours */
@@ -30,21 +32,6 @@ static apr_status_t from_ahead(rpc_client_t *client, void *buf, size_t *len)
     return APR_SUCCESS;
 }
 
-static apr_status_t from_tls(rpc_client_t *client, void *buf, size_t *len)
-{
-    apr_status_t rv = rpc_tls_read(&client->tls, buf, len);
-
-    if (rpc_tls_tired(&client->tls)) {
-        client->socket.s.can_read = 0;
-        rpc_watch_again(client->socket.s.loop, &client->socket.s.watch);
-        return rv;
-    }
-    /* Of what comes later an event will tell; but of an end that is known already none will. */
-    if (rv == APR_SUCCESS && rpc_tls_drained(&client->tls) && !client->socket.s.hup)
-        client->socket.s.can_read = 0;
-    return rv;
-}
-
 /* When the peer has hung up, an error is its end: a reset, or TLS that is cut off. */
 static apr_status_t read_some(rpc_client_t *client, void *buf, size_t *len)
 {
@@ -52,8 +39,7 @@ static apr_status_t read_some(rpc_client_t *client, void *buf, size_t *len)
 
     if (client->ahead.size)
         return from_ahead(client, buf, len);
-    rv = client->tls.ssl ? from_tls(client, buf, len)
-                         : rpc_socket_read(&client->socket.s, buf, len);
+    rv = rpc_secure_read(&client->socket.s, &client->tls, buf, len);
     return rv == APR_SUCCESS || APR_STATUS_IS_EAGAIN(rv) || !client->socket.s.hup ? rv : APR_EOF;
 }
 

@@ -44,6 +44,10 @@ typedef struct rpc_stream_class {
     void (*close)(rpc_stream_t *s, int abort);
     /* Sends a response header; NULL for a stream that is not an HTTP exchange. */
     apr_status_t (*respond)(rpc_stream_t *s, const rpc_answer_t *answer);
+    /* Sends the first line of a response that somebody else has made, STATUS and its PHRASE; the
+     * fields follow by rpc_stream_put(), counted in S->header. A STATUS below 200, but for 101,
+     * announces another. NULL as before. */
+    apr_status_t (*pass)(rpc_stream_t *s, int status, const char *phrase);
     /* Of kinds that are an rpc_socket_t. All output is out, and end of file follows; NULL: there is
      * nothing to say before that. */
     void (*finish)(rpc_stream_t *s);

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/reason.h"
 #include "firewall/rules.h"
+#include "proxy/upstream.h"
 #include "target/dial.h"
 #include "wire/role.h"
 #include "wire/rts.h"
@@ -19,6 +20,7 @@ typedef struct rpc_channel_spec {
     int64_t content_length;         /* of the request; INT64_MAX: to the end of the connection */
     const char *identity;           /* user, target, vhost: a successor must have the same */
     rpc_dial_params_t leg;          /* where it goes; its Unix socket is the endpoint process's */
+    rpc_upstream_t upstream;        /* it goes there instead, if there is one */
     const uint8_t *preface;         /* first bytes of the leg, for the endpoint */
     size_t preface_len;
     rts_address_t client_address;   /* for CONN/B2 */

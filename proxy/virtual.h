@@ -15,6 +15,7 @@
 #include "io/queue.h"
 #include "io/stream.h"
 #include "proxy/mixed.h"
+#include "proxy/relay.h"
 #include "proxy/spec.h"
 #include "wire/dcerpc.h"
 #include "wire/flow.h"
@@ -46,6 +47,7 @@ struct rpc_proxy {
     apr_hash_t *tables[2];
     rpc_channel_t *channels;
     rpc_mixed_t *mixed;         /* connections of version 1, which have no cookie */
+    rpc_relay_t *relays;        /* channels that go on to another proxy */
 };
 
 struct rpc_channel {

@@ -1,0 +1,100 @@
+/* io/secure.c: io/tls.c makes bytes of records; here they become a stream. */
+#include "io/secure.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+typedef struct rpc_secure {
+    rpc_socket_t socket;        /* first: a stream is one of these */
+    rpc_tls_t tls;              /* in use with TLS */
+} rpc_secure_t;
+
+static rpc_secure_t *secure_of(rpc_stream_t *s)
+{
+    return (rpc_secure_t *)s;
+}
+
+apr_status_t rpc_secure_read(rpc_stream_t *s, rpc_tls_t *tls, void *buf, size_t *len)
+{
+    apr_status_t rv;
+
+    if (!tls->ssl)
+        return rpc_socket_read(s, buf, len);
+    rv = rpc_tls_read(tls, buf, len);
+    if (rpc_tls_tired(tls)) {
+        s->can_read = 0;
+        rpc_watch_again(s->loop, &s->watch);
+        return rv;
+    }
+    /* Of what comes later an event will tell; but of an end that is known already none will. */
+    if (rv == APR_SUCCESS && rpc_tls_drained(tls) && !s->hup)
+        s->can_read = 0;
+    return rv;
+}
+
+static apr_status_t secure_read(rpc_stream_t *s, void *buf, size_t *len)
+{
+    return rpc_secure_read(s, &secure_of(s)->tls, buf, len);
+}
+
+static apr_status_t secure_write(rpc_stream_t *s, const struct iovec *pieces, int count,
+                                 size_t *len)
+{
+    rpc_tls_t *tls = &secure_of(s)->tls;
+
+    return tls->ssl ? rpc_tls_write(tls, pieces, count, len) : rpc_socket_write(s, pieces, count, len);
+}
+
+static apr_status_t secure_push(rpc_stream_t *s)
+{
+    return rpc_tls_push(&secure_of(s)->tls);
+}
+
+static void secure_finish(rpc_stream_t *s)
+{
+    if (secure_of(s)->tls.ssl)
+        rpc_tls_goodbye(&secure_of(s)->tls);
+}
+
+static void secure_release(rpc_stream_t *s)
+{
+    rpc_tls_free(&secure_of(s)->tls);
+}
+
+static const rpc_stream_class_t secure_class = {
+    .name = "secure",
+    .socket = 1,
+    .read = secure_read,
+    .write = secure_write,
+    .push = secure_push,
+    .close = rpc_socket_close,
+    .finish = secure_finish,
+    .release = secure_release,
+};
+
+rpc_stream_t *rpc_secure_create(int fd, SSL *ssl, const rpc_tls_kind_t *kind)
+{
+    rpc_secure_t *secure = calloc(1, sizeof(*secure));
+
+    if (!secure)
+        return NULL;
+    rpc_socket_init(&secure->socket, &secure_class, NULL, fd, NULL);
+    if (ssl && !rpc_tls_adopt(&secure->tls, ssl, fd, kind)) {
+        free(secure);
+        return NULL;
+    }
+    return &secure->socket.s;
+}
+
+apr_status_t rpc_secure_join(rpc_stream_t *s, rpc_loop_t *loop)
+{
+    s->loop = loop;
+    return rpc_watch_add(loop, &s->watch);
+}
+
+void rpc_secure_drop(rpc_stream_t *s)
+{
+    close(s->watch.fd);
+    rpc_tls_free(&secure_of(s)->tls);
+    free(s);
+}

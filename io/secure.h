@@ -1,0 +1,22 @@
+/* rpc_secure: a connected socket, in clear or with TLS, as a stream. io/client.h builds on what is
+ * here; by itself it is the connection to a proxy behind us.
+ */
+#ifndef RPC_SECURE_H
+#define RPC_SECURE_H
+
+#include "io/stream.h"
+#include "io/tls.h"
+
+/* A stream on FD, which does not block, with the session SSL, whose handshake is complete; NULL: in
+ * clear. It belongs to no loop yet: rpc_secure_join(), or rpc_secure_drop(). Any thread. NULL: out
+ * of memory, and FD and SSL stay the caller's. */
+rpc_stream_t *rpc_secure_create(int fd, SSL *ssl, const rpc_tls_kind_t *kind);
+/* On LOOP's thread: the stream is LOOP's from now on. Fails with the errors of epoll. */
+apr_status_t rpc_secure_join(rpc_stream_t *s, rpc_loop_t *loop);
+/* Closes a stream that has joined no loop. */
+void rpc_secure_drop(rpc_stream_t *s);
+
+/* For kinds of rpc_socket_t with a TLS of their own: the read of the class. */
+apr_status_t rpc_secure_read(rpc_stream_t *s, rpc_tls_t *tls, void *buf, size_t *len);
+
+#endif
