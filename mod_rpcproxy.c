@@ -92,7 +92,7 @@ static apr_status_t prepare_endpoint(apr_pool_t *pconf, server_rec *s, int first
 {
     const rpc_endpointd_params_t params = endpoint_params(pconf, s);
 
-    return first_pass ? rpc_endpointd_listen(pconf, s, &params)
+    return first_pass ? rpc_endpointd_listen(s, &params)
                       : rpc_endpointd_start(pconf, s, &params);
 }
 
@@ -162,7 +162,7 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
                          "no shared memory for the channel table");
             return HTTP_INTERNAL_SERVER_ERROR;
         }
-        rpc_record_prepare(pconf, s);
+        rpc_record_prepare(pconf);
         rpc_room_note(context.room);
         rpc_limits_check(s, rpc_config_max_channels(sc), context.room);
         rpc_servers_reserve(pconf, context.health);
@@ -189,7 +189,7 @@ static apr_status_t start_threads(apr_pool_t *pchild, server_rec *s)
      * signals are blocked while a thread has been made but is not yet recorded anywhere. */
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    rv = rpc_record_start(pchild, s);
+    rv = rpc_record_start(pchild);
     if (rv == APR_SUCCESS)
         rv = rpc_engine_start(&context.engine, &params, pchild);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -29,7 +29,7 @@ typedef int ssl_HOOK_init_server_t(server_rec *s, apr_pool_t *p, int is_proxy, S
 
 /* The hash of the certificate's signature; but SHA-256 in place of MD5 and SHA-1, and for a
  * signature that names no hash (Ed25519), for which the RFC defines nothing. */
-static const EVP_MD *hash_of(const X509 *cert)
+static const EVP_MD *digest_for(const X509 *cert)
 {
     int md = NID_undef;
 
@@ -44,7 +44,7 @@ static int binding_of(const X509 *cert, uint8_t binding[BINDING])
     uint8_t hash[EVP_MAX_MD_SIZE];
     unsigned size;
 
-    return X509_digest(cert, hash_of(cert), hash, &size)
+    return X509_digest(cert, digest_for(cert), hash, &size)
            && ntlmssp_channel_binding("tls-server-end-point:", hash, size, binding);
 }
 

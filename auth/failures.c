@@ -74,8 +74,8 @@ typedef struct tallies {
 
 /* Reads both tallies. The account's tally counts as empty at an address where the account is
  * known. */
-static apr_status_t look_up(request_rec *r, const auth_failures_limit_t *limit, const subject_t *s,
-                            tallies_t *t)
+static apr_status_t look_up_failures(request_rec *r, const auth_failures_limit_t *limit,
+                                     const subject_t *s, tallies_t *t)
 {
     apr_status_t rv = auth_failure_lock(r, 0);
 
@@ -106,7 +106,7 @@ static int is_over_limit(request_rec *r, const auth_failures_limit_t *limit,
     const auth_failure_record_t *full;
     apr_time_t left;
 
-    if (cache_failed(r, "look up failures", look_up(r, limit, &s, &t)))
+    if (cache_failed(r, "look up failures", look_up_failures(r, limit, &s, &t)))
         return 0;
     full = t.account.count >= (unsigned)limit->max ? &t.account : &t.address;
     if (full->count < (unsigned)limit->max)

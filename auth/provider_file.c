@@ -105,7 +105,7 @@ static int snapshot_is_current(const snapshot_t *snap, const char *path, apr_poo
 
 /* ---- sharing; callers hold the mutex ---- */
 
-static void let_go(snapshot_t *snap)
+static void release_snapshot(snapshot_t *snap)
 {
     if (--snap->users == 0)
         apr_pool_destroy(snap->pool);
@@ -124,7 +124,7 @@ static snapshot_t *newest_snapshot(request_rec *r, const char *path)
     apr_hash_set(files->newest, snap ? path : apr_pstrdup(files->pool, path), APR_HASH_KEY_STRING,
                  fresh);
     if (snap)
-        let_go(snap);
+        release_snapshot(snap);
     return fresh;
 }
 
@@ -143,7 +143,7 @@ static snapshot_t *snapshot_take(request_rec *r, const char *path)
 static void snapshot_give_back(snapshot_t *snap)
 {
     apr_thread_mutex_lock(files->mutex);
-    let_go(snap);
+    release_snapshot(snap);
     apr_thread_mutex_unlock(files->mutex);
 }
 

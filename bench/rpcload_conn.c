@@ -267,7 +267,7 @@ static int handshake(conn_t *c)
     return 1;
 }
 
-void conn_turn(conn_t *c)
+static void conn_turn(conn_t *c)
 {
     vc_t *vc = c->vc;
 

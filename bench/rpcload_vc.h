@@ -66,7 +66,6 @@ void conn_flush(conn_t *c);
 /* The connection writes nothing before all other events have been processed. */
 void conn_delay(conn_t *c);
 /* Does everything that is possible now. */
-void conn_turn(conn_t *c);
 /* Reads until there is nothing to read. */
 void conn_read(conn_t *c);
 void conn_close(conn_t *c);

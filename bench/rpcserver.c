@@ -67,7 +67,7 @@ static void leg_close(leg_t *leg)
     close(leg->fd);
 }
 
-void leg_end(leg_t *leg)
+static void leg_end(leg_t *leg)
 {
     vc_t *vc = leg->vc;
     server_t *s = leg->server;

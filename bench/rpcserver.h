@@ -78,7 +78,6 @@ struct server {
 /* The virtual connection with this cookie; or a new one, or NULL. */
 vc_t *server_vc(server_t *server, const rts_cookie_t *cookie, int create);
 /* Ends the leg, and unless it is a predecessor its virtual connection. */
-void leg_end(leg_t *leg);
 void leg_error(leg_t *leg, const char *why);
 
 /* rpcserver_vc.c */

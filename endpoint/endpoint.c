@@ -24,7 +24,7 @@
 
 /* ---- virtual connections ---- */
 
-static void setup_timeout(rpc_timer_t *timer)
+static void vc_setup_timeout(rpc_timer_t *timer)
 {
     rpc_vc_t *vc = RPC_OWNER_OF(timer, rpc_vc_t, setup);
     char state[64];
@@ -54,7 +54,7 @@ static rpc_vc_t *vc_create(rpc_endpoint_t *ep, const rts_cookie_t *cookie,
     vc->cookie = *cookie;
     vc->setup_timeout = rpc_endpoint_setup_timeout(ep, preface);
     vc->turn.run = rpc_vc_turn;
-    vc->setup.fire = setup_timeout;
+    vc->setup.fire = vc_setup_timeout;
     vc->patience.fire = endpoint_out_of_patience;
     vc->born = rpc_loop_now(ep->loop);
     RPC_LIST_PUSH(ep->vcs, vc);
@@ -198,7 +198,7 @@ static rpc_leg_t *one_too_many(const rpc_endpoint_t *ep, const rpc_endpoint_list
 }
 
 /* At most one line a minute says so, because there may be thousands. */
-static void make_room(rpc_endpoint_t *ep, const rpc_endpoint_listener_t *via)
+static void make_room_for_leg(rpc_endpoint_t *ep, const rpc_endpoint_listener_t *via)
 {
     rpc_leg_t *leg = one_too_many(ep, via);
     apr_time_t now = rpc_loop_now(ep->loop);
@@ -632,7 +632,7 @@ void rpc_endpoint_accept(rpc_endpoint_t *ep, int fd, const rpc_endpoint_listener
 {
     rpc_leg_t *leg;
 
-    make_room(ep, via);
+    make_room_for_leg(ep, via);
     leg = newcomer_create(ep, fd, via);
     if (leg)
         rpc_stream_put(leg->stream, RTS_BANNER, RTS_BANNER_SIZE);   /* 2.1.2.2.1 */

@@ -348,7 +348,7 @@ static void vc_finish(rpc_job_t *job)
 }
 
 /* From now on nothing happens to it but its end. */
-static void await_end(rpc_vc_t *vc)
+static void relay_await_end(rpc_vc_t *vc)
 {
     rpc_timer_cancel(vc->ep->loop, &vc->setup);
     rpc_timer_cancel(vc->ep->loop, &vc->patience);
@@ -376,7 +376,7 @@ void rpc_vc_turn(rpc_job_t *job)
     if (!vc->reason && vc->target_ended && !vc->waiting.first)
         target_over(vc);
     if (vc->reason)
-        await_end(vc);
+        relay_await_end(vc);
     else if (has_more(vc))
         rpc_loop_schedule_more(vc->ep->loop, job);
 }

@@ -19,7 +19,7 @@ static void protocol_error(rpc_vc_t *vc, const rpc_leg_t *leg, const char *what)
                leg->is_out ? "OUT" : "IN", rpc_vc_state_text(vc, state));
 }
 
-static void set_setup_timer(rpc_vc_t *vc)
+static void vc_set_setup_timer(rpc_vc_t *vc)
 {
     rpc_loop_t *loop = vc->ep->loop;
 
@@ -58,7 +58,7 @@ static void half_came(rpc_vc_t *vc)
         return;
     }
     vc->state = vc->in ? RPC_VC_A2W : RPC_VC_B2W;
-    set_setup_timer(vc);
+    vc_set_setup_timer(vc);
 }
 
 static void in_leg_begin(rpc_vc_t *vc, rpc_leg_t *leg, const rts_cookie_t *cookie,
@@ -113,7 +113,7 @@ static rpc_reason_t in_r1_a2(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu)
     vc->in_next = leg;
     leg->vc = vc;
     vc->in_state = RPC_IN_A6W;
-    set_setup_timer(vc);
+    vc_set_setup_timer(vc);
 
     rts_begin(&a3, RTS_IN_R1_A3);
     rts_set_u32(&a3, RTS_CMD_RECEIVE_WINDOW_SIZE, leg->peer_window);

@@ -1,8 +1,9 @@
 /* firewall/firewall.c: checks the PDUs of a client for the inbound proxy.
  *
  * FW->look says which PTYPEs are checked at the moment; firewall_judge() has one function for each
- * of them. bind and alter_context have the same layout: read_body() checks every length in it once.
- * Afterwards the contexts are read without further checks, both for the verdict and for blinding.
+ * of them. bind and alter_context have the same layout: read_bind_body() checks every length in it
+ * once. Afterwards the contexts are read without further checks, both for the verdict and for
+ * blinding.
  */
 #include "firewall/firewall.h"
 
@@ -112,7 +113,7 @@ static size_t next_context(contexts_t *c, const uint8_t *pdu)
 }
 
 /* Returns NULL if the counts in a bind or alter_context fit its length, else what is wrong. */
-static const char *read_body(const uint8_t *pdu, const dcerpc_header_t *h)
+static const char *read_bind_body(const uint8_t *pdu, const dcerpc_header_t *h)
 {
     size_t end = trailer_at(h, BODY_SIZE), at = BODY_SIZE;
     unsigned left;
@@ -193,7 +194,7 @@ static rpc_firewall_verdict_t check_bind(const rpc_firewall_t *fw, const uint8_t
                                          const dcerpc_header_t *h, rpc_firewall_result_t *r)
 {
     int old_context = h->ptype == DCERPC_ALTER && !h->auth_length;
-    const char *wrong = read_body(pdu, h);
+    const char *wrong = read_bind_body(pdu, h);
     rpc_firewall_verdict_t verdict;
 
     if (wrong)
@@ -217,7 +218,7 @@ static rpc_firewall_verdict_t check_auth3(const rpc_firewall_t *fw, const dcerpc
 }
 
 /* Every fragment has a verifier, and the server enforces the level that the verifier names. */
-static rpc_firewall_verdict_t check_request(const rpc_firewall_t *fw, rpc_firewall_result_t *r)
+static rpc_firewall_verdict_t check_rpc_request(const rpc_firewall_t *fw, rpc_firewall_result_t *r)
 {
     const char *wrong = fw->least_level >= RPC_AUTH_LEVEL_INTEGRITY ? level_fault(fw, r->level)
                                                                     : NULL;
@@ -246,7 +247,7 @@ static rpc_firewall_verdict_t firewall_judge(const rpc_firewall_t *fw, const uin
         return check_bind(fw, pdu, h, r);
     if (h->ptype == DCERPC_AUTH3)
         return check_auth3(fw, h, r);
-    return h->ptype == DCERPC_REQUEST ? check_request(fw, r) : RPC_FIREWALL_PASS;
+    return h->ptype == DCERPC_REQUEST ? check_rpc_request(fw, r) : RPC_FIREWALL_PASS;
 }
 
 rpc_firewall_verdict_t rpc_firewall_check(rpc_firewall_t *fw, const uint8_t *pdu,

@@ -70,11 +70,6 @@ static const rpc_interface_info_t table[] = {
 
 #define ROWS ((int)(sizeof(table) / sizeof(table[0])))
 
-const rpc_interface_info_t *rpc_interface_row(int row)
-{
-    return row >= 0 && row < ROWS ? &table[row] : NULL;
-}
-
 const rpc_interface_info_t *rpc_interface_by_name(const char *at, size_t len)
 {
     int i;

@@ -24,8 +24,6 @@ typedef struct rpc_interface_info {
     const char *what;       /* for people, one line */
 } rpc_interface_info_t;
 
-/* The table, row by row; NULL behind the last. */
-const rpc_interface_info_t *rpc_interface_row(int row);
 /* By name, without case; NULL if unknown. */
 const rpc_interface_info_t *rpc_interface_by_name(const char *at, size_t len);
 /* By UUID, whatever the version; NULL if it has no name. */

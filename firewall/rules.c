@@ -168,16 +168,6 @@ static rpc_firewall_rules_t *rules_copy(apr_pool_t *pool, const rpc_firewall_rul
     return rules;
 }
 
-rpc_firewall_rules_t *rpc_firewall_rules_join(apr_pool_t *pool, const rpc_firewall_rules_t *a,
-                                              const rpc_firewall_rules_t *b)
-{
-    rpc_firewall_rules_t *rules = rules_copy(pool, a);
-
-    if (b)
-        apr_array_cat(rules->rules, b->rules);
-    return rules;
-}
-
 const rpc_firewall_rules_t *rpc_firewall_rules_both(apr_pool_t *pool, const rpc_firewall_rules_t *a,
                                                     const rpc_firewall_rules_t *b)
 {

@@ -52,11 +52,6 @@ rpc_firewall_rules_t *rpc_firewall_rules_allow(apr_pool_t *pool, const rpc_firew
 apr_status_t rpc_firewall_rules_only(apr_pool_t *pool, const char *interfaces,
                                      rpc_firewall_rules_t **rules, rpc_syntax_error_t *err);
 
-/* The rules of A, then those of B, in POOL. Both may be NULL; neither may come of
- * rpc_firewall_rules_both(). */
-rpc_firewall_rules_t *rpc_firewall_rules_join(apr_pool_t *pool, const rpc_firewall_rules_t *a,
-                                              const rpc_firewall_rules_t *b);
-
 /* What A and B both allow, in POOL; they must live as long. NULL allows all. */
 const rpc_firewall_rules_t *rpc_firewall_rules_both(apr_pool_t *pool, const rpc_firewall_rules_t *a,
                                                     const rpc_firewall_rules_t *b);

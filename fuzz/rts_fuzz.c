@@ -46,7 +46,6 @@ static void look_at(const rts_pdu_t *pdu)
     rts_cookie(pdu, 2);
     rts_group(pdu);
     rts_ack(pdu);
-    rts_address(pdu);
 }
 
 /* One PDU that parses; DATA is ours to change. */

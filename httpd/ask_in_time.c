@@ -29,7 +29,7 @@ static void *asking_thread(void *data)
 }
 
 /* With the lock held. */
-static int wait_for(apr_interval_time_t time)
+static int wait_for_answer(apr_interval_time_t time)
 {
     struct timespec limit = rpc_clock_in(time);
 
@@ -53,7 +53,7 @@ int rpc_ask_in_time(rpc_question_t *question, apr_interval_time_t time)
         open.question = question;
         open.abandoned = 0;
         if (rpc_thread_start_detached(asking_thread, question) == 0)
-            rv = wait_for(time);
+            rv = wait_for_answer(time);
         else {
             open.question = NULL;
             question->forget(question);

@@ -46,7 +46,7 @@ static apr_status_t read_nothing(ap_filter_t *f, body_t *body, apr_bucket_brigad
     return APR_SUCCESS;
 }
 
-static apr_status_t read_body(ap_filter_t *f, apr_bucket_brigade *bb, ap_input_mode_t mode,
+static apr_status_t watch_reads(ap_filter_t *f, apr_bucket_brigade *bb, ap_input_mode_t mode,
                               apr_read_type_e block, apr_off_t bytes)
 {
     body_t *body = f->ctx;
@@ -63,7 +63,7 @@ static apr_status_t read_body(ap_filter_t *f, apr_bucket_brigade *bb, ap_input_m
 }
 
 /* httpd drops it at an internal redirect. */
-static void insert(request_rec *r, body_t *body)
+static void insert_watch(request_rec *r, body_t *body)
 {
     const ap_filter_t *f;
 
@@ -79,7 +79,7 @@ void rpc_body_watch(request_rec *r)
     body_t *body = apr_pcalloc(r->pool, sizeof(*body));
 
     apr_pool_userdata_setn(body, body_key, NULL, r->pool);
-    insert(r, body);
+    insert_watch(r, body);
 }
 
 void rpc_body_shut(request_rec *r)
@@ -88,7 +88,7 @@ void rpc_body_shut(request_rec *r)
 
     if (!body)
         return;
-    insert(r, body);
+    insert_watch(r, body);
     body->shut = 1;
     r->connection->keepalive = AP_CONN_CLOSE;
 }
@@ -112,5 +112,5 @@ int rpc_body_intercepted(request_rec *r)
 
 void rpc_body_register(apr_pool_t *p)
 {
-    filter = ap_register_input_filter(FILTER_NAME, read_body, NULL, AP_FTYPE_PROTOCOL - 1);
+    filter = ap_register_input_filter(FILTER_NAME, watch_reads, NULL, AP_FTYPE_PROTOCOL - 1);
 }

@@ -88,7 +88,7 @@ static void send_off(detached_t *d, int broken)
     rpc_loop_post(s->loop, &d->arrival);
 }
 
-static apr_status_t let_go(void *data)
+static apr_status_t release_tie(void *data)
 {
     const tie_t *tie = data;
     rpc_detach_ties_t *ties = tie->leaves ? tie->leaves->home->ties : NULL;
@@ -117,7 +117,7 @@ static tie_t *make_tie(conn_rec *c, SSL *ssl)
 
     tie->ssl = ssl;
     ap_set_module_config(c->conn_config, &rpcproxy_module, tie);
-    apr_pool_cleanup_register(c->pool, tie, let_go, apr_pool_cleanup_null);
+    apr_pool_cleanup_register(c->pool, tie, release_tie, apr_pool_cleanup_null);
     return tie;
 }
 
@@ -229,7 +229,7 @@ static void send_continue(request_rec *r)
     r->status_line = line;
 }
 
-static void flush(request_rec *r, ap_filter_t *filters)
+static void flush_filters(request_rec *r, ap_filter_t *filters)
 {
     ap_fflush(filters, apr_brigade_create(r->pool, r->connection->bucket_alloc));
 }
@@ -262,7 +262,7 @@ static void make_header(request_rec *r, detached_t *d, rpc_role_t role)
     ap_set_content_type(r, "application/rpc");
     ap_set_content_length(r, RPC_CLIENT_LENGTH);
     ap_add_output_filter(CAPTURE, d, r, r->connection);
-    flush(r, r->output_filters);
+    flush_filters(r, r->output_filters);
     apr_table_unset(r->headers_out, "Content-Length");      /* the client's answer tells it */
 }
 
@@ -355,7 +355,7 @@ static detached_t *detached_create(request_rec *r, const rpc_channel_spec_t *spe
 }
 
 /* No answer can be made any more. */
-static int give_up(request_rec *r, const rpc_channel_spec_t *spec, detached_t *d)
+static int give_up_channel(request_rec *r, const rpc_channel_spec_t *spec, detached_t *d)
 {
     ap_log_rerror(APLOG_MARK, APLOG_ERR, APR_ENOMEM, r, "a channel is not opened");
     rpc_request_leave(spec);
@@ -382,7 +382,7 @@ int rpc_detach(request_rec *r, const rpc_channel_spec_t *spec, const rpc_detach_
     remove_request_clock(c);
     if (r->expecting_100)
         send_continue(r);
-    flush(r, c->output_filters);
+    flush_filters(r, c->output_filters);
     make_header(r, d, spec->role);
     if (tie->ssl) {
         SSL_up_ref(tie->ssl);
@@ -396,7 +396,7 @@ int rpc_detach(request_rec *r, const rpc_channel_spec_t *spec, const rpc_detach_
     r->eos_sent = 1;
     c->aborted = 1;
     if (!d->spec)
-        return give_up(r, spec, d);
+        return give_up_channel(r, spec, d);
     apr_atomic_inc32(home->alive);
     pthread_mutex_lock(&home->ties->lock);
     d->tie = tie;

@@ -50,7 +50,7 @@ int rpc_listen_parse(apr_pool_t *pool, const char *name, const char **host, cons
     return 0;
 }
 
-int rpc_listen_is_unix(const rpc_listen_t *l)
+static int is_unix(const rpc_listen_t *l)
 {
     return l->host[0] == '\0';
 }
@@ -266,7 +266,7 @@ static int is_whole(const rpc_listen_t *l)
 
     if (l->fd < 0 || getsockopt(l->fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) < 0 || !listens)
         return 0;
-    return !rpc_listen_is_unix(l) || is_there(l);
+    return !is_unix(l) || is_there(l);
 }
 
 static rpc_listen_t *find_listener(rpc_listen_set_t *set, const char *name)
@@ -285,21 +285,21 @@ void rpc_listen_shut_tcp(const rpc_listen_set_t *set)
     int i;
 
     for (i = 0; i < set->count; i++) {
-        if (set->at[i].fd >= 0 && !rpc_listen_is_unix(&set->at[i]))
+        if (set->at[i].fd >= 0 && !is_unix(&set->at[i]))
             shutdown(set->at[i].fd, SHUT_RDWR);
     }
 }
 
 /* Endpoint processes, and for a moment children, hold copies of a socket; shutting it down ends it
  * for them, too. */
-static void give_up(rpc_listen_set_t *set)
+static void give_up_listeners(rpc_listen_set_t *set)
 {
     int i;
 
     for (i = 0; i < set->count; i++) {
         if (set->at[i].fd < 0)
             continue;
-        if (rpc_listen_is_unix(&set->at[i]) && is_there(&set->at[i]))
+        if (is_unix(&set->at[i]) && is_there(&set->at[i]))
             unlink(set->at[i].name);
         shutdown(set->at[i].fd, SHUT_RDWR);
     }
@@ -321,13 +321,13 @@ static apr_status_t open_listener(rpc_listen_t *l, server_rec *s, int level)
     const char *hint = "";
     apr_status_t rv;
 
-    l->fd = rpc_listen_is_unix(l) ? open_unix(l, s->process->pconf, &hint)
-                                  : rpc_listen_open_tcp(l->name, s->process->pconf, &hint);
+    l->fd = is_unix(l) ? open_unix(l, s->process->pconf, &hint)
+                       : rpc_listen_open_tcp(l->name, s->process->pconf, &hint);
     if (l->fd >= 0)
         return APR_SUCCESS;
     rv = errno;
     ap_log_error(APLOG_MARK, level, rv, s, "cannot listen at %s %s: %s%s",
-                 rpc_listen_is_unix(l) ? "RpcEndpointSocket" : "RpcEndpointListen", l->name, hint,
+                 is_unix(l) ? "RpcEndpointSocket" : "RpcEndpointListen", l->name, hint,
                  level == APLOG_ERR ? "; httpd continues without it until a restart" : "");
     return rv;
 }
@@ -349,7 +349,7 @@ apr_status_t rpc_listen_update(rpc_listen_set_t *kept, const rpc_listen_set_t *w
         l->ino = old->ino;
         old->fd = -1;
     }
-    give_up(kept);      /* what is left; an address may change hands among the others */
+    give_up_listeners(kept);    /* what is left; an address may change hands among the others */
     *kept = now;
     for (i = 0; i < now.count; i++) {
         if (kept->at[i].fd < 0) {

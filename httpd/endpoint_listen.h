@@ -46,8 +46,6 @@ void rpc_listen_close(rpc_listen_set_t *set);
  * descriptors stay open. */
 void rpc_listen_shut_tcp(const rpc_listen_set_t *set);
 
-int rpc_listen_is_unix(const rpc_listen_t *l);
-
 /* Started as root: the folder of PATH, or one above it, in which httpd's User could put another
  * file in this place; NULL: there is none. In POOL. */
 const char *rpc_listen_user_writes(const char *path, apr_pool_t *pool);

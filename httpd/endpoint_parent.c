@@ -618,8 +618,7 @@ static void carry_over(supervisor_t *sup)
         sup->kept->serving = 0;
 }
 
-apr_status_t rpc_endpointd_listen(apr_pool_t *pconf, server_rec *s,
-                                  const rpc_endpointd_params_t *params)
+apr_status_t rpc_endpointd_listen(server_rec *s, const rpc_endpointd_params_t *params)
 {
     rpc_listen_set_t wanted = { 0 };
 

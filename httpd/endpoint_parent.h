@@ -37,8 +37,7 @@ int rpc_endpointd_check(apr_pool_t *p, server_rec *s, const rpc_endpointd_params
 
 /* Opens the addresses of RpcEndpointListen, which then stay open. Early, from the first
  * post_config of a start, so that what cannot be opened ends the start. Logs what goes wrong. */
-apr_status_t rpc_endpointd_listen(apr_pool_t *pconf, server_rec *s,
-                                  const rpc_endpointd_params_t *params);
+apr_status_t rpc_endpointd_listen(server_rec *s, const rpc_endpointd_params_t *params);
 
 /* From post_config: starts a process with this configuration, which at a restart takes the place
  * of the one that runs; or sends that one home when nothing is wanted. An error only at a start,

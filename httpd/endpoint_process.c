@@ -405,7 +405,7 @@ static apr_status_t listen_too(process_t *me, const rpc_listen_t *says)
     return rpc_watch_add(me->loop, &l->watch);
 }
 
-static uint64_t name_of(void *ctx, const rts_cookie_t *vc)
+static uint64_t name_in_logs(void *ctx, const rts_cookie_t *vc)
 {
     const process_t *me = ctx;
 
@@ -436,7 +436,7 @@ static apr_status_t make_endpoint(process_t *me)
         .sources = given->sources,
         .secret = rpc_endpoint_secret(),
         .silent_max = silent_max(me),
-        .name = name_of,
+        .name = name_in_logs,
         .log = &me->log,
         .idle = go_if_idle,
         .ctx = me,

@@ -38,7 +38,8 @@ static const rpc_context_t *context;
 
 /* ---- answers of the handler ---- */
 
-/* An RPC error (2.1.2.1.3) or plain HTTP. */
+/* Sends the RPC error (2.1.2.1.3) that wire/error.c composes, or leaves the answer, such as a 405,
+ * to httpd. */
 static int answer_error(request_rec *r, rpc_reason_t reason)
 {
     const rpc_reason_info_t *info = rpc_reason_info(reason);
@@ -49,13 +50,13 @@ static int answer_error(request_rec *r, rpc_reason_t reason)
     if (info->http_status != HTTP_SERVICE_UNAVAILABLE)
         return info->http_status;
     rpc_error_write(&error, reason, r->request_time);
-    r->status = info->http_status;
-    r->status_line = apr_psprintf(r->pool, "%d %s", info->http_status, error.phrase);
+    r->status = error.status;
+    r->status_line = apr_psprintf(r->pool, "%d %s", error.status, error.phrase);
     r->proto_num = HTTP_VERSION(1, 0);
     apr_table_setn(r->subprocess_env, "force-response-1.0", "1");
     ap_set_content_type(r, "application/rpc");
-    ap_set_content_length(r, (apr_off_t)strlen(error.body));
-    ap_rputs(error.body, r);
+    ap_set_content_length(r, (apr_off_t)error.body_length);
+    ap_rwrite(error.body, (int)error.body_length, r);
     return OK;
 }
 

@@ -32,7 +32,7 @@ static void canonical(char *to, const char *name, apr_size_t len)
     to[len] = '\0';
 }
 
-static void add(rpc_log_names_t *names, const char *name, apr_size_t len)
+static void add_name(rpc_log_names_t *names, const char *name, apr_size_t len)
 {
     apr_pool_t *pool = apr_hash_pool_get(names->words);
     char *word;
@@ -47,13 +47,13 @@ static void add(rpc_log_names_t *names, const char *name, apr_size_t len)
     if (strncmp(word, "SSL_", 4) == 0)
         APR_ARRAY_PUSH(names->ssl, const char *) = word;
     if (strncmp(word, "HTTP_", 5) == 0)
-        add(names, word + 5, len - 5);
+        add_name(names, word + 5, len - 5);
 }
 
 static void add_all(rpc_log_names_t *names, const char *const *list)
 {
     for (; *list; list++)
-        add(names, *list, strlen(*list));
+        add_name(names, *list, strlen(*list));
 }
 
 static int in_word(char c)
@@ -68,7 +68,7 @@ static void add_words(rpc_log_names_t *names, const char *text)
 
         while (in_word(text[len]))
             len++;
-        add(names, text, len);
+        add_name(names, text, len);
         text += len ? len : 1;
     }
 }
@@ -82,7 +82,7 @@ static void add_items(rpc_log_names_t *names, const char *text)
             const char *end = *text == '{' ? strchr(text, '}') : NULL;
 
             if (end) {
-                add(names, text + 1, (apr_size_t)(end - text - 1));
+                add_name(names, text + 1, (apr_size_t)(end - text - 1));
                 text = end + 1;
             }
             else if (*text && strchr("!<>,+-^0123456789", *text))

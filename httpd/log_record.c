@@ -27,6 +27,7 @@
 #include "httpd/log_writer.h"
 #include "httpd/logio.h"
 #include "httpd/module.h"
+#include "httpd/module_hook.h"
 #include "httpd/request_copy.h"
 #include "httpd/server_log.h"
 #include "httpd/tls_items.h"
@@ -151,7 +152,7 @@ typedef struct record_line {
     char text[];
 } record_line_t;
 
-static void drop_line(rpc_line_t *line)
+static void drop_record_line(rpc_line_t *line)
 {
     record_line_t *l = (record_line_t *)line;
 
@@ -160,7 +161,7 @@ static void drop_line(rpc_line_t *line)
 }
 
 /* The level has been looked at; r->log says so to httpd, which would look at the server's. */
-static void write_line(rpc_line_t *line, apr_pool_t *pool)
+static void write_record_line(rpc_line_t *line, apr_pool_t *pool)
 {
     static const struct ap_logconf all = { NULL, APLOG_TRACE8 };
     record_line_t *l = (record_line_t *)line;
@@ -179,33 +180,25 @@ static void write_line(rpc_line_t *line, apr_pool_t *pool)
                       l->text, apr_time_sec(age));
     l->record->introduced = 1;
     done_writing();
-    drop_line(line);
+    drop_record_line(line);
 }
 
-void rpc_record_log(const rpc_record_t *said_of, int level, apr_status_t status, const char *text)
+static void record_log(const rpc_log_t *log, int level, apr_status_t status, const char *text)
 {
-    rpc_record_t *record = (rpc_record_t *)said_of;     /* its holders are counted */
+    rpc_record_t *record = log->ctx;
     size_t size = sizeof(record_line_t) + strlen(text) + 1;
-    record_line_t *l;
+    record_line_t *l = malloc(size);
 
-    if (level > record->log.level)
-        return;
-    l = malloc(size);
     if (!l) {
         rpc_server_log_give(NULL);
         return;
     }
-    *l = (record_line_t){ { .write = write_line, .drop = drop_line, .size = size },
+    *l = (record_line_t){ { .write = write_record_line, .drop = drop_record_line, .size = size },
                           record, level, status };
     strcpy(l->text, text);
     hold(record);
     __atomic_store_n(&record->told, 1, __ATOMIC_RELAXED);
     rpc_server_log_give(&l->line);
-}
-
-static void say(const rpc_log_t *log, int level, apr_status_t status, const char *text)
-{
-    rpc_record_log(log->ctx, level, status, text);
 }
 
 const rpc_log_t *rpc_record_logger(const rpc_record_t *record)
@@ -292,24 +285,7 @@ static void find_hosts(rpc_record_t *record, request_rec *r)
     forget_hosts(&q->question);
 }
 
-/* mod_log_config's hook and, at the hand-over, those of all others: */
 static const char LOGGER[] = "mod_log_config.c";
-
-static int run_hooks(request_rec *r, int of_logger)
-{
-    apr_array_header_t *hooks = ap_hook_get_log_transaction();
-    int i;
-
-    for (i = 0; i < hooks->nelts; i++) {
-        const ap_LINK_log_transaction_t *hook = &APR_ARRAY_IDX(hooks, i, ap_LINK_log_transaction_t);
-        int is_logger = hook->szName && strcmp(hook->szName, LOGGER) == 0;
-        int is_ours = hook->szName && strcmp(hook->szName, rpcproxy_module.name) == 0;
-
-        if (is_logger == of_logger && !is_ours)
-            hook->pFunc(r);
-    }
-    return DONE;    /* none of them by itself */
-}
 
 static void write_access(rpc_line_t *line, apr_pool_t *pool)
 {
@@ -318,6 +294,7 @@ static void write_access(rpc_line_t *line, apr_pool_t *pool)
     const rpc_request_copy_t *copy = record->copy;
     request_rec *r = rebuild(record, pool);
     request_rec *first = r->prev ? r->prev : r;
+    ap_HOOK_log_transaction_t *hook = RPC_MODULE_HOOK(log_transaction, LOGGER);
 
     find_hosts(record, r);
     if (__atomic_load_n(&record->told, __ATOMIC_RELAXED)) {
@@ -328,7 +305,8 @@ static void write_access(rpc_line_t *line, apr_pool_t *pool)
     r->bytes_sent = (apr_off_t)end->body;
     r->connection->aborted = end->aborted != 0;
     rpc_logio_write(r->connection, copy->in + (apr_off_t)end->in, copy->out + (apr_off_t)end->out);
-    run_hooks(first, 1);
+    if (hook)
+        hook(first);
     done_writing();
     release(record);
 }
@@ -375,6 +353,22 @@ void rpc_record_end(rpc_record_t *record, const rpc_record_end_t *end)
 
 /* ---- at the hand-over ---- */
 
+/* The log_transaction hooks of all modules but mod_log_config, and but ours. */
+static int run_other_hooks(request_rec *r)
+{
+    apr_array_header_t *hooks = ap_hook_get_log_transaction();
+    int i;
+
+    for (i = 0; i < hooks->nelts; i++) {
+        const ap_LINK_log_transaction_t *hook = &APR_ARRAY_IDX(hooks, i, ap_LINK_log_transaction_t);
+        const char *module = hook->szName ? hook->szName : "";
+
+        if (strcmp(module, LOGGER) != 0 && strcmp(module, rpcproxy_module.name) != 0)
+            hook->pFunc(r);
+    }
+    return DONE;    /* httpd runs none of them itself */
+}
+
 /* Runs before all others. */
 static int at_request_end(request_rec *r)
 {
@@ -384,7 +378,7 @@ static int at_request_end(request_rec *r)
     while (last->next)
         last = last->next;
     apr_pool_userdata_get(&record, taken_key, last->pool);
-    return record ? run_hooks(r, 0) : DECLINED;
+    return record ? run_other_hooks(r) : DECLINED;
 }
 
 rpc_record_t *rpc_record_take(request_rec *r)
@@ -398,15 +392,10 @@ rpc_record_t *rpc_record_take(request_rec *r)
     }
     record->copy = copy;
     record->holders = 1;
-    record->log = (rpc_log_t){ say, ap_get_request_module_loglevel(r, APLOG_MODULE_INDEX), record };
+    record->log = (rpc_log_t){ record_log, ap_get_request_module_loglevel(r, APLOG_MODULE_INDEX),
+                                record };
     apr_pool_userdata_setn(record, taken_key, NULL, r->pool);
     return record;
-}
-
-void rpc_record_forget(request_rec *r, rpc_record_t *record)
-{
-    apr_pool_userdata_setn(NULL, taken_key, NULL, r->pool);
-    release(record);
 }
 
 /* ---- what comes later ---- */
@@ -444,7 +433,7 @@ void rpc_record_header(rpc_record_t *record, const char *name, const char *value
 
 /* ---- the process ---- */
 
-static apr_status_t finish(void *data)
+static apr_status_t finish_logs(void *data)
 {
     unsigned long lost = access_logs ? rpc_log_writer_finish(access_logs, LAST_MOMENT) : 0;
 
@@ -482,17 +471,17 @@ int rpc_record_possible(server_rec *s)
     return 0;
 }
 
-apr_status_t rpc_record_start(apr_pool_t *pool, server_rec *s)
+apr_status_t rpc_record_start(apr_pool_t *pool)
 {
     apr_status_t rv = rpc_server_log_start();
 
     if (rv == APR_SUCCESS)
         rv = rpc_log_writer_start(&access_logs, ROOM, say_missing);
-    apr_pool_pre_cleanup_register(pool, NULL, finish);
+    apr_pool_pre_cleanup_register(pool, NULL, finish_logs);
     return rv;
 }
 
-void rpc_record_prepare(apr_pool_t *pconf, server_rec *s)
+void rpc_record_prepare(apr_pool_t *pconf)
 {
     names = rpc_log_names_read(pconf);
 }

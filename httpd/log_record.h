@@ -28,29 +28,24 @@ void rpc_record_register(apr_pool_t *p);
 int rpc_record_possible(server_rec *s);
 
 /* Reads which names the logs use. From post_config. */
-void rpc_record_prepare(apr_pool_t *pconf, server_rec *s);
+void rpc_record_prepare(apr_pool_t *pconf);
 
 /* Starts the threads that write; they end with POOL, the child's, after a moment for what still
  * waits. From child_init, before the engine is started, so that they end after it. */
-apr_status_t rpc_record_start(apr_pool_t *pool, server_rec *s);
+apr_status_t rpc_record_start(apr_pool_t *pool);
 
 /* On R's worker, when the header of the response has been made. NULL: out of memory. From then on R
  * has no line in the access logs of its own: at its end the log_transaction hooks of all modules
  * run, but not mod_log_config's, which runs after rpc_record_end(). */
 rpc_record_t *rpc_record_take(request_rec *r);
 
-/* The channel has not come to be: R is logged as any other request. On R's worker. */
-void rpc_record_forget(request_rec *r, rpc_record_t *record);
-
 /* A variable of the environment (%{NAME}e), which replaces the one that has the name. */
 void rpc_record_note(rpc_record_t *record, const char *name, const char *value);
 /* A field of a response that was made after the record was taken (%{NAME}o). */
 void rpc_record_header(rpc_record_t *record, const char *name, const char *value);
 
-/* A line of the error log, as ap_log_rerror() writes it: with the client, ids, and what
- * ErrorLogFormat names. STATUS is 0 or an error that is appended as text. */
-void rpc_record_log(const rpc_record_t *record, int level, apr_status_t status, const char *text);
-/* The same for code that does not know httpd; as long as RECORD lives. */
+/* Writes lines of the error log as ap_log_rerror() does: with the client, ids, and what
+ * ErrorLogFormat names. It can be used as long as RECORD lives. */
 const rpc_log_t *rpc_record_logger(const rpc_record_t *record);
 
 /* What the end of the channel adds. */

@@ -11,6 +11,8 @@
 #include <mod_log_config.h>
 #include <http_core.h>
 
+#include "httpd/module_hook.h"
+
 #define TRIED_IN 3
 #define TRIED_OUT 5
 
@@ -25,7 +27,7 @@ static apr_off_t *counts_of(const conn_rec *c)
     return logio ? ap_get_module_config(c->conn_config, logio) : NULL;
 }
 
-static void add(conn_rec *c, apr_off_t in, apr_off_t out)
+static void add_counts(conn_rec *c, apr_off_t in, apr_off_t out)
 {
     APR_OPTIONAL_FN_TYPE(ap_logio_add_bytes_in) *add_in
         = APR_RETRIEVE_OPTIONAL_FN(ap_logio_add_bytes_in);
@@ -41,15 +43,10 @@ static void add(conn_rec *c, apr_off_t in, apr_off_t out)
 /* mod_logio's own hook, and nobody else's. */
 static void make_record(conn_rec *c)
 {
-    apr_array_header_t *hooks = ap_hook_get_pre_connection();
-    int i;
+    ap_HOOK_pre_connection_t *hook = RPC_MODULE_HOOK(pre_connection, NAME);
 
-    for (i = 0; hooks && i < hooks->nelts; i++) {
-        const ap_LINK_pre_connection_t *hook = &APR_ARRAY_IDX(hooks, i, ap_LINK_pre_connection_t);
-
-        if (hook->szName && strcmp(hook->szName, NAME) == 0)
-            hook->pFunc(c, NULL);
-    }
+    if (hook)
+        hook(c, NULL);
 }
 
 static int begins_with_both(conn_rec *live)
@@ -63,7 +60,7 @@ static int begins_with_both(conn_rec *live)
     counts = counts_of(c);
     if (!counts)
         return 0;
-    add(c, TRIED_IN, TRIED_OUT);
+    add_counts(c, TRIED_IN, TRIED_OUT);
     return counts[0] == TRIED_IN && counts[1] == TRIED_OUT;
 }
 
@@ -84,5 +81,5 @@ void rpc_logio_write(conn_rec *c, apr_off_t in, apr_off_t out)
         return;
     make_record(c);
     if (counts_of(c))
-        add(c, in, out);
+        add_counts(c, in, out);
 }

@@ -427,7 +427,7 @@ static const rpc_server_list_t *copy_servers(const rpc_server_list_t *from, rpc_
     return to;
 }
 
-static void fill(detached_t *to, rpc_block_t *b, const rpc_channel_spec_t *spec)
+static void fill_detached(detached_t *to, rpc_block_t *b, const rpc_channel_spec_t *spec)
 {
     const channel_t *ch = spec->ctx;
 
@@ -451,7 +451,7 @@ const rpc_channel_spec_t *rpc_request_detach(request_rec *r, const rpc_channel_s
     rpc_block_t block = { NULL, 0 };
     detached_t counted, *d;
 
-    fill(&counted, &block, spec);
+    fill_detached(&counted, &block, spec);
     d = calloc(1, sizeof(*d) + block.size);
     *record = d ? rpc_record_take(r) : NULL;
     if (!*record) {
@@ -459,7 +459,7 @@ const rpc_channel_spec_t *rpc_request_detach(request_rec *r, const rpc_channel_s
         return NULL;
     }
     block = (rpc_block_t){ (char *)(d + 1), 0 };
-    fill(d, &block, spec);
+    fill_detached(d, &block, spec);
     d->channel.record = *record;
     d->channel.spec = &d->spec;
     d->spec.ctx = &d->channel;
@@ -467,10 +467,4 @@ const rpc_channel_spec_t *rpc_request_detach(request_rec *r, const rpc_channel_s
     d->spec.rules = rpc_interned_rules(spec->rules);
     d->spec.leg.networks = rpc_interned_networks(spec->leg.networks);
     return &d->spec;
-}
-
-void rpc_request_attach(request_rec *r, const rpc_channel_spec_t *detached, rpc_record_t *record)
-{
-    rpc_record_forget(r, record);
-    free(detached->ctx);
 }

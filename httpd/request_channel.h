@@ -53,7 +53,5 @@ void rpc_request_leave(const rpc_channel_spec_t *spec);
  * NULL: out of memory, and nothing has changed. */
 const rpc_channel_spec_t *rpc_request_detach(request_rec *r, const rpc_channel_spec_t *spec,
                                              rpc_record_t **record);
-/* The channel has not come to be after all; frees both. R is logged as any other request. */
-void rpc_request_attach(request_rec *r, const rpc_channel_spec_t *detached, rpc_record_t *record);
 
 #endif

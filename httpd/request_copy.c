@@ -1,7 +1,7 @@
 /* httpd/request_copy.c: copies and rebuilds, field by field.
  *
- * To copy, the fields are collected in the request's pool first. Then fill() runs twice: once to
- * count the bytes of all texts, and once more to write them behind the struct.
+ * To copy, the fields are collected in the request's pool first. Then fill_copy() runs twice: once
+ * to count the bytes of all texts, and once more to write them behind the struct.
  */
 #include "httpd/request_copy.h"
 
@@ -18,6 +18,7 @@
 
 #include "httpd/block.h"
 #include "httpd/logio.h"
+#include "httpd/module_hook.h"
 
 /* ---- collecting ---- */
 
@@ -115,7 +116,7 @@ static const char *log_id(conn_rec *c, request_rec *r)
     return id;
 }
 
-/* What fill() needs and what is not simply a field of the request. */
+/* What fill_copy() needs and what is not simply a field of the request. */
 typedef struct source {
     request_rec *r;
     const apr_array_header_t *fields;
@@ -204,7 +205,7 @@ static void ask_now(request_rec *r, const rpc_log_names_t *names)
 }
 
 /* All that has texts. */
-static void fill(rpc_request_copy_t *to, rpc_block_t *b, const source_t *last,
+static void fill_copy(rpc_request_copy_t *to, rpc_block_t *b, const source_t *last,
                  const source_t *first, const char *id)
 {
     fill_request(&to->request, b, last);
@@ -232,12 +233,12 @@ rpc_request_copy_t *rpc_request_copy(request_rec *r, const rpc_log_names_t *name
         f = f->prev;
     if (f != r)
         first = source_of(f, names, is_tls);
-    fill(&counted, &block, &last, &first, id);
+    fill_copy(&counted, &block, &last, &first, id);
     copy = calloc(1, sizeof(*copy) + block.size);
     if (!copy)
         return NULL;
     block = (rpc_block_t){ (char *)(copy + 1), 0 };
-    fill(copy, &block, &last, &first, id);
+    fill_copy(copy, &block, &last, &first, id);
     copy->size = sizeof(*copy) + block.size;
     copy->is_tls = is_tls;
     rpc_logio_read(c, &copy->in, &copy->out);
@@ -359,16 +360,11 @@ static void rebuild_tables(request_rec *r, const rpc_copied_request_t *from)
 /* The core's own part of a request, which its functions want to find. */
 static void make_core_config(request_rec *r)
 {
-    apr_array_header_t *hooks = ap_hook_get_create_request();
-    int i;
+    ap_HOOK_create_request_t *hook = RPC_MODULE_HOOK(create_request, "core.c");
 
     r->request_config = ap_create_request_config(r->pool);
-    for (i = 0; i < hooks->nelts; i++) {
-        const ap_LINK_create_request_t *hook = &APR_ARRAY_IDX(hooks, i, ap_LINK_create_request_t);
-
-        if (hook->szName && strcmp(hook->szName, "core.c") == 0)
-            hook->pFunc(r);
-    }
+    if (hook)
+        hook(r);
 }
 
 static request_rec *rebuild_request(const rpc_copied_request_t *from,

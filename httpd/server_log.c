@@ -28,7 +28,7 @@ typedef struct server_line {
     char text[];
 } server_line_t;
 
-static void write_line(rpc_line_t *line, apr_pool_t *pool)
+static void write_server_line(rpc_line_t *line, apr_pool_t *pool)
 {
     server_line_t *l = (server_line_t *)line;
 
@@ -36,12 +36,13 @@ static void write_line(rpc_line_t *line, apr_pool_t *pool)
     free(l);
 }
 
-static void drop_line(rpc_line_t *line)
+static void drop_server_line(rpc_line_t *line)
 {
     free(line);
 }
 
-static void say(const rpc_log_t *log, int level, apr_status_t status, const char *text)
+static void write_to_server_log(const rpc_log_t *log, int level, apr_status_t status,
+                                const char *text)
 {
     size_t size = sizeof(server_line_t) + strlen(text) + 1;
     server_line_t *l = malloc(size);
@@ -50,7 +51,7 @@ static void say(const rpc_log_t *log, int level, apr_status_t status, const char
         rpc_server_log_give(NULL);
         return;
     }
-    *l = (server_line_t){ { .write = write_line, .drop = drop_line, .size = size },
+    *l = (server_line_t){ { .write = write_server_line, .drop = drop_server_line, .size = size },
                           log->ctx, level, status };
     strcpy(l->text, text);
     rpc_server_log_give(&l->line);
@@ -61,7 +62,7 @@ rpc_log_t rpc_server_log(server_rec *s)
 {
     int level = ap_get_server_module_loglevel(s, APLOG_MODULE_INDEX);
 
-    return (rpc_log_t){ say, level < APLOG_NOTICE ? APLOG_NOTICE : level, s };
+    return (rpc_log_t){ write_to_server_log, level < APLOG_NOTICE ? APLOG_NOTICE : level, s };
 }
 
 static void write_at_once(rpc_line_t *line)

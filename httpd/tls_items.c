@@ -16,11 +16,13 @@
 #include <http_ssl.h>
 #include <mod_log_config.h>
 
+#include "httpd/module_hook.h"
+
 static const char MOD_SSL[] = "mod_ssl.c";
 
 /* ---- items of LogFormat ---- */
 
-static const char *look_up(request_rec *r, const char *name)
+static const char *ssl_variable(request_rec *r, const char *name)
 {
     const char *value = ap_ssl_var_lookup(r->pool, r->server, r->connection, r, name);
 
@@ -29,14 +31,14 @@ static const char *look_up(request_rec *r, const char *name)
 
 static const char *item_x(request_rec *r, char *name)
 {
-    return look_up(r, name);
+    return ssl_variable(r, name);
 }
 
 /* Why the client's certificate was refused; the variable says "FAILED:" before it. */
 static const char *fault(request_rec *r)
 {
     static const char failed[] = "FAILED:";
-    const char *verdict = look_up(r, "SSL_CLIENT_VERIFY");
+    const char *verdict = ssl_variable(r, "SSL_CLIENT_VERIFY");
 
     return verdict && strncmp(verdict, failed, sizeof(failed) - 1) == 0
              ? verdict + sizeof(failed) - 1
@@ -58,7 +60,7 @@ static const char *item_c(request_rec *r, char *name)
         return fault(r);
     for (i = 0; i < sizeof(known) / sizeof(*known); i++)
         if (strcmp(name, known[i].name) == 0)
-            return look_up(r, known[i].variable);
+            return ssl_variable(r, known[i].variable);
     return NULL;
 }
 
@@ -80,16 +82,9 @@ static const char *expression_variable(ap_expr_eval_ctx_t *ctx, const void *data
 
 static int ask_mod_ssl(ap_expr_lookup_parms *parms)
 {
-    apr_array_header_t *hooks = ap_hook_get_expr_lookup();
-    int i;
+    ap_HOOK_expr_lookup_t *hook = RPC_MODULE_HOOK(expr_lookup, MOD_SSL);
 
-    for (i = 0; i < hooks->nelts; i++) {
-        const ap_LINK_expr_lookup_t *hook = &APR_ARRAY_IDX(hooks, i, ap_LINK_expr_lookup_t);
-
-        if (hook->szName && strcmp(hook->szName, MOD_SSL) == 0)
-            return hook->pFunc(parms);
-    }
-    return DECLINED;
+    return hook ? hook(parms) : DECLINED;
 }
 
 static int find_variable(ap_expr_lookup_parms *parms)

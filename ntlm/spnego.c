@@ -95,7 +95,7 @@ static const char *read_octets(der_t field, const uint8_t **data, size_t *size)
 }
 
 /* Reads the fields of NegTokenInit or NegTokenResp; other tags are skipped. */
-static const char *read_fields(der_t in, spnego_token_t *out)
+static const char *read_token_fields(der_t in, spnego_token_t *out)
 {
     const char *wrong = NULL;
     der_t fields, field;
@@ -131,7 +131,7 @@ const char *spnego_read(const uint8_t *data, size_t size, spnego_token_t *out)
     if (!der_take(&in, &tag, &inner))
         return "no SPNEGO token";
     if (tag == TAG_CONTEXT(1))
-        return read_fields(inner, out);
+        return read_token_fields(inner, out);
     out->init = 1;
     if (tag == TAG_APPLICATION) {
         if (!der_enter(&inner, TAG_OID, &oid) || !is_oid(&oid, oid_spnego, sizeof(oid_spnego)))
@@ -142,7 +142,7 @@ const char *spnego_read(const uint8_t *data, size_t size, spnego_token_t *out)
     }
     if (tag != TAG_CONTEXT(0))
         return "neither NegTokenInit nor NegTokenResp";
-    return read_fields(inner, out);
+    return read_token_fields(inner, out);
 }
 
 /* ---- writing, from the end to the beginning, so that lengths are known ---- */

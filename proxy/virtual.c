@@ -226,13 +226,13 @@ void rpc_virtual_state(rpc_virtual_t *v, rpc_state_t state)
         virtual_delist(v);  /* it continues at another proxy, and may come back here */
 }
 
-static void set_setup_timer(rpc_virtual_t *v, apr_interval_time_t limit)
+static void virtual_set_setup_timer(rpc_virtual_t *v, apr_interval_time_t limit)
 {
     v->setup = limit;
     rpc_timer_set(v->proxy->loop, &v->timer, rpc_loop_now(v->proxy->loop) + limit);
 }
 
-static void setup_timeout(rpc_virtual_t *v)
+static void virtual_setup_timeout(rpc_virtual_t *v)
 {
     int said_nothing = v->leg && !v->banner && !v->first_from_leg;
 
@@ -249,7 +249,7 @@ static void virtual_timer(rpc_timer_t *timer)
     apr_time_t due;
 
     if (!v->unplugged) {
-        setup_timeout(v);
+        virtual_setup_timeout(v);
         return;
     }
     due = v->role->tick(v);
@@ -290,7 +290,7 @@ void rpc_virtual_unplug(rpc_virtual_t *v)
 void rpc_virtual_wait(rpc_virtual_t *v)
 {
     v->unplugged = 0;
-    set_setup_timer(v, v->current->spec->setup_timeout);
+    virtual_set_setup_timer(v, v->current->spec->setup_timeout);
 }
 
 /* ---- input ---- */
@@ -523,7 +523,7 @@ static void virtual_finish(rpc_job_t *job)
 }
 
 /* From now on nobody finds it, and nothing happens to it but its end. */
-static void await_end(rpc_virtual_t *v)
+static void virtual_await_end(rpc_virtual_t *v)
 {
     virtual_delist(v);
     rpc_timer_cancel(v->proxy->loop, &v->timer);
@@ -545,7 +545,7 @@ static void virtual_turn(rpc_job_t *job)
     free_released(v);
     wake_newcomer(v);
     if (v->reason)
-        await_end(v);
+        virtual_await_end(v);
     else if (moved)
         rpc_loop_schedule_more(v->proxy->loop, job);
 }
@@ -570,7 +570,7 @@ static void virtual_connect_done(void *ctx, rpc_reason_t reason, apr_status_t st
     }
     /* The endpoint still has to connect, and needs the time for it. */
     if (!spec->leg.unix_path)
-        set_setup_timer(v, spec->setup_timeout);
+        virtual_set_setup_timer(v, spec->setup_timeout);
     if (spec->reached && !spec->leg.unix_path)
         spec->reached(spec->ctx, host, port);
     if (spec->preface_len)
@@ -602,7 +602,7 @@ int rpc_virtual_open(rpc_channel_t *ch, const rpc_role_ops_t *role, int replacin
     ch->client->owner = &v->turn;
     v->in_table = 1;
     apr_hash_set(v->proxy->tables[spec->role], v->cookie.b, sizeof(v->cookie.b), v);
-    set_setup_timer(v, spec->setup_timeout + leg.servers->count * leg.timeout);
+    virtual_set_setup_timer(v, spec->setup_timeout + leg.servers->count * leg.timeout);
     v->connecting = rpc_dial_start(loop, v->proxy->dialer, &leg, virtual_connect_done, v);
     if (!v->connecting)
         rpc_virtual_end(v, RPC_REASON_NO_MEMORY, "no memory to connect");

@@ -392,7 +392,7 @@ static int may_wait(rpc_status_t *status, uint32_t mine, rpc_reason_t limit)
 }
 
 /* Writes what row MINE is counted by. */
-static void insert(rpc_status_t *status, uint32_t mine, const rpc_status_who_t *who)
+static void insert_row(rpc_status_t *status, uint32_t mine, const rpc_status_who_t *who)
 {
     const struct {
         shared64_t *column;
@@ -428,7 +428,7 @@ int rpc_status_enter(rpc_status_t *status, const rpc_status_who_t *who,
     *why = RPC_REASON_TOO_MANY_CHANNELS;
     if (row == RPC_STATUS_NO_ROW)
         return row;
-    insert(status, (uint32_t)row, who);
+    insert_row(status, (uint32_t)row, who);
     *why = over_limit(status, (uint32_t)row, limits);
     if (!*why || (who->role != RPC_MIXED && may_wait(status, (uint32_t)row, *why)))
         return row;

@@ -39,7 +39,7 @@ rpc_health_t *rpc_health_init(void *memory)
 }
 
 /* FNV-1a, without case. */
-static uint64_t hash_of(const char *host, uint16_t port)
+static uint64_t hash_server(const char *host, uint16_t port)
 {
     uint64_t h = 0xcbf29ce484222325u;
 
@@ -121,7 +121,7 @@ void rpc_health_reserve(rpc_health_t *health, const rpc_health_server_t *servers
     int i;
 
     for (i = 0; i < count; i++) {
-        slot_t *slot = claim_slot(health, hash_of(servers[i].host, servers[i].port),
+        slot_t *slot = claim_slot(health, hash_server(servers[i].host, servers[i].port),
                                   rpc_clock_now());
 
         if (slot)
@@ -131,7 +131,7 @@ void rpc_health_reserve(rpc_health_t *health, const rpc_health_server_t *servers
 
 void rpc_health_failed(rpc_health_t *health, const char *host, uint16_t port, apr_time_t now)
 {
-    slot_t *slot = health ? claim_slot(health, hash_of(host, port), now) : NULL;
+    slot_t *slot = health ? claim_slot(health, hash_server(host, port), now) : NULL;
     int64_t avoid;
 
     /* When many channels fail at the same time, they count as one failure. */
@@ -145,7 +145,7 @@ void rpc_health_failed(rpc_health_t *health, const char *host, uint16_t port, ap
 
 void rpc_health_good(rpc_health_t *health, const char *host, uint16_t port)
 {
-    slot_t *slot = health ? find_slot(health, hash_of(host, port)) : NULL;
+    slot_t *slot = health ? find_slot(health, hash_server(host, port)) : NULL;
 
     if (slot && atomic_load(&slot->avoid)) {
         atomic_store(&slot->avoid, 0);
@@ -156,7 +156,7 @@ void rpc_health_good(rpc_health_t *health, const char *host, uint16_t port)
 int rpc_health_checked(rpc_health_t *health, const char *host, uint16_t port, int good,
                        apr_time_t now, apr_time_t until)
 {
-    uint64_t server = hash_of(host, port);
+    uint64_t server = hash_server(host, port);
     slot_t *slot = !health ? NULL
                  : good    ? find_slot(health, server)
                            : claim_slot(health, server, now);
@@ -172,7 +172,7 @@ int rpc_health_checked(rpc_health_t *health, const char *host, uint16_t port, in
 
 void rpc_health_unchecked(rpc_health_t *health, const char *host, uint16_t port, apr_time_t until)
 {
-    slot_t *slot = health ? find_slot(health, hash_of(host, port)) : NULL;
+    slot_t *slot = health ? find_slot(health, hash_server(host, port)) : NULL;
 
     if (slot && atomic_load(&slot->unfit))
         atomic_store(&slot->unfit, until);
@@ -180,7 +180,7 @@ void rpc_health_unchecked(rpc_health_t *health, const char *host, uint16_t port,
 
 int rpc_health_up(const rpc_health_t *health, const char *host, uint16_t port, apr_time_t now)
 {
-    slot_t *slot = health ? find_slot((rpc_health_t *)health, hash_of(host, port)) : NULL;
+    slot_t *slot = health ? find_slot((rpc_health_t *)health, hash_server(host, port)) : NULL;
 
     return !slot || (atomic_load(&slot->until) <= now && atomic_load(&slot->unfit) <= now);
 }

@@ -47,7 +47,7 @@ void rpc_row_index_init(rpc_row_index_t *index, void *base, uint32_t rows)
     index->reach = (_Atomic uint8_t *)(index->at + (size_t)rows * RPC_ROW_INDEX_KINDS);
 }
 
-static uint64_t hash_of(unsigned kind, uint64_t key)
+static uint64_t hash_key(unsigned kind, uint64_t key)
 {
     return (key + kind) * 0x9e3779b97f4a7c15u;
 }
@@ -111,7 +111,7 @@ static int take_slot(rpc_row_index_t *index, uint32_t group, uint64_t word, _Ato
 void rpc_row_index_add(rpc_row_index_t *index, unsigned kind, uint64_t key, uint32_t row)
 {
     _Atomic uint32_t *noted = &index->at[row * RPC_ROW_INDEX_KINDS + kind];
-    uint64_t hash = hash_of(kind, key), word = word_of(kind, hash) | (row + 1);
+    uint64_t hash = hash_key(kind, key), word = word_of(kind, hash) | (row + 1);
     uint32_t count, first = part_of(row, &count), home = (uint32_t)hash & (count - 1);
     _Atomic uint8_t *power_of = power_at(index, first + home, kind);
     uint32_t from = row * 0x9e3779b1u >> 12;
@@ -161,7 +161,7 @@ rpc_row_walk_t rpc_row_index_walk(const rpc_row_index_t *index, unsigned kind, u
 {
     rpc_row_walk_t walk = { .index = index, .kind = kind, .mark = mark };
 
-    walk.hash = hash_of(kind, key);
+    walk.hash = hash_key(kind, key);
     walk.wanted = word_of(kind, walk.hash);
     if (mark)
         enter_part(&walk, 0);

@@ -204,18 +204,16 @@ static const char *both_texts(apr_pool_t *pool, const char *a, const char *b)
     return *a && *b ? apr_pstrcat(pool, a, " ", b, NULL) : *a ? a : apr_pstrdup(pool, b);
 }
 
-rpc_networks_t *rpc_networks_join(apr_pool_t *pool, const rpc_networks_t *a,
-                                  const rpc_networks_t *b)
+/* An entry can be added to the copy. */
+static rpc_networks_t *networks_copy(apr_pool_t *pool, const rpc_networks_t *base)
 {
     rpc_networks_t *networks = apr_pcalloc(pool, sizeof *networks);
 
     networks->entries = apr_array_make(pool, 4, sizeof(entry_t));
-    if (a && a->entries)
-        apr_array_cat(networks->entries, a->entries);
-    if (b && b->entries)
-        apr_array_cat(networks->entries, b->entries);
-    networks->allows = (a && a->allows) || (b && b->allows);
-    networks->text = both_texts(pool, rpc_networks_text(a), rpc_networks_text(b));
+    if (base && base->entries)
+        apr_array_cat(networks->entries, base->entries);
+    networks->allows = base && base->allows;
+    networks->text = rpc_networks_text(base);
     return networks;
 }
 
@@ -227,7 +225,7 @@ const char *rpc_networks_text(const rpc_networks_t *networks)
 apr_status_t rpc_networks_parse(apr_pool_t *pool, const char *text, const rpc_networks_t *base,
                                 rpc_networks_t **networks, rpc_syntax_error_t *err)
 {
-    rpc_networks_t *result = rpc_networks_join(pool, base, NULL);
+    rpc_networks_t *result = networks_copy(pool, base);
     rpc_syntax_t x = { pool, text, err };
     const char *at = text + strspn(text, RPC_BLANKS);
 

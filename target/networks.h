@@ -36,10 +36,6 @@ typedef struct rpc_networks rpc_networks_t;
  * which column, what was expected. The result lives in POOL. */
 apr_status_t rpc_networks_parse(apr_pool_t *pool, const char *text, const rpc_networks_t *base,
                                 rpc_networks_t **networks, rpc_syntax_error_t *err);
-/* The entries of A and those of B, in POOL. Both may be NULL. */
-rpc_networks_t *rpc_networks_join(apr_pool_t *pool, const rpc_networks_t *a,
-                                  const rpc_networks_t *b);
-
 /* The text as configured, entries of the base first; "" for NULL. */
 const char *rpc_networks_text(const rpc_networks_t *networks);
 

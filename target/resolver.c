@@ -179,7 +179,7 @@ static name_t *name_find(const rpc_resolver_t *r, const char *host)
 
 /* Makes room for one more name; 0: all names are waited for. Names without a good answer are
  * dropped first. */
-static int make_room(rpc_resolver_t *r)
+static int make_room_for_name(rpc_resolver_t *r)
 {
     name_t *name, *oldest = NULL;
 
@@ -198,7 +198,7 @@ static int make_room(rpc_resolver_t *r)
 static name_t *name_make(rpc_resolver_t *r, const char *host)
 {
     size_t size = strlen(host) + 1;
-    name_t *name = make_room(r) ? calloc(1, sizeof(*name) + size) : NULL;
+    name_t *name = make_room_for_name(r) ? calloc(1, sizeof(*name) + size) : NULL;
 
     if (!name)
         return NULL;
@@ -291,7 +291,7 @@ static void leave_name(rpc_look_up_t *l)
     l->name = NULL;
 }
 
-static void wait_for(name_t *name, rpc_look_up_t *l)
+static void wait_for_name(name_t *name, rpc_look_up_t *l)
 {
     l->name = name;
     l->link = &name->waiting;
@@ -353,7 +353,7 @@ static void note_bad(rpc_resolver_t *r, name_t *name, int error, apr_interval_ti
 }
 
 /* A look-up has ended: its result goes to all that wait for it. */
-static void end_look_up(rpc_resolver_t *r, name_t *name, rpc_reason_t reason, int error)
+static void end_look_up(name_t *name, rpc_reason_t reason, int error)
 {
     rpc_look_up_t *l;
 
@@ -411,7 +411,7 @@ static void run_look_up(rpc_resolver_t *r, name_t *name)
             name->until = 0;
         else
             note_bad(r, name, error, now_of(r) - begun);
-        end_look_up(r, name, !error ? RPC_REASON_NONE : ours ? RPC_REASON_LOCAL_FAILURE
+        end_look_up(name, !error ? RPC_REASON_NONE : ours ? RPC_REASON_LOCAL_FAILURE
                                                           : RPC_REASON_RESOLVE_FAILED, error);
     }
 }
@@ -485,7 +485,7 @@ static int resolver_ask(rpc_resolver_t *r, rpc_look_up_t *l, const char *host, c
         give_old(name, l, 0);
         return 1;
     }
-    wait_for(name, l);
+    wait_for_name(name, l);
     if (has_good(r, name))
         rpc_timer_set(l->loop, &l->patience, rpc_loop_now(l->loop) + PATIENCE - waited);
     return 0;

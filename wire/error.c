@@ -52,7 +52,9 @@ void rpc_error_write(rpc_error_t *error, rpc_reason_t reason, apr_time_t when)
 
     eeinfo_encode(blob, info, when);
     apr_base64_encode_binary(text, blob, BLOB_SIZE);
+    error->status = info->http_status;
     apr_snprintf(error->phrase, sizeof(error->phrase), "RPC Error: %x, EEInfo: %s",
                  info->rpc_error, text);
-    apr_snprintf(error->body, sizeof(error->body), "RPC EEInfo:%s\r\n", text);
+    error->body_length = (size_t)apr_snprintf(error->body, sizeof(error->body),
+                                              "RPC EEInfo:%s\r\n", text);
 }

@@ -6,9 +6,15 @@
  *
  * EEInfo is one record of [MS-EERR]. It does not identify this machine or process. No httpd
  * headers.
+ *
+ * The answer is composed here and nowhere else. It has two senders. A request that has not become a
+ * channel still belongs to httpd, whose filters write its answer (httpd/handler.c). A channel has
+ * left httpd and has nothing but its stream (proxy/answer.c).
  */
 #ifndef RPC_ERROR_H
 #define RPC_ERROR_H
+
+#include <stddef.h>
 
 #include <apr_time.h>
 
@@ -19,8 +25,10 @@
 #define RPC_ERROR_BODY_MAX   128
 
 typedef struct rpc_error {
+    int status;                         /* 503 */
     char phrase[RPC_ERROR_PHRASE_MAX];  /* reason phrase */
     char body[RPC_ERROR_BODY_MAX];      /* message body, with its CRLF */
+    size_t body_length;
 } rpc_error_t;
 
 /* Writes the answer for a reason whose rpc_error is not 0. WHEN is the time of the record.

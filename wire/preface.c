@@ -102,7 +102,8 @@ static uint16_t read_port(const char *text)
     return value <= 65535 ? (uint16_t)value : 0;
 }
 
-static int read_fields(const uint8_t *data, size_t len, rpc_preface_t *preface, apr_pool_t *pool)
+static int read_preface_fields(const uint8_t *data, size_t len, rpc_preface_t *preface,
+                               apr_pool_t *pool)
 {
     const uint8_t *at = data + PREFACE_FIXED, *end = data + len;
     const char *strings[PREFACE_STRINGS];
@@ -140,7 +141,7 @@ int rpc_preface_read(const uint8_t *data, size_t len, rpc_preface_t *preface, ap
         return -2;
     if (len < total)
         return 0;
-    return read_fields(data, total, preface, pool) ? -2 : (int)total;
+    return read_preface_fields(data, total, preface, pool) ? -2 : (int)total;
 }
 
 static int same_text(const char *a, const char *b)

@@ -327,13 +327,6 @@ const rts_ack_t *rts_ack(const rts_pdu_t *pdu)
     return cmd ? &cmd->u.ack : NULL;
 }
 
-const rts_address_t *rts_address(const rts_pdu_t *pdu)
-{
-    const rts_command_t *cmd = find_command(pdu, CA, 0);
-
-    return cmd ? &cmd->u.address : NULL;
-}
-
 /* ---- writing ---- */
 
 void rts_begin(rts_pdu_t *pdu, rts_pdu_id_t id)

@@ -177,7 +177,6 @@ uint32_t rts_u32(const rts_pdu_t *pdu, rts_command_type_t type, uint32_t deflt);
 const rts_cookie_t *rts_cookie(const rts_pdu_t *pdu, int nth);
 const rts_cookie_t *rts_group(const rts_pdu_t *pdu);
 const rts_ack_t *rts_ack(const rts_pdu_t *pdu);
-const rts_address_t *rts_address(const rts_pdu_t *pdu);
 
 /* Encodes into BUF; returns the size, or 0 when CAP is too small. Padding is
  * written as zeros. ClientAddress is written with IPv4 reversed and IPv6 in network

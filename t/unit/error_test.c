@@ -21,6 +21,7 @@ static void test_known(void)
            "nobody listens: phrase");
     is_str(error.body, "RPC EEInfo:" EEINFO "\r\n",
            "nobody listens: body");
+    is_int(error.status, 503, "nobody listens: status");
 }
 
 static void test_all(void)
@@ -37,6 +38,7 @@ static void test_all(void)
         rpc_error_write(&error, (rpc_reason_t)i, WHEN);
         snprintf(want, sizeof(want), "RPC Error: %x, EEInfo: ARAIAMzMzMww", info->rpc_error);
         ok(strncmp(error.phrase, want, strlen(want)) == 0, "%s: %s", info->token, want);
+        is_int(error.body_length, strlen(error.body), "%s: length", info->token);
         ok(strstr(error.body, "\r\n") == error.body + strlen(error.body) - 2, "%s: body",
            info->token);
     }

@@ -135,6 +135,17 @@ static rts_cookie_t cookie_from(uint8_t first)
     return cookie;
 }
 
+static const rts_command_t *command_of(const rts_pdu_t *pdu, rts_command_type_t type)
+{
+    int i;
+
+    for (i = 0; i < pdu->count; i++) {
+        if (pdu->cmd[i].type == (uint32_t)type)
+            return &pdu->cmd[i];
+    }
+    return NULL;
+}
+
 /* A value of its own for every command, so that no two can be mixed up. */
 static void fill(rts_pdu_t *pdu)
 {
@@ -206,6 +217,7 @@ static void test_values(void)
     rts_pdu_t pdu, back;
     uint8_t buf[RTS_MAX_SIZE];
     rts_cookie_t second = cookie_from(0xb0), group = cookie_from(0x51);
+    const rts_address_t *address;
 
     rts_begin(&pdu, RTS_CONN_B2);
     is_int(rts_u32(&pdu, RTS_CMD_VERSION, 0), 1, "Version begins as 1");
@@ -219,8 +231,9 @@ static void test_values(void)
     ok(rts_cookie(&back, 2) == NULL, "no third cookie");
     is_bytes(rts_group(&back)->b, 16, group.b, 16, "association group");
     ok(rts_ack(&back) == NULL, "no ack");
-    ok(!rts_address(&back)->ipv6 && rts_address(&back)->addr[0] == 192
-       && rts_address(&back)->addr[3] == 10, "address in network order");
+    address = &command_of(&back, RTS_CMD_CLIENT_ADDRESS)->u.address;
+    ok(!address->ipv6 && address->addr[0] == 192 && address->addr[3] == 10,
+       "address in network order");
     is_int(rts_destination(&back), -1, "no destination");
     is_int(rts_identify(&back, RTS_HOP_IP_S), RTS_CONN_B2, "known by what it has");
 }
@@ -229,6 +242,7 @@ static void test_ipv6(void)
 {
     rts_address_t address = { 1, { 0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x42 } };
     static const uint8_t zeros[12];
+    const rts_address_t *read;
     rts_pdu_t pdu, back;
     uint8_t buf[RTS_MAX_SIZE];
     size_t size;
@@ -241,8 +255,9 @@ static void test_ipv6(void)
     is_bytes(buf + 128, 12, zeros, 12, "12 zero bytes behind it");
     memset(buf + 128, 0xee, 12);
     is_str(rts_parse(buf, size, &back), NULL, "padding is ignored");
-    ok(rts_address(&back)->ipv6, "read as IPv6");
-    is_bytes(rts_address(&back)->addr, 16, address.addr, 16, "IPv6 address read");
+    read = &command_of(&back, RTS_CMD_CLIENT_ADDRESS)->u.address;
+    ok(read->ipv6, "read as IPv6");
+    is_bytes(read->addr, 16, address.addr, 16, "IPv6 address read");
     is_int(rts_identify(&back, RTS_HOP_IP_S), RTS_CONN_B2, "still CONN/B2");
 }
 
@@ -298,17 +313,6 @@ static const example_t examples[] = {
     { RTS_OUT_R2_B3, OP_C, START "18000000 00000000 20000100 0a000000" },
 };
 
-static int has(const rts_pdu_t *pdu, rts_command_type_t type)
-{
-    int i;
-
-    for (i = 0; i < pdu->count; i++) {
-        if (pdu->cmd[i].type == (uint32_t)type)
-            return 1;
-    }
-    return 0;
-}
-
 /* The values that the examples share. */
 static void set_example_values(rts_pdu_t *pdu, int is_out)
 {
@@ -325,15 +329,15 @@ static void set_example_values(rts_pdu_t *pdu, int is_out)
         rts_set_group(pdu, &group);
     if (rts_ack(pdu))
         rts_set_ack(pdu, &ack);
-    if (rts_address(pdu))
+    if (command_of(pdu, RTS_CMD_CLIENT_ADDRESS))
         rts_set_address(pdu, &address);
-    if (has(pdu, RTS_CMD_RECEIVE_WINDOW_SIZE))
+    if (command_of(pdu, RTS_CMD_RECEIVE_WINDOW_SIZE))
         rts_set_u32(pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, 65536);
-    if (has(pdu, RTS_CMD_CONNECTION_TIMEOUT))
+    if (command_of(pdu, RTS_CMD_CONNECTION_TIMEOUT))
         rts_set_u32(pdu, RTS_CMD_CONNECTION_TIMEOUT, 900000);
-    if (has(pdu, RTS_CMD_CHANNEL_LIFETIME))
+    if (command_of(pdu, RTS_CMD_CHANNEL_LIFETIME))
         rts_set_u32(pdu, RTS_CMD_CHANNEL_LIFETIME, 1073741824);
-    if (has(pdu, RTS_CMD_CLIENT_KEEPALIVE))
+    if (command_of(pdu, RTS_CMD_CLIENT_KEEPALIVE))
         rts_set_u32(pdu, RTS_CMD_CLIENT_KEEPALIVE, 300000);
 }
 
@@ -538,7 +542,8 @@ static void test_mutations(void)
         while (hits--);
         copy = unit_copy(buf, size);
         if (rts_parse(copy, size, &pdu) == NULL) {
-            int ignored = rts_address(&pdu) || has(&pdu, RTS_CMD_PADDING);
+            int ignored = command_of(&pdu, RTS_CMD_CLIENT_ADDRESS)
+                          || command_of(&pdu, RTS_CMD_PADDING);
 
             accepted++;
             changed += rts_write(&pdu, again, sizeof(again)) != size
