@@ -71,14 +71,11 @@ static void detached_arrive(rpc_job_t *job)
     d->home->detached(s, d->spec, d->home->ctx);
 }
 
-/* Holds the lock of its ties. BROKEN: mod_ssl may still use the session. */
+/* BROKEN: mod_ssl may still use the session. */
 static void send_off(detached_t *d, int broken)
 {
     rpc_stream_t *s = &d->client.socket.s;
 
-    RPC_LIST_REMOVE(d->home->ties->first, d);
-    d->tie->leaves = NULL;
-    fcntl(s->watch.fd, F_SETFL, fcntl(s->watch.fd, F_GETFL) | O_NONBLOCK);
     if (broken)
         s->error = APR_ECONNABORTED;
     else if (d->ssl && !rpc_tls_adopt(&d->client.tls, d->ssl, s->watch.fd, d->home->tls))
@@ -88,26 +85,39 @@ static void send_off(detached_t *d, int broken)
     rpc_loop_post(s->loop, &d->arrival);
 }
 
+/* With the lock of its ties. */
+static void untie(detached_t *d)
+{
+    RPC_LIST_REMOVE(d->home->ties->first, d);
+    d->tie->leaves = NULL;
+}
+
+/* All workers share the lock, so it is held for no system call. */
 static apr_status_t release_tie(void *data)
 {
     const tie_t *tie = data;
-    rpc_detach_ties_t *ties = tie->leaves ? tie->leaves->home->ties : NULL;
+    detached_t *d = tie->leaves;
 
-    if (!ties)
+    if (!d)
         return APR_SUCCESS;
-    pthread_mutex_lock(&ties->lock);
-    send_off(tie->leaves, 0);
-    pthread_mutex_unlock(&ties->lock);
+    pthread_mutex_lock(&d->home->ties->lock);
+    untie(d);
+    pthread_mutex_unlock(&d->home->ties->lock);
+    send_off(d, 0);
     return APR_SUCCESS;
 }
 
 /* Prefork may come here from the handler of a signal that has interrupted whoever has the lock. */
 void rpc_detach_cut(rpc_detach_ties_t *ties)
 {
+    detached_t *d;
+
     if (pthread_mutex_trylock(&ties->lock) != 0)
         return;
-    while (ties->first)
-        send_off(ties->first, 1);
+    while ((d = ties->first)) {
+        untie(d);
+        send_off(d, 1);
+    }
     pthread_mutex_unlock(&ties->lock);
 }
 
@@ -391,6 +401,7 @@ int rpc_detach(request_rec *r, const rpc_channel_spec_t *spec, const rpc_detach_
     }
     if (take_ahead(c, &d->client) != APR_SUCCESS)
         d->client.socket.s.error = APR_ENOMEM;
+    apr_socket_timeout_set(ap_get_conn_socket(c), 0);   /* the loop's copy never blocks either */
     d->ssl = tie->ssl;
     d->spec = rpc_request_detach(r, spec, &d->record);
     r->eos_sent = 1;

@@ -13,6 +13,7 @@
 #include "base/thread.h"
 
 #define CANCEL_TIME apr_time_from_msec(200)
+#define GATHER_TIME apr_time_from_msec(20)
 
 struct rpc_log_writer {
     size_t room;
@@ -20,7 +21,8 @@ struct rpc_log_writer {
     apr_pool_t *pool;           /* the thread's, cleared after each line */
     pthread_t thread;
     pthread_mutex_t lock;       /* guards what follows */
-    pthread_cond_t more, done;  /* a line has come, or the end; all are written */
+    pthread_cond_t more, done;  /* a line has come to a thread at rest, or the end; all are written */
+    int at_rest;                /* until a line comes */
     rpc_line_t *first, **last;
     size_t held;                /* bytes, with those of the line that is being written */
     unsigned long dropped;      /* and not told yet */
@@ -56,6 +58,19 @@ static void write_first(rpc_log_writer_t *w)
     w->held -= size;
 }
 
+/* With the lock held. Where one line was, there are more in a moment: they are left to gather, for
+ * to wake a thread is dear. */
+static void await_more(rpc_log_writer_t *w)
+{
+    struct timespec limit = rpc_clock_in(GATHER_TIME);
+
+    if (!w->ending)
+        pthread_cond_clockwait(&w->more, &w->lock, CLOCK_MONOTONIC, &limit);
+    w->at_rest = !w->first && !w->ending;
+    while (w->at_rest)
+        pthread_cond_wait(&w->more, &w->lock);
+}
+
 static void *writer_thread(void *data)
 {
     rpc_log_writer_t *w = data;
@@ -66,7 +81,7 @@ static void *writer_thread(void *data)
         if (w->first)
             write_first(w);
         else
-            pthread_cond_wait(&w->more, &w->lock);
+            await_more(w);
     }
     pthread_cond_signal(&w->done);
     pthread_mutex_unlock(&w->lock);
@@ -74,6 +89,13 @@ static void *writer_thread(void *data)
 }
 
 /* ---- what others call ---- */
+
+/* With the lock held. */
+static void wake(rpc_log_writer_t *w)
+{
+    w->at_rest = 0;
+    pthread_cond_signal(&w->more);
+}
 
 unsigned long rpc_log_writer_give(rpc_log_writer_t *w, rpc_line_t *line)
 {
@@ -90,7 +112,8 @@ unsigned long rpc_log_writer_give(rpc_log_writer_t *w, rpc_line_t *line)
         w->held += line->size;
         *w->last = line;
         w->last = &line->next;
-        pthread_cond_signal(&w->more);
+        if (w->at_rest)
+            wake(w);
     }
     pthread_mutex_unlock(&w->lock);
     if (line && dropped)
@@ -122,7 +145,7 @@ unsigned long rpc_log_writer_finish(rpc_log_writer_t *w, apr_interval_time_t tim
 
     pthread_mutex_lock(&w->lock);
     w->ending = 1;
-    pthread_cond_signal(&w->more);
+    wake(w);
     while (w->held && !late)
         late = pthread_cond_clockwait(&w->done, &w->lock, CLOCK_MONOTONIC, &limit);
     lost = waiting(w);

@@ -214,6 +214,8 @@ static void run_events(rpc_loop_t *loop)
 
 /* ---- work from other threads ---- */
 
+/* Each write is an event of its own, so nobody needs to read the counter: it would take centuries to
+ * be full. */
 static void wake_loop(rpc_loop_t *loop)
 {
     uint64_t one = 1;
@@ -222,30 +224,28 @@ static void wake_loop(rpc_loop_t *loop)
     do {
         n = write(loop->wakeup.fd, &one, sizeof(one));
     } while (n < 0 && errno == EINTR);
-    /* EAGAIN means that the counter is full, so the loop is awake anyway. */
 }
 
+static void woken(rpc_watch_t *watch, uint32_t events)
+{
+}
+
+/* Where others wait already, whoever was the first wakes the loop for all. */
 void rpc_loop_post(rpc_loop_t *loop, rpc_job_t *job)
 {
+    int first;
+
     pthread_mutex_lock(&loop->lock);
+    first = !loop->posted_first;
     job->next = NULL;
-    if (loop->posted_last)
-        loop->posted_last->next = job;
-    else
+    if (first)
         loop->posted_first = job;
+    else
+        loop->posted_last->next = job;
     loop->posted_last = job;
     pthread_mutex_unlock(&loop->lock);
-    wake_loop(loop);
-}
-
-static void wakeup_ready(rpc_watch_t *watch, uint32_t events)
-{
-    uint64_t count;
-    ssize_t n;
-
-    do {
-        n = read(watch->fd, &count, sizeof(count));
-    } while (n < 0 && errno == EINTR);
+    if (first)
+        wake_loop(loop);
 }
 
 /* Moves the posted jobs into the run queue; returns 1 when the loop is to end. */
@@ -337,7 +337,7 @@ apr_status_t rpc_loop_create(rpc_loop_t **out, apr_pool_t *pool)
 
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     loop->wakeup.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    loop->wakeup.ready = wakeup_ready;
+    loop->wakeup.ready = woken;
     pthread_mutex_init(&loop->lock, NULL);
     loop->now = rpc_clock_now();
     apr_pool_cleanup_register(pool, loop, loop_cleanup, apr_pool_cleanup_null);
