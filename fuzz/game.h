@@ -1,7 +1,9 @@
-/* game.h: the part of a driver that endpoint_fuzz.c and proxy_fuzz.c share: it reads the steps of a
- * script and carries out those that are the same for every side. Each driver includes it once,
- * after the header of its model, which defines game_t and side_t, and defines what is declared
- * here.
+/* game.h: the part that the drivers endpoint_fuzz.c and proxy_fuzz.c share. It reads the steps of a
+ * script, carries out those that are the same for every side, and plays the end.
+ *
+ * Each driver includes this header once, after the header of its model, which defines game_t and
+ * side_t. Before it includes the header it defines LEAVE_TIME, the time that may pass until all has
+ * ended when everybody leaves. Behind it the driver defines the functions that are declared here.
  */
 #ifndef GAME_H
 #define GAME_H
@@ -15,8 +17,15 @@ typedef void op_t(game_t *game, const step_t *step);
 static op_t *const ops[32];
 
 static game_t *game_new(const uint8_t settings[3]);
-/* Plays the end that the bits of HOW choose, and frees the game. */
-static void game_end(game_t *game, int how);
+/* Ends what is under test, at once. */
+static void game_close(game_t *game);
+
+/* The sides to whose data the windows of the game belong. */
+static int side_acknowledges(const side_t *side);
+/* A true acknowledgement by SIDE, after SHARE of 255 of what it holds was consumed. */
+static void acknowledge(side_t *side, unsigned share);
+/* SIDE is one end of a pipe, which has to deliver before it ends. */
+static int side_is_of_pipe(const side_t *side);
 
 /* The NTH side that is there, of one kind or (-1) any. */
 static side_t *pick(const game_t *game, int kind, unsigned nth)
@@ -104,6 +113,82 @@ static void play(game_t *game, script_t *script)
         model_check_bounds(game);
     }
     fake_settle(game->world);
+}
+
+/* All take, read and acknowledge what there is. */
+static void be_kind(game_t *game)
+{
+    uint64_t before, after = 0;
+    int i;
+
+    script_trace("all are kind");
+    for (i = 0; i < game->side_count; i++)
+        fake_take(game->sides[i]->peer, FAKE_EVER);
+    do {
+        before = after;
+        after = 0;
+        fake_settle(game->world);
+        for (i = 0; i < game->side_count; i++) {
+            if (side_acknowledges(game->sides[i]))
+                acknowledge(game->sides[i], 255);
+        }
+        fake_settle(game->world);
+        for (i = 0; i < game->side_count; i++)
+            after += game->sides[i]->received
+                     + (side_acknowledges(game->sides[i]) ? 0 : game->sides[i]->peer->taken);
+    } while (after != before);
+    model_check_delivered(game);
+}
+
+/* Everybody leaves: whatever waits, it has to end within LEAVE_TIME. */
+static void leave(game_t *game)
+{
+    int i;
+
+    script_trace("all leave");
+    for (i = 0; i < game->side_count; i++) {
+        side_t *side = game->sides[i];
+
+        if (!side->peer->stream)
+            continue;
+        if (side_is_of_pipe(side))
+            fake_take(side->peer, FAKE_EVER);
+        fake_eof(side->peer);
+    }
+    fake_settle(game->world);
+    if (LEAVE_TIME)
+        fake_advance(game->world, LEAVE_TIME);
+    model_check_end(game);
+}
+
+/* Nobody says anything more. */
+static void fall_silent(game_t *game)
+{
+    script_trace("all fall silent");
+    fake_advance(game->world, apr_time_from_sec(600));
+    model_check_silent(game);
+}
+
+/* Plays the end that the bits of HOW choose, and frees the game. */
+static void game_end(game_t *game, int how)
+{
+    int i;
+
+    if (how & 1)
+        be_kind(game);
+    if (how & 2)
+        fall_silent(game);
+    if (how & 4)
+        leave(game);
+    game_close(game);
+    model_check_end(game);
+    fake_world_free(game->world);
+    for (i = 0; i < game->side_count; i++) {
+        dcerpc_framer_reset(&game->sides[i]->framer);
+        free(game->sides[i]);
+    }
+    apr_pool_destroy(game->pool);
+    free(game);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -8,6 +8,9 @@
  */
 #include "proxy_binds.h"
 #include "proxy_model.h"
+
+/* An OUT client may have closed its sending side only, until its leg is there or is given up. */
+#define LEAVE_TIME apr_time_from_sec(600)
 #include "game.h"
 #include "wire/farewell.h"
 
@@ -452,79 +455,20 @@ static game_t *game_new(const uint8_t settings[3])
     return game;
 }
 
-/* All take, read and acknowledge what there is. */
-static void be_kind(game_t *game)
-{
-    uint64_t before, after = 0;
-    int i;
-
-    script_trace("all are kind");
-    for (i = 0; i < game->side_count; i++)
-        fake_take(game->sides[i]->peer, FAKE_EVER);
-    do {
-        before = after;
-        after = 0;
-        fake_settle(game->world);
-        for (i = 0; i < game->side_count; i++) {
-            if (game->sides[i]->kind == SIDE_LEG)
-                acknowledge(game->sides[i], 255);
-        }
-        fake_settle(game->world);
-        for (i = 0; i < game->side_count; i++)
-            after += game->sides[i]->received
-                     + (game->sides[i]->kind == SIDE_LEG ? 0 : game->sides[i]->peer->taken);
-    } while (after != before);
-    model_check_delivered(game);
-}
-
-/* Everybody leaves: whatever a channel waits for, it has to end. A pipe has to deliver first; an
- * OUT client may have closed its sending side only, until its leg is there or is given up. */
-static void leave(game_t *game)
+static void game_close(game_t *game)
 {
     int i;
 
-    script_trace("all leave");
-    for (i = 0; i < game->side_count; i++) {
-        side_t *side = game->sides[i];
-
-        if (!side->peer->stream)
-            continue;
-        if (side_is_mixed(side))
-            fake_take(side->peer, FAKE_EVER);
-        fake_eof(side->peer);
-    }
-    fake_settle(game->world);
-    fake_advance(game->world, apr_time_from_sec(600));
-}
-
-/* Nobody says anything more. */
-static void fall_silent(game_t *game)
-{
-    script_trace("all fall silent");
-    fake_advance(game->world, apr_time_from_sec(600));
-    model_check_silent(game);
-}
-
-static void game_end(game_t *game, int how)
-{
-    int i;
-
-    if (how & 1)
-        be_kind(game);
-    if (how & 2)
-        fall_silent(game);
-    if (how & 4) {
-        leave(game);
-        model_check_end(game);
-    }
     for (i = 0; i < FAKE_LOOPS; i++)
         rpc_proxy_end_all(game->proxies[i], RPC_REASON_SHUTDOWN);
-    model_check_end(game);
-    fake_world_free(game->world);
-    for (i = 0; i < game->side_count; i++) {
-        dcerpc_framer_reset(&game->sides[i]->framer);
-        free(game->sides[i]);
-    }
-    apr_pool_destroy(game->pool);
-    free(game);
+}
+
+static int side_acknowledges(const side_t *side)
+{
+    return side->kind == SIDE_LEG;
+}
+
+static int side_is_of_pipe(const side_t *side)
+{
+    return side_is_mixed(side);
 }

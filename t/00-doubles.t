@@ -1,5 +1,5 @@
-# The client and the server double against the specification's byte examples and against each
-# other, before they judge the proxy.
+# The doubles of a client and of a server are compared with the byte examples of the specification
+# and with each other, before they judge the proxy.
 
 use strict;
 use warnings;

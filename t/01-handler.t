@@ -54,7 +54,7 @@ for my $uri ($RPC, "$RPC?nonsense", '/RPC/RpcProxy.dll?a:1', '/Rpc/RPCPROXY.DLL?
     }
 }
 
-# 100-continue where a body is announced, none where there is no body
+# 100 Continue is sent where a request announces a body, and not where it has none
 for my $method (qw(RPC_IN_DATA RPC_OUT_DATA)) {
     my $http = http('tls')->request($method, $RPC, %alice, length => 4, headers => ['Expect: 100-continue']);
     is($http->continued, 'HTTP/1.1 100 Continue', "$method echo: 100 Continue before the body");
@@ -93,10 +93,10 @@ for my $method (qw(GET POST RPC_CONNECT OPTIONS BREW)) {
     logged($mark, qr/$method refused: method:/, 'logged');
 }
 
-# 17 bytes are no echo but a channel, so the target counts
+# A request with 17 bytes is not an echo but a channel, so its target is checked
 is_rpc_error(ask(tls => 'RPC_OUT_DATA', '/narrow/rpcproxy.dll?exch1:1', %alice, length => 17)->{connection}, '6ba', '17 bytes');
 
-# Targets that the list does not name, and the rule that came closest
+# For a target that RpcValidPorts does not allow, the log names the rule that comes closest
 my @refused = (
     ['exch1:6003', 'exch1:6001-6002'], ['EXCH1:593', 'exch1:6001-6002'], ['exch1.contoso.test:6004', 'exch1.contoso.test:6001-6002'],
     ['exch1.other.test:6001', 'exch1'], ['mail:6001', 'none'], ['127.0.0.1:6001', 'none'], ['[::1]:6001', 'none'],
@@ -123,7 +123,8 @@ for my $query ('', '?', '?exch1', '?exch1:', '?:6001', '?exch1:0', '?exch1:65536
     logged($mark, qr/refused: bad-target: /, 'logged');
 }
 
-# Names are compared decoded once, without case; then the target is looked for and not found
+# Names are decoded once and compared without case. The allowed target is then looked up, and it
+# does not exist.
 for my $target ('EXCH1:6001', 'exch1:6002', 'Exch1.Contoso.Test:6001', '%65xch1:6001') {
     my $mark = mark();
     my $head = ask(tls => 'RPC_OUT_DATA', "/narrow/rpcproxy.dll?$target", %alice, length => 76, body => RPCH::Client->new->a1);
@@ -131,7 +132,7 @@ for my $target ('EXCH1:6001', 'exch1:6002', 'Exch1.Contoso.Test:6001', '%65xch1:
     logged($mark, qr/resolve-failed/, 'logged');
 }
 
-# Nobody logged in
+# Requests without a user
 {
     my $mark = mark();
     my $server = server(manual => 1);
@@ -168,7 +169,7 @@ for my $method (qw(RPC_IN_DATA RPC_OUT_DATA)) {
 }
 is_answer(ask(tls => 'RPC_IN_DATA', "$RPC?127.0.0.1:6001", %alice, length => 'many'), 400, 'a Content-Length that is none');
 
-# Everything else goes on as ever
+# Other URLs of the server are not affected
 is_answer(ask(main => 'GET', '/index.html'), 200, 'an ordinary page beside it');
 
 done_testing;

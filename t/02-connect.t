@@ -19,7 +19,7 @@ sub b2 {
                group => $c->{group}, address => '127.0.0.1', %o);
 }
 
-# By the book, over TLS: nothing but the PDUs of the specification, each where it belongs
+# A regular connection over TLS: only the PDUs of the specification, each on its own connection
 for my $version ('1.1', '1.0') {
     my $server = server(manual => 1);
     my $c = client(target => $server->target, version => $version, raw => 1);
@@ -74,7 +74,7 @@ for my $first (qw(IN OUT)) {
     $_->close for $c, $server;
 }
 
-# Head and first PDU in one write; body bytes behind the first PDU
+# The header of the request and the first PDU come in one write, or more bytes follow the first PDU
 {
     my $server = server(echo => 1);
     my $c = client(target => $server->target);
@@ -87,7 +87,7 @@ for my $first (qw(IN OUT)) {
     $_->close for $c, $server;
 }
 
-# Split at every byte of the first PDU, each half a packet of its own
+# The first PDU is split at each of its bytes, and each half is a packet of its own
 for my $kind (qw(A1 B1)) {
     my $server = server(manual => 1);
     my $good = 0;
@@ -96,7 +96,7 @@ for my $kind (qw(A1 B1)) {
         my $c = plain(target => $server->target);
         my ($ch, $pdu, $want) = $kind eq 'A1' ? ($c->open_out, $c->a1, a2($c)) : ($c->open_in, $c->b1, b2($c));
         $ch->put(substr $pdu, 0, $at)->flush;
-        # An echo on another connection is answered: the first half has had its time
+        # When an echo on another connection is answered, the proxy has read the first half
         my $other = http('plain')->request('RPC_OUT_DATA', '/rpc/rpcproxy.dll', $c->options(length => 0));
         $other->body;
         $other->close;
@@ -178,7 +178,7 @@ SKIP: {
     $_->close for $c, $server;
 }
 
-# What is announced: directives, and MinConnTimeout of the client
+# What the proxy announces: values of directives, and the client's MinConnTimeout
 {
     my $server = server(manual => 1);
     my $c = client(target => $server->target, path => '/small/rpcproxy.dll', raw => 1);

@@ -10,7 +10,7 @@ use RPCH::Poll qw(wait_for turn);
 use RPCH::RPC qw(pdu bind_pdu bind_ack_pdu request_pdu response_pdu rpc_parse RESPONSE);
 use RPCH::Test;
 
-# This one stays silent while the others work: see the end
+# This connection stays silent while the others work; the end of this file uses it
 my $quiet_server = server(echo => 1);
 my $quiet = client(target => $quiet_server->target)->connect;
 my $quiet_since = Time::HiRes::time();
@@ -34,7 +34,7 @@ for my $size (25, 1000, 4280, 5840, 32_768, 65_000) {
     back(response_pdu('s' x ($size - 24)), "a response of $size bytes");
 }
 
-# Framing: every complete PDU is passed on although the next has begun
+# Framing: a complete PDU is passed on although the next PDU has begun
 {
     my ($one, $two) = (request_pdu(1, 'one' x 100), request_pdu(2, 'two' x 100));
     $c->in->put($one . substr $two, 0, 5);
@@ -53,7 +53,7 @@ for my $size (25, 1000, 4280, 5840, 32_768, 65_000) {
     is(rpc_parse($vc->recv)->{opnum}, 3, 'one PDU in 124 writes');
 }
 
-# RTS PDUs for somebody else, in their place among the RPC PDUs
+# RTS PDUs for another party keep their place among the RPC PDUs
 for my $case ([FD_SERVER, 'FDServer'], [FD_CLIENT, 'FDClient']) {
     my ($destination, $name) = @$case;
     my $pdu = rts_raw(0x0002, [D => $destination], [CK => $c->{vc}], [PAD => 3]);
@@ -85,7 +85,7 @@ $c->out->pdu for 1 .. 2;
 }
 $_->close for $c, $server;
 
-# Much, both ways at once
+# Much data in both directions at once
 for my $size (30, 1400, 5840) {
     $server = server(echo => 1, window => 65536);
     $c = client(target => $server->target)->connect;

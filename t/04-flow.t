@@ -6,7 +6,7 @@ use strict;
 use warnings;
 use Test::More;
 use RPCH::PDU qw(rts rts_raw decode is_rts FD_CLIENT FD_SERVER FD_OUT_PROXY);
-use RPCH::Poll qw(wait_for turn);
+use RPCH::Poll qw(wait_for);
 use RPCH::RPC qw(bind_pdu request_pdu response_pdu);
 use RPCH::Test;
 
@@ -16,19 +16,13 @@ my %small = (path => '/small/rpcproxy.dll');    # RpcReceiveWindow 8192
 
 sub numbered { my ($n) = @_; return request_pdu($n, 'n' x ($SIZE - 24)) }
 
-# A manual server's legs, opened with these windows: hop 2 by B3, hop 4 by A1.
+# A virtual connection to a server that the test plays, with these windows: B3 sets that of hop 2, A1
+# that of hop 4.
 sub opened {
     my ($kind, $b3, $a1, %more) = @_;
     my $server = server(manual => 1);
     my $c = ($kind eq 'tls' ? \&client : \&plain)->(target => $server->target, window => $a1, obey => 0, acks => 0, %more);
-    $c->open_in;
-    $c->open_out;
-    $c->send_a1->send_b1;
-    my ($in, $out) = $server->pair;
-    my $b2 = $in->expect('CONN/B2');
-    $out->expect('CONN/A2');
-    $out->put(rts('CONN/C1', window => $b2->{window}, timeout => 120_000));
-    $in->put(rts('CONN/B3', window => $b3));
+    my ($in, $out) = $c->open_by_hand($server, $b3);
     $c->opened;
     return ($c, $server, $in, $out);
 }
@@ -62,12 +56,12 @@ sub hop4 {
     my ($c, $server, $in, $out) = opened($kind, 65536, $window);
     return { c => $c, server => $server, name => "$kind, hop 4", destination => FD_CLIENT,
              send => sub { $out->put($_[0]) }, next => sub { $c->next_pdu },
-             ack => sub { my ($r, $a, $cookie) = @_;    # as it comes to the outbound proxy: from the server
+             ack => sub { my ($r, $a, $cookie) = @_;    # the outbound proxy gets it from the server
                           $out->put(rts('FlowControlAckWithDestination', destination => FD_OUT_PROXY,
                                         ack => { received => $r, available => $a, channel => $cookie // $c->{out_cookie} })) } };
 }
 
-# These PDUs pass, and no more.
+# Tests that these PDUs arrive, and no others.
 sub passes {
     my ($hop, $want, $name) = @_;
     my @got = map { opnum($hop->{next}->() // return fail("$hop->{name}: closed")) } split / /, $want;
@@ -106,7 +100,8 @@ for my $kind (qw(tls plain)) {
     }
 }
 
-# Hop 1: the inbound proxy acknowledges below half of its window, through server and client
+# Hop 1: the inbound proxy acknowledges when less than half of its window is left. The
+# acknowledgement goes to the server, and by the OUT channel to the client.
 {
     my ($c, $server, $in, $out) = opened('tls', 65536, 65536, %small);
     for my $pdu ($BIND, map { numbered($_) } 1 .. 4) { $c->in->put($pdu); $in->pdu }
@@ -121,7 +116,7 @@ for my $kind (qw(tls plain)) {
     $_->close for $c, $server;
 }
 
-# Hop 3: the outbound proxy acknowledges likewise
+# Hop 3: the outbound proxy acknowledges by the same rule
 {
     my ($c, $server, $in, $out) = opened('tls', 65536, 65536, %small);
     for my $pdu ($BIND, map { numbered($_) } 1 .. 5) { $out->put($pdu); $c->next_pdu }
@@ -134,7 +129,7 @@ for my $kind (qw(tls plain)) {
     $_->close for $c, $server;
 }
 
-# What the client does not take, the server does not get acknowledged
+# The server gets no acknowledgement for what the client has not taken
 {
     my ($c, $server, $in, $out) = opened('plain', 65536, 8192, %small);
     $out->put($_) for $BIND, map { numbered($_) } 1 .. 8;
@@ -155,7 +150,7 @@ for my $kind (qw(tls plain)) {
     $_->close for $c, $server;
 }
 
-# By the book on all hops: much more than any window, client and server obeying
+# All hops at once: much more data than any window holds, with a client and a server that obey
 {
     my $server = server(window => 8192);
     my $c = client(target => $server->target, window => 8192, %small)->connect;
@@ -172,7 +167,7 @@ for my $kind (qw(tls plain)) {
     $_->close for $c, $server;
 }
 
-# A client that does not read, whatever its window says, holds up its own server only
+# A client that does not read, although its window is open, holds up only its own server
 sub witness { my ($w) = @_; my $n = 0; for (1 .. 50) { $n++ if $w->call(numbered($_)) eq numbered($_) } return $n }
 
 for my $kind (qw(tls plain)) {
@@ -194,7 +189,7 @@ for my $kind (qw(tls plain)) {
     $_->close for $c, $server, $good, $good_server;
 }
 
-# A server that does not read holds up its own client only, although that ignores the window
+# A server that does not read holds up only its own client, even when this client ignores its window
 for my $kind (qw(tls plain)) {
     my $good_server = server(echo => 1);
     my $good = client(target => $good_server->target)->connect;

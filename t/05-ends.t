@@ -13,7 +13,7 @@ use RPCH::Test;
 my %hasty = (path => '/hasty/rpcproxy.dll');    # one second for everything
 my %small = (path => '/small/rpcproxy.dll');    # window 8192, lifetime 131072
 
-# It is there before and after everything else.
+# This virtual connection is opened before all tests and still works after them.
 my $witness_server = server(echo => 1);
 my $witness = client(target => $witness_server->target)->connect;
 my $start = mark();
@@ -23,27 +23,20 @@ sub witnessed {
     return same_pdu(eval { $witness->call(bind_pdu()) }, bind_pdu(), "$name: nothing else has noticed");
 }
 
-# A virtual connection with the server's legs in the test's hands.
+# A virtual connection to a server that the test plays: the client, the server and its two legs.
 sub opened {
     my (%arg) = @_;
     my $server = server(manual => 1);
     my $c = (delete $arg{make} || \&client)->(target => $server->target, raw => 1, %arg);
-    $c->open_in;
-    $c->open_out;
-    $c->send_a1->send_b1;
-    my ($in, $out) = $server->pair;
-    my $b2 = $in->expect('CONN/B2');
-    $out->expect('CONN/A2');
-    $out->put(rts('CONN/C1', window => $b2->{window}, timeout => 120_000));
-    $in->put(rts('CONN/B3', window => 65536));
+    my ($in, $out) = $c->open_by_hand($server, 65536);
     $c->out->pdu for 1 .. 2;
-    # B3 has been seen when something comes through
+    # When an RPC PDU has arrived, the proxy has seen B3
     $c->in->put(bind_pdu());
     $in->pdu;
     return { c => $c, server => $server, in => $in, out => $out };
 }
 
-# Both channels' reasons, however they come.
+# The reasons of both channels, whichever ends first.
 sub ends {
     my ($name, $x, $mark, %reason) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -55,7 +48,7 @@ sub ends {
     return witnessed($name);
 }
 
-# What the server does when one of its legs is closed: it closes the other.
+# When one of its legs is closed, the server closes the other.
 sub server_follows {
     my ($x) = @_;
     eval { wait_for('a leg to be closed', sub { $x->{in}{eof} || $x->{out}{eof} }) } or fail('the proxy closes a leg');
@@ -85,7 +78,7 @@ for my $case (
         accessed($access, qr/"RPC_${_}_DATA .* $reason{$_}$/, "$name: the access log says so for $_") for sort keys %reason;
     }
 }
-# What the server has said before it closed still arrives
+# What the server sent before it closed still arrives
 {
     my $x = opened();
     my $mark = mark();
@@ -120,7 +113,7 @@ sub both {
 both('nobody listens', '6ba', 'connect-failed', target => '127.0.0.1:' . refused_port());
 both('no such name', '6ba', 'resolve-failed', target => 'nowhere.invalid:6001');
 {
-    # A listener that takes nobody: its queue is full, the next SYN is not answered
+    # A listener that accepts nobody: its queue is full, so that the next SYN is not answered
     my $full = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0, Listen => 1);
     listen $full, 0;
     my @queued = map { IO::Socket::IP->new(PeerHost => '127.0.0.1', PeerPort => $full->sockport, Blocking => 0) } 1 .. 3;
@@ -143,7 +136,7 @@ both('no such name', '6ba', 'resolve-failed', target => 'nowhere.invalid:6001');
     ends('the server hangs up', { c => $c, server => $server }, $mark, IN => 'server-refused', OUT => 'server-refused');
 }
 
-# ---- something never comes ----
+# ---- a PDU or an answer that never comes ----
 {
     my $server = server();
     my $mark = mark();
@@ -254,7 +247,7 @@ later('a PDU for the server', 'server OUT', rts_raw(2, [D => FD_SERVER], ['E']),
 later('A3 as if from the proxy', 'server OUT', rts('CONN/A3', timeout => 120_000), 'protocol-error');
 later('an unknown PDU without a destination', $_, rts_raw(0x0002, ['E']), 'protocol-error') for 'client IN', 'server IN', 'server OUT';
 
-# Too early: an RPC PDU of the server before C1
+# An RPC PDU of the server before C1 comes too early
 {
     my $server = server(manual => 1);
     my $mark = mark();
@@ -267,7 +260,7 @@ later('an unknown PDU without a destination', $_, rts_raw(0x0002, ['E']), 'proto
     $c->out->wait_eof;
     ends('an RPC PDU before C1', { c => $c, server => $server }, $mark, OUT => 'protocol-error');
 }
-# The body of an OUT request is for RTS PDUs
+# The body of an OUT request may contain RTS PDUs only
 {
     my $server = server(manual => 1);
     my $mark = mark();
@@ -283,7 +276,7 @@ later('an unknown PDU without a destination', $_, rts_raw(0x0002, ['E']), 'proto
     my $x = opened(%small);
     my $mark = mark();
     $x->{c}->out->stop_reading;
-    $x->{out}->put(response_pdu('y' x 976)) for 1 .. 100;   # nobody asked for acks
+    $x->{out}->put(response_pdu('y' x 976)) for 1 .. 100;   # the server does not wait for acknowledgements
     server_follows($x);
     $x->{c}->out->stop_reading(0);
     ends('the server ignores our window', $x, $mark, OUT => '(?:window-overrun|lifetime-exceeded)');

@@ -1,4 +1,4 @@
-# Targets that speak only TCP: the endpoint pairs the legs of the proxies and takes the role of the server.
+# Targets that speak only TCP: the endpoint pairs the legs of the proxies and plays the server.
 
 use strict;
 use warnings;
@@ -10,7 +10,7 @@ use RPCH::Test;
 
 sub target { my ($server, $name) = @_; return ($name // 'tcp') . ".contoso.test:$server->{port}" }
 
-# One call; true if its answer is the right one.
+# Makes one call. True when the answer is the right one.
 my $call = 10;
 sub calls_ok {
     my ($c, $size) = @_;
@@ -19,7 +19,7 @@ sub calls_ok {
     return $p->{ptype} == RESPONSE && $p->{call} == $call && $p->{stub} eq $stub;
 }
 
-# An IN half that is under way: its B2 has been sent.
+# An IN half whose leg has reached the endpoint: its B2 has been sent.
 sub in_half {
     my ($c) = @_;
     my $mark = mark();
@@ -59,7 +59,7 @@ SKIP: {
     $_->close for $c, $tcp;
 }
 
-# Nobody logged in: two anonymous halves are the same user
+# Without a login two halves belong to the same, anonymous user
 {
     my $tcp = tcp_server();
     my $c = client(target => target($tcp), path => '/anonymous/rpcproxy.dll', user => undef)->connect;
@@ -67,7 +67,7 @@ SKIP: {
     $_->close for $c, $tcp;
 }
 
-# Many at once, calls interleaved
+# Many virtual connections at once, with interleaved calls
 {
     my $tcp = tcp_server();
     my $n = vars('mpm') eq 'prefork' ? 5 : 20;
@@ -83,7 +83,7 @@ SKIP: {
     $_->close for @c, $tcp;
 }
 
-# Much, both ways, through all windows by the book
+# Much data in both directions, through all windows
 {
     my $tcp = tcp_server();
     my $c = client(target => target($tcp), window => 65536)->connect;
@@ -101,7 +101,7 @@ SKIP: {
     $_->close for $c, $tcp;
 }
 
-# Back-pressure: a TCP server that does not read, a client that does not read
+# Back-pressure: the TCP server does not read, or the client does not read
 {
     my $good_tcp = tcp_server();
     my $good = client(target => target($good_tcp))->connect;
@@ -129,7 +129,7 @@ SKIP: {
     $_->close for $c, $tcp, $good, $good_tcp;
 }
 
-# The TCP server dies, with and without last words; it never was; it talks nonsense
+# The TCP server ends with and without last data, cannot be reached, or sends what is not RPC
 {
     my $tcp = tcp_server(quiet => 1);
     my $c = client(target => target($tcp))->connect;
@@ -165,7 +165,7 @@ SKIP: {
     $c->close;
 }
 
-# Halves of different users, targets or hosts are no pair; the right half may still come
+# Halves of different users, targets or hosts are not joined. The right half may still come.
 {
     my ($tcp, $other) = (tcp_server(), tcp_server());
     my %wrong = (
@@ -201,7 +201,7 @@ SKIP: {
     $_->close for $tcp, $other;
 }
 
-# One half only: the endpoint gives up by itself
+# When the other half does not come, the endpoint gives up after a time
 {
     my $tcp = tcp_server();
     my $mark = mark();
@@ -215,13 +215,14 @@ SKIP: {
     $_->close for $c, $tcp;
 }
 
-# Garbage on a leg's far side is the inbound proxy's affair; a PDU the server role refuses is the endpoint's
+# The inbound proxy refuses garbage of its client. The endpoint refuses a PDU that the state of its
+# role does not allow.
 {
     my $tcp = tcp_server();
     my $good = client(target => target($tcp))->connect;
     my $c = client(target => target($tcp))->connect;
     my $mark = mark();
-    $c->in->put(RPCH::PDU::rts_raw(0x0010, [D => 2], [CK => 'x' x 16]));     # OUT_R1/A8 out of the blue
+    $c->in->put(RPCH::PDU::rts_raw(0x0010, [D => 2], [CK => 'x' x 16]));     # OUT_R1/A8, though no channel is replaced
     $_->wait_eof for $c->in, $c->out;
     logged($mark, qr/endpoint.*protocol-error/, 'OUT_R1/A8 without a successor: protocol-error at the endpoint');
     ok(calls_ok($good), 'nobody else has noticed');

@@ -1,5 +1,5 @@
-# The life of the server while channels are open: restarts, stops, limits, threads, and the endpoint
-# process meanwhile. Each section has its own server.
+# Restarts, stops, limits and threads of the server while channels are open, and what becomes of the
+# endpoint process. Each section has a server of its own.
 
 use strict;
 use warnings;
@@ -7,7 +7,7 @@ use Test::More;
 use RPCH::Httpd;
 use RPCH::PDU qw(rts);
 use RPCH::Poll qw(wait_for turn);
-use RPCH::RPC qw(bind_pdu request_pdu response_pdu rpc_parse RESPONSE);
+use RPCH::RPC qw(request_pdu response_pdu rpc_parse RESPONSE);
 use RPCH::Test;
 
 sub private_client { my ($httpd, %arg) = @_; return plain(port => $httpd->{port}, %arg) }
@@ -16,12 +16,6 @@ sub private_client { my ($httpd, %arg) = @_; return plain(port => $httpd->{port}
 my ($native, $tcp) = (server(echo => 1), tcp_server());
 my %to = (native => $native->target, endpoint => "tcp.contoso.test:$tcp->{port}");
 sub open_both { my ($httpd) = @_; return map { ($_ => private_client($httpd, target => $to{$_})->connect) } sort keys %to }
-
-sub works {
-    my ($c) = @_;
-    my $p = eval { rpc_parse($c->call(request_pdu(1, 'works')) // return 0) };
-    return $p && $p->{stub} eq 'works';
-}
 
 sub endpoint_pid {
     my ($httpd) = @_;
@@ -42,42 +36,42 @@ sub wait_dead { my ($pid) = @_; return eval { wait_for("process $pid to end", su
     my $httpd = RPCH::Httpd->new(conf => RPCH::Httpd->location)->start;
     my $endpoint = endpoint_pid($httpd);
     my %c = open_both($httpd);
-    ok(works($c{$_}), "$_: before the restart") for sort keys %c;
+    ok($c{$_}->works, "$_: before the restart") for sort keys %c;
     my %old = map { $_ => 1 } $httpd->children;
     $httpd->signal('USR1');
     wait_for('a new child', sub { turn(0.02); grep { !$old{$_} } $httpd->children });
     ok($httpd->logs(qr/SIGUSR1 received/), 'a graceful restart');
-    ok(works($c{$_}), "$_: a connection survives it") for sort keys %c;
+    ok($c{$_}->works, "$_: a connection survives it") for sort keys %c;
     ok(alive($endpoint), 'with the same endpoint process');
     my %new = eval { open_both($httpd) };
-    ok($new{$_} && works($new{$_}), "$_: new connections open meanwhile") for sort keys %to;
+    ok($new{$_} && $new{$_}->works, "$_: new connections open meanwhile") for sort keys %to;
     $_->close for values %c;
     for my $pid (grep { $_ != $endpoint } sort keys %old) { ok(wait_dead($pid), 'the old child ends with its last channel') }
-    ok($new{$_} && works($new{$_}), "$_: the new connections do not notice") for sort keys %to;
+    ok($new{$_} && $new{$_}->works, "$_: the new connections do not notice") for sort keys %to;
     $_->close for values %new;
     ok(wait_dead($endpoint), 'an endpoint process of before the restart goes when it is idle');
     my $second = endpoint_pid($httpd);
     isnt($second, $endpoint, 'another takes its place');
     my %third = open_both($httpd);
-    ok(works($third{endpoint}), 'and serves');
+    ok($third{endpoint}->works, 'and serves');
     if ($> == 0) {
         open my $fh, '<', "/proc/$second/status" or die $!;
         my ($uid) = map { /^Uid:\s+(\d+)/ ? $1 : () } <$fh>;
         is(scalar getpwuid $uid, vars('user'), "it has the rights of httpd's User");
     }
 
-    # The endpoint is killed: its connections end, another comes
+    # The endpoint process is killed: its connections end, and another process is started
     kill KILL => $second;
     $_->wait_eof for $third{endpoint}->in, $third{endpoint}->out;
     pass('connections of a killed endpoint end');
-    ok(works($third{native}), 'others do not notice');
+    ok($third{native}->works, 'others do not notice');
     ok(wait_dead($second), 'it is gone');
     my $fourth = endpoint_pid($httpd);
     my $c = private_client($httpd, target => $to{endpoint});
-    ok(eval { $c->connect; works($c) }, 'the parent has started another');
+    ok(eval { $c->connect; $c->works }, 'the parent has started another');
     ok($httpd->logs(qr/endpoint process $second died/), 'and says so in the log');
 
-    # stop with channels open
+    # A stop while channels are open
     my @channels = ($third{native}->in, $third{native}->out, $c->in, $c->out);
     $httpd->signal('TERM');
     ok(eval { $httpd->wait_gone }, 'stop with channels open: the parent ends');
@@ -108,7 +102,7 @@ sub wait_dead { my ($pid) = @_; return eval { wait_for("process $pid to end", su
         turn(0.02);
         !IO::Socket::IP->new(PeerHost => '127.0.0.1', PeerPort => $httpd->{port});
     });
-    ok(works($c{$_}), "$_: graceful-stop lets it go on") for sort keys %c;
+    ok($c{$_}->works, "$_: graceful-stop lets it go on") for sort keys %c;
     ok(eval { $httpd->wait_gone(30) }, 'until RpcGracefulTimeout is over');
     ok($_->in->wait_eof && $_->out->wait_eof, 'then it ends') for values %c;
     like($httpd->log('access_log'), qr/"RPC_IN_DATA .* shutdown$/m, 'as shutdown');
@@ -119,7 +113,7 @@ sub wait_dead { my ($pid) = @_; return eval { wait_for("process $pid to end", su
     my $httpd = RPCH::Httpd->new(conf => RPCH::Httpd->location)->start;
     my %c = open_both($httpd);
     $httpd->signal('WINCH');
-    ok(works($c{$_}), "$_: graceful-stop without a limit") for sort keys %c;
+    ok($c{$_}->works, "$_: graceful-stop without a limit") for sort keys %c;
     $_->close for values %c;
     ok(eval { $httpd->wait_gone(30) }, 'ends with the last channel');
 }
@@ -135,32 +129,32 @@ sub wait_dead { my ($pid) = @_; return eval { wait_for("process $pid to end", su
     wait_for('a new child', sub { turn(0.02); grep { !$old{$_} } $httpd->children });
     my %new;
     ok(eval { wait_for('the restarted server', sub { %new = eval { open_both($httpd) } }) }, 'and new ones open');
-    ok($new{$_} && works($new{$_}), "$_: works") for sort keys %to;
+    ok($new{$_} && $new{$_}->works, "$_: works") for sort keys %to;
     $_->close for values %c, values %new;
     $httpd->signal('TERM');
     ok(eval { $httpd->wait_gone }, 'stop');
     unlike($httpd->log, qr/exit signal/, 'in order');
 }
 
-# ---- stop, by MPM: every channel is logged, on whichever I/O thread it has come to be, whether its
-# client reads or not; no worker that waits for one keeps its child ----
+# ---- a stop under each MPM: each channel has its line in the log, whichever I/O thread it is on, and
+# whether its client reads or not; no worker that waits for a channel keeps its child alive ----
 for my $mpm (qw(event worker prefork)) {
     my $limits = $mpm eq 'prefork' ? "StartServers 12\nMinSpareServers 12\nMaxSpareServers 20\nMaxRequestWorkers 20\n"
                : "ServerLimit 1\nStartServers 1\nThreadsPerChild 25\nMaxRequestWorkers 25\n";
     my $httpd = RPCH::Httpd->new(mpm => $mpm, limits => $limits, conf => "RpcIOThreads 2\n" . RPCH::Httpd->location)->start;
     my @c = map { private_client($httpd, target => $native->target)->connect } 1 .. 4;
-    is(scalar(grep { works($_) } @c), 4, "$mpm: virtual connections on two I/O threads");
+    is(scalar(grep { $_->works } @c), 4, "$mpm: virtual connections on two I/O threads");
     my $flood = server();
     my $deaf = private_client($httpd, target => $flood->target, window => 1 << 30)->connect(dial => { rcvbuf => 65_536 });
     my $vc = $flood->vc;
     $deaf->out->stop_reading;
     $vc->send(response_pdu('b' x 5000)) for 1 .. 2000;
-    is(scalar(grep { works($c[0]) } 1 .. 60), 60, "$mpm: beside a client that does not read");
+    is(scalar(grep { $c[0]->works } 1 .. 60), 60, "$mpm: beside a client that does not read");
     $httpd->signal('TERM');
     ok(eval { $httpd->wait_gone }, "$mpm: stop");
     unlike($httpd->log, qr/exit signal|did not exit/, "$mpm: nobody had to be killed");
-    # Prefork's children go from a signal handler. Worker closes the sockets of its threads itself, so
-    # a write may be the first to notice.
+    # A child of prefork exits from a signal handler. Worker closes the sockets of its threads itself,
+    # so that a write may be the first to fail.
     is(scalar(() = $httpd->log('access_log') =~ /"RPC_(?:IN|OUT)_DATA .* (?:shutdown|client-error)$/mg), 10,
        "$mpm: all channels are in the access log") if $mpm ne 'prefork';
     $_->close for @c, $deaf, $flood;
@@ -175,7 +169,7 @@ for my $mpm (qw(event worker prefork)) {
         my $c = private_client($httpd, target => $native->target);
         my ($open, $first) = ("open_$kind", $kind eq 'in' ? 'send_b1' : 'send_a1');
         $c->$open;
-        $c->$first;     # which shows that it is no successor
+        $c->$first;     # its first PDU shows that the channel is not a successor
         is_rpc_error($c->{$kind}, '6bb', "RpcMaxChannels is reached: $kind");
         $c->close;
     }
@@ -184,7 +178,7 @@ for my $mpm (qw(event worker prefork)) {
     $echo->open_out(length => 0);
     is_answer($echo->out->head, 200, 'an echo is no channel');
     $echo->close;
-    ok(works($_), 'those that are open go on') for @c;
+    ok($_->works, 'those that are open go on') for @c;
     (shift @c)->close;
     my $c;
     ok(eval { wait_for('room', sub { turn(0.02); $c = private_client($httpd, target => $native->target); eval { $c->connect } || do { $c->close; 0 } }) },

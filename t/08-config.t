@@ -1,4 +1,5 @@
-# What configtest says about a faulty directive, how settings merge, and what start-up warns of.
+# What configtest says about a faulty directive, how settings are merged, and which warnings httpd
+# logs when it starts.
 
 use strict;
 use warnings;
@@ -8,7 +9,7 @@ use RPCH::Test;
 
 my $httpd = RPCH::Httpd->new;
 
-# Names are looked up in a hosts file of this test's.
+# Names are looked up in a hosts file of this test.
 my $hosts = vars('serverroot') . '/config-hosts';
 open my $names, '>', $hosts or die "$hosts: $!\n";
 print $names "192.0.2.1 known.contoso.test\n2001:db8::1 known6.contoso.test\n";
@@ -53,7 +54,7 @@ for my $line (@good) {
 
 # ---- refused: [line, what the message must say] ----
 my @bad = (
-    # the element, its column, what was expected
+    # the message names the element, its column, and what was expected
     ['RpcValidPorts "exch1:6001;exch2:none"', qr/"none".* column 18 .*port/],
     ['RpcValidPorts "exch1"', qr/"exch1".* column 1: expected a port after the server/],
     ['RpcValidPorts "exch1:"', qr/expected a port/],
@@ -129,7 +130,7 @@ my @bad = (
             ["$_ some", qr/"some".*number/], ["$_ 1 2", qr/takes one argument/]) }
      qw(RpcMaxUnpairedChannels RpcMaxUnpairedPerUser RpcMaxChannelsPerUser RpcMaxChannelsPerAddress)),
     ['RpcEndpointSocket ' . 'x' x 200, qr/path of up to \d+ characters/],
-    # per process: not in virtual hosts
+    # directives of the main server are refused in virtual hosts
     (map { ["<VirtualHost *:1>\n$_\n</VirtualHost>", qr/cannot occur within <VirtualHost> section/] }
      'RpcMaxChannels 5', 'RpcMaxUnpairedChannels 5', 'RpcMaxUnpairedPerUser 5', 'RpcIOThreads 2', 'RpcGracefulTimeout 5', 'RpcEndpointSocket s'),
 );
@@ -170,7 +171,7 @@ Listen 127.0.0.1:$port
 RpcValidPorts "host:6001"
 </VirtualHost>
 CONF
-    # refused targets are told from those that only cannot be resolved by their log line
+    # the log line tells a refused target from one that was allowed but has no address
     my $ask = sub {
         my ($at, $path, $server) = @_;
         my $c = plain(port => $at, path => "/$path/rpcproxy.dll", target => "$server:6001");
@@ -221,7 +222,7 @@ CONF
     is(scalar(() = $out =~ /does not resolve/g), 3, 'of these, once each');
 }
 
-# ---- logs that httpd buffers, without a lock where a child has one thread ----
+# ---- BufferedLogs: httpd has no lock for the buffers where a child has one thread ----
 for (['prefork', 'BufferedLogs On', 1], ['prefork', "BufferedLogs On\nBufferedLogs Off", 0], ['event', 'BufferedLogs On', 0]) {
     my ($mpm, $conf, $want) = @$_;
     my ($status, $out) = RPCH::Httpd->new(mpm => $mpm, limits => '', conf => $conf)->configtest;

@@ -28,7 +28,7 @@ says("samr:$port{samr}:$_", qr/^samr $_: Builtin RPCSRV$/, "samr: domains, authe
 says("winreg:$port{winreg}:6", qr/^winreg 6: version \d+$/, 'winreg: HKLM');
 accessed($access, qr/^RPCSRV\\\\?alice "RPC_OUT_DATA \S+\?\Q$samba->{address}\E:$port{winreg} HTTP\/1\.1" 200 /, 'the access log has the user');
 
-# Wrong password, wrong target, and what impacket makes of it
+# What impacket reports for a wrong password and for a refused target
 my $text = $samba->python('imp_call.py', $proxy[0], 'alice', 'wrong', @rpc, "mgmt:$port{samr}:0");
 like($text, qr/401|auth/i, 'a wrong password');
 $text = $samba->python('imp_call.py', @proxy, @rpc[0 .. 2], '127.0.0.9', 'mgmt:6002:0');

@@ -1,8 +1,9 @@
 # FreeRDP through a Remote Desktop Gateway: its OUT channel is replaced while the tunnel is open, when
 # the server asks for it and when the smallest lifetime is used up, and the tunnel continues.
 #
-# FreeRDP 2.11 performs its part of OUT_R2, but loses the first 4 bytes of the successor. So the
-# installed FreeRDP is tested up to this point; what follows is tested with a library that corrects it.
+# FreeRDP 2.11 performs its part of OUT_R2, but it loses the first 4 bytes of the successor. So the
+# FreeRDP that is installed is tested up to this point. The rest is tested with a library that
+# corrects this fault of FreeRDP.
 
 use strict;
 use warnings;
@@ -15,13 +16,13 @@ use RPCH::Test;
 
 RPCH::FreeRDP->need;
 
-# What the target answers to the connection request ([MS-RDPBCGR] 2.2.1.2.2): that it wants TLS,
-# which FreeRDP is told not to offer. FreeRDP says so and ends: it has got every byte.
+# The answer of the target to the connection request ([MS-RDPBCGR] 2.2.1.2.2): it wants TLS, which
+# FreeRDP is told not to offer. FreeRDP reports this and ends, which shows that it got every byte.
 my $refusal = pack 'H*', '030000130ed000001234000300080001000000';
 
 sub backend { my ($kind, $server) = @_; return (backend => "$kind:127.0.0.1[$server->{port}]") }
 
-# The gateway that a virtual connection of the native server, or a TCP connection, leads to.
+# The gateway at the far end of a virtual connection to the native server, or of a TCP connection.
 sub native_gateway {
     my ($vc) = @_;
     return RPCH::Gateway->new(sub { @{ $vc->{rpc} } ? $vc->recv : undef }, sub { $vc->send(@_) });
@@ -45,7 +46,8 @@ sub recycled_ok {
 sub is_ack { my ($pdu) = @_; return decode('FlowControlAck', $pdu) || decode('FlowControlAckWithDestination', $pdu) }
 sub successors { my ($name, @pdus) = @_; return map { (decode($name, $_) || {})->{new} // "no $name" } @pdus }
 
-# What the server has seen besides RPC PDUs and acks: both legs remain, and N recyclings R2.
+# Tests what the server has seen besides RPC PDUs and acknowledgements: N replacements in the form
+# R2, and both legs still there.
 sub server_saw {
     my ($server, $vc, $n) = @_;
     my ($in, $out) = map { [grep { is_rts($_) && !is_ack($_) } @{ $_->{all} }] } @$vc{qw(in out)};
@@ -57,14 +59,14 @@ sub server_saw {
     return is_deeply($vc->{errors}, [], 'nothing wrong');
 }
 
-# FreeRDP has read the refusal and ended; httpd took nothing for an error.
+# Tests that FreeRDP has read the refusal and ended, and that httpd has logged no error.
 sub end_ok {
     my ($freerdp, $httpd) = @_;
     my $code = eval { $freerdp->exit_code };
     is($code, $freerdp->NEGOTIATION_FAILED, 'FreeRDP ends because of what the target says') or diag $@;
     like($freerdp->log, qr/SSL_REQUIRED_BY_SERVER/, 'byte for byte');
     unlike($freerdp->log, qr/\[ERROR\]\[com\.freerdp\.core\.gateway.*/, 'its gateway code has no complaint');
-    # Which one of the two is noticed first is chance, and the server closes the other
+    # It is chance which of the two channels is seen to end first; the server then closes the other
     for my $method (qw(RPC_IN_DATA RPC_OUT_DATA)) {
         ok($httpd->logs(qr/$method channel .* ended: (?:client|server)-closed/), "the $method channel ends, too");
     }

@@ -1,4 +1,4 @@
-# rpcping: what it says about each cause. rpcdemo is the server behind the endpoint.
+# What rpcping says about each cause of a failure. rpcdemo is the server behind the endpoint.
 
 use strict;
 use warnings;
@@ -10,7 +10,7 @@ my $build = File::Spec->rel2abs('build');
 my $cert = vars('serverroot') . '/conf/server.crt';
 my $url = 'https://localhost:' . vars('tlsport');
 
-# Exit status and output of an rpcping.
+# The exit status and the output of one run of rpcping.
 sub ping {
     my (@args) = @_;
     my $text = qx($build/rpcping --cacert $cert @args 2>&1);

@@ -34,16 +34,17 @@ sub ask {
     my $http = RPCH::HTTP->dial(port => $httpd->{port}, name => 'v1 client');
     return $http->request($opt{method} // 'RPC_CONNECT', $uri, %opt);
 }
-# N bytes that came.
+# The next N bytes that arrive.
 sub got { my ($peer, $n) = @_; wait_for("$n bytes", sub { length $peer->{in} >= $n || $peer->{eof} }); return substr $peer->{in}, 0, $n, '' }
 
-# The answer comes with the banner, which is swallowed, however it is cut; then plain bytes
+# The answer comes when the banner has come. The banner is not passed on, in whatever pieces it
+# comes. Plain bytes follow.
 for my $case (['/?%s', 'with the path of version 1'], ['/rpc/rpcproxy.dll?%s', 'with the path of version 2']) {
     my ($form, $name) = @$case;
     my $server = tcp_server(quiet => 1);
     my $c = ask(sprintf $form, "127.0.0.1:$server->{port}");
     my $early = bind_pdu();
-    $c->put($early);            # before the banner: kept, not forwarded
+    $c->put($early);            # before the banner: the proxy keeps them and does not forward them
     my $s = $server->connection;
     $s->put(substr BANNER, 0, 13);
     $s->flush;
@@ -123,7 +124,7 @@ refused('nobody listens', ask("/?127.0.0.1:$free"), 'connect-failed');
     is(join(',', sort split /,\s*/, $head->{headers}{allow}), 'RPC_CONNECT,TRACE', 'the answer says what is');
 }
 
-# The endpoint, for our own proxy and on an address of its own
+# The endpoint as the server, for our own proxy and on an address of its own
 for my $target ("tcp.contoso.test:$behind->{port}", "127.0.0.1:$endpoint_port") {
     my $c = ask("/?$target");
     is_answer($c->head, 200, "$target: the endpoint says the banner");
@@ -136,7 +137,7 @@ for my $target ("tcp.contoso.test:$behind->{port}", "127.0.0.1:$endpoint_port") 
     ok($httpd->logs(qr/endpoint: connection \(version 1\) of user "" to \Q$target\E .* ended: client-closed/), "$target: its log line");
 }
 
-# A stop ends them
+# A stop of httpd ends these connections
 {
     my $c = ask("/?tcp.contoso.test:$behind->{port}");
     $c->head;

@@ -1,6 +1,7 @@
-# The four ways to replace a channel ([MS-RPCH] 3.2.1.5.3), byte by byte from all three sides:
-# IN_R1, IN_R2, OUT_R1, OUT_R2 as client and native server see two machines' proxies, as client
-# and TCP server see proxies and endpoint, and as proxies see the endpoint.
+# The four ways to replace a channel ([MS-RPCH] 3.2.1.5.3), byte by byte: IN_R1, IN_R2, OUT_R1 and
+# OUT_R2. They are seen from a client and a native server, with the proxies of two machines between;
+# from a client and a TCP server, with proxies and the endpoint between; and from the proxies of an
+# endpoint.
 
 use strict;
 use warnings;
@@ -14,7 +15,7 @@ use RPCH::Test;
 use RPCH::Wires;
 
 my $tcp = tcp_server(quiet => 1);
-my $shared = RPCH::Root::free_ports(1);     # one endpoint for both machines
+my $shared = RPCH::Root::free_ports(1);     # the endpoint that both machines use
 my %small = (path => '/small/rpcproxy.dll');
 my $location = RPCH::Httpd->location;
 my $successors = RPCH::Httpd->location("RpcReceiveWindow 8192\nRpcChannelLifetime 131072\nRpcConnectionTimeout 240\n");
@@ -23,7 +24,7 @@ my $other = RPCH::Httpd->new(conf => "RpcEndpointListen 127.0.0.1:$shared ncacn_
 
 # ---- each sequence, from all sides ----
 
-# Through two proxies to a native server; RPC PDUs before, meanwhile and after.
+# Through two proxies to a native server, with RPC PDUs before, during and after the replacement.
 my %PROXIES = (
     IN_R1 => <<'TABLE', IN_R2 => <<'TABLE', OUT_R1 => <<'TABLE', OUT_R2 => <<'TABLE', 'OUT_R2, C1 early' => <<'TABLE',
         in p1 -> il p1
@@ -114,7 +115,7 @@ TABLE
 TABLE
 );
 
-# As proxies see the endpoint; PingTrafficSentNotify uses the lifetime up.
+# The test plays the proxies of the endpoint. PingTrafficSentNotify uses the lifetime up.
 my %LEGS = (
     IN_R1 => <<'TABLE', IN_R2 => <<'TABLE', OUT_R1 => <<'TABLE', OUT_R2 => <<'TABLE',
         il p1 -> tcp p1
@@ -144,7 +145,7 @@ TABLE
 
 sub way { return $_[0] =~ /^IN/ ? 'in' : 'out' }
 
-# One virtual connection through all of them; R1 leads to the other machine and back.
+# One virtual connection is replaced in all four ways. R1 leads to the other machine and back.
 my @SEQUENCES = ('IN_R2', 'OUT_R2', 'IN_R1', 'OUT_R1', 'IN_R2', 'OUT_R2', 'OUT_R2, C1 early', 'OUT_R1', 'IN_R1', 'IN_R1');
 
 for my $kind (qw(plain tls)) {
@@ -159,7 +160,7 @@ for my $kind (qw(plain tls)) {
     $s->close;
 }
 
-# The same with the endpoint. It asks for a successor by itself, 8,192 bytes before the end.
+# The same with the endpoint, which asks for a successor 8,192 bytes before the lifetime ends.
 sub used_up {
     my ($s, $name) = @_;
     my $pdu = request_pdu(1, 'f' x 3976);
@@ -193,9 +194,10 @@ through_endpoint($_, "tcp.contoso.test:$tcp->{port}", grep { /R2/ } @SEQUENCES) 
     $s->close;
 }
 
-# ---- order: nothing lost, repeated or crossed, however long things wait ----
+# ---- order: no PDU is lost, repeated or overtaken, however long PDUs wait ----
 
-# Windows of 8 PDUs; what waits at the old proxy has to come before what is at the new one.
+# Windows have room for 8 PDUs. What waits at the old proxy has to arrive before what is at the new
+# one.
 my %STARVED = (
     IN_R1 => <<'TABLE', IN_R2 => <<'TABLE', OUT_R1 => <<'TABLE', OUT_R2 => <<'TABLE', 'OUT_R2, C1 late' => <<'TABLE',
         in P1..P20, in mark -> il P1..P8, il mark
@@ -264,7 +266,7 @@ for my $name (sort keys %STARVED) {
 {
     my $s = RPCH::Wires->proxied(other => $other, windows => { 'CONN/B3' => 8192 }, %small);
     my @eight = map { request_pdu($_, 'e' x 1000) } 1 .. 8;
-    my $gets = sub {    # with the proxy's own acknowledgements between
+    my $gets = sub {    # acknowledgements of the proxy may come between
         my ($name, @want) = @_;
         local $Test::Builder::Level = $Test::Builder::Level + 1;
         return ok(eval {
@@ -292,10 +294,11 @@ TABLE
     $s->close;
 }
 
-# ---- counters: afresh for the successor ----
+# ---- counters of windows and pings begin anew for a successor ----
 
 my %AFRESH = (
-    # The new proxy's window of 8,192 at once, its acknowledgements from 0 under the new cookie
+    # The window of the new proxy, 8,192, counts at once. Its acknowledgements count from 0 and have the
+    # new cookie.
     'IN_R1' => <<'TABLE', 'IN_R2' => <<'TABLE', 'IN_R2, server counts on' => <<'TABLE', 'IN_R2, server counts anew' => <<'TABLE',
         in P1..P7 -> il P1..P7
         in2 open, in2 IN_R1/A1 -> il2 IN_R1/A2
@@ -341,7 +344,7 @@ TABLE
         in2 P21..P22, in2 mark -> il P21, il mark
         il ack:5000:8192:next -> il P22, il ack:6000:8192:next
 TABLE
-    # The client's new window, not what is left of the old one
+    # The new window of the client counts, and not what was left of the old one
     'OUT_R1' => <<'TABLE', 'OUT_R2' => <<'TABLE',
         ol OUT_R1/A1, ol Q1..Q8 -> out OUT_R1/A2, out Q1..Q8
         out2 open, out2 OUT_R1/A3 -> ol2 OUT_R1/A4
@@ -377,7 +380,7 @@ for my $name (sort keys %AFRESH) {
     $s->close;
 }
 
-# The endpoint's side of hop 3
+# The endpoint as the sender on hop 3
 my $until_R2 = <<'TABLE';
     tcp Q1..Q12 -> ol Q1..Q8
     il mark -> ol mark
@@ -407,7 +410,7 @@ TABLE
         ol2 ack:8000:8192:next -> ol2 Q15..Q20
 TABLE
 );
-# What the window did not let go belongs to the successor
+# PDUs that the window held back go out on the successor
 $AT_ENDPOINT{'OUT_R1, starved'} = <<'TABLE';
     tcp Q1..Q20 -> ol Q1..Q8
     ol PingTrafficSentNotify -> ol OUT_R1/A1
@@ -436,9 +439,9 @@ for my $name (sort keys %AT_ENDPOINT) {
     $s->close;
 }
 
-# ---- wrong things: who is refused is the newcomer, and the right one may still come ----
+# ---- wrong successors: only the newcomer is refused, and the right one may still come ----
 
-# Each with what is played afterwards.
+# Each case, and what the test plays afterwards.
 my @WRONG = (
     ['IN_R2/A1, wrong predecessor', IN_R2 => 'in2 open, in2 IN_R2/A1!old -> in2 refused'],
     ['OUT_R2/A3, wrong predecessor', OUT_R2 => 'out2 open, out2 OUT_R2/A3!old -> out2 refused'],
@@ -461,7 +464,7 @@ TABLE
         ol q1, ol OUT_R2/B1 -> out q1, out OUT_R2/B3, ol FlowControlAck, out closed, out2 200
         ol q2 -> out2 q2
 TABLE
-    # Unknown, so it starts anew; a server that does not know it either closes
+    # The proxy does not know this cookie and opens a leg. The server does not know it either and closes.
     ['IN_R2/A1, unknown connection', IN_R2 => <<'TABLE'], ['OUT_R2/A3, unknown connection', OUT_R2 => <<'TABLE'],
         in2 open, in2 IN_R2/A1!vc -> il2 IN_R1/A2!vc
         il2 close, in p1 -> in2 refused:6ba, il p1
@@ -469,7 +472,7 @@ TABLE
         out2 open, out2 OUT_R2/A3!vc -> ol2 OUT_R1/A4!vc
         ol2 close, ol q1 -> out2 refused:6ba, out q1
 TABLE
-    # The server has taken the successor's cookie for the channel's by then
+    # By then the server knows the channel by the successor's cookie
     ['IN_R2/A5, wrong cookie', IN_R2 => <<'TABLE'],
         in2 open, in2 IN_R2/A1, in2 p99 -> il IN_R2/A2
         ol IN_R2/A3 -> out IN_R2/A4
@@ -502,7 +505,7 @@ for (@WRONG) {
     $s->close;
 }
 
-# At the endpoint; a cookie that is wrong on a leg of its own ends all
+# At the endpoint. A wrong cookie on a leg that belongs to the connection ends the whole connection.
 my @WRONG_AT_ENDPOINT = (
     ['IN_R1/A2, wrong predecessor', IN_R1 => 'il2 IN_R1/A2!old -> il2 closed'],
     ['IN_R1/A2, unknown connection', IN_R1 => 'il2 IN_R1/A2!vc -> il2 closed'],
@@ -607,7 +610,7 @@ TABLE
         ol OUT_R2/B1 -> out OUT_R2/B3, ol FlowControlAck, out closed
         out2 close -> ol closed
 TABLE
-    # Its predecessor's death, when the server has moved, is the end of nothing
+    # When the server has moved to the successor, the end of the predecessor ends nothing else
     ['OUT_R1, the predecessor before A10', '' => <<'TABLE'],
         ol OUT_R1/A1, ol P1..P9 -> out OUT_R1/A2, out P1..P8
         out2 open, out2 OUT_R1/A3 -> ol2 OUT_R1/A4
@@ -626,7 +629,7 @@ TABLE
         il2 IN_R1/B2
         in2 p1, ol q1 -> il2 p1, out q1
 TABLE
-    # And when it has not
+    # When the server has not moved, it does
     ['OUT_R2, the predecessor before B3', '' => <<'TABLE'],
         ol OUT_R2/A1, ol P1..P9 -> out OUT_R2/A2, out P1..P8
         out2 open, out2 OUT_R2/A3 -> ol OUT_R2/A4
@@ -670,7 +673,7 @@ for (@DEATHS_AT_ENDPOINT) {
     $s->close;
 }
 
-# One that goes no further: the set-up time is over (RpcSetupTimeout, 4 s here)
+# A successor that stops half-way ends after RpcSetupTimeout, which is 4 s here
 {
     my $s = RPCH::Wires->legs(tcp => $tcp);
     my $mark = mark();
@@ -680,7 +683,7 @@ for (@DEATHS_AT_ENDPOINT) {
     $s->close;
 }
 
-# A successor whose server cannot be reached is told so; its predecessor never hears of it
+# A successor whose server cannot be reached is answered with an error. Its predecessor is not told.
 for my $way (qw(in out)) {
     my $s = RPCH::Wires->proxied(other => $other);
     local $s->{c}{target} = '127.0.0.1:' . RPCH::Root::free_ports(1);
@@ -692,9 +695,9 @@ for my $way (qw(in out)) {
     $s->close;
 }
 
-# ---- both at once, again and again, while data flows ----
+# ---- IN and OUT channels are replaced at once, again and again, while data flows ----
 
-# Where the next successor goes: in turn to the same machine and to the other.
+# The machine of the next successor: in turn the same one and the other one.
 sub wander {
     my ($at, $n) = ({}, {});
     return sub {
@@ -704,8 +707,8 @@ sub wander {
     };
 }
 
-# Calls of SIZE bytes, echoed, some under way at any time, as long as MORE (a function of their
-# number) says. How many did not come back right and in order.
+# Makes calls of SIZE bytes, several at a time, as long as MORE, a function of their number, is true.
+# Returns how many answers were wrong or out of order.
 sub wrong_echoes {
     my ($c, $size, $more) = @_;
     my ($sent, $got, $right, $again) = (0, 0, 0, 1);
@@ -741,7 +744,7 @@ for my $kind (qw(plain tls)) {
     $_->close for $c, $server;
 }
 
-# ---- the endpoint has its OUT channels replaced by itself, again and again ----
+# ---- the endpoint asks for new OUT channels by itself, again and again ----
 
 for my $kind (qw(plain tls)) {
     my $echo = tcp_server();

@@ -1,6 +1,6 @@
-# Every PDU of 2.2.4 in every state of the inbound proxy (3.2.3), the outbound proxy (3.2.4) and
-# the server role (3.2.5): what the tables here allow continues the channel, anything else ends it with
-# its reason. States are reached by RPCH::States.
+# Every PDU of 2.2.4 is sent in every state of the inbound proxy (3.2.3), the outbound proxy (3.2.4)
+# and the server role (3.2.5). After a PDU that the tables here allow, the channel continues. Any
+# other PDU ends it, with a reason. RPCH::States reaches the states.
 
 use strict;
 use warnings;
@@ -66,7 +66,7 @@ my @PDUS = map { [split /\s*\|\s*/] } grep { /\S/ } split /\n/, <<'TABLE';
 51|FlowControlAckWithDestination|C_IP IP_S OP_C S_OP|0002|D* FCA|56
 TABLE
 
-# The rows of the module's own table, in the words of the table above.
+# The rows of the table in wire/rts.c, in the words of the table above.
 sub module_rows {
     open my $fh, '<', "$FindBin::Bin/../wire/rts.c" or die "wire/rts.c: $!\n";
     my $source = do { local $/; <$fh> };
@@ -85,7 +85,7 @@ sub module_rows {
     return %row;
 }
 
-# A PDU of the test's own table, with any values.
+# A PDU by the table above, with any values.
 sub anything {
     my ($name) = @_;
     my %any = (CK => 'c' x 16, AG => 'g' x 16, CA => '127.0.0.1',
@@ -104,7 +104,7 @@ sub anything {
         my ($section, $name, $hops, $flags, $commands, $bytes) = @$_;
         is(delete $module{$name}, "$section|$name|$hops|$flags|$commands", "$name in the module's table");
         if (!$RTS{$name}) { fail("$name in the test's own table"); next }
-        # The doubles take OUT_R2/A8 as OUT_R2/A7 passed on unchanged
+        # The doubles have no OUT_R2/A8, because it is OUT_R2/A7 passed on unchanged
         ($commands, $bytes) = ("$commands V", $bytes + 8) if $name eq 'OUT_R2/A8';
         my $pdu = parse(anything($name));
         my @shape = map { $_->[0] } @{ $pdu->{commands} };
@@ -117,8 +117,8 @@ sub anything {
 
 # ---- what is allowed where ----
 #
-# RPC: an RPC PDU. D0 .. D3: any PDU with this Destination, known or not. -NAME: but not this.
-# What is not here and in no move below is refused.
+# RPC is an RPC PDU. D0 to D3 are all PDUs with this Destination, known or not. -NAME excludes one.
+# A PDU that is neither here nor in a move below is refused.
 my @ALLOWED = map { [split ' ', $_, 4] } grep { /\S/ } split /\n/, <<'TABLE';
 inbound  Open_Start       client
 inbound  B3W              client     RPC D0 D2 D3 Ping Keep-Alive
@@ -168,14 +168,14 @@ endpoint Opened_after_R1  out        D1 FlowControlAck PingTrafficSentNotify
 endpoint Opened_after_R1  out_old    D1 FlowControlAck PingTrafficSentNotify
 TABLE
 
-# ---- PDUs that lead to another state, and what is seen of that, byte for byte ----
+# ---- moves: PDUs that lead to another state, and the bytes that then come out ----
 
 sub foreign { my ($s, $name) = @_; $s->gone; return $s->log_says("ended: protocol-error, $name with a foreign cookie") }
 sub new_in  { return (new => $_[0]{cookie}{new_in}) }
 sub new_out { return (new => $_[0]{cookie}{new_out}) }
 my @foreign = (new => 'f' x 16);
 
-# The client's channel is answered by the 200 now, and not before.
+# The answer 200 comes out on the client's channel now, and not before.
 sub answered {
     my ($s, $end) = @_;
     my $head = $s->{end}{$end}->head or die "$end closed without an answer\n";
@@ -183,13 +183,13 @@ sub answered {
     return $s;
 }
 
-# A5 has come before what lets the leg speak: A6 and B1 follow that.
+# A5 came before the PDU that opens the leg. A6 and B1 follow when that PDU has come.
 sub moved_early {
     my ($s, $opens) = @_;
     return $s->put(leg => $opens)->sees(leg => 'IN_R1/A6', new => $s->{cookie}{new_in})->get(leg => 'IN_R1/B1')->gone;
 }
 
-# The successor is refused, its predecessor goes on.
+# The successor is refused, and its predecessor continues.
 sub successor_refused {
     my ($s) = @_;
     my $head = $s->{end}{successor}->head or die "successor closed without an answer\n";
@@ -203,7 +203,7 @@ my %MOVES = (
         [Open_Start => client => 'IN_R1/A1', sub { $_[0]->leg('IN_R1/A2') }],
         [B3W => leg => 'CONN/B3', sub { $_[0]->flows(qw(client leg)) }],
         [Wait_B2 => leg => 'IN_R1/B2', sub { $_[0]->flows(qw(client leg)) }],
-        # A5 may be faster than B3 and B2, which come by another way
+        # A5 may overtake B3 and B2, which come by another way
         [B3W => client => 'IN_R1/A5', sub { moved_early($_[0], 'CONN/B3') }],
         [Wait_B2 => client => 'IN_R1/A5', sub { moved_early($_[0], 'IN_R1/B2') }],
         [Opened => client => 'IN_R1/A5', sub {
@@ -252,9 +252,9 @@ my %MOVES = (
     endpoint => [
         [Open_Start => newcomer => 'CONN/A2', sub { $_[0]->connected->log_says('leg begins with CONN/A2') }],
         [Open_Start => newcomer => 'CONN/B2', sub { $_[0]->connected->log_says('leg begins with CONN/B2') }],
-        # No RTS PDU: a mixed proxy, for a client of version 1 (3.1.3)
+        # An RPC PDU comes first: the leg of a mixed proxy, for a client of version 1 (3.1.3)
         [Open_Start => newcomer => 'RPC', sub { $_[0]->connected->arrive(tcp => $_[0]->sample('RPC'))->answers('newcomer') }],
-        # The machines of IN and OUT know nothing of each other
+        # The states of IN and those of OUT do not depend on each other
         map({ [$_ => in => 'IN_R2/A2', sub { $_[0]->sees(out => 'IN_R2/A3')->flows(qw(in tcp)) }] }
             qw(Opened Opened_A4W Opened_A8W Opened_R2A8W Opened_after_R1)),
         [A6W => in => 'IN_R1/A6', sub {
@@ -283,9 +283,10 @@ for my $role (RPCH::States->roles) {
     }
 }
 
-# ---- everything everywhere ----
+# ---- every PDU in every state ----
 
-# All that can be sent: [label, names it may have, Destination, bytes for a setup], look-alikes once.
+# All PDUs that can be sent: [label, names that it may have, Destination, its bytes in a setup]. PDUs
+# that look the same stand here once.
 sub samples {
     my (@wanted) = @_;
     my (%seen, @samples);
@@ -314,7 +315,7 @@ sub is_allowed {
     return 0;
 }
 
-# Does it have a row among the moves?
+# Does this PDU have a row among the moves?
 sub moves {
     my ($sample, $role, $state, $end) = @_;
     for my $move (@{ $MOVES{$role} }) {
@@ -342,7 +343,7 @@ sub end_line {
     return qr/endpoint: virtual connection of .* ended: $reason, .* in \Q$TEXT{$state}\E[,;] /;
 }
 
-# Where no header is out, the client is told.
+# As long as no header has been sent, the client gets an answer.
 my %TOLD = map { $_ => 1 } 'inbound Open_Start', 'inbound B3W', 'inbound Wait_B2', 'outbound Open_Start', 'outbound A11W';
 
 sub refused {
@@ -361,7 +362,7 @@ sub refused {
     return $s->close;
 }
 
-# Ends of the setup at which PDUs come out, after what was sent at END has been let through.
+# The ends of the setup at which PDUs come out when what was sent at END has passed.
 sub let_through {
     my ($s, $end) = @_;
     my ($role, $state) = @$s{qw(role state)};
@@ -383,8 +384,8 @@ sub let_through {
     return ($end =~ /^in/ ? 'out' : 'in', 'in');
 }
 
-# One setup for all that is allowed: what has a way to go arrives unchanged and in order, and
-# then an RPC PDU comes through.
+# One setup for all PDUs that are allowed in a state: those that are passed on arrive unchanged and
+# in order, and an RPC PDU still passes afterwards.
 sub allowed {
     my ($role, $state, $end, @samples) = @_;
     my ($s, @rpc, @rts);
@@ -421,8 +422,8 @@ for (@ALLOWED) {
     refused($role, $state, $end, $_) for @illegal;
 }
 
-# ---- who comes with the cookie of another: only the newcomer is refused ----
-# (The successor of a channel that is not in its place yet waits: 59-successors.t.)
+# ---- a first PDU with the cookie of another channel: only the newcomer is refused ----
+# (The successor of a channel that is not yet in its place waits: 59-successors.t.)
 
 my @NEWCOMERS = map { [split] } grep { /\S/ } split /\n/, <<'TABLE';
 inbound  B3W             CONN/B1    -      duplicate-cookie
@@ -484,7 +485,7 @@ for (@NEWCOMERS) {
 my %small = (path => '/small/rpcproxy.dll');    # RpcReceiveWindow 8192, lifetime 131072, time-out 240 s
 my %ours = (window => 8192, timeout => 240_000);
 
-# One half, until its first PDU is at the server: with an RPC PDU close behind B1, which waits for B3.
+# Opens one half until its first PDU is at the server. Behind B1 comes an RPC PDU, which waits for B3.
 my %HALF = (
     OUT => sub {
         my ($s, $name) = @_;
@@ -540,7 +541,7 @@ for my $halves ([qw(OUT IN)], [qw(IN OUT)]) {
     }
 }
 
-# The endpoint's half of it: banner, C1 with the inbound proxy's values, B3 with its own
+# What the endpoint sends: the banner, C1 with the values of the inbound proxy, B3 with its own
 for my $order ([qw(in out)], [qw(out in)]) {
     my $s = RPCH::States->reach(endpoint => 'Open_Start');
     (delete $s->{end}{newcomer})->close;
@@ -553,7 +554,7 @@ for my $order ([qw(in out)], [qw(out in)]) {
     same_pdu($s->{end}{in}->pdu, rts('CONN/B3', window => 262_144), "endpoint, @$order: CONN/B3");
     is($s->{end}{$_}{banner}, 'ncacn_http/1.0', "behind the banner on the $_ leg") for @$order;
     ok(eval { $s->flows(qw(in tcp))->answers('out') }, 'PDUs both ways') or diag $@;
-    # Replacements: what A3 and A5 take from the new proxies
+    # Replacements: the values that A3 and A5 have from the new proxies
     $s->dial('in_next')->put(in_next => 'IN_R1/A2', %inbound);
     same_pdu($s->{end}{out}->pdu, rts('IN_R1/A3', %inbound), 'IN_R1/A3 has the new inbound proxy\'s values');
     $s->put(in => 'IN_R1/A6')->put(in => 'IN_R1/B1');
@@ -565,7 +566,7 @@ for my $order ([qw(in out)], [qw(out in)]) {
     $s->close;
 }
 
-# First PDUs of replacements at the proxies
+# The first PDUs of replacements, at the proxies
 {
     my $s = RPCH::States->reach(inbound => 'Open_Start', %small);
     $s->put(client => 'IN_R1/A1')->leg;

@@ -14,7 +14,7 @@ use RPCH::Test;
 
 my $native = RPCH::States::native();
 
-# CODE is given a role in a state; it holds if CODE does not die of anything.
+# Runs CODE with a role in a state. The test passes when CODE does not die.
 sub holds {
     my ($name, $role, $state, $code, %arg) = @_;
     my $s = eval { RPCH::States->reach($role, $state, %arg)->now } or do { fail($name); return diag $@ };
@@ -26,7 +26,7 @@ sub holds {
 sub numbered { my ($n, $size) = @_; return request_pdu($n, chr(65 + $n % 26) x (($size // 1000) - 24)) }
 sub put { my ($s, $end, @pdus) = @_; $s->{end}{$end}->put(join '', @pdus); return $s }
 
-# The answer on an HTTP channel must begin so.
+# Tests how the answer on an HTTP channel begins.
 sub answer {
     my ($s, $end, $line) = @_;
     my $head = $s->{end}{$end}->head or die "$end was closed without an answer\n";
@@ -34,7 +34,7 @@ sub answer {
     return $s;
 }
 
-# A successor of the channel CLIENT, up to its first PDU.
+# Opens a successor of the channel CLIENT and sends its first PDU.
 sub in_successor {
     my ($s) = @_;
     $s->{end}{successor} = $s->{c}->open_in;
@@ -64,7 +64,7 @@ sub values_of {
 sub ack  { my ($s, $end, @counts) = @_; return $s->put($end => 'FlowControlAck', ack => values_of($s, @counts)) }
 sub ack4 { my ($s, @counts) = @_; return $s->put(leg => 'FlowControlAckWithDestination', ack => values_of($s, @counts)) }
 
-# RPC PDUs 1 to N come to the leg, whatever acknowledgements of ours lie between.
+# Tests that RPC PDUs 1 to N arrive at the leg; acknowledgements of the proxy may lie between.
 sub numbers {
     my ($s, $n) = @_;
     for my $want (1 .. $n) {
@@ -103,7 +103,7 @@ holds('3.2.4.5.10 / fig. 21: B3 goes before the 200 of the successor', outbound 
     my $old = $s->{end}{client}->stop_reading;
     put($s, leg => (map { numbered($_) } 1 .. 20), rts('OUT_R2/B1'), numbered(21));
     answer($s, successor => 'HTTP/1.1 200');
-    # What was written before lies there to be read
+    # Bytes that were written before the end can still be read
     $old->stop_reading(0);
     $old->can_read;
     my @old = map { cut(\$old->{in}) } 1 .. 21;
@@ -128,7 +128,7 @@ holds('3.2.4.5.10 / fig. 21: the 200 waits for B3 when the client does not read'
     opened($s, 1 << 30);
     out_successor($s)->get(leg => 'OUT_R2/A4')->put(successor => 'OUT_R2/C1')->log_says('-> B1W');
     $old->stop_reading;
-    # As much as goes by the book, until nothing more is acknowledged: all buffers are full
+    # The client sends what its window allows until no acknowledgement comes: all buffers are full
     my ($sent, $room) = (0, 262_144);
     while ((my $more = int $room / 1024) > 0) {
         put($s, leg => map { numbered($sent + $_, 1024) } 1 .. $more);
@@ -228,7 +228,8 @@ for my $a7 ('OUT_R1/A7', 'OUT_R2/A7') {
         });
     }
 }
-# 2.2.3.5.3: the range on the wire, whatever is asked for. Default of this module: two minutes.
+# 2.2.3.5.3: the value on the wire is always in the range, whatever was asked for. The default of this
+# module is two minutes.
 for my $asked ('', 120, 180, 14_400, 30, 119, 14_401, 4_294_967_416, 'x') {
     my $want = $asked =~ /^(?:120|180|14400)$/ ? $asked : 120;
     holds("2.2.3.5.3 / 3.2.1.1.6.1: asked for MinConnTimeout '$asked', A3 says $want s", outbound => Open_Start => sub {
@@ -266,7 +267,7 @@ for my $asked ('', 120, 180, 14_400, 30, 119, 14_401, 4_294_967_416, 'x') {
 holds('3.2.1.3: our available window starts at the window, as the first ack says', inbound => Open_Start => sub {
     my $s = shift;
     $s->put(client => 'CONN/B1')->leg('CONN/B2')->put(leg => 'CONN/B3')->log_says('B3W -> Opened');
-    put($s, client => map { numbered($_, 1024) } 1 .. 3);   # and less than a usual fragment, of 5,840, is left
+    put($s, client => map { numbered($_, 1024) } 1 .. 3);   # less than a usual fragment, 5,840 bytes, is left
     $s->arrive(leg => map { numbered($_, 1024) } 1 .. 3);
     $s->sees(leg => 'FlowControlAckWithDestination', destination => FD_CLIENT, ack => values_of($s, 3072, 8192));
 }, path => '/small/rpcproxy.dll');
@@ -295,14 +296,14 @@ holds("3.2.1.4.1.3: what fills the outbound proxy's window exactly is sent", end
     $s->dial('out')->put(out => 'CONN/A2', window => 9000)->get(out => 'CONN/C1')->get(in => 'CONN/B3');
     put($s, tcp => @exact)->arrive(out => @exact[0, 1]);
     ack($s, out => 9000, 8999);
-    # The other way round through the endpoint and back: it has seen the ack before this
+    # A call goes through the endpoint and back, so the endpoint has seen the acknowledgement before it
     my $marker = rts_raw(0x42, [D => FD_IN_PROXY], [PT => 1]);
     put($s, out => $marker)->arrive(in => $marker);
     die "sent into a window of 8999\n" if @{ $s->{end}{out}{got} };
     ack($s, out => 9000, 9000)->arrive(out => $exact[2]);
 });
 
-# ---- what 3.2.3.5 forgot ----
+# ---- what 3.2.3.5 does not mention ----
 
 for my $state (qw(B3W Wait_B2 Opened Opened_A5W)) {
     holds("3.2.3.5: Ping, Keep-Alive and acknowledgements are legal in $state", inbound => $state => sub {
@@ -340,7 +341,7 @@ for ([131_072, 1 << 30, 200_000], [1 << 31, 131_072, 131_072]) {
     }
     for my $n (1 .. $sent) {
         my $pdu = $leg->pdu // last;
-        $pdu = $leg->pdu // last while is_rts($pdu);      # our acks
+        $pdu = $leg->pdu // last while is_rts($pdu);      # acknowledgements of the proxy
         $arrived++ if 22 < length $pdu && unpack('v', substr $pdu, 22, 2) == $n;
     }
     is($arrived, $sent, "$name: what it holds arrives");
@@ -348,7 +349,7 @@ for ([131_072, 1 << 30, 200_000], [1 << 31, 131_072, 131_072]) {
     $_->close for $c, $leg;
 }
 
-# ---- who may send what when ----
+# ---- which party may send which PDU in which state ----
 
 holds('3.2.1.5.2: the inbound proxy takes nothing for the client from the server', inbound => Opened => sub {
     my $s = shift;
@@ -377,8 +378,9 @@ for my $order (qw(IN-OUT-A1-B1 IN-OUT-B1-A1 OUT-IN-A1-B1 OUT-IN-B1-A1 IN-B1-OUT-
 
 my $client_gone = qr/RPC_IN_DATA channel .* ended: client-(?:closed|error), /;
 
-# A client that overruns: IN window 8192, the server's window 8192 and never acknowledged. What the
-# proxy has read when the client goes is in the log: B1, a window each, and a PDU begun.
+# A client that overruns its window. The window of IN is 8192, that of the server is 8192, and the
+# server never acknowledges. When the client ends, the log tells how much the proxy has read: B1, as
+# much as both windows hold, and the beginning of a PDU.
 {
     my $s = RPCH::States->reach(inbound => 'Open_Start', path => '/small/rpcproxy.dll');
     $s->put(client => 'CONN/B1')->leg('CONN/B2')->now;
@@ -393,7 +395,7 @@ my $client_gone = qr/RPC_IN_DATA channel .* ended: client-(?:closed|error), /;
     cmp_ok($read // 1e9, '<=', 104 + 8192 + 8192 + 1000, 'no more than the windows was read');
     $s->{end}{leg}->close;
 }
-# Plugged, the same
+# The same while the channel is plugged
 {
     my $s = RPCH::States->reach(inbound => 'Open_Start', path => '/small/rpcproxy.dll');
     $s->put(client => 'CONN/B1')->leg('CONN/B2')->now;
@@ -458,13 +460,13 @@ SKIP: {
     my %there = (port => $httpd->{port});
     my $s = RPCH::States->reach(outbound => 'Opened', %there);
     my @pings = map { $s->{end}{client}->pdu } 1 .. 45;
-    my $quiet = RPCH::States->reach(outbound => 'C1W', %there);     # must not wait for an hour
+    my $quiet = RPCH::States->reach(outbound => 'C1W', %there);     # this one must not wait for an hour
     push @pings, map { $s->{end}{client}->pdu } 46 .. 52;
     is(scalar(grep { defined && $_ eq rts('Ping') } @pings), 52, "$name: an idle channel is pinged");
     same_pdu($s->{end}{leg}->pdu, rts('PingTrafficSentNotify', bytes => 52 * 20), "$name: the server is told of them");
     is($quiet->{end}{client}{in}, '', "$name: no ping before C2");
     ok(eval { $quiet->put(leg => 'CONN/C1')->get(client => 'CONN/C2')->get(client => 'Ping') }, "$name: but after it") or diag $@;
-    # Two channels while the client makes up its mind: the old one is pinged
+    # While a successor is being opened there are two OUT channels, and the old one is pinged
     $s->{end}{successor} = $s->{c}->open_out(length => 120);
     ok(eval { $s->put(successor => 'OUT_R2/A3')->get(leg => 'OUT_R2/A4')->get(client => 'Ping')->get(client => 'Ping') },
        "$name: during OUT_R2 the old channel is") or diag $@;

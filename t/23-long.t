@@ -12,14 +12,14 @@ use RPCH::Httpd;
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Test;
 
-# Beside the module when they are there
+# The load programs lie beside the module, if they have been built
 my ($build) = grep { -x "${_}rpcload" } ($ENV{RPCPROXY_SO} // '') =~ s{[^/]*\z}{}r, 'build/';
 my $times = $ENV{RPCH_LONG} || 1;
 my ($lifetime, $window) = (131_072, 65_536);
 my $root = vars('serverroot');
 alarm 0 if $times > 1;
 
-# Room for 100 channels, their successors, and those that linger.
+# Room for 100 channels, their successors, and channels that are about to end.
 my %threads = (event => 10, worker => 250);
 sub limits {
     my ($mpm, $children) = @_;
@@ -34,10 +34,10 @@ MaxSpareThreads $all
 CONF
 }
 
-# ---- the two servers: a native one, and what stands behind an endpoint ----
+# ---- the two servers: a native one, and one behind an endpoint ----
 
 my %errors = map { $_ => "$root/long-$_.errors" } qw(native plain load);
-my @servers;    # closing the pipe would wait for its end
+my @servers;    # to close the pipe would wait for the end of the server
 sub rpcserver {
     my ($name, @args) = @_;
     my $pid = open my $out, '-|', "exec ${build}rpcserver @args 2>$errors{$name}" or die "rpcserver: $!\n";
@@ -48,7 +48,7 @@ sub rpcserver {
 END { local $?; kill TERM => map { $_->[0] } @servers if @servers }
 my %target = (native => 'localhost:' . rpcserver('native', "-w $window"),
               endpoint => 'tcp.contoso.test:' . (my $plain = rpcserver('plain', '-t')));
-my $listen = RPCH::Root::free_ports(1);     # of an endpoint that several machines share
+my $listen = RPCH::Root::free_ports(1);     # the address of an endpoint that several machines share
 $target{shared} = "localhost:$listen";
 
 sub slurp { open my $fh, '<', shift or return ''; local $/; return scalar <$fh> // '' }
@@ -78,7 +78,7 @@ sub channels {
     return @lines;
 }
 
-# What httpd says of a failed run, without the ends that the failed client brought about.
+# What httpd logged of a failed run, without the ends that the failed client caused.
 sub causes {
     my (@httpds) = @_;
     my @lines = grep { !/client-closed|recycled/ } map { split /^/, $_->log } @httpds;
@@ -134,11 +134,11 @@ long_run('worker, endpoint', mpm => 'worker', to => 'endpoint', vcs => 50, bytes
          not => \@r1);
 long_run('TLS', to => 'native', vcs => 20, bytes => $MiB / 2, tls => 1, forms => \@r2);
 
-# Slow readers stall by their window alone, and nobody else.
+# Slow readers stall because of their windows, and they slow down nobody else.
 long_run('slow, native', to => 'native', vcs => 50, slow => 10, bytes => $MiB, forms => \@r2);
 long_run('slow, endpoint', to => 'endpoint', vcs => 50, slow => 10, bytes => $MiB, forms => \@r2);
 
-# Two machines, several children: a successor lands anywhere.
+# Two machines with several children each: a successor may come to any of these.
 long_run('two machines, native', machines => 2, to => 'native', vcs => 50, bytes => $MiB, forms => [@r1, @r2]);
 long_run('two machines, slow, 2 loops', machines => 2, to => 'native', vcs => 50, slow => 10, bytes => $MiB,
          forms => [@r1, @r2], conf => 'RpcIOThreads 2');

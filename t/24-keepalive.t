@@ -18,7 +18,7 @@ my $other = RPCH::Httpd->new(conf => RPCH::Httpd->location('RpcConnectionTimeout
 
 # ---- announced time-outs ----
 
-# Opens C's connection; the time-outs of A3, B2 and C2 in seconds, and the legs.
+# Opens C's connection. Returns the time-outs of A3, B2 and C2 in seconds, and the legs.
 sub announced {
     my ($c, %header) = @_;
     $c->open_in(headers => $header{in} // []);
@@ -38,7 +38,7 @@ is(announced(client(target => $server->target)), '120 120 120', 'two minutes by 
 is(announced(client(target => $server->target, path => '/small/rpcproxy.dll')), '240 240 240', 'RpcConnectionTimeout');
 is(announced(plain(target => $server->target, port => $other->{port})), '600 600 600', 'on another machine');
 
-# Pragma lines of the OUT request; what A3 says.
+# Pragma lines of the OUT request, and the time-out that A3 announces.
 my @PRAGMAS = (
     ['the least', 120, 'MinConnTimeout=120'],
     ['the most', 14_400, 'MinConnTimeout=14400'],
@@ -64,7 +64,8 @@ for (@PRAGMAS) {
 }
 is(announced(client(target => $server->target), in => ['Pragma: MinConnTimeout=300']), '120 120 120', 'and on IN it means nothing');
 
-# Successors announce theirs: IN_R1/A2 the inbound proxy's, OUT_R1/A4 what this request asks for
+# Successors announce time-outs of their own: IN_R1/A2 that of the inbound proxy, OUT_R1/A4 what its
+# request asks for
 {
     my $c = plain(target => $server->target, raw => 1);
     (undef, my $in, my $out) = do { local $c->{raw}; announced($c, out => ['Pragma: MinConnTimeout=300']) };
@@ -94,7 +95,7 @@ sub probe {
     return 'closed';
 }
 
-# Due in SECONDS from some moment of this test on.
+# Tests that the next probe is due SECONDS after some moment of this test.
 sub is_due {
     my ($leg, $seconds, $name) = @_;
     my $due;
@@ -129,7 +130,7 @@ SKIP: {
     same_pdu($in->pdu, $pdu, 'none of them was forwarded');
     is_due($out, 0, 'nor has it touched the OUT leg');
 
-    # A successor at the same proxy keeps the leg and what was set, and may set it anew
+    # A successor at the same proxy keeps the leg and its interval, and may set another interval
     my ($old, $new) = ($c->in, $c->replace_in);
     $in->expect('IN_R2/A2');
     $out->put(rts('IN_R2/A3'));
@@ -139,7 +140,7 @@ SKIP: {
     $new->put(rts('Keep-Alive', keepalive => 60_000));
     is_due($in, 60, 'until the successor says otherwise');
 
-    # At another proxy the leg is new, and IN_R1/A2 says nothing of the interval
+    # At another proxy the leg is new, and IN_R1/A2 does not contain the interval
     ($old, $new) = ($c->in, $c->replace_in(dial => { port => $other->{port}, tls => undef }));
     my $in2 = $server->leg;
     $in2->expect('IN_R1/A2');
@@ -156,7 +157,7 @@ SKIP: {
     $c->close;
 }
 
-# A leg to the endpoint is no TCP connection: nothing to set, nothing lost
+# A leg to the endpoint is not a TCP connection, so there is no interval to set
 {
     my $c = client(target => "tcp.contoso.test:$tcp->{port}", keepalive => 60_000)->connect;
     $c->in->put(rts('Keep-Alive', keepalive => 90_000));
@@ -170,8 +171,8 @@ SKIP: {
 
 # ---- pings ----
 
-# They go to whoever is the default channel, and are counted afresh for the successor: the server
-# is told at the 52nd, before the client gets that. A time-out of two minutes is 120 ms here.
+# Pings go to the default channel, and for a successor they are counted anew. At the 52nd the server
+# is told, before the client gets that ping. A time-out of two minutes is 120 ms here.
 SKIP: {
     my $httpd = RPCH::Httpd->new(conf => RPCH::Httpd->location("RpcConnectTimeout 300\nRpcSetupTimeout 3600\nRpcFirstPduTimeout 3600\n"));
     RPCH::Clock->start($httpd, 1000) or skip 'no C compiler', 1;

@@ -10,10 +10,11 @@ use Encode qw(encode);
 use MIME::Base64 qw(encode_base64);
 use POSIX ();
 use Test::More;
+use RPCH::File qw(slurp);
 use RPCH::HTTP;
 use RPCH::Httpd;
 use RPCH::NTLM qw(smbpasswd_line filetime);
-use RPCH::Poll qw(turn wait_for);
+use RPCH::Poll qw(turn);
 use RPCH::Root;
 use RPCH::RPC qw(bind_pdu);
 use RPCH::SPNEGO qw(neg_init neg_resp mech_list read_resp);
@@ -38,15 +39,13 @@ sub put {
     return rename "$file.new", $file;
 }
 
-sub slurp { open my $fh, '<', $_[0] or die "$_[0]: $!\n"; local $/; return scalar <$fh> }
-
 sub accounts {
     my @lines = ([alice => 'secret'], [bob => 'hidden'], [carol => 'secret', 'DU'], ['Zoë' => 'naïve'],
                  ['Ärger' => 'secret'], ['Öztürk' => 'secret'], [long => 'x' x 100]);
     return map { smbpasswd_line(@$_) } @lines;
 }
 
-# A location, answered by one document.
+# A location in which each request gets the same document.
 sub location {
     my ($path, $more) = @_;
     return "<Location /in/$path>\nAuthType NTLM\nAuthName here\nAuthNtlmUserFile $users\n"
@@ -112,7 +111,7 @@ sub try_in {
     return $answer->{status};
 }
 
-# With what counts as the same answer: not the date.
+# The parts of an answer that have to be the same, which excludes the date.
 sub sans_date {
     my ($answer) = @_;
     my %headers = %{ $answer->{headers} };
@@ -120,14 +119,14 @@ sub sans_date {
     return { %$answer, headers => \%headers };
 }
 
-# In the access log, which is written after the answer.
+# Tests a line of the access log, which is written after the answer.
 sub noted {
     my ($re, $name) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     return ok($httpd->logs($re, 'access_log'), $name);
 }
 
-# Another request on the connection gets there: it was kept.
+# Tests that the connection was kept: another request on it is answered.
 sub is_kept {
     my ($http, $name) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -224,7 +223,7 @@ sub is_kept {
     $_->close for $fresh, $one, $two;
 }
 
-# ---- wrong ----
+# ---- wrong passwords, users and responses ----
 {
     my $answer_to = sub {
         my $http = dial();
@@ -266,7 +265,7 @@ is(try_in('here', @$_[1 .. $#$_ - 1]), $_->[-1], $_->[0])
         ['names in NEGOTIATE', names => 1, domain => 'DOM', 200],
         ['and no Version', names => 1, domain => 'DOM', version => 0, 200];
 {
-    # The MIC covers all three messages: one bit of the first two, changed on their way
+    # The MIC covers all three messages. Here one bit of the first or of the second is changed on its way.
     for my $which (qw(negotiate challenge)) {
         my ($http, $ntlm) = (dial(), RPCH::NTLM->new);
         $ntlm->knock($http, '/in/here');
@@ -307,7 +306,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
 
 # ---- the timestamp that was sent ----
 {
-    # Somebody has taken it out, or changed it, on its way to the client, which sends no MIC then
+    # The timestamp was taken out or changed on its way to the client, which then sends no MIC
     for (['taken out', sub { return grep { $_->[0] != 7 } @_ }],
          ['another', sub { return map { $_->[0] == 7 ? [7, pack 'Q<', filetime() - 1] : $_ } @_ }]) {
         my ($name, $change) = @$_;
@@ -322,7 +321,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
         'the log says why');
 }
 
-# ---- for whom it was made ----
+# ---- the service that a response was made for ----
 {
     is(try_in('here', target => $_), 200, "MsvAvTargetName $_")
         for qw(HTTP/localhost http/LocalHost HTTP/127.0.0.1 HTTP/localhost:8443 HTTP/localhost. HTTP/localhost/REALM
@@ -332,7 +331,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
                HTTP/alias.test HTTP/127.0.0.2 HTTP/[::1] HTTP/localhos);
     like($httpd->log, qr{:info\].* NTLM refused: the response was made for "HTTP/mallory\.test": it was relayed, or AuthNtlmTargets lacks},
         'the log says why');
-    # Whoever relays chooses the Host
+    # An attacker who relays a login can choose the Host field
     my %by_host = ('mallory.test' => ['HTTP/mallory.test', 'cifs/MALLORY'], '127.0.0.2' => ['HTTP/127.0.0.2', 'cifs/WEB']);
     for my $host (sort keys %by_host) {
         for my $target (@{ $by_host{$host} }) {
@@ -382,7 +381,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
     is_deeply($status{200}, [$longest], 'AUTHENTICATE cut off anywhere: 401');
     is(join(' ', sort keys %status), '200 401', 'and nothing else');
 
-    # Each field in turn begins or ends outside
+    # Each field in turn begins or ends outside the message
     my @wrong = (['begins behind the end', 4, pack 'V', 0x7fffffff], ['begins in the header', 4, pack 'V', 8],
                  ['is longer', 0, pack 'v v', 0xffff, 0xffff],
                  ['ends at the end of all numbers', 0, pack 'v v V', 16, 16, 0xfffffff8]);
@@ -400,7 +399,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
     unlike($httpd->log, qr/exit signal/, 'no child has died of it');
 }
 
-# ---- what the server tells ----
+# ---- what the server tells about itself ----
 {
     my ($http, $ntlm) = (dial(), RPCH::NTLM->new);
     my %nonces;
@@ -477,7 +476,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
     is(get($http, 'here', version => '1.0')->{status}, 200, 'also without Authorization');
     $http->close;
 
-    # A body that comes with the first message is read over
+    # The body of a request with the first message is read and discarded
     ($http, $ntlm) = (dial(), RPCH::NTLM->new);
     $http->hold;
     $http->request('POST', '/in/here', length => 9,
@@ -488,7 +487,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
     ($answer) = $http->{head}{headers}{'www-authenticate'} =~ /NTLM (\S+)/;
     $ntlm->challenge(MIME::Base64::decode_base64($answer));
     is(ask($http, '/in/here', $ntlm->authenticate)->{status}, 200, 'a body with NEGOTIATE does no harm');
-    # A body that waits for 100 Continue is asked for, when it is short
+    # When the client waits for 100 Continue and its body is short, the server asks for the body
     for (['of 9 bytes', length => 9, 'some body'], ['in chunks', headers => ['Transfer-Encoding: chunked'], "4\r\nsome\r\n5\r\n body\r\n0\r\n\r\n"],
          ['of 200,000 bytes', length => 200_000, 'x' x 200_000]) {
         my ($name, @opt) = @$_;
@@ -576,7 +575,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
 # ---- Negotiate ----
 {
     my $send = sub { my ($http, $token) = @_; return ask($http, '/in/negotiate', $token, scheme => 'Negotiate') };
-    # The first leg or, where NTLM is not the favourite, the first two: its challenge is read
+    # The first leg or, where NTLM is not the preferred mechanism, the first two, until the challenge
     my $begin = sub {
         my ($http, $ntlm, $mechs, %opt) = @_;
         my $favourite = $mechs->[0] eq 'ntlm';
@@ -589,7 +588,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
         $ntlm->challenge($resp->{token});
         return;
     };
-    # The status of the whole, and the connection
+    # The status at the end of the handshake, and the connection
     my $wrapped = sub {
         my ($mechs, %opt) = @_;
         my ($http, $ntlm) = (dial(), RPCH::NTLM->new(%{ $opt{ntlm} || {} }));
@@ -641,7 +640,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
         my $answer = $send->($http, $_->[1]);
         is("$answer->{status} " . offered($answer), '401 Negotiate, NTLM', "Negotiate: $_->[0]");
     }
-    # Tickets of users in many groups; NTLM is the next mechanism, where there is one
+    # Tickets of users in many groups are long. NTLM is offered as the next mechanism, if there is one.
     for my $size (11_000, 13_000, 20_000) {
         my $ticket = neg_init(mechs => ['krb5'], token => 'x' x $size);
         my $answer = $send->($http, $ticket);
@@ -748,7 +747,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
         $works->($c->send_a1->send_b1, $name);
     }
 
-    # A channel without a login, or of somebody else, opens nothing
+    # A channel without a login, or of another user, does not open the connection
     my $c = $client->();
     $c->open_out;
     $c->send_a1;

@@ -15,7 +15,7 @@ my $winbind = RPCH::Winbind->new;
 my %env = $winbind->environment;
 my $file = vars('serverroot') . "/smbpasswd-$$";
 {
-    # dave is in the file alone; alice in both, with another password in the file
+    # dave is only in the file; alice is in both, with another password in the file
     open my $fh, '>', $file or die "$file: $!\n";
     print $fh "$_:1:" . 'X' x 32 . ":77E2ECB23C9565F1685608016EBEA9B8:[U          ]:LCT-6523A000:\n" for qw(dave alice);
     close $fh;
@@ -25,7 +25,7 @@ sub section {
     my ($path, $text) = @_;
     return "<Location $path>\nAuthType NTLM\nAuthName x\nRequire valid-user\n$text\n</Location>\n";
 }
-# Each document is a file that is not there: 404 is "in"
+# No document exists, so 404 means that the user was accepted
 my $server = RPCH::Httpd->new(conf => "KeepAlive On\nLogLevel auth_ntlm:debug\n"
     . section('/domain', 'AuthNtlmProvider winbind')
     . section('/short', "AuthNtlmProvider winbind\nAuthNtlmOmitDomain On")
@@ -36,10 +36,10 @@ my $server = RPCH::Httpd->new(conf => "KeepAlive On\nLogLevel auth_ntlm:debug\n"
     $server->start;
 }
 
-# A sanitizer's preload is for httpd; curl hangs with it.
+# The library of a sanitizer is preloaded for httpd only, because curl hangs with it.
 sub without_preload { return map { $_ => $ENV{$_} } grep { $_ ne 'LD_PRELOAD' } keys %ENV }
 
-# The status that curl ends with.
+# The status of curl's last answer.
 my $mark = 0;
 sub login {
     my ($path, $user) = @_;
@@ -49,7 +49,7 @@ sub login {
 }
 
 sub file_of { my ($name) = @_; open my $fh, '<', "$server->{dir}/$name" or return ''; local $/; return <$fh> // '' }
-# In the log since the last login.
+# The lines of the log since the last login.
 sub server_logged {
     my ($text, $name) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;

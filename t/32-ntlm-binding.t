@@ -10,6 +10,7 @@ use IO::Socket::SSL;
 use MIME::Base64 ();
 use Net::SSLeay;
 use Test::More;
+use RPCH::File qw(slurp put);
 use RPCH::HTTP;
 use RPCH::Httpd;
 use RPCH::NTLM qw(smbpasswd_line end_point_binding peer_der);
@@ -29,7 +30,8 @@ sub openssl {
     return;
 }
 
-# A certificate that signs itself, for localhost or another name. KIND: openssl's words for key and signature.
+# A self-signed certificate for localhost or another name. KIND is what openssl calls the key and the
+# signature.
 sub certificate {
     my ($name, $kind, $host) = @_;
     $host //= 'localhost';
@@ -46,16 +48,9 @@ sub der_of {
     return MIME::Base64::decode_base64($pem =~ s/-----[^-]+-----//gr);
 }
 
-sub put {
-    my ($file, @text) = @_;
-    open my $fh, '>', $file or die "$file: $!\n";
-    print $fh @text;
-    return close $fh;
-}
-
 # ---- certificates and hosts ----
 
-# Name, key and signature, hash of its binding.
+# The name, the key and signature, and the hash that the binding uses.
 my @kinds = (
     ['rsa-sha256', 'rsa:2048 -sha256', 256], ['rsa-sha384', 'rsa:2048 -sha384', 384],
     ['rsa-sha512', 'rsa:2048 -sha512', 512], ['rsa-sha1', 'rsa:2048 -sha1', 256],
@@ -83,8 +78,6 @@ openssl("req -new -nodes -config $dir/openssl.cnf -subj /CN=localhost -newkey rs
 openssl("x509 -req -in $dir/signed.csr -CA $dir/signer.crt -CAkey $dir/signer.key -CAcreateserial -days 2 -sha384 "
         . "-out $dir/leaf.crt");
 put("$dir/signed.crt", map { slurp("$dir/$_.crt") } qw(leaf signer));
-
-sub slurp { open my $fh, '<', $_[0] or die "$_[0]: $!\n"; local $/; return scalar <$fh> }
 
 my @hosts = ((map { [$_->[0], [$_->[0]]] } @kinds), ['both', [qw(both-rsa both-ecdsa)]],
     ['signed', ['signed']], ['changing', ['changing']]);
@@ -153,7 +146,7 @@ sub tls {
         SSL_hostname => 'localhost', %opt);
 }
 
-# The options of connections that go on with one session.
+# The options of connections that resume one session.
 sub one_session {
     my (%opt) = tls(@_, SSL_session_cache_size => 10);
     return (SSL_reuse_ctx => IO::Socket::SSL::SSL_Context->new(%opt), SSL_session_key => 'session',
@@ -165,7 +158,7 @@ sub dial {
     return RPCH::HTTP->dial(port => $port{$host}, name => "connection to $host", tls => { tls(@opt) });
 }
 
-# The status of a login with this binding; undef: none.
+# The status of a login with this binding. With undef there is no binding.
 sub login {
     my ($http, $path, $binding, %arg) = @_;
     return RPCH::NTLM->new(binding => $binding, %arg)->login($http, $path)->{status};
@@ -189,7 +182,7 @@ sub closed { my ($http, $result) = @_; $http->close; return $result }
             is(login($http, "/$path", $binding{$name}), $want, "$path: $name: $want");
         }
     }
-    # Without a MIC nobody can change a binding either: the response covers it
+    # Without a MIC a binding cannot be changed either, because the response covers it
     is(login($http, '/require', $right, mic => 0), 200, 'require: bound, without a MIC');
     is(login($http, '/require', $right, password => 'wrong'), 401, 'require: bound, with a wrong password');
     is(login($http, '/allow', undef), 200, 'a login without a binding');
@@ -241,7 +234,7 @@ for (@kinds) {
     $http->close;
 }
 
-# ---- two certificates in a host; what a client can do chooses ----
+# ---- two certificates in a host: the client's algorithms decide which one is used ----
 
 my %both = (rsa => end_point_binding(der_of('both-rsa'), 256),
     ecdsa => end_point_binding(der_of('both-ecdsa'), 384));
@@ -265,7 +258,7 @@ for my $version (sort keys %choose) {
     }
 }
 
-# The session goes on in another connection, in which no certificate is sent.
+# The session is resumed in another connection, in which no certificate is sent.
 sub resumed {
     my ($version, $kind, @opt) = @_;
     my @again = one_session(@opt);
@@ -284,7 +277,7 @@ sub resumed {
     return;
 }
 
-# The same where there is one certificate
+# The same with one certificate
 for my $version (qw(TLSv1_2 TLSv1_3)) {
     my @opt = one_session(SSL_version => $version);
     for my $round (0, 1) {
@@ -341,7 +334,7 @@ for my $version (qw(TLSv1_2 TLSv1_3)) {
     is($status->($both{rsa}), 401, 'and no other');
 }
 
-# AH02032 is mod_ssl's word on a Host that is not SNI's.
+# mod_ssl logs AH02032 when Host is not the name in SNI.
 my @bad = grep { /exit signal|:(?:error|crit|alert|emerg)\]/ && !/AH02032/ } $httpd->log =~ /^.*\n/mg;
 is(join('', @bad), '', 'no child has died, and nothing is an error');
 done_testing;

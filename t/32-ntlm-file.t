@@ -14,7 +14,7 @@ sub account {
     my ($name, $password, $flags) = @_;
     return sprintf "%s:1000:%s:%s:[%-11s]:LCT-6523A000:\n", $name, 'X' x 32, $NT_HASH{$password} // $password, $flags // 'U';
 }
-# Into the same file, as editors and Samba's own tools do.
+# Writes into the same file, as editors and the tools of Samba do.
 sub put {
     my ($text) = @_;
     open my $fh, -e $file ? '+<' : '>', $file or die "$file: $!\n";
@@ -37,14 +37,14 @@ chmod 0640, $file;
 chown 0, scalar getgrnam(vars('group')), $file if $> == 0;
 unlike(($server->configtest)[1], qr/may be read/, 'configtest: for the group of httpd');
 my $mtime = (stat $file)[9];
-utime $mtime, $mtime, $file;    # whole seconds, so that it can be set back
+utime $mtime, $mtime, $file;    # whole seconds, so that the time can be set to the same value again
 $server->start;
 
-# The status that curl ends with; each document is a file that is not there.
+# The status of curl's last answer. No document exists, so 404 means that the user was accepted.
 use constant { IN => 404, OUT => 401 };
 sub login {
     my ($user) = @_;
-    # A sanitizer's preload is for httpd; curl hangs with it
+    # The library of a sanitizer is preloaded for httpd only, because curl hangs with it
     local %ENV = map { $_ => $ENV{$_} } grep { $_ ne 'LD_PRELOAD' } keys %ENV;
     return qx(curl -s -o /dev/null -w '%{http_code}' --ntlm -u '$user' http://127.0.0.1:$server->{port}/no);
 }
@@ -59,7 +59,7 @@ for my $name (sort keys %barred) {
     ok($server->logs(qr/NTLM user "\Q$name\E": (?!wrong|unknown)/), 'the log says why');
 }
 
-# A change of the same size, and with the same time
+# A change that keeps the size and the time of the file
 put($all =~ s/\[UL /[U  /r =~ s/(alice.*)\[U /$1\[D /r);
 utime $mtime, $mtime, $file;
 is(login('locked:secret'), IN, 'unlocked, in a file of the same size and time');

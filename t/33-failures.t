@@ -10,6 +10,7 @@ use Test::More;
 use Digest::SHA qw(sha1 sha1_base64);
 use IO::Socket::IP;
 use MIME::Base64 qw(encode_base64);
+use RPCH::File qw(slurp put);
 use RPCH::HTTP;
 use RPCH::Httpd;
 use RPCH::Poll qw(turn wait_for);
@@ -20,30 +21,16 @@ my $root = vars('serverroot');
 my ($libexec) = slurp("$root/conf/modules.conf") =~ m{(\S+)/mod_\w+\.so};
 my $users = "$root/conf/users";
 
-sub slurp {
-    my ($file) = @_;
-    open my $fh, '<', $file or die "$file: $!\n";
-    local $/;
-    return scalar <$fh>;
-}
-
-sub put {
-    my ($file, $text) = @_;
-    open my $fh, '>', $file or die "$file: $!\n";
-    print $fh $text;
-    return close $fh;
-}
-
 sub load { return "LoadModule $_[0]_module $libexec/mod_$_[0].so\n" }
 
-# A location, answered by one document, with a limit.
+# A location with a limit, in which each request gets the same document.
 sub location {
     my ($path, $limit, $more) = @_;
     return "<Location /limited/$path>\nAuthType Basic\nAuthName rpc\nAuthUserFile $users\nAuthNtlmFailures $limit\n"
            . ($more // 'Require valid-user') . "\n</Location>\n";
 }
 
-# A server with these locations; its documents all say "in".
+# A server with these locations. All documents contain "in".
 sub httpd {
     my ($conf, %opt) = @_;
     my $h = RPCH::Httpd->new(%opt);
@@ -86,11 +73,11 @@ sub status { return ask(@_)->{status} }
 
 sub seen { my ($h, $re) = @_; return scalar(() = $h->log =~ /$re/g) }
 
-# What the provider is asked, mod_auth_basic logs.
+# mod_auth_basic logs each question to the provider.
 sub asked { my ($h, $user) = @_; return seen($h, qr/user \Q$user\E(?: not found|: authentication failure)/) }
 
 
-# The answers of several tries, as "401 401 200".
+# The answers to several tries, such as "401 401 200".
 sub tries {
     my ($h, $path, @tries) = @_;
     return join ' ', map { my ($user, $password, $from) = @$_; status($h, $path, $user, $password, from => $from) } @tries;
@@ -153,7 +140,7 @@ $httpd->start;
     is(status($httpd, 'address', 'bob', 'hidden', from => '127.0.2.2'), 200, 'another address goes on');
 }
 
-# ---- what is no user and password ----
+# ---- credentials that contain no user or no password ----
 {
     is(status($httpd, 'odd', undef, undef, auth => $_, from => '127.0.3.1'), 401, "Authorization: $_")
         for 'Basic', 'Basic !!!', 'basic  ' . encode_base64(':guess', '');
@@ -173,7 +160,7 @@ $httpd->start;
          'an ugly name stays within its line');
 }
 
-# ---- success: frees nobody, and makes an address known ----
+# ---- a success does not lift a block; it makes the address known for this user ----
 {
     my ($wrong, $right) = (sub { ['bob', 'guess', "127.0.4.$_[0]"] }, sub { ['bob', 'hidden', "127.0.4.$_[0]"] });
     is(tries($httpd, 'success', $wrong->(1), $right->(2), $wrong->(1), $right->(2), $wrong->(3), $wrong->(4), $right->(5)),
@@ -186,18 +173,19 @@ $httpd->start;
        'failures of the address itself block it, known or not');
 }
 
-# ---- the window ends, though tries go on ----
+# ---- the window ends although tries continue ----
 {
     my $try = sub { status($httpd, 'short', 'alice', $_[0], from => '127.0.5.' . (1 + int rand 250)) };
     ok(eval { wait_for('a full window', sub { $try->('guess') for 1 .. 3; $httpd->log =~ /blocked try from 127\.0\.5\./ }) }, 'blocked');
     ok(eval { wait_for('its end', sub { turn(0.05); $try->('secret') == 200 }) }, 'until the window ends, which blocked tries do not put off');
 }
 
-# ---- tries side by side: what is right, but slow to check, is not told once the limit is reached ----
+# ---- tries at the same time: when the limit is reached while a right password is checked, which takes
+# long, the client is not told that it was right ----
 SKIP: {
     skip 'no bcrypt here', 2 if !$slow;
     is(status($httpd, 'parallel', 'slow', 'hidden', from => '127.0.12.2'), 200, 'a password that takes long to check');
-    # Again, should the machine have been slower than the check
+    # Another try, in case the machine was slower than the check
     my @answers;
     for my $from (map { "127.0.12.1$_" } 1 .. 3) {
         my $http = dial($httpd, from => $from);
@@ -224,7 +212,7 @@ is(seen($httpd, qr/AuthNtlmFailures: .*127\.0\.6\.1/), 0, 'nothing counted');
     is(seen($httpd, qr/failed try from 127\.0\.7\./), 3, 'three failures');
 }
 
-# ---- where a subrequest asks for the password ----
+# ---- the password of a subrequest ----
 {
     is(tries($httpd, 'sub/', (map { ['alice', 'guess', '127.0.8.1'] } 1 .. 3), ['alice', 'secret', '127.0.8.2']), '401 401 401 401', 'a directory whose index is protected');
     is(seen($httpd, qr/failed try from 127\.0\.8\.1,/), 3, 'each try counted once');
@@ -264,7 +252,7 @@ is(seen($httpd, qr/AuthNtlmFailures: .*127\.0\.9\.1/), 0, 'and no line');
     my $filter = vars('top_dir') . '/conf/fail2ban/filter.d/rpcproxy.conf';
     my ($re) = slurp($filter) =~ /^failregex = (.+)$/m;
     $re =~ s/<ADDR>/([0-9A-Fa-f.:]+)/;
-    # fail2ban takes the time out first
+    # fail2ban removes the time before it compares a line
     my @lines = map { s/^\[[A-Z][^\]]*\]/[]/r } split /\n/, $httpd->log;
     my @ours = grep { /\] AuthNtlmFailures: (?:failed|blocked) try/ } @lines;
     my @found = map { $_ =~ $re ? $1 : () } @lines;
@@ -284,7 +272,7 @@ $httpd->signal('TERM')->wait_gone;
 # ---- all children count together ----
 {
     my $h = httpd(location('all', '3 600'), mpm => 'prefork', limits => "ServerLimit 4\nStartServers 4\nMinSpareServers 1\nMaxRequestWorkers 4\n")->start;
-    my @held = map { dial($h, from => "127.0.10.$_") } 1 .. 3;      # a child each
+    my @held = map { dial($h, from => "127.0.10.$_") } 1 .. 3;      # each is held by another child
     is(join(' ', map { on($_, 'all', 'alice', 'guess')->{status} } @held), '401 401 401', 'three children, a wrong password each');
     my %pids = map { $_ => 1 } $h->log =~ /\[pid (\d+)[^\]]*\] \[client [^\]]*\] AuthNtlmFailures: failed/g;
     is(scalar keys %pids, 3, 'three children have counted');
@@ -297,10 +285,10 @@ $httpd->signal('TERM')->wait_gone;
     $h->signal('TERM')->wait_gone;
 }
 
-# ---- names that would meet in one part of the cache, were their hashes known outside ----
+# ---- many names in one part of the cache, chosen as if the hashes had no secret ----
 {
     my $h = httpd("AuthNtlmFailuresSOCache shmcb:flood(131072)\n" . location('all', '3 600'))->start;
-    my $part = sub { substr sha1("u600:$_[0]"), 0, 1 };      # as a hash without a secret would begin
+    my $part = sub { substr sha1("u600:$_[0]"), 0, 1 };      # the first byte of a hash without a secret
     my @meet = grep { $part->($_) eq $part->('bob') } map { "guess$_" } 1 .. 60_000;
     is(tries($h, 'all', map { ['bob', 'guess', "127.0.16.$_"] } 1 .. 3), '401 401 401', 'a full tally');
     is(tries($h, 'all', map { [$meet[$_], 'guess', '127.0.17.' . ($_ + 1)] } 0 .. 149), join(' ', ('401') x 150), 'stays');

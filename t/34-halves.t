@@ -1,13 +1,12 @@
-# Halves belong together: a live cookie belongs to one user, target and virtual host, whichever child its
-# channels are in. And limits: how many channels there may be. Each section runs with one child
-# (event) and in many children (prefork).
+# Which halves belong together: the cookie of a live connection belongs to one user, target and virtual
+# host, whichever children have its channels. And the limits of channels. Each section runs with one
+# child (event) and with many children (prefork).
 
 use strict;
 use warnings;
 use Test::More;
 use RPCH::Httpd;
 use RPCH::Poll qw(wait_for turn);
-use RPCH::RPC qw(request_pdu rpc_parse);
 use RPCH::Root;
 use RPCH::Test;
 
@@ -21,7 +20,7 @@ sub location {
     return RPCH::Httpd->location($more // '') =~ s/^RpcBackend .*\n//mr;
 }
 
-# A private server, with another virtual host on the port {second}.
+# A private server. The port {second} leads to another virtual host.
 sub httpd {
     my ($mpm, $conf, $more) = @_;
     my $second = RPCH::Root::free_ports(1);
@@ -32,21 +31,14 @@ sub httpd {
 
 sub client_of { my ($httpd, %arg) = @_; return plain(port => $httpd->{port}, target => $server->target, %arg) }
 
-# Somebody who knows all cookies of C.
+# Another client, which knows all cookies of C.
 sub thief_of {
     my ($httpd, $c, %arg) = @_;
     return client_of($httpd, (map { $_ => $c->{$_} } qw(vc in_cookie out_cookie group)), %arg);
 }
 
-my $n = 0;
-sub works {
-    my ($c, $name) = @_;
-    my $stub = 'call ' . ++$n;
-    local $Test::Builder::Level = $Test::Builder::Level + 1;
-    return is(eval { rpc_parse($c->call(request_pdu(1, $stub)))->{stub} }, $stub, $name);
-}
 
-# One half, once its leg has reached the server.
+# Opens one half and waits until its leg has reached the server.
 sub half {
     my ($c, $kind) = @_;
     if ($kind eq 'in') { $c->open_in; $c->send_b1 }
@@ -83,7 +75,7 @@ for my $mpm (sort keys %LIMITS) {
             }
             half($c, $first eq 'in' ? 'out' : 'in');
             ok(eval { $c->opened }, "$name: the right half makes the pair") or diag $@;
-            works($c, "$name: it works");
+            ok($c->works, "$name: it works");
 
             # Successors
             for my $kind (qw(in out)) {
@@ -92,14 +84,14 @@ for my $mpm (sort keys %LIMITS) {
                 is_rpc_error($thief->$replace, '5', "$name: no successor of $kind");
                 $thief->close;
             }
-            works($c, "$name: it still works");
+            ok($c->works, "$name: it still works");
             is($server->connections + $other->connections, $legs + 2, "$name: no stranger had a leg");
             $c->close;
         }
     }
     ok($httpd->logs(qr/RPC_${_}_DATA channel to \S+ of user "bob" ended: peer-mismatch/), "$mpm: logged by name: $_") for qw(IN OUT);
 
-    # Then the cookie is as good as any
+    # When the connection has ended, the cookie is free for others
     my $c = client_of($httpd)->connect;
     my $again = thief_of($httpd, $c, %bob);
     $c->close;
@@ -119,25 +111,25 @@ for my $mpm (sort keys %LIMITS) {
 for my $mpm (sort keys %LIMITS) {
     my $httpd = delete $httpd{$mpm};
     my $c = client_of($httpd)->connect;
-    works($c, "$mpm: established");
+    ok($c->works, "$mpm: established");
     for my $kind (qw(in out)) {
         my $twin = thief_of($httpd, $c);
         refused($twin, $kind, '6c0', "$mpm: a second $kind channel");
         $twin->close;
     }
     ok($httpd->logs(qr/RPC_${_}_DATA channel to \S+ of user "alice" ended: duplicate-cookie/), "$mpm: logged: $_") for qw(IN OUT);
-    works($c, "$mpm: the first one keeps working");
+    ok($c->works, "$mpm: the first one keeps working");
 
     my $old = $c->in;
     $c->replace_in;
     ok(eval { $c->finish_in }, "$mpm: a successor beside its predecessor is no duplicate: IN") or diag $@;
-    works($c, "$mpm: it works");
+    ok($c->works, "$mpm: it works");
     ok(eval { $old->wait_eof }, "$mpm: the predecessor ends");
     $server->{vcs}{ $c->{vc} }->recycle_out;
     $c->expect('OUT_R1/A2');
     $c->replace_out;
     is(eval { $c->finish_out }, $mpm eq 'event' ? 'OUT_R2' : 'OUT_R1', "$mpm: OUT") or diag $@;
-    works($c, "$mpm: it works");
+    ok($c->works, "$mpm: it works");
     my $twin = thief_of($httpd, $c);
     refused($twin, 'in', '6c0', "$mpm: successors keep the cookie");
     $_->close for $c, $twin;
@@ -152,7 +144,7 @@ sub from {
     return RPCH::HTTP->new(fh => $fh, name => "connection from $address");
 }
 
-# Waits until a half passes again; it stays open.
+# Waits until a half is accepted again. This half stays open.
 sub room {
     my ($httpd, $name, %arg) = @_;
     my $c;
@@ -168,7 +160,7 @@ sub room {
     return $c;
 }
 
-# [directive, is it of the location, what the log says, a channel that passes nevertheless]
+# [directive, whether it stands in the location, what the log says, a channel that passes nevertheless]
 my @limits = (
     ['RpcMaxChannels', 0, 'too-many-channels: RpcMaxChannels 3 is reached'],
     ['RpcMaxUnpairedChannels', 0, 'too-many-unpaired: RpcMaxUnpairedChannels 3 is reached'],
@@ -188,7 +180,7 @@ for my $mpm (sort keys %LIMITS) {
             refused($c, $kind, '6bb', "$name is reached: $kind");
             $c->close;
         }
-        # At once, or when the first PDU has shown that it is no successor
+        # The channel is refused at once, or when its first PDU shows that it is not a successor
         my ($token, $text) = $says =~ /^([\w-]+): (\w+)/;
         ok($httpd->logs(qr/(?:refused|ended): $token\b.*: $text (?:\d+ )?is reached/), "$name: logged");
         ok($httpd->logs(qr/^alice "RPC_IN_DATA .*" 503 .* too-many-/m, 'access_log'), "$name: in the access log");
@@ -205,24 +197,24 @@ for my $mpm (sort keys %LIMITS) {
     }
 }
 
-# Unpaired is who has not been answered by the server
+# A channel is unpaired until the server has answered
 for my $mpm (sort keys %LIMITS) {
     my $httpd = httpd($mpm, "RpcMaxUnpairedChannels 2\n");
     my @pairs = map {
         my $c = client_of($httpd)->connect;
-        works($c, "$mpm: pair $_ of 3 with RpcMaxUnpairedChannels 2");
+        ok($c->works, "$mpm: pair $_ of 3 with RpcMaxUnpairedChannels 2");
         $c;
     } 1 .. 3;
     my $old = $pairs[0]->in;
     $pairs[0]->replace_in;
     ok(eval { $pairs[0]->finish_in }, "$mpm: a channel is replaced") or diag $@;
-    works($pairs[0], "$mpm: and works");
+    ok($pairs[0]->works, "$mpm: and works");
     $old->wait_eof;
     @{ $server->{new} } = ();
     my @halves = map { my $c = client_of($httpd); half($c, $_); $c } qw(in out);
     my $c = client_of($httpd);
     refused($c, 'out', '6bb', "$mpm: a third half");
-    works($_, "$mpm: the pairs do not notice") for @pairs;
+    ok($_->works, "$mpm: the pairs do not notice") for @pairs;
     # The first IN half gets its partner as soon as there is room for one more
     (pop @halves)->close;
     ok(eval { wait_for('room', sub {
@@ -231,14 +223,14 @@ for my $mpm (sort keys %LIMITS) {
         $halves[0]->out->close; $halves[0]->{got} = [];
         return turn(0.02) && 0;
     }); $halves[0]->opened }, "$mpm: a half is completed") or diag $@;
-    works($halves[0], "$mpm: and works");
+    ok($halves[0]->works, "$mpm: and works");
     @{ $server->{new} } = ();
     my $next = room($httpd, "$mpm: which makes room again");
     $_->close for @pairs, @halves, $c, $next;
     @{ $server->{new} } = @{ $server->{opened} } = ();
 }
 
-# Version 1: its one channel is unpaired until the banner has come
+# Version 1: the only channel is unpaired until the banner has come
 for my $mpm (sort keys %LIMITS) {
     my $tcp = tcp_server(quiet => 1);
     my $httpd = httpd($mpm, "RpcMaxUnpairedChannels 2\n", "RpcProtocolVersions v1 v2\nRpcBackend 127.0.0.1 ncacn_http:127.0.0.1\n");
@@ -262,7 +254,7 @@ for my $mpm (sort keys %LIMITS) {
 
 # ---- a child is killed: its channels do not count, and its cookies are free ----
 
-# The child that has C's IN channel; one of prefork may have several channels.
+# The child that has C's IN channel. A child of prefork may have several channels.
 sub child_of {
     my ($httpd, $c) = @_;
     my ($port, $child) = $c->in->{fh}->sockport;
@@ -276,7 +268,7 @@ sub child_of {
     my ($httpd, @c, @children);
     for (1 .. 10) {     # until two children have channels
         $httpd = RPCH::Httpd->new(mpm => 'prefork', limits => $LIMITS{prefork});
-        # A log of its own: a signal in error_log is a fault
+        # This server has a log of its own, because a line about a signal in error_log counts as a fault
         $httpd->configure("ErrorLog $httpd->{dir}/killed_log\n" . location("RpcMaxChannelsPerUser 3\n"))->start;
         @c = map { my $c = client_of($httpd); half($c, 'in'); $c } 1 .. 3;
         @children = map { child_of($httpd, $_) } @c;

@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use MIME::Base64 qw(decode_base64 encode_base64);
 use Test::More;
+use RPCH::File qw(slurp);
 use RPCH::Httpd;
 use RPCH::KDC;
 use RPCH::RPC qw(bind_pdu request_pdu rpc_parse RESPONSE);
@@ -14,7 +15,7 @@ my $gssapi = eval { require GSSAPI; GSSAPI->import; 1 };
 chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
 need();
 
-# Of carol, who has no principal but an NT hash.
+# The file for carol, who has an NT hash and no principal.
 my ($PASSWORD, $NT_HASH) = ('Passw0rd!', 'FC525C9683E8FE067095BA2DDC971889');
 
 my $kdc = RPCH::KDC->start(alice => 'Wonderland', bob => 'Builder');
@@ -34,12 +35,12 @@ sub need {
     plan(skip_all => "packages not installed: @missing");
 }
 
-# An httpd with the files that conf/ ships, adapted as they tell.
+# An httpd with the samples of conf/, adapted as their comments say.
 sub httpd {
     my ($keytab, %change) = @_;
     my $conf = vars('serverroot') . '/conf';
     my $text = join '', map { slurp("conf/$_") } qw(rpcproxy.conf rpcproxy-ntlm.conf rpcproxy-kerberos.conf);
-    $text =~ s{^LoadModule (?:rpcproxy|auth_ntlm)_module .*\n}{}mg;     # those of this build are there
+    $text =~ s{^LoadModule (?:rpcproxy|auth_ntlm)_module .*\n}{}mg;     # the modules of this build are loaded already
     $text =~ s{AuthNtlmProvider winbind}{AuthNtlmProvider file};
     $text =~ s{^( +)# (AuthNtlmUserFile|AuthNtlmBasicProvider|AuthUserFile|Header)}{$1$2}mg;
     $text =~ s{ modules/}{ $modules/}g;
@@ -69,13 +70,6 @@ $text
 CONF
 }
 
-sub slurp {
-    my ($file) = @_;
-    open my $fh, '<', $file or die "$file: $!\n";
-    local $/;
-    return scalar <$fh>;
-}
-
 # ---- a client with a ticket ----
 
 # A context for the proxy's service, and its first token: SPNEGO with a ticket in it.
@@ -91,7 +85,7 @@ sub context {
     return { context => $context, name => $name, token => $token, %opt };
 }
 
-# What the server says of itself in the answer's WWW-Authenticate: is it who it should be?
+# Does the token in WWW-Authenticate of the answer prove that the server is the right one?
 sub server_proved {
     my ($c, $head) = @_;
     my ($answer) = ($head->{headers}{'www-authenticate'} // '') =~ /^Negotiate (\S+)$/ or return 0;
@@ -106,7 +100,7 @@ sub negotiate { my ($token) = @_; return (user => undef, headers => ['Authorizat
 
 sub kerberos { my (%arg) = @_; return client(port => $httpd->{port}, user => undef, %arg) }
 
-# One request and its answer's head; the connection is closed.
+# Sends one request, returns the header of the answer, and closes the connection.
 sub answer {
     my ($method, $uri, %opt) = @_;
     my $ch = kerberos()->dial('a connection');
@@ -116,7 +110,7 @@ sub answer {
     return $head;
 }
 
-# Opens a virtual connection: a token for each channel.
+# Opens a virtual connection, with a token for each channel.
 sub connected {
     my ($c, @tokens) = @_;
     $c->open_in(negotiate($tokens[0]));
@@ -131,7 +125,8 @@ sub call_ok {
     return is($answer->{stub}, 'through the looking-glass', $name);
 }
 
-# NTLM's first message in SPNEGO (RFC 4178 4.2.1), with a hint of some length before it to move it about.
+# NTLM's first message in SPNEGO (RFC 4178 4.2.1). A hint before it has any length, which moves the
+# message to another place.
 sub der { my ($tag, $value) = @_; my $n = length $value; return pack('C', $tag) . ($n < 128 ? pack 'C', $n : pack 'Cn', 0x82, $n) . $value }
 sub spnego {
     my ($message, $flags) = @_;
@@ -208,7 +203,7 @@ subtest 'curl' => sub {
     is($curl->('--basic -u bob:wrong'), '401 1', 'if it is right');
 };
 
-# The server behind is none, so that what counts stands before: the layers up to the echo.
+# There is no server behind the proxy, because only the layers up to the echo matter here.
 subtest 'rpcping' => sub {
     my $ping = sub { my ($args) = @_; return qx(LD_PRELOAD= build/rpcping -a negotiate $args --cacert @{[ vars('serverroot') ]}/conf/server.crt https://localhost:$httpd->{port} 127.0.0.1:1024 2>&1) };
     like($ping->(''), qr/authentication +FAILED.*401.*no ticket/s, 'without a ticket');
@@ -218,7 +213,7 @@ subtest 'rpcping' => sub {
     $kdc->logout;
 };
 
-# Its first message can be as long as a ticket, with the longest of names in it.
+# With the longest names, the first message of NTLM can be as long as a ticket.
 subtest 'NTLM under the name Negotiate' => sub {
     my $type1 = pack 'a8 V V vvV vvV a*', 'NTLMSSP', 1, 0xa008b207, 0, 0, 32, 300, 300, 32, 'W' x 300;
     for my $length (0, 2, 3) {
@@ -230,7 +225,8 @@ subtest 'NTLM under the name Negotiate' => sub {
     }
 };
 
-# Of a user in many groups; no realm here makes such tickets, so it is refused, but by who takes tickets.
+# A token as long as that of a user in many groups. It is not a real ticket, so mod_auth_gssapi, the
+# module that takes tickets, refuses it.
 subtest 'a token of 64 KB' => sub {
     my $head = answer('RPC_IN_DATA', $path, negotiate("\x60\x82\xff\xfa" . 'x' x 65_530));
     is($head->{status}, 401, 'httpd lets it pass (400 otherwise), and it is no ticket');

@@ -6,29 +6,23 @@ use warnings;
 use IO::Socket::SSL;
 use Test::More;
 use RPCH::CA;
+use RPCH::File qw(slurp);
 use RPCH::Httpd;
 use RPCH::RPC qw(bind_pdu);
 use RPCH::Test;
 
-use constant NAME => 'rpccert.example.com';     # the virtual host's in conf/
+use constant NAME => 'rpccert.example.com';     # the name of the virtual host in conf/
 
 my $ca = RPCH::CA->new('Staff');
 my %person = map { $_ => $ca->person($_) } qw(alice bob dora);
 $ca->revoke('dora');
 my $foreign = RPCH::CA->new('Strangers');
-my $mallory = $foreign->person('alice');        # he says
+my $mallory = $foreign->person('alice');        # this certificate of another authority says so
 my $server = server();
 my $path = '/rpcwithcert/rpcproxy.dll';
 
-sub slurp {
-    my ($file) = @_;
-    open my $fh, '<', $file or die "$file: $!\n";
-    local $/;
-    return scalar <$fh>;
-}
-
-# An httpd with the files that conf/ ships, adapted as they tell: the virtual host of passwords
-# first, that of certificates beside it on the same port.
+# An httpd with the samples of conf/, adapted as their comments say: first the virtual host for
+# passwords, then the one for certificates, on the same port.
 sub httpd {
     my ($edit) = @_;
     my $conf = vars('serverroot') . '/conf';
@@ -57,7 +51,7 @@ CONF
 
 # ---- clients ----
 
-# Options of TLS: as whom, in which version, for which name.
+# Options of TLS: whose certificate, which version, and the name of the server.
 sub tls {
     my ($person, $version, $name) = @_;
     return { SSL_ca_file => vars('serverroot') . '/conf/server.crt', SSL_hostname => $name // NAME,
@@ -77,8 +71,8 @@ sub opens {
     return $same;
 }
 
-# How a request ends: its status, or "closed" where TLS ends it. In TLS 1.3 the client learns it
-# only when it reads.
+# How a request ends: its status, or "closed" when TLS refuses it. In TLS 1.3 the client learns of a
+# refusal only when it reads.
 sub ends {
     my ($httpd, $tls, %opt) = @_;
     my $c = client(port => $httpd->{port}, tls => tls(@$tls));
@@ -133,7 +127,7 @@ subtest 'as a password' => sub {
     logged_as($httpd, '/O=Contoso/CN=alice');
 };
 
-# One virtual host for both: a certificate may be shown, and has to be in one place.
+# One virtual host for both: a certificate is optional, and one location requires it.
 subtest 'optional' => sub {
     my $httpd = httpd(sub { shift =~ s/SSLVerifyClient +require/SSLVerifyClient optional/r =~ s/Require all denied//r });
     for my $version (@versions) {

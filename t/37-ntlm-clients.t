@@ -1,5 +1,6 @@
-# Real clients with NTLM over TLS: impacket, Samba's own, curl and FreeRDP, against a file and winbind,
-# with and without extended protection. And what this protects against: a login through a relay.
+# Real clients with NTLM over TLS: impacket, Samba's client, curl and FreeRDP. The accounts are in a
+# file or in winbind, with and without extended protection. And the attack that extended protection
+# prevents: a login through a relay.
 
 use strict;
 use warnings;
@@ -22,12 +23,12 @@ my %NT_HASH = (secret => '878D8014606CDA29677A44EFA1353FC7', RPCH::Samba::PASSWO
 my $conf = vars('serverroot') . '/conf';
 my $samba = RPCH::Samba->start;
 my $target = tcp_server(quiet => 1);
-my $winbind = $> == 0 ? winbind() : undef;      # it runs as root only
+my $winbind = $> == 0 ? winbind() : undef;      # winbindd runs as root only
 my (%port, $httpd);
 start_httpd(qw(off allow require), $winbind ? 'winbind' : ());
 
-# alice for HTTP alone; for those that show one name to HTTP and DCE/RPC, who runs this. One
-# virtual host for each kind of protection, and one for winbind.
+# alice logs in to HTTP. Clients that use one name for HTTP and for DCE/RPC log in as the user who
+# runs the test. There is a virtual host for each kind of protection, and one for winbind.
 sub start_httpd {
     my (@kinds) = @_;
     my $first = RPCH::Root::free_ports(scalar @kinds);
@@ -46,7 +47,7 @@ sub account {
     return sprintf "%s:%d:%s:%s:[U          ]:LCT-6523A000:\n", $user, $>, 'X' x 32, $NT_HASH{$password};
 }
 
-# With its own accounts, and who runs this.
+# winbindd with its own accounts and the user who runs the test.
 sub winbind {
     my $self = RPCH::Winbind->new;
     open my $fh, '>>', "$self->{dir}/smbpasswd" or die "smbpasswd: $!\n";
@@ -96,13 +97,13 @@ sub samba {
                           RPCH::Samba::user(), $password, RPCH::Samba::DOMAIN, $samba->{address}, $what);
 }
 
-# Status of curl's last request, and on how many connections.
+# The status of curl's last request, and the number of connections.
 sub curl {
     my ($kind, @args) = @_;
     return qx(LD_PRELOAD= curl -s -o /dev/null -w '%{http_code} %{num_connects}' --cacert $conf/server.crt -X RPC_IN_DATA @args @{[ url($kind) ]});
 }
 
-# FreeRDP opens its tunnel, or does not.
+# Tests whether FreeRDP opens its tunnel.
 sub freerdp_opens {
     my ($kind, $domain) = @_;
     my $freerdp = RPCH::FreeRDP->start($port{$kind}, undef, $domain);
@@ -172,7 +173,7 @@ subtest 'winbind' => sub {
 
 # ---- the relay ----
 
-# Where it listens, and what it prints when it is done. Its certificate is not the server's.
+# Where the relay listens, and what it prints at its end. It has a certificate of its own.
 my $relay_ca = RPCH::CA->new('Relay');
 my $relay_tls = $relay_ca->person('localhost');
 sub relayed {

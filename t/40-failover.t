@@ -1,5 +1,5 @@
-# One name, several servers: in which order they are tried, which users stay at which server, and
-# what a name may consist of. Native servers, and plain TCP ones behind the endpoint.
+# One name for several servers: the order in which they are tried, which user stays at which server,
+# and what a name may consist of. There are native servers, and TCP servers behind the endpoint.
 
 use strict;
 use warnings;
@@ -10,7 +10,7 @@ use RPCH::RPC qw(bind_pdu request_pdu rpc_parse);
 use RPCH::Root;
 use RPCH::Test;
 
-use constant AVOIDED => 70;     # seconds that a server is avoided for at most, and some
+use constant AVOIDED => 70;     # seconds: longer than any server is avoided
 
 my ($one, $two, $gone) = (server(echo => 1), server(echo => 1), RPCH::Root::free_ports(1));
 my ($tcp, $tcp_gone) = (tcp_server(), RPCH::Root::free_ports(1));
@@ -45,7 +45,7 @@ sub calls {
     return defined $answer && rpc_parse($answer)->{stub} eq $stub;
 }
 
-# Opens a virtual connection to TARGET: the client, and which of the servers it has reached.
+# Opens a virtual connection to TARGET. Returns the client and the server that it has reached.
 sub open_to {
     my ($target, %arg) = @_;
     my %before = map { $_ => $_->connections } $one, $two;
@@ -111,7 +111,7 @@ sub open_to {
     ok($back, 'it comes back, and is used again');
 }
 
-# ---- a virtual connection stays where it is, its successors included, in whatever child ----
+# ---- a virtual connection stays at its server, and so do successors in any child ----
 {
     my $prefork = RPCH::Httpd->new(mpm => 'prefork', conf => $conf, limits => "ServerLimit 16\nStartServers 8\n"
         . "MinSpareServers 4\nMaxSpareServers 16\nMaxRequestWorkers 16\n")->start;
@@ -145,7 +145,7 @@ sub open_to {
     ok(calls($c), 'TCP servers: the first is down, the second serves');
     ok($httpd->logs(qr/127\.0\.0\.1 port $tcp_gone: the server cannot be reached/), 'the log says so');
     $c->close;
-    # Health is the whole server's: the endpoint is told the better one first
+    # All processes of httpd share what is known of servers: the endpoint gets the better one first
     my $mark = length $httpd->log;
     $c = client_of('tcp.contoso.test:135')->connect;
     ok(calls($c), 'once more');

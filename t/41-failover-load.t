@@ -10,7 +10,7 @@ use RPCH::RPC qw(request_pdu rpc_parse);
 use RPCH::Root;
 use RPCH::Test;
 
-use constant { CLIENTS => 12, AVOIDED => 70 };  # seconds that a server is avoided for at most, and some
+use constant { CLIENTS => 12, AVOIDED => 70 };  # seconds: longer than any server is avoided
 
 my $users = vars('serverroot') . '/conf/users';
 my %LIMITS = (event => "ServerLimit 4\nStartServers 1\nThreadsPerChild 25\nMaxRequestWorkers 25\nAsyncRequestWorkerFactor 48\n",
@@ -20,7 +20,7 @@ my ($serial, $port) = (0, scalar RPCH::Root::free_ports(1));
 
 sub binding { return "ncacn_http:" . ($_[0] =~ /:/ ? "[$_[0]]" : $_[0]) . "[$port]" }
 
-# A client and what it has asked for last.
+# A client, and the name that it connects to.
 sub client_of {
     my ($httpd, $name) = @_;
     return { c => plain(port => $httpd->{port}, target => "$name.contoso.test:6001"), name => $name };
@@ -32,7 +32,7 @@ sub answered {
     return defined $answer && rpc_parse($answer)->{stub} eq $k->{stub};
 }
 
-# Who of SERVERS has the virtual connection, both halves of it.
+# The one of SERVERS that has both halves of the virtual connection.
 sub at {
     my ($k, @servers) = @_;
     my @at = grep { my $vc = $_->{vcs}{ $k->{c}{vc} }; $vc && $vc->{in} && $vc->{out} } @servers;
@@ -56,17 +56,17 @@ for my $mpm (qw(event prefork)) {
     ask($_) for @load;
     is(scalar(grep { answered($_) } @load), scalar @load, "$mpm: every call is answered");
 
-    # In the middle of calls
+    # A server stops while calls are under way
     ask($_) for @load;
     $server{ $hosts[0] }->close;
     my (@alive, @hit);
     push @{ $_->{at} eq $hosts[0] ? \@hit : \@alive }, $_ for @load;
     is(scalar(grep { answered($_) } @alive), scalar @alive, "$mpm: one goes: calls to the others are answered");
-    # Answered before, or told: never left waiting.
+    # Each call was answered before, or the client has been told: no client waits for ever.
     my @told = grep { answered($_) || eval { $_->{c}->out->wait_eof; 1 } } @hit;
     is(scalar(@told), scalar(@hit), "$mpm: its own connections end");
 
-    # Those who lost theirs come again, while the others go on
+    # Clients that have lost their connection connect again, while the others continue
     ask($_) for @alive;
     my $failed = 0;
     for my $k (@hit) {
@@ -82,7 +82,7 @@ for my $mpm (qw(event prefork)) {
     ask($_) for @load;
     is(scalar(grep { answered($_) } @load), scalar @load, "$mpm: all work");
 
-    # Back again, for those who come
+    # The server is back, and new clients reach it
     $server{ $hosts[0] } = server(host => $hosts[0], port => $port, echo => 1);
     wait_for('the first server to be the first again', sub {
         my $k = client_of($httpd, 'order');

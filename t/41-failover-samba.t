@@ -31,7 +31,7 @@ sub connections_to {
     return scalar grep { (split)[2] eq $remote && (split)[3] eq '01' } <$fh>;
 }
 
-# Binds to the management interface; which Samba has a new connection then.
+# Binds to the management interface. Returns which Samba has a new connection afterwards.
 sub binds {
     my ($c) = @_;
     my @before = map { connections_to($_) } $first, $second;

@@ -1,12 +1,12 @@
-# Which RPC interfaces a client may bind to: RpcAllowInterfaces, RpcProfile, RpcMinAuthLevel and
-# Require rpc-interface; what the server sees of a refused bind, and what ends a channel.
+# Which RPC interfaces a client may bind to, by RpcAllowInterfaces, RpcProfile, RpcMinAuthLevel and
+# Require rpc-interface. What the server sees of a refused bind, and which PDUs end a channel.
 
 use strict;
 use warnings;
 use Test::More;
 use RPCH::Httpd;
 use RPCH::Poll qw(wait_for turn);
-use RPCH::RPC qw(pdu contexts_pdu request_pdu fault_pdu rpc_parse uuid ALTER AUTH3 BIND RESPONSE MGMT);
+use RPCH::RPC qw(pdu contexts_pdu request_pdu fault_pdu uuid ALTER AUTH3 BIND RESPONSE MGMT);
 use RPCH::Test;
 
 my %UUID = (
@@ -20,12 +20,12 @@ my %UUID = (
     dnsserver => ['50abc2a4-574d-40b3-9d66-ee4fd5fba076', 5], srvsvc => ['4b324fc8-1670-01d3-1278-5a47bf6ee188', 3],
     wkssvc => ['6bffd098-a112-3610-9833-46c3f87e345a', 1], unnamed => ['01234567-89ab-cdef-fedc-ba9876543210', 1],
 );
-# What stands in place of a refused interface.
+# The UUID that takes the place of a refused interface.
 my @NOBODY = ('02f9bd78-f373-4ffc-8144-afede8f96ea8', 0);
 
 sub contexts { my ($names, %opt) = @_; return contexts_pdu([map { $UUID{$_} } split ' ', $names], %opt) }
 
-# The same PDU with nobody in the contexts named by number.
+# The same PDU, with that UUID in the contexts of these numbers.
 sub blinded {
     my ($names, $which, %opt) = @_;
     my %which = map { $_ => 1 } @$which;
@@ -94,8 +94,8 @@ sub log_like {
     return ok($found, $name) || diag substr $httpd->log, $mark;
 }
 
-# What the server sees of a bind (or what OPT says) for NAMES: the contexts numbered in WHICH
-# are nobody's, all else is as it was sent.
+# Tests what the server sees of a bind (or of the PDU in OPT) for NAMES: the contexts whose numbers are
+# in WHICH have that UUID, and all other bytes are as they were sent.
 sub bind_is {
     my ($c, $vc, $names, $which, $name, %opt) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -178,7 +178,7 @@ for my $case (
             $c->close;
         }
         else {
-            my ($v1, $leg) = open_v1($where, 6001);
+            my ($v1, $leg) = open_v1($httpd->{port}, $server, "/$where/rpcproxy.dll?exch:6001");
             $v1->put($_) for @pdus;
             ok(eval { $v1->wait_eof }, "$name: version 1 ends, too");
             log_like($mark, qr/mixed proxy in Opened ends: $reason: .*$re/, 'the log says why');
@@ -188,20 +188,8 @@ for my $case (
 }
 
 # ---- version 1 ----
-sub open_v1 {
-    my ($where, $port, %opt) = @_;
-    @$server{qw(manual new)} = (1, []);
-    my $v1 = RPCH::HTTP->dial(port => $httpd->{port}, name => 'v1 client');
-    $v1->request('RPC_CONNECT', "/$where/rpcproxy.dll?exch:$port", user => 'alice', password => 'secret', %opt);
-    my $leg = $server->leg;
-    $leg->put('ncacn_http/1.0');
-    $v1->head;
-    $server->{manual} = 0;
-    $leg->{server} = { manual => 1 };
-    return ($v1, $leg);
-}
 {
-    my ($v1, $leg) = open_v1(rules => 6001);
+    my ($v1, $leg) = open_v1($httpd->{port}, $server, '/rules/rpcproxy.dll?exch:6001');
     my $mark = log_mark();
     my $all = join '', contexts('emsmdb samr'), request_pdu(1, 'x' x 5000), contexts('rfr winreg', ptype => ALTER), request_pdu(2, 'y');
     for (my $at = 0; $at < length $all; $at += 700) { $v1->put(substr $all, $at, 700); $v1->flush; turn(0.01) }
@@ -225,7 +213,7 @@ my $SAMBA = 'samr lsarpc netlogon drsuapi dssetup backupkey dnsserver srvsvc wks
 for my $case (
     [exchange => 593, 'epm mgmt', 'samr emsmdb nspi'], [exchange => 6001, 'emsmdb async-emsmdb mgmt', 'rfr nspi samr unnamed'],
     [exchange => 6002, 'rfr mgmt', 'emsmdb nspi samr'], [exchange => 6003, 'samr', ''],
-    # NSPI and RFR come to a port once RpcNspiProtocolSequences names it, and to no other
+    # NSPI and RFR are allowed at the ports that RpcNspiProtocolSequences names, and at no others
     [exchange => 6004, 'mgmt', 'nspi rfr emsmdb samr'], [nspi => 6004, 'nspi rfr mgmt', 'emsmdb async-emsmdb samr epm'],
     [nspi => 6001, 'emsmdb', 'nspi rfr'], [nspi => 6002, 'rfr mgmt', 'nspi'],
     [elsewhere => 6004, 'mgmt', 'nspi rfr'], [elsewhere => 6005, 'nspi rfr', 'mgmt emsmdb'],
@@ -281,7 +269,7 @@ for my $case ([alice => 'secret', 'emsmdb samr rfr winreg', [2, 3], 'emsmdb samr
     $c->close;
 }
 
-# What the request of an OUT channel is answered.
+# The answer to the request of an OUT channel.
 sub status_at {
     my ($where, $port, %arg) = @_;
     my $c = client_at($where, $port, %arg);

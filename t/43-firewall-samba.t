@@ -1,5 +1,5 @@
-# The RPC firewall between real partners: impacket and Samba's client, a Samba server behind the
-# endpoint. The server itself refuses what is refused, so clients understand the answer.
+# The RPC firewall between real partners: impacket and Samba's client, and a Samba server behind the
+# endpoint. The refusal comes from the server itself, so clients understand it.
 
 use strict;
 use warnings;
@@ -62,7 +62,7 @@ s4("alter:$port{samr}:seal", qr/^alter seal: lsarpc granted; Builtin RPCSRV$/m, 
 configured("RpcAllowInterfaces 1024-65535 samr");
 for my $level (0, 2, 5, 6) {
     impacket("winreg:$port{winreg}:$level", $IMPACKET, "winreg is refused, level $level");
-    next if $level < 5;         # its calls at level connect fail at Samba anyway
+    next if $level < 5;         # calls of this client at level connect fail at Samba without the firewall, too
     impacket("samr:$port{samr}:$level", qr/^samr $level: Builtin RPCSRV$/m, "samr is not, level $level");
 }
 s4("winreg:$port{winreg}:$_", $S4, "winreg is refused, $_") for qw(sign seal);

@@ -20,7 +20,7 @@ sub httpd {
 }
 sub at { return "ncacn_http:127.0.0.$_[0]" . "[$_[1]]" }
 
-# Opens a virtual connection and makes a call: which of SERVERS has had a leg of it.
+# Opens a virtual connection and makes a call. Returns the one of SERVERS that had a leg of it.
 sub reached {
     my ($httpd, $target, @servers) = @_;
     my %before = map { $_ => $_->connections } @servers;
@@ -32,7 +32,7 @@ sub reached {
 sub down { my ($httpd, $host, $port, $why) = @_; return $httpd->logs(qr/\[rpcproxy:warn\].*health check: \Q$host\E port $port: .*$why.*; it is avoided until a check succeeds/) }
 sub back { my ($httpd, $host, $port) = @_; return $httpd->logs(qr/\[rpcproxy:notice\].*health check: \Q$host\E port $port answers again/) }
 
-# Waits for the end of a round that begins from now on: a check's connection to SERVER is gone.
+# Waits until a round of checks that begins after this moment has ended its connection to SERVER.
 sub round_of {
     my ($server) = @_;
     my $had = $server->connections;
@@ -117,7 +117,7 @@ for (['another PDU', sub { my ($leg) = @_; $leg->put(rts('Ping')) }, 'a PDU that
     pass('the next generation goes on with the checks');
 }
 
-# ---- addresses that are not allowed are nobody's fault ----
+# ---- an address that RpcTargetNetworks refuses does not count against the server ----
 {
     my $server = server(host => '127.0.0.2', echo => 1);
     my $other = server(host => '127.0.0.3', echo => 1);

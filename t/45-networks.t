@@ -12,7 +12,7 @@ use RPCH::Test;
 
 plan skip_all => 'libnss-wrapper is not there' if !glob '/usr/lib/*/libnss_wrapper.so';
 
-# One port, and a server on it at each of these addresses.
+# One port, with a server on it at each of these addresses.
 my $port = RPCH::Root::free_ports(1);
 my $tcp_port = RPCH::Root::free_ports(1);
 my @hosts = (qw(127.0.0.2 127.0.0.3 127.1.9.1 127.1.8.1), have_ipv6() ? '::1' : ());
@@ -50,7 +50,7 @@ sub write_hosts {
     open my $fh, '>', "$hosts.new" or die "$hosts: $!\n";
     for my $name (sort keys %address) { print $fh "$_ $name\n" for ref $address{$name} ? @{ $address{$name} } : $address{$name} }
     close $fh or die "$hosts: $!\n";
-    utime $age, ++$age, "$hosts.new";   # it is read anew when its time, in seconds, has changed
+    utime $age, ++$age, "$hosts.new";   # the file is read again when its time, in whole seconds, has changed
     rename "$hosts.new", $hosts or die "$hosts: $!\n";
     return;
 }
@@ -75,7 +75,8 @@ sub client_of {
 sub total { my $n = 0; $n += $_->connections for values %at, values %tcp; return $n }
 sub log_since { my ($mark) = @_; return substr $httpd->log, $mark }
 
-# TARGET behind WHERE works, at HOST: where its connections come from.
+# Tests that TARGET below the path WHERE works at HOST. Returns the address that the connections come
+# from.
 sub reaches {
     my ($where, $target, $host, $servers) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -90,7 +91,7 @@ sub reaches {
     return sort keys %from;
 }
 
-# Nobody hears of it.
+# Tests that no server has got a connection.
 sub refused {
     my ($where, $target, $line) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -136,7 +137,7 @@ SKIP: {
         @lines = log_since($mark) =~ /127\.0\.0\.2 is refused by RpcTargetNetworks, nearest is !127\.0\.0\.2; the next server is tried/g;
         @lines >= 2;
     }) };
-    # A half whose other half is at the second already goes there at once.
+    # When one half is at the second server already, the other half goes there without trying the first.
     cmp_ok(scalar(@lines), '>=', 2, 'the first of two servers is refused, each time: that says nothing of its health');
 }
 
@@ -154,7 +155,7 @@ SKIP: {
     $only->close;
 }
 
-# ---- the same by way of the endpoint, whose process serves all sections ----
+# ---- the same through the endpoint, whose process serves all sections ----
 
 sub refused_by_endpoint {
     my ($where, $target, $line) = @_;
@@ -175,7 +176,7 @@ refused_by_endpoint('some', "tcp-3:$tcp_port", qr/127\.0\.0\.3 port $tcp_port: 1
 reaches('some/inner', "tcp-3:$tcp_port", '127.0.0.3', \%tcp);
 refused_by_endpoint('default', "tcp-2:$tcp_port", qr/127\.0\.0\.2 port $tcp_port: 127\.0\.0\.2 is refused/);
 
-# ---- the endpoint's listeners have the main server's rules ----
+# ---- for listeners of the endpoint the rules of the main server count ----
 
 reaches('listeners', 'ok:1', '127.0.0.2', \%tcp);
 {
@@ -196,7 +197,7 @@ $at{'127.0.0.2'}->close;
 $names{'moving.rpch.test'} = '127.0.0.3';
 write_hosts(%names);
 {
-    # The old answer is remembered, until nothing answers there.
+    # The proxy remembers the old address until no server answers there.
     my $c = client_of('some', "moving.rpch.test:$port");
     $c->open_out;
     $c->send_a1;

@@ -29,8 +29,8 @@ my $httpd = RPCH::Httpd->new(conf => "LogLevel rpcproxy:info\n"
     . location('/off', 'RpcMaxFailedTargets 0')
     . location('/other', 'RpcMaxFailedTargets 3 59min', 'RpcBackend gone.contoso.test ncacn_http:127.0.0.2[' . $gone . ']'))->start;
 
-# The answer to an OUT channel's request and A1, without what differs from one second to the next. Asked
-# for some 70,000 times, hence by bare sockets.
+# The answer to the request of an OUT channel and A1, without the time in it. The test asks some 70,000
+# times, so it uses bare sockets.
 my ($address, $a1, $serial) = (pack_sockaddr_in($httpd->{port}, inet_aton('127.0.0.1')), RPCH::Client->new->a1, 0);
 sub answer {
     my ($path, $target, $user, $password) = @_;
@@ -46,7 +46,7 @@ sub answer {
     return $got =~ s/^Date: .*?\r\n//mr;
 }
 
-# What each of TARGETS is answered: answer => how many. By several processes.
+# Asks for each of TARGETS, with several processes. Returns the answers: answer => how often it came.
 sub scan {
     my ($path, @targets) = @_;
     my @pipes;
@@ -67,7 +67,7 @@ sub scan {
     for my $p (@pipes) {
         $p->[1]->blocking(0);
         wait_for('a scanner', sub {
-            turn(0.05);     # the servers, which must not hear anything, would
+            turn(0.05);     # a server that got a connection would notice it now
             while (my $n = sysread $p->[1], $p->[2], 65536, length $p->[2]) { }
             return defined $p->[1] && eof_of($p);
         }, 240);
@@ -89,7 +89,7 @@ sub eof_of {
 }
 sub heard { return $open->connections + $secret->connections }
 
-# ---- within the budget: refused is refused ----
+# ---- below the limit of failed targets, refused targets get the usual answer ----
 my $refused = answer('/off', "127.0.0.2:$secret->{port}");
 like($refused, qr/^HTTP\/1\.0 503 RPC Error: 6ba, EEInfo: /, 'a port that is not allowed, where a server listens');
 is(answer('/off', "127.0.0.2:$gone"), $refused, 'one where none listens');
@@ -111,7 +111,7 @@ $open->leg;
 # ---- a scan ----
 {
     my ($before, $lines) = (heard(), scalar(() = $httpd->log =~ /\n/g));
-    # The port that is allowed comes in its place; by then nothing is.
+    # The scan also comes to the allowed port, which gets the same answer because the limit is reached.
     my @ports = grep { $_ != $open->{port} } 1 .. 65535;
     my $answers = scan('/rpc', map { "127.0.0.2:$_" } @ports[0 .. 2 * LIMIT], $open->{port}, @ports[2 * LIMIT + 1 .. $#ports]);
     is($answers->{$refused} ? $answers->{$refused}{n} : 0, 65535, 'all ports are refused alike')
@@ -137,16 +137,16 @@ $open->leg;
     pass('with its window the budget is whole again');
 }
 
-# ---- servers that do not answer count, too, each once ----
+# ---- servers that do not answer count as well, each of them once ----
 {
     my ($user, $password) = ('bob', 'hidden');
     my $down = answer('/other', "gone.contoso.test:1", $user, $password);
     like($down, qr/^HTTP\/1\.0 503 RPC Error: 6ba, /, 'a server that is not there');
     is(answer('/other', "gone.contoso.test:1", $user, $password), $down, 'asked for again and again') for 1 .. 5;
     like(answer('/other', "127.0.0.2:$open->{port}", $user, $password), qr/^HTTP\/1\.1 200 /, 'spends nothing');
-    # Nor has this half of a connection come to anything, which makes two.
+    # This half was not connected to a server either, so that two targets have failed.
     is(answer('/other', "gone.contoso.test:2", $user, $password), $down, 'another');
-    # The half counts when its end has been noticed
+    # The half counts when the proxy has noticed its end
     wait_for('the budget to be spent', sub { turn(0.1); answer('/other', "127.0.0.2:$open->{port}", $user, $password) eq $refused }, 20);
     pass('does');
 }

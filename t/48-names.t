@@ -64,7 +64,7 @@ RewriteRule ^ - [E=WHERE:%1]
 </Location>
 CONF
 
-# Where TARGET leads: the address of the server, or how it is refused.
+# Where TARGET leads: the address of the server, or how the target is refused.
 sub leads {
     my ($target) = @_;
     my %before = map { $_ => $_->connections } @at;
@@ -97,7 +97,7 @@ $mark = length $httpd->log;
 is_at('odd.map.test:135', '503', 'a line that makes no sense');
 like(substr($httpd->log, $mark), qr/bad-target: RpcBackend \*\.map\.test env=WHERE: .*nonsense/, 'the log says what it is');
 file('map.txt', 'dc3.map.test ' . at(3) . "\n");
-utime time + 10, time + 10, "$dir/map.txt";     # mod_rewrite looks at its time
+utime time + 10, time + 10, "$dir/map.txt";     # mod_rewrite reads the file again when its time has changed
 is_at('dc3.map.test:135', '127.0.0.5', 'the file changes, without a restart');
 is_at('dc1.map.test:135', '503', 'and what is gone is gone');
 is_at("$_.prg.test:135", '127.0.0.' . ($_ + 2), 'from a program') for 0 .. 3;

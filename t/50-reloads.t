@@ -6,10 +6,9 @@ use warnings;
 use Test::More;
 use RPCH::Httpd;
 use RPCH::Poll qw(wait_for turn);
-use RPCH::RPC qw(request_pdu rpc_parse);
 use RPCH::Test;
 
-alarm 2 * ($ENV{RPCH_ALARM} || 150);    # httpd takes its seconds for each restart, and more beside other tests
+alarm 2 * ($ENV{RPCH_ALARM} || 150);    # each restart takes httpd some seconds, and more when other tests run at the same time
 
 my $server = server(echo => 1);
 
@@ -17,7 +16,7 @@ sub httpd {
     my ($mpm, $limits, $conf) = @_;
     return RPCH::Httpd->new(mpm => $mpm, limits => $limits, conf => ($conf // '') . "Timeout 15\n" . RPCH::Httpd->location)->start;
 }
-# A step that fails is a failed test with its cause, and not the end of the file.
+# When a step fails, a test fails and prints the cause, and the file goes on.
 sub opened {
     my ($httpd) = @_;
     my $c = session($httpd);
@@ -26,14 +25,9 @@ sub opened {
     return $c;
 }
 sub session { my ($httpd) = @_; return plain(port => $httpd->{port}, target => $server->target) }
-sub works {
-    my ($c) = @_;
-    my $p = eval { rpc_parse($c->call(request_pdu(1, 'works')) // return 0) };
-    return $p && $p->{stub} eq 'works';
-}
 sub ended { my ($c) = @_; return eval { $_->wait_eof for $c->in, $c->out; 1 } }
 
-# What other sites of the server have: an ordinary page.
+# An ordinary page of another site on the same server.
 sub page {
     my ($httpd) = @_;
     my $h = eval { RPCH::HTTP->dial(port => $httpd->{port}, name => 'a page') } or diag($@), return 0;
@@ -43,7 +37,7 @@ sub page {
     return $head && $head->{status} == 404;
 }
 
-# Children that serve; the endpoint has processes of its own.
+# The children that serve clients, without the processes of the endpoint.
 sub newcomers {
     my ($httpd, $old) = @_;
     return grep { !$old->{$_} && comm($_) !~ /^rpc-endpoint/ } $httpd->children;
@@ -54,22 +48,20 @@ sub comm {
     return scalar(<$fh>) // '';
 }
 
-# After this a child of the new generation is there.
+# A restart. When it returns, there is a child of the new generation.
 sub reload {
     my ($httpd) = @_;
     my %old = map { $_ => 1 } $httpd->children;
-    my $before = () = $httpd->log =~ /resuming normal operations/g;
-    $httpd->signal('USR1');
     return eval {
-        wait_for('the restart', sub { turn(0.02); $before < (() = $httpd->log =~ /resuming normal operations/g) });
+        $httpd->restart;
         wait_for('a new child', sub { turn(0.02); newcomers($httpd, \%old) });
     } ? 1 : (diag($@), 0)[1];
 }
 
 my $EVENT = "ServerLimit 4\nStartServers 1\nThreadsPerChild 10\nMaxRequestWorkers 10\nMinSpareThreads 1\nMaxSpareThreads 10\n"
           . "AsyncRequestWorkerFactor 48\n";
-# Two threads, so that a virtual connection takes a child as a whole: worker may start a child beside one
-# that has a thread to spare.
+# Children of two threads, so that a virtual connection takes a whole child. When a child has a thread
+# left, worker may start another child beside it.
 my $WORKER = "ServerLimit 2\nStartServers 2\nThreadsPerChild 2\nMaxRequestWorkers 4\nMinSpareThreads 1\nMaxSpareThreads 4\n";
 my $PREFORK = "ServerLimit 4\nStartServers 4\nMinSpareServers 1\nMaxSpareServers 4\nMaxRequestWorkers 4\n";
 my $ROOMY = "ServerLimit 20\nStartServers 12\nMinSpareServers 8\nMaxSpareServers 20\nMaxRequestWorkers 20\n";
@@ -83,13 +75,13 @@ my $ROOMY = "ServerLimit 20\nStartServers 12\nMinSpareServers 8\nMaxSpareServers
         ok(reload($httpd), "restart $n: the new generation begins");
         push @session, opened($httpd);
     }
-    is(scalar(grep { works($_) } @session), 4, 'three restarts end no session');
+    is(scalar(grep { $_->works } @session), 4, 'three restarts end no session');
     unlike($httpd->log, qr/ends its/, 'and the log says nothing of that kind');
     for my $n (4, 5) {
         ok(reload($httpd), "restart $n: the new generation begins, though no slot was left");
         ok(page($httpd), 'a page is served');
         ok(ended(shift @session), "the oldest generation's session has ended");
-        is(scalar(grep { works($_) } @session), 3, 'the younger ones go on');
+        is(scalar(grep { $_->works } @session), 3, 'the younger ones go on');
         is(scalar(() = $httpd->log =~ /notice.*ends its 2 channels \(shutdown\): httpd has no slot left.*ServerLimit/g), $n - 3, 'a notice tells how many channels');
         push @session, opened($httpd);
     }
@@ -97,7 +89,7 @@ my $ROOMY = "ServerLimit 20\nStartServers 12\nMinSpareServers 8\nMaxSpareServers
     $_->close for @session;
 }
 
-# ---- worker: it starts children beside those that retire, so it has slots nearly without end ----
+# ---- worker: it starts children beside those that retire, so that it hardly runs out of slots ----
 {
     my $httpd = httpd(worker => $WORKER);
     my @session;
@@ -106,15 +98,15 @@ my $ROOMY = "ServerLimit 20\nStartServers 12\nMinSpareServers 8\nMaxSpareServers
         ok(reload($httpd), "worker: restart $n: the new generation begins");
         ok(page($httpd), 'worker: a page is served');
     }
-    # A thread that ends early is not marked as dead, and its slot is none for a new child.
-    my $alive = grep { works($_) } @session;
+    # A thread that ends early is not marked as dead, so that no new child can have its slot.
+    my $alive = grep { $_->works } @session;
     ok($alive == 4 || $httpd->log =~ /ends its \d+ channels \(shutdown\): httpd has no slot left/, 'worker: restarts end no session while there are slots')
         or diag "$alive sessions are alive";
     $_->close for @session;
 }
 
-# ---- prefork: a child that has a channel keeps its slot. Which children get the connections is chance, so
-# each restart is followed by another session until no slot is left. ----
+# ---- prefork: a child that has a channel keeps its slot. It is chance which children get the
+# connections, so after each restart another session is opened, until no slot is left. ----
 {
     my $httpd = httpd(prefork => $PREFORK);
     my @session = map { opened($httpd) } 1 .. 12;
@@ -128,7 +120,7 @@ my $ROOMY = "ServerLimit 20\nStartServers 12\nMinSpareServers 8\nMaxSpareServers
     like($httpd->log, $lacking, 'prefork: no slot was left, and a notice says so');
     ok(eval { wait_for('an end', sub { turn(0.02); grep { $_->in->{eof} || $_->out->{eof} } @session }) }, 'prefork: sessions have ended');
     my $c = session($httpd);
-    ok(eval { $c->connect; works($c) }, 'prefork: their clients come again');
+    ok(eval { $c->connect; $c->works }, 'prefork: their clients come again');
     $_->close for @session, $c;
 }
 
@@ -144,7 +136,7 @@ my $ROOMY = "ServerLimit 20\nStartServers 12\nMinSpareServers 8\nMaxSpareServers
     # The halves of a session may be in two children.
     ok(ended(shift @session), "the oldest child's session has ended");
     ok($httpd->logs(qr/notice.*ends its [12] channels \(shutdown\): httpd has no slot left.*ServerLimit/), 'with a notice');
-    ok(works($session[-1]), 'the youngest goes on');
+    ok($session[-1]->works, 'the youngest goes on');
     ok(page($httpd), 'a page is served');
     $_->close for @session;
 }
@@ -152,7 +144,7 @@ my $ROOMY = "ServerLimit 20\nStartServers 12\nMinSpareServers 8\nMaxSpareServers
 # ---- event: channels leave the descriptors that the child needs to accept connections; a child without
 # any retires, and when all of them have done so httpd ends ----
 {
-    # Nothing is opened on the way to these channels, so accept() would be what fails.
+    # No file is opened on the way to these channels, so accept() would be the call that fails.
     my $no_files = "<Directory />\nAllowOverride None\n</Directory>\n<Location /no-files/rpcproxy.dll>\nSetHandler rpcproxy\n"
                  . "Require all granted\nRpcAllowAnonymous On\nRpcRequireTLS off\nRpcValidPorts 127.0.0.1:1024-65535\n</Location>\n";
     my $httpd = RPCH::Httpd->new(mpm => 'event', limits => $EVENT, conf => "RpcMaxChannels 400\nRpcMaxUnpairedPerUser 0\n"
@@ -168,18 +160,18 @@ my $ROOMY = "ServerLimit 20\nStartServers 12\nMinSpareServers 8\nMaxSpareServers
         $httpd->log =~ /warn.*RPC_OUT_DATA refused: local-failure: nearly all of the 80 files .* client 127\.0\.0\.1, target 127/;
     }) }, 'a child that has few descriptors left refuses channels');
     ok(page($httpd), 'a page is served');
-    ok(works($session), 'the session goes on');
+    ok($session->works, 'the session goes on');
     unlike($httpd->log, qr/AH02179/, 'no connection failed to be accepted');
     is(scalar(newcomers($httpd, \%old)), 0, 'and no child had to retire');
     $_->close for @halves;
     my $next;
     ok(eval { wait_for('room', sub { turn(0.02); $next = session($httpd); eval { $next->connect; 1 } }) }, 'sessions are served when there is room');
-    ok(works($next), 'and work');
+    ok($next->works, 'and work');
     $_->close for $session, $next;
 }
 
-# ---- what has begun before a restart: half of a request's head; a session under prefork, which drops such
-# requests, whoever is to serve them ----
+# ---- requests that have begun before a restart: half of a header. Prefork drops such requests for any
+# module, so under prefork a session is open instead ----
 for ([event => $EVENT], [worker => $EVENT =~ s/Async.*\n//r =~ s/MaxRequestWorkers 10/MaxRequestWorkers 40/r], [prefork => $ROOMY]) {
     my ($mpm, $limits) = @$_;
     my $httpd = httpd($mpm => $limits, "RpcGracefulTimeout 3\n");
@@ -188,10 +180,10 @@ for ([event => $EVENT], [worker => $EVENT =~ s/Async.*\n//r =~ s/MaxRequestWorke
     ok(eval { wait_for('httpd to read what there is', sub { turn(0.02); taken($httpd) }) }, "$mpm: and are read") or diag $@;
     ok(reload($httpd), "$mpm: a restart while requests are on their way");
     finish($c) if $mpm ne 'prefork';
-    ok(eval { $c->opened if $mpm ne 'prefork'; works($c) }, "$mpm: they are served");
+    ok(eval { $c->opened if $mpm ne 'prefork'; $c->works }, "$mpm: they are served");
     ok(ended($c), "$mpm: until RpcGracefulTimeout is over");
     ok($httpd->logs(qr/notice.*ends its \d channels? ?\(shutdown\): RpcGracefulTimeout is over/), "$mpm: with a notice");
-    # Under prefork each half has a process of its own: the first to end may take the other with it.
+    # Under prefork each half has a process of its own, and when one half ends the other may end with it.
     ok($httpd->logs(qr/"RPC_(?:IN|OUT)_DATA [^\n]* shutdown$/m, 'access_log'), "$mpm: and in the access log");
     unlike($httpd->log, qr/refused: stopping/, "$mpm: nobody was refused");
     $c->close;
@@ -201,15 +193,15 @@ for ([event => $EVENT], [worker => $EVENT =~ s/Async.*\n//r =~ s/MaxRequestWorke
 {
     my $httpd = httpd(prefork => $ROOMY, "RpcGracefulTimeout 1\n");
     my $c = opened($httpd);
-    turn(0.1) for 1 .. 15;      # there is no event for what does not happen
-    ok(works($c), 'RpcGracefulTimeout ends no session when nobody restarts');
+    turn(0.1) for 1 .. 15;      # the test waits for something that must not happen, for which there is no event
+    ok($c->works, 'RpcGracefulTimeout ends no session when nobody restarts');
     $httpd->signal('WINCH');
     ok(ended($c), 'prefork: graceful-stop ends a session when RpcGracefulTimeout is over');
     ok(eval { $httpd->wait_gone }, 'and httpd with it');
     $c->close;
 }
 
-# Both requests to the middle of their heads, and the rest of them.
+# Sends both requests up to the middle of their headers; later the rest.
 sub begin {
     my ($c) = @_;
     $c->open_in(dial => { hold => 1 });
@@ -223,7 +215,7 @@ sub begin {
 }
 sub finish { my ($c) = @_; $_->hold(0) for $c->in, $c->out; $c->send_a1->send_b1; return }
 
-# No connection waits to be taken by httpd, and no byte to be read.
+# True when httpd has accepted all connections and has read all bytes.
 sub taken {
     my ($httpd) = @_;
     open my $fh, '<', '/proc/net/tcp' or return 1;

@@ -1,12 +1,11 @@
-# Channels behind an internal redirect: httpd goes on with the request before it when the handler has
-# returned, so these are served by the thread that has them, under event as well.
+# Channels behind an internal redirect, where the handler serves a request that httpd has made of the
+# client's request.
 
 use strict;
 use warnings;
 use Test::More;
 use RPCH::Httpd;
 use RPCH::Poll qw(wait_for turn);
-use RPCH::RPC qw(request_pdu rpc_parse);
 use RPCH::Test;
 
 my $ROUNDS  = 12;
@@ -27,28 +26,23 @@ RewriteRule ^rpcproxy.dll\$ /rpc/rpcproxy.dll
 CONF
 
 sub session { return plain(port => $httpd->{port}, path => '/old/rpcproxy.dll', target => $server->target) }
-sub works {
-    my ($c) = @_;
-    my $p = eval { rpc_parse($c->call(request_pdu(1, 'works')) // return 0) };
-    return $p && $p->{stub} eq 'works';
-}
 
 my @children = wait_for("the child beside the endpoint", sub { turn(0.02); my @pids = $httpd->children; @pids == 2 && \@pids })->@*;
 my $good = 0;
 for (1 .. $ROUNDS) {
     my @c = map { session() } 1 .. $AT_ONCE;
     for my $c (@c) { $c->open_in; $c->open_out; $c->send_a1->send_b1 }
-    $good += grep { eval { $_->opened; works($_) } } @c;
+    $good += grep { eval { $_->opened; $_->works } } @c;
     $_->close for @c;
 }
 is($good, $ROUNDS * $AT_ONCE, 'virtual connections behind a RewriteRule of a directory');
 my $direct = plain(port => $httpd->{port}, target => $server->target)->connect;
 my $c = session()->connect;
-ok(works($_), 'one beside it that comes without a detour') for $direct, $c;
+ok($_->works, 'one beside it that comes without a detour') for $direct, $c;
 is_deeply([$httpd->children], \@children, 'no child has died');
 $httpd->signal('USR1');
 ok(eval { wait_for('another child', sub { turn(0.02); my %old = map { $_ => 1 } @children; grep { !$old{$_} } $httpd->children }) }, 'a graceful restart');
-ok(works($_), 'both go on') for $direct, $c;
+ok($_->works, 'both go on') for $direct, $c;
 $_->close for $direct, $c;
 my $lines = 2 * ($ROUNDS * $AT_ONCE + 2);
 ok(eval { wait_for('lines', sub { turn(0.02); $lines == (() = $httpd->log('access_log') =~ /"RPC_(?:IN|OUT)_DATA \S+ HTTP\/1\.1" 200 .* (?:client|server)-closed$/mg) }) },

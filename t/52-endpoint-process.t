@@ -1,62 +1,31 @@
-# The endpoint process and its sockets: which server has them, what happens to them when servers start
-# and stop, what configtest says about them, and a process that dies or cannot start.
+# The endpoint process and its sockets: which server they belong to, what happens to them when servers
+# start and stop, what configtest says about them, and what happens when the process dies or cannot
+# start.
 
 use strict;
 use warnings;
 use Test::More;
 use RPCH::Httpd;
 use RPCH::Poll qw(wait_for turn);
-use RPCH::RPC qw(request_pdu rpc_parse);
 use RPCH::Root;
 use RPCH::Test;
 
 my $tcp = tcp_server();
 my $shared = RPCH::Root::free_ports(1);
 my $location = RPCH::Httpd->location;
-# Old generations of children keep their places while they have channels.
+# Children of older generations keep their slots while they have channels.
 my @room = vars('mpm') eq 'prefork' ? () : (limits => "ServerLimit 12\nStartServers 1\nThreadsPerChild 25\nMaxRequestWorkers 300\nMinSpareThreads 25\nMaxSpareThreads 100\n");
 my $listen = "RpcEndpointListen 127.0.0.1:$shared ncacn_ip_tcp:127.0.0.1[$tcp->{port}]\n";
 
 sub client_of { my ($httpd) = @_; return plain(port => $httpd->{port}, target => "tcp.contoso.test:$tcp->{port}") }
-sub works {
-    my ($c) = @_;
-    my $p = eval { rpc_parse($c->call(request_pdu(1, 'works')) // return 0) };
-    return $p && $p->{stub} eq 'works';
-}
-# A new virtual connection through the endpoint.
-sub serves {
-    my ($httpd) = @_;
-    my $c = client_of($httpd);
-    my $works = eval { $c->connect; works($c) };
-    $c->close;
-    return $works;
-}
-# An OUT channel with its first PDU: the status of the answer.
-sub status {
-    my ($httpd) = @_;
-    my $c = client_of($httpd);
-    $c->open_out;
-    $c->send_a1;
-    my $head = $c->out->head;
-    $c->close;
-    return $head ? $head->{status} : 'none';
-}
 sub is_open { my ($port) = @_; return IO::Socket::IP->new(PeerHost => '127.0.0.1', PeerPort => $port) ? 1 : 0 }
 sub socket_of { my ($httpd) = @_; return "$httpd->{dir}/rpcproxy.sock.$httpd->{pid}" }
 sub count { my ($httpd, $re) = @_; return scalar(() = $httpd->log =~ /$re/g) }
-# The one that was started last; it has a name of its own when it begins.
+# The process that was started last. The log has its line as soon as it runs.
 sub endpoint_pid {
     my ($httpd) = @_;
     my ($pid) = $httpd->log =~ /.*endpoint process (\d+) started/s or die "no endpoint process\n";
     return $pid;
-}
-sub restart {
-    my ($httpd, $conf) = @_;
-    my $before = count($httpd, qr/resuming normal operations/);
-    $httpd->configure($conf) if defined $conf;
-    $httpd->signal('USR1');
-    wait_for('the restart', sub { turn(0.02); count($httpd, qr/resuming normal operations/) > $before });
-    return;
 }
 
 # ---- graceful-stop, then start, while the old server still has channels ----
@@ -69,27 +38,27 @@ my $httpd = RPCH::Httpd->new(@room, conf => $listen . $location)->start;
     $httpd->signal('WINCH');
     ok(eval { wait_for('the ports to be closed', sub { turn(0.02); !is_open($httpd->{port}) && !is_open($shared) }) },
        'graceful-stop closes RpcEndpointListen, as it does Listen');
-    ok(works($old), 'while channels go on');
+    ok($old->works, 'while channels go on');
     wait_for('the PidFile to go', sub { turn(0.02); !-e "$httpd->{dir}/httpd.pid" });
     $httpd->start;
     isnt($httpd->{pid}, $old_pid, 'another server starts, in the same folders and at the same addresses');
-    ok(serves($httpd), 'it serves');
+    ok(client_of($httpd)->serves, 'it serves');
     ok(is_open($shared), 'at RpcEndpointListen, too');
-    ok(works($old), 'the old one still does');
+    ok($old->works, 'the old one still does');
     $old->close;
     ok(eval { wait_for('the old server to end', sub { turn(0.02); !kill 0, $old_pid }) }, 'the old server ends');
     ok(!-e $old_socket, 'with its socket');
     ok(-S socket_of($httpd), "not with the new one's");
-    ok(serves($httpd), 'which still serves');
+    ok(client_of($httpd)->serves, 'which still serves');
 }
 
 # ---- a second httpd in the same runtime folder ----
 {
     my $second = RPCH::Httpd->new(conf => "DefaultRuntimeDir $httpd->{dir}\n$location")->start;
-    ok(serves($second), 'a second server in the same folder serves');
+    ok(client_of($second)->serves, 'a second server in the same folder serves');
     $second->signal('TERM')->wait_gone;
     ok(-S socket_of($httpd), 'and takes nothing along that is not its own');
-    ok(serves($httpd), 'so the first one still serves');
+    ok(client_of($httpd)->serves, 'so the first one still serves');
     is(join(' ', map { s{.*/}{}r } glob "$httpd->{dir}/rpcproxy.sock*"), "rpcproxy.sock.$httpd->{pid}", 'with the one socket');
 }
 
@@ -97,39 +66,39 @@ my $httpd = RPCH::Httpd->new(@room, conf => $listen . $location)->start;
 {
     my $c = client_of($httpd)->connect;
     unlink socket_of($httpd) or die $!;
-    is(status($httpd), 503, 'the file of the socket is gone: 503');
-    restart($httpd);
+    is(client_of($httpd)->out_status, 503, 'the file of the socket is gone: 503');
+    $httpd->restart;
     ok(-S socket_of($httpd), 'a restart makes another');
-    ok(serves($httpd), 'and new virtual connections open');
-    ok(works($c), 'what was open goes on');
+    ok(client_of($httpd)->serves, 'and new virtual connections open');
+    ok($c->works, 'what was open goes on');
     $c->close;
-    # A file in its place that is no socket of ours is let be
+    # When another file has taken the place of the socket, it is not touched
     unlink socket_of($httpd) or die $!;
     open my $fh, '>', socket_of($httpd) or die $!;
     close $fh;
-    restart($httpd);
+    $httpd->restart;
     ok(-f socket_of($httpd), "somebody else's file is not removed");
     like($httpd->log, qr/cannot listen at RpcEndpointSocket \S+: the file belongs to another program: remove it, or name another path; httpd continues without it/, 'the log says what to do');
-    is(status($httpd), 503, 'meanwhile 503');
+    is(client_of($httpd)->out_status, 503, 'meanwhile 503');
     ok(is_open($shared), 'RpcEndpointListen is not concerned');
     unlink socket_of($httpd) or die $!;
-    restart($httpd);
-    ok(serves($httpd), 'once that is done the next restart cures it');
+    $httpd->restart;
+    ok(client_of($httpd)->serves, 'once that is done the next restart cures it');
 }
 
-# ---- RpcEndpointListen: an empty set is a set; an address that is taken ----
+# ---- RpcEndpointListen: all addresses are taken out; an address is in use ----
 {
-    restart($httpd, $location);
+    $httpd->restart($location);
     ok(eval { wait_for('the port to be closed', sub { turn(0.02); !is_open($shared) }) }, 'RpcEndpointListen taken out: a graceful restart closes the port');
     my $busy = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => $shared, Listen => 5, ReuseAddr => 1) or die $@;
     my ($status, $out) = $httpd->configure($listen . $location)->configtest;
     isnt($status, 0, 'configtest: an address that another program has');
     like($out, qr/Address already in use: .*cannot listen at RpcEndpointListen 127\.0\.0\.1:$shared: another program listens there: stop it, or choose another port/, 'and what to do');
-    restart($httpd);
-    ok(serves($httpd), 'a restart without configtest goes on without it');
+    $httpd->restart;
+    ok(client_of($httpd)->serves, 'a restart without configtest goes on without it');
     like($httpd->log, qr/\[rpcproxy:error\] .*cannot listen at RpcEndpointListen 127\.0\.0\.1:$shared: .*; httpd continues without it until a restart/, 'which is an error in the log');
     close $busy;
-    restart($httpd);
+    $httpd->restart;
     ok(is_open($shared), 'the next restart has it');
     ($status, $out) = $httpd->configtest;
     is($status, 0, 'configtest while this server itself has it: fine') or diag $out;
@@ -160,11 +129,11 @@ my $httpd = RPCH::Httpd->new(@room, conf => $listen . $location)->start;
     }
     my ($status) = $test->configure("RpcEndpointSocket $test->{dir}/" . 'x' x $room . "\n$location")->configtest;
     is($status, 0, 'a path of 99 characters will do');
-    # A restart that cannot have it
-    restart($httpd, "RpcEndpointSocket $test->{dir}/nowhere/rpc.sock\n$location");
-    is(status($httpd), 503, 'a restart that cannot have RpcEndpointSocket: the server lives, 503');
-    restart($httpd, $location);
-    ok(serves($httpd), 'and is cured by the next');
+    # A restart with an address that is in use
+    $httpd->restart("RpcEndpointSocket $test->{dir}/nowhere/rpc.sock\n$location");
+    is(client_of($httpd)->out_status, 503, 'a restart that cannot have RpcEndpointSocket: the server lives, 503');
+    $httpd->restart($location);
+    ok(client_of($httpd)->serves, 'and is cured by the next');
 }
 
 # ---- a process that dies, and one that dies again and again ----
@@ -173,16 +142,16 @@ my $httpd = RPCH::Httpd->new(@room, conf => $listen . $location)->start;
     my $mark = length $httpd->log;
     kill KILL => $first;
     ok($httpd->logs(qr/endpoint process $first died \(exit code or signal 9\): httpd starts another one/), 'killed once: another is started');
-    ok(eval { wait_for('it', sub { serves($httpd) }) }, 'and serves');
+    ok(eval { wait_for('it', sub { client_of($httpd)->serves }) }, 'and serves');
     my $second = endpoint_pid($httpd);
     kill KILL => $second;
     ok($httpd->logs(qr/endpoint process $second died .* like those before it: the next one is started in 1 s/), 'killed again at once: the next one takes its time');
-    is(status($httpd), 503, 'until then its clients are told 503');
+    is(client_of($httpd)->out_status, 503, 'until then its clients are told 503');
     ok($httpd->logs(qr/endpoint: process \d+ serves, after 1 failed attempts/), 'it says when it begins');
-    ok(serves($httpd), 'and serves');
+    ok(client_of($httpd)->serves, 'and serves');
 }
 
-# ---- one that cannot start: no descriptors, no memory for a process ----
+# ---- a process that cannot start: there are no descriptors, or fork() fails ----
 SKIP: {
     my $flag = "$httpd->{dir}/fails";
     my $library = failing($flag) or skip 'no compiler', 1;
@@ -192,36 +161,36 @@ SKIP: {
     $fails->('epoll');
     my $starved = $start->();
     ok($starved->logs(qr/Too many open files: .*endpoint: cannot start; it is tried again with pauses of up to a minute; until then its clients are answered 503/), 'EMFILE');
-    is(status($starved), 503, 'meanwhile 503');
+    is(client_of($starved)->out_status, 503, 'meanwhile 503');
     unlink $flag;
     ok($starved->logs(qr/endpoint: process \d+ serves, after \d+ failed attempts/), 'when there are descriptors again, it begins');
-    ok(serves($starved), 'and serves');
+    ok(client_of($starved)->serves, 'and serves');
     is(count($starved, qr/endpoint: cannot start/), 1, 'with one line at the beginning');
     is(count($starved, qr/serves, after/), 1, 'and one at the end');
 
-    # At a restart the one before goes on
+    # At a restart the process of before continues
     my $c = client_of($starved)->connect;
     $fails->('epoll');
-    restart($starved);
+    $starved->restart;
     ok($starved->logs(qr/endpoint: cannot start; .*; until then the process from before the restart serves/), 'EMFILE at a restart');
-    ok(serves($starved), 'the process of before serves');
+    ok(client_of($starved)->serves, 'the process of before serves');
     unlink $flag;
     ok(eval { wait_for('the new one', sub { turn(0.05); count($starved, qr/serves, after/) == 2 }) }, 'until the new one can');
-    ok(serves($starved) && works($c), 'nobody has noticed');
+    ok(client_of($starved)->serves && $c->works, 'nobody has noticed');
 
     # fork
     $fails->('fork');
-    restart($starved);
+    $starved->restart;
     ok($starved->logs(qr/Resource temporarily unavailable: .*cannot start the endpoint process; .*; until then the process from before the restart serves/), 'EAGAIN at a restart');
-    ok(serves($starved), 'the process of before serves');
+    ok(client_of($starved)->serves, 'the process of before serves');
     my $pid = endpoint_pid($starved);
     kill KILL => $pid;
-    ok(eval { wait_for('503', sub { turn(0.02); status($starved) eq 503 }) }, 'nobody is left: 503');
+    ok(eval { wait_for('503', sub { turn(0.02); client_of($starved)->out_status eq 503 }) }, 'nobody is left: 503');
     is(count($starved, qr/cannot start the endpoint process/), 1, 'with one line');
     unlink $flag;
     ok(eval { wait_for('the next', sub { turn(0.05); count($starved, qr/serves, after/) == 3 }) }, 'in the end it is started');
-    ok(serves($starved), 'and serves');
-    ok(works($c), 'one of before all that goes on');
+    ok(client_of($starved)->serves, 'and serves');
+    ok($c->works, 'one of before all that goes on');
     $c->close;
     unlike($starved->log, qr/AH00488|Segmentation|exit signal (?!Killed)/, 'in order');
 }
@@ -229,8 +198,8 @@ SKIP: {
 $tcp->close;
 done_testing;
 
-# A library that fails as the file FLAG says: "epoll", epoll_create1() of an endpoint process; "fork",
-# fork() of APR. undef: there is no compiler.
+# A library to preload. The file FLAG says which call fails: "epoll" is epoll_create1() of an endpoint
+# process, "fork" is fork() of APR. Returns undef when there is no compiler.
 sub failing {
     my ($flag) = @_;
     my $base = vars('serverroot') . "/conf/failing-$$";

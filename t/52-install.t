@@ -1,5 +1,6 @@
-# make install on Debian, and make uninstall: which files come and go; the samples as they are installed load
-# beside Debian's own settings, and a site that publishes ActiveSync as well goes on beside its waiting telephones.
+# make install on Debian, and make uninstall: which files are installed and removed. The installed samples
+# load beside Debian's own settings. A site that publishes ActiveSync as well is served while many
+# telephones wait for an answer.
 
 use strict;
 use warnings;
@@ -18,7 +19,7 @@ sub apxs { chomp(my $value = qx($apxs -q $_[0])); return $value }
 my ($libexec, $sysconf) = (apxs('LIBEXECDIR'), apxs('SYSCONFDIR'));
 my $dest = "$root/dest";
 my $make = 'make -s install BUILD=' . ($ENV{RPCPROXY_SO} // 'build/mod_rpcproxy.so') =~ s{/[^/]*$}{}r . " APXS=$apxs DESTDIR=$dest";
-# What is built is there, so nothing is compiled.
+# All has been built before, so nothing is compiled.
 my $build = ($ENV{RPCPROXY_SO} // 'build/mod_rpcproxy.so') =~ s{/[^/]*$}{}r;
 sub make { return scalar qx(make -s $_[0] BUILD=$build APXS=$apxs DESTDIR=$dest PREFIX=/usr MODS_AVAILABLE=$sysconf/mods-available 2>&1) }
 my $out = make('install');
@@ -38,7 +39,7 @@ is("@strange", '', 'which all may read, and the owner alone may change');
 my %installed = map { $_ => slurp("$dest$doc/examples/$_") } @samples;
 like($installed{'rpcproxy.conf'}, qr{LoadModule rpcproxy_module $libexec/mod_rpcproxy\.so}, 'the sample names the module where it is');
 
-# An administrator's file stays.
+# A file that the administrator has changed stays.
 my $adapted = "$sysconf/mods-available/rpcproxy.conf";
 my $shared = slurp("$dest$adapted");
 write_file("$dest$adapted", "# adapted\n");
@@ -66,8 +67,8 @@ sub files {
 sub slurp { open my $fh, '<', $_[0] or return ''; local $/; return scalar <$fh> // '' }
 sub write_file { open my $fh, '>', $_[0] or die "$_[0]: $!\n"; print $fh $_[1]; close $fh or die $!; return }
 
-# As Debian: its mods-enabled first, then conf-enabled by name. Only the folder that make install has been
-# given stands before the paths.
+# The order of Debian: first mods-enabled, then conf-enabled by name. In the installed files each path
+# gets the prefix of the folder that make install was given.
 my $debian = <<"CONF";
 <IfModule mpm_event_module>
 StartServers            2
@@ -81,7 +82,8 @@ MaxConnectionsPerChild  0
 CONF
 sub samples { return join '', map { $installed{$_} =~ s{ \Q$libexec\E/mod_(rpcproxy|auth_ntlm)}{ $dest$libexec/mod_$1}gr } @_ }
 
-# Private servers load this build's modules; these have to do it themselves.
+# RPCH::Httpd loads the modules of this build; a server with installed files must not, because these load
+# them.
 sub httpd {
     my (%arg) = @_;
     my $h = RPCH::Httpd->new(mpm => 'event', limits => $debian, conf => $arg{conf});
@@ -105,7 +107,7 @@ for my $set (['rpcproxy.conf'], ['rpcproxy-ntlm.conf', 'rpcproxy.conf'],
     }
 }
 
-# What a2enmod brings: as it is, and with the # of its comments taken away.
+# The files that a2enmod enables: as they are, and with all directives that are commented out.
 my $mods = join '', map { slurp("$dest$sysconf/mods-available/$_.load") =~ s{ \Q$libexec\E/mod_}{ $dest$libexec/mod_}r } qw(auth_ntlm rpcproxy);
 cmp_ok(scalar(() = $shared =~ /^#Rpc/mg), '>=', 6, 'mods-available/rpcproxy.conf has directives to choose from');
 for my $case (['as it is', $shared], ['with all of them', $shared =~ s/^#(?=Rpc)//mgr]) {
@@ -116,14 +118,7 @@ for my $case (['as it is', $shared], ['with all of them', $shared =~ s/^#(?=Rpc)
 # ---- the site ----
 my $hanging = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0, Listen => 128) or die $!;
 my $server = server(echo => 1);
-my $site = httpd(conf => $mods . $shared . samples('rpcproxy.conf') . <<"CONF")->start;
-<Location /rpc/rpcproxy.dll>
-AuthUserFile $root/conf/users
-RpcRequireTLS off
-RpcValidPorts 127.0.0.1:1024-65535
-RpcTargetNetworks loopback
-RpcProfile none
-</Location>
+my $site = httpd(conf => $mods . $shared . samples('rpcproxy.conf') . RPCH::Httpd->loosened_sample . <<"CONF")->start;
 LoadModule proxy_module $libexec/mod_proxy.so
 LoadModule proxy_http_module $libexec/mod_proxy_http.so
 ProxyPass /Microsoft-Server-ActiveSync http://127.0.0.1:@{[ $hanging->sockport ]}/
@@ -139,7 +134,7 @@ my $components = qr{(?=.*mod_rpcproxy/\Q$version\E).*mod_auth_ntlm/\Q$version\E}
 ok($site->logs(qr{$components.*configured -- resuming}), "httpd's line at start-up has the version of both modules");
 my $info = RPCH::HTTP->dial(port => $site->{port}, name => 'mod_info')->request('GET', '/info?server', version => '1.0');
 like($info->body, qr{Server Version:.*$components}, 'so has the page of mod_info');
-# The manual pages as they are installed have what the modules say of themselves.
+# The installed manual pages name the directives that the modules have.
 for (['mod_rpcproxy', 'mod_rpcproxy.c'], ['mod_auth_ntlm', 'auth_ntlm.c']) {
     my ($module, $source) = @$_;
     my $said = RPCH::HTTP->dial(port => $site->{port}, name => $module)->request('GET', "/info?$source", version => '1.0')->body;
@@ -162,7 +157,7 @@ wait_for('70 requests that hang', sub {
 });
 my $page = RPCH::HTTP->dial(port => $site->{port}, name => 'a page')->request('GET', '/nothing-here');
 is(eval { $page->head->{status} }, 404, 'beside 70 telephones that wait at ActiveSync: a page');
-# FreeRDP and mstsc ask for another transport first, and go on when there is none
+# FreeRDP and mstsc first ask for another transport, and continue when there is none
 for my $path ('/remoteDesktopGateway/', '/remotedesktopgateway/') {
     my $rdg = RPCH::HTTP->dial(port => $site->{port}, name => 'RDG_OUT_DATA')->request('RDG_OUT_DATA', $path, length => 0);
     is(eval { $rdg->head->{status} }, 404, "RDG_OUT_DATA $path by the sample: 404");

@@ -1,5 +1,6 @@
-# Restarts with virtual connections open through the endpoint: a new endpoint process serves at once,
-# with the new configuration; halves and successors still meet, in whichever process the other part is.
+# Restarts while virtual connections are open through the endpoint. A new endpoint process serves at
+# once, with the new configuration. Halves and successors still find their other part, whichever
+# endpoint process has it.
 
 use strict;
 use warnings;
@@ -15,14 +16,14 @@ use constant SIZE => 4000;
 my ($tcp, $other) = (tcp_server(), tcp_server());
 my $shared = RPCH::Root::free_ports(1);
 my $location = RPCH::Httpd->location("RpcChannelLifetime 128K\nRpcReceiveWindow 64K\n");
-# Old generations of children keep their places while they have channels.
+# Children of older generations keep their slots while they have channels.
 my @room = vars('mpm') eq 'prefork' ? () : (limits => "ServerLimit 12\nStartServers 1\nThreadsPerChild 25\nMaxRequestWorkers 300\nMinSpareThreads 25\nMaxSpareThreads 100\n");
 sub listen_for { my ($server) = @_; return "RpcEndpointListen 127.0.0.1:$shared ncacn_ip_tcp:127.0.0.1[$server->{port}]\n" }
 my $httpd = RPCH::Httpd->new(@room, conf => listen_for($tcp) . $location)->start;
 
 sub client_of { my ($target, %arg) = @_; return plain(port => $httpd->{port}, target => $target // "tcp.contoso.test:$tcp->{port}", follow => sub { () }, %arg) }
 
-# One call of many bytes; they come back, or they do not.
+# Makes one call with many bytes. True when they come back.
 my $call = 0;
 sub calls {
     my ($c, $count) = @_;
@@ -34,8 +35,9 @@ sub calls {
     return 1;
 }
 
-# Both channels are replaced, and every byte comes back. By these FORMS: R1 has a leg of its own,
-# as it needs when the channel was opened before the last restart, by another child of httpd.
+# Both channels are replaced, and every byte comes back. FORMS are the forms that are expected: a
+# successor has a leg of its own (R1) when another child of httpd has its predecessor, because this was
+# opened before the last restart.
 sub replaces {
     my ($c, @forms) = @_;
     my %before = %{ $c->{replaced} || {} };
@@ -52,18 +54,16 @@ sub started { my ($h) = @_; return scalar(() = $h->log =~ /endpoint process \d+ 
 # A graceful restart is over when the new endpoint process serves and a new child does.
 sub graceful {
     my ($h, $conf) = @_;
-    my $restarts = () = $h->log =~ /resuming normal operations/g;
     my %old = map { $_ => 1 } $h->children;
-    $h->configure($conf) if defined $conf;
-    $h->signal('USR1');
-    wait_for('the restart', sub { turn(0.02); (() = $h->log =~ /resuming normal operations/g) > $restarts && 1 < grep { !$old{$_} } $h->children });
+    $h->restart($conf);
+    wait_for('a new endpoint process and a new child', sub { turn(0.02); 1 < grep { !$old{$_} } $h->children });
     return;
 }
 
 # Files that a process has open.
 sub open_files { my ($pid) = @_; return grep { defined } map { readlink } glob "/proc/$pid/fd/*" }
 
-# ---- what is open, half open or about to be goes on over two restarts ----
+# ---- open and half-open connections, and new legs, go on over two restarts ----
 {
     my ($first) = endpoints();
     is(scalar(grep { m{/access_log} || /pipe:/ } open_files($first)), 0, 'the endpoint process has no access log open');
@@ -78,7 +78,7 @@ sub open_files { my ($pid) = @_; return grep { defined } map { readlink } glob "
     $in_first->open_in;
     $in_first->send_b1;
     wait_for('an IN half at the endpoint', sub { turn(0.01); substr($httpd->log, $mark) =~ /endpoint: leg begins with CONN\/B2/ });
-    # A leg that has said nothing yet
+    # A leg that has sent nothing yet
     my $shy = client_of("127.0.0.1:$shared");
     $shy->open_out;
     my $early = IO::Socket::IP->new(PeerHost => '127.0.0.1', PeerPort => $shared) or die $!;
@@ -114,7 +114,7 @@ sub open_files { my ($pid) = @_; return grep { defined } map { readlink } glob "
     ok(replaces($_), 'successors find what each of them has') for $whole, $fresh;
     ok(replaces($newest, vars('mpm') eq 'prefork' ? () : ('IN_R2', 'OUT_R2')), 'the newest, too');
 
-    # The newest dies: the next one knows the old ones as well
+    # The newest process dies. The next one still finds the old ones.
     my ($dies) = $httpd->log =~ /.*endpoint process (\d+) started/s;
     my $count = started($httpd);
     kill KILL => $dies;

@@ -1,6 +1,6 @@
-# Names whose look-up hangs, fails and works again: nobody waits for the look-ups of others, old answers
-# are used while there are no new ones, and httpd can end while look-ups hang. In the children, in the
-# endpoint and in the health checks.
+# Names whose look-up hangs, fails and works again. Nobody waits for the look-ups of others, old answers
+# are used while there are no new ones, and httpd can end while look-ups hang. This holds in the
+# children, in the endpoint and for the health checks.
 
 use strict;
 use warnings;
@@ -12,8 +12,8 @@ use RPCH::RPC qw(bind_pdu request_pdu);
 use RPCH::Root;
 use RPCH::Test;
 
-use constant { SHARE => 8, NAMES => 12 };   # look-ups of a user at one time, and those that she wants
-use constant EXPIRED => 31;     # seconds that an answer is good for, and one
+use constant { SHARE => 8, NAMES => 12 };   # look-ups that one user has at one time, and look-ups that this user asks for
+use constant EXPIRED => 31;     # seconds: longer than an answer is good for
 
 my $world = RPCH::Preload->new or plan skip_all => 'no compiler';
 my ($native, $tcp) = (server(host => '127.0.0.2', echo => 1), tcp_server(host => '127.0.0.2'));
@@ -51,7 +51,7 @@ sub reaches {
 sub was_asked { my ($name) = @_; return scalar grep { $_ eq $name } $world->asked }
 sub asked_below { my ($zone) = @_; return scalar grep { /\.\Q$zone\E$/ } $world->asked }
 
-# Of one child, which event has here; with prefork each has a resolver of its own.
+# One child has one resolver. Event has one child here; under prefork each child has a resolver.
 for (vars('mpm') eq 'event' ? (['native', 'test'], ['behind the endpoint', 'tcp.test']) : ()) {
     my ($kind, $zone) = @$_;
     $mark = length $httpd->log;

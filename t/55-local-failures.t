@@ -1,4 +1,4 @@
-# A failure of this machine counts neither against a server nor against the user who asked for it.
+# A failure of this machine counts neither against a server nor against the user who asked for the server.
 
 use strict;
 use warnings;
@@ -14,7 +14,7 @@ my $world = RPCH::Preload->new or plan skip_all => 'no compiler';
 my @native = map { server(host => "127.0.0.$_", echo => 1) } 2, 3;
 my @tcp = map { tcp_server(host => "127.0.0.$_") } 4, 5;
 sub at { my ($protseq, @servers) = @_; return join ' ', map { "$protseq:$_->{host}\[$_->{port}]" } @servers }
-# MORE goes before the other patterns, of which the first that fits counts.
+# MORE stands before the other patterns, because the first pattern that matches counts.
 sub location {
     my ($path, $conf, $more) = @_;
     $more //= '';
@@ -27,7 +27,7 @@ my $httpd = RPCH::Httpd->new(conf => location('/rpc/rpcproxy.dll', "RpcMaxFailed
                              . location('/rpcwithcert/rpcproxy.dll', "RpcMaxFailedTargets 0\n", "RpcBackend c.lost.test ncacn_http:none.lost.test[$native[0]{port}]\n"));
 $world->start($httpd);
 
-# The server that a call to TARGET has reached first of all.
+# The server that a call to TARGET reaches first.
 sub reached {
     my ($target, %arg) = @_;
     my @servers = $target =~ /tcp/ ? @tcp : @native;
@@ -59,7 +59,7 @@ for (['no descriptor', socket => EMFILE], ['none in the whole system', socket =>
     is(reached($target), '127.0.0.2', "$name: is held neither against the server nor against the user");
 }
 
-# ---- what is theirs is still theirs ----
+# ---- failures of a server still count against the server ----
 $world->fail(connect => ECONNREFUSED);
 my $c = plain(port => $httpd->{port}, target => 'refused.test:6001');
 $c->open_out;
@@ -79,7 +79,7 @@ $world->works('later');
 ok($httpd->logs(qr/RPC_OUT_DATA \S*rejected\.test:6001\S* .* connect-failed$/m, 'access_log'), 'is not our doing');
 
 # ---- no way out ----
-# To a broadcast address TCP finds none; of two families one may lead nowhere for ever
+# TCP has no way to a broadcast address. Of two families of addresses one may have no way at all.
 my $unroutable = '127.255.255.255';
 for (['a.lost.test', $unroutable, '6b9', undef, 'local-failure', 'no network here'],
      ['b.lost.test', "$unroutable 127.0.0.9", '6ba', 0x5a0, 'connect-failed', 'a way to one address, which refuses']) {
@@ -114,7 +114,7 @@ is(reached('a.tcp.test', %other), '127.0.0.4', 'it holds that against no server'
 
 # ---- an endpoint process that cannot, does not answer, or dies ----
 {
-    # Its targets do not answer: the backlog is full
+    # The targets do not answer, because their backlog is full
     my $full = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0, Listen => 1) or die $@;
     listen $full, 0;
     my @queued = map { IO::Socket::IP->new(PeerHost => '127.0.0.1', PeerPort => $full->sockport, Blocking => 0) } 1 .. 3;

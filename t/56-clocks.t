@@ -37,7 +37,7 @@ $world->start($httpd);
 
 sub client_of { my ($target, %arg) = @_; return plain(port => $httpd->{port}, target => $target, %arg) }
 
-# Opens a virtual connection and makes a call: 'none', or whether the first server was tried.
+# Opens a virtual connection and makes a call. Returns whether the first server was tried, or 'none'.
 sub opened {
     my (@servers) = @_;
     my $mark = length $httpd->log;
@@ -78,7 +78,7 @@ wait_for('their ends', sub { turn(0.02); 4 <= (() = $httpd->log =~ /RPC_(?:IN|OU
 my @lived = $httpd->log =~ / ended: .* (-?\d+) ms/g;
 ok(!(grep { $_ < 0 || $_ > 1000 * HOUR / 2 } @lived), 'channels have lived for as long as they have');
 
-# ---- targets asked for in vain ----
+# ---- failed targets ----
 sub asks {
     my ($target) = @_;
     my $http = client_of($target);

@@ -17,7 +17,7 @@ use constant BANNER => 'ncacn_http/1.0';
 
 # ---- the client's socket at the proxy: probes, due within the first half of the time ----
 
-# The proxy's socket of this client in /proc/net/tcp: its queues and its timer.
+# The line of /proc/net/tcp for the proxy's socket of this client, with its queues and its timer.
 sub at_proxy {
     my ($ch) = @_;
     my ($proxy, $ours) = map { sprintf '%08X:%04X', unpack('L', "\x7f\0\0\1"), $_ } $ch->{fh}->peerport, $ch->{fh}->sockport;
@@ -28,7 +28,7 @@ sub at_proxy {
     }
     return;
 }
-# Seconds until the kernel probes it, by its timer 2; undef: it never does.
+# Seconds until the kernel probes the client, by timer 2 of the socket; undef when it never does.
 sub probe { my (undef, $timer) = at_proxy(@_); return ($timer // '') =~ /^02:(\w+)/ ? hex($1) / 100 : undef }
 # Bytes that the proxy has not read.
 sub unread { my ($queues) = at_proxy(@_); return ($queues // '') =~ /:(\w+)$/ ? hex $1 : 0 }
@@ -63,13 +63,13 @@ SKIP: {
     RPCH::Clock->start($httpd, 1000) or skip 'no C compiler', 14;
     my @at = (port => $httpd->{port});
 
-    # The server speaks now and then, so OUT has no ping; the client, which pings in answer to pings
-    # only, says nothing. And one whose server does not read.
+    # The server sends now and then, so OUT needs no ping. This client pings only in answer to pings, so it
+    # sends nothing. Beside it there is a client whose server does not read.
     my $s = RPCH::States->reach(inbound => 'Opened', @at);
     my $out = RPCH::States->reach(outbound => 'Opened', @at);
     my $blocked = RPCH::States->reach(inbound => 'B3W', @at, path => '/idle/rpcproxy.dll');
     $blocked->put(leg => 'CONN/B3', window => 8192);
-    my $much = join '', map { request_pdu($_, 'm' x 4976) } 1 .. 100;    # more than our window
+    my $much = join '', map { request_pdu($_, 'm' x 4976) } 1 .. 100;    # more than the window of the proxy
     $blocked->{end}{client}->put($much);
     $blocked->{end}{leg}->pdu;
 
@@ -91,7 +91,7 @@ SKIP: {
     ok(eval { $idle1->head; $idle1->wait_eof }, 'in version 1 too') or diag $@;
     ok($httpd->logs(qr/mixed proxy in Opened ends: idle-timeout/), 'the log says so');
 
-    # All that took more than eight minutes of the fast clock; pings of OUT count further ones
+    # All this took more than eight minutes of the fast clock. The pings of OUT show that more minutes pass.
     my $pings = 0;
     for (1 .. 12) { my $pdu = $out->{end}{client}->pdu; $pings++ if defined $pdu && $pdu eq rts('Ping') }
     is($pings, 12, 'twelve minutes pass');
@@ -118,10 +118,10 @@ SKIP: {
     $httpd->signal('TERM');
 }
 
-# ---- Connecting: what a client may say at any time, it may say now ----
+# ---- Connecting: PDUs that a client may send at any time are allowed in this state ----
 
 {
-    # A server whose backlog is full does not answer the connect
+    # A server whose backlog is full does not answer connect()
     my $full = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0, Listen => 1) or die "listen: $@\n";
     my $port = $full->sockport;
     my @fill = map { IO::Socket::IP->new(PeerHost => '127.0.0.1', PeerPort => $port, Blocking => 0) } 1 .. 4;
@@ -136,7 +136,7 @@ SKIP: {
     logged($mark, qr/inbound channel in Connecting: FlowControlAckWithDestination from the client/, 'an acknowledgement');
     not_logged($mark, qr/protocol-error/, 'none is a protocol error');
     my $leg;
-    while (my $fh = $full->accept) {        # those in front of it first
+    while (my $fh = $full->accept) {        # first the connections that came before it
         push @fill, $fh;
         next if $fh->peerport == ($fill[0]->sockport // 0) || grep { defined $_->sockport && $fh->peerport == $_->sockport } @fill[0 .. 3];
         sysread $fh, $leg, 65536;
@@ -208,7 +208,7 @@ for my $method (qw(RPC_IN_DATA RPC_OUT_DATA)) {
     $pdu = $new->pdu if defined $pdu && $pdu eq rts('Ping');
     same_pdu($pdu, $response, 'and goes on');
 
-    # Who is gone altogether is noticed as soon as that can be
+    # A client that has closed completely is noticed as soon as this can be seen
     my $mark = mark();
     $new->close;
     $out->put($response);
@@ -221,7 +221,7 @@ for my $method (qw(RPC_IN_DATA RPC_OUT_DATA)) {
 
 {
     my $tcp = tcp_server(stalled => 1);
-    setsockopt $tcp->{fh}, Socket::SOL_SOCKET(), Socket::SO_RCVBUF(), 8192;     # that less has to be sent
+    setsockopt $tcp->{fh}, Socket::SOL_SOCKET(), Socket::SO_RCVBUF(), 8192;     # so that fewer bytes fill the connection
     my $httpd = RPCH::Httpd->new(conf => $V1 . RPCH::Httpd->location($V1))->start;
     my $ends = 0;
     for my $how (qw(reset close)) {
@@ -230,7 +230,7 @@ for my $method (qw(RPC_IN_DATA RPC_OUT_DATA)) {
         my $s = $tcp->connection;
         $s->put(BANNER);
         is_answer($c->head, 200, "version 1, $how: open");
-        # No more than the proxy's kernel takes, or the end would not get through to it
+        # Not more than the kernel of the proxy's machine takes, or the end would not reach the proxy
         my ($rounds, $stuck) = (0, 0);
         while ($stuck < 20 && $rounds++ < 2000) {
             $c->put(request_pdu(1, 'x' x 60_000)) if !$stuck;

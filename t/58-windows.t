@@ -21,8 +21,8 @@ my %httpd = map {
     $_ => RPCH::Httpd->new(conf => "RpcReceiveWindow $_\n" . RPCH::Httpd->location("RpcReceiveWindow $_\nRpcSetupTimeout 10\n"))->start;
 } @WINDOWS;
 
-# Fragments of these sizes, one behind the other as the window allows; how many come through.
-# TAKE gives the next PDU at the far end, ACK the receiver's next acknowledgement, or undef.
+# Sends fragments of these sizes one after the other, as the window allows. Returns how many arrive.
+# TAKE returns the next PDU at the far end, ACK the next acknowledgement of the receiver, or undef.
 sub run {
     my ($window, $sizes, $put, $take, $ack) = @_;
     my ($available, $sent, $through) = ($window, 0, 0);
@@ -55,8 +55,8 @@ sub next_of {
     };
 }
 
-# What is sent: a bind that announces the fragments, something smaller, then as large as can be. Who
-# has not announced what no usual sender sends has to begin with it.
+# What is sent: a bind that announces the size of the fragments, a smaller PDU, then the largest that the
+# bind allows. A sender that announces no size begins with a fragment that is larger than usual.
 sub sizes {
     my ($fragment, $with_bind) = @_;
     my $small = $fragment > 2000 ? int($fragment * 0.7) : 600;
@@ -95,7 +95,7 @@ for my $window (8192, 65_536) {
     my $httpd = RPCH::Httpd->new(conf => "RpcReceiveWindow $window\nRpcEndpointListen 127.0.0.1:$port ncacn_ip_tcp:127.0.0.1[$tcp->{port}]\n"
                                          . RPCH::Httpd->location)->start;
     for my $fragment (grep { $_ <= $window } @FRAGMENTS) {
-        my $s = RPCH::States->reach(inbound => 'Open_Start');     # for its cookies
+        my $s = RPCH::States->reach(inbound => 'Open_Start');     # only for the cookies
         my @legs = map {
             my $fh = IO::Socket::IP->new(PeerHost => '127.0.0.1', PeerPort => $port) or die "endpoint: $@\n";
             RPCH::States::Leg->new(fh => $fh, server => { manual => 1 }, got => [], name => "$_ leg");

@@ -1,6 +1,7 @@
-# The successor of a channel that is still taking its predecessor's place waits, at the proxies and
-# at the endpoint: a client whose channels hold less than a window may be ahead of them. Only one
-# successor may wait; it is not read, and waits for RpcSetupTimeout at most.
+# When a channel is still taking the place of its predecessor, its own successor waits, at the proxies
+# and at the endpoint. A client whose channels last for less than a window may be ahead of the proxy in
+# this way. Only one successor may wait. The proxy does not read it, and it waits for at most
+# RpcSetupTimeout.
 
 use strict;
 use warnings;
@@ -16,7 +17,7 @@ use RPCH::Test;
 
 sub cookie { return RPCH::Client::cookie() }
 
-# A newcomer at a proxy whose predecessor has cookie OLD; its own cookie.
+# A new channel at a proxy, whose predecessor has the cookie OLD. Returns the cookie of the new channel.
 sub newcomer {
     my ($s, $old, %over) = @_;
     my $in = $s->{role} eq 'inbound';
@@ -28,7 +29,7 @@ sub newcomer {
 }
 sub waits { my ($s) = @_; return $s->log_says("$s->{role} channel waits until the replacement before it is over") }
 
-# [role, state, cookie of the predecessor, what ends the wait, and what the newcomer then is]
+# [role, state, cookie of the predecessor, what ends the wait, state of the new channel then]
 my @WAITS = (
     [inbound => B3W => 'in', sub { $_[0]->put(leg => 'CONN/B3') }, 'IN_R2/A2'],
     [inbound => Wait_B2 => 'new_in', sub { $_[0]->put(leg => 'IN_R1/B2') }, 'IN_R2/A2'],
@@ -50,13 +51,13 @@ for (@WAITS) {
     is_rpc_error(delete $s->{end}{twin}, '6c0', "$role $state: a second one does not");
     ok(eval {
         $end->($s);
-        $s->get(leg => 'FlowControlAck') if $state =~ /^(?:R2C1W|B1)/;  # of the change of channels
+        $s->get(leg => 'FlowControlAck') if $state =~ /^(?:R2C1W|B1)/;  # the proxy sends it when channels change
         $s->sees(leg => $pdu, new => $new);
     }, "$role $state: and gets its turn") or diag $@;
     $s->close;
 }
 
-# Who waits and leaves disturbs nobody, and makes room for another
+# A channel that leaves while it waits disturbs nobody, and another one may wait
 for my $kind (['inbound', 'Opened_A5W', 'new_in', 'client'], ['outbound', 'B1W', 'new_out', 'leg']) {
     my ($role, $state, $old) = @$kind;
     my $s = RPCH::States->reach($role, $state)->now;
@@ -71,7 +72,7 @@ for my $kind (['inbound', 'Opened_A5W', 'new_in', 'client'], ['outbound', 'B1W',
     $s->close;
 }
 
-# Not for ever
+# A channel does not wait for ever
 {
     my $s = RPCH::States->reach(inbound => 'Opened_A5W', path => '/hasty/rpcproxy.dll')->now;
     newcomer($s, $s->{cookie}{new_in});
@@ -80,15 +81,16 @@ for my $kind (['inbound', 'Opened_A5W', 'new_in', 'client'], ['outbound', 'B1W',
     $s->close;
 }
 
-# ---- R1: the channel before has gone to another proxy, and what is left of it here is late ----
+# ---- R1: the predecessor has moved to another proxy, and its last PDUs here are late ----
 
 sub big { return request_pdu($_[0], 'b' x 4976) }
 
-# The server's window is full, and A5 is not read behind what waits for it
+# The window of the server is full. A5 is not read, because it comes behind PDUs that wait for the
+# window.
 {
     my $s = RPCH::States->reach(inbound => 'B3W');
     $s->put(leg => 'CONN/B3', window => 8192)->log_says('-> Opened');
-    my $held = join '', map { big($_) } 1 .. 80;    # more than our window
+    my $held = join '', map { big($_) } 1 .. 80;    # more than the window of the proxy
     $s->{end}{client}->put($held . rts('IN_R1/A5', new => $s->{cookie}{new_in}));
     $s->arrive(leg => big(1))->flows_elsewhere->now;
     my $new = newcomer($s, $s->{cookie}{new_in});
@@ -107,7 +109,8 @@ sub big { return request_pdu($_[0], 'b' x 4976) }
     $s->close;
 }
 
-# What was moved away still delivers; the successor of its successor does not wait for that
+# A channel that has moved away still delivers its PDUs. The successor of its successor does not wait for
+# them.
 {
     my $s = RPCH::States->reach(inbound => 'B3W');
     $s->put(leg => 'CONN/B3', window => 8192)->log_says('-> Opened');

@@ -1,5 +1,5 @@
-# rpcping: what stops it at each layer, a refusal or silence, and each way to authenticate. The
-# exit status names the layer, the text the cause.
+# rpcping: at each layer a refusal or silence stops it, and each way to authenticate works. The exit
+# status names the layer, and the text names the cause.
 
 use strict;
 use warnings;
@@ -71,7 +71,8 @@ sub closed_port {
 
 my @pings;
 
-# Starts one; check() tells whether it ended with STATUS and said RE. KEEP lives as long.
+# Starts an rpcping. check() tests whether it ended with STATUS and its text matches RE. KEEP is an
+# object that has to live as long.
 sub says {
     my ($status, $re, $name, @args) = @_;
     my @keep = grep { ref } @args;
@@ -80,7 +81,7 @@ sub says {
     return push @pings, { status => $status, re => $re, name => $name, out => $out, text => '', keep => \@keep };
 }
 
-# Reads what has come; true at the end.
+# Reads the output that has come; true at its end.
 sub ended {
     my ($ping) = @_;
     vec(my $ready = '', fileno $ping->{out}, 1) = 1;
@@ -111,7 +112,7 @@ sub by_http { my ($name) = @_; return ("--path=/$name/rpcproxy.dll", "http://127
 
 # ---- each way to authenticate ----
 
-# A library for rpcping: no name but localhost is known, or, with NAMES_HANG, there is no answer.
+# A library to preload for rpcping. It knows the name localhost only; with NAMES_HANG it never answers.
 sub preload {
     my $base = "$httpd->{dir}/names";
     open my $fh, '>', "$base.c" or die "$base.c: $!\n";
@@ -169,7 +170,7 @@ sub web { my ($answer, %opt) = @_; return RPCH::WebServer->new(answer => $answer
 my $server_tls = { SSL_cert_file => $cert, SSL_key_file => "$root/conf/server.key" };
 my $target = '127.0.0.1:6001';
 
-{   # No question leaves this machine
+{   # no query leaves this machine
     local $ENV{LD_PRELOAD} = $preload;
     says(2, qr/address.*FAILED.*not resolve host: proxy\.contoso\.test/s, 'a name that nobody has', 'https://proxy.contoso.test', $target);
     local $ENV{NAMES_HANG} = 1;
@@ -182,7 +183,7 @@ says(2, qr/address.*FAILED/, 'nobody listens', @alice, 'https://127.0.0.1:' . cl
     my @waiting = map { IO::Socket::IP->new(PeerHost => '127.0.0.1', PeerPort => $full->sockport, Timeout => 0.2) } 1 .. 2;
     says(2, qr/address.*FAILED.*no TCP connection to 127\.0\.0\.1/s, 'nobody answers', @quick, 'https://127.0.0.1:' . $full->sockport, $target, $full, grep { $_ } @waiting);
 }
-my $mute = listener();      # the kernel accepts for it
+my $mute = listener();      # the kernel completes connections, and nobody reads them
 says(3, qr/address +ok.*TLS +FAILED.*handshake did not end in 3 s/s, 'silence at TLS', @quick, 'https://127.0.0.1:' . $mute->sockport, $target);
 says(3, qr/TLS +FAILED.*really an https port/s, 'no TLS', @alice, 'https://127.0.0.1:' . $httpd->{port}, $target);
 says(3, qr/TLS +FAILED.*certificate.*--cacert/s, 'a certificate that nobody trusts', @alice, '--path=/basic/rpcproxy.dll', "https://localhost:$tls_port", $target);
@@ -220,7 +221,8 @@ for my $case (['404 Not Found' => qr/no RPC proxy at this path/], ['200 OK' => q
 says(6, qr/virtual connection +FAILED.*6ba.*could not/s, 'a server that is not there', @alice, by_http('basic'), '127.0.0.1:' . closed_port());
 says(6, qr/virtual connection +FAILED.*CONN\/A3.*does not speak ncacn_http/s, 'a server that is silent', @alice, @quick, by_http('basic'), '127.0.0.1:' . $mute->sockport);
 
-# What stands between: an echo is whole, a channel's request or answer never is.
+# Something between client and proxy that waits for whole messages: an echo is whole, but the request and
+# the answer of a channel never end.
 sub front { my ($channel) = @_; return web(sub { my ($r) = @_; return $r->{length} == 4 ? RPCH::WebServer::echo() : $channel->($r) }) }
 my $refusal = "HTTP/1.0 503 RPC Error: 6c0\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
 my $channel_open = "HTTP/1.1 200 Success\r\nContent-Type: application/rpc\r\nContent-Length: 1073741824\r\n\r\n" . rts('CONN/A3', timeout => 120_000);

@@ -47,7 +47,7 @@ sub closed_port {
 }
 
 our ($user, $password) = ('alice', 'secret');
-our $named;     # the user in the log, if it is another
+our $named;     # the user in the log, when it is not the usual one
 sub client_of {
     my ($path, $target, %arg) = @_;
     return RPCH::Client->new(port => $httpd->{port}, user => $user, password => $password, path => "/$path/rpcproxy.dll",
@@ -59,7 +59,7 @@ sub begin { return $log->begin }
 sub one_line { local $log->{user} = $named // $user; local $Test::Builder::Level = $Test::Builder::Level + 1; return $log->one_line(@_) }
 sub no_line { local $Test::Builder::Level = $Test::Builder::Level + 1; return $log->no_line(@_) }
 
-# Both halves, until the OUT channel is closed.
+# Opens both halves, and returns when the OUT channel is closed.
 sub attempt {
     my ($path, $target, %arg) = @_;
     my $c = client_of($path, $target, %arg);
@@ -147,7 +147,7 @@ sub refused {
     my ($name, $path, $target, $reason, @parts) = @_;
     my $c = client_of($path, $target);
     $c->open_out;
-    $c->send_a1;        # what httpd refuses itself is read to its end first
+    $c->send_a1;        # the body has to be complete where httpd itself refuses the request
     $c->out->head;
     $c->close;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -156,7 +156,7 @@ sub refused {
 refused('a target that is not allowed', 'rpc', 'elsewhere:6001', 'target-refused', qr/RPC_OUT_DATA refused: /, qr/target elsewhere:6001\b/, qr/nearest is/);
 refused('no target', 'rpc', 'elsewhere', 'bad-target', qr/target none/);
 {
-    local $named = '';      # refused before anybody is asked who he is
+    local $named = '';      # the request is refused before the client has to log in
     refused('plain HTTP', 'tls', "127.0.0.1:$closed", 'tls-required', qr/target 127\.0\.0\.1:$closed/);
 }
 refused('another user than Require wants', 'bob', "127.0.0.1:$closed", 'not-authorized', qr/target 127\.0\.0\.1:$closed/);
@@ -164,14 +164,14 @@ refused('another target than Require wants', 'listed', "127.0.0.1:$closed", 'not
 like($httpd->log('access_log'), qr/ 401 .* not-authorized$/m, 'and so says RPC_REASON');
 {
     my $server = server();
-    local ($user, $password) = ('bob', 'hidden');   # who has no other channels
+    local ($user, $password) = ('bob', 'hidden');   # a user who has no other channels
     my $c = client_of('one', $server->target)->connect;
     refused('one channel too many', 'one', $server->target, 'too-many-of-user', qr/RpcMaxChannelsPerUser is reached/);
     $c->close;
     no_line('and those that were there');
 }
 
-# ---- what was well ----
+# ---- connections that ended normally ----
 
 begin();
 {

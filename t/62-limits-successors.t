@@ -1,13 +1,12 @@
-# A successor is served whichever limit has been reached, because the session would be lost otherwise. A
-# new channel that is no successor is refused, at once or at its first PDU.
-# Within one child (R2) and with many children (R1 as a rule).
+# A successor is served even when a limit has been reached, because the session would be lost otherwise. A
+# new channel that is not a successor is refused, at once or at its first PDU. This is tested within one
+# child (R2) and with many children (R1 as a rule).
 
 use strict;
 use warnings;
 use Test::More;
 use RPCH::Httpd;
 use RPCH::Poll qw(turn wait_for);
-use RPCH::RPC qw(request_pdu rpc_parse);
 use RPCH::Root;
 use RPCH::Test;
 
@@ -19,14 +18,8 @@ my $gone = RPCH::Root::free_ports(1);
 sub location { my ($path, $more) = @_; return RPCH::Httpd->location($more) =~ s{^<Location \S+>}{<Location /$path>}mr =~ s/^RpcBackend .*\n//mr }
 
 my $n = 0;
-sub works {
-    my ($c, $name) = @_;
-    my $stub = 'call ' . ++$n;
-    local $Test::Builder::Level = $Test::Builder::Level + 1;
-    return is(eval { rpc_parse($c->call(request_pdu(1, $stub)))->{stub} }, $stub, $name);
-}
 
-# What an OUT channel with this first PDU is answered.
+# The answer to an OUT channel with this first PDU.
 sub answer {
     my ($c, $pdu) = @_;
     $c->open_out(length => 120);
@@ -45,13 +38,13 @@ for my $mpm (sort keys %LIMITS) {
          ['unpaired', $unpaired, '6bb', 'too-many-unpaired'], ['failed', $main, '6ba', 'too-many-failed']) {
         my ($path, $httpd, $code, $reason) = @$_;
         my $from = '127.0.62.' . ++$n;
-        # What the test before has closed may count for a moment
+        # Channels that the previous test has closed may still count for a moment
         my %who = $path eq 'user' ? () : (user => 'bob', password => 'hidden');
         my $client = sub { plain(port => $httpd->{port}, path => "/$path/rpcproxy.dll", target => $server->target, %who, from => $from, @_) };
         my $name = "$mpm, $reason";
         my $c = $client->()->connect;
         my $vc = $server->vc;
-        works($c, "$name: a virtual connection");
+        ok($c->works, "$name: a virtual connection");
         my @silent;
         if ($path eq 'unpaired') {
             @silent = map { my $s = $client->(); $s->open_out; $s } 1, 2;
@@ -73,7 +66,7 @@ for my $mpm (sort keys %LIMITS) {
             $c->replace_out;
             my $got = eval { $c->finish_out } // $@;
             like($got, $mpm eq 'prefork' ? qr/^OUT_R[12]$/ : qr/^OUT_R2$/, "$name: and the OUT channel");
-            works($c, "$name: it goes on");
+            ok($c->works, "$name: it goes on");
         }
         is(answer($client->()), "RPC Error: $code", "$name: a newcomer is still refused");
         ok($httpd->logs(qr/\Q$reason\E/), "$name: the log names the limit");

@@ -1,5 +1,6 @@
-# A user who opens channels and sends nothing, and a server that hangs, use up only their own share of
-# the unpaired channels. A channel without a first PDU ends within seconds.
+# A user who opens channels and sends nothing uses up only the share of this user of the unpaired
+# channels, and a server that hangs only the share of this server. A channel without a first PDU ends
+# within seconds.
 
 use strict;
 use warnings;
@@ -16,7 +17,7 @@ my $server = server(echo => 1);
 my $hung = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0, Listen => 512) or die $!;
 my $hung_target = '127.0.0.1:' . $hung->sockport;
 
-# The limits of a person do not matter in /many/, nor who it is in /open/.
+# In /many/ there are no limits for one user. In /open/ nobody has to log in.
 sub location {
     my ($path, @lines) = @_;
     return RPCH::Httpd->location(join "\n", @lines) =~ s{/rpc/rpcproxy\.dll}{/$path/rpcproxy.dll}r =~ s/^RpcBackend .*\n//mr;
@@ -33,7 +34,7 @@ sub client_of {
     return plain(port => $httpd->{port}, target => $server->target, user => $user, password => $password{$user}, %arg);
 }
 
-# Takes those out of OPEN that have been answered and closed; returns the status lines.
+# Removes from OPEN the connections that have been answered and closed. Returns their status lines.
 sub answered {
     my ($open, $poll) = @_;
     my @lines;
@@ -47,8 +48,8 @@ sub answered {
     return @lines;
 }
 
-# N requests, each with BYTES behind its head: the connections that stay, when it is but MOST, and the
-# answers of the others.
+# Sends N requests, each with BYTES behind its header. Returns, when no more than MOST are left, the
+# connections that stay open and the answers to the others.
 sub ask {
     my ($httpd, $n, $most, %arg) = @_;
     my $head = sprintf "RPC_IN_DATA /%s/rpcproxy.dll?%s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1073741824\r\n%s\r\n",
@@ -67,7 +68,7 @@ sub ask {
     return ([values %open], \@answers);
 }
 
-# On a machine that is slow, the first have been ended for their silence before the last have asked.
+# On a slow machine the first requests are ended, because they send nothing, before the last are sent.
 sub is_asked {
     my ($open, $answers, $most, $n, $name) = @_;
     my $late = grep { m{^HTTP/1\.0 503 RPC Error: 6c0} } @$answers;
@@ -89,7 +90,7 @@ sub works {
 
 my $defaults = httpd('');
 
-# ---- bodies that nobody is to wait for; the checks of those with a time are at the end ----
+# ---- bodies that httpd must not wait for; those that end after a time are checked at the end ----
 sub part_of {
     my ($method, $body, @headers) = @_;
     my $http = RPCH::HTTP->dial(port => $defaults->{port}, name => "$method with @headers");
@@ -125,7 +126,7 @@ my @kept;
        'logged, with the directive');
     ok($defaults->logs(qr/^alice "RPC_IN_DATA .*" 503 .* too-many-unpaired-of-user$/m, 'access_log'), 'and in the access log');
     works($defaults, 'bob', 'another user opens a virtual connection');
-    $defaults->logs(qr/^bob "RPC_${_}_DATA/m, 'access_log') for qw(IN OUT);     # they count no more
+    $defaults->logs(qr/^bob "RPC_${_}_DATA/m, 'access_log') for qw(IN OUT);     # when they are logged, they no longer count
     ($open, $answers) = ask($defaults, 250, 200, path => 'rpc', user => 'bob');
     push @kept, @$open;
     is_asked($open, $answers, 200, 250, 'RpcMaxChannelsPerUser is 200');
@@ -156,7 +157,7 @@ my $small = httpd("RpcMaxUnpairedChannels 200\n");
 }
 undef $small;
 
-# ---- shares of the administrator's own ----
+# ---- shares that the administrator has set ----
 my $own = httpd("RpcMaxUnpairedChannels 20\nRpcMaxUnpairedPerUser 4\n");
 {
     my ($open, $answers) = ask($own, 30, 4, path => 'rpc', user => 'alice');

@@ -1,11 +1,13 @@
-# With the sample configuration, a web page and RPC over HTTP are served while hundreds of connections,
-# which need no password, stop in the middle of a handshake, a header or a body; and httpd closes these.
+# With the sample configuration, web pages and RPC over HTTP are served while hundreds of connections stop
+# in the middle of a handshake, a header or a body, for which no password is needed. httpd closes these
+# connections.
 
 use strict;
 use warnings;
 use Test::More;
 use IO::Poll qw(POLLIN);
 use IO::Socket::IP;
+use RPCH::File qw(slurp);
 use RPCH::Httpd;
 use RPCH::RPC qw(request_pdu rpc_parse);
 use RPCH::Root;
@@ -13,9 +15,8 @@ use RPCH::Test;
 
 my $root = vars('serverroot');
 my ($libexec) = slurp("$root/conf/modules.conf") =~ m{(\S+)/mod_\w+\.so};
-sub slurp { my ($file) = @_; open my $fh, '<', $file or die "$file: $!\n"; local $/; return scalar <$fh> }
 
-# Nobody is to wait for the sample's times here.
+# The times of the sample are shortened, so that the test does not wait for them.
 my $sample = slurp('conf/rpcproxy.conf');
 ok($sample =~ s/^(\s+RequestReadTimeout handshake=)10 header=10-20,MinRate=500 body=10,/${1}3 header=3-4,MinRate=500 body=3,/m,
    'the sample has times for handshake, header and body');
@@ -29,13 +30,7 @@ SSLEngine on
 SSLCertificateFile $root/conf/server.crt
 SSLCertificateKeyFile $root/conf/server.key
 </VirtualHost>
-<Location /rpc/rpcproxy.dll>
-AuthUserFile $root/conf/users
-RpcRequireTLS off
-RpcValidPorts 127.0.0.1:1024-65535
-RpcTargetNetworks loopback
-RpcProfile none
-</Location>
+@{[ RPCH::Httpd->loosened_sample ]}
 CONF
 
 my %kinds = (
@@ -57,7 +52,7 @@ sub serves {
     return;
 }
 
-# NUMBER of each kind, as a handle and its kind.
+# Opens NUMBER connections of each kind. Returns pairs of a handle and its kind.
 sub crowd {
     my ($number) = @_;
     my @crowd;
@@ -72,7 +67,7 @@ sub crowd {
     return @crowd;
 }
 
-# How many of a crowd are still there when all have had their time.
+# How many connections of a crowd are still open when the time of all of them has passed.
 sub left {
     my ($crowd) = @_;
     my %open = map { 0 + $_->[0] => $_ } @$crowd;

@@ -1,6 +1,6 @@
-# The line of a channel in the access log, which is written when httpd has long freed its request: every
-# item of LogFormat says what it says for other requests, and conditions work. So do the lines of the error
-# log with all that ErrorLogFormat names.
+# The line of a channel in the access log, which is written long after httpd has freed the request. Every
+# item of LogFormat has the same value as for other requests, and conditions work. The same holds for
+# lines of the error log and the items of ErrorLogFormat.
 
 use strict;
 use warnings;
@@ -18,8 +18,9 @@ my $server = server(echo => 1);
 my $closed = RPCH::Root::free_ports(1);
 my $tls_port = RPCH::Root::free_ports(1);
 
-# What each item says of a channel: a text, a pattern, or code that is asked with the channel. KIND is out,
-# in or refused (an OUT channel whose server cannot be reached); MOVED: behind an internal redirect.
+# The value of each item for a channel: a text, a pattern, or code that gets the channel. KIND is "out",
+# "in" or "refused" (an OUT channel whose server cannot be reached). MOVED is true behind an internal
+# redirect.
 sub by_kind { my (%value) = @_; return sub { $value{ $_[0]{kind} } } }
 sub only_tls { my ($value, $other) = @_; return sub { $_[0]{tls} ? $value : $other // '-' } }
 sub moved { my ($value, $other) = @_; return sub { $_[0]{moved} ? $value : ref $other ? $other->($_[0]) : $other } }
@@ -161,7 +162,7 @@ sub lines { my ($log) = @_; return split /\n/, $httpd->log($log) }
 ok(eval { wait_for('all lines', sub { turn(0.02); lines('items_log') == $count }) }, 'one line for each channel');
 my %line = map { my %item; @item{@names} = split /\t/, $_, -1; ($item{'%{remote}p'} => \%item) } lines('items_log');
 
-# What the error log and the forensic log know of a channel.
+# Tests what the error log and the forensic log say about a channel.
 sub told {
     my ($ch) = @_;
     my ($end) = grep { /^port=127\.0\.0\.1:$ch->{port} .* RPC_\w+ channel to .* ended: / } lines('error_log');
@@ -232,7 +233,7 @@ in_log('piped', sub { 1 }, 'a piped log');
     $c->close;
 }
 
-# Nothing of the secret is anywhere
+# No log contains the password
 unlike(join('', map { $httpd->log($_) } qw(items_log error_log)), qr/YWxpY2U6c2VjcmV0/, 'the password stays out of the logs');
 $server->close;
 done_testing;

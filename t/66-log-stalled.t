@@ -1,5 +1,5 @@
-# A log that takes no lines, and a reverse look-up that never ends, cost lines and nothing else: channels are
-# opened and served, what is lost is counted and said, and the child ends.
+# When a log takes no lines, or a reverse look-up never ends, only lines of logs are lost. Channels are
+# opened and served, the lost lines are counted and reported, and the child can end.
 
 use strict;
 use warnings;
@@ -10,7 +10,6 @@ use RPCH::PDU qw(rts);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Preload;
 use RPCH::Root;
-use RPCH::RPC qw(request_pdu rpc_parse);
 use RPCH::Test;
 
 plan skip_all => 'a child has all channels here' if vars('mpm') eq 'prefork';
@@ -19,13 +18,13 @@ my $server = server(echo => 1);
 my $tcp = tcp_server();
 my $closed = RPCH::Root::free_ports(1);
 
-# A program for piped logs that reads nothing until it is told to.
+# A program for piped logs that reads nothing until the test tells it to.
 my $pipe = "$root/stalled.pl";
 {
     open my $fh, '>', $pipe or die $!;
     print $fh <<'PERL';
 my ($go, $out) = @ARGV;
-close STDOUT; close STDERR;     # whoever starts httpd waits for their end
+close STDOUT; close STDERR;     # the process that starts httpd waits until these are closed
 select undef, undef, undef, 0.02 until -e $go;
 open OUT, '>>', $out or die $!;
 syswrite OUT, $bytes while sysread STDIN, $bytes, 65536;
@@ -45,13 +44,8 @@ sub out {
 }
 
 sub client_of { my ($httpd, %arg) = @_; return plain(port => $httpd->{port}, target => $server->target, %arg) }
-sub works {
-    my ($c) = @_;
-    my $p = eval { rpc_parse($c->call(request_pdu(1, 'works')) // return 0) };
-    return $p && $p->{stub} eq 'works';
-}
 
-# Channels that are refused, COUNT of them, whose lines are long.
+# Opens COUNT channels that are refused, with long lines in the access log.
 sub refuse {
     my ($httpd, $count, @headers) = @_;
     for (1 .. $count) {
@@ -71,21 +65,21 @@ my $long = 'x' x 8000;
     my $httpd = RPCH::Httpd->new(conf => "LogFormat \"%m %{RPC_REASON}e $some\" long\nCustomLog " . stalling('access') . " long\n"
                                  . RPCH::Httpd->location('RpcMaxFailedTargets 0 1'))->start;
     my $c = client_of($httpd)->connect;
-    refuse($httpd, 12, "X-Long-1: $long");      # more than a pipe holds
-    ok(works($c), 'a channel that lives is served');
-    ok(works(my $new = client_of($httpd)->connect), 'and new ones are opened');
+    refuse($httpd, 12, "X-Long-1: $long");      # more bytes than a pipe holds
+    ok($c->works, 'a channel that lives is served');
+    ok((my $new = client_of($httpd)->connect)->works, 'and new ones are opened');
     $new->close;
     ok($httpd->logs(qr/RPC_OUT_DATA channel to \S+ of user "alice" ended: server-closed/), 'the error log goes on');
     ok(stalls('access'), 'while no line of the access log has been read');
     my $lines = 14;
 
-    # More than are kept
+    # More lines than the module keeps
     my $enough = 80;
     refuse($httpd, $enough, map { "X-Long-$_: $long" } 1 .. 30);
     $lines += $enough;
     ok($httpd->logs(qr/rpcproxy:warn.*the access log, or the program that it is piped to, takes no lines: too many wait/),
        'when there is no room for more, the error log says so');
-    ok(works($c), 'and channels are served');
+    ok($c->works, 'and channels are served');
     ok(stalls('access'), 'and still no line has been read');
     go('access');
     ok($httpd->logs(qr/the access log takes lines again: (\d+) lines of channels are missing in it/), 'when it takes lines again it is said');
@@ -104,18 +98,18 @@ my $long = 'x' x 8000;
     my $through = client_of($httpd, target => "tcp.contoso.test:$tcp->{port}")->connect;
     my $begun = Time::HiRes::time();
     my $ping = rts('Ping');
-    $c->in->put($ping x 1000);          # a line each: more than a pipe holds
-    ok(works($c), 'a channel that lives is served');
-    for (1 .. 60) {                     # the endpoint's lines
+    $c->in->put($ping x 1000);          # each writes a line: more bytes than a pipe holds
+    ok($c->works, 'a channel that lives is served');
+    for (1 .. 60) {                     # lines of the endpoint
         my $one = client_of($httpd, target => "tcp.contoso.test:$tcp->{port}")->connect;
         $one->close;
     }
-    ok(works($through), 'and one through the endpoint');
-    ok(works(my $new = client_of($httpd)->connect), 'and new ones are opened');
+    ok($through->works, 'and one through the endpoint');
+    ok((my $new = client_of($httpd)->connect)->works, 'and new ones are opened');
     $new->close;
     ok($httpd->logs(qr/^alice "RPC_OUT_DATA .* (?:client|server)-closed$/m, 'access_log'), 'the access log goes on');
-    $c->in->put($ping x 90_000);        # more than are kept
-    ok(works($c), 'a client that causes more lines than are kept is served');
+    $c->in->put($ping x 90_000);        # more lines than the module keeps
+    ok($c->works, 'a client that causes more lines than are kept is served');
     turn(0.1) while Time::HiRes::time() < $begun + 1.5;
     ok(stalls('error'), 'while no line of the error log has been read');
     go('error');
@@ -141,10 +135,10 @@ SKIP: {
     my $c = client_of($httpd)->connect;
     client_of($httpd, from => '127.0.0.6')->connect->close;
     ok($httpd->logs(qr/^outlook\.contoso\.test outlook\.contoso\.test RPC_OUT_DATA$/m, 'hosts_log'), 'a name is logged');
-    $world->shift_by(3600, 0);      # the time of day does not matter to those who wait
+    $world->shift_by(3600, 0);      # threads that wait for the name do not depend on the time of day
     client_of($httpd, from => '127.0.0.5')->connect->close;
     wait_for('the look-up', sub { turn(0.02); grep { $_ eq '127.0.0.5' } $world->asked });
-    ok(works($c), 'a channel is served while a reverse look-up hangs');
+    ok($c->works, 'a channel is served while a reverse look-up hangs');
     ok($httpd->logs(qr/^127\.0\.0\.5 127\.0\.0\.5 RPC_OUT_DATA$/m, 'hosts_log'), 'whose line has the address, and does not wait for it');
     client_of($httpd, from => '127.0.0.6')->connect->close;
     ok($httpd->logs(qr/^127\.0\.0\.6 127\.0\.0\.6 RPC_OUT_DATA$/m, 'hosts_log'), 'nor do the lines of others');

@@ -1,4 +1,4 @@
-# Reasons that no other file provokes on purpose: each leaves exactly one line at warn, with user, client,
+# Reasons that no other test file covers. Each leaves exactly one line at level warn, with user, client,
 # target, server and cause.
 
 use strict;
@@ -29,7 +29,7 @@ sub of { my ($server) = @_; return (qr/channel to 127\.0\.0\.1:$server->{port} o
 # ---- channels: [name, reason, what happens, more of the line] ----
 
 my $echo = server(echo => 1);
-# Somebody with the cookies of a connection that is open, and what he sends.
+# Another client, which has the cookies of an open connection, and what this client sends.
 sub intruder {
     my ($kind, $pdu, %who) = @_;
     my $c = client_of('rpc', $echo)->connect;
@@ -166,7 +166,8 @@ for (['address', '', 2, 'too-many-of-address', qr/RpcMaxChannelsPerAddress/],
     $_->close for @halves, $c;
 }
 
-# Who asks for too much in vain is told once, and not with each request that is refused then.
+# When a user reaches RpcMaxFailedTargets, there is one line, and none for the requests that are refused
+# afterwards.
 {
     my $dead = server();
     my $port = $dead->{port};

@@ -1,5 +1,6 @@
-# What fails behind the endpoint, before and after a virtual connection is open, is one line of the
-# channel at warn, with user, client, target, server and cause; so is the death of the endpoint process.
+# A failure behind the endpoint, before or after a virtual connection is open, leaves one line of the
+# channel at level warn, with user, client, target, server and cause. So does the end of the endpoint
+# process.
 
 use strict;
 use warnings;
@@ -62,10 +63,10 @@ for (@cases) {
             : $log->no_line("a target that $what");
 }
 
-# The endpoint's last word (wire/farewell.h).
+# The last PDU of the endpoint (wire/farewell.h).
 sub forged { my ($token, $why) = @_; my $text = "RPXE$token\0$why\0"; return pack('C4 C4 v v V', 5, 0, 6, 3, 0x10, 0, 0, 0, 16 + length $text, 0, 0) . $text }
 
-# ---- the times of a section, for its endpoint's part, too ----
+# ---- the times of a section count in the endpoint as well ----
 {
     my $full = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0, Listen => 1);
     listen $full, 0;
@@ -79,7 +80,7 @@ sub forged { my ($token, $why) = @_; my $text = "RPXE$token\0$why\0"; return pac
     gone($c);
     $log->one_line('RpcConnectTimeout', 'connect-timeout', qr/127\.0\.0\.1 port \d+: the server did not answer in time/);
 
-    my $half = client_of('lonely');     # RpcConnectTimeout alone would outlast this test
+    my $half = client_of('lonely');     # RpcConnectTimeout alone would be longer than this test
     $half->open_out;
     $half->send_a1;
     $tcp->connection;
@@ -104,7 +105,7 @@ sub forged { my ($token, $why) = @_; my $text = "RPXE$token\0$why\0"; return pac
     $log->one_line('the endpoint does not answer any more', 'setup-timeout', qr/: nothing came for 3 seconds; /, $server);
 }
 
-# ---- version 1: only the endpoint knows ----
+# ---- version 1: only the endpoint knows the cause ----
 sub v1 {
     my ($port) = @_;
     my $c = RPCH::HTTP->dial(port => $httpd->{port}, name => 'v1 client');
@@ -136,7 +137,7 @@ sub v1 {
     wait_for('the next one', sub { turn(0.02); my $next = endpoint(); $next && $next != $pid });
 }
 
-# ---- the process ends in order ----
+# ---- the process is told to end ----
 {
     my ($c) = opened('rpc');
     $log->begin;

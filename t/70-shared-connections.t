@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use MIME::Base64 qw(decode_base64 encode_base64);
 use Test::More;
+use RPCH::File qw(put);
 use RPCH::Front;
 use RPCH::HTTP;
 use RPCH::Httpd;
@@ -16,21 +17,13 @@ RPCH::Front->need(qw(nginx haproxy));
 chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
 -e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_") for qw(headers remoteip proxy proxy_http);
 
-# ---- the server: a page for each kind of trust, which says whose it is ----
+# ---- the server: a page for each kind of trust; its answer names the user ----
 
 my %own = map { $_ => RPCH::Root::free_ports(1) } qw(remoteip internal early pp);
 my $httpd = RPCH::Httpd->new;
 my $users = "$httpd->{dir}/smbpasswd";
 put($users, smbpasswd_line(alice => 'secret'), smbpasswd_line(bob => 'hidden'));
 put("$httpd->{dir}/page", "page\n");
-
-sub put {
-    my ($file, @text) = @_;
-    open my $fh, '>', $file or die "$file: $!\n";
-    print $fh @text;
-    close $fh or die "$file: $!\n";
-    return chmod 0644, $file;
-}
 
 sub location {
     my ($path, $more) = @_;
@@ -81,13 +74,13 @@ sub alice { return RPCH::NTLM->new(@_) }
 sub bob { return RPCH::NTLM->new(user => 'bob', password => 'hidden') }
 sub ask { return RPCH::NTLM::ask(@_) }
 sub get { my ($http, $path, @headers) = @_; return ask($http, $path, undef, headers => \@headers) }
-# The status, and as whom.
+# The status, and the user in the answer.
 sub seen { my ($answer) = @_; return join ' ', $answer->{status}, $answer->{headers}{'x-who'} // () }
 
 # ---- never mixed ----
 
-# Alice and bob log on again and again; a stranger asks in between. All of it on connections to the
-# front that stay. What each has got, by name.
+# Alice and bob log on again and again, and in between a stranger sends requests, all on connections to
+# the front end that stay open. Returns what each of them has got, by name.
 sub crowd {
     my ($port, $path, $rounds) = @_;
     my %http = map { $_ => dial($port) } qw(alice bob stranger);
@@ -139,7 +132,7 @@ for my $name (qw(nginx mod_proxy)) {
     $http->close;
 }
 
-# ---- what a request shows ----
+# ---- fields of a request that show a front end ----
 
 my @fields = (
     'Via: 1.1 front', 'X-Forwarded-For: 192.0.2.1', 'x-forwarded-for: 127.0.0.1', 'X-Forwarded-Host: x',
@@ -168,7 +161,7 @@ for my $field (@fields) {
     $http->close;
 }
 
-# ---- what a module has taken from it ----
+# ---- fields that a module has removed from the request ----
 
 for (['a header of mod_remoteip', 'remoteip', 'X-Who-Asks: 192.0.2.1'],
      ['with the address of the connection', 'remoteip', 'X-Who-Asks: 127.0.0.1'],
@@ -188,7 +181,7 @@ for (['a header of mod_remoteip', 'remoteip', 'X-Who-Asks: 192.0.2.1'],
     $http->close;
 }
 
-# ---- a front that pins ----
+# ---- a front end that pins connections to clients ----
 
 {
     my $http = dial();
@@ -215,7 +208,7 @@ for (['a header of mod_remoteip', 'remoteip', 'X-Who-Asks: 192.0.2.1'],
 
 # ---- without Connection: keep-alive ----
 
-# Written by hand: RPCH::HTTP says it.
+# The request is written by hand, because RPCH::HTTP always sends this field.
 sub bare {
     my ($http, $path, @headers) = @_;
     $http->{head} = undef;

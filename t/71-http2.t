@@ -1,16 +1,17 @@
-# HTTP/2, where a connection belongs to no single user: NTLM and channels send the client back to HTTP/1.1
-# (HTTP_1_1_REQUIRED), as IIS does, and the client goes by itself. The client is curl.
+# In HTTP/2 a connection does not belong to one user. For NTLM and for channels the client is told to use
+# HTTP/1.1 (HTTP_1_1_REQUIRED), as IIS does, and it repeats the request. The client is curl.
 
 use strict;
 use warnings;
 use MIME::Base64 qw(encode_base64);
 use Test::More;
+use RPCH::File qw(put);
 use RPCH::Httpd;
 use RPCH::NTLM qw(smbpasswd_line);
 use RPCH::Root;
 use RPCH::Test;
 
-# A sanitizer's library is preloaded for httpd; curl would hang with it.
+# The library of a sanitizer is preloaded for httpd only, because curl hangs with it.
 sub curl { local $ENV{LD_PRELOAD} = ''; return scalar qx(curl -s -S --max-time 20 @_ 2>&1) }
 
 chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
@@ -23,14 +24,6 @@ my $tls_port = RPCH::Root::free_ports(1);
 my $h = RPCH::Httpd->new;
 put("$h->{dir}/smbpasswd", smbpasswd_line(alice => 'secret'));
 put("$h->{dir}/page", "page\n");
-
-sub put {
-    my ($file, @text) = @_;
-    open my $fh, '>', $file or die "$file: $!\n";
-    print $fh @text;
-    close $fh or die "$file: $!\n";
-    return chmod 0644, $file;
-}
 
 sub ntlm {
     my ($path, $more) = @_;
@@ -46,7 +39,7 @@ $h->configure("LoadModule http2_module $modules/mod_http2.so\nProtocols h2 h2c h
     . "Listen 127.0.0.1:$tls_port\n<VirtualHost 127.0.0.1:$tls_port>\nServerName localhost\nSSLEngine on\n"
     . "SSLCertificateFile $root/conf/server.crt\nSSLCertificateKeyFile $root/conf/server.key\n</VirtualHost>\n")->start;
 
-# The last answer's version and status, on TLS or plain (with --http2-prior-knowledge).
+# The version and the status of the last answer, with TLS or without (--http2-prior-knowledge).
 my $tls = "--cacert $root/conf/server.crt --http2 https://localhost:$tls_port";
 my $plain = "--http2-prior-knowledge http://127.0.0.1:$h->{port}";
 sub last_of { my ($where, $path, @args) = @_; return curl("-o /dev/null -w '%{http_version} %{http_code}' @args $where$path") }

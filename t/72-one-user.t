@@ -1,25 +1,24 @@
-# Every limit sees one user however the name is spelled, and two users as two: channels of a user, failed
-# targets, wrong passwords. The same for client addresses. base/who.h and t/unit/who_test.c have the
-# spellings.
+# Each limit counts one user under all spellings of the name, and never counts two users as one: the
+# channels of a user, failed targets, wrong passwords. The same holds for addresses of clients.
+# base/who.h and t/unit/who_test.c have the spellings.
 
 use strict;
 use warnings;
 use Test::More;
 use Digest::SHA qw(sha1_base64);
+use RPCH::File qw(slurp);
 use RPCH::Httpd;
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
 use RPCH::Test;
 
-# The provider takes each of these, as an LDAP directory would; alice's last three are others
-# unless domains do not count.
+# The provider accepts each of these names, as an LDAP directory would. The last three are other users
+# than alice, unless domains do not count.
 my @ALICE = ('alice', 'ALICE', 'alice  ', "\xef\xbd\x81lice", "al\xc2\xadice", "alice\xe2\x80\x8b");
 my @ELSEWHERE = ('CORP\\alice', 'alice@a.test', 'alice@b.test');
 my $server = server(echo => 1);
 my $gone = RPCH::Root::free_ports(1);
 my ($libexec) = slurp(vars('serverroot') . '/conf/modules.conf') =~ m{(\S+)/mod_\w+\.so};
-
-sub slurp { my ($file) = @_; open my $fh, '<', $file or die "$file: $!\n"; local $/; return scalar <$fh> }
 
 my $serial = 0;
 sub location {
@@ -50,7 +49,7 @@ sub client_of {
                  user => $user, password => 'secret', %arg);
 }
 
-# What an OUT channel is answered: "200", "401" or the RPC error.
+# The answer to an OUT channel: "200", "401" or the RPC error.
 sub answer {
     my ($c) = @_;
     $c->open_out;
@@ -67,10 +66,10 @@ sub asks {
     return $answer;
 }
 
-# Asks in vain; the budget is spent just behind the answer.
+# Asks for a target that fails. The failure is counted a moment after the answer.
 sub spends {
     my ($path, $user, $address, %arg) = @_;
-    my $name = join '\\\\+', map { quotemeta } split /\\/, $user // '';      # as often as logs escape it
+    my $name = join '\\\\+', map { quotemeta } split /\\/, $user // '';      # logs escape a backslash twice
     my $lines = sub { scalar(() = $httpd->log =~ /user "$name" at \Q$address\E has asked for 1 targets in vain/g) };
     my $before = $lines->();
     local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -78,7 +77,7 @@ sub spends {
     return wait_for('the budget to be spent', sub { turn(0.01); $lines->() > $before });
 }
 
-# Behind a proxy that tells the client's address.
+# The client is behind a proxy that tells its address.
 sub as { my ($address) = @_; return (from => '127.0.0.99', headers => ["X-Client: $address"]) }
 
 # ---- channels of a user ----
@@ -115,7 +114,7 @@ for (['guesses', 'alice', \@ALICE, ['bob', @ELSEWHERE]], ['omit-guesses', 'CORP\
     is(asks($path, $_, from => '127.0.3.2'), 200, qq{"$_" is another}) for @$others;
 }
 
-# ---- addresses: IPv4 in every dress, and IPv6 by networks of 64 bits ----
+# ---- addresses: IPv4 in all its forms, and IPv6 by networks of 64 bits ----
 for (['192.0.2.1', ['::ffff:192.0.2.1', '64:ff9b::192.0.2.1', '2002:c000:201::5'], ['192.0.2.2', '64:ff9b::192.0.2.5', '2001:db8::1']],
      ['2001:db8:0:1::1', ['2001:db8:0:1:ffff::'], ['2001:db8:0:2::1', '192.0.2.3']]) {
     my ($first, $same, $others) = @$_;

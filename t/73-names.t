@@ -1,6 +1,6 @@
-# Where a client can lead the proxy by a name: no pattern matches more than it seems to, a captured star
-# contains no dot, a last dot does not count, no address hides in another; and servers that the
-# configuration names by address are reached. Tables: t/unit/pattern_test.c, networks_test.c.
+# Which servers a client can reach by a name. No pattern matches more than it seems to, the text of a star
+# contains no dot, a last dot does not count, and no address can be hidden in another one. Servers that
+# the configuration names by address are reached. t/unit/pattern_test.c and networks_test.c have tables.
 
 use strict;
 use warnings;
@@ -12,7 +12,7 @@ use RPCH::Test;
 
 my ($server, $tcp) = (server(echo => 1), tcp_server(echo => 1));
 my ($port, $tcp_port) = ($server->{port}, $tcp->{port});
-# Nothing is written but one more network: the default, which denies loopback, holds
+# The section adds one network, so the default, which denies the loopback, still counts
 my $default = 'RpcTargetNetworks +192.0.2.99';
 
 sub location {
@@ -28,7 +28,7 @@ my $httpd = RPCH::Httpd->new(conf => join '', location('patterns', qq{RpcValidPo
 
 sub client_of { my ($path, $target) = @_; return plain(port => $httpd->{port}, path => "/$path/rpcproxy.dll", target => $target) }
 
-# "works", or what the OUT channel is answered.
+# "works", or the answer to the OUT channel.
 sub outcome {
     my ($path, $target) = @_;
     my $c = client_of($path, $target);

@@ -1,13 +1,14 @@
-# mod_security with Debian's recommended rules and the OWASP core rule set, as its packages set it up: it
-# reads bodies before any handler. And a module that has read a part before this module could prevent it.
+# mod_security with Debian's recommended rules and the OWASP core rule set, as the packages set it up.
+# It reads bodies before any handler. And a module that has read a part of the body before this module
+# could prevent it.
 
 use strict;
 use warnings;
 use Test::More;
+use RPCH::File qw(slurp put);
 use RPCH::HTTP;
 use RPCH::Httpd;
 use RPCH::Root;
-use RPCH::RPC qw(request_pdu rpc_parse);
 use RPCH::Test;
 
 chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
@@ -25,10 +26,8 @@ my $httpd = RPCH::Httpd->new;
 my %port = map { $_ => RPCH::Root::free_ports(1) } qw(detection blocking rules cured reader);
 
 sub top { require Cwd; return Cwd::getcwd() }
-sub slurp { my ($file) = @_; open my $fh, '<', $file or die "$file: $!\n"; local $/; return scalar <$fh> }
-sub put { my ($file, $text) = @_; open my $fh, '>', $file or die "$file: $!\n"; print $fh $text; close $fh; return chmod 0644, $file }
 
-# The packages' files, but for where they write.
+# The files of the packages, except for the folders that they write to.
 my $rules = slurp($recommended);
 $rules =~ s{^(SecAuditLog|SecTmpDir|SecDataDir) .*}{$1 eq 'SecAuditLog' ? "$1 $httpd->{dir}/audit" : "$1 $httpd->{dir}"}mge;
 $rules =~ s{^(SecUnicodeMapFile) (\S+)}{$1 /etc/modsecurity/$2}m;
@@ -61,24 +60,17 @@ CONF
 $httpd->start;
 
 sub channel { my ($name) = @_; return plain(port => $port{$name}, target => $server->target) }
-sub works {
-    my ($c) = @_;
-    my $p = eval { $c->connect; rpc_parse($c->call(request_pdu(1, 'works'))) };
-    diag $@ if !$p;
-    $c->close;
-    return $p && $p->{stub} eq 'works';
-}
 sub since { my ($mark) = @_; return substr $httpd->log, $mark }
 
 for (['detection', 'as it is recommended: DetectionOnly'], ['blocking', 'blocking'], ['cured', 'blocking, with the core rule set and the rule of conf/rpcproxy.conf']) {
     my ($name, $what) = @$_;
     my $mark = length $httpd->log;
-    ok(works(channel($name)), "$what: a virtual connection") or diag since($mark);
+    ok(channel($name)->serves, "$what: a virtual connection") or diag since($mark);
     unlike(since($mark), qr/rpcproxy:warn/, 'without a word of ours at warn') if $name eq 'cured';
 }
 like($httpd->log, qr/rpcproxy:info\].* RPC_IN_DATA: another module reads the request's body and gets an empty one/, 'the log says what mod_security sees');
 
-# Where it answers itself, the log says what cures that.
+# When mod_security answers a request itself, the log names the remedy.
 sub answered {
     my ($name, $method, $length, $status) = @_;
     my $mark = length $httpd->log;
@@ -92,7 +84,7 @@ sub answered {
 }
 answered('rules', 'RPC_OUT_DATA', 76, 403);
 
-# Part of a body is gone before we could say anything
+# A part of the body has been read before this module could prevent it
 {
     my $c = channel('reader');
     $c->open_out;

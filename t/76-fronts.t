@@ -1,5 +1,5 @@
-# Front ends that speak HTTP, set up by the lines of the README: a channel goes through them piece by
-# piece. And nginx without settings for its buffers.
+# Front ends that speak HTTP, set up by the lines of the README: each PDU of a channel passes them at
+# once. And nginx without settings for its buffers.
 
 use strict;
 use warnings;
@@ -13,7 +13,7 @@ RPCH::Front->need(qw(nginx haproxy squid));
 my $server = server(echo => 1);
 my $httpd = RPCH::Httpd->new(conf => RPCH::Httpd->location)->start;
 
-# The lines of an example: those that are indented behind a line of this text, without their braces.
+# The lines of an example in the README: the indented lines behind a line with this text, without braces.
 my $readme = do { open my $fh, '<', 'README' or die "README: $!\n"; local $/; <$fh> };
 sub example { my ($title) = @_; my ($lines) = $readme =~ /^\Q$title\E\n\n((?: {4}.*\n|\n(?= {4}))+)/m or die "no $title"; return $lines }
 my ($nginx_lines) = example('nginx:') =~ /\{\n(.*)\}/s;
@@ -27,7 +27,7 @@ my $haproxy = RPCH::Front->haproxy($httpd->{port}, readme => $haproxy_lines);
 my $squid_lines = join '', map { s/mail\.example\.com/localhost/r } grep { !/^(?:https_port|cache_peer) / } map { s/^ {4}//r . "\n" } split /\n/, example('Squid:');
 my $squid = RPCH::Front->squid($httpd->{port}, $squid_lines, 'localhost');
 
-# Many small PDUs to and fro, each of which is waited for.
+# Many small calls, one after the other, each with its answer.
 for (['nginx by the README' => $nginx->{port}{readme}], ['nginx that buffers' => $nginx->{port}{buffers}],
      ['HAProxy by the README' => $haproxy->{port}{readme}], ['Squid by the README' => $squid->{port}{squid}]) {
     my ($name, $port) = @$_;
@@ -40,7 +40,7 @@ for (['nginx by the README' => $nginx->{port}{readme}], ['nginx that buffers' =>
     $c->close;
 }
 
-# OUT answers say it, of both versions; others do not
+# The answers of OUT channels of both versions have this field; other answers do not
 my $c = plain(port => $httpd->{port}, target => $server->target)->connect;
 is($c->out->head->{headers}{'x-accel-buffering'}, 'no', 'an OUT channel wants no buffering');
 $c->close;

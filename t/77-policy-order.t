@@ -88,7 +88,7 @@ for my $kind (qw(basic ntlm nobody)) {
 my @reasons = $httpd->log('access_log') =~ / 403 .* (\S+)$/mg;
 is_deeply([grep { $_ ne 'tls-required' } @reasons], [], 'RPC_REASON is tls-required');
 
-# A balancer's probe has no line that everybody reads; another method has
+# The probe of a load balancer leaves no line at level warn; another method does
 for my $method (qw(GET HEAD OPTIONS POST)) {
     my $mark = length $httpd->log;
     is(at($method, '/straight/rpcproxy.dll', user => 'alice', password => 'secret')->{status}, 405, "$method: 405");
@@ -98,26 +98,17 @@ for my $method (qw(GET HEAD OPTIONS POST)) {
 
 # ---- the query changes ----
 sub channel { my ($path, $target) = @_; return plain(port => $httpd->{port}, path => "/$path/rpcproxy.dll", target => $target) }
-sub status {
-    my ($path, $to, %arg) = @_;
-    my $c = channel($path, $to);
-    $c->open_out;
-    $c->send_a1;
-    my $head = $c->out->head;
-    $c->close;
-    return $head ? $head->{status} : 'closed';
-}
 
-is(status('straight', $good), 200, 'a target that Require rpc-target names');
-is(status('straight', $bad), 401, 'and one that it does not');
+is(channel('straight', $good)->out_status, 200, 'a target that Require rpc-target names');
+is(channel('straight', $bad)->out_status, 401, 'and one that it does not');
 my $before = $refused->connections;
-is(status($_, $good), 401, "$_: an allowed query that a RewriteRule makes a refused one") for qw(within chain across server expr);
-is(status('open', $good), 403, 'the same where nobody logs in');
+is(channel($_, $good)->out_status, 401, "$_: an allowed query that a RewriteRule makes a refused one") for qw(within chain across server expr);
+is(channel('open', $good)->out_status, 403, 'the same where nobody logs in');
 is($refused->connections, $before, 'nothing has come there');
-is(status('back', $bad), 401, 'refused before a rule is asked');
+is(channel('back', $bad)->out_status, 401, 'refused before a rule is asked');
 like($httpd->log, qr/:warn\] .*refused: not-authorized.*target \Q$bad\E/, 'the log has the target that was refused');
 
-# Require rpc-interface that holds for the second query only
+# Require rpc-interface that is true for the second query only
 my $c = channel('interface', $good)->connect;
 $c->send(bind_pdu(interface => 'a4f1db00-ca47-1067-b31f-00dd010662da', version => 0));
 ok($httpd->logs(qr/channel to \Q$bad\E of user "alice": bind to emsmdb .* refused: interface-refused/),

@@ -1,5 +1,5 @@
-# Neighbours of the endpoint: programs of httpd's User that know its Unix socket, folders that they may
-# write to, and connections to RpcEndpointListen that send nothing.
+# Other programs that can reach the endpoint: programs that run as httpd's User and know its Unix socket,
+# folders in which they may write, and connections to RpcEndpointListen that send nothing.
 
 use strict;
 use warnings;
@@ -9,7 +9,6 @@ use RPCH::Httpd;
 use RPCH::PDU qw(rts);
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Preface qw(preface secret_of);
-use RPCH::RPC qw(request_pdu rpc_parse);
 use RPCH::Root;
 use RPCH::Test;
 
@@ -21,35 +20,6 @@ my $httpd = RPCH::Httpd->new(conf => $listen . $location)->start;
 
 sub socket_of { my ($httpd) = @_; return "$httpd->{dir}/rpcproxy.sock.$httpd->{pid}" }
 sub client_of { my ($httpd) = @_; return plain(port => $httpd->{port}, target => "tcp.contoso.test:$tcp->{port}") }
-sub works {
-    my ($c) = @_;
-    my $p = eval { rpc_parse($c->call(request_pdu(1, 'works')) // return 0) };
-    return $p && $p->{stub} eq 'works';
-}
-sub serves {
-    my ($httpd) = @_;
-    my $c = client_of($httpd);
-    my $works = eval { $c->connect; works($c) };
-    $c->close;
-    return $works;
-}
-sub status {
-    my ($httpd) = @_;
-    my $c = client_of($httpd);
-    $c->open_out;
-    $c->send_a1;
-    my $head = $c->out->head;
-    $c->close;
-    return $head ? $head->{status} : 'none';
-}
-sub restart {
-    my ($httpd, $conf) = @_;
-    my $before = () = $httpd->log =~ /resuming normal operations/g;
-    $httpd->configure($conf) if defined $conf;
-    $httpd->signal('USR1');
-    wait_for('the restart', sub { turn(0.02); (() = $httpd->log =~ /resuming normal operations/g) > $before });
-    return;
-}
 sub strangers { my ($httpd) = @_; return scalar(() = $httpd->log =~ /\[rpcproxy:warn\] .*endpoint: a leg on the Unix socket is refused/g) }
 
 # A leg to the Unix socket, which begins with these bytes.
@@ -60,14 +30,14 @@ sub leg {
     $leg->put($bytes);
     return $leg;
 }
-# What the second half of this client's virtual connection would say of it.
+# The preface that the second half of this client's virtual connection would send.
 sub whose {
     my ($c) = @_;
     return (host => '127.0.0.1', port => $tcp->{port}, target => $c->{target}, user => 'alice',
             vhost => "localhost:$httpd->{port}", networks => 'loopback');
 }
 
-# ---- nobody speaks for alice ----
+# ---- no other program can act for alice ----
 {
     my $c = client_of($httpd);
     $c->open_out;
@@ -96,7 +66,7 @@ sub whose {
     ok(eval { wait_for('CONN/B3', sub { length $leg->{in} > 14 }) }, "with the secret alice's connection opens");
     $_->close for $leg, $c;
 
-    # Who looks for it where a CGI script may look
+    # The secret is not where a CGI script can read it
     my @pids = ($httpd->{pid}, $httpd->children);
     for my $file ((map { ("/proc/$_/environ", "/proc/$_/cmdline") } @pids), glob "$httpd->{dir}/*") {
         next if !-f $file || !open my $fh, '<:raw', $file;
@@ -111,10 +81,10 @@ sub whose {
 {
     my $c = client_of($httpd)->connect;
     my $secret = secret_of($httpd->{pid});
-    restart($httpd);
+    $httpd->restart;
     delete $RPCH::Preface::known{ $httpd->{pid} };
     ok(secret_of($httpd->{pid}) eq $secret, 'a graceful restart keeps the secret');
-    ok(serves($httpd) && works($c), 'old and new channels go on');
+    ok(client_of($httpd)->serves && $c->works, 'old and new channels go on');
     $c->close;
     my $second = RPCH::Httpd->new(conf => $location)->start;
     ok(secret_of($second->{pid}) ne $secret, 'another server has another');
@@ -124,7 +94,7 @@ sub whose {
 # ---- names of virtual connections in the log ----
 {
     my $c = client_of($httpd)->connect;
-    ok(works($c), 'a virtual connection at LogLevel debug');
+    ok($c->works, 'a virtual connection at LogLevel debug');
     my $log = $httpd->log;
     my $cookie = unpack 'H*', $c->{vc};
     unlike($log, qr/$cookie/i, 'no line has its cookie');
@@ -141,7 +111,7 @@ sub whose {
     rename $path, "$path.aside" or die $!;
     my $impostor = IO::Socket::UNIX->new(Local => $path, Listen => 5) or die $!;
     chmod 0777, $path;
-    is(status($httpd), 503, "another program listens in the endpoint's place: 503");
+    is(client_of($httpd)->out_status, 503, "another program listens in the endpoint's place: 503");
     my $fh = $impostor->accept;
     my $heard = '';
     1 while sysread $fh, $heard, 4096, length $heard;
@@ -150,10 +120,10 @@ sub whose {
     close $_ for $fh, $impostor;
     unlink $path or die $!;
     rename "$path.aside", $path or die $!;
-    ok(serves($httpd), 'once ours is back all is well');
+    ok(client_of($httpd)->serves, 'once ours is back all is well');
 }
 
-# ---- what is no socket is neither followed nor removed ----
+# ---- a file that is not a socket is neither followed nor removed ----
 {
     my $dir = "$httpd->{dir}/other";
     mkdir $dir or die $!;
@@ -161,14 +131,14 @@ sub whose {
     my $link = "$dir/s.$httpd->{pid}";
     symlink "$dir/precious", $link or die $!;
     my @before = lstat $link;
-    restart($httpd, "RpcEndpointSocket $dir/s\n$listen$location");
+    $httpd->restart("RpcEndpointSocket $dir/s\n$listen$location");
     like($httpd->log, qr{cannot listen at RpcEndpointSocket \Q$link\E: the file belongs to another program}, 'a symbolic link has the name of the socket: the log says so');
     is_deeply([(stat "$dir/precious")[1, 2, 4, 5]], [(stat $fh)[1, 2, 4, 5]], 'what it leads to is as it was');
     is((lstat $link)[1], $before[1], 'and the link is there');
     unlink $link or die $!;
-    restart($httpd);
-    ok(-S $link && serves($httpd), 'without it the next restart serves');
-    restart($httpd, $listen . $location);
+    $httpd->restart;
+    ok(-S $link && client_of($httpd)->serves, 'without it the next restart serves');
+    $httpd->restart($listen . $location);
     ok(!-e $link, 'a socket that is needed no more is removed');
 }
 
@@ -201,14 +171,14 @@ SKIP: {
     }
 }
 
-# ---- silence ----
+# ---- connections that send nothing ----
 {
-    # So few descriptors that the silent ones would take them all
+    # So few descriptors that the silent connections would take them all
     system('prlimit', '--nofile=240:4096', '--pid', $httpd->{pid}) == 0 or die "prlimit\n";
-    restart($httpd);
+    $httpd->restart;
     my $warned = () = $httpd->log =~ /say nothing/g;
     my @silent = map { IO::Socket::IP->new(PeerHost => '127.0.0.1', PeerPort => $shared) // die "connection $_: $!\n" } 1 .. 400;
-    ok(serves($httpd), '400 connections to RpcEndpointListen say nothing: the Unix socket serves');
+    ok(client_of($httpd)->serves, '400 connections to RpcEndpointListen say nothing: the Unix socket serves');
     ok($httpd->logs(qr/\[rpcproxy:warn\] .*endpoint: \d+ connections to RpcEndpointListen 127\.0\.0\.1:$shared say nothing: whenever another one comes the oldest of them is closed/), 'the log says what is going on');
     is((() = $httpd->log =~ /say nothing/g) - $warned, 1, 'in one line');
     unlike($httpd->log, qr/cannot accept a connection/, 'and was never out of descriptors');
@@ -220,9 +190,9 @@ SKIP: {
     ok(eval { wait_for('CONN/B3', sub { length $in->{in} > 14 }) }, 'who speaks is served there, too');
     $_->close for $leg, $in;
     close $_ for @silent;
-    # The same at the Unix socket: what says no preface takes nobody's place
+    # The same at the Unix socket: a connection without a preface takes no place from others
     @silent = map { IO::Socket::UNIX->new(Peer => socket_of($httpd)) // die "connection $_: $!\n" } 1 .. 300;
-    ok(serves($httpd), '300 silent legs of another program at the Unix socket: our proxies get through');
+    ok(client_of($httpd)->serves, '300 silent legs of another program at the Unix socket: our proxies get through');
     close $_ for @silent;
 }
 

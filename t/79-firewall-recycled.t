@@ -31,7 +31,7 @@ sub location {
 my $conf = location(lifted => '') . location(rules => 'RpcAllowInterfaces 6001 emsmdb rfr')
     . location(narrow => 'RpcAllowInterfaces 6001 rfr') . location(port => 'RpcAllowInterfaces 6002 rfr')
     . join '', map { location($_, "RpcMinAuthLevel $_") } qw(connect integrity privacy);
-# Old generations of children keep their places while they have channels
+# Children of older generations keep their slots while they have channels
 my $httpd = RPCH::Httpd->new(conf => $conf, limits => "ServerLimit 12\nStartServers 1\nThreadsPerChild 25\nMinSpareThreads 1\n"
                              . "MaxRequestWorkers 300\nMaxSpareThreads 300\n")->start;
 my $other = RPCH::Httpd->new(conf => $conf)->start;
@@ -41,14 +41,9 @@ sub open_at {
     my $c = plain(port => $httpd->{port}, path => "/$where/rpcproxy.dll", target => 'exch:6001')->connect;
     return ($c, $server->vc);
 }
-sub restart {
-    my $before = () = $httpd->log =~ /resuming normal operations/g;
-    $httpd->signal('USR1');
-    wait_for('the restart', sub { turn(0.02); (() = $httpd->log =~ /resuming normal operations/g) > $before });
-    return;
-}
 
-# One PDU: it goes on as it is, goes on blinded, or ends the channel with a line in the log.
+# Sends one PDU. It is passed on as it is, or with another UUID, or it ends the channel with a line in the
+# log.
 sub goes {
     my ($c, $vc, $pdu, $how, $name) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;
@@ -73,8 +68,8 @@ sub goes {
 my $unbound = 'ends protocol-error: %s from the client: before a bind';
 my $request = sprintf $unbound, 'request';
 my $alter = sprintf $unbound, 'alter_context';
-# Where, what goes before the replacement, what after it, and what becomes of that: as a rule, and
-# where another machine has seen what went before.
+# [section, PDUs before the replacement, PDUs after it, what happens to these as a rule, and what happens
+# when another machine has seen the PDUs before]
 my @cases = (
     [lifted => [], request_at(0), 'same', 'same', 'no rules: a request without a bind'],
     [port => [], request_at(0), 'same', 'same', 'rules of another port'],
@@ -100,7 +95,7 @@ my @cases = (
     [privacy => [bind_at('samr', 6)], alter_at('rfr', 5), 'blind', 'blind', 'one of a lower level'],
     [privacy => [bind_at('samr', 6)], request_at(5), 'ends level-refused', 'ends level-refused', 'a request that is only signed'],
 );
-# A bind below the level goes on blinded, and counts as what it is
+# A bind below the level is passed on with another UUID, and its level is remembered
 my @low = ([connect => 0, 'blind'], [integrity => 2, 'blind'], [privacy => 5, 'blind']);
 
 for my $form (qw(R2 R1-here R1-elsewhere)) {
@@ -114,7 +109,7 @@ for my $form (qw(R2 R1-here R1-elsewhere)) {
         my ($c, $vc, $case) = @$_;
         goes($c, $vc, bind_at('samr', $case->[1]), 'blind', "$case->[0]: a bind below the level");
     }
-    restart() if $form eq 'R1-here';
+    $httpd->restart if $form eq 'R1-here';
     my %dial = $form eq 'R1-elsewhere' ? (dial => { port => $other->{port} }) : ();
     my $recycle = sub {
         my ($c) = @_;
@@ -145,7 +140,7 @@ for my $bound (0, 1) {
         if ($bound && $turn == 2) {
             goes($c, $vc, bind_at('emsmdb'), 'same', 'a bind on a successor');
         }
-        restart() if $turn == 2;
+        $httpd->restart if $turn == 2;
         if ($turn != 2) {
             $c->replace_in;
             $c->finish_in;
@@ -179,25 +174,13 @@ for my $case (
 }
 
 # ---- version 1 ----
-sub open_v1 {
-    my ($where) = @_;
-    @$server{qw(manual new)} = (1, []);
-    my $v1 = RPCH::HTTP->dial(port => $httpd->{port}, name => 'v1 client');
-    $v1->request('RPC_CONNECT', "/$where/rpcproxy.dll?exch:6001", user => 'alice', password => 'secret');
-    my $leg = $server->leg;
-    $leg->put('ncacn_http/1.0');
-    $v1->head;
-    $server->{manual} = 0;
-    $leg->{server} = { manual => 1 };
-    return ($v1, $leg);
-}
 my $echo = rts('Echo');
 for my $where (qw(lifted port rules privacy)) {
     my @first = $where eq 'privacy' ? (bind_at('emsmdb', 6), request_at(6)) : $where eq 'port' ? () : (bind_at('emsmdb'), request_at(0));
     for my $case (['alone', $echo, length $echo, $echo], ['byte by byte', $echo, 1, $echo], ['a big one', pdu(20, 0, 'x' x 5000), 1400],
                   ['one that opens a channel', rts('CONN/B1', vc => 'v' x 16, channel => 'c' x 16, lifetime => 1 << 30, keepalive => 300_000, group => 'g' x 16), 200]) {
         my ($name, $rts, $step) = @$case;
-        my ($v1, $leg) = open_v1($where);
+        my ($v1, $leg) = open_v1($httpd->{port}, $server, "/$where/rpcproxy.dll?exch:6001");
         for my $pdu (@first) { $v1->put($pdu); same_pdu($leg->pdu, $pdu, "version 1, $where: a PDU") }
         my $mark = length $httpd->log;
         for (my $at = 0; $at < length $rts; $at += $step) { $v1->put(substr $rts, $at, $step); $v1->flush; turn(0.001) }
@@ -207,8 +190,8 @@ for my $where (qw(lifted port rules privacy)) {
     }
 }
 {
-    # Without rules all else passes as it came, in whatever pieces
-    my ($v1, $leg) = open_v1('lifted');
+    # Without rules all other bytes pass unchanged, in whatever pieces they come
+    my ($v1, $leg) = open_v1($httpd->{port}, $server, '/lifted/rpcproxy.dll?exch:6001');
     my @pdus = (request_at(0), bind_at('samr'), pdu(BIND, 3, 'no bind at all', pfc => 1), request_pdu(4, 'y' x 60_000), pdu(2, 5, 'a response'));
     my $all = join '', @pdus;
     for (my $at = 0; $at < length $all; $at += 1499) { $v1->put(substr $all, $at, 1499); $v1->flush }

@@ -1,5 +1,5 @@
-# A channel that has left httpd: what of it httpd still sees, what stands in its way, and TLS as
-# only the module sees it then.
+# A channel that has left httpd: what httpd still knows of it, what can prevent that it leaves, and TLS,
+# which only the module handles from then on.
 
 use strict;
 use warnings;
@@ -9,7 +9,7 @@ use RPCH::Httpd;
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Relay;
 use RPCH::Root;
-use RPCH::RPC qw(request_pdu response_pdu rpc_parse);
+use RPCH::RPC qw(response_pdu rpc_parse);
 use RPCH::Test;
 
 chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
@@ -17,7 +17,7 @@ my $root = vars('serverroot');
 my $server = server(echo => 1);
 my %tls = (SSL_ca_file => "$root/conf/server.crt", SSL_hostname => 'localhost');
 
-# Hosts of a private httpd by name: with TLS, and with these lines.
+# Virtual hosts of a private httpd, by name, with TLS and these lines of configuration.
 sub hosts {
     my ($httpd, %host) = @_;
     $httpd->{host} = { map { $_ => RPCH::Root::free_ports(1) } sort keys %host };
@@ -38,13 +38,6 @@ sub over_tls {
     return client(port => $httpd->{host}{$host}, target => $server->target,
                   tls => { %tls, SSL_version => $version }, %arg);
 }
-sub works {
-    my ($c, $text) = @_;
-    $text //= 'works';
-    my $p = eval { rpc_parse($c->call(request_pdu(1, $text))) };
-    diag $@ if $@;
-    return $p && $p->{stub} eq $text;
-}
 sub get {
     my ($httpd, $uri) = @_;
     my $http = RPCH::HTTP->dial(port => $httpd->{port}, name => 'a page')->request('GET', $uri);
@@ -54,7 +47,7 @@ sub get {
     return ($head->{status}, $body);
 }
 
-# ---- no worker, no process and no suspended connection is a channel's ----
+# ---- a channel has no worker, no process and no suspended connection of httpd ----
 my %LIMITS = (
     event => "ServerLimit 1\nStartServers 1\nThreadsPerChild 4\nMaxRequestWorkers 4\n"
              . "AsyncRequestWorkerFactor 1\n",
@@ -69,13 +62,13 @@ for my $mpm (sort keys %LIMITS) {
         . "Require local\n</Location>\n")->start;
     my @c = map { over_tls($httpd, 'tls', $_ % 2 ? 'TLSv1_2' : 'TLSv1_3')->connect } 1 .. 10;
     push @c, plain(port => $httpd->{port}, target => $server->target)->connect;
-    is(scalar(grep { works($_) } @c), 11, "$mpm: 22 channels with 4 workers");
+    is(scalar(grep { $_->works } @c), 11, "$mpm: 22 channels with 4 workers");
     is((get($httpd, '/nothing-here'))[0], 404, "$mpm: a page is served");
     my $status;
     ok(eval { wait_for('idle workers', sub { $status = (get($httpd, '/server-status?auto'))[1]; $status =~ /^BusyWorkers: 1$/m }) },
        "$mpm: only the request for the status has a worker") or diag $status;
     unlike($status, qr/^ConnsAsync\w+: [1-9]/m, "$mpm: no connection is httpd's");
-    is(scalar(grep { works($_) } @c), 11, "$mpm: the channels go on");
+    is(scalar(grep { $_->works } @c), 11, "$mpm: the channels go on");
     $_->close for @c;
     ok(eval { wait_for('lines', sub { turn(0.02); 22 == (() = $httpd->log('access_log') =~ /"RPC_/g) }) },
        "$mpm: each has its line");
@@ -100,22 +93,22 @@ delete $ENV{SSLKEYLOGFILE};
     $c->close;
 }
 
-# ---- TLS of a client that changes its keys all the time; and a PROXY line before it ----
+# ---- a client that changes its keys of TLS again and again; a PROXY line before TLS ----
 SKIP: {
     my $relay = RPCH::Relay->new($httpd->{host}{plain}) or skip 'no compiler, or no libssl', 4;
     my $balancer = RPCH::Relay->new($httpd->{host}{balanced}, "PROXY TCP4 192.0.2.7 127.0.0.1 5000 443\r\n");
     my $c = plain(port => $relay->{port}, target => $server->target)->connect;
     my @texts = map { chr(64 + $_) x (500 * $_) } 1 .. 8;
-    is(scalar(grep { works($c, $_) } @texts), 8, 'KeyUpdate before each piece of the client');
+    is(scalar(grep { $c->works($_) } @texts), 8, 'KeyUpdate before each piece of the client');
     $c->close;
     $c = plain(port => $balancer->{port}, target => $server->target)->connect;
-    is(scalar(grep { works($c, $_) } @texts), 8, 'behind a PROXY line');
+    is(scalar(grep { $c->works($_) } @texts), 8, 'behind a PROXY line');
     $c->close;
     ok($httpd->logs(qr/RPC_OUT_DATA channel .* client 192\.0\.2\.7,/), 'whose address the log has');
     ok(-s "$httpd->{dir}/keys", 'with SSLKEYLOGFILE');
 }
 
-# ---- requests before the channel on its connection ----
+# ---- other requests on a connection before it becomes a channel ----
 for my $version (qw(TLSv1_2 TLSv1_3)) {
     my $c = over_tls($httpd, 'plain', $version);
     my %http = map { $_ => $c->dial("$_ channel") } qw(in out);
@@ -127,11 +120,11 @@ for my $version (qw(TLSv1_2 TLSv1_3)) {
     $c->open_in(connection => $http{in});
     $c->open_out(connection => $http{out});
     $c->send_a1->send_b1;
-    ok(eval { $c->opened; works($c) }, "$version: a channel follows on each") or diag $@;
+    ok(eval { $c->opened; $c->works }, "$version: a channel follows on each") or diag $@;
     $c->close;
 }
 
-# ---- a client that does not read, and one that says more than it may ----
+# ---- a client that does not read, and a client that sends more than it may ----
 for my $version (qw(TLSv1_2 TLSv1_3)) {
     my $flood = server();
     my $c = over_tls($httpd, 'plain', $version, target => $flood->target, window => 1 << 30)
@@ -140,7 +133,7 @@ for my $version (qw(TLSv1_2 TLSv1_3)) {
     my $vc = $flood->vc;
     $c->out->stop_reading;
     $vc->send(response_pdu(chr(65 + $_ % 26) x 5000)) for 1 .. 1000;
-    is(scalar(grep { works($other) } 1 .. 20), 20, "$version: beside a client that does not read");
+    is(scalar(grep { $other->works } 1 .. 20), 20, "$version: beside a client that does not read");
     $c->out->stop_reading(0);
     my $right = 0;
     for my $n (1 .. 1000) {
@@ -151,7 +144,7 @@ for my $version (qw(TLSv1_2 TLSv1_3)) {
     $_->close for $c, $other, $flood;
 }
 
-# ---- a stop while httpd still has the connection: another module takes its time over the log ----
+# ---- a stop while httpd still has the connection, because another module is slow to write its log ----
 SKIP: {
     skip 'no mod_perl', 4 if !-e "$modules/mod_perl.so";
     stop_slow($_) for qw(worker prefork);

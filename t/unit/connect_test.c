@@ -18,6 +18,7 @@
 #include <apr_file_io.h>
 #include <apr_general.h>
 
+#include "stopped_clock.h"
 #include "unit.h"
 
 #define PATIENCE apr_time_from_sec(20)
@@ -45,7 +46,7 @@ typedef struct world {
     const char *answer;             /* "127.0.0.1 ::1"; NULL: no such name */
     int closed;                     /* look-ups wait */
     int look_ups;                   /* begun */
-    apr_time_t now;
+    stopped_clock_t clock;
     char asked[64];                 /* the last name */
 } world_t;
 
@@ -98,19 +99,8 @@ static int look_up(void *ctx, const char *host, rpc_addresses_t *addresses)
 static apr_time_t now(void *ctx)
 {
     world_t *w = ctx;
-    apr_time_t t;
 
-    pthread_mutex_lock(&w->lock);
-    t = w->now;
-    pthread_mutex_unlock(&w->lock);
-    return t;
-}
-
-static void pass_time(world_t *w, apr_time_t by)
-{
-    pthread_mutex_lock(&w->lock);
-    w->now += by;
-    pthread_mutex_unlock(&w->lock);
+    return stopped_clock_read(&w->clock);
 }
 
 static void set_closed(world_t *w, int closed)
@@ -252,7 +242,7 @@ static void connect_now(world_t *w, wish_t *wish)
 
 static void connect_answer(world_t *w, wish_t *wish, const char *answer)
 {
-    pass_time(w, apr_time_from_sec(3600));
+    stopped_clock_pass(&w->clock, apr_time_from_sec(3600));
     w->answer = answer;
     connect_now(w, wish);
 }
@@ -628,10 +618,10 @@ static void test_memory(void)
     connect_named(w, "a.example");
     connect_named(w, "A.Example");
     is_int(w->look_ups, 1, "asked once, in whatever case");
-    pass_time(w, apr_time_from_sec(30) - 1);
+    stopped_clock_pass(&w->clock, apr_time_from_sec(30) - 1);
     connect_named(w, "a.example");
     is_int(w->look_ups, 1, "for half a minute");
-    pass_time(w, 1);
+    stopped_clock_pass(&w->clock, 1);
     connect_named(w, "a.example");
     is_int(w->look_ups, 2, "then anew");
     connect_named(w, "b.example");
@@ -641,7 +631,7 @@ static void test_memory(void)
     connect_named(w, "c.example");
     is_int(w->look_ups, 4, "a failure is remembered");
     w->answer = "127.0.0.1";
-    pass_time(w, apr_time_from_sec(5));
+    stopped_clock_pass(&w->clock, apr_time_from_sec(5));
     connect_named(w, "c.example");
     is_int(w->look_ups, 5, "for a moment");
     w->answer = "127.0.0.2";

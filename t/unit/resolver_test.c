@@ -9,6 +9,7 @@
 
 #include <apr_general.h>
 
+#include "stopped_clock.h"
 #include "unit.h"
 
 #define CHECK(condition) \
@@ -32,7 +33,7 @@ typedef struct world {
     int error;                  /* of every name, or 0 */
     int begun, ended;           /* look-ups */
     int warnings, notices;
-    apr_time_t now;
+    stopped_clock_t clock;
 } world_t;
 
 /* A look-up that is awaited. */
@@ -69,19 +70,8 @@ static int look_up(void *ctx, const char *host, rpc_addresses_t *addresses)
 static apr_time_t now(void *ctx)
 {
     world_t *w = ctx;
-    apr_time_t t;
 
-    pthread_mutex_lock(&w->lock);
-    t = w->now;
-    pthread_mutex_unlock(&w->lock);
-    return t;
-}
-
-static void pass_time(world_t *w, int seconds)
-{
-    pthread_mutex_lock(&w->lock);
-    w->now += apr_time_from_sec(seconds);
-    pthread_mutex_unlock(&w->lock);
+    return stopped_clock_read(&w->clock);
 }
 
 static void set(world_t *w, int hang, int error)
@@ -129,7 +119,7 @@ static world_t *world_new(int names)
                                      .log = &w->log };
 
     w->log = (rpc_log_t){ hear, RPC_LOG_NOTICE, w };
-    w->now = apr_time_from_sec(100);
+    w->clock.time = apr_time_from_sec(100);
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, NULL);
     apr_pool_create(&w->pool, NULL);
@@ -262,7 +252,7 @@ static void test_failing(void)
 
     ok(!ask(w, &wish, "a.example")->reason, "an answer");
     set(w, 0, EAI_AGAIN);
-    pass_time(w, 31);
+    stopped_clock_pass(&w->clock, apr_time_from_sec(31));
     ok(!ask(w, &wish, "a.example")->reason && wish.answer.addresses.count == 1,
        "none comes: the last good one");
     is_int(begun(w), 2, "a new one was asked for");
@@ -273,20 +263,20 @@ static void test_failing(void)
            "a name that had none fails");
     is_int(wish.answer.error, EAI_AGAIN, "by its error");
     set(w, 0, 0);
-    pass_time(w, 31);
+    stopped_clock_pass(&w->clock, apr_time_from_sec(31));
     ok(!ask(w, &wish, "a.example")->reason, "a new one");
     is_int(w->notices, 1, "the log has one line of that");
     set(w, 0, EAI_FAIL);
-    pass_time(w, 3600);
+    stopped_clock_pass(&w->clock, apr_time_from_sec(3600));
     is_int(ask(w, &wish, "a.example")->reason, RPC_REASON_RESOLVE_FAILED, "an hour is too old");
     set(w, 0, 0);
-    pass_time(w, 31);
+    stopped_clock_pass(&w->clock, apr_time_from_sec(31));
     ok(!ask(w, &wish, "a.example")->reason, "good");
     set(w, 0, EAI_NONAME);
-    pass_time(w, 31);
+    stopped_clock_pass(&w->clock, apr_time_from_sec(31));
     is_int(ask(w, &wish, "a.example")->reason, RPC_REASON_RESOLVE_FAILED, "a name that is no more");
     set(w, 0, EAI_AGAIN);
-    pass_time(w, 31);
+    stopped_clock_pass(&w->clock, apr_time_from_sec(31));
     is_int(ask(w, &wish, "a.example")->reason, RPC_REASON_RESOLVE_FAILED, "has no old answer");
     apr_pool_destroy(w->pool);
 }
@@ -298,10 +288,10 @@ static void test_silent(void)
 
     ask(w, &wish, "a.example");
     set(w, 1, 0);
-    pass_time(w, 31);
+    stopped_clock_pass(&w->clock, apr_time_from_sec(31));
     begin(w, &wish, "a.example", NULL);
     await(w, &w->begun, 2);
-    pass_time(w, 2);
+    stopped_clock_pass(&w->clock, apr_time_from_sec(2));
     begin(w, &second, "a.example", NULL);
     w->pending--;               /* of the first, which waits on */
     rpc_loop_run(w->loop);

@@ -2,6 +2,7 @@
 #include <apr_general.h>
 #include <apr_strings.h>
 #include "target/valid_ports.h"
+#include "fault.h"
 #include "unit.h"
 
 /* ---- lists that parse, and one question about each ---- */
@@ -203,10 +204,7 @@ static void test_faults(apr_pool_t *pool)
         rpc_syntax_error_t err = { 0, "", "" };
         apr_status_t rv = rpc_valid_ports_parse(pool, f->list, NULL, &list, &err);
 
-        ok(rv == APR_EINVAL && err.column == f->column && !strcmp(err.element, f->element)
-           && strstr(err.expected, f->help) && !list,
-           "\"%s\": \"%s\" at column %d (is \"%s\" at %d, expected %s)", f->list, f->element, f->column,
-           err.element, err.column, err.expected);
+        fault_is(f->list, rv, list, &err, f->column, f->element, f->help);
     }
 }
 

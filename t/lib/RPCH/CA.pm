@@ -6,6 +6,7 @@ package RPCH::CA;
 use strict;
 use warnings;
 use File::Path ();
+use RPCH::File qw(put);
 use RPCH::Test qw(vars);
 
 my $serial = 0;
@@ -53,13 +54,7 @@ CONF
     return $self->list;
 }
 
-sub write {
-    my ($self, $name, $text) = @_;
-    open my $fh, '>', "$self->{dir}/$name" or die "$name: $!\n";
-    print $fh $text;
-    close $fh or die "$name: $!\n";
-    return;
-}
+sub write { my ($self, $name, $text) = @_; return put("$self->{dir}/$name", $text) }
 
 sub openssl {
     my ($self, $command) = @_;

@@ -6,10 +6,12 @@ package RPCH::Client;
 use strict;
 use warnings;
 use Carp qw(croak);
+use Test::More ();
 use RPCH::Poll qw(wait_for);
 use RPCH::PDU qw(rts decode is_rts cut describe FD_CLIENT FD_OUT_PROXY FD_SERVER);
 use RPCH::Flow;
 use RPCH::HTTP;
+use RPCH::RPC qw(request_pdu rpc_parse);
 
 use constant GIB => 1 << 30;
 
@@ -77,6 +79,21 @@ sub connect {
     $self->open_out(%opt);
     $self->send_a1->send_b1;
     return $self->opened;
+}
+
+# The same with a server that answers nothing by itself: the legs, IN and OUT, in the test's hands.
+# WINDOW is of B3. The client has not read its answers.
+sub open_by_hand {
+    my ($self, $server, $window) = @_;
+    $self->open_in;
+    $self->open_out;
+    $self->send_a1->send_b1;
+    my ($in, $out) = $server->pair;
+    my $b2 = $in->expect('CONN/B2');
+    $out->expect('CONN/A2');
+    $out->put(rts('CONN/C1', window => $b2->{window}, timeout => 120_000));
+    $in->put(rts('CONN/B3', window => $window));
+    return ($in, $out);
 }
 
 sub opened {
@@ -158,6 +175,35 @@ sub send_ack {
 
 # Sends an RPC PDU and returns the next one that the server sends.
 sub call { my ($self, $pdu) = @_; $self->send($pdu); return $self->recv }
+
+# Does a server that echoes answer a call with STUB? Each call without one has a stub of its own.
+my $calls = 0;
+sub works {
+    my ($self, $stub) = @_;
+    $stub //= 'call ' . ++$calls;
+    my $answer = eval { rpc_parse($self->call(request_pdu(1, $stub)) // return 0) };
+    Test::More::note($@) if !$answer;
+    return $answer && $answer->{stub} eq $stub;
+}
+
+# The same of a new virtual connection, which is closed afterwards.
+sub serves {
+    my ($self) = @_;
+    my $works = eval { $self->connect->works };
+    Test::More::note($@) if !defined $works;
+    $self->close;
+    return $works;
+}
+
+# An OUT channel alone, with its first PDU: the status of the answer.
+sub out_status {
+    my ($self) = @_;
+    $self->open_out;
+    $self->send_a1;
+    my $head = $self->out->head;
+    $self->close;
+    return $head ? $head->{status} : 'none';
+}
 
 # Begins to replace the IN channel (doc/protocol.md, "Recycling"): sends the new request and A1.
 # After A4 the test calls finish_in().

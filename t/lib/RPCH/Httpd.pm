@@ -75,6 +75,21 @@ RpcBackend tcp.contoso.test ncacn_ip_tcp:127.0.0.1
 CONF
 }
 
+# What the samples of conf/, which a test includes, need to relay to the loopback over plain HTTP.
+sub loosened_sample {
+    my ($class) = @_;
+    my $users = vars('serverroot') . '/conf/users';
+    return <<"CONF";
+<Location /rpc/rpcproxy.dll>
+AuthUserFile $users
+RpcRequireTLS off
+RpcValidPorts 127.0.0.1:1024-65535
+RpcTargetNetworks loopback
+RpcProfile none
+</Location>
+CONF
+}
+
 # Exit status and messages of httpd with these arguments.
 sub run {
     my ($self, @args) = @_;
@@ -106,6 +121,17 @@ sub signal {
     my ($self, $signal) = @_;
     $self->settle if $signal =~ /^(?:TERM|HUP)$/;
     kill $signal => $self->{pid};
+    return $self;
+}
+
+# A graceful restart, with another configuration if CONF is given; waits for the new one.
+sub restart {
+    my ($self, $conf) = @_;
+    my $restarts = sub { return scalar(() = $self->log =~ /resuming normal operations/g) };
+    my $before = $restarts->();
+    $self->configure($conf) if defined $conf;
+    $self->signal('USR1');
+    wait_for('the restart', sub { turn(0.02); $restarts->() > $before });
     return $self;
 }
 

@@ -8,6 +8,7 @@ use warnings;
 use File::Path ();
 use File::Spec;
 use POSIX ();
+use RPCH::File qw(put);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
 use RPCH::Test qw(vars);
@@ -79,13 +80,7 @@ CONF
 CONF
 }
 
-sub write {
-    my ($self, $name, $text) = @_;
-    open my $fh, '>', "$self->{dir}/$name" or die "$name: $!\n";
-    print $fh $text;
-    close $fh or die "$name: $!\n";
-    return;
-}
+sub write { my ($self, $name, $text) = @_; return put("$self->{dir}/$name", $text) }
 
 # Runs a program of Kerberos to its end; its output. INPUT is what it reads.
 sub run {

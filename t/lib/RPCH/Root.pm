@@ -11,6 +11,7 @@ use File::Copy qw(copy);
 use File::Path ();
 use File::Temp qw(tempdir);
 use IO::Socket::IP;
+use RPCH::File qw(put);
 use RPCH::Settle ();
 
 # Modules that the tests' configuration uses; those built into httpd have no file.
@@ -64,13 +65,7 @@ sub ask_apxs {
 }
 sub apxs { my ($self, $name) = @_; return ask_apxs($self->{apxs}, $name) }
 
-sub write {
-    my ($self, $name, $text) = @_;
-    open my $fh, '>', "$self->{dir}/$name" or die "$name: $!\n";
-    print $fh $text;
-    close $fh or die "$name: $!\n";
-    return;
-}
+sub write { my ($self, $name, $text) = @_; return put("$self->{dir}/$name", $text) }
 
 # LoadModule lines: what Apache::Test inherits, and what private servers include.
 sub base_conf {

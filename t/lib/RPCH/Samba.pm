@@ -6,6 +6,7 @@ package RPCH::Samba;
 use strict;
 use warnings;
 use POSIX ();
+use RPCH::File qw(put);
 use RPCH::PDU qw(cut);
 use RPCH::Poll qw(wait_for turn);
 use RPCH::RPC qw(bind_pdu rpc_parse BIND_ACK);
@@ -78,13 +79,7 @@ sub conf {
         "disable spoolss = yes\n";
 }
 
-sub write {
-    my ($self, $name, $text) = @_;
-    open my $fh, '>', "$self->{dir}/$name" or die "$name: $!\n";
-    print $fh $text;
-    close $fh;
-    return;
-}
+sub write { my ($self, $name, $text) = @_; return put("$self->{dir}/$name", $text) }
 
 # Interface name => port, by asking at each. Its endpoint mapper would know, but port 135 is
 # for root only.

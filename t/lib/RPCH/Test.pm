@@ -15,7 +15,7 @@ use RPCH::Poll qw(turn wait_for);
 use RPCH::Server;
 use RPCH::TCPServer;
 
-our @EXPORT = qw(vars client plain http server tcp_server mark logged not_logged accessed same_pdu dies
+our @EXPORT = qw(vars client plain http open_v1 server tcp_server mark logged not_logged accessed same_pdu dies
                  lines_since is_answer is_rpc_error have_ipv6);
 
 # Ends a test file that hangs.
@@ -47,6 +47,20 @@ sub http {
     my %port = (tls => 'tlsport', plain => 'plainport', main => 'port');
     return RPCH::HTTP->dial(port => vars($port{$which}), tls => $which eq 'tls' ? tls() : undef,
                             name => "$which connection", %opt);
+}
+
+# A client of version 1 at PATH, connected to SERVER by its leg: both in the test's hands.
+sub open_v1 {
+    my ($port, $server, $path, %opt) = @_;
+    @$server{qw(manual new)} = (1, []);
+    my $v1 = RPCH::HTTP->dial(port => $port, name => 'v1 client');
+    $v1->request('RPC_CONNECT', $path, user => 'alice', password => 'secret', %opt);
+    my $leg = $server->leg;
+    $leg->put('ncacn_http/1.0');
+    $v1->head;
+    $server->{manual} = 0;
+    $leg->{server} = { manual => 1 };
+    return ($v1, $leg);
 }
 
 sub server     { return RPCH::Server->new(@_) }

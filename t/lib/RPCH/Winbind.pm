@@ -7,6 +7,7 @@ package RPCH::Winbind;
 use strict;
 use warnings;
 use POSIX ();
+use RPCH::File qw(put slurp);
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Test qw(vars);
 use Test::More ();
@@ -45,15 +46,7 @@ sub new {
     return $self;
 }
 
-sub write {
-    my ($self, $name, $text) = @_;
-    open my $fh, '>', "$self->{dir}/$name" or die "$name: $!\n";
-    print $fh $text;
-    close $fh;
-    return;
-}
-
-sub slurp { open my $fh, '<', $_[0] or return ''; local $/; return scalar <$fh> // '' }
+sub write { my ($self, $name, $text) = @_; return put("$self->{dir}/$name", $text) }
 
 # All three have passwords. This machine's own accounts stay, because winbindd runs as one of them.
 sub accounts {
