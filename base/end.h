@@ -16,6 +16,7 @@ typedef struct rpc_end {
     const char *why;        /* what was tried and why it failed, for people; good during the call */
     uint64_t received;      /* bytes of the request's body */
     uint64_t sent;          /* bytes of the response's */
+    uint64_t to_upstream, from_upstream;    /* bytes, headers included; 0: there is none */
 } rpc_end_t;
 
 #endif

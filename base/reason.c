@@ -56,6 +56,13 @@ static const rpc_reason_info_t table[RPC_REASON_COUNT] = {
     ROW(SETUP_TIMEOUT, "setup-timeout", 503, 0x6ba, "the other half or the server never came"),
     ROW(PEER_MISMATCH, "peer-mismatch", 503, 0x5,
         "the halves belong to different users or targets"),
+    ROW(UPSTREAM_CHALLENGE, "upstream-challenge", 0, 0,
+        "the proxy behind this one wants credentials"),
+    ROW(UPSTREAM_REFUSED, "upstream-refused", 0, 0, "the proxy behind this one has refused"),
+    ROW(UPSTREAM_ANSWER, "upstream-answer", 502, 0x6ba,
+        "the proxy behind this one has not answered as HTTP says"),
+    ROW(UPSTREAM_SILENT, "upstream-silent", 504, 0x6ba,
+        "the proxy behind this one did not answer in time"),
     ROW(PROTOCOL, "protocol-error", 503, 0x6c0, "a PDU came that is not allowed now"),
     ROW(BAD_PDU, "bad-pdu", 503, 0x6c0, "bytes came that are not a PDU"),
     ROW(WINDOW_OVERRUN, "window-overrun", 503, 0x6c0, "more was sent than the window allows"),
@@ -98,6 +105,7 @@ int rpc_reason_is_normal(rpc_reason_t reason)
     case RPC_REASON_RECYCLED:
     case RPC_REASON_CONTENT_USED_UP:
     case RPC_REASON_SHUTDOWN:
+    case RPC_REASON_UPSTREAM_CHALLENGE:
         return 1;
     default:
         return 0;

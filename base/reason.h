@@ -42,6 +42,11 @@ typedef enum {
     RPC_REASON_SERVER_REFUSED,      /* the server closed the leg before it answered */
     RPC_REASON_SETUP_TIMEOUT,       /* the server or the other half did not answer */
     RPC_REASON_PEER_MISMATCH,       /* halves of different users or targets */
+    /* a proxy behind us */
+    RPC_REASON_UPSTREAM_CHALLENGE,  /* its 401 went to the client: an ordinary end */
+    RPC_REASON_UPSTREAM_REFUSED,    /* so did its 403, 503 ... */
+    RPC_REASON_UPSTREAM_ANSWER,     /* what it sent is no answer, or an answer cut short */
+    RPC_REASON_UPSTREAM_SILENT,     /* its answer did not come in time */
     /* failures later */
     RPC_REASON_PROTOCOL,            /* a PDU not allowed in this state */
     RPC_REASON_BAD_PDU,             /* bytes that are no PDU */

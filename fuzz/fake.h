@@ -26,7 +26,7 @@ struct fake_peer {
     fake_world_t *world;
     int number;
     rpc_stream_t *stream;       /* NULL before it is opened and after it is closed */
-    int opened, closed, aborted;
+    int opened, closed, aborted, shut;
     rpc_bytes_t in;             /* for the stream to read */
     uint64_t taken;             /* bytes it has read */
     uint64_t length;            /* end of file after so many; 0: no limit */

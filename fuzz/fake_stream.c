@@ -122,6 +122,22 @@ static apr_status_t http_respond(rpc_stream_t *s, const rpc_answer_t *answer)
     return APR_SUCCESS;
 }
 
+static apr_status_t http_pass(rpc_stream_t *s, int status, const char *phrase)
+{
+    char line[256];
+
+    if (peer_of(s)->write_error)
+        return peer_of(s)->write_error;
+    snprintf(line, sizeof(line), "HTTP/1.1 %d %.200s\r\n", status, phrase);
+    s->header += strlen(line);
+    return rpc_stream_put(s, line, strlen(line));
+}
+
+static void fake_shut(rpc_stream_t *s)
+{
+    peer_of(s)->shut = 1;
+}
+
 /* In order: what was put still arrives, however long the peer takes. */
 static void fake_close(rpc_stream_t *s, int abort_it)
 {
@@ -146,10 +162,11 @@ static void fake_close(rpc_stream_t *s, int abort_it)
 
 static const rpc_stream_class_t socket_class = {
     .name = "socket", .read = fake_read, .write = socket_write, .close = fake_close,
+    .shut = fake_shut,
 };
 static const rpc_stream_class_t http_class = {
     .name = "http", .read = fake_read, .write = http_write, .push = fake_push,
-    .close = fake_close, .respond = http_respond,
+    .close = fake_close, .respond = http_respond, .pass = http_pass,
 };
 
 static rpc_stream_t *open_stream(fake_peer_t *peer, rpc_loop_t *loop, rpc_job_t *owner)

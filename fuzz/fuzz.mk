@@ -52,6 +52,12 @@ $$(FUZZ_DIR)/$(1)_replay: $$(patsubst %,$$(FUZZ_DIR)/plain/%.o,$$($(1)_FUZZ_C) $
 endef
 $(foreach name,$(FUZZ_ALL),$(eval $(call fuzz_target,$(name))))
 
+# A unit test on the fakes' stage.
+$(BUILD)/unit/relay_test: t/unit/relay_test.c $(FUZZ_FAKES:fuzz/%=$(FUZZ_DIR)/plain/%.o) \
+		$(FUZZ_CORE:%=$(BUILD)/%.o)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CF) -MMD -MP -o $@ $(filter-out %.h,$^) $(ALL_LD) $(FUZZ_LD)
+
 .PHONY: fuzz $(FUZZ_ALL:%=fuzz-%)
 .SECONDARY: $(foreach name,$(FUZZ_ALL),$(FUZZ_DIR)/$(name)_fuzz $(FUZZ_DIR)/plain/$(name)_replay.o)
 fuzz:

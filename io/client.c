@@ -98,6 +98,8 @@ void rpc_client_fields(const rpc_client_t *client,
 {
     char length[24];
 
+    if (client->passed)         /* they are somebody else's */
+        return;
     if (client->status == 200)  /* nginx in front would collect PDUs until its buffers are full */
         tell(ctx, "X-Accel-Buffering", "no");
     snprintf(length, sizeof(length), "%lld", (long long)client->length);
@@ -161,6 +163,31 @@ static apr_status_t client_respond(rpc_stream_t *s, const rpc_answer_t *answer)
     return rv;
 }
 
+/* HEADER is there until the answer to which a 100 may be the prelude. */
+static apr_status_t client_pass(rpc_stream_t *s, int status, const char *phrase)
+{
+    rpc_client_t *client = client_of(s);
+    char code[16];
+    apr_status_t rv;
+
+    if (!client->header)
+        return APR_EGENERAL;
+    snprintf(code, sizeof(code), "%.8s %d ", client->header, status);
+    s->header += strlen(code) + strlen(phrase) + 2;
+    rv = rpc_stream_put(s, code, strlen(code));
+    if (rv == APR_SUCCESS)
+        rv = rpc_stream_put(s, phrase, strlen(phrase));
+    if (rv == APR_SUCCESS)
+        rv = rpc_stream_put(s, "\r\n", 2);
+    if (status < 200 && status != 101)
+        return rv;
+    client->status = status;
+    client->passed = 1;
+    free(client->header);
+    client->header = NULL;
+    return rv;
+}
+
 rpc_client_sums_t rpc_client_sums(const rpc_client_t *client)
 {
     const rpc_stream_t *s = &client->socket.s;
@@ -214,6 +241,7 @@ static const rpc_stream_class_t client_class = {
     .push = client_push,
     .close = rpc_socket_close,
     .respond = client_respond,
+    .pass = client_pass,
     .finish = client_finish,
     .release = client_release,
 };

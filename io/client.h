@@ -24,6 +24,7 @@ struct rpc_client {
     char *header;               /* status line and fields, each with its CR LF; malloc'ed */
     int status;                 /* of the answer; 0: none yet */
     int64_t length;             /* its Content-Length; -1: it has none */
+    int passed;                 /* it is somebody else's: HEADER gives its version only */
     apr_uint64_t was_ahead;     /* bytes */
     /* All has been written, or never will be; once, on the loop's thread. */
     void (*written)(rpc_client_t *client);

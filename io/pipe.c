@@ -6,9 +6,24 @@
 
 static rpc_reason_t pipe_put(rpc_pipe_t *pipe, rpc_stream_t *to, const uint8_t *data, size_t len)
 {
-    if (to == pipe->server && pipe->heard)
-        return pipe->heard(pipe, data, len);
+    rpc_reason_t (*taken)(rpc_pipe_t *, const uint8_t *, size_t)
+        = to == pipe->server ? pipe->heard : pipe->said;
+
+    if (taken)
+        return taken(pipe, data, len);
     return rpc_stream_put(to, data, len) == APR_SUCCESS ? RPC_REASON_NONE : RPC_REASON_NO_MEMORY;
+}
+
+/* May FROM be read? */
+static int is_wanted(rpc_pipe_t *pipe, const rpc_stream_t *from, const rpc_stream_t *to)
+{
+    int full = rpc_stream_pending(to) >= RPC_STREAM_HIGH;
+
+    if (from != pipe->client)
+        return !full;
+    if (full)
+        pipe->heard_at = rpc_loop_now(from->loop);  /* its data waits because we do not read */
+    return !full && !pipe->deaf;
 }
 
 /* Reads once from FROM and puts it into TO. Returns 1 when there was something; sets *ENDED to
@@ -20,30 +35,29 @@ static int pipe_move(rpc_pipe_t *pipe, rpc_stream_t *from, rpc_stream_t *to, rpc
     size_t len = RPC_LOOP_SCRATCH;
     apr_status_t rv;
 
-    if (*ended)
+    if (*ended || !is_wanted(pipe, from, to))
         return 0;
-    if (rpc_stream_pending(to) >= RPC_STREAM_HIGH) {
-        if (from == pipe->client)
-            pipe->heard_at = rpc_loop_now(from->loop);  /* its data waits because we do not read */
-        return 0;
-    }
+    if (from == pipe->server)   /* the scratch was wanted, and writing what lay in it has failed */
+        rpc_stream_read_rest(from);
     rv = rpc_stream_read(from, buf, &len);
     if (rv == APR_SUCCESS && from == pipe->client)
         pipe->heard_at = rpc_loop_now(from->loop);
     if (rv == APR_SUCCESS)
         *ended = pipe_put(pipe, to, buf, len);
     else if (APR_STATUS_IS_EOF(rv))
-        *ended = closed;
+        *ended = pipe->closed ? pipe->closed(pipe, from) : closed;
     else if (rv != APR_SUCCESS && !APR_STATUS_IS_EAGAIN(rv))
         *ended = failed;
     return rv == APR_SUCCESS;
 }
 
-static int pipe_flush(rpc_stream_t *s, rpc_reason_t failed, rpc_reason_t *ended)
+/* A server that takes no more may have said why before. */
+static int pipe_flush(rpc_pipe_t *pipe, rpc_stream_t *s, rpc_reason_t failed, rpc_reason_t *ended)
 {
     size_t before = rpc_stream_pending(s);
 
-    if (rpc_stream_flush(s) != APR_SUCCESS && !*ended)
+    if (rpc_stream_flush(s) != APR_SUCCESS && !*ended
+        && !(s == pipe->server && rpc_stream_read_rest(s)))
         *ended = failed;
     return rpc_stream_pending(s) < before;
 }
@@ -52,7 +66,7 @@ static int pipe_flush(rpc_stream_t *s, rpc_reason_t failed, rpc_reason_t *ended)
 static int has_closed_unread(const rpc_pipe_t *pipe)
 {
     return pipe->client->hup && !pipe->client->eof
-        && rpc_stream_pending(pipe->server) >= RPC_STREAM_HIGH;
+        && (pipe->deaf || rpc_stream_pending(pipe->server) >= RPC_STREAM_HIGH);
 }
 
 static void watch_unread(rpc_pipe_t *pipe)
@@ -101,8 +115,8 @@ static void pipe_turn(rpc_job_t *job)
                           &ended);
         moved |= pipe_move(pipe, server, client, RPC_REASON_SERVER_CLOSED, RPC_REASON_SERVER_ERROR,
                            &ended);
-        moved |= pipe_flush(server, RPC_REASON_SERVER_ERROR, &ended);
-        moved |= pipe_flush(client, RPC_REASON_CLIENT_ERROR, &ended);
+        moved |= pipe_flush(pipe, server, RPC_REASON_SERVER_ERROR, &ended);
+        moved |= pipe_flush(pipe, client, RPC_REASON_CLIENT_ERROR, &ended);
     } while (moved && !ended && --rounds);
     notice_close(pipe, &ended);
     if (ended)

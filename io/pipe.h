@@ -20,6 +20,12 @@ struct rpc_pipe {
     /* If not NULL, gets the client's data and puts the part that may go to the server. A reason
      * other than NONE ends the pipe. */
     rpc_reason_t (*heard)(rpc_pipe_t *pipe, const uint8_t *data, size_t len);
+    /* Likewise the server's data, for the client. */
+    rpc_reason_t (*said)(rpc_pipe_t *pipe, const uint8_t *data, size_t len);
+    /* If not NULL: called, perhaps again and again, when one side has sent its last. NONE: the
+     * other side goes on; else why the pipe ends. */
+    rpc_reason_t (*closed)(rpc_pipe_t *pipe, const rpc_stream_t *side);
+    int deaf;                       /* the client is not read; whoever changes that schedules TURN */
     apr_time_t heard_at;            /* when the client last sent something, or was last not read */
     /* private */
     rpc_job_t turn;

@@ -42,7 +42,8 @@ static apr_status_t secure_write(rpc_stream_t *s, const struct iovec *pieces, in
 {
     rpc_tls_t *tls = &secure_of(s)->tls;
 
-    return tls->ssl ? rpc_tls_write(tls, pieces, count, len) : rpc_socket_write(s, pieces, count, len);
+    return tls->ssl ? rpc_tls_write(tls, pieces, count, len)
+                    : rpc_socket_write(s, pieces, count, len);
 }
 
 static apr_status_t secure_push(rpc_stream_t *s)
@@ -68,6 +69,7 @@ static const rpc_stream_class_t secure_class = {
     .write = secure_write,
     .push = secure_push,
     .close = rpc_socket_close,
+    .shut = rpc_socket_shut,
     .finish = secure_finish,
     .release = secure_release,
 };

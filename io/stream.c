@@ -133,7 +133,16 @@ apr_status_t rpc_stream_flush(rpc_stream_t *s)
         else
             s->error = rv;
     }
+    if (s->shuts && !s->error && rpc_stream_drained(s)) {
+        s->shuts = 0;
+        s->cls->shut(s);
+    }
     return s->error;
+}
+
+void rpc_stream_shut(rpc_stream_t *s)
+{
+    s->shuts = s->cls->shut != NULL;
 }
 
 uint64_t rpc_stream_sent(const rpc_stream_t *s)
@@ -216,6 +225,18 @@ static void socket_free(rpc_socket_t *sock)
     close(rpc_stream_detach(&sock->s));
 }
 
+void rpc_socket_shut(rpc_stream_t *s)
+{
+    rpc_socket_t *sock = (rpc_socket_t *)s;
+
+    if (sock->shut)
+        return;
+    sock->shut = 1;
+    if (s->cls->finish)
+        s->cls->finish(s);
+    shutdown(s->watch.fd, SHUT_WR);
+}
+
 /* Writes the rest, sends end of file, then reads until the peer's end of file. If the socket
  * were closed with input unread, TCP would reset the connection, and the peer would lose data
  * that is still on its way. What is read needs no decrypting. */
@@ -228,12 +249,8 @@ static void socket_drain(rpc_job_t *job)
 
     if (rv == APR_SUCCESS && !rpc_stream_drained(s))
         return; /* an event or the timer calls again */
-    if (rv == APR_SUCCESS && !sock->shut) {
-        sock->shut = 1;
-        if (s->cls->finish)
-            s->cls->finish(s);
-        shutdown(s->watch.fd, SHUT_WR);
-    }
+    if (rv == APR_SUCCESS)
+        rpc_socket_shut(s);
     if (rv == APR_SUCCESS)
         rv = rpc_socket_read(s, rpc_loop_scratch(s->loop), &len);
     if (rv == APR_SUCCESS)

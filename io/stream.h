@@ -48,6 +48,8 @@ typedef struct rpc_stream_class {
      * fields follow by rpc_stream_put(), counted in S->header. A STATUS below 200, but for 101,
      * announces another. NULL as before. */
     apr_status_t (*pass)(rpc_stream_t *s, int status, const char *phrase);
+    /* Sends end of file; calls FINISH before. NULL: this kind cannot. */
+    void (*shut)(rpc_stream_t *s);
     /* Of kinds that are an rpc_socket_t. All output is out, and end of file follows; NULL: there is
      * nothing to say before that. */
     void (*finish)(rpc_stream_t *s);
@@ -68,6 +70,7 @@ struct rpc_stream {
     unsigned hup:1;         /* the peer will send no more: read until end of file */
     unsigned dead:1;        /* the peer will not read either: reset, or timed out */
     unsigned eof:1;
+    unsigned shuts:1;       /* nothing more will be put: end of file behind what is there */
     uint64_t received;      /* bytes read */
     uint64_t sent;          /* bytes written */
     size_t header;          /* how many of these are, or will be, a response's header */
@@ -96,6 +99,9 @@ int rpc_stream_read_rest(rpc_stream_t *s);
 apr_status_t rpc_stream_put(rpc_stream_t *s, const void *data, size_t len);
 /* Writes what can be written now. APR_SUCCESS also when some is left. */
 apr_status_t rpc_stream_flush(rpc_stream_t *s);
+/* Nothing more will be put. When all has been written the peer sees end of file; it may go on
+ * sending. */
+void rpc_stream_shut(rpc_stream_t *s);
 /* Bytes that the owner has put and that were written. */
 uint64_t rpc_stream_sent(const rpc_stream_t *s);
 /* Bytes put and not yet written. */
@@ -141,6 +147,7 @@ void rpc_socket_init(rpc_socket_t *sock, const rpc_stream_class_t *cls, rpc_loop
 /* The functions of the class, for its kinds. */
 apr_status_t rpc_socket_read(rpc_stream_t *s, void *buf, size_t *len);
 apr_status_t rpc_socket_write(rpc_stream_t *s, const struct iovec *pieces, int count, size_t *len);
+void rpc_socket_shut(rpc_stream_t *s);
 void rpc_socket_close(rpc_stream_t *s, int abort);
 
 /* Frees the stream of a plain socket and returns its descriptor, which is not watched any more and

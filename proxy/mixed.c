@@ -49,7 +49,8 @@ static void mixed_free(rpc_mixed_t *m)
     rpc_stream_t *client = m->pipe.client, *server = m->pipe.server;
     rpc_loop_t *loop = client->loop;
     char where[48];
-    rpc_end_t ended = { reason, where, m->why, client->received, rpc_stream_sent(client) };
+    rpc_end_t ended = { .reason = reason, .where = where, .why = m->why,
+                        .received = client->received, .sent = rpc_stream_sent(client) };
 
     apr_snprintf(where, sizeof(where), "mixed in %s", state_name(m));
 
@@ -264,7 +265,7 @@ void rpc_mixed_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, rpc_mixed_t *
 
     if (!m) {
         spec->ended(spec->ctx,
-                    &(rpc_end_t){ RPC_REASON_NO_MEMORY, NULL, "no memory for a channel", 0, 0 });
+                    &(rpc_end_t){ .reason = RPC_REASON_NO_MEMORY, .why = "no memory for a channel" });
         rpc_stream_close(client, 1);
         return;
     }

@@ -45,8 +45,8 @@ void rpc_channel_free(rpc_channel_t *ch, rpc_reason_t reason, const char *why, i
     const rpc_reason_info_t *info = rpc_reason_info(reason);
     rpc_stream_t *client = ch->client;
     char where[48];
-    rpc_end_t end = { reason, where, why ? why : info->text, client->received,
-                      rpc_stream_sent(client) };
+    rpc_end_t end = { .reason = reason, .where = where, .why = why ? why : info->text,
+                      .received = client->received, .sent = rpc_stream_sent(client) };
 
     snprintf(where, sizeof(where), "%s in %s",
              ch->spec->role == RPC_INBOUND ? "inbound" : "outbound",
@@ -461,6 +461,7 @@ static int read_leg(rpc_virtual_t *v)
     if (!v->leg || v->reason)
         return 0;
     buf = rpc_loop_scratch(v->proxy->loop);
+    rpc_stream_read_rest(v->leg);   /* writing what lay in the scratch may have failed */
     rv = rpc_stream_read(v->leg, buf, &len);
     if (rv == APR_SUCCESS) {
         data = buf;
