@@ -45,8 +45,8 @@ GLUE     := mod_rpcproxy $(call sources,httpd)
 # The messages of NTLM, and the module that speaks it over HTTP.
 NTLM     := $(call sources,ntlm)
 AUTH     := auth_ntlm $(call sources,auth)
-# What both modules know of users and addresses; libutf8proc knows how names are spelled.
-WHO      := base/who base/address
+# What both modules know of users, addresses and front ends; libutf8proc knows how names are spelled.
+WHO      := base/who base/address base/front_fields
 WHO_LD   := -lutf8proc
 WBCLIENT := $(shell pkg-config --libs wbclient 2>/dev/null)
 CORE_O   := $(CORE:%=$(BUILD)/%.o)
@@ -78,7 +78,7 @@ $(BUILD)/tools/%.o: tools/%.c
 	$(CC) $(BASE_CF) -MMD -MP -c -o $@ $<
 
 $(BUILD)/mod_rpcproxy.so: $(CORE_O) $(GLUE_O)
-	$(CC) $(ALL_LD) -shared -o $@ $^ $(WHO_LD) -lssl -lcrypto -lm
+	$(CC) $(ALL_LD) -shared -o $@ $^ $(WHO_LD) -lssl -lcrypto -lm -ldl
 $(BUILD)/mod_auth_ntlm.so: $(AUTH_O) $(NTLM_O) $(WHO:%=$(BUILD)/%.o)
 	$(CC) $(ALL_LD) -shared -o $@ $^ $(WBCLIENT) $(WHO_LD) -lssl -lcrypto
 $(BUILD)/rpcping: $(PING_O) $(CODEC_O)

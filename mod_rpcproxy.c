@@ -2,6 +2,7 @@
  *
  *   httpd/directives, config    what is configured
  *   httpd/handler               what a request may ask for; httpd/request_channel: as a channel
+ *   httpd/upstream              requests that go on to an RPC proxy behind us, by mod_proxy
  *   httpd/engine, detach        I/O threads, and how a connection leaves httpd for one of them
  *   rpc_channel, proxy/         a connection becomes a channel, and the proxy roles
  *   endpoint/                   the server role, in a process of its own (httpd/endpoint_parent)
@@ -33,6 +34,8 @@
 #include "httpd/mpm_limits.h"
 #include "httpd/named_servers.h"
 #include "httpd/require.h"
+#include "httpd/upstream.h"
+#include "httpd/upstream_config.h"
 #include "shared/channel_table.h"
 
 static rpc_context_t context;
@@ -40,6 +43,7 @@ static rpc_context_t context;
 static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
 {
     rpc_directives_reset();
+    rpc_upstream_hook();
     ap_method_register(pconf, "RPC_IN_DATA");
     ap_method_register(pconf, "RPC_OUT_DATA");
     ap_method_register(pconf, "RPC_CONNECT");
@@ -128,6 +132,7 @@ static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, 
 {
     const rpc_endpointd_params_t params = endpoint_params(ptemp, s);
 
+    rpc_upstream_check(pconf, s);
     if (!rpc_check_possible(s) || !rpc_detach_possible(ptemp, s) || !rpc_record_possible(s))
         return HTTP_INTERNAL_SERVER_ERROR;
     /* Only configtest tries the addresses of the endpoint: a start uses them anyway, and a restart
@@ -293,6 +298,7 @@ static void register_hooks(apr_pool_t *p)
     rpc_record_register(p);
     rpc_require_register(p);
     rpc_handler_register(p, &context);
+    rpc_upstream_register(p, &context);
     ap_hook_pre_config(pre_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_check_config(check_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_test_config(test_config, NULL, NULL, APR_HOOK_MIDDLE);

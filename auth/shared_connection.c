@@ -11,37 +11,15 @@
 
 #include "auth/config.h"
 #include "auth/provider.h"
-
-/* Fields that proxies, balancers and content networks add; clients send none of them. A star at the
- * end stands for any text. */
-static const char *const fields[] = {
-    "Via", "Forwarded", "X-Forwarded*", "X-Real-IP", "X-Client-IP", "Client-IP", "X-Cluster-Client-IP",
-    "True-Client-IP", "X-ProxyUser-IP", "X-Remote-IP", "X-Remote-Addr", "X-Originating-IP", "X-Original-*",
-    "X-Envoy-*", "X-Varnish", "X-ARR-*", "X-Azure-*", "X-Amzn-Trace-Id", "X-Cloud-Trace-Context", "CF-*",
-    "CDN-Loop", "Fastly-*", "Front-End-Https", "X-Scheme", "X-BlueCoat-Via", "Surrogate-Capability",
-    "Proxy-Connection",
-};
-
-static int is_field(const char *name, const char *pattern)
-{
-    size_t size = strlen(pattern);
-
-    return pattern[size - 1] == '*' ? ap_cstr_casecmpn(name, pattern, size - 1) == 0
-                                    : ap_cstr_casecmp(name, pattern) == 0;
-}
+#include "base/front_fields.h"
 
 /* A callback of apr_table_do(), which 0 ends. */
 static int look_at_field(void *found, const char *name, const char *value)
 {
-    size_t i;
-
-    for (i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
-        if (is_field(name, fields[i])) {
-            *(const char **)found = name;
-            return 0;
-        }
-    }
-    return 1;
+    if (!rpc_front_field(name))
+        return 1;
+    *(const char **)found = name;
+    return 0;
 }
 
 /* The traces in the request as it came from the network, in r->pool. */

@@ -13,6 +13,7 @@ void *rpc_config_create_dir(apr_pool_t *p, char *dir)
 {
     rpc_dir_config_t *dc = apr_pcalloc(p, sizeof *dc);
 
+    dc->in_section = dir != NULL;
     dc->valid_ports_add = dc->allow_anonymous = dc->require_tls = dc->versions = RPC_UNSET;
     dc->min_auth_level = RPC_UNSET;
     RPC_DIR_NUMBERS(UNSET_IN_DIR)
@@ -44,6 +45,8 @@ void *rpc_config_merge_dir(apr_pool_t *p, void *base, void *add)
     rpc_dir_config_t *dc = apr_palloc(p, sizeof *dc);
 
     merge_valid_ports(p, outer, inner, dc);
+    dc->in_section = outer->in_section || inner->in_section;
+    dc->proxied = inner->proxied ? inner->proxied : outer->proxied;
     dc->backends = inner->backends ? inner->backends : outer->backends;
     if (inner->backends && outer->backends)
         dc->backends = apr_array_append(p, inner->backends, outer->backends);

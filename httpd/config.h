@@ -35,6 +35,8 @@
 #include "target/sources.h"
 #include "target/backend.h"
 
+#define RPC_HANDLER_NAME "rpcproxy"     /* of SetHandler */
+
 #define RPC_UNSET (-1)
 #define RPC_TLS_BITS_DEFAULT 128
 
@@ -47,6 +49,10 @@
 
 /* Read these through the getters below. */
 typedef struct rpc_dir_config {
+    int in_section;                         /* a section with directives of ours: what mod_proxy is
+                                             * told to do there is policed */
+    const void *proxied;                    /* the SetHandler that a ProxyPass stands beside, as
+                                             * httpd keeps it; NULL: none */
     const rpc_valid_ports_t *valid_ports;   /* RpcValidPorts; NULL: unset, nothing allowed */
     int valid_ports_add;                    /* 1: adds to the outer list, 0: replaces it */
     apr_array_header_t *backends;           /* RpcBackend: rpc_backend_t *; NULL: unset */

@@ -18,6 +18,7 @@
 #include "httpd/directives.h"
 #include "httpd/endpoint_listen.h"
 #include "httpd/named_servers.h"
+#include "httpd/upstream_config.h"
 #include "target/pattern.h"
 
 APLOG_USE_MODULE(rpcproxy);
@@ -282,17 +283,22 @@ static const char *set_backend(cmd_parms *cmd, void *dir_config, int argc, char 
     rpc_dir_config_t *dc = dir_config;
     rpc_syntax_error_t err;
     rpc_backend_t *backend;
+    const char *wrong;
     int arg, i;
 
     if (argc < 2)
         return "RpcBackend: expected server:ports as clients name it, then its bindings such as "
-               "ncacn_http:host[port]";
+               "ncacn_http:host[port], or the https:// URLs of RPC proxies";
     if (rpc_backend_parse(cmd->pool, args, argc, &backend, &err, &arg) != APR_SUCCESS)
         return configtest_fault(cmd, args[arg - 1], &err);
     if (!dc->backends)
         dc->backends = apr_array_make(cmd->pool, 4, sizeof(rpc_backend_t *));
     APR_ARRAY_PUSH(dc->backends, rpc_backend_t *) = backend;
     tell_surprise(cmd, backend->pattern);
+    if (backend->places[0].url && (wrong = rpc_upstream_define(cmd, backend)))
+        return wrong;
+    if (backend->places[0].url)
+        return NULL;
     for (i = 0; i < backend->count; i++)
         note_place(cmd, dc, backend, &backend->places[i].binding);
     /* A variable may name any kind of binding. */
@@ -580,8 +586,8 @@ const command_rec rpc_directives[] = {
                      "outer one; none allows nothing"),
     AP_INIT_TAKE_ARGV("RpcBackend", set_backend, NULL, ANYWHERE,
                       "where a server is: server:ports as clients name it, then one or more of "
-                      "ncacn_http:host[port] or ncacn_ip_tcp:host[port], optionally each with "
-                      "weight=N; or env=NAME"),
+                      "ncacn_http:host[port] or ncacn_ip_tcp:host[port], or the https:// URLs of "
+                      "RPC proxies, optionally each with weight=N; or env=NAME"),
     AP_INIT_ITERATE("RpcNspiProtocolSequences", set_nspi_sequence, NULL, ANYWHERE,
                     "ports of the address book, as in the registry of a global catalog server: "
                     "ncacn_http:6004"),

@@ -90,6 +90,11 @@ int rpc_engine_hand_over(rpc_engine_t *engine, request_rec *r, const rpc_channel
     return rv;
 }
 
+const rpc_tls_kind_t *rpc_engine_tls(const rpc_engine_t *engine)
+{
+    return &engine->tls;
+}
+
 /* ---- the end ---- */
 
 /* The channels that are there, on the loop of EL. */

@@ -5,6 +5,7 @@
 
 #include <httpd.h>
 #include "httpd/scoreboard_room.h"
+#include "io/tls.h"
 #include "rpc_channel.h"
 
 typedef struct rpc_engine rpc_engine_t;
@@ -24,6 +25,9 @@ apr_status_t rpc_engine_start(rpc_engine_t **engine, const rpc_engine_params_t *
 /* Hands a channel request over (see rpc_detach); SPEC, which lives in R's pool, is copied. Returns
  * what that does; HTTP_SERVICE_UNAVAILABLE once the engine's channels end. */
 int rpc_engine_hand_over(rpc_engine_t *engine, request_rec *r, const rpc_channel_spec_t *spec);
+
+/* For sessions of TLS that its loops are to have. Any thread. */
+const rpc_tls_kind_t *rpc_engine_tls(const rpc_engine_t *engine);
 
 /* The child is to end when its work is done. Requests that have begun still become channels. All
  * channels end when GRACE is over, or when httpd needs the slot of the child. Any thread, and

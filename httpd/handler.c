@@ -29,7 +29,6 @@
 APLOG_USE_MODULE(rpcproxy);
 
 #define AUTHENTICATED_NOTE "rpcproxy-authenticated"
-#define ECHO_MAX 16     /* bytes of body that make a request an echo (2.1.2.1.5) */
 /* bytes of body that an OUT request has at most; its PDUs are of 76 and 120 */
 #define OUT_MAX 1024
 #define SMALL_BODY_TIME apr_time_from_sec(10)
@@ -60,7 +59,12 @@ static int answer_error(request_rec *r, rpc_reason_t reason)
     return OK;
 }
 
-/* Refuses a request, with one line in the log. */
+int rpc_request_refuse(request_rec *r, rpc_reason_t reason, const char *why)
+{
+    rpc_log_refused(r, reason, why);
+    return answer_error(r, reason);
+}
+
 static int refuse_request(request_rec *r, rpc_reason_t reason, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
 static int refuse_request(request_rec *r, rpc_reason_t reason, const char *fmt, ...)
@@ -71,12 +75,11 @@ static int refuse_request(request_rec *r, rpc_reason_t reason, const char *fmt, 
     va_start(args, fmt);
     why = apr_pvsprintf(r->pool, fmt, args);
     va_end(args);
-    rpc_log_refused(r, reason, why);
-    return answer_error(r, reason);
+    return rpc_request_refuse(r, reason, why);
 }
 
 /* Both proxies give the same answer (2.1.2.1.6). The connection stays open for NTLM clients. */
-static int answer_echo(request_rec *r, apr_int64_t length)
+static int answer_echo(request_rec *r, apr_int64_t length, void *ctx)
 {
     rts_pdu_t echo;
     uint8_t buf[RTS_MAX_SIZE];
@@ -248,13 +251,29 @@ static int refuse_short(request_rec *r)
                           rpc_descriptors_limit());
 }
 
+int rpc_request_hand_over(request_rec *r, const rpc_channel_spec_t *spec)
+{
+    int rv = rpc_engine_hand_over(context->engine, r, spec);
+
+    return rv == DONE ? rv : rv == HTTP_INSUFFICIENT_STORAGE ? refuse_short(r)
+           : refuse_request(r, RPC_REASON_STOPPING, "this child accepts no new channels");
+}
+
+static int channel_here(request_rec *r, rpc_channel_spec_t *spec, void *ctx)
+{
+    return rpc_request_hand_over(r, spec);
+}
+
 static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t role,
-                        apr_int64_t length)
+                        apr_int64_t length, const rpc_service_t *by)
 {
     rpc_channel_spec_t *spec = apr_pcalloc(r->pool, sizeof(*spec));
-    int spent = is_spent(r, dc), rv = find_target(r, dc, spent, role, spec);
+    int spent = is_spent(r, dc), rv;
     rpc_reason_t limit;
 
+    spec->upstream.host = by->upstream;
+    spec->upstream.port = by->port;
+    rv = find_target(r, dc, spent, role, spec);
     if (rv != OK || r->status != HTTP_OK)
         return rv;
     spec->content_length = length;
@@ -262,19 +281,10 @@ static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t r
                               spent ? RPC_REASON_TOO_MANY_FAILED : RPC_REASON_NONE);
     if (limit)
         return limit == RPC_REASON_TOO_MANY_FAILED ? refuse_spent(r) : refuse_limit(r, spec, limit);
-    rv = rpc_engine_hand_over(context->engine, r, spec);
-    if (rv == DONE)
-        return rv;
-    rpc_request_leave(spec);
-    return rv == HTTP_INSUFFICIENT_STORAGE ? refuse_short(r)
-           : refuse_request(r, RPC_REASON_STOPPING, "this child accepts no new channels");
-}
-
-static int rpc_role_of(const char *method)
-{
-    return ap_cstr_casecmp(method, "RPC_IN_DATA") == 0 ? RPC_INBOUND
-         : ap_cstr_casecmp(method, "RPC_OUT_DATA") == 0 ? RPC_OUTBOUND
-         : ap_cstr_casecmp(method, "RPC_CONNECT") == 0 ? RPC_MIXED : -1;
+    rv = by->channel(r, spec, by->ctx);
+    if (rv != DONE)
+        rpc_request_leave(spec);
+    return rv;
 }
 
 /* What a balancer asks for every other second is not worth a line that everybody reads. */
@@ -332,7 +342,7 @@ static int name_target(request_rec *r)
     apr_table_unset(r->subprocess_env, "RPC_SERVER");
     apr_table_unset(r->subprocess_env, "RPC_PORT");
     apr_table_unset(r->subprocess_env, "RPC_TARGET");
-    if (rpc_role_of(r->method) < 0 || !(target = rpc_request_target(r, NULL)))
+    if (rpc_method_role(r->method) < 0 || !(target = rpc_request_target(r, NULL)))
         return DECLINED;
     server = apr_pstrdup(r->pool, target->server);
     ap_str_tolower(server);
@@ -344,12 +354,13 @@ static int name_target(request_rec *r)
 }
 
 /* May there be anything at all? Require is asked again where it has not seen this query. */
-static int check_request(request_rec *r, const rpc_dir_config_t *dc, int role)
+static int check_request(request_rec *r, const rpc_dir_config_t *dc, int role,
+                         const rpc_service_t *by)
 {
     int rv;
 
     if ((rv = check_method(r, role, rpc_config_versions(dc))) != OK || (rv = check_tls(r, dc)) != OK
-        || (rv = check_user(r, dc)) != OK || !rpc_require_outdated(r))
+        || (!by->upstream && (rv = check_user(r, dc)) != OK) || !rpc_require_outdated(r))
         return rv;
     name_target(r);
     return rpc_require_ask_again(r);
@@ -364,35 +375,57 @@ static int refuse_half_read(request_rec *r, apr_off_t taken)
                           taken);
 }
 
-static int rpc_handler(request_rec *r)
+/* Without a target it reaches nothing here. What a proxy behind us has to say is for those alone
+ * whom RpcValidPorts lets go there. */
+static int serve_small(request_rec *r, const rpc_dir_config_t *dc, apr_int64_t length,
+                       const rpc_service_t *by)
 {
-    const rpc_dir_config_t *dc;
+    const char *wrong = NULL;
+    const rpc_target_t *target;
+    int rv;
+
+    if (by->upstream && ((r->args && *r->args) || !rpc_config_valid_ports(dc))) {
+        target = rpc_request_target(r, &wrong);
+        rv = is_spent(r, dc) ? refuse_spent(r) : check_target(r, dc, target, wrong);
+        if (rv != OK || r->status != HTTP_OK)
+            return rv;
+    }
+    return by->small(r, length, by->ctx);
+}
+
+int rpc_request_serve(request_rec *r, const rpc_service_t *by)
+{
+    apr_off_t taken = rpc_body_arrived(r);
+    const rpc_dir_config_t *dc = ap_get_module_config(r->per_dir_config, &rpcproxy_module);
+    int role = rpc_method_role(r->method), rv;
     const char *obstacle;
     apr_int64_t length;
-    apr_off_t taken;
-    int role, rv;
 
-    if (!r->handler || strcmp(r->handler, RPC_HANDLER_NAME) != 0)
-        return DECLINED;
-    taken = rpc_body_arrived(r);
-    dc = ap_get_module_config(r->per_dir_config, &rpcproxy_module);
-    role = rpc_role_of(r->method);
-    if ((rv = check_request(r, dc, role)) != OK)
+    if ((rv = check_request(r, dc, role, by)) != OK)
         return rv;
     length = channel_length(r, role);
-    if (r->connection->master && (length < 0 || length > ECHO_MAX))
+    if (r->connection->master && (by->upstream || length < 0 || length > RPC_ECHO_MAX))
         return fall_back(r);
     if (length < 0)
         return refuse_request(r, RPC_REASON_BAD_REQUEST, role == RPC_MIXED
                               ? "RPC_CONNECT has a Content-Length, or is chunked"
                               : "the request has no usable Content-Length, or is chunked");
-    if (length <= ECHO_MAX)
-        return answer_echo(r, length);
+    if (length <= RPC_ECHO_MAX)
+        return serve_small(r, dc, length, by);
     if (r->main)
         return refuse_request(r, RPC_REASON_BAD_REQUEST, "a subrequest cannot become a channel");
     if ((obstacle = rpc_detach_obstacle(r)) != NULL)
         return refuse_request(r, RPC_REASON_OTHER_MODULE, "%s", obstacle);
-    return taken ? refuse_half_read(r, taken) : open_channel(r, dc, (rpc_role_t)role, length);
+    return taken ? refuse_half_read(r, taken)
+                 : open_channel(r, dc, (rpc_role_t)role, length, by);
+}
+
+static int rpc_handler(request_rec *r)
+{
+    static const rpc_service_t here = { answer_echo, channel_here, NULL, NULL, 0 };
+
+    return r->handler && strcmp(r->handler, RPC_HANDLER_NAME) == 0 ? rpc_request_serve(r, &here)
+                                                                   : DECLINED;
 }
 
 /* ---- before the handler ---- */
@@ -402,7 +435,7 @@ static int rpc_handler(request_rec *r)
  * by httpd before a module sees it.) */
 static int root_is_no_folder(request_rec *r)
 {
-    return rpc_role_of(r->method) == RPC_MIXED && strcmp(r->uri, "/") == 0 ? OK : DECLINED;
+    return rpc_method_role(r->method) == RPC_MIXED && strcmp(r->uri, "/") == 0 ? OK : DECLINED;
 }
 
 /* Before anything can refuse it. A request that is refused (401, say) must not have its body, of up
@@ -413,13 +446,13 @@ static int root_is_no_folder(request_rec *r)
  * 100-continue even then. */
 static int spare_body(request_rec *r)
 {
-    int role = rpc_role_of(r->method);
+    int role = rpc_method_role(r->method);
     apr_int64_t length;
 
     if (role < 0)
         return DECLINED;
     length = body_length(r);
-    if (role == RPC_MIXED || length < 0 || length > (role == RPC_INBOUND ? ECHO_MAX : OUT_MAX))
+    if (role == RPC_MIXED || length < 0 || length > (role == RPC_INBOUND ? RPC_ECHO_MAX : OUT_MAX))
         r->connection->keepalive = AP_CONN_CLOSE;
     else if (length == 0)
         r->expecting_100 = 0;
@@ -432,7 +465,7 @@ static int spare_body(request_rec *r)
 /* The same for other methods, none of which is served at a URL of ours. */
 static int spare_other_body(request_rec *r)
 {
-    if (rpc_role_of(r->method) < 0 && rpc_neighbours_ours(r) && body_length(r) != 0)
+    if (rpc_method_role(r->method) < 0 && rpc_neighbours_ours(r) && body_length(r) != 0)
         r->connection->keepalive = AP_CONN_CLOSE;
     return DECLINED;
 }
@@ -448,10 +481,10 @@ static int refuse_plain(request_rec *r)
 /* Whoever it is has been let in. From here on modules read bodies; a channel's is not for them. */
 static int shut_body(request_rec *r)
 {
-    int role = rpc_role_of(r->method);
+    int role = rpc_method_role(r->method);
     apr_int64_t length = role < 0 ? 0 : channel_length(r, role);
 
-    if (!r->main && (length < 0 || length > ECHO_MAX) && rpc_neighbours_ours(r))
+    if (!r->main && (length < 0 || length > RPC_ECHO_MAX) && rpc_neighbours_ours(r))
         rpc_body_shut(r);
     return DECLINED;
 }
@@ -485,7 +518,7 @@ static int tell_unauthorized(request_rec *r)
     int refused = r->status == HTTP_FORBIDDEN
                || (r->status == HTTP_UNAUTHORIZED && apr_table_get(r->notes, AUTHENTICATED_NOTE));
 
-    if (refused && rpc_role_of(r->method) >= 0 && rpc_neighbours_ours(r)
+    if (refused && rpc_method_role(r->method) >= 0 && rpc_neighbours_ours(r)
         && !apr_table_get(r->subprocess_env, "RPC_REASON")) {
         apr_table_setn(r->subprocess_env, "RPC_REASON",
                        rpc_reason_info(RPC_REASON_NOT_AUTHORIZED)->token);

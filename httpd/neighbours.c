@@ -18,7 +18,10 @@
 #include <http_log.h>
 #include <http_request.h>
 
+#include "httpd/config.h"
 #include "httpd/module.h"
+#include "httpd/request_target.h"
+#include "httpd/upstream_config.h"
 
 APLOG_USE_MODULE(rpcproxy);
 
@@ -31,25 +34,44 @@ static const char redirect_prefix[] = "redirect:";
 
 /* ---- what is configured ---- */
 
-/* SetHandler takes an expression. */
+static int has_directives(const ap_conf_vector_t *section)
+{
+    const rpc_dir_config_t *dc = ap_get_module_config(section, &rpcproxy_module);
+
+    return dc && dc->in_section;
+}
+
+/* SetHandler takes an expression. A ProxyPass in the same section says that somebody else is the RPC
+ * proxy. */
 static int is_ours(request_rec *r, ap_conf_vector_t *section)
 {
+    const rpc_dir_config_t *dc = ap_get_module_config(section, &rpcproxy_module);
     const core_dir_config *core = ap_get_core_module_config(section);
     const char *error = NULL, *handler = core->handler;
 
+    if (dc && dc->proxied && (dc->proxied == core->expr_handler || dc->proxied == handler))
+        return 0;
     if (core->expr_handler)
         handler = ap_expr_str_exec(r, core->expr_handler, &error);
     return handler && !error && ap_cstr_casecmp(handler, RPC_HANDLER_NAME) == 0;
 }
 
-int rpc_neighbours_ours(request_rec *r)
+int rpc_neighbours_upstream(request_rec *r)
 {
-    return is_ours(r, r->per_dir_config);
+    return r->proxyreq == PROXYREQ_REVERSE && rpc_method_role(r->method) >= 0
+        && (rpc_upstream_led(r)
+            || (has_directives(r->per_dir_config) && !is_ours(r, r->per_dir_config)));
 }
 
-/* The sections that httpd would find for PATH, were it not for other modules; on a copy of R. What
- * httpd keeps of its own walks through them is put back, as it compares them after a redirect. */
-static int path_is_ours(const request_rec *r, const char *path)
+int rpc_neighbours_ours(request_rec *r)
+{
+    return is_ours(r, r->per_dir_config) || rpc_neighbours_upstream(r);
+}
+
+/* The sections that httpd would find for PATH, were it not for other modules, if they are ours; else
+ * NULL. On a copy of R. What httpd keeps of its own walks through them is put back, as it compares
+ * them after a redirect. */
+static ap_conf_vector_t *our_section(const request_rec *r, const char *path)
 {
     static const apr_size_t walks[] = {
         AP_NOTE_DIRECTORY_WALK, AP_NOTE_LOCATION_WALK, AP_NOTE_FILE_WALK, AP_NOTE_IF_WALK
@@ -73,7 +95,7 @@ static int path_is_ours(const request_rec *r, const char *path)
         && is_ours(&copy, copy.per_dir_config);
     for (i = 0; i < sizeof(walks) / sizeof(*walks); i++)
         *ap_get_request_note(&copy, walks[i]) = kept[i];
-    return ours;
+    return ours ? copy.per_dir_config : NULL;
 }
 
 /* The path of a section of ours that is PATH but for its case; NULL: there is none. IIS knows no
@@ -88,7 +110,7 @@ static char *other_case(request_rec *r, const char *path)
         const core_dir_config *section = ap_get_core_module_config(sections[i]);
 
         if (!section->r && !section->d_is_fnmatch && ap_cstr_casecmp(section->d, path) == 0
-            && is_ours(r, sections[i]))
+            && (is_ours(r, sections[i]) || has_directives(sections[i])))
             return section->d;
     }
     return NULL;
@@ -133,17 +155,33 @@ static int before_encoded(request_rec *r)
     return DECLINED;
 }
 
+/* httpd has looked for sections with the path as it came. */
+static void correct_case(request_rec *r)
+{
+    const char *path = other_case(r, r->uri);
+
+    if (!path)
+        return;
+    r->uri = apr_pstrdup(r->pool, path);
+    r->per_dir_config = r->server->lookup_defaults;
+    ap_location_walk(r);
+}
+
+/* What a RpcBackend sends to a proxy behind us is nobody else's from here on. */
 static int before_others(request_rec *r)
 {
-    int ours = rpc_neighbours_ours(r);
-    char *path;
+    ap_conf_vector_t *section = r->per_dir_config;
 
-    if (r->main || r->proxyreq || is_folder(r) || (!ours && !is_rpc(r)))
+    if (r->main || r->proxyreq || is_folder(r) || (!is_ours(r, section) && !is_rpc(r)))
         return DECLINED;
-    if (!ours && (path = other_case(r, r->uri)))
-        r->uri = apr_pstrdup(r->pool, path);
+    if (!is_ours(r, section) && !has_directives(section))
+        correct_case(r);
     remember(r, apr_pstrdup(r->pool, r->uri));
-    return DECLINED;
+    if (!is_ours(r, r->per_dir_config) && !has_directives(r->per_dir_config))
+        section = our_section(r, r->uri);
+    else
+        section = r->per_dir_config;
+    return section && rpc_upstream_lead(r, section) ? OK : DECLINED;
 }
 
 static void take_back(request_rec *r, const char *from)
@@ -162,14 +200,17 @@ static int behind_translation(request_rec *r)
 {
     const char *path = apr_table_get(r->notes, ASKED_PATH);
     int proxy = r->proxyreq == PROXYREQ_REVERSE, rv;
+    const ap_conf_vector_t *section;
 
-    if (!path || (!proxy && strcmp(path, r->uri) == 0) || !path_is_ours(r, path)
-        || (!proxy && path_is_ours(r, r->uri)))
+    if (!path || rpc_upstream_led(r) || (!proxy && strcmp(path, r->uri) == 0) || !(section = our_section(r, path))
+        || (!proxy && our_section(r, r->uri)))
         return DECLINED;
     take_back(r, proxy ? r->filename : r->uri);
     r->uri = apr_pstrdup(r->pool, path);
     r->filename = r->path_info = NULL;
     r->handler = NULL;
+    if (rpc_upstream_lead(r, section))
+        return DECLINED;
     rv = ap_core_translate(r);
     return rv == OK ? DECLINED : rv;
 }
@@ -189,12 +230,13 @@ static int leads_to_us(const request_rec *r)
         || strncmp(url, redirect_prefix, sizeof(redirect_prefix) - 1) != 0)
         return 0;
     url += sizeof(redirect_prefix) - 1;
-    return path_is_ours(r, apr_pstrmemdup(r->pool, url, strcspn(url, "?")));
+    return our_section(r, apr_pstrmemdup(r->pool, url, strcspn(url, "?"))) != NULL;
 }
 
 static int behind_all(request_rec *r)
 {
-    if (r->main || is_folder(r) || r->finfo.filetype == APR_DIR || !rpc_neighbours_ours(r))
+    if (r->main || is_folder(r) || r->finfo.filetype == APR_DIR || rpc_neighbours_upstream(r)
+        || !rpc_neighbours_ours(r))
         return DECLINED;
     if (!r->proxyreq && r->handler && (strcmp(r->handler, RPC_HANDLER_NAME) == 0 || leads_to_us(r)))
         return DECLINED;

@@ -9,10 +9,12 @@
 
 #include <httpd.h>
 
-#define RPC_HANDLER_NAME "rpcproxy"
-
-/* Is SetHandler rpcproxy what the configuration of R's URL says, as it is known so far? */
+/* Is SetHandler rpcproxy what the configuration of R's URL says, as it is known so far, or goes R to a
+ * proxy behind us under our rules? */
 int rpc_neighbours_ours(request_rec *r);
+
+/* The latter alone: by a RpcBackend with a URL, or by a ProxyPass where directives of ours stand. */
+int rpc_neighbours_upstream(request_rec *r);
 
 /* Registers the hooks; from register_hooks. */
 void rpc_neighbours_register(apr_pool_t *p);

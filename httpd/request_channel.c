@@ -282,7 +282,8 @@ static const char *request_variable(void *ctx, const char *name)
     return apr_table_get(r->subprocess_env, name);
 }
 
-/* Fills in the servers for the leg, best first. Returns NULL, or why there is none. */
+/* Fills in the servers for the leg, best first; of a channel to a proxy that is already there, that
+ * proxy. Returns NULL, or why there is none. */
 static const char *find_servers(request_rec *r, const rpc_dir_config_t *dc, rpc_health_t *health,
                                 const rpc_target_t *target, rpc_channel_spec_t *spec)
 {
@@ -292,6 +293,14 @@ static const char *find_servers(request_rec *r, const rpc_dir_config_t *dc, rpc_
     rpc_server_list_t *servers;
     int count, i;
 
+    if (spec->upstream.host) {
+        servers = apr_pcalloc(r->pool, sizeof(*servers));
+        servers->count = 1;
+        servers->at[0] = (rpc_binding_t){ RPC_PROTSEQ_HTTP, spec->upstream.host,
+                                          spec->upstream.port };
+        spec->leg.servers = servers;
+        return NULL;
+    }
     directory.variable = request_variable;
     directory.ctx = r;
     count = rpc_target_places(r->pool, &directory, target, places, NULL, &why);
@@ -427,6 +436,30 @@ static const rpc_server_list_t *copy_servers(const rpc_server_list_t *from, rpc_
     return to;
 }
 
+static const rpc_map_t *copy_maps(const rpc_upstream_t *from, rpc_block_t *b)
+{
+    rpc_map_t *to = rpc_block_put(b, from->maps, sizeof(*to) * (size_t)from->map_count);
+    int i;
+
+    for (i = 0; i < from->map_count; i++) {
+        const char *first = rpc_block_text(b, from->maps[i].from);
+        const char *second = rpc_block_text(b, from->maps[i].to);
+
+        if (to)
+            to[i] = (rpc_map_t){ from->maps[i].kind, first, second };
+    }
+    return to;
+}
+
+static void copy_upstream(rpc_upstream_t *to, const rpc_upstream_t *from, rpc_block_t *b)
+{
+    *to = *from;
+    to->host = rpc_block_text(b, from->host);
+    to->head = rpc_block_put(b, from->head, from->head_size);
+    to->fields = rpc_block_text(b, from->fields);
+    to->maps = copy_maps(from, b);
+}
+
 static void fill_detached(detached_t *to, rpc_block_t *b, const rpc_channel_spec_t *spec)
 {
     const channel_t *ch = spec->ctx;
@@ -443,6 +476,8 @@ static void fill_detached(detached_t *to, rpc_block_t *b, const rpc_channel_spec
     to->spec.leg.servers = copy_servers(spec->leg.servers, b);
     to->spec.leg.unix_path = rpc_block_text(b, spec->leg.unix_path);
     to->spec.leg.user = rpc_block_text(b, spec->leg.user);
+    if (spec->upstream.stream)
+        copy_upstream(&to->spec.upstream, &spec->upstream, b);
 }
 
 const rpc_channel_spec_t *rpc_request_detach(request_rec *r, const rpc_channel_spec_t *spec,

@@ -27,8 +27,8 @@ rpc_budget_who_t rpc_request_asker(const request_rec *r);
 /* Counts TARGET as a failed target of R's client. Any thread that owns R. */
 void rpc_request_in_vain(const rpc_context_t *context, request_rec *r, const char *target);
 
-/* Fills SPEC, without the length of the body and the callbacks, in R's pool. Returns NULL, or what
- * is wrong with the target. */
+/* Fills SPEC, without the length of the body and the callbacks, in R's pool; host and port of its
+ * upstream are set already, if there is one. Returns NULL, or what is wrong with the target. */
 const char *rpc_request_spec(const rpc_context_t *context, request_rec *r, rpc_role_t role,
                              const rpc_target_t *target, rpc_channel_spec_t *spec);
 

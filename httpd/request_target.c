@@ -40,3 +40,10 @@ const rpc_target_t *rpc_request_target(request_rec *r, const char **wrong)
         *wrong = parsed->wrong;
     return parsed->wrong ? NULL : &parsed->target;
 }
+
+int rpc_method_role(const char *method)
+{
+    return ap_cstr_casecmp(method, "RPC_IN_DATA") == 0 ? RPC_INBOUND
+         : ap_cstr_casecmp(method, "RPC_OUT_DATA") == 0 ? RPC_OUTBOUND
+         : ap_cstr_casecmp(method, "RPC_CONNECT") == 0 ? RPC_MIXED : -1;
+}

@@ -5,10 +5,14 @@
 #include <httpd.h>
 
 #include "target/query.h"
+#include "wire/role.h"
 
 /* The target in R's query. It lives in R's pool and is parsed anew only when the query has changed,
  * by a RewriteRule for example. NULL: *WRONG (if WRONG is not NULL) says what is wrong with the
  * query. On the thread that owns R. */
 const rpc_target_t *rpc_request_target(request_rec *r, const char **wrong);
+
+/* The role (rpc_role_t) that a method asks for; -1: it does not belong to RPC over HTTP. */
+int rpc_method_role(const char *method);
 
 #endif

@@ -1,8 +1,12 @@
 /* io/secure.c: io/tls.c makes bytes of records; here they become a stream. */
 #include "io/secure.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+#include "base/clock.h"
 
 typedef struct rpc_secure {
     rpc_socket_t socket;        /* first: a stream is one of these */
@@ -21,7 +25,7 @@ apr_status_t rpc_secure_read(rpc_stream_t *s, rpc_tls_t *tls, void *buf, size_t 
     if (!tls->ssl)
         return rpc_socket_read(s, buf, len);
     rv = rpc_tls_read(tls, buf, len);
-    if (rpc_tls_tired(tls)) {
+    if (rpc_tls_tired(tls) && s->loop) {
         s->can_read = 0;
         rpc_watch_again(s->loop, &s->watch);
         return rv;
@@ -91,6 +95,7 @@ rpc_stream_t *rpc_secure_create(int fd, SSL *ssl, const rpc_tls_kind_t *kind)
 apr_status_t rpc_secure_join(rpc_stream_t *s, rpc_loop_t *loop)
 {
     s->loop = loop;
+    s->can_read = s->can_write = 1;     /* whatever has been read and written before */
     return rpc_watch_add(loop, &s->watch);
 }
 
@@ -99,4 +104,49 @@ void rpc_secure_drop(rpc_stream_t *s)
     close(s->watch.fd);
     rpc_tls_free(&secure_of(s)->tls);
     free(s);
+}
+
+/* ---- on a thread that may wait ---- */
+
+static apr_status_t await(const rpc_stream_t *s, short events, apr_time_t until)
+{
+    struct pollfd waits = { .fd = s->watch.fd, .events = events };
+    apr_interval_time_t left = until - rpc_clock_now();
+    int n = left > 0 ? poll(&waits, 1, (int)((left + 999) / 1000)) : 0;
+
+    return n > 0 || (n < 0 && errno == EINTR) ? APR_SUCCESS : n < 0 ? errno : APR_TIMEUP;
+}
+
+apr_status_t rpc_secure_send(rpc_stream_t *s, const void *data, size_t len, apr_time_t until)
+{
+    rpc_tls_t *tls = &secure_of(s)->tls;
+    apr_status_t rv = APR_SUCCESS;
+
+    while (rv == APR_SUCCESS && (len || tls->unsent.size)) {
+        const struct iovec piece = { (void *)data, len };
+        size_t taken = 0;
+
+        rv = len ? secure_write(s, &piece, 1, &taken) : secure_push(s);
+        data = (const char *)data + taken;
+        len -= taken;
+        if (APR_STATUS_IS_EAGAIN(rv))
+            rv = await(s, POLLOUT, until);
+    }
+    return rv;
+}
+
+apr_status_t rpc_secure_receive(rpc_stream_t *s, void *buf, size_t *len, apr_time_t until)
+{
+    const rpc_tls_t *tls = &secure_of(s)->tls;
+    size_t room = *len;
+    apr_status_t rv;
+
+    for (;;) {
+        *len = room;
+        rv = secure_read(s, buf, len);
+        if (!APR_STATUS_IS_EAGAIN(rv))
+            return rv;
+        if (!(tls->ssl && rpc_tls_tired(tls)) && (rv = await(s, POLLIN, until)) != APR_SUCCESS)
+            return rv;
+    }
 }

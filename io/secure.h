@@ -16,6 +16,11 @@ apr_status_t rpc_secure_join(rpc_stream_t *s, rpc_loop_t *loop);
 /* Closes a stream that has joined no loop. */
 void rpc_secure_drop(rpc_stream_t *s);
 
+/* Of a stream that has joined no loop, on a thread that may wait, until UNTIL (rpc_clock_now()) at
+ * the latest: APR_TIMEUP. The first sends all of DATA; the second reads as the read of a stream. */
+apr_status_t rpc_secure_send(rpc_stream_t *s, const void *data, size_t len, apr_time_t until);
+apr_status_t rpc_secure_receive(rpc_stream_t *s, void *buf, size_t *len, apr_time_t until);
+
 /* For kinds of rpc_socket_t with a TLS of their own: the read of the class. */
 apr_status_t rpc_secure_read(rpc_stream_t *s, rpc_tls_t *tls, void *buf, size_t *len);
 

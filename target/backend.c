@@ -3,9 +3,13 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <apr_cstr.h>
 #include <apr_strings.h>
 #include "target/backend.h"
 #include "target/pattern.h"
+
+/* What the host of a URL consists of, with a port. */
+#define URL_HOST "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]"
 
 /* ---- RpcBackend ---- */
 
@@ -22,20 +26,44 @@ static apr_status_t parse_weight(const rpc_syntax_t *x, rpc_place_t *place)
     return APR_SUCCESS;
 }
 
+static int is_url(const char *text)
+{
+    return !apr_cstr_casecmpn(text, "https://", 8) || !apr_cstr_casecmpn(text, "http://", 7)
+           || !apr_cstr_casecmpn(text, "balancer://", 11);
+}
+
+/* A host, perhaps a port, and whatever path and query. */
+static apr_status_t parse_url(const rpc_syntax_t *x, const char *text, rpc_place_t *place)
+{
+    const char *host = strstr(text, "://") + 3, *end = host + strcspn(host, "/?");
+
+    if (end == host || strspn(host, URL_HOST) < (size_t)(end - host) || *end == '?')
+        return rpc_syntax_fail(x, text, strlen(text), "scheme://host, perhaps with :port and /path");
+    if (strcspn(text, "# \t") < strlen(text))
+        return rpc_syntax_fail(x, text, strlen(text), "a URL without '#' and blanks");
+    place->url = apr_pstrdup(x->pool, text);
+    return APR_SUCCESS;
+}
+
 static apr_status_t parse_place(const rpc_syntax_t *x, rpc_backend_t *be, const char *text)
 {
     rpc_place_t *place = &be->places[be->count];
+    const char *name;
     apr_status_t rv;
 
     if (be->count == RPC_ROUTE_MAX)
         return rpc_syntax_fail(x, text, strlen(text), "at most %d servers", RPC_ROUTE_MAX);
-    rv = rpc_binding_parse(x->pool, text, &place->binding, x->err);
+    if (be->count && !is_url(text) != !be->places[0].url)
+        return rpc_syntax_fail(x, text, strlen(text), "bindings alone, or URLs alone");
+    rv = is_url(text) ? parse_url(x, text, place)
+                      : rpc_binding_parse(x->pool, text, &place->binding, x->err);
     if (rv != APR_SUCCESS)
         return rv;
-    if (strchr(place->binding.host, '*') && !strchr(be->pattern, '*'))
+    name = place->url ? place->url : place->binding.host;
+    if (strchr(name, '*') && !strchr(be->pattern, '*'))
         return rpc_syntax_fail(x, text, strlen(text),
                                "a '*' in the first argument, whose text this one repeats");
-    if (strchr(place->binding.host, '*') != strrchr(place->binding.host, '*'))
+    if (strchr(name, '*') != strrchr(name, '*'))
         return rpc_syntax_fail(x, text, strlen(text), "one '*' at most");
     if (be->count && place->binding.protseq != be->places[0].binding.protseq)
         return rpc_syntax_fail(x, text, strlen(text),
@@ -158,7 +186,7 @@ static const rpc_backend_t *from_variable(apr_pool_t *pool, const rpc_directory_
          word && count <= 2 * RPC_ROUTE_MAX; word = apr_strtok(NULL, " \t,", &state))
         args[count++] = word;
     if (count > 1 && rpc_backend_parse(pool, args, count, &found, &err, &arg) == APR_SUCCESS
-        && !found->env)
+        && !found->env && !found->places[0].url)
         return found;
     *why = apr_psprintf(pool, "RpcBackend %s: \"%s\" is not a list of bindings", be->text, value);
     return NULL;
@@ -172,6 +200,11 @@ static int places_of(apr_pool_t *pool, const rpc_directory_t *directory, const r
 
     if (!from)
         return 0;
+    if (from->places[0].url) {
+        *why = apr_psprintf(pool, "RpcBackend %s: another module has kept mod_proxy from passing the "
+                            "request on", from->text);
+        return 0;
+    }
     for (i = 0; i < from->count; i++) {
         places[i] = from->places[i];
         if (!complete_binding(pool, from, target, &places[i])) {
@@ -201,6 +234,25 @@ static const rpc_backend_t *find_backend(const apr_array_header_t *backends,
     return NULL;
 }
 
+const rpc_backend_t *rpc_target_upstream(const rpc_directory_t *directory,
+                                         const rpc_target_t *target)
+{
+    const apr_array_header_t *backends = directory->backends;
+    const rpc_backend_t *be = NULL;
+    int i;
+
+    if (target && directory->nspi.servers && rpc_nspi_port(&directory->nspi, target->port))
+        return NULL;
+    if (target)
+        be = find_backend(backends, target);
+    for (i = 0; !target && !be && backends && i < backends->nelts; i++) {
+        be = APR_ARRAY_IDX(backends, i, const rpc_backend_t *);
+        if (!be->upstream)
+            be = NULL;
+    }
+    return be && be->upstream ? be : NULL;
+}
+
 static int server_places(apr_pool_t *pool, const rpc_directory_t *directory,
                          const rpc_target_t *target, rpc_place_t *places,
                          const rpc_backend_t **backend, const char **why)
@@ -211,7 +263,7 @@ static int server_places(apr_pool_t *pool, const rpc_directory_t *directory,
         *backend = be;
     if (be)
         return places_of(pool, directory, be, target, places, why);
-    places[0] = (rpc_place_t){ { RPC_PROTSEQ_HTTP, target->server, target->port }, 0, 0 };
+    places[0] = (rpc_place_t){ .binding = { RPC_PROTSEQ_HTTP, target->server, target->port } };
     return 1;
 }
 

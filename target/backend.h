@@ -16,9 +16,12 @@
 typedef struct rpc_backend {
     const char *pattern;    /* server part */
     apr_port_t low, high;   /* ports it covers; 1-65535 when none was written */
-    rpc_place_t places[RPC_ROUTE_MAX];  /* in the order written, all of one protocol sequence */
+    rpc_place_t places[RPC_ROUTE_MAX];  /* in the order written, all of one protocol
+                                         * sequence, or all URLs */
     int count;
     const char *env;        /* instead of places: the variable of the request that names them */
+    const char *upstream;   /* places with URLs: the one that stands for all of them, for mod_proxy;
+                             * whoever has the directive sets it */
     const char *text;       /* as configured, for messages */
 } rpc_backend_t;
 
@@ -40,7 +43,8 @@ typedef struct rpc_directory {
 } rpc_directory_t;
 
 /* Parses the COUNT arguments of RpcBackend: "pattern:ports" or "pattern", then string bindings,
- * each perhaps followed by "weight=N", or "env=NAME" alone. APR_EINVAL: *ERR, and *ARG is the
+ * each perhaps followed by "weight=N", or "env=NAME" alone. In place of bindings there may be URLs
+ * with http://, https:// or balancer://, of RPC proxies that are already there. APR_EINVAL: *ERR, and *ARG is the
  * argument's number, from 1. */
 apr_status_t rpc_backend_parse(apr_pool_t *pool, const char *const *args, int count,
                                rpc_backend_t **backend, rpc_syntax_error_t *err, int *arg);
@@ -56,5 +60,10 @@ int rpc_nspi_port(const rpc_nspi_t *nspi, apr_port_t port);
 int rpc_target_places(apr_pool_t *pool, const rpc_directory_t *directory,
                       const rpc_target_t *target, rpc_place_t *places,
                       const rpc_backend_t **backend, const char **why);
+
+/* The first backend that matches TARGET, if it has URLs; else NULL. TARGET NULL: none is asked for,
+ * and the first backend with URLs serves. */
+const rpc_backend_t *rpc_target_upstream(const rpc_directory_t *directory,
+                                         const rpc_target_t *target);
 
 #endif

@@ -27,15 +27,15 @@ static uint64_t hash_text(uint64_t h, const char *text)
     return h ^ h >> 33;
 }
 
-/* Smaller is better: an exponential variate whose rate is the weight. */
-static double draw(const rpc_place_t *place, const char *key)
+/* An exponential variate whose rate is the weight. */
+double rpc_route_draw(const char *host, apr_port_t port, int weight, const char *key)
 {
-    uint64_t h = hash_text(hash_text(0xcbf29ce484222325u, key), place->binding.host);
+    uint64_t h = hash_text(hash_text(0xcbf29ce484222325u, key), host);
     double even;
 
-    h = hash_text(h ^ place->binding.port, "");
+    h = hash_text(h ^ port, "");
     even = ((double)(h >> 11) + 1) / 9007199254740993.0;    /* above 0, below 1 */
-    return -log(even) / place->weight;
+    return -log(even) / weight;
 }
 
 static int is_better(const void *pa, const void *pb)
@@ -62,7 +62,8 @@ void rpc_route_order(const rpc_place_t *places, int count, const char *key,
 
         ranked[i].place = &places[i];
         ranked[i].down = !rpc_health_up(health, b->host, b->port, now);
-        ranked[i].score = places[i].weight ? draw(&places[i], key) : i;
+        ranked[i].score = places[i].weight
+                              ? rpc_route_draw(b->host, b->port, places[i].weight, key) : i;
     }
     qsort(ranked, (size_t)count, sizeof(ranked[0]), is_better);
     out->count = count;

@@ -15,6 +15,7 @@
 /* One of them. */
 typedef struct rpc_place {
     rpc_binding_t binding;
+    const char *url;            /* of an RPC proxy that is already there, instead of the binding */
     int weight;                 /* its share, from 1; 0: in the order written */
     int named;                  /* the configuration itself writes this name or address */
 } rpc_place_t;
@@ -22,5 +23,9 @@ typedef struct rpc_place {
 /* Lists the servers of the COUNT PLACES in OUT, best first. NOW as in shared/health.h. */
 void rpc_route_order(const rpc_place_t *places, int count, const char *key,
                      const rpc_health_t *health, apr_time_t now, rpc_server_list_t *out);
+
+/* The number that a server draws for KEY, WEIGHT being its share: the smallest of all is first. The
+ * same in every child and on every machine. */
+double rpc_route_draw(const char *host, apr_port_t port, int weight, const char *key);
 
 #endif

@@ -1,0 +1,260 @@
+/* httpd/upstream.c: the handler of http:// and https:// for RPC over HTTP.
+ *
+ * NTLM makes a connection one user's, so a client's connection and the one behind it belong
+ * together: what is left of an exchange hangs on the pool of the client's connection, is used by its
+ * next request, and by nobody else, ever. It goes when the client's connection goes.
+ */
+#include "httpd/upstream.h"
+
+#include <apr_optional_hooks.h>
+#include <apr_strings.h>
+#include <http_core.h>
+#include <http_log.h>
+#include <http_protocol.h>
+
+#include "httpd/front.h"
+#include "httpd/handler.h"
+#include "httpd/module.h"
+#include "httpd/neighbours.h"
+#include "httpd/proxy_api.h"
+#include "httpd/request_target.h"
+#include "httpd/upstream_config.h"
+#include "httpd/upstream_connect.h"
+#include "httpd/upstream_leg.h"
+#include "httpd/upstream_member.h"
+
+APLOG_USE_MODULE(rpcproxy);
+
+/* A note of a request: the reason why no upstream has served it so far. */
+#define FAILED_NOTE "rpcproxy-upstream-failed"
+
+static const rpc_context_t *context;
+
+/* ---- the request's head ---- */
+
+static void split_url(request_rec *r, const char *url, apr_uri_t *uri, char **path)
+{
+    apr_uri_parse(r->pool, url, uri);
+    if (!uri->port)
+        uri->port = apr_uri_port_of_scheme(uri->scheme);
+    *path = apr_pstrcat(r->pool, uri->path ? uri->path : "/", uri->query ? "?" : NULL, uri->query,
+                        NULL);
+}
+
+/* For Via. */
+static char *port_text(request_rec *r)
+{
+    apr_port_t port = ap_get_server_port(r);
+
+    return ap_is_default_port(port, r) ? apr_pstrdup(r->pool, "")
+                                       : apr_psprintf(r->pool, ":%d", port);
+}
+
+/* Made by mod_proxy: Host, Via, X-Forwarded-*, without what belongs to one connection. NULL: *RV. */
+static char *make_head(request_rec *r, const rpc_upstream_way_t *way, apr_size_t *size, int *rv)
+{
+    apr_bucket_brigade *bb = apr_brigade_create(r->pool, r->connection->bucket_alloc);
+    proxy_conn_rec nobodys = { .worker = way->worker };
+    char *path, *length, *coding, *head;
+    apr_uri_t uri;
+
+    split_url(r, way->url, &uri, &path);
+    *rv = rpc_proxy_api()->ap_proxy_create_hdrbrgd(r->pool, bb, r, &nobodys, way->worker, way->conf,
+                                                   &uri, path, port_text(r), &length, &coding);
+    if (*rv != OK)
+        return NULL;
+    if (length)
+        apr_brigade_printf(bb, NULL, NULL, "Content-Length: %s\r\n", length);
+    apr_brigade_puts(bb, NULL, NULL, "Connection: Keep-Alive\r\n\r\n");
+    *rv = HTTP_INTERNAL_SERVER_ERROR;
+    return apr_brigade_pflatten(bb, &head, size, r->pool) == APR_SUCCESS ? head : NULL;
+}
+
+/* ---- the answer's maps ---- */
+
+static void add_maps(request_rec *r, apr_array_header_t *maps, const apr_array_header_t *from,
+                     rpc_map_kind_t kind)
+{
+    int i;
+
+    for (i = 0; from && i < from->nelts; i++) {
+        const struct proxy_alias *alias = &APR_ARRAY_IDX(from, i, struct proxy_alias);
+        const char *to = kind == RPC_MAP_URL && alias->fake[0] == '/'
+                         ? ap_construct_url(r->pool, alias->fake, r) : alias->fake;
+
+        APR_ARRAY_PUSH(maps, rpc_map_t) = (rpc_map_t){ kind, alias->real, to };
+    }
+}
+
+/* ProxyPassReverse and its kin, for the loop, where there is no request any more. */
+static void set_maps(request_rec *r, rpc_upstream_t *upstream)
+{
+    const proxy_dir_conf *conf = rpc_proxy_dir_conf(rpc_proxy_api(), r->per_dir_config);
+    apr_array_header_t *maps = apr_array_make(r->pool, 4, sizeof(rpc_map_t));
+
+    add_maps(r, maps, conf->raliases, RPC_MAP_URL);
+    add_maps(r, maps, conf->cookie_paths, RPC_MAP_COOKIE_PATH);
+    add_maps(r, maps, conf->cookie_domains, RPC_MAP_COOKIE_DOMAIN);
+    upstream->maps = (const rpc_map_t *)maps->elts;
+    upstream->map_count = maps->nelts;
+}
+
+/* ---- what serves ---- */
+
+/* What goes wrong before the client has got a byte: 503 has mod_proxy try the next member. */
+static int fail(request_rec *r, const rpc_upstream_way_t *way, rpc_reason_t reason, const char *why,
+                int status)
+{
+    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s: the proxy at %s:%u is not used: %s",
+                  r->method, way->worker->s->hostname_ex, way->worker->s->port, why);
+    apr_table_setn(r->notes, FAILED_NOTE, rpc_reason_info(reason)->token);
+    return status;
+}
+
+/* The connection of this client, if there is one, else a new one. NULL: *RV. */
+static rpc_stream_t *get_stream(request_rec *r, const rpc_upstream_way_t *way, int *rv)
+{
+    rpc_stream_t *stream = rpc_upstream_kept(r, way->worker);
+    rpc_reason_t reason;
+    const char *why;
+
+    if (stream)
+        return stream;
+    stream = rpc_upstream_connect(r, way, rpc_engine_tls(context->engine), &reason, &why);
+    if (!stream)
+        *rv = fail(r, way, reason, why, HTTP_SERVICE_UNAVAILABLE);
+    return stream;
+}
+
+/* A client whose connection others may use gets no connection behind it. Without "keep-alive" a
+ * finished handshake is for the request at hand alone. */
+static int may_keep(request_rec *r, const rpc_upstream_answer_t *answer)
+{
+    const char *wish = apr_table_get(r->headers_in, "Connection");
+
+    return answer->keeps && !answer->shared && r->connection->keepalive != AP_CONN_CLOSE
+        && (answer->challenges || (wish && ap_find_token(r->pool, wish, "keep-alive")));
+}
+
+static int serve_small(request_rec *r, apr_int64_t length, void *ctx)
+{
+    const rpc_upstream_way_t *way = ctx;
+    rpc_upstream_answer_t answer = { .shared = rpc_front_shares(r) != NULL };
+    rpc_stream_t *stream;
+    apr_size_t size;
+    int rv;
+    char *head = make_head(r, way, &size, &rv);
+
+    if (!head || !(stream = get_stream(r, way, &rv)))
+        return rv;
+    rv = rpc_upstream_leg(r, stream, head, size, length, rpc_upstream_timeout(r, way), &answer);
+    if (answer.failed)
+        fail(r, way, RPC_REASON_SERVER_ERROR, answer.why, rv);
+    if (rv == OK && may_keep(r, &answer))
+        rpc_upstream_keep(r, way->worker, stream);
+    else
+        rpc_secure_drop(stream);
+    return rv;
+}
+
+/* Who sends the 100 that a client expects is for mod_proxy's Proxy100Continue to say. */
+static void set_expectation(request_rec *r, rpc_upstream_t *upstream)
+{
+    const proxy_dir_conf *conf = rpc_proxy_dir_conf(rpc_proxy_api(), r->per_dir_config);
+
+    if (!r->expecting_100 || !conf->forward_100_continue)
+        return;
+    apr_table_setn(r->notes, "proxy-100-continue", "1");
+    upstream->expects = 1;
+}
+
+static int serve_channel(request_rec *r, rpc_channel_spec_t *spec, void *ctx)
+{
+    const rpc_upstream_way_t *way = ctx;
+    rpc_upstream_t *upstream = &spec->upstream;
+    apr_size_t size;
+    int rv;
+
+    set_expectation(r, upstream);
+    upstream->head = make_head(r, way, &size, &rv);
+    upstream->head_size = size;
+    if (!upstream->head || !(upstream->stream = get_stream(r, way, &rv)))
+        return rv;
+    upstream->http10 = r->proto_num < HTTP_VERSION(1, 1);
+    upstream->timeout = rpc_upstream_timeout(r, way);
+    set_maps(r, upstream);
+    if (upstream->expects)
+        r->expecting_100 = 0;
+    rv = rpc_request_hand_over(r, spec);
+    if (rv != DONE)
+        rpc_secure_drop(upstream->stream);
+    return rv;
+}
+
+/* ---- hooks of mod_proxy ---- */
+
+/* The query that goes on is the one that is judged, whatever other modules have made of R's; but
+ * where a RpcBackend has a query of its own, it is the client's. */
+static void set_query(request_rec *r, const char *url)
+{
+    const char *query = strchr(url, '?'), *asked = rpc_upstream_led(r);
+
+    if (!asked)
+        asked = query ? query + 1 : "";
+    if (strcmp(r->args ? r->args : "", asked) != 0)
+        r->args = *asked ? apr_pstrdup(r->pool, asked) : NULL;
+}
+
+static int is_http(const char *url)
+{
+    return ap_cstr_casecmpn(url, "http://", 7) == 0 || ap_cstr_casecmpn(url, "https://", 8) == 0;
+}
+
+static int handle_scheme(request_rec *r, proxy_worker *worker, proxy_server_conf *conf, char *url,
+                         const char *proxy_host, apr_port_t proxy_port)
+{
+    rpc_upstream_way_t way = { worker, conf, url, proxy_host, proxy_port };
+    rpc_service_t by = { serve_small, serve_channel, &way, worker->s->hostname_ex, worker->s->port };
+    apr_uri_t uri;
+
+    if (!is_http(url) || !rpc_neighbours_upstream(r))
+        return DECLINED;
+    if (PROXY_WORKER_IS_GENERIC(worker) && apr_uri_parse(r->pool, url, &uri) == APR_SUCCESS) {
+        by.upstream = uri.hostname;
+        by.port = uri.port ? uri.port : apr_uri_port_of_scheme(uri.scheme);
+    }
+    set_query(r, url);
+    return rpc_request_serve(r, &by);
+}
+
+/* No member of the balancer has served R: the client gets an RPC error. */
+static int answer_failure(int *status, request_rec *r)
+{
+    const char *token = apr_table_get(r->notes, FAILED_NOTE);
+
+    if (!token && *status == HTTP_SERVICE_UNAVAILABLE && rpc_upstream_led(r))
+        token = rpc_reason_info(RPC_REASON_CONNECT_FAILED)->token;
+    if (!token || *status != HTTP_SERVICE_UNAVAILABLE || r->status != HTTP_OK)
+        return DECLINED;
+    *status = rpc_request_refuse(r, rpc_reason_named(token), "no proxy behind this one can be used");
+    return OK;
+}
+
+void rpc_upstream_hook(void)
+{
+    const rpc_proxy_api_t *api = rpc_proxy_api_find();
+
+    if (!api)
+        return;
+    api->proxy_hook_scheme_handler(handle_scheme, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    rpc_upstream_member_hook(api);
+}
+
+void rpc_upstream_register(apr_pool_t *p, const rpc_context_t *of_requests)
+{
+    context = of_requests;
+    rpc_upstream_connect_register(p);
+    rpc_upstream_member_register(p);
+    rpc_front_register(p);
+    APR_OPTIONAL_HOOK(proxy, request_status, answer_failure, NULL, NULL, APR_HOOK_MIDDLE);
+}
