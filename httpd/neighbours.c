@@ -202,7 +202,8 @@ static int behind_translation(request_rec *r)
     int proxy = r->proxyreq == PROXYREQ_REVERSE, rv;
     const ap_conf_vector_t *section;
 
-    if (!path || rpc_upstream_led(r) || (!proxy && strcmp(path, r->uri) == 0) || !(section = our_section(r, path))
+    if (!path || rpc_upstream_led(r) || (!proxy && strcmp(path, r->uri) == 0)
+        || !(section = our_section(r, path))
         || (!proxy && our_section(r, r->uri)))
         return DECLINED;
     take_back(r, proxy ? r->filename : r->uri);
