@@ -290,6 +290,19 @@ static const struct list_case {
     { { "a*", "ncacn_http:*.*" }, NULL, 2, "ncacn_http:*.*" },
     { { "a", "env=" }, NULL, 2, "env=" },
     { { "a", "ncacn_http:x", "env=WHERE" }, NULL, 3, "env=WHERE" },
+    { { "a", "https://x" }, "https://x*0", 0, NULL },
+    { { "a", "HTTPS://x:444/rpc/rpcproxy.dll", "weight=2", "https://[::1]" },
+      "HTTPS://x:444/rpc/rpcproxy.dll*2 https://[::1]*1", 0, NULL },
+    { { "a*", "balancer://cas/rpc?*.corp:6001" }, "balancer://cas/rpc?*.corp:6001*0", 0, NULL },
+    { { "a", "https://x", "ncacn_http:y" }, NULL, 3, "ncacn_http:y" },
+    { { "a", "ncacn_http:y", "https://x" }, NULL, 3, "https://x" },
+    { { "a", "https://" }, NULL, 2, "https://" },
+    { { "a", "https:///rpc" }, NULL, 2, "https:///rpc" },
+    { { "a", "http://x?a:1" }, NULL, 2, "http://x?a:1" },
+    { { "a", "http://x y" }, NULL, 2, "http://x y" },
+    { { "a", "http://user@x" }, NULL, 2, "http://user@x" },
+    { { "a", "http://x/#y" }, NULL, 2, "http://x/#y" },
+    { { "a", "http://x/?*:1" }, NULL, 2, "http://x/?*:1" },
 };
 
 static const char *places_text(apr_pool_t *pool, const rpc_backend_t *be)
@@ -299,7 +312,9 @@ static const char *places_text(apr_pool_t *pool, const rpc_backend_t *be)
 
     for (i = 0; i < be->count; i++)
         text = apr_psprintf(pool, "%s%s%s*%d", text, i ? " " : "",
-                            binding_text(pool, &be->places[i].binding), be->places[i].weight);
+                            be->places[i].url ? be->places[i].url
+                                              : binding_text(pool, &be->places[i].binding),
+                            be->places[i].weight);
     return text;
 }
 
@@ -404,6 +419,36 @@ static void test_resolve(apr_pool_t *pool)
        "without RpcBackend, as asked for");
 }
 
+/* Which directive has a proxy behind us serve a target; whoever reads it sets what stands for its
+ * URLs. */
+static void test_upstream(apr_pool_t *pool)
+{
+    static const char *const given[][2] = {
+        { "dc1", "ncacn_http:dc1" }, { "exch*", "https://cas" }, { "*", "https://others" }
+    };
+    const rpc_target_t exch = { "exch1", 6001 }, dc = { "dc1", 135 }, other = { "x", 1 };
+    apr_array_header_t *backends = apr_array_make(pool, 3, sizeof(rpc_backend_t *));
+    rpc_directory_t directory = { .backends = backends }, nothing = { .backends = NULL };
+    rpc_place_t places[RPC_ROUTE_MAX];
+    rpc_syntax_error_t err;
+    rpc_backend_t *be[3];
+    const char *why;
+    int i, arg;
+
+    for (i = 0; i < 3; i++) {
+        rpc_backend_parse(pool, given[i], 2, &be[i], &err, &arg);
+        APR_ARRAY_PUSH(backends, rpc_backend_t *) = be[i];
+        be[i]->upstream = i ? given[i][1] : NULL;
+    }
+    ok(rpc_target_upstream(&directory, &exch) == be[1], "the first that matches serves");
+    ok(rpc_target_upstream(&directory, &other) == be[2], "behind it another");
+    ok(!rpc_target_upstream(&directory, &dc), "a binding before it has none");
+    ok(rpc_target_upstream(&directory, NULL) == be[1], "the first of all serves an echo");
+    ok(!rpc_target_upstream(&nothing, NULL), "nothing configured, nobody serves");
+    ok(!rpc_target_places(pool, &directory, &exch, places, NULL, &why) && why,
+       "it has no place for a leg of ours: %s", why);
+}
+
 static void test_nspi(apr_pool_t *pool)
 {
     apr_array_header_t *ports = apr_array_make(pool, 1, sizeof(apr_port_t));
@@ -454,5 +499,6 @@ int main(void)
     test_backend_lists(pool);
     test_nspi(pool);
     test_resolve(pool);
+    test_upstream(pool);
     return unit_done();
 }

@@ -8,7 +8,7 @@ static uint64_t memory[1 << 13];    /* of the table, aligned */
 
 static rpc_place_t place(const char *host, int weight)
 {
-    rpc_place_t p = { { RPC_PROTSEQ_HTTP, host, 6004 }, weight, 0 };
+    rpc_place_t p = { .binding = { RPC_PROTSEQ_HTTP, host, 6004 }, .weight = weight };
 
     return p;
 }
