@@ -53,6 +53,8 @@ static rpc_vc_t *vc_create(rpc_endpoint_t *ep, const rts_cookie_t *cookie,
     vc->ep = ep;
     vc->cookie = *cookie;
     vc->setup_timeout = rpc_endpoint_setup_timeout(ep, preface);
+    vc->receive_window = preface && preface->receive_window ? preface->receive_window
+                                                            : ep->params.receive_window;
     vc->turn.run = rpc_vc_turn;
     vc->setup.fire = vc_setup_timeout;
     vc->patience.fire = endpoint_out_of_patience;

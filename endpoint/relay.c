@@ -79,7 +79,7 @@ static int leg_readable(const rpc_leg_t *leg)
     const rpc_vc_t *vc = leg->vc;
 
     return leg->is_out || !vc->target
-           || rpc_stream_pending(vc->target) <= 2 * (size_t)vc->ep->params.receive_window;
+           || rpc_stream_pending(vc->target) <= 2 * (size_t)vc->receive_window;
 }
 
 static void leg_read(rpc_leg_t *leg)

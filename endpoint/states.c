@@ -44,7 +44,7 @@ void rpc_vc_try_open(rpc_vc_t *vc)
     rpc_leg_send(vc->out, &pdu);
 
     rts_begin(&pdu, RTS_CONN_B3);
-    rts_set_u32(&pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, vc->ep->params.receive_window);
+    rts_set_u32(&pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, vc->receive_window);
     rpc_leg_send(vc->in, &pdu);
 }
 
@@ -67,7 +67,7 @@ static void in_leg_begin(rpc_vc_t *vc, rpc_leg_t *leg, const rts_cookie_t *cooki
     leg->cookie = *cookie;
     leg->peer_window = rts_u32(pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, 0);
     leg->peer_timeout = rts_u32(pdu, RTS_CMD_CONNECTION_TIMEOUT, 0);
-    rpc_flow_receiver_start(&leg->hop2, vc->ep->params.receive_window);
+    rpc_flow_receiver_start(&leg->hop2, vc->receive_window);
 }
 
 /* The response contains CONN/A3, 28 bytes, before anything from the endpoint (doc/protocol.md,
@@ -144,7 +144,7 @@ static void in_r1_b1(rpc_vc_t *vc, rpc_leg_t *leg, const rts_pdu_t *pdu)
     vc->credited = vc->target->sent + rpc_stream_pending(vc->target);
 
     rts_begin(&b2, RTS_IN_R1_B2);
-    rts_set_u32(&b2, RTS_CMD_RECEIVE_WINDOW_SIZE, vc->ep->params.receive_window);
+    rts_set_u32(&b2, RTS_CMD_RECEIVE_WINDOW_SIZE, vc->receive_window);
     rpc_leg_send(vc->in, &b2);
     rpc_endpoint_wake(vc->ep, &vc->cookie);
 }

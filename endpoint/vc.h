@@ -97,6 +97,7 @@ struct rpc_vc {
     rts_cookie_t cookie;
     rpc_preface_t *preface;     /* malloc'ed; of its first leg */
     apr_interval_time_t setup_timeout;  /* RpcSetupTimeout of its section */
+    uint32_t receive_window;            /* RpcReceiveWindow of its section, bytes */
     rpc_vc_state_t state;
     rpc_in_state_t in_state;
     rpc_out_state_t out_state;

@@ -262,6 +262,7 @@ static int route_to_endpoint(request_rec *r, rpc_channel_spec_t *spec, const cha
         .sources = rpc_sources_text(spec->leg.sources),
         .connect_timeout = (uint32_t)apr_time_as_msec(spec->leg.timeout),
         .setup_timeout = (uint32_t)apr_time_as_msec(spec->setup_timeout),
+        .receive_window = spec->receive_window,
         .secret = rpc_endpoint_secret(),
     };
     uint8_t buf[RPC_PREFACE_MAX];

@@ -1,4 +1,4 @@
-/* wire/preface.c: a secret, two numbers and eight strings in a small frame.
+/* wire/preface.c: a secret, three numbers and eight strings in a small frame.
  *
  * Reader and writer take the strings in the order of rpc_preface_t. The reader
  * decides as early as the bytes allow, because the endpoint waits for its answer.
@@ -11,10 +11,10 @@
 
 #define PREFACE_MAGIC "RPXY"
 #define PREFACE_MAGIC_LEN 4
-#define PREFACE_VERSION 4
+#define PREFACE_VERSION 5
 #define PREFACE_HEAD 8          /* magic, version, length */
-#define PREFACE_TIMES (PREFACE_HEAD + RPC_PREFACE_SECRET)
-#define PREFACE_FIXED (PREFACE_TIMES + 8)
+#define PREFACE_NUMBERS (PREFACE_HEAD + RPC_PREFACE_SECRET)
+#define PREFACE_FIXED (PREFACE_NUMBERS + 12)
 #define PREFACE_STRINGS 8
 
 static const uint8_t no_secret[RPC_PREFACE_SECRET];
@@ -67,8 +67,9 @@ size_t rpc_preface_write(const rpc_preface_t *preface, uint8_t *buf, size_t cap)
     preface_put_u16(buf + 4, PREFACE_VERSION);
     preface_put_u16(buf + 6, used);
     memcpy(buf + PREFACE_HEAD, preface->secret ? preface->secret : no_secret, RPC_PREFACE_SECRET);
-    preface_put_u32(buf + PREFACE_TIMES, preface->connect_timeout);
-    preface_put_u32(buf + PREFACE_TIMES + 4, preface->setup_timeout);
+    preface_put_u32(buf + PREFACE_NUMBERS, preface->connect_timeout);
+    preface_put_u32(buf + PREFACE_NUMBERS + 4, preface->setup_timeout);
+    preface_put_u32(buf + PREFACE_NUMBERS + 8, preface->receive_window);
     return used;
 }
 
@@ -110,8 +111,9 @@ static int read_preface_fields(const uint8_t *data, size_t len, rpc_preface_t *p
     int i;
 
     preface->secret = apr_pmemdup(pool, data + PREFACE_HEAD, RPC_PREFACE_SECRET);
-    preface->connect_timeout = preface_get_u32(data + PREFACE_TIMES);
-    preface->setup_timeout = preface_get_u32(data + PREFACE_TIMES + 4);
+    preface->connect_timeout = preface_get_u32(data + PREFACE_NUMBERS);
+    preface->setup_timeout = preface_get_u32(data + PREFACE_NUMBERS + 4);
+    preface->receive_window = preface_get_u32(data + PREFACE_NUMBERS + 8);
     for (i = 0; i < PREFACE_STRINGS; i++)
         if (!(strings[i] = next_string(&at, end, pool)))
             return -2;

@@ -1,13 +1,13 @@
 /* rpc_preface: the first bytes that a proxy of this module sends on a leg to its own endpoint: the
- * target, the user, the client's address, the times and the rules. So the endpoint pairs only
- * halves of the same user and the same target, and knows where it may connect.
+ * target, the user, the client's address, the times, the window and the rules. So the endpoint pairs
+ * only halves of the same user and the same target, and knows where it may connect.
  *
  * It begins with a secret that only the server's own processes know: any other program of the
  * same user, such as a CGI script, may connect to the socket, but cannot speak for anybody.
  *
- * Wire form: "RPXY", u16 version 4, u16 whole length, the secret, u32 connect_timeout, u32
- * setup_timeout, then eight strings, each u16 length and bytes without NUL; all numbers
- * little-endian. Bytes only, no httpd.
+ * Wire form: "RPXY", u16 version 5, u16 whole length, the secret, u32 connect_timeout, u32
+ * setup_timeout, u32 receive_window, then eight strings, each u16 length and bytes without NUL; all
+ * numbers little-endian. Bytes only, no httpd.
  */
 #ifndef RPC_PREFACE_H
 #define RPC_PREFACE_H
@@ -30,6 +30,7 @@ typedef struct rpc_preface {
     const char *sources;    /* RpcSourceAddress as configured; "": none */
     uint32_t connect_timeout;   /* RpcConnectTimeout, milliseconds; 0: the endpoint's own */
     uint32_t setup_timeout;     /* RpcSetupTimeout, the same */
+    uint32_t receive_window;    /* RpcReceiveWindow, bytes; 0: the endpoint's own */
     const uint8_t *secret;  /* RPC_PREFACE_SECRET bytes; NULL: zeros */
 } rpc_preface_t;
 

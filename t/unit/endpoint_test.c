@@ -537,6 +537,19 @@ static vc_t vc_open(world_t *w, uint32_t lifetime, uint32_t window)
     return v;
 }
 
+static void expect_opened(int out, int in, uint32_t window)
+{
+    rts_pdu_t pdu;
+
+    rts_begin(&pdu, RTS_CONN_C1);
+    rts_set_u32(&pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, 32768);
+    rts_set_u32(&pdu, RTS_CMD_CONNECTION_TIMEOUT, 900000);
+    expect_rts(out, &pdu);
+    rts_begin(&pdu, RTS_CONN_B3);
+    rts_set_u32(&pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, window);
+    expect_rts(in, &pdu);
+}
+
 static void ping_pong(const vc_t *v)
 {
     put_rpc(v->in, 100, 1);
@@ -994,6 +1007,28 @@ static void test_setup_timeout_of_section(world_t *w)
     expect_refused(fd, RPC_REASON_SETUP_TIMEOUT, "in A2W");
     expect_eof(target);
     expect_log(w, "setup-timeout, in A2W; client 192.0.2.7, ");
+}
+
+/* RpcReceiveWindow of a section goes before the endpoint's own, too: B3 announces it. */
+static void test_receive_window_of_section(world_t *w)
+{
+    rpc_preface_t p = sample_preface(w, "demo");
+    uint8_t buf[RPC_PREFACE_MAX];
+    size_t len;
+    vc_t v = { 0 };
+
+    p.receive_window = 8192;
+    len = rpc_preface_write(&p, buf, sizeof(buf));
+    v.out = leg_silent(w);
+    put(v.out, buf, len);
+    put_a2(v.out, GIB, WINDOW);
+    v.in = leg_silent(w);
+    put(v.in, buf, len);
+    put_b2(v.in);
+    v.target = accept_target(w);
+    expect_opened(v.out, v.in, 8192);
+    ping_pong(&v);
+    vc_close(w, &v);
 }
 
 static void test_garbage_first(world_t *w)
@@ -1544,19 +1579,6 @@ static int leg_at(world_t *n, world_t *w)
     return fd;
 }
 
-static void expect_opened(int out, int in)
-{
-    rts_pdu_t pdu;
-
-    rts_begin(&pdu, RTS_CONN_C1);
-    rts_set_u32(&pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, 32768);
-    rts_set_u32(&pdu, RTS_CMD_CONNECTION_TIMEOUT, 900000);
-    expect_rts(out, &pdu);
-    rts_begin(&pdu, RTS_CONN_B3);
-    rts_set_u32(&pdu, RTS_CMD_RECEIVE_WINDOW_SIZE, WINDOW);
-    expect_rts(in, &pdu);
-}
-
 /* The second half comes to the successor, which has another's newcomer, too, and finds its way. */
 static void test_handover(world_t *w)
 {
@@ -1579,7 +1601,7 @@ static void test_handover(world_t *w)
     expect_succeeded(w);
     in = leg_at(n, w);
     put_b2(in);
-    expect_opened(out, in);
+    expect_opened(out, in, WINDOW);
     put_rpc(in, 100, 1);
     expect_rpc(target, 100, 1);
 
@@ -1659,7 +1681,7 @@ static void test_handover_waits(world_t *w)
     CHECK(target >= 0);
     in = leg(w);
     put_b2(in);
-    expect_opened(out, in);
+    expect_opened(out, in, WINDOW);
     close(line[0]);
     close(in);
     expect_server_closed(out, "the virtual connection ended: IN leg");
@@ -1691,7 +1713,8 @@ static void test_handover_version(world_t *w)
 #define TEST(name) { #name, test_##name }
 static const struct { const char *name; void (*run)(world_t *w); } tests[] = {
     TEST(out_first), TEST(in_first), TEST(pieces), TEST(mismatch), TEST(duplicates),
-    TEST(setup_timeout), TEST(setup_timeout_of_section), TEST(connect_failed), TEST(half_closes),
+    TEST(setup_timeout), TEST(setup_timeout_of_section), TEST(receive_window_of_section),
+    TEST(connect_failed), TEST(half_closes),
     TEST(hop2_ack), TEST(hop3_window), TEST(pdu_too_big), TEST(forwarding), TEST(bulk),
     TEST(unread_leg),
     TEST(target_closes), TEST(mass_end), TEST(forged_farewell), TEST(garbage_first),

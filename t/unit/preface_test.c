@@ -8,9 +8,10 @@
 
 static const rpc_preface_t sample = { "dc1", 135, "DC1:135", "demo", "10.9.8.7", "www:443",
                                       "10.0.0.0/8", "10.0.0.1",
-                                      1500, 0x20000, SECRET_BYTES };
+                                      1500, 0x20000, 0x4000, SECRET_BYTES };
 static const uint8_t sample_bytes[] =
-    "RPXY" "\x04\x00" "\x72\x00" SECRET "\xdc\x05\x00\x00" "\x00\x00\x02\x00"
+    "RPXY" "\x05\x00" "\x76\x00" SECRET "\xdc\x05\x00\x00" "\x00\x00\x02\x00"
+    "\x00\x40\x00\x00"
     "\x03\x00" "dc1" "\x03\x00" "135" "\x07\x00" "DC1:135" "\x04\x00" "demo"
     "\x08\x00" "10.9.8.7" "\x07\x00" "www:443"
     "\x0a\x00" "10.0.0.0/8" "\x08\x00" "10.0.0.1";
@@ -27,7 +28,8 @@ static void test_bytes(apr_pool_t *pool)
     ok(!strcmp(back.host, "dc1") && back.port == 135 && !strcmp(back.target, "DC1:135")
            && !strcmp(back.user, "demo") && !strcmp(back.client, "10.9.8.7")
            && !strcmp(back.vhost, "www:443") && back.connect_timeout == 1500
-           && back.setup_timeout == 0x20000 && !strcmp(back.networks, "10.0.0.0/8")
+           && back.setup_timeout == 0x20000 && back.receive_window == 0x4000
+           && !strcmp(back.networks, "10.0.0.0/8")
            && !strcmp(back.sources, "10.0.0.1") && !memcmp(back.secret, SECRET, RPC_PREFACE_SECRET),
        "with every field");
     memcpy(buf + size, "\x05\x00\x14\x03", 4);
@@ -113,24 +115,25 @@ static const struct damage {
     { 0, "\x05\x00\x14\x03", 4, -1, "an RTS PDU" },
     { 4, "\x02", 1, -2, "version 2, which had no secret" },
     { 4, "\x03", 1, -2, "version 3, which had no client" },
+    { 4, "\x04", 1, -2, "version 4, which had no window" },
     { 4, "\x00", 1, -2, "version 0" },
-    { 5, "\x01", 1, -2, "version 259" },
+    { 5, "\x01", 1, -2, "version 261" },
     { 6, "\x00\x00", 2, -2, "length 0" },
     { 6, "\x3f\x00", 2, -2, "length 63" },
     { 6, "\x01\x40", 2, -2, "length 16,385" },
     { 6, "\xff\xff", 2, -2, "length 65,535" },
-    { 6, "\x73\x00", 2, 0, "a byte more than came" },
-    { 6, "\x71\x00", 2, -2, "a byte less than its strings" },
-    { 48, "\x00\x00", 2, -2, "strings that do not end at the end" },
-    { 48, "\xff\xff", 2, -2, "a string over the end" },
-    { 104, "\x09", 1, -2, "the last string one too long" },
-    { 104, "\x07", 1, -2, "the last string one too short" },
-    { 50, "\x00", 1, -2, "a NUL in the host" },
-    { 69, "\x00", 1, -2, "a NUL in the user" },
-    { 55, "000", 3, -2, "port 0" },
-    { 55, "1 5", 3, -2, "a port with a blank" },
-    { 55, "-13", 3, -2, "a negative port" },
-    { 55, "0x1", 3, -2, "a hexadecimal port" },
+    { 6, "\x77\x00", 2, 0, "a byte more than came" },
+    { 6, "\x75\x00", 2, -2, "a byte less than its strings" },
+    { 52, "\x00\x00", 2, -2, "strings that do not end at the end" },
+    { 52, "\xff\xff", 2, -2, "a string over the end" },
+    { 108, "\x09", 1, -2, "the last string one too long" },
+    { 108, "\x07", 1, -2, "the last string one too short" },
+    { 54, "\x00", 1, -2, "a NUL in the host" },
+    { 73, "\x00", 1, -2, "a NUL in the user" },
+    { 59, "000", 3, -2, "port 0" },
+    { 59, "1 5", 3, -2, "a port with a blank" },
+    { 59, "-13", 3, -2, "a negative port" },
+    { 59, "0x1", 3, -2, "a hexadecimal port" },
 };
 
 static void test_damage(apr_pool_t *pool)
@@ -150,26 +153,26 @@ static void test_damage(apr_pool_t *pool)
     ok(read_exact((const uint8_t *)"RPXY\x01\x00", 6, pool) == -2, "six bytes tell a version");
 }
 
-#define TIMES "\x00\x00\x00\x00\x00\x00\x00\x00"
+#define NUMBERS "\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
 
 /* Ports at and over the limits need another length. */
 static void test_ports(apr_pool_t *pool)
 {
-    static const uint8_t high[] = "RPXY\x04\x00\x46\x00" SECRET TIMES "\x01\x00h\x05\x00"
+    static const uint8_t high[] = "RPXY\x05\x00\x4a\x00" SECRET NUMBERS "\x01\x00h\x05\x00"
                                   "65535\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
-    static const uint8_t over[] = "RPXY\x04\x00\x46\x00" SECRET TIMES "\x01\x00h\x05\x00"
+    static const uint8_t over[] = "RPXY\x05\x00\x4a\x00" SECRET NUMBERS "\x01\x00h\x05\x00"
                                   "65536\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
     static const uint8_t none[] =
-        "RPXY\x04\x00\x41\x00" SECRET TIMES
+        "RPXY\x05\x00\x45\x00" SECRET NUMBERS
         "\x01\x00h\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
-    static const uint8_t nohost[] = "RPXY\x04\x00\x41\x00" SECRET TIMES "\x00\x00\x01\x00"
+    static const uint8_t nohost[] = "RPXY\x05\x00\x45\x00" SECRET NUMBERS "\x00\x00\x01\x00"
                                     "1\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
     rpc_preface_t p;
 
-    ok(rpc_preface_read(high, 70, &p, pool) == 70 && p.port == 65535, "port 65535");
-    ok(rpc_preface_read(over, 70, &p, pool) == -2, "not 65536");
-    ok(rpc_preface_read(none, 65, &p, pool) == -2, "nor none");
-    ok(rpc_preface_read(nohost, 65, &p, pool) == -2, "nor no host");
+    ok(rpc_preface_read(high, 74, &p, pool) == 74 && p.port == 65535, "port 65535");
+    ok(rpc_preface_read(over, 74, &p, pool) == -2, "not 65536");
+    ok(rpc_preface_read(none, 69, &p, pool) == -2, "nor none");
+    ok(rpc_preface_read(nohost, 69, &p, pool) == -2, "nor no host");
 }
 
 /* Every byte with every value: never a crash, never more used than there is. */

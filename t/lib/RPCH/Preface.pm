@@ -31,13 +31,13 @@ sub _search {
     return;
 }
 
-# FIELDS: host port target user client vhost networks sources; connect, setup: milliseconds; secret, version.
+# FIELDS: host port target user client vhost networks sources; connect, setup: milliseconds; window: bytes; secret, version.
 sub preface {
     my (%field) = @_;
     my $strings = join '', map { pack 'v/a*', $field{$_} // '' } qw(host port target user client vhost networks sources);
     my $secret = $field{secret} // "\0" x 32;
-    return pack('a4 v v', 'RPXY', $field{version} // 4, 16 + length($secret) + length $strings)
-        . $secret . pack('V2', $field{connect} // 0, $field{setup} // 0) . $strings;
+    return pack('a4 v v', 'RPXY', $field{version} // 5, 20 + length($secret) + length $strings)
+        . $secret . pack('V3', map { $_ // 0 } @field{qw(connect setup window)}) . $strings;
 }
 
 1;
