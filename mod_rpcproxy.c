@@ -34,6 +34,7 @@
 #include "httpd/mpm_limits.h"
 #include "httpd/named_servers.h"
 #include "httpd/require.h"
+#include "httpd/section_check.h"
 #include "httpd/upstream.h"
 #include "httpd/upstream_config.h"
 #include "shared/channel_table.h"
@@ -147,6 +148,7 @@ static void test_config(apr_pool_t *pconf, server_rec *s)
 {
     rpc_servers_check_networks(pconf, ap_get_module_config(s->lookup_defaults, &rpcproxy_module));
     rpc_servers_check_names(pconf);
+    rpc_sections_check(pconf, s);
 }
 
 static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)

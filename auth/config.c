@@ -3,6 +3,7 @@
  */
 #include "auth/config.h"
 
+#include <apr_lib.h>
 #include <apr_strings.h>
 #include <apr_xlate.h>
 #include <ap_provider.h>
@@ -239,27 +240,49 @@ static const char *set_basic_charset(cmd_parms *cmd, void *config, const char *a
                             arg);
 }
 
-static int parse_number(const char *arg, int low)
+static const char *failures_fault(cmd_parms *cmd, const char *arg, const char *expected)
+{
+    return apr_psprintf(cmd->pool, "AuthNtlmFailures: \"%s\": expected %s", arg, expected);
+}
+
+static int parse_number(const char *arg)
 {
     char *end;
     long value = strtol(arg, &end, 10);
 
-    return *arg && !*end && value >= low && value <= FAILURES_MAX ? (int)value : -1;
+    return *arg && !*end && value >= 1 && value <= FAILURES_MAX ? (int)value : -1;
 }
 
-static const char *set_failures(cmd_parms *cmd, void *config, const char *max, const char *seconds)
+/* Whole seconds, also written as 600s, 10min or 1h. */
+static int parse_seconds(const char *arg)
+{
+    apr_interval_time_t time;
+    apr_int64_t seconds;
+
+    if (!apr_isdigit(*arg) || ap_timeout_parameter_parse(arg, &time, "s") != APR_SUCCESS)
+        return -1;
+    seconds = apr_time_sec(time);
+    return time % APR_USEC_PER_SEC == 0 && seconds >= 1 && seconds <= FAILURES_MAX ? (int)seconds
+                                                                                   : -1;
+}
+
+static const char *set_failures(cmd_parms *cmd, void *config, const char *max, const char *time)
 {
     auth_ntlm_config_t *cfg = config;
 
-    if (ap_cstr_casecmp(max, "off") == 0 && !seconds) {
+    if (ap_cstr_casecmp(max, "off") == 0 && !time) {
         cfg->failures.max = cfg->failures.seconds = 0;
         return NULL;
     }
-    cfg->failures.max = parse_number(max, 1);
-    cfg->failures.seconds = seconds ? parse_number(seconds, 1) : -1;
-    if (cfg->failures.max < 0 || cfg->failures.seconds < 0)
-        return "AuthNtlmFailures: expected a number of failures and the seconds for which they "
-               "count, such as 10 600, or off";
+    cfg->failures.max = parse_number(max);
+    if (cfg->failures.max < 0)
+        return failures_fault(cmd, max, "a number of failures from 1 to 1000000, or off");
+    if (!time)
+        return failures_fault(cmd, max, "the time within which failures count after their number, "
+                                        "as in 10 10min");
+    cfg->failures.seconds = parse_seconds(time);
+    if (cfg->failures.seconds < 0)
+        return failures_fault(cmd, time, "a time from 1 to 1000000 seconds, as in 600, 10min or 1h");
     auth_failure_cache_wanted(cmd);
     return NULL;
 }
@@ -293,8 +316,8 @@ const command_rec auth_ntlm_commands[] = {
     AP_INIT_TAKE1("AuthNtlmBasicCharset", set_basic_charset, NULL, RSRC_CONF | ACCESS_CONF,
                   "the character set of Basic that is not UTF-8, such as windows-1252"),
     AP_INIT_TAKE12("AuthNtlmFailures", set_failures, NULL, RSRC_CONF | ACCESS_CONF,
-                   "the number of failures of a user or an address, and the seconds within which "
-                   "they count"),
+                   "the number of failures of a user or an address, and the time within which "
+                   "they count, as in 10 10min"),
     AP_INIT_TAKE1("AuthNtlmFailuresSOCache", auth_failure_cache_set, NULL, RSRC_CONF,
                   "the cache that counts failures, as for AuthnCacheSOCache"),
     AP_INIT_TAKE1("AuthNtlmFailuresSecret", auth_failure_cache_set_secret, NULL, RSRC_CONF,

@@ -359,6 +359,19 @@ static int rule_has_port(const rule_t *rule, apr_port_t port)
     return rule->low <= port && port <= rule->high;
 }
 
+const char *rpc_firewall_rules_entry(const rpc_firewall_rules_t *rules, int i, apr_port_t *low,
+                                     apr_port_t *high)
+{
+    const rule_t *rule;
+
+    if (!rules || i >= rules->rules->nelts)
+        return NULL;
+    rule = &APR_ARRAY_IDX(rules->rules, i, rule_t);
+    *low = rule->low;
+    *high = rule->high;
+    return rule->text;
+}
+
 int rpc_firewall_rules_cover(const rpc_firewall_rules_t *rules, apr_port_t port)
 {
     int i;

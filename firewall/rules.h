@@ -69,6 +69,11 @@ apr_status_t rpc_auth_level_parse(apr_pool_t *pool, const char *text, rpc_auth_l
 /* "privacy", "call", "pkt"...; "unknown" for what has no name. Any value of the wire. */
 const char *rpc_auth_level_name(unsigned level);
 
+/* The text of rule number I with its directive, as in "RpcAllowInterfaces 6001 emsmdb", and its ports;
+ * NULL: there are no more. RULES may be NULL. */
+const char *rpc_firewall_rules_entry(const rpc_firewall_rules_t *rules, int i, apr_port_t *low,
+                                     apr_port_t *high);
+
 /* Does any rule name PORT? RULES may be NULL: none does. */
 int rpc_firewall_rules_cover(const rpc_firewall_rules_t *rules, apr_port_t port);
 

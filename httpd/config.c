@@ -15,7 +15,7 @@ void *rpc_config_create_dir(apr_pool_t *p, char *dir)
 
     dc->in_section = dir != NULL;
     dc->valid_ports_add = dc->allow_anonymous = dc->require_tls = dc->versions = RPC_UNSET;
-    dc->min_auth_level = RPC_UNSET;
+    dc->min_auth_level = dc->handles = RPC_UNSET;
     RPC_DIR_NUMBERS(UNSET_IN_DIR)
     RPC_DIR_PARTS(UNSET_IN_DIR)
     return dc;
@@ -60,6 +60,7 @@ void *rpc_config_merge_dir(apr_pool_t *p, void *base, void *add)
     MERGE(allow_anonymous);
     MERGE(require_tls);
     MERGE(versions);
+    MERGE(handles);
     RPC_DIR_NUMBERS(MERGE_ROW)
     RPC_DIR_PARTS(MERGE_ROW)
     return dc;

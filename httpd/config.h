@@ -67,6 +67,7 @@ typedef struct rpc_dir_config {
     int allow_anonymous;                    /* RpcAllowAnonymous */
     int require_tls;                        /* RpcRequireTLS: bits, 0 off */
     int versions;                           /* RpcProtocolVersions: RPC_V1, RPC_V2 */
+    int handles;                            /* SetHandler rpcproxy, for configtest */
     RPC_DIR_NUMBERS(RPC_NUMBER_FIELD)
     RPC_DIR_PARTS(RPC_NUMBER_FIELD)
 } rpc_dir_config_t;

@@ -18,6 +18,7 @@
 #include "httpd/directives.h"
 #include "httpd/endpoint_listen.h"
 #include "httpd/named_servers.h"
+#include "httpd/neighbours.h"
 #include "httpd/upstream_config.h"
 #include "target/pattern.h"
 
@@ -195,15 +196,22 @@ static const char *set_failed_targets(cmd_parms *cmd, void *dir_config, const ch
     return NULL;
 }
 
-/* At configtest only, warns of a pattern that matches more than its reader may expect. */
+/* At configtest only, a warning about what stands in this line. */
+static void advise(const cmd_parms *cmd, const char *text, const char *advice)
+{
+    if (ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST)
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, cmd->server, "%s in line %d of %s: %s: %s",
+                     cmd->directive->directive, cmd->directive->line_num,
+                     cmd->directive->filename, text, advice);
+}
+
+/* Warns of a pattern that matches more than its reader may expect. */
 static void tell_surprise(const cmd_parms *cmd, const char *pattern)
 {
     const char *what = rpc_pattern_surprise(cmd->temp_pool, pattern);
 
-    if (what && ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST)
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, cmd->server,
-                     "%s in line %d of %s: pattern \"%s\": %s", cmd->directive->directive,
-                     cmd->directive->line_num, cmd->directive->filename, pattern, what);
+    if (what)
+        advise(cmd, apr_psprintf(cmd->temp_pool, "pattern \"%s\"", pattern), what);
 }
 
 void rpc_directive_surprises(const cmd_parms *cmd, const rpc_valid_ports_t *list,
@@ -295,6 +303,9 @@ static const char *set_backend(cmd_parms *cmd, void *dir_config, int argc, char 
         dc->backends = apr_array_make(cmd->pool, 4, sizeof(rpc_backend_t *));
     APR_ARRAY_PUSH(dc->backends, rpc_backend_t *) = backend;
     tell_surprise(cmd, backend->pattern);
+    if (backend->lacks_weights)
+        advise(cmd, backend->text, "a server without weight=N counts as weight=1 beside those that "
+               "have one; write a weight for each server, or for none");
     if (backend->places[0].url && (wrong = rpc_upstream_define(cmd, backend)))
         return wrong;
     if (backend->places[0].url)
@@ -361,6 +372,12 @@ static const char *set_nspi_servers(cmd_parms *cmd, void *dir_config, int argc, 
             return configtest_fault(cmd, last, &err);
         argc--;
     }
+    if (!argc && *last)
+        return argument_fault(cmd, last,
+                              apr_psprintf(cmd->pool,
+                                           "the global catalog servers before their port, as in gc1 "
+                                           "gc2 %s; RpcNspiProtocolSequences names the port that "
+                                           "clients ask for", last));
     if (!argc)
         return "RpcNspiServers: expected global catalog servers, and optionally their port as the "
                "last argument";
@@ -511,6 +528,16 @@ static const char *set_versions(cmd_parms *cmd, void *dir_config, const char *ar
     return NULL;
 }
 
+/* SetHandler is the core's, and stays so: httpd gives a directive to each module that asks for it.
+ * The core keeps its argument as an expression, which cannot be read without a request. */
+static const char *note_handler(cmd_parms *cmd, void *dir_config, const char *arg)
+{
+    rpc_dir_config_t *dc = dir_config;
+
+    dc->handles = !apr_cstr_casecmp(arg, RPC_HANDLER_NAME);
+    return DECLINE_CMD;
+}
+
 static const char *set_endpoint_socket(cmd_parms *cmd, void *dir_config, const char *arg)
 {
     const apr_size_t max = RPC_LISTEN_PATH_MAX;
@@ -602,9 +629,9 @@ const command_rec rpc_directives[] = {
     AP_INIT_RAW_ARGS("RpcAllowInterfaces", set_allow_interfaces, NULL, ANYWHERE,
                      "a port or range, then the RPC interfaces that clients may bind to there, by "
                      "name or UUID, optionally with @version: 6001-6002 emsmdb rfr"),
-    AP_INIT_TAKE1("RpcProfile", set_profile, NULL, ANYWHERE,
-                  "exchange, rdgateway or samba: the RpcAllowInterfaces that their clients need; "
-                  "or none"),
+    AP_INIT_ITERATE("RpcProfile", set_profile, NULL, ANYWHERE,
+                    "exchange, rdgateway, samba, or several of them: the RpcAllowInterfaces that "
+                    "their clients need; or none"),
     AP_INIT_TAKE1("RpcMinAuthLevel", set_min_auth_level, NULL, ANYWHERE,
                   "the lowest authentication level of binds: none, connect, integrity or privacy; "
                   "default none"),
@@ -627,5 +654,6 @@ const command_rec rpc_directives[] = {
     AP_INIT_TAKE2("RpcEndpointListen", set_endpoint_listen, NULL, RSRC_CONF,
                   "address:port where the endpoint serves the proxies of other machines, then the "
                   "server that is reached there, ncacn_ip_tcp:host[port]"),
+    AP_INIT_TAKE1("SetHandler", note_handler, NULL, OR_FILEINFO, "rpcproxy: RPC over HTTP"),
     { .name = NULL }
 };

@@ -39,7 +39,7 @@ my @good = (
     'RpcConnectTimeout 5', 'RpcFirstPduTimeout 10', 'RpcSetupTimeout 60', 'RpcIdleTimeout 0', 'RpcIdleTimeout 240', 'RpcIdleTimeout 24h', 'RpcMaxChannels 10000', 'RpcIOThreads 4',
     (map { ("$_ 0", "$_ 2", "$_ 1000000") } qw(RpcMaxUnpairedChannels RpcMaxUnpairedPerUser RpcMaxChannelsPerUser RpcMaxChannelsPerAddress)),
     'RpcGracefulTimeout 0', 'RpcGracefulTimeout 3600',
-    'RpcEndpointSocket endpoint.sock', 'RpcProtocolVersions v1 v2', 'RpcProtocolVersions V2', 'RpcProtocolVersions v1',
+    'RpcProfile exchange samba', 'RpcEndpointSocket endpoint.sock', 'RpcProtocolVersions v1 v2', 'RpcProtocolVersions V2', 'RpcProtocolVersions v1',
     'RpcEndpointListen 127.0.0.1:6001 ncacn_ip_tcp:dc1.contoso.test[135]', 'RpcEndpointListen [::1]:6001 ncacn_ip_tcp:[::1][135]',
     'RpcEndpointListen *:6001 ncacn_ip_tcp:10.0.0.1[1024]',
     'RpcTargetNetworks 10.0.0.0/8 !10.1.9.0/24 2001:db8::/32 private loopback', 'RpcTargetNetworks any !link-local', 'RpcTargetNetworks 192.0.2.1 ::1',
@@ -62,6 +62,7 @@ my @bad = (
     ['RpcValidPorts "exch1:65536"', qr/"65536".* column 7 .*port from 1 to 65535/],
     ['RpcValidPorts "exch1:6002-6001"', qr/column 7 .*lower port first/],
     ['RpcValidPorts "exch1:6001-"', qr/port on both sides/],
+    ['RpcValidPorts "a:1,b:1"', qr/"," at column 4 .*expected ';' between two entries, as in a:6001;b:6001/],
     ['RpcValidPorts "exch1:6001,6002"', qr/column 7 .*one port or one range/],
     ['RpcValidPorts ":6001"', qr/expected a server/],
     ['RpcValidPorts "[::1:6001"', qr/closing '\]'/],
@@ -86,6 +87,7 @@ my @bad = (
     ['RpcMaxFailedTargets 513', qr/expected a number from 1 to 512, or 0 for no limit/],
     ['RpcMaxFailedTargets 5 0', qr/expected a time from 1 to 3600 seconds/],
     ['RpcSourceAddress', qr/expected an address of this machine/],
+    ['RpcBackend x env=', qr/"env=" at column 1: expected the name of a variable after env=/], ['RpcBackend x env=A ncacn_http:b', qr/"ncacn_http:b" at column 1: expected nothing after env=NAME/],
     ['RpcBackend dc1:135', qr/RpcBackend: expected server:ports as clients name it, then its bindings/],
     ['RpcBackend a ncacn_http:x ncacn_ip_tcp:y', qr/"ncacn_ip_tcp:y" at column 1: expected the same protocol sequence as in the bindings before it/],
     ['RpcBackend a ncacn_http:x weight=0', qr/"weight=0" at column 1: expected a weight from 1 to 9999/],
@@ -97,7 +99,7 @@ my @bad = (
     ['RpcNspiProtocolSequences ncacn_ip_tcp:6004', qr/expected ncacn_http:port, such as ncacn_http:6004/],
     ['RpcNspiProtocolSequences ncacn_http:0', qr/"0" at column 12 .*a port from 1 to 65535/],
     ['RpcNspiServers', qr/RpcNspiServers: expected global catalog servers/],
-    ['RpcNspiServers 6004', qr/RpcNspiServers: expected global catalog servers/],
+    ['RpcNspiServers 6004', qr/RpcNspiServers: "6004" at column 1: expected the global catalog servers before their port, as in gc1 gc2 6004; RpcNspiProtocolSequences names the port/],
     ['RpcNspiServers gc1 70000', qr/"70000".*expected a port/],
     ['RpcNspiServers gc/1', qr/letters, digits/],
     ['RpcNspiServers ' . join(' ', map { "gc$_" } 1 .. 17), qr/expected at most 16 servers/],
@@ -220,6 +222,44 @@ CONF
              "but there is a warning: $name");
     }
     is(scalar(() = $out =~ /does not resolve/g), 3, 'of these, once each');
+}
+
+# ---- settings that do not fit together: [what stands in a section or outside, warnings] ----
+sub section { my ($lines, $path) = @_; return '<Location ' . ($path // '/rpc/') . ">\nSetHandler rpcproxy\n$lines\n</Location>\n" }
+sub warnings { my ($out) = @_; return $out =~ /^.*rpcproxy:warn\] (?:\[pid [^\]]*\] )?(.*)$/mg }
+my $ports = 'RpcValidPorts "exch1:6001-6002;exch1:6004"';
+for (
+    [section(''), 'section /rpc/: SetHandler rpcproxy without RpcValidPorts answers every channel with 503: name the servers'],
+    [section($ports)], ["$ports\n" . section('')], [section('RpcValidPorts none')],
+    ["<Directory />\n$ports\n</Directory>\n" . section('')],
+    [section("$ports\nRpcBackend exch2 ncacn_http:10.0.0.1"), 'section /rpc/: RpcBackend exch2 ncacn_http:10.0.0.1 has no effect: no entry of RpcValidPorts'],
+    [section("$ports\nRpcBackend exch1:6003 ncacn_http:10.0.0.1"), 'section /rpc/: RpcBackend exch1:6003 ncacn_http:10.0.0.1 has no effect'],
+    [section("$ports\nRpcBackend exch* ncacn_http:10.0.0.1\nRpcBackend EXCH1:6002-7000 ncacn_http:10.0.0.2")],
+    ["RpcBackend exch2 ncacn_http:10.0.0.1\n" . section($ports), 'server localhost: RpcBackend exch2 ncacn_http:10.0.0.1 has no effect'],
+    ["RpcBackend exch2 ncacn_http:10.0.0.1\n" . section($ports) . section('RpcValidPorts "*2:1-65535"', '/other/') =~ s/\*2/exch*/r],
+    [section("$ports\nRpcNspiProtocolSequences ncacn_http:6005\nRpcNspiServers 10.0.0.1"), 'RpcNspiProtocolSequences ncacn_http:6005 has no effect: no entry of RpcValidPorts has the port 6005; add server:6005'],
+    [section("$ports\nRpcNspiServers 10.0.0.1"), 'section /rpc/: RpcNspiServers has no effect without RpcNspiProtocolSequences: name the ports'],
+    [section("$ports\nRpcNspiProtocolSequences ncacn_http:6004\nRpcNspiServers 10.0.0.1")],
+    [section("$ports\nRpcProfile exchange\nRpcAllowInterfaces 7000 samr"), 'section /rpc/: RpcAllowInterfaces 7000 samr has no effect: no entry'],
+    [section("$ports\nRpcAllowInterfaces 6001 emsmdb"), 'section /rpc/: exch1:6001-6002 of RpcValidPorts allows every interface at port 6002: no RpcAllowInterfaces or RpcProfile names this port'],
+    [section("$ports\nRpcProfile exchange rdgateway")],
+    [section("RpcValidPorts \"exch1:6001;exch1:6004\"\nRpcAllowInterfaces 6001 emsmdb\nRpcNspiProtocolSequences ncacn_http:6004")],
+    ['RpcBackend a ncacn_http:10.0.0.1 weight=2 ncacn_http:10.0.0.2' . "\n" . section('RpcValidPorts "a:1"'),
+     'RpcBackend in line \\d+ of .*: a ncacn_http:10.0.0.1 weight=2 ncacn_http:10.0.0.2: a server without weight=N counts as weight=1'],
+    ["RpcBackend lo ncacn_http:127.0.0.1\nRpcTargetNetworks any !127.0.0.0/8\n" . section('RpcValidPorts "lo:1"') , '127\.0\.0\.1 is denied by RpcTargetNetworks'],
+) {
+    my ($conf, @wanted) = @$_;
+    my ($status, $out) = configtest($conf);
+    my @said = warnings($out);
+    is($status, 0, 'no fault: ' . $conf =~ tr/\n/,/r) or diag $out;
+    is(scalar @said, scalar @wanted, 'warnings') or diag $out;
+    like($said[$_] // '', qr/$wanted[$_]/, $wanted[$_]) for 0 .. $#wanted;
+}
+
+# ---- the names that <IfModule> and mod_info know ----
+for ('mod_rpcproxy.c', 'mod_auth_ntlm.c') {
+    my ($status, $out) = configtest("<IfModule $_>\nNoSuchDirective\n</IfModule>\n");
+    like($out, qr/NoSuchDirective/, "<IfModule $_>");
 }
 
 # ---- BufferedLogs: httpd has no lock for the buffers where a child has one thread ----

@@ -791,9 +791,11 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
          ['AuthNtlmTargetInfo dnsdomain=' . 'x' x 256, qr/expected a name of 1 to 255 characters/],
          ['AuthNtlmNegotiate maybe', qr/AuthNtlmNegotiate must be On or Off/],
          ['AuthNtlmOmitDomain maybe', qr/AuthNtlmOmitDomain must be On or Off/],
-         (map { ["AuthNtlmFailures $_",
-             qr/AuthNtlmFailures: expected a number of failures and the seconds for which they count, such as 10 600/] }
-              '10', '0 600', '10 0', '-1 600', '10 6x', 'off 600', '10 2000000', 'never')) {
+         ['AuthNtlmFailures 10', qr/"10": expected the time within which failures count after their number, as in 10 10min/],
+         (map { ["AuthNtlmFailures $_", qr/AuthNtlmFailures: "[^"]+": expected a number of failures from 1 to 1000000, or off/] }
+              '0 600', '-1 600', 'off 600', 'never'),
+         (map { ["AuthNtlmFailures 10 $_", qr/AuthNtlmFailures: "$_": expected a time from 1 to 1000000 seconds, as in 600, 10min or 1h/] }
+              0, '6x', 2000000, '500ms', '-1', '300h')) {
         my ($conf, $says) = @$_;
         my ($status, $out) = $said->("<Location /x>\n$conf\n</Location>\n");
         isnt($status, 0, 'refused: ' . substr $conf, 0, 60);
@@ -802,7 +804,7 @@ is(try_in('here', pairs => $_->[1]), $_->[2], "AV pairs: $_->[0]")
     for ('AuthNtlmUserFile users', 'AuthNtlmTargets any', 'AuthNtlmTargets HTTP/mail.example.com mail', 'AuthNtlmBasicCharset windows-1252',
          'AuthNtlmPinnedConnections Off', 'AuthNtlmTargetInfo DOMAIN=X Computer=Y',
          'AuthNtlmExtendedProtection Require', 'AuthNtlmProvider file', 'AuthNtlmFailures off',
-         'AuthNtlmTargetInfo domain=ABCDEFGHIJKLMNO', 'AuthNtlmFailures 1000000 1') {
+         'AuthNtlmTargetInfo domain=ABCDEFGHIJKLMNO', 'AuthNtlmFailures 1000000 1', 'AuthNtlmFailures 10 10min', 'AuthNtlmFailures 10 1h') {
         my ($status, $out) = $said->("<Location /x>\n$_\n</Location>\n");
         is($status, 0, "taken: $_") or diag $out;
     }

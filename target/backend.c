@@ -80,8 +80,10 @@ static void complete_weights(rpc_backend_t *be)
     for (i = 0; i < be->count; i++)
         any |= be->places[i].weight;
     for (i = 0; any && i < be->count; i++) {
-        if (!be->places[i].weight)
-            be->places[i].weight = 1;
+        if (be->places[i].weight)
+            continue;
+        be->places[i].weight = 1;
+        be->lacks_weights = 1;
     }
 }
 
@@ -104,6 +106,23 @@ static apr_status_t parse_places(apr_pool_t *pool, const char *const *args, int 
     return rv;
 }
 
+/* "env=NAME" stands alone behind the pattern. */
+static apr_status_t parse_env(apr_pool_t *pool, const char *const *args, int count,
+                              rpc_backend_t *be, rpc_syntax_error_t *err, int *arg)
+{
+    const char *text = args[1], *more = count > 2 ? args[2] : "";
+
+    *arg = count > 2 ? 3 : 2;
+    if (count > 2)
+        return rpc_syntax_fail(&(rpc_syntax_t){ pool, more, err }, more, strlen(more),
+                               "nothing after env=NAME, because the variable names the servers");
+    if (!text[4])
+        return rpc_syntax_fail(&(rpc_syntax_t){ pool, text, err }, text, strlen(text),
+                               "the name of a variable after env=, as in env=RPC_PLACE");
+    be->env = text + 4;
+    return APR_SUCCESS;
+}
+
 apr_status_t rpc_backend_parse(apr_pool_t *pool, const char *const *args, int count,
                                rpc_backend_t **backend, rpc_syntax_error_t *err, int *arg)
 {
@@ -118,9 +137,9 @@ apr_status_t rpc_backend_parse(apr_pool_t *pool, const char *const *args, int co
     be->pattern = entry.server;
     be->low = entry.low;
     be->high = entry.high;
-    if (count == 2 && !strncmp(args[1], "env=", 4) && args[1][4])
-        be->env = args[1] + 4;
-    else if ((rv = parse_places(pool, args + 1, count - 1, be, err, arg)) != APR_SUCCESS)
+    rv = !strncmp(args[1], "env=", 4) ? parse_env(pool, args, count, be, err, arg)
+                                      : parse_places(pool, args + 1, count - 1, be, err, arg);
+    if (rv != APR_SUCCESS)
         return rv;
     be->text = args[0];
     for (i = 1; i < count; i++)

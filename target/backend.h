@@ -19,6 +19,7 @@ typedef struct rpc_backend {
     rpc_place_t places[RPC_ROUTE_MAX];  /* in the order written, all of one protocol
                                          * sequence, or all URLs */
     int count;
+    int lacks_weights;      /* some places were written with a weight, others without */
     const char *env;        /* instead of places: the variable of the request that names them */
     const char *upstream;   /* places with URLs: the one that stands for all of them, for mod_proxy;
                              * whoever has the directive sets it */

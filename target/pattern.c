@@ -67,6 +67,22 @@ int rpc_pattern_match(const char *pattern, const char *name)
     return !apr_cstr_casecmp(pattern, name);
 }
 
+int rpc_pattern_meets(const char *a, const char *b)
+{
+    apr_size_t len_a = strlen(a), len_b = strlen(b), len = len_a < len_b ? len_a : len_b;
+
+    if (!strchr(b, '*'))
+        return rpc_pattern_match(a, b);
+    if (!strchr(a, '*'))
+        return rpc_pattern_match(b, a);
+    len--;          /* what both have beside their '*', as far as the shorter one goes */
+    if (*a == '*' && *b == '*')
+        return !apr_cstr_casecmp(a + len_a - len, b + len_b - len);
+    if (*a != '*' && *b != '*')
+        return !apr_cstr_casecmpn(a, b, len);
+    return 1;
+}
+
 const char *rpc_pattern_captured(apr_pool_t *pool, const char *pattern, const char *name)
 {
     apr_size_t len = strlen(pattern);

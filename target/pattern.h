@@ -18,6 +18,9 @@
 
 int rpc_pattern_match(const char *pattern, const char *name);
 
+/* May a name match both patterns? For configtest: where it cannot be told, the answer is yes. */
+int rpc_pattern_meets(const char *a, const char *b);
+
 /* What the '*' of PATTERN stands for in NAME, which matches, when that may become part of another
  * name: letters, digits, '-' and '_', no dot, for a dot would let the client choose the domain.
  * In POOL; NULL: it may not. "" where PATTERN has no '*'. */

@@ -139,6 +139,7 @@ static apr_status_t fail_no_port(const rpc_syntax_t *x, const char *at, apr_size
 static apr_status_t parse_entry(const rpc_syntax_t *x, const char *at, apr_size_t len,
                                 int port_optional, rpc_valid_port_t *entry)
 {
+    const char *comma;
     apr_size_t blank;
     apr_status_t rv;
     cut_t cut;
@@ -150,6 +151,9 @@ static apr_status_t parse_entry(const rpc_syntax_t *x, const char *at, apr_size_
     if (blank < len)
         return rpc_syntax_fail(x, at + blank, len - blank,
                                "';' between two entries, no blank within one");
+    comma = memchr(at, ',', len);
+    if (comma && memchr(comma, ':', len - (apr_size_t)(comma - at)))
+        return rpc_syntax_fail(x, comma, 1, "';' between two entries, as in a:6001;b:6001");
     if ((rv = cut_entry(x, at, len, &cut)) != APR_SUCCESS)
         return rv;
     if (cut.server_len == 0)

@@ -77,6 +77,21 @@ static void test_surprise(apr_pool_t *pool)
            "nor is 10.1.1*");
 }
 
+static void test_meets(void)
+{
+    static const struct { const char *a, *b; int meets; } pairs[] = {
+        { "exch1", "EXCH1", 1 }, { "exch1", "exch2", 0 }, { "exch*", "exch1", 1 },
+        { "exch1", "exch*", 1 }, { "exch*", "mail*", 0 }, { "exch*", "ex*", 1 }, { "*", "*", 1 },
+        { "*", "exch*", 1 }, { "*.a.test", "*", 1 }, { "*.a.test", "*.b.test", 0 },
+        { "*.a.test", "*.sub.a.test", 1 }, { "exch*", "*.a.test", 1 }, { "::1", "0:0::1", 1 },
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof(pairs) / sizeof(*pairs); i++)
+        ok(!!rpc_pattern_meets(pairs[i].a, pairs[i].b) == pairs[i].meets, "%s and %s: %s",
+           pairs[i].a, pairs[i].b, pairs[i].meets ? "a name may match both" : "no name matches both");
+}
+
 int main(void)
 {
     apr_pool_t *pool;
@@ -86,6 +101,7 @@ int main(void)
     test_match();
     test_captured(pool);
     test_surprise(pool);
+    test_meets();
     apr_terminate();
     return unit_done();
 }

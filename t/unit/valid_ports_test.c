@@ -140,7 +140,7 @@ static const struct fault {
     { "exch1 :6001", 7, ":6001", "no blank" },
     { "exch1:6001 exch2:6001", 12, "exch2:6001", "';' between two" },
     { "exch1: 6001", 8, "6001", "no blank" },
-    { "exch1,exch2:6001", 6, ",", "letters, digits" },
+    { "exch1,exch2:6001", 6, ",", "';' between two" },
     { "exch1..contoso.com:6001", 6, "..", "one '.'" },
     { "b\xc3\xbc" "cher.example:6001", 1, "b\xc3\xbc" "cher.example", "xn--" },
     { "exch\001:6001", 5, "\001", "letters, digits" },
