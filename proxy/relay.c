@@ -339,6 +339,8 @@ static rpc_reason_t pdu_from_upstream(rpc_relay_t *relay, const uint8_t *data,
 
     if (wrong)
         return because(relay, RPC_REASON_BAD_PDU, "RTS PDU from the upstream: %s", wrong);
+    if (relay->state == RELAY_OPEN_START)   /* which would open what nobody has claimed */
+        return because(relay, RPC_REASON_PROTOCOL, "a PDU from the upstream before the first one");
     if (id != RTS_CONN_A3 && id != RTS_PING)
         relay_opened(relay);
     if (id == RTS_OUT_R1_A10 || id == RTS_OUT_R2_B3)

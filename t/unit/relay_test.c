@@ -310,6 +310,12 @@ static void test_out_refused(void)
     strike(t);
 
     t = started(RPC_OUTBOUND);
+    says(t, t->upstream, OUT_ANSWER "\r\n");
+    say_rts(t, t->upstream, RTS_CONN_C2);
+    is_end(t, RPC_REASON_PROTOCOL, "an upstream that opens what has not begun");
+    strike(t);
+
+    t = started(RPC_OUTBOUND);
     say_rts(t, t->client, RTS_CONN_A1);
     says(t, t->upstream, "HTTP/1.1 200 OK\r\n\r\n<html>Welcome to the portal</html>");
     is_end(t, RPC_REASON_BAD_PDU, "a page instead of PDUs");
@@ -638,9 +644,9 @@ static void in_pieces(size_t size, int64_t room)
     for (i = 0; i < 5; i++)
         add_rpc(&answered, DCERPC_RESPONSE, (uint16_t)(100 + 400 * i));
     t->client->room = t->upstream->room = room;
-    fake_say(t->client, asked.data, asked.size);
-    fake_say(t->upstream, answered.data, answered.size);
     t->client->chunk = t->upstream->chunk = size;
+    say(t, t->client, asked.data, asked.size);
+    fake_say(t->upstream, answered.data, answered.size);
     for (i = 0; i < 10000 && t->client_ear.size < answered.size + 19; i++) {
         fake_take(t->client, room);
         fake_take(t->upstream, room);
@@ -677,6 +683,7 @@ static void test_cut_anywhere(void)
             want = RPC_REASON_UPSTREAM_ANSWER;
         else if (cut == whole)
             want = RPC_REASON_SERVER_CLOSED;
+        say_rts(t, t->client, RTS_CONN_A1);
         fake_say(t->upstream, all.data, cut);
         fake_eof(t->upstream);
         fake_settle(t->world);
