@@ -36,6 +36,7 @@
 #include "httpd/require.h"
 #include "httpd/section_check.h"
 #include "httpd/upstream.h"
+#include "httpd/upstream_check.h"
 #include "httpd/upstream_config.h"
 #include "shared/channel_table.h"
 
@@ -134,7 +135,8 @@ static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, 
     const rpc_endpointd_params_t params = endpoint_params(ptemp, s);
 
     rpc_upstream_check(pconf, s);
-    if (!rpc_check_possible(s) || !rpc_detach_possible(ptemp, s) || !rpc_record_possible(s))
+    if (!rpc_check_possible(s) || !rpc_detach_possible(ptemp, s) || !rpc_record_possible(s)
+        || !rpc_upstream_verified(ptemp, s))
         return HTTP_INTERNAL_SERVER_ERROR;
     /* Only configtest tries the addresses of the endpoint: a start uses them anyway, and a restart
      * continues without those that fail. */

@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 use IO::Socket::IP;
+use MIME::Base64 qw(encode_base64);
 use Test::More;
 use RPCH::HTTP;
 use RPCH::Httpd;
@@ -109,6 +110,33 @@ like(at('closed', 'RPC_IN_DATA', "$RPC?127.0.0.1:1"), qr/^HTTP\/1\.0 503 RPC Err
 like(at('closed', 'RPC_IN_DATA', $RPC), qr/^HTTP\/1\.0 503 RPC Error: 6ab/, 'ProxyPass without RpcValidPorts: no echo');
 like(at('dead', 'RPC_IN_DATA', $RPC), qr/^HTTP\/1\.0 503 RPC Error: 6ba/, 'nobody behind: an echo');
 like(at('dead', 'RPC_IN_DATA', "$RPC?" . $server->target, length => 1 << 30), qr/^HTTP\/1\.0 503 RPC Error: 6ba/, 'nobody behind: a channel');
+
+# ---- whom a connection belongs to: NTLM passes through ----
+# Both channels of a virtual connection, the last message on the channel's own request.
+sub open_by_ntlm {
+    my ($c, $user, $password) = @_;
+    for my $which (qw(in out)) {
+        my $login = RPCH::NTLM->new(user => $user, password => $password);
+        my $http = $c->dial('NTLM');
+        my $answer = $login->knock($http, $c->uri, method => 'RPC_' . uc($which) . '_DATA', length => 0);
+        die "no challenge: $answer->{status}\n" if !defined $answer->{token};
+        my $open = "open_$which";
+        $c->$open(connection => $http, user => undef,
+                  headers => ['Authorization: NTLM ' . encode_base64($login->authenticate, '')]);
+    }
+    $c->send_a1->send_b1;
+    return $c->opened;
+}
+for my $user ([alice => 'secret'], [bob => 'hidden']) {
+    my $c = eval { open_by_ntlm(channel('NTLM'), @$user) };
+    diag $@ if $@;
+    my $p = $c && rpc_parse($c->call(request_pdu(1, 'works')));
+    is($p && $p->{stub}, 'works', "$user->[0] by NTLM, the last message on the channel's own request");
+    $c->close if $c;
+}
+ok($back->logs(qr/^\Q$_\E "RPC_IN_DATA \S+ HTTP\/1.1" 200/m, 'access_log'), "the proxy behind has seen $_") for qw(alice bob);
+
 diag $front->log if $ENV{SHOW};
+diag $back->log('access_log') if $ENV{SHOW};
 $server->close;
 done_testing;
