@@ -6,8 +6,9 @@
 #   -a      all variants, one after the other (make bench-all)
 #   PART    rounds: ping-pong, bulk, set-ups by turns;    crowd: what many idle ones cost, by their number
 #           delays: an echo while others end or begin;    counts: system calls and instructions
+#           relay: both before an RPC proxy that is already there, HAProxy in mode http
 #           firewall: the same httpd with and without;    hash: what a hash of the password costs
-#           By default the first four.
+#           By default the first five.
 #
 # Environment: ROUNDS=21 PINGS=2000 MB=60 SETUPS=100; CROWD: the most virtual connections, by default as many
 # as the descriptors allow, up to 20000; BUILD=build; ENGINE: the folder of another mod_rpcproxy.so; EXTRA:
@@ -31,7 +32,7 @@ use Bench::Table;
 my @SIDES = qw(httpd haproxy);
 my @NAMES = qw(mod_rpcproxy HAProxy);
 my %parts = (rounds => \&rounds, crowd => \&crowd, delays => \&delays, counts => \&counts,
-             firewall => \&firewall, hash => \&hash);
+             relay => \&relay, firewall => \&firewall, hash => \&hash);
 my ($mpm, $port) = qw(event tls);
 
 $| = 1;
@@ -40,7 +41,7 @@ $ENV{PATH} .= ':/usr/sbin:/sbin';
 GetOptions('m=s' => \$mpm, 'p=s' => \$port, 'a' => \my $all) or die "usage: see the top of $0\n";
 chdir dirname(__FILE__) . '/..' or die "$!\n";
 $ENV{PWD} = Cwd::getcwd();
-my @usual = qw(rounds crowd delays counts);
+my @usual = qw(rounds crowd delays counts relay);
 my @wanted = @ARGV ? @ARGV : @usual;
 my ($unknown) = grep { !$parts{$_} } @wanted;
 die "what is \"$unknown\"? See the top of $0\n" if defined $unknown;
@@ -106,6 +107,36 @@ sub rounds {
                  [out_speed => 'OUT, MB/s', 0], [out_cpu => 'OUT, CPU s a GB', 2, bound('<= 0.90')]);
     $table->show("set-ups, 32 at a time", [setups => 'a second', 0, bound('>= 1.00')],
                  [setup_user => 'CPU, user, ms', 2], [setup_sys => 'CPU, system, ms', 2]);
+}
+
+# ---- before another proxy ----
+
+# With TLS on both sides of both, whatever the variant.
+sub relay {
+    my $table = Bench::Table->new(@NAMES);
+    my $n = min(most(), 1000);
+    my %amount = (ping => number(PINGS => 2000), in => number(MB => 60), out => number(MB => 60),
+                  setups => number(SETUPS => 100));
+
+    for my $measure (qw(ping in out setups)) {
+        my $servers = servers(upstream => 1);
+        by_turns(number(ROUNDS => 7), sub {
+            $table->add($_[0], Bench::Load::run($servers, $SIDES[$_[0]], $measure, 'relay', '-n', $amount{$measure}));
+        });
+    }
+    by_turns(1, sub {
+        my ($side) = @_;
+        my $servers = servers(upstream => 1, crowd => $n);
+        my $crowd = Bench::Load->start($servers, $SIDES[$side], 'crowd', 'relay', '-n', $n);
+        $table->add($side, { pss => $crowd->finish->{pss} });
+    });
+    $table->show('before another proxy, by TLS: ping-pong', [ping_p50 => 'p50, us', 1],
+                 [ping_cpu => 'CPU us a round trip', 1]);
+    $table->show("bulk, $amount{in} MB", [in_speed => 'IN, MB/s', 0], [in_cpu => 'IN, CPU s a GB', 2],
+                 [out_speed => 'OUT, MB/s', 0], [out_cpu => 'OUT, CPU s a GB', 2]);
+    $table->show('set-ups, 32 at a time', [setups => 'a second', 0], [setup_user => 'CPU, user, ms', 2],
+                 [setup_sys => 'CPU, system, ms', 2]);
+    $table->show("$n idle virtual connections", [pss => 'PSS a connection, KB', 1]);
 }
 
 # ---- many ----

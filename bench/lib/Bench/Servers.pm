@@ -10,6 +10,7 @@ package Bench::Servers;
 #       hash => '{SHA}...',         of the password
 #       cache => 0,                 with mod_authn_socache
 #       extra => '',                more lines for httpd.conf
+#       upstream => 0,              another httpd that is an RPC proxy, behind both at port "relay", by TLS
 #       only => 'httpd',            the other one, haproxy, is not needed
 #       under => sub { ... });      the command that the proxies run under
 #   $servers->proxy('tls', 'httpd') tells rpcload of a proxy
@@ -66,7 +67,7 @@ sub write {
 
 sub start {
     my ($self) = @_;
-    my @ports = free_ports(7);
+    my @ports = free_ports(12);
     my $apxs = $ENV{APXS} // first_in_path('apxs', 'apxs2');
     my $build = $ENV{BUILD} // 'build';
 
@@ -76,12 +77,14 @@ sub start {
                BUILD => absolute($ENV{ENGINE} // $build), MODULES => query($apxs, 'LIBEXECDIR'),
                MAXCONN => 2 * $self->{crowd} + 300,
                SERVER_PORT => $self->{server_port}, STEADY_PORT => $self->{steady_port},
-               $self->sources);
+               $self->sources, $self->relays(@ports[7 .. 9]));
     my $httpd = $ENV{HTTPD} // query($apxs, 'SBINDIR') . '/' . query($apxs, 'progname');
     @$self{qw(httpd_program ports)} = ($httpd, { httpd => { tls => $ports[0], plain => $ports[1], firewall => $ports[2],
-                                        steady_tls => $ports[0], steady_plain => $ports[1] },
+                                        steady_tls => $ports[0], steady_plain => $ports[1], relay => $ports[7] },
                                        haproxy => { tls => $ports[3], plain => $ports[4],
-                                        steady_tls => $ports[5], steady_plain => $ports[6] } });
+                                        steady_tls => $ports[5], steady_plain => $ports[6], relay => $ports[8] },
+                                       upstream => { tls => $ports[9], plain => $ports[10], firewall => $ports[11] } });
+    $self->start_upstream(\%env) if $self->{upstream};
     $self->start_proxy('httpd', \%env, $httpd, '-f', "$self->{dir}/httpd.conf", '-D', 'FOREGROUND',
                        $> == 0 ? ('-D', 'AsRoot') : (), $self->{cache} ? ('-D', 'Cache') : ());
     $self->start_proxy('haproxy', \%env, 'haproxy', '-db', '-f', "$self->{dir}/haproxy.cfg");
@@ -97,6 +100,56 @@ sub sources {
     return (SOURCES => '', SERVERS => "server server $server") if !@addresses;
     return (SOURCES => "RpcSourceAddress @addresses",
             SERVERS => join "\n    ", map { "server from-$_ $server source $_" } @addresses);
+}
+
+# What httpd and HAProxy add to their configuration to go on to the port UPSTREAM, each verifying
+# who that is. Credentials pass through both.
+sub relays {
+    my ($self, $httpd, $haproxy, $upstream) = @_;
+    my $dir = $self->{dir};
+
+    return (HTTPD_RELAY => '', HAPROXY_RELAY => '') if !$self->{upstream};
+    return (HTTPD_RELAY => <<"HTTPD", HAPROXY_RELAY => <<"HAPROXY");
+LoadModule proxy_module \${BENCH_MODULES}/mod_proxy.so
+LoadModule proxy_http_module \${BENCH_MODULES}/mod_proxy_http.so
+Listen 127.0.0.1:$httpd
+<VirtualHost *:$httpd>
+    SSLEngine On
+    SSLProxyEngine On
+    SSLProxyVerify require
+    SSLProxyCACertificateFile "$dir/cert.pem"
+    <LocationMatch "(?i)^/rpc(withcert)?/rpcproxy\\.dll\$">
+        RpcBackend localhost https://localhost:$upstream
+        AuthType None
+        Require all granted
+    </LocationMatch>
+</VirtualHost>
+HTTPD
+frontend relay
+    mode http
+    option http-no-delay
+    bind "127.0.0.1:$haproxy" ssl crt "$dir/server.pem"
+    default_backend upstream
+backend upstream
+    mode http
+    option http-no-delay
+    server upstream "127.0.0.1:$upstream" ssl verify required ca-file "$dir/cert.pem" verifyhost localhost
+HAPROXY
+}
+
+# A child of it may serve all of both. It has a folder of its own, with the same files.
+sub start_upstream {
+    my ($self, $env) = @_;
+    my $dir = "$self->{dir}/upstream";
+
+    mkdir $dir;
+    system('cp', map({ "$self->{dir}/$_" } qw(server.pem users)), $dir) == 0 or die "$dir cannot be filled\n";
+    open my $f, '>', "$dir/extra.conf" or die "$dir/extra.conf: $!\n";
+    my $conf = $self->fill('httpd.conf', { %$env, HTTPD_RELAY => '', DIR => $dir }, 'upstream');
+    $self->write('upstream/httpd.conf', $conf);
+    $self->{pids}{upstream} = $self->spawn('upstream', "$dir/out", $self->{httpd_program}, '-f', "$dir/httpd.conf",
+                                           '-D', 'FOREGROUND', $> == 0 ? ('-D', 'AsRoot') : ());
+    $self->await_port('upstream', $self->{ports}{upstream}{tls});
 }
 
 sub start_server {
@@ -120,14 +173,21 @@ sub start_proxy {
 
     return if $self->{only} && $self->{only} ne $name;
     my $file = $name eq 'httpd' ? 'httpd.conf' : 'haproxy.cfg';
+
+    $self->write($file, $self->fill($file, $env, $name));
+    $self->{pids}{$name} = $self->spawn($name, "$self->{dir}/$name.out", $self->{under}->($self->{dir}), @command);
+    $self->await_port($name, $self->{ports}{$name}{tls});
+}
+
+# The text of FILE for NAME, with the variables filled in; their values may have some, too.
+sub fill {
+    my ($self, $file, $env, $name) = @_;
     my %vars = (%$env, map { uc($_) . '_PORT' => $self->{ports}{$name}{$_} } keys %{ $self->{ports}{$name} });
 
     open my $in, '<', "$folder/$file" or die "$folder/$file: $!\n";
     my $text = join '', <$in>;
-    $text =~ s/\$\{BENCH_(\w+)\}/$vars{$1} \/\/ die "$file: $1?\n"/ge;
-    $self->write($file, $text);
-    $self->{pids}{$name} = $self->spawn($name, "$self->{dir}/$name.out", $self->{under}->($self->{dir}), @command);
-    $self->await_port($name, $self->{ports}{$name}{tls});
+    1 while $text =~ s/\$\{BENCH_(\w+)\}/$vars{$1} \/\/ die "$file: $1?\n"/ge;
+    return $text;
 }
 
 sub spawn {
@@ -191,12 +251,12 @@ sub has_ended {
 
 # ---- for the measurements ----
 
-# The arguments of rpcload that name a proxy, and by which of its ports: tls, plain, firewall, steady_tls,
-# steady_plain.
+# The arguments of rpcload that name a proxy, and by which of its ports: tls, plain, firewall, relay,
+# steady_tls, steady_plain.
 sub proxy {
     my ($self, $port, $name) = @_;
     my $tls = $port !~ /plain/;
-    my $scheme = $name eq 'httpd' ? ($tls ? 'https' : 'http') : $tls ? 'tls' : 'tcp';
+    my $scheme = $name eq 'httpd' || $port eq 'relay' ? ($tls ? 'https' : 'http') : $tls ? 'tls' : 'tcp';
     my $server = $port =~ /steady/ ? $self->{steady_port} : $self->{server_port};
 
     return ('-t', "localhost:$server", "$scheme:$self->{ports}{$name}{$port}:$self->{pids}{$name}");
