@@ -1,5 +1,5 @@
-/* backend_test: the query that a client sends, string bindings, and RpcBackend, which connects
- * them. */
+/* backend_test: the query that a client sends, string bindings, and RpcBackend, which maps a query
+ * to bindings. */
 #include <apr_general.h>
 #include <apr_strings.h>
 #include "target/backend.h"
@@ -270,7 +270,7 @@ static void test_backend_parse(apr_pool_t *pool)
     }
 }
 
-/* With more than one binding: what is left of it, or the place of the fault. */
+/* RpcBackend with several bindings: the list that is made of it, or the place of the fault. */
 static const struct list_case {
     const char *args[6];
     const char *places;         /* NULL: a fault */
@@ -338,7 +338,7 @@ static void test_backend_lists(apr_pool_t *pool)
     }
 }
 
-/* In the order of directives; the first that matches decides. */
+/* In the order of the directives. The first pattern that matches decides. */
 static const char *const backends_given[][2] = {
     { "*@contoso.com:6001", "ncacn_http:mbx1.contoso.com[6001]" },
     { "dc1:135", "ncacn_ip_tcp:dc1.samdom.example.com[135]" },

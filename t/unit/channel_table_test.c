@@ -1,6 +1,5 @@
-/* channel_table_test: the table of live channels, which cookies it refuses, how it counts, and what
- * happens when several processes use it at once.
- */
+/* channel_table_test: the table of live channels: which cookies it refuses, how it counts, and what
+ * happens when several processes use it at once. */
 #include "shared/channel_table.h"
 
 #include <sched.h>
@@ -49,7 +48,7 @@ static int enter_as(rpc_status_t *t, rpc_role_t role, const person_t *p,
     return rpc_status_enter(t, &who, limits, why);
 }
 
-/* A row without limits. */
+/* Takes a row without limits. */
 static int row_of(rpc_status_t *t, rpc_role_t role, const person_t *p)
 {
     rpc_reason_t why;
@@ -62,7 +61,7 @@ static void is_reason(rpc_reason_t got, rpc_reason_t want, const char *name)
     is_str(rpc_reason_info(got)->token, rpc_reason_info(want)->token, "%s", name);
 }
 
-/* Whether a newcomer passes beside alice's channel of the same virtual connection. */
+/* Tests whether a new channel is accepted beside alice's channel of the same virtual connection. */
 static void test_cookies(rpc_status_t *t)
 {
     static const struct {
@@ -103,7 +102,7 @@ static void test_cookies(rpc_status_t *t)
     is_int(rpc_status_count(t).channels, 0, "all have left");
 }
 
-/* What was refused is in nobody's way. */
+/* A channel that was refused leaves nothing behind that is in the way of others. */
 static void test_refused(rpc_status_t *t)
 {
     rts_cookie_t vc = cookie(1);
@@ -122,7 +121,8 @@ static void test_refused(rpc_status_t *t)
     rpc_status_leave(t, again);
 }
 
-/* MAX channels of WHO pass, the next does not, until one has left. */
+/* Tests that MAX channels of WHO are accepted, and that the next one is refused until one has
+ * left. */
 static void limit_is(rpc_status_t *t, const char *name, const rpc_status_limits_t *limits, int max,
                      const person_t *who, rpc_reason_t reason)
 {
@@ -175,7 +175,7 @@ static void test_unpaired(rpc_status_t *t)
     rpc_status_leave(t, first);
 }
 
-/* Who has used up a share of the unpaired channels keeps nobody out but himself. */
+/* A user who has used up the share of one user keeps no other user out. */
 static void test_shares(rpc_status_t *t)
 {
     static const person_t carol = { "carol", "carol", { 0, { 192, 0, 2, 1 } }, "mail[6002]" };
@@ -184,8 +184,8 @@ static void test_shares(rpc_status_t *t)
     static const struct {
         const char *name;
         rpc_status_limits_t limits;
-        const person_t *many, *same, *other;    /* who fills the share, whom it is over for, and
-                                                 * whom not */
+        /* who uses up the share, who is refused then, and who is not */
+        const person_t *many, *same, *other;
         rpc_reason_t reason;
     } cases[] = {
         { "of a user", { .unpaired = 9, .unpaired_of_user = 2 }, &alice, &alice_elsewhere, &carol,
@@ -266,7 +266,7 @@ static void test_who(rpc_status_t *t)
     ok(!same(t, NULL, NULL, &v6, &v6_next_64), "another one");
 }
 
-/* A row of ROLE beyond LIMITS: its number, or RPC_STATUS_NO_ROW. */
+/* Takes a row of ROLE when LIMITS are reached. Returns its number, or RPC_STATUS_NO_ROW. */
 static int beyond(rpc_status_t *t, rpc_role_t role, const person_t *p,
                   const rpc_status_limits_t *limits)
 {
@@ -275,7 +275,7 @@ static int beyond(rpc_status_t *t, rpc_role_t role, const person_t *p,
     return enter_as(t, role, p, limits, &why);
 }
 
-/* Beyond a limit a successor comes in, and nobody else. */
+/* When a limit is reached, a successor is accepted, and no other channel. */
 static void test_successors(rpc_status_t *t)
 {
     static const rpc_status_limits_t limits[] = {
@@ -330,7 +330,8 @@ static void test_successors(rpc_status_t *t)
     }
 }
 
-/* A half is told where the other one is, and a successor where its predecessor was. */
+/* A half learns which server the other half has, and a successor which server its predecessor
+ * had. */
 static void test_places(rpc_status_t *t)
 {
     rts_cookie_t vc = cookie(1), other_vc = cookie(2);
@@ -385,7 +386,8 @@ static void test_gone(rpc_status_t *t)
     rpc_status_leave(t, mine);
 }
 
-/* Runs one of several processes: how often more than MAX of them were admitted at once. */
+/* Runs in each of several processes. Returns how often more than MAX of them were admitted at
+ * once. */
 static int crowd(rpc_status_t *t, _Atomic uint32_t *inside, uint32_t max,
                  const rpc_status_limits_t *limits)
 {
@@ -430,10 +432,11 @@ static void test_crowd(rpc_status_t *t, const char *name, uint32_t max,
 
 /* ---- processes that are killed ---- */
 
-/* What one of them has at the moment, as it knows itself. */
+/* What one of these processes has at the moment, as far as the process itself knows. */
 typedef struct victim {
     _Atomic uint32_t inside;    /* it has been admitted */
-    _Atomic uint32_t vc;        /* a virtual connection that it has claimed alone; 0: none */
+    /* a virtual connection that only this process has claimed; 0: none */
+    _Atomic uint32_t vc;
 } victim_t;
 
 typedef struct prey {
@@ -444,7 +447,7 @@ typedef struct prey {
 static const rpc_status_limits_t two_of_each = { .channels = 9, .of_user = 2, .of_address = 2,
                                                  .unpaired_of_target = 2 };
 
-/* Are others admitted at the same time, more than the limit allows, or to the same virtual
+/* Are others admitted at the same time, either more than the limit allows or for the same virtual
  * connection? */
 static int is_wrong(const prey_t *prey, uint32_t vc)
 {
@@ -507,8 +510,8 @@ static void kill_victim(rpc_status_t *t, prey_t *prey, int number, pid_t pid)
     rpc_status_gone(t, (uint32_t)pid);
 }
 
-/* Each is killed at some instruction. What a dead one had begun is in nobody's way, and what it had
- * not undone counts no more. */
+/* Each process is killed at some instruction. An operation that a dead process has begun is in
+ * nobody's way, and its channels no longer count. */
 static void test_killed(rpc_status_t *t, apr_pool_t *pool)
 {
     pid_t pids[PROCESSES];
@@ -560,7 +563,7 @@ static int enter_number(rpc_status_t *t, int n, const rpc_status_limits_t *limit
     return rpc_status_enter(t, &who, limits, why);
 }
 
-/* Whatever the number of rows, limits and cookies are as exact. */
+/* Limits and cookies are exact for any number of rows. */
 static void test_many(rpc_status_t *t)
 {
     static const rpc_status_limits_t limits = {
@@ -607,7 +610,7 @@ static void test_many(rpc_status_t *t)
     is_int(rpc_status_count(t).channels, 0, "all are gone with their process");
 }
 
-/* What is known: 100 for a bind, and the level; -1: nothing. */
+/* What the table knows: 100 for a bind, plus the level; -1 when it knows nothing. */
 static int recalls(rpc_status_t *t, int row)
 {
     unsigned level;
@@ -625,7 +628,7 @@ static int claimed(rpc_status_t *t, rpc_role_t role, const person_t *p, int n, i
     return row;
 }
 
-/* What a successor hears of its predecessor's binds. */
+/* What a successor learns about the binds of its predecessor. */
 static void test_binds(rpc_status_t *t)
 {
     int first = claimed(t, RPC_INBOUND, &alice, 1, 0), out = claimed(t, RPC_OUTBOUND, &alice, 1, 0);

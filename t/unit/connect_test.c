@@ -1,6 +1,6 @@
-/* connect_test: names and addresses to connected sockets. Listeners on several loopback addresses
- * share a port; the names are the test's own, and so is the clock of the resolver's memory.
- */
+/* connect_test: from names and addresses to connected sockets. Listeners on several loopback
+ * addresses share a port. The test answers look-ups of names itself, and moves the clock by which
+ * the resolver remembers answers. */
 #include "target/connect.h"
 
 #include <arpa/inet.h>
@@ -35,19 +35,19 @@
 typedef struct world {
     struct world *before;
     apr_pool_t *pool, *loop_pool;
-    rpc_loop_t *loop;               /* of the connects that are under way */
+    rpc_loop_t *loop;               /* the loop of the connects that are under way */
     rpc_resolver_t *resolver;
     rpc_connect_params_t params;
     int pending;
-    int fds;                        /* open before anything else */
+    int fds;                        /* descriptors that are open before the tests */
 
-    pthread_mutex_t lock;           /* of what the resolver's threads see */
+    pthread_mutex_t lock;           /* protects what the threads of the resolver see */
     pthread_cond_t changed;
     const char *answer;             /* "127.0.0.1 ::1"; NULL: no such name */
     int closed;                     /* look-ups wait */
-    int look_ups;                   /* begun */
+    int look_ups;                   /* look-ups that have begun */
     stopped_clock_t clock;
-    char asked[64];                 /* the last name */
+    char asked[64];                 /* the name that was looked up last */
 } world_t;
 
 /* A connect that is awaited. */
@@ -111,7 +111,7 @@ static void set_closed(world_t *w, int closed)
     pthread_mutex_unlock(&w->lock);
 }
 
-/* Until a thread has begun as many look-ups. */
+/* Waits until threads have begun this number of look-ups. */
 static void await_look_ups(world_t *w, int count)
 {
     pthread_mutex_lock(&w->lock);
@@ -154,7 +154,7 @@ static world_t *world_new(int threads, int names)
     return w;
 }
 
-/* Not freed: a look-up that was left behind may still come back to it. */
+/* This memory is not freed, because a look-up that was left behind may still return to it. */
 static void world_end(world_t *w)
 {
     static world_t *last;
@@ -225,7 +225,7 @@ static void cancel(wish_t *wish)
     wish->w->pending--;
 }
 
-/* Until all that was begun has ended. */
+/* Waits until all look-ups and connects have ended. */
 static void await_all(world_t *w)
 {
     if (w->pending)
@@ -247,7 +247,8 @@ static void connect_answer(world_t *w, wish_t *wish, const char *answer)
     connect_now(w, wish);
 }
 
-/* Connected, once, to ADDRESS, which has the peer wait in its queue; closes both. */
+/* Tests that the connect has ended once, connected to ADDRESS, whose listener has the peer in its
+ * queue. Closes both sockets. */
 static void won(wish_t *wish, int listener, const char *to, const char *what)
 {
     int fd = accept(listener, NULL, NULL);
@@ -272,7 +273,7 @@ static void lost(wish_t *wish, rpc_reason_t reason, const char *what)
 
 /* ---- listeners ---- */
 
-/* -1: the port is taken there, or there is no such address. */
+/* Returns -1 when the port is in use at this address, or the address does not exist. */
 static int try_listen(const char *text, uint16_t port, int backlog)
 {
     rpc_address_t a;
@@ -290,7 +291,7 @@ static int try_listen(const char *text, uint16_t port, int backlog)
     return -1;
 }
 
-/* Listeners at COUNT addresses, all at one port, which it returns. */
+/* Opens listeners at COUNT addresses, all with one port, which is returned. */
 static uint16_t listen_at(const char *const *at, int *fds, int count, int backlog)
 {
     int attempts, i;
@@ -322,8 +323,8 @@ static int have_ipv6(void)
     return fd >= 0;
 }
 
-/* Fills the queue of a listener with backlog 0, so that it lets the next ones wait. The loopback
- * interface has a connection made when connect() returns, or else it waits. */
+/* Fills the queue of a listener with backlog 0, so that further connects wait. On the loopback a
+ * connection exists when connect() returns, unless it waits. */
 typedef struct hole {
     int fds[FILL_MAX], count;
 } hole_t;
@@ -388,7 +389,7 @@ static void test_one_address(void)
     world_end(w);
 }
 
-/* The first of the row does not listen. */
+/* The first address has no listener. */
 static void test_next_at_once(void)
 {
     static const char *const at[] = { "127.0.0.2", "127.0.0.3" };
@@ -502,7 +503,7 @@ typedef struct relief {
     int listener;
 } relief_t;
 
-/* Makes room in the first one's queue: its connect comes through when TCP sends it again. */
+/* Makes room in the queue of the first listener. Its connect succeeds when TCP repeats it. */
 static void relieve(rpc_timer_t *timer)
 {
     relief_t *relief = RPC_OWNER_OF(timer, relief_t, timer);
@@ -740,7 +741,7 @@ static void accepted_from(int listener, const char *from, const char *what)
     close(fd);
 }
 
-/* In turn: which one is first is not said. */
+/* They are used in turn, but the test does not know which one is first. */
 static void test_turns(world_t *w, int listener)
 {
     int i, counts[2] = { 0, 0 }, same = 0, last = -1;
@@ -887,7 +888,7 @@ static void test_unix(void)
     world_end(w);
 }
 
-/* The system's resolver: /etc/hosts will do. */
+/* The resolver of the system. /etc/hosts is enough for this name. */
 static void test_system(void)
 {
     rpc_resolver_params_t params = { .threads = 0 };
@@ -931,7 +932,8 @@ static int unknown_name(void *ctx, const char *host, rpc_addresses_t *addresses)
 
 static void crowd_go_on(crowd_t *crowd);
 
-/* Allocates beside the resolver's threads, as the endpoint does for each connection. */
+/* Allocates memory while the threads of the resolver run, as the endpoint does for each
+ * connection. */
 static void crowd_ended(void *ctx, const rpc_connect_result_t *result)
 {
     crowd_t *crowd = ctx;

@@ -50,8 +50,8 @@ static void make_stream(stream_t *s)
     s->start[s->count] = s->len;
 }
 
-/* Feeds one piece; counts what is not the next PDU of the stream, or not what the framer says of
- * itself. */
+/* Feeds one piece. Counts PDUs that are not the next PDU of the stream, and wrong answers of the
+ * framer about itself. */
 static int feed(dcerpc_framer_t *f, const stream_t *s, size_t from, size_t len, int *next)
 {
     uint8_t *copy = unit_copy(s->data + from, len);
@@ -186,7 +186,8 @@ static void test_held_memory(void)
 
 /* ---- what is no PDU ---- */
 
-/* Whole, and byte by byte: an error each time, with a reason, and for good. */
+/* The bytes come at once, and one by one. Each time the framer reports an error, with a reason, and
+ * stays in error. */
 static void expect_error(const uint8_t *bytes, size_t size, const char *name)
 {
     dcerpc_framer_t f = { 0 };

@@ -42,7 +42,7 @@
 
 /* ---- the endpoint under test ---- */
 
-/* As long as it must be, with its end. */
+/* The secret has the length that prefaces want; the last byte is the NUL of the text. */
 static const uint8_t secret[RPC_PREFACE_SECRET + 1] = "the secret of this server, 32 b.";
 
 typedef struct world {
@@ -56,10 +56,12 @@ typedef struct world {
     int idle;                   /* calls of idle() */
     rpc_handover_t *handover;   /* NULL: not made yet */
     int succeeded;              /* calls of succeeded() */
-    int listener;               /* the target's */
+    int listener;               /* the listener of the target */
     uint16_t port;
-    int awaits;                 /* a descriptor, or 0: virtual connections ... */
-    unsigned ended_first;       /* ... that have ended before there was anything to read */
+    /* a descriptor, or 0 */
+    int awaits;
+    /* virtual connections that ended before AWAITS could be read */
+    unsigned ended_first;
 } world_t;
 
 static void log_line(const rpc_log_t *log, int level, apr_status_t status, const char *text)
@@ -123,14 +125,16 @@ static void expect_idle(world_t *w)
     pthread_mutex_unlock(&w->lock);
 }
 
-/* Things only the loop's thread may do. */
+/* Things that only the thread of the loop may do. */
 typedef struct errand {
     rpc_job_t job;
     world_t *w;
-    int fd;                     /* to accept; -1: close the endpoint */
+    int fd;                     /* a leg to accept; -1: close the endpoint */
     const rpc_endpoint_listener_t *via;
-    int line;                   /* to hand over, if FOLLOW is not 0 */
-    int follow;                 /* 1: after who is at the other end; -1: to him */
+    int line;                   /* the socket to hand over, if FOLLOW is not 0 */
+    /* 1: the endpoint follows the process at the other end; -1: that process follows the
+     * endpoint */
+    int follow;
     unsigned count;
     int done;
 } errand_t;
@@ -253,7 +257,8 @@ static void world_end(world_t *w)
 {
     int turns;
 
-    /* Streams given up drain on the loop: a few turns let them see that we have closed. */
+    /* Streams that were given up are emptied by the loop. In a few turns they see that the test has
+     * closed its end. */
     for (turns = 0; turns < 8; turns++)
         CHECK(do_errand(w, -1, NULL) == 0);
     rpc_loop_stop(w->loop);
@@ -290,7 +295,7 @@ static void expect(int fd, const void *data, size_t len)
     free(got);
 }
 
-/* End of file, or the reset that a close with data unread makes of it. */
+/* Expects end of file, or a reset, which TCP sends instead when the closing end had unread data. */
 static void expect_eof(int fd)
 {
     char c;
@@ -300,7 +305,7 @@ static void expect_eof(int fd)
     close(fd);
 }
 
-/* What one of our proxies is told before its leg is closed. */
+/* Expects the farewell that a proxy of this module gets before its leg is closed. */
 static void expect_farewell(int fd, rpc_reason_t reason, const char *words)
 {
     uint8_t pdu[RPC_FAREWELL_MAX];
@@ -511,8 +516,8 @@ static const uint8_t b3_bytes[36] = {
     0, 0, 0, 0, 0, 0, 1, 0, 6, 0, 0, 0, 1, 0, 0, 0
 };
 
-typedef struct vc { int in, out, target, foreign; } vc_t;   /* foreign: by a listener, so without
-                                                             * farewells */
+/* foreign: legs that came by a listener, which get no farewells */
+typedef struct vc { int in, out, target, foreign; } vc_t;
 
 static int accept_target(world_t *w)
 {
@@ -600,7 +605,7 @@ static void test_in_first(world_t *w)
 
     v.in = leg(w);
     put_b2(v.in);
-    v.target = accept_target(w); /* connected for the first half already */
+    v.target = accept_target(w); /* the target was connected when the first half came */
     v.out = leg(w);
     put_a2(v.out, GIB, WINDOW);
     expect(v.in, b3_bytes, sizeof(b3_bytes));
@@ -609,7 +614,7 @@ static void test_in_first(world_t *w)
     vc_close(w, &v);
 }
 
-/* Preface and first PDU may come in any pieces, or in one. */
+/* The preface and the first PDU may come in any pieces, or in one piece. */
 static void test_pieces(world_t *w)
 {
     uint8_t buf[RPC_PREFACE_MAX];
@@ -739,9 +744,9 @@ static void test_hop3_window(world_t *w)
     put(v.target, all, sizeof(all));
     expect_rpc(v.out, 4096, 0);
     expect_rpc(v.out, 4096, 1);
-    put_ack(v.out, -1, 8192, 8192, 0x77); /* another channel's: discarded */
+    put_ack(v.out, -1, 8192, 8192, 0x77); /* for another channel, so it is discarded */
     put_ack(v.in, RTS_FD_CLIENT, 1, 2, IN_1);
-    expect_ack(v.out, RTS_FD_CLIENT, 1, 2, IN_1); /* passes what waits */
+    expect_ack(v.out, RTS_FD_CLIENT, 1, 2, IN_1); /* it overtakes PDUs that wait */
     put_ack(v.out, -1, 8192, 8192, OUT_1);
     expect_rpc(v.out, 4096, 2);
     vc_close(w, &v);
@@ -766,11 +771,11 @@ static void test_forwarding(world_t *w)
     put_ack(v.out, RTS_FD_IN_PROXY, 15, 16, IN_1);
     expect_ack(v.in, RTS_FD_IN_PROXY, 15, 16, IN_1);
     ping_pong(&v);
-    put_ack(v.in, RTS_FD_IN_PROXY, 1, 2, IN_1); /* leads back */
+    put_ack(v.in, RTS_FD_IN_PROXY, 1, 2, IN_1); /* it comes back to the sender */
     vc_expect_end(w, &v, RPC_REASON_PROTOCOL, " leg in ");
 }
 
-/* Everything a party may have to send, received and acknowledged as each is able. */
+/* All that each party sends, receives and acknowledges, as far as it can. */
 typedef struct pump {
     int fd;
     unsigned to_send, sent, received, acked;
@@ -943,8 +948,8 @@ static void stand_still(rpc_job_t *job)
     pthread_barrier_wait(&still->ends);
 }
 
-/* Many targets close at once, and then somebody else says something: that does not wait for their
- * ends. */
+/* Many targets close at once, and then another target sends something, which does not wait until
+ * all these ends have been handled. */
 static void test_mass_end(world_t *w)
 {
     standstill_t still = { .job.run = stand_still };
@@ -976,7 +981,7 @@ static void test_mass_end(world_t *w)
     pthread_barrier_destroy(&still.ends);
 }
 
-/* A target cannot speak for the endpoint. */
+/* A target cannot send a farewell in the name of the endpoint. */
 static void test_forged_farewell(world_t *w)
 {
     uint8_t forged[RPC_FAREWELL_MAX];
@@ -993,7 +998,8 @@ static void test_forged_farewell(world_t *w)
     vc_close(w, &v);
 }
 
-/* RpcSetupTimeout of a section goes before the endpoint's own; so does RpcConnectTimeout (t/61). */
+/* RpcSetupTimeout of a section counts, and not the endpoint's own. So does RpcConnectTimeout
+ * (t/61). */
 static void test_setup_timeout_of_section(world_t *w)
 {
     rpc_preface_t p = sample_preface(w, "demo");
@@ -1047,11 +1053,11 @@ static void test_garbage_first(world_t *w)
     expect_eof(fd);
 
     fd = leg(w);
-    put_a2(fd, 1000, WINDOW); /* a lifetime that holds nothing */
+    put_a2(fd, 1000, WINDOW); /* a lifetime that is too small for any PDU */
     expect_refused(fd, RPC_REASON_PROTOCOL, "not allowed now");
 }
 
-/* By the other end. */
+/* Closed by the other end. */
 static void until_read(int fd)
 {
     int unread = 1;
@@ -1072,8 +1078,8 @@ static unsigned lines_like(world_t *w, const char *what)
     return n;
 }
 
-/* Who connects to the Unix socket and is none of our proxies: alice's virtual connection goes
- * on. */
+/* A process that connects to the Unix socket and is not one of our proxies. Alice's virtual
+ * connection goes on. */
 static void test_strangers(world_t *w)
 {
     uint8_t buf[RPC_PREFACE_MAX], one[RPC_PREFACE_MAX];
@@ -1147,7 +1153,8 @@ static void test_version_1(world_t *w)
     expect_log(w, "ended: shutdown");
 }
 
-/* Legs of RpcEndpointListen bring no preface; a pair comes by one address only. */
+/* Legs of RpcEndpointListen have no preface. Both legs of a pair have to come by the same
+ * address. */
 static void test_listener(world_t *w)
 {
     const rpc_endpoint_listener_t a = { "192.0.2.1:6001", "127.0.0.1", w->port, 0 };
@@ -1294,7 +1301,7 @@ static void test_in_r1(world_t *w)
     expect_rts(v.in, &pdu);
     expect_rpc(v.target, 300, 3);
     expect_rpc(v.target, 400, 4);
-    for (i = 0; i < 9; i++) { /* counts from zero, under its own cookie */
+    for (i = 0; i < 9; i++) { /* the count begins at zero, with the new cookie */
         put_rpc(v.in, 4096, i);
         expect_rpc(v.target, 4096, i);
     }
@@ -1307,7 +1314,7 @@ static void test_in_r1_refused(world_t *w)
     vc_t v = vc_open(w, GIB, WINDOW);
     int fd = leg(w);
 
-    put_in_r1_a2(fd, 0x55); /* not the predecessor's cookie */
+    put_in_r1_a2(fd, 0x55); /* the cookie is not that of the predecessor */
     expect_refused(fd, RPC_REASON_UNKNOWN_COOKIE, "no channel here has this successor");
     expect_log(w, "refused: unknown-cookie");
     fd = leg_of(w, "mallory");
@@ -1317,7 +1324,7 @@ static void test_in_r1_refused(world_t *w)
     ping_pong(&v);
     vc_close(w, &v);
     fd = leg(w);
-    put_in_r1_a2(fd, IN_1); /* of a virtual connection that is gone */
+    put_in_r1_a2(fd, IN_1); /* the virtual connection has ended */
     expect_refused(fd, RPC_REASON_UNKNOWN_COOKIE, "no channel here has this successor");
 }
 
@@ -1359,7 +1366,8 @@ static void test_in_r2(world_t *w)
 /* ---- replacement of the OUT channel ---- */
 
 #define LIFETIME 131072
-/* With 28 of A3 and 44 of C1/C2 the thirtieth leaves less than 8,192 of it. */
+/* Besides the 28 bytes of A3 and the 44 of C1/C2, the thirtieth PDU leaves less than 8,192 bytes of
+ * the lifetime. */
 #define FILL 30
 
 static vc_t vc_filled(world_t *w)
@@ -1412,7 +1420,7 @@ static void test_out_r1(world_t *w)
     expect_short(old, RTS_OUT_R1_A9);
     v.out = successor;
     ping_pong(&v);
-    put_ack(v.in, RTS_FD_OUT_PROXY, 7, 8, OUT_1); /* for the old proxy's queue */
+    put_ack(v.in, RTS_FD_OUT_PROXY, 7, 8, OUT_1); /* these wait in the queue of the old proxy */
     expect_ack(old, RTS_FD_OUT_PROXY, 7, 8, OUT_1);
     put_ack(v.in, RTS_FD_OUT_PROXY, 9, 10, OUT_2);
     expect_ack(v.out, RTS_FD_OUT_PROXY, 9, 10, OUT_2);
@@ -1421,7 +1429,7 @@ static void test_out_r1(world_t *w)
     vc_close(w, &v);
 }
 
-/* What the old lifetime cannot hold waits for the successor, and comes in order. */
+/* PDUs for which the old lifetime has no room wait for the successor and arrive in order. */
 static void test_out_r1_starved(world_t *w)
 {
     vc_t v = vc_filled(w);
@@ -1442,8 +1450,8 @@ static void test_out_r1_starved(world_t *w)
     vc_close(w, &v);
 }
 
-/* More acknowledgements for the client than the channel has room for: the rest is for the
- * successor, in order. */
+/* There are more acknowledgements for the client than the channel has room for. The rest goes out
+ * on the successor, in order. */
 static void test_out_late_acks(world_t *w)
 {
     vc_t v = vc_filled(w);
@@ -1482,7 +1490,8 @@ static void test_out_r2(world_t *w)
     put_cookie(v.in, RTS_OUT_R2_A7, OUT_2); /* 56 bytes, with Version */
     expect_short(v.out, RTS_OUT_R2_B1);
     put_ack(v.out, -1, FILL * 4096, 262144, OUT_2);
-    for (i = 0; i < FILL; i++) { /* counts from zero: B1 is the old channel's */
+    /* the count begins at zero, because B1 belongs to the old channel */
+    for (i = 0; i < FILL; i++) {
         put_rpc(v.target, 4096, i);
         expect_rpc(v.out, 4096, i);
     }
@@ -1579,7 +1588,8 @@ static int leg_at(world_t *n, world_t *w)
     return fd;
 }
 
-/* The second half comes to the successor, which has another's newcomer, too, and finds its way. */
+/* The second half comes to the successor, which also has a half of another virtual connection. It
+ * finds its first half at the process before. */
 static void test_handover(world_t *w)
 {
     world_t *n = world_new(apr_time_from_sec(PATIENCE));
@@ -1605,7 +1615,7 @@ static void test_handover(world_t *w)
     put_rpc(in, 100, 1);
     expect_rpc(target, 100, 1);
 
-    put(late, head + 10, len - 10);     /* W has not heard of it since */
+    put(late, head + 10, len - 10);     /* W does not know of it yet */
     put_a2(late, GIB, WINDOW);
     expect_refused(late, RPC_REASON_DUPLICATE_COOKIE, "exists already");
     expect_log(w, "duplicate-cookie");
@@ -1636,7 +1646,7 @@ static void say(int line, const void *data, size_t len)
     CHECK(rpc_pass_send(line, &part, 1, -1) == APR_SUCCESS);
 }
 
-/* Whatever was said on LINE before has been heard when the loop has taken it off the socket. */
+/* When the loop has read all that was sent on LINE, it has also handled it. */
 static void wait_heard(int line)
 {
     int unsent = 1;
@@ -1647,8 +1657,9 @@ static void wait_heard(int line)
     }
 }
 
-/* No leg is judged before the one of before has said what it has; that is passed to it whole, and
- * is the new one's own when it has ended. */
+/* The new process judges no leg before the old process has said which virtual connections it has.
+ * Legs of those are passed to the old process, with all bytes. When the old process has ended, the
+ * new one serves such legs itself. */
 static void test_handover_waits(world_t *w)
 {
     rts_cookie_t vc = cookie(VC);
@@ -1688,7 +1699,7 @@ static void test_handover_waits(world_t *w)
     close(target);
 }
 
-/* A successor that speaks otherwise: it has the sockets, and nothing is passed. */
+/* A successor with another version of the protocol gets the sockets, and no legs are passed. */
 static void test_handover_version(world_t *w)
 {
     int line[2], fd, out;
@@ -1703,7 +1714,7 @@ static void test_handover_version(world_t *w)
     CHECK(len == 0);
     expect_log(w, "of another version of the module");
     close(line[1]);
-    put_a2(out, GIB, WINDOW);           /* what has connected before is still served */
+    put_a2(out, GIB, WINDOW);           /* legs that connected before are still served */
     fd = accept(w->listener, NULL, NULL);
     CHECK(fd >= 0);
     close(fd);

@@ -1,5 +1,5 @@
-/* failed_targets_test: how many different targets a user may ask for unsuccessfully, and for how
- * long. */
+/* failed_targets_test: how many different targets may fail for one user, and for how long they
+ * count. */
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -13,7 +13,8 @@
 static const rpc_budget_limit_t ten = { 10, apr_time_from_sec(60) };
 static const rpc_budget_who_t alice = { "alice", { 0, { 192, 0, 2, 1 } } };
 
-/* Targets number FROM to FROM + COUNT - 1; how many of them were said to be the last one. */
+/* Counts the targets with the numbers FROM to FROM + COUNT - 1. Returns how many of them were
+ * reported as the one that reaches the limit. */
 static int spend(rpc_budgets_t *b, const rpc_budget_who_t *who, const rpc_budget_limit_t *limit,
                  int from, int count, apr_time_t now)
 {
@@ -90,7 +91,7 @@ static void test_who(rpc_budgets_t *b)
     ok(!is_spent(b, &next64, now), "the neighbouring /64");
 }
 
-/* Of many targets some share their bits, never so many that the limit is out of reach. */
+/* Some of many targets share their bits, but never so many that the limit cannot be reached. */
 static void test_most(rpc_budgets_t *b)
 {
     const apr_time_t now = START + apr_time_from_sec(600);
@@ -103,7 +104,8 @@ static void test_most(rpc_budgets_t *b)
        "the highest limit is reached after %d targets", i);
 }
 
-/* More clients than there is room for: nobody's count is another's, and room comes back. */
+/* There are more clients than the table has room for. No client gets the count of another, and room
+ * becomes free again. */
 static void test_full(rpc_budgets_t *b)
 {
     const apr_time_t now = START + apr_time_from_sec(900);
@@ -126,7 +128,8 @@ static void test_full(rpc_budgets_t *b)
     ok(counted == 100, "its slots are free again with their windows: %d", counted);
 }
 
-/* Processes that spend one budget at once: it is spent, and told so to one of them at most. */
+/* Several processes count failures of one user at once. The limit is reached, and at most one
+ * process is told so. */
 static void test_race(rpc_budgets_t *b)
 {
     int round, told = 0, spent = 0, i;

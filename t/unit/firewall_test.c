@@ -144,7 +144,7 @@ static const struct question {
     { "6001 A4F1DB00-CA47-1067-B31F-00DD010662DA", 6001, "emsmdb@0.81", 1, NULL },
     { "6001 emsmdb", 6001, UNNAMED "@1.0", 0, "6001 emsmdb" },
     { "6001 " UNNAMED "@1.0", 6001, UNNAMED "@1.0", 1, NULL },
-    /* a port that no rule names is free */
+    /* a port that no rule names is not restricted */
     { "6001 emsmdb", 6002, "samr@1.0", 1, NULL },
     { "6001 emsmdb", 6000, "samr@1.0", 1, NULL },
     { "", 6001, "samr@1.0", 1, NULL },
@@ -164,7 +164,7 @@ static const struct question {
     { "6001 emsmdb;6000-6010 mgmt", 6002, "emsmdb@0.81", 0, "6001 emsmdb" },
     { "6000-6010 mgmt;6001 emsmdb", 6001, "emsmdb@0.81", 1, NULL },
     { "6001 emsmdb;6001 mgmt", 6001, "samr@1.0", 0, "6001 emsmdb" },
-    /* the same major version, not beyond the minor */
+    /* the same major version, and a minor version up to that of the rule */
     { "3388 tsgu@1.3", 3388, "tsgu@1.3", 1, NULL },
     { "3388 tsgu@1.3", 3388, "tsgu@1.2", 1, NULL },
     { "3388 tsgu@1.3", 3388, "tsgu@1.0", 1, NULL },
@@ -176,7 +176,8 @@ static const struct question {
     { "3388 tsgu@1.3 tsgu", 3388, "tsgu@65535.65535", 1, NULL },
     { "3388 tsgu@65535.65535", 3388, "tsgu@65535.65535", 1, NULL },
     { "3388 tsgu@0.0", 3388, "tsgu@0.0", 1, NULL },
-    /* the nearest: this port in another version, then another port, then this port */
+    /* the nearest rule: this port with another version, then another port, then another rule of
+     * this port */
     { "3388 epm;3389 tsgu;3388 tsgu@1.3", 3388, "tsgu@2.0", 0, "3388 tsgu@1.3" },
     { "3388 epm;3389 tsgu;3388 mgmt", 3388, "tsgu@1.3", 0, "3389 tsgu" },
     { "3388 epm;3389 tsgu@1.3;3388 mgmt", 3388, "tsgu@2.0", 0, "3388 epm" },
@@ -287,7 +288,7 @@ static void test_lists(apr_pool_t *pool)
     ok(!rpc_firewall_rules_allow(pool, NULL, 0, 0, "nspi", "RpcX"), "... no port");
 }
 
-/* Two sets that must both allow. */
+/* Two sets of rules, which both have to allow an interface. */
 static void test_both(apr_pool_t *pool)
 {
     rpc_interface_t samr = interface_of("samr@1.0"), nspi = interface_of("nspi@56.0"),
@@ -537,10 +538,11 @@ static maker_t maker(int ptype, int big)
     return m;
 }
 
-/* What rpc_firewall_blind() has left of the PDU that was refused last. */
+/* The PDU that was refused last, as rpc_firewall_blind() has changed it. */
 static uint8_t *blinded;
 
-/* Gives a copy of exactly this size to the firewall, and has it blinded when it says so. */
+/* Gives a copy of exactly this size to the firewall, and calls rpc_firewall_blind() when the
+ * firewall says so. */
 static rpc_firewall_verdict_t check(rpc_firewall_t *fw, const maker_t *m, rpc_firewall_result_t *r)
 {
     uint8_t *pdu = unit_copy(m->data, m->len);
@@ -586,7 +588,7 @@ static const uint8_t nobody[2][20] = {
     { 0x02, 0xf9, 0xbd, 0x78, 0xf3, 0x73, 0x4f, 0xfc, 0x81, 0x44, 0xaf, 0xed, 0xe8, 0xf9, 0x6e, 0xa8 },
 };
 
-/* M as it is, but for the contexts named by WHICH, a bit for each. */
+/* Tests that M is unchanged except for the contexts in WHICH, which has a bit for each. */
 static void is_blinded(const maker_t *m, unsigned which, const char *name)
 {
     maker_t want = *m;
@@ -749,7 +751,7 @@ static void test_interest(apr_pool_t *pool)
     ok(!rpc_firewall_wants(&fw, DCERPC_RTS), "RTS PDUs are of no interest");
 }
 
-/* A bind decides what is of interest from then on. */
+/* A bind decides which PDUs are checked from then on. */
 static void test_binding(apr_pool_t *pool)
 {
     maker_t m = maker(DCERPC_BIND, 0);
@@ -793,7 +795,8 @@ static void make_auth3(maker_t *m)
     finish(m);
 }
 
-/* An alter_context without trailer goes by what was there before, of a successor nobody knows. */
+/* An alter_context without a trailer has the level of the bind before. On a successor this may not
+ * be known. */
 static void test_level(apr_pool_t *pool, const struct level_case *c, int ptype)
 {
     int old = ptype == DCERPC_ALTER && !c->token && c->least != RPC_AUTH_LEVEL_CONNECT, big;
@@ -824,7 +827,7 @@ static void test_level(apr_pool_t *pool, const struct level_case *c, int ptype)
     }
 }
 
-/* No context comes by an alter_context without authentication what its bind was refused. */
+/* A context that a bind was refused is not allowed by an alter_context without authentication. */
 static void test_old_context(apr_pool_t *pool, rpc_auth_level_t least, unsigned level)
 {
     maker_t bind = maker(DCERPC_BIND, 0), alter = maker(DCERPC_ALTER, 0),
@@ -856,7 +859,7 @@ static void test_old_context(apr_pool_t *pool, rpc_auth_level_t least, unsigned 
     ok(passes(&fw, &alter, &r), "... and without, behind that");
 }
 
-/* What is known of a virtual connection that comes from elsewhere. */
+/* What is known of a virtual connection that began at another proxy. */
 static void test_recall(apr_pool_t *pool)
 {
     static const rpc_auth_level_t least[] = { RPC_AUTH_LEVEL_NONE, RPC_AUTH_LEVEL_CONNECT,
@@ -894,7 +897,7 @@ static void test_recall(apr_pool_t *pool)
     }
 }
 
-/* A successor of a channel that has bound nothing, or without rules all it likes. */
+/* A successor of a channel that has bound no interface, or that was free to bind any. */
 static void test_successors(apr_pool_t *pool)
 {
     maker_t bind = maker(DCERPC_BIND, 0), request = maker(DCERPC_REQUEST, 0);
@@ -933,7 +936,7 @@ static void test_successors(apr_pool_t *pool)
        "which rules are the same");
 }
 
-/* The rules of a successor are its own. */
+/* A successor is judged by its own rules. */
 static void test_renewal(apr_pool_t *pool)
 {
     maker_t m = maker(DCERPC_ALTER, 0);
@@ -972,7 +975,7 @@ static void test_wire_levels(apr_pool_t *pool)
 
 /* ---- lengths ---- */
 
-/* Is this refused as no sound PDU? */
+/* Is this PDU refused as malformed? */
 static int is_bad(maker_t *m, rpc_firewall_result_t *r)
 {
     rpc_firewall_t fw;
@@ -981,7 +984,7 @@ static int is_bad(maker_t *m, rpc_firewall_result_t *r)
     return ends(&fw, m, r) && r->cause == RPC_FIREWALL_BAD_PDU;
 }
 
-/* Every shorter PDU, its frag_length fitting or its count of contexts as it was. */
+/* Every shorter PDU, with a frag_length that fits, and with the count of contexts unchanged. */
 static void test_truncations(apr_pool_t *pool, int ptype, int big, unsigned token)
 {
     maker_t m = maker(ptype, big), cut;
@@ -1030,7 +1033,7 @@ static void test_lengths(apr_pool_t *pool, int ptype)
     wrong = m;
     wrong.data[24] = 0;
     ok(is_bad(&wrong, &r), "no context");
-    for (n = 21; n < 128; n++) {    /* what the trailer takes, contexts lack */
+    for (n = 21; n < 128; n++) {    /* the bytes of the trailer are missing to the contexts */
         wrong = m;
         set_lengths(&wrong, m.len, n);
         if (!is_bad(&wrong, &r))
@@ -1040,7 +1043,7 @@ static void test_lengths(apr_pool_t *pool, int ptype)
     set_lengths(&wrong, m.len, m.len - 16);
     ok(is_bad(&wrong, &r), "auth_length up to the header");
     wrong = m;
-    wrong.data[24] = 1;     /* what is left over is nobody's */
+    wrong.data[24] = 1;     /* the bytes that are left belong to no context */
     ok(!is_bad(&wrong, &r), "fewer contexts than there is room for");
     rpc_firewall_begin(&fw, rules_of(pool, "6001 emsmdb"), 6001, RPC_AUTH_LEVEL_NONE, 1);
     ok(passes(&fw, &wrong, &r), "... and only those are looked at");

@@ -81,7 +81,7 @@ static void test_clamps(void)
     ok(s.clamped == 0 && s.sent == 0 && s.available == 1, "a new start forgets");
 }
 
-/* A peer that leaves some PDUs out of its count lags for ever, and is served. */
+/* A peer that does not count some PDUs is behind for ever, and is still served. */
 static void test_lag(void)
 {
     rpc_flow_sender_t s;
@@ -271,7 +271,7 @@ static int step_ack(link_t *l)
     return 1;
 }
 
-/* One of the four things that can happen, at random; 0 when none of them can. */
+/* Does one of the four things that can happen, at random. Returns 0 when none of them can. */
 static int step(link_t *l)
 {
     int tries, which = (int)(unit_random(&l->seed) % 4);
@@ -311,7 +311,7 @@ static void test_simulation(uint32_t window, uint64_t start, unsigned seed)
     free(l);
 }
 
-/* Any window, and any fragment that fits into it at all: announced by a bind, or not. */
+/* Any window, with any fragment that fits into it, whether a bind announces the size or not. */
 static void test_any_fragment(void)
 {
     static const uint32_t windows[] = { RPC_FLOW_WINDOW_MIN, 8193, 11679, 11680, 16384, 65535, 65536,
@@ -346,7 +346,8 @@ static void test_any_fragment(void)
     }
 }
 
-/* What FreeRDP does not take before its bind is answered, and costs an OUT channel its lifetime. */
+/* Acknowledgements that FreeRDP does not accept before its bind is answered, and that use up the
+ * lifetime of an OUT channel. */
 static void test_no_needless_acks(void)
 {
     rpc_flow_receiver_t r;

@@ -1,6 +1,5 @@
-/* loop_test: what runs between two looks at the descriptors, and in which order. All that happens
- * is written down, one letter each.
- */
+/* loop_test: what a loop runs between two looks at its descriptors, and in which order. Each event
+ * of a test appends one letter to a text. */
 #include "io/loop.h"
 
 #include <sys/epoll.h>
@@ -11,15 +10,15 @@
 #include "unit.h"
 
 #define MANY 9000
-/* More than what runs in a turn, and far less than MANY. */
+/* More jobs than run in one turn, and far fewer than MANY. */
 #define A_TURN 150
 
 typedef struct world {
     rpc_loop_t *loop;
     rpc_watch_t watch;      /* 'L': the loop looks at it */
-    rpc_job_t echo;         /* 'E': what its owner then does */
+    rpc_job_t echo;         /* 'E': the end that its owner then carries out */
     rpc_job_t busy;         /* 'b': schedules itself again and again */
-    rpc_timer_t last;       /* looks whether all are there */
+    rpc_timer_t last;       /* checks whether all events have happened */
     size_t want, got;
     char what[4 * MANY];
 } world_t;
@@ -85,7 +84,7 @@ static void look_for_all(rpc_timer_t *timer)
         rpc_timer_set(w->loop, timer, rpc_loop_now(w->loop) + 1000);
 }
 
-/* Its descriptor can be read from the beginning. */
+/* A watch whose descriptor can be read from the beginning. */
 static world_t *world_new(apr_pool_t *pool, int pipes[2])
 {
     world_t *w = calloc(1, sizeof(*w));
@@ -126,7 +125,7 @@ static void run(world_t *w, int want)
     rpc_loop_run(w->loop);
 }
 
-/* How many LETTERs stand before the Nth BEFORE. */
+/* Returns how many LETTERs come before the Nth BEFORE. */
 static int count_before(const world_t *w, char letter, char before, int n)
 {
     int count = 0;
@@ -172,7 +171,7 @@ static void test_timers(apr_pool_t *pool)
     free(w);
 }
 
-/* Also when the ends were first. */
+/* The same when the ends were scheduled first. */
 static void test_ends(apr_pool_t *pool)
 {
     int pipes[2];
@@ -197,7 +196,7 @@ static void test_ends(apr_pool_t *pool)
     free(w);
 }
 
-/* A job that schedules itself, and another loop's turn. */
+/* A job that schedules itself does not hold up a job that another loop has posted. */
 static void test_again(apr_pool_t *pool)
 {
     int pipes[2];
@@ -222,7 +221,7 @@ static void test_unscheduled(apr_pool_t *pool)
     rpc_loop_unschedule(w->loop, &more[0].job);
     rpc_loop_unschedule(w->loop, &ends[2].job);
     rpc_loop_unschedule(w->loop, &ends[2].job);
-    rpc_loop_schedule(w->loop, &ends[0].job);       /* it waits already */
+    rpc_loop_schedule(w->loop, &ends[0].job);       /* the job is waiting already */
     run(w, 8);
     is_str(w->what, "nnmmeeLE", "jobs of all kinds that are not wanted any more");
     free(now);

@@ -1,6 +1,5 @@
-/* networks_test: the grammar of RpcTargetNetworks and RpcSourceAddress, their messages, and which
- * rule decides about which address.
- */
+/* networks_test: the grammar of RpcTargetNetworks and RpcSourceAddress, the messages about faults,
+ * and which entry decides about which address. */
 #include <arpa/inet.h>
 #include <apr_general.h>
 #include <apr_strings.h>
@@ -27,7 +26,7 @@ static const struct question {
     int allowed;
     const char *rule;
 } questions[] = {
-    /* nothing written: all but the special ones */
+    /* no directive: all addresses but the special ones */
     { NULL, "192.0.2.1", 1, "any (default)" },
     { NULL, "10.1.2.3", 1, "any (default)" },
     { NULL, "2001:db8::1", 1, "any (default)" },
@@ -57,7 +56,7 @@ static const struct question {
     { NULL, "::", 0, "!unspecified (default)" },
     { NULL, "255.255.255.255", 0, "!broadcast (default)" },
     { NULL, "255.255.255.254", 1, "any (default)" },
-    /* IPv4 in IPv6 dress */
+    /* IPv4 addresses written as IPv6 */
     { NULL, "::ffff:127.0.0.1", 0, "!loopback (default)" },
     { NULL, "::ffff:0.0.0.0", 0, "!unspecified (default)" },
     { NULL, "::ffff:169.254.169.254", 0, "!link-local (default)" },
@@ -90,14 +89,14 @@ static const struct question {
     { "10.1.0.0/16", "64:ff9b::10.1.2.3", 1, "10.1.0.0/16" },
     { "10.1.0.0/16", "64:ff9b::10.2.2.3", 0, "!any (default)" },
     { "!2002::/16", "2002:a01:801::1", 0, "!2002::/16" },
-    /* one more, beside what is allowed anyhow */
+    /* one network in addition to those that are allowed anyway */
     { "+127.0.0.2", "127.0.0.2", 1, "+127.0.0.2" },
     { "+127.0.0.2", "127.0.0.3", 0, "!loopback (default)" },
     { "+127.0.0.2", "192.0.2.1", 1, "any (default)" },
     { "10.0.0.0/8 +127.0.0.2", "192.0.2.1", 0, "!any (default)" },
     { "10.0.0.0/8 +loopback", "127.0.0.2", 1, "+loopback" },
     { "+127.0.0.2 !127.0.0.2", "127.0.0.2", 0, "!127.0.0.2" },
-    /* only what is allowed */
+    /* only the networks that are allowed */
     { "10.1.0.0/16 2001:db8:1::/48 !10.1.9.0/24", "10.1.8.255", 1, "10.1.0.0/16" },
     { "10.1.0.0/16 2001:db8:1::/48 !10.1.9.0/24", "10.1.9.0", 0, "!10.1.9.0/24" },
     { "10.1.0.0/16 2001:db8:1::/48 !10.1.9.0/24", "10.1.10.0", 1, "10.1.0.0/16" },
@@ -122,7 +121,7 @@ static const struct question {
     { "2001:db8::/127", "2001:db8::1", 1, "2001:db8::/127" },
     { "2001:db8::/127", "2001:db8::2", 0, "!any (default)" },
     { "8000::/1", "fd00::1", 1, "8000::/1" },
-    /* all but what is denied */
+    /* all networks but those that are denied */
     { "!10.1.9.0/24", "10.1.9.1", 0, "!10.1.9.0/24" },
     { "!10.1.9.0/24", "10.1.8.1", 1, "any (default)" },
     { "!10.1.9.0/24", "2001:db8::1", 1, "any (default)" },
@@ -131,19 +130,19 @@ static const struct question {
     { "!private", "192.0.2.1", 1, "any (default)" },
     { "!any", "192.0.2.1", 0, "!any" },
     { "!any 192.0.2.0/24", "192.0.2.1", 1, "192.0.2.0/24" },
-    /* the longest prefix, in whatever order */
+    /* the longest prefix decides, in any order */
     { "10.0.0.0/8 !10.1.0.0/16 10.1.2.0/24 !10.1.2.3", "10.9.9.9", 1, "10.0.0.0/8" },
     { "10.0.0.0/8 !10.1.0.0/16 10.1.2.0/24 !10.1.2.3", "10.1.9.9", 0, "!10.1.0.0/16" },
     { "10.0.0.0/8 !10.1.0.0/16 10.1.2.0/24 !10.1.2.3", "10.1.2.9", 1, "10.1.2.0/24" },
     { "10.0.0.0/8 !10.1.0.0/16 10.1.2.0/24 !10.1.2.3", "10.1.2.3", 0, "!10.1.2.3" },
     { "!10.1.2.3 10.1.2.0/24 !10.1.0.0/16 10.0.0.0/8", "10.1.2.9", 1, "10.1.2.0/24" },
     { "!10.1.2.3 10.1.2.0/24 !10.1.0.0/16 10.0.0.0/8", "10.1.2.3", 0, "!10.1.2.3" },
-    /* equally long: the denial */
+    /* of prefixes of the same length, the denial decides */
     { "10.1.0.0/16 !10.1.0.0/16", "10.1.2.3", 0, "!10.1.0.0/16" },
     { "!10.1.0.0/16 10.1.0.0/16", "10.1.2.3", 0, "!10.1.0.0/16" },
     { "any !any", "192.0.2.1", 0, "!any" },
     { "192.0.2.1 192.0.2.1/32", "192.0.2.1", 1, "192.0.2.1" },
-    /* special addresses are named by themselves only */
+    /* a special address is only allowed by an entry for its own kind */
     { "any", "192.0.2.1", 1, "any" },
     { "any", "2001:db8::1", 1, "any" },
     { "any", "127.0.0.1", 0, "!loopback (default)" },

@@ -81,7 +81,7 @@ static void test_key_exchange(ntlmssp_authenticate_t *auth)
     is_bytes(key, 16, base_key, 16, "the SessionBaseKey is it");
 }
 
-/* Every beginning of it is refused, and nothing behind it is read. */
+/* Every beginning of the message is refused, and no byte behind it is read. */
 static void test_cut(void)
 {
     ntlmssp_authenticate_t auth;

@@ -1,7 +1,6 @@
-/* ntlmssp_messages.h: in hexadecimal, what clients sent when they were shown the CHALLENGE beside
- * it, whose server challenge is that of [MS-NLMP] 4.2.1, and the key they came to. All are user
- * "User" of domain TEST with "Password", but for the anonymous ones.
- */
+/* ntlmssp_messages.h: messages of real clients in hexadecimal: the CHALLENGE that a client got,
+ * with the server challenge of [MS-NLMP] 4.2.1, the client's answer, and the key that it computed.
+ * The user is always "User" of domain TEST with "Password", or anonymous. */
 #ifndef NTLMSSP_MESSAGES_H
 #define NTLMSSP_MESSAGES_H
 

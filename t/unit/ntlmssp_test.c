@@ -1,7 +1,6 @@
-/* ntlmssp_test: messages as clients send them, the CHALLENGE byte by byte, everything a reader has
- * to refuse, and what is computed, against values that other implementations came to. The example
- * of [MS-NLMP] 4.2.4 is ntlm_vectors_test's.
- */
+/* ntlmssp_test: messages as clients send them, the CHALLENGE byte by byte, everything that a reader
+ * has to refuse, and keys and responses compared with those of other implementations.
+ * ntlm_vectors_test has the example of [MS-NLMP] 4.2.4. */
 #include "ntlm/ntlmssp.h"
 
 #include "ntlmssp_messages.h"
@@ -24,7 +23,8 @@ typedef struct bytes {
     size_t size;
 } bytes_t;
 
-/* To be freed; of exactly its size, so that a sanitizer sees a read beyond it. */
+/* Bytes in a block of exactly their size, so that a sanitizer sees a read beyond it. The caller
+ * frees it. */
 static bytes_t unhex(const char *text)
 {
     bytes_t b = { malloc(strlen(text) / 2 + 1), strlen(text) / 2 };
@@ -59,7 +59,7 @@ static void put32(uint8_t *p, uint32_t v)
 
 enum { LM, NT, DOMAIN, USER, WORKSTATION, KEY };
 
-/* What a message is to consist of; the text is bytes in hexadecimal. */
+/* The parts of a message; texts are bytes in hexadecimal. */
 typedef struct parts {
     const char *field[FIELDS];
     uint32_t flags;
@@ -114,7 +114,7 @@ static const char *read_parts(const parts_t *p, ntlmssp_authenticate_t *out)
     return wrong;
 }
 
-/* The usual message but for one field, and for where its payload begins. */
+/* The usual message, except for one field and for the place where its payload begins. */
 static void check_field(int field, const char *hex, size_t head, int taken, const char *what)
 {
     parts_t p = usual;
@@ -244,7 +244,7 @@ static void test_challenge_flags(void)
            "never LM keys, sealing, datagrams, 56 bits, anonymous");
 }
 
-/* Bytes of the CHALLENGE for such names; 0: none can be written. */
+/* Returns the size of the CHALLENGE for such names, or 0 when it cannot be written. */
 static size_t size_for(const ntlmssp_target_t *t, uint32_t flags)
 {
     static uint8_t buf[NTLMSSP_MAX];
@@ -295,7 +295,7 @@ static const client_t clients[] = {
     { "curl", curl_negotiate, curl_challenge, curl_authenticate, NULL, "WORKSTATION", "", 0, 0, 1 },
 };
 
-/* The key that both sides have now; 0: the response is wrong. */
+/* Computes the key that both sides have. Returns 0 when the response is wrong. */
 static int prove(const ntlmssp_authenticate_t *auth, uint8_t key[16])
 {
     uint8_t ntowf[16];
@@ -304,7 +304,7 @@ static int prove(const ntlmssp_authenticate_t *auth, uint8_t key[16])
            && ntlmssp_check_response(ntowf, nonce, auth, key) && ntlmssp_exported_key(auth, key);
 }
 
-/* A handshake's three messages and what was agreed. */
+/* The three messages of a handshake, and what both sides have agreed. */
 typedef struct handshake {
     bytes_t negotiate, challenge, authenticate;
     uint8_t key[16];
@@ -317,7 +317,7 @@ static int mic_is_right(const handshake_t *h, size_t size)
                              h->challenge.size, h->authenticate.data, size, h->mic_offset);
 }
 
-/* With how many of a message's bytes changed is the MIC still right? */
+/* For how many bytes of a message does the MIC stay right when the byte changes? */
 static int right_though_changed(const handshake_t *h, const bytes_t *message)
 {
     int right = 0;
@@ -447,7 +447,7 @@ static void test_header(void)
     free(b.data);
 }
 
-/* Is the message taken with that length and offset of a field? */
+/* Is the message accepted with this length and offset of a field? */
 static int taken_with(const bytes_t *b, int field, unsigned size, uint32_t offset)
 {
     bytes_t changed = { unit_copy(b->data, b->size), b->size };
@@ -529,7 +529,7 @@ static void test_names(void)
     }
 }
 
-/* Windows takes 255 characters at most; three bytes of UTF-8 each. */
+/* Windows accepts at most 255 characters, here of three bytes of UTF-8 each. */
 static void test_long_names(void)
 {
     char hex[4 * 256 + 1] = "";
@@ -684,7 +684,7 @@ static void test_ntowf(void)
            "no key for what is no UTF-8, %zu", i);
 }
 
-/* A wrong response leaves a key, too, that of the right one. */
+/* A wrong response yields a key as well: that of the right response. */
 static void test_wrong_response(void)
 {
     bytes_t a = unhex(impacket_authenticate), want = unhex(impacket_key);

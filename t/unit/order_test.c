@@ -39,7 +39,7 @@ static void test_written_order(rpc_health_t *health)
     rpc_health_good(health, "a", 6004);
 }
 
-/* Clients that choose names fill no table. */
+/* Clients cannot fill a table by names that they choose. */
 static void test_flood(rpc_health_t *health)
 {
     const rpc_health_server_t configured = { "configured", 6001 };

@@ -1,6 +1,5 @@
-/* queue_test: the byte queue against a plain buffer, its chunks; the PDU queue against an array,
- * and the memory that it takes.
- */
+/* queue_test: the byte queue compared with a plain buffer, and its chunks; the PDU queue compared
+ * with an array, and the memory that it takes. */
 #include "io/queue.h"
 
 #include "unit.h"
@@ -190,7 +189,7 @@ static void test_pdus(void)
     ok(q.first == NULL && q.last == NULL && q.size == 0, "cleared");
 }
 
-/* Against an array of sizes; each PDU is filled with its number. */
+/* Compares the queue with an array of sizes. Each PDU is filled with its number. */
 static void test_pdus_model(void)
 {
     static uint32_t sizes[20000];
@@ -234,7 +233,8 @@ static size_t in_use(void)
     return mallinfo2().uordblks;
 }
 
-/* What a window full of PDUs of one pattern of sizes takes, in hundredths of the window. */
+/* The memory that a window full of PDUs takes, in hundredths of the window. The PDUs have one
+ * pattern of sizes. */
 static long long share_of(size_t window, const uint32_t *sizes, unsigned count)
 {
     static const uint8_t bytes[65535];

@@ -1,6 +1,5 @@
-/* reason_test: every reason has a row, its own token and the right answer; and the log formats only
- * lines that somebody reads.
- */
+/* reason_test: every reason has a row, a token of its own and the right answer; and the log formats
+ * only lines that are written. */
 #include "base/reason.h"
 #include "base/log.h"
 

@@ -1,6 +1,6 @@
-/* resolver_test: shares of the threads, old answers, local failures, and an end while look-ups run.
- * The names are the test's own: each hangs until the test answers it, or gives what is set for all.
- */
+/* resolver_test: the shares of users in the threads, old answers, local failures, and an end while
+ * look-ups run. The test answers look-ups itself: each one hangs until the test says so, or all get
+ * the answer that is set. */
 #include "target/resolver.h"
 
 #include <arpa/inet.h>
@@ -27,10 +27,10 @@ typedef struct world {
     rpc_log_t log;
     int pending;
 
-    pthread_mutex_t lock;       /* of what the resolver's threads see */
+    pthread_mutex_t lock;       /* protects what the threads of the resolver see */
     pthread_cond_t changed;
     int hang;
-    int error;                  /* of every name, or 0 */
+    int error;                  /* the error of every look-up, or 0 */
     int begun, ended;           /* look-ups */
     int warnings, notices;
     stopped_clock_t clock;
@@ -108,8 +108,8 @@ static void hear(const rpc_log_t *log, int level, apr_status_t status, const cha
     __atomic_fetch_add(level == RPC_LOG_WARN ? &w->warnings : &w->notices, 1, __ATOMIC_SEQ_CST);
 }
 
-/* Not freed, for a look-up that was left behind comes back to it; volatile, or no pointer is
- * kept. */
+/* This memory is not freed, because a look-up that was left behind returns to it. It is volatile,
+ * so that the compiler keeps the pointer. */
 static world_t *world_new(int names)
 {
     static world_t *volatile worlds[16];
@@ -154,7 +154,7 @@ static rpc_reason_t cancel(wish_t *wish)
     return rpc_look_up_cancel(wish->look_up);
 }
 
-/* A loop runs once: each time a new one. */
+/* A loop can run only once, so each test has a new one. */
 static void await_all(world_t *w)
 {
     rpc_loop_run(w->loop);
@@ -172,7 +172,8 @@ static const rpc_resolved_t *ask(world_t *w, wish_t *wish, const char *host)
 
 #define CROWD 40
 
-/* COUNT names by FMT, asked for by users by USERS, all of which hang: how many are looked up. */
+/* Asks for COUNT names made by FMT, for users made by USERS; all of them hang. Returns how many are
+ * looked up at once. */
 static void test_share(const char *fmt, const char *users, int count, int share, const char *what)
 {
     world_t *w = world_new(0);
@@ -293,7 +294,7 @@ static void test_silent(void)
     await(w, &w->begun, 2);
     stopped_clock_pass(&w->clock, apr_time_from_sec(2));
     begin(w, &second, "a.example", NULL);
-    w->pending--;               /* of the first, which waits on */
+    w->pending--;               /* for the first one, which continues to wait */
     rpc_loop_run(w->loop);
     ok(second.answered && !second.answer.reason,
        "who comes when the others have waited has the last good answer at once");

@@ -1,6 +1,5 @@
-/* row_index_test: what an index finds, how far it looks for it, and that threads which add and
- * remove never hide an entry from one that looks.
- */
+/* row_index_test: what an index finds, how far it searches, and that threads which add and remove
+ * entries never hide an entry from a thread that searches. */
 #include "shared/row_index.h"
 
 #include <pthread.h>
@@ -27,7 +26,7 @@ static uint64_t key_of(uint32_t n)
     return key ^ key >> 29;
 }
 
-/* How many rows are found; SEEN counts each. */
+/* Returns how many rows are found. SEEN counts each row. */
 static uint32_t find(const rpc_row_index_t *index, unsigned kind, uint64_t key, uint32_t *passed,
                      uint8_t *seen)
 {
@@ -43,7 +42,7 @@ static uint32_t find(const rpc_row_index_t *index, unsigned kind, uint64_t key, 
     return n;
 }
 
-/* Is exactly what MODEL says found? */
+/* Tests that exactly the rows of MODEL are found. */
 static int agrees(const rpc_row_index_t *index, uint8_t model[KINDS][4000], unsigned kind,
                   uint8_t key)
 {
@@ -99,7 +98,7 @@ static void test_bounds(void)
     index_new(&index);
     for (row = 0; row < 100000; row++) {
         rpc_row_index_add(&index, 0, key_of(row / 2), row);     /* halves */
-        rpc_row_index_add(&index, 1, key_of(1), row);           /* everybody is of one address */
+        rpc_row_index_add(&index, 1, key_of(1), row);           /* all rows have the same address */
         rpc_row_index_add(&index, 2, key_of(row / 100), row);
     }
     for (row = 0; row < 100000; row += 2) {
@@ -123,7 +122,7 @@ static void test_bounds(void)
     free((void *)index.slots);
 }
 
-/* The row's process has died when it had noted a slot, and another row has taken that. */
+/* The process of the row died after it had noted a slot, and another row has taken this slot. */
 static void test_begun(void)
 {
     rpc_row_index_t index;
@@ -149,7 +148,7 @@ typedef struct member {
     pthread_t thread;
 } member_t;
 
-/* Whoever was entered before the look began, and still is, must have been found. */
+/* A row that was entered before the search began, and is still entered, has to be found. */
 static void look(crowd_t *c)
 {
     uint32_t before[THREADS * THREAD_ROWS], row;

@@ -1,6 +1,5 @@
-/* rts_test: the table of RTS PDUs against the specification's list, the byte examples, and
- * everything that a parser has to refuse.
- */
+/* rts_test: the table of RTS PDUs compared with the list of the specification, the byte examples,
+ * and everything that a parser has to refuse. */
 #include "wire/rts.h"
 
 #include "unit.h"
@@ -146,7 +145,7 @@ static const rts_command_t *command_of(const rts_pdu_t *pdu, rts_command_type_t 
     return NULL;
 }
 
-/* A value of its own for every command, so that no two can be mixed up. */
+/* Gives every command another value, so that two commands cannot be confused unnoticed. */
 static void fill(rts_pdu_t *pdu)
 {
     rts_cookie_t cookie;
@@ -480,7 +479,7 @@ static void test_truncated(const expected_t *e)
         uint8_t *copy = unit_copy(buf, n);
 
         if (n > 9)
-            copy[8] = (uint8_t)n;   /* so that frag_length does not give it away */
+            copy[8] = (uint8_t)n;   /* so that frag_length is still right */
         accepted += n != size && rts_parse(copy, n, &pdu) == NULL;
         free(copy);
     }
@@ -521,7 +520,7 @@ static void test_write_too_long(void)
     free(buf);
 }
 
-/* Whatever is accepted comes out again as it was, but for bytes that are ignored. */
+/* A PDU that is accepted is written again as it was, except for bytes that are ignored. */
 static void test_mutations(void)
 {
     unsigned seed = 20040901, round;

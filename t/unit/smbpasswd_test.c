@@ -33,7 +33,7 @@ static void test_line(apr_pool_t *pool)
        && !smbpasswd_find(table, pool, ""), "nobody else");
 }
 
-/* Two names for one account, or for two. */
+/* Tests whether two names are one account. */
 static void test_case(apr_pool_t *pool)
 {
     static const struct { const char *written, *asked; int same; } rows[] = {
@@ -57,7 +57,7 @@ static void test_case(apr_pool_t *pool)
     }
 }
 
-/* Flags, NT hash, and why such a user is not let in; NULL: is. */
+/* Flags, NT hash, and why such a user is refused; NULL: the user is accepted. */
 static void test_flags(apr_pool_t *pool)
 {
     static const struct { const char *flags, *nt, *barred; } rows[] = {
@@ -118,7 +118,8 @@ static void test_files(apr_pool_t *pool)
     table = smbpasswd_read(pool, nul, sizeof(nul) - 1);
     ok(table->malformed == 1 && !apr_hash_count(table->users), "NUL is no part of a name");
     for (n = 0; n < sizeof(cut) - 1; n++) {
-        char *exact = malloc(n ? n : 1);    /* so that a sanitizer sees its end */
+        /* in a block of its size, so that a sanitizer sees a read beyond it */
+        char *exact = malloc(n ? n : 1);
         const smbpasswd_user_t *user;
 
         memcpy(exact, cut, n);

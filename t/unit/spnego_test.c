@@ -1,13 +1,12 @@
-/* spnego_test: tokens as clients send them, in every order and wrapping, everything a reader has to
- * refuse, and what is written, byte by byte.
- */
+/* spnego_test: tokens as clients send them, in every order and wrapping, everything that a reader
+ * has to refuse, and the tokens that are written, byte by byte. */
 #include "ntlm/spnego.h"
 
 #include "unit.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* Tokens are in hexadecimal; "{...}" is a length, and what is so long. */
+/* Tokens are in hexadecimal. "{...}" stands for a length and the bytes of this length. */
 #define OID_SPNEGO "06{2b0601050502}"
 #define OID_NTLM   "06{2b06010401823702020a}"
 #define OID_KRB5   "06{2a864886f712010202}"
@@ -25,7 +24,7 @@ typedef struct bytes {
     size_t size;
 } bytes_t;
 
-/* Puts the length of SIZE bytes before them. Bytes it has then. */
+/* Puts the length of SIZE bytes before these bytes. Returns the new size. */
 static size_t with_length(uint8_t *data, size_t size)
 {
     size_t head = size < 0x80 ? 1 : size < 0x100 ? 2 : 3, i;
@@ -40,7 +39,7 @@ static size_t with_length(uint8_t *data, size_t size)
     return head + size;
 }
 
-/* Up to a brace that closes, or the end. Bytes written. */
+/* Writes the bytes up to a closing brace or the end. Returns how many bytes were written. */
 static size_t unhex_into(const char **text, uint8_t *out)
 {
     size_t size = 0;
@@ -61,7 +60,8 @@ static size_t unhex_into(const char **text, uint8_t *out)
     return size;
 }
 
-/* To be freed; of exactly its size, so that a sanitizer sees a read beyond it. */
+/* Bytes in a block of exactly their size, so that a sanitizer sees a read beyond it. The caller
+ * frees it. */
 static bytes_t unhex(const char *text)
 {
     uint8_t buf[1024];
@@ -70,7 +70,7 @@ static bytes_t unhex(const char *text)
     return (bytes_t){ unit_copy(buf, size), size };
 }
 
-/* NULL is "none". */
+/* Text for messages; NULL is "none". */
 static void is_hex(const uint8_t *data, size_t size, const char *hex, const char *what)
 {
     bytes_t want = unhex(hex ? hex : "");
@@ -93,7 +93,7 @@ typedef struct token {
 #define LIST_WINDOWS "30{" OID_MSKRB5 OID_KRB5 OID_NTLM OID_NEGOEX "}"
 #define LIST_TWICE "30{" OID_NTLM OID_NTLM "}"
 #define LONG_TOKEN MIC MIC MIC MIC MIC MIC MIC MIC MIC MIC MIC MIC MIC MIC MIC MIC MIC
-/* Samba's client: NTLM alone, with its NEGOTIATE. */
+/* The token of Samba's client: only NTLM is offered, with its NEGOTIATE. */
 #define SAMBA_TOKEN \
     "4e544c4d53535000010000001582086200000000280000000000000028000000060100000000000f"
 #define SAMBA_INIT \
@@ -145,7 +145,7 @@ static void test_token(const token_t *want)
     free(b.data);
 }
 
-/* Each beginning, in memory of just that size. */
+/* Each beginning of a token, in memory of exactly its size. */
 static void test_cut(const token_t *want)
 {
     bytes_t b = unhex(want->hex);
@@ -163,7 +163,7 @@ static void test_cut(const token_t *want)
     free(b.data);
 }
 
-/* Whatever byte is changed: no crash, and nothing outside. */
+/* For any changed byte there is no crash and no result outside the token. */
 static void test_changed(const token_t *want)
 {
     bytes_t b = unhex(want->hex);
@@ -186,7 +186,7 @@ static void test_changed(const token_t *want)
     free(b.data);
 }
 
-/* Lengths that are wrong are written out. */
+/* Wrong lengths are written as bytes. */
 static void test_refused(void)
 {
     static const struct {
@@ -275,7 +275,7 @@ static void test_answer(const answer_t *a)
     free(want.data);
 }
 
-/* Sizes at which lengths get another byte; what is written is read again. */
+/* Sizes at which a length needs another byte. A token that is written is read again. */
 static void test_sizes(void)
 {
     static const size_t sizes[] = { 1, 100, 121, 122, 127, 128, 129, 250, 255, 256, 257, 4096, 12288, 65000 };

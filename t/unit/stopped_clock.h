@@ -1,4 +1,4 @@
-/* stopped_clock.h: a clock that goes on when the test says so. Any thread may read it. */
+/* stopped_clock.h: a clock that moves only when the test says so. Any thread may read it. */
 #ifndef STOPPED_CLOCK_H
 #define STOPPED_CLOCK_H
 

@@ -1,7 +1,6 @@
-/* stream_test: how many pieces a stream writes at once, what it sends from the loop's scratch and
- * what it copies before, and that neither end of file nor room is missed after a short read or
- * write.
- */
+/* stream_test: how many pieces a stream writes at once, what it sends from the loop's scratch
+ * buffer and what it copies first, and that a stream misses neither end of file nor room after a
+ * short read or write. */
 #include "io/stream.h"
 
 #include <errno.h>
@@ -18,7 +17,7 @@
 typedef struct noted {
     rpc_stream_t s;
     int writes, pieces;         /* calls, and the pieces of the last one */
-    const uint8_t *at;          /* where its first one lay */
+    const uint8_t *at;          /* where the first piece lay */
     size_t room;                /* bytes that it still takes */
     size_t got;
     uint8_t bytes[200000];
@@ -88,7 +87,7 @@ static void test_gathered(rpc_loop_t *loop)
     free(n);
 }
 
-/* Everybody else's use of the scratch. */
+/* Others use the scratch buffer. */
 static void overwrite(rpc_loop_t *loop)
 {
     memset(rpc_loop_scratch(loop), 'x', RPC_LOOP_SCRATCH);
@@ -236,13 +235,13 @@ static void test_short_read(apr_pool_t *pool)
     ok(len == 3 && !r.s->can_read, "less than was asked for: there is no more, and no second read");
     peer_says(&r, "defg");
     close(r.peer);
-    rpc_loop_run(r.loop);       /* events tell of the rest */
+    rpc_loop_run(r.loop);       /* an event announces the rest */
     is_int((long long)r.got, 4, "what comes later is read");
     ok(APR_STATUS_IS_EOF(r.end), "and so is the end of file");
     rpc_stream_close(r.s, 1);
 }
 
-/* The event that tells of the end of file comes before the last bytes are read, and never again. */
+/* The event for the end of file comes before the last bytes are read, and does not come again. */
 static void test_short_read_at_end(apr_pool_t *pool)
 {
     reader_t r;
@@ -256,8 +255,8 @@ static void test_short_read_at_end(apr_pool_t *pool)
     rpc_stream_close(r.s, 1);
 }
 
-/* Who writes before it has seen the peer's end still reads what was said before. No event is
- * needed. */
+/* A stream that writes before it has seen the end of the peer still reads what the peer has sent
+ * before. No event is needed. */
 static void test_read_after_failed_write(apr_pool_t *pool)
 {
     uint8_t buf[100];
@@ -303,7 +302,7 @@ static void test_short_write(apr_pool_t *pool)
     rpc_stream_flush(r.s);
     ok(rpc_stream_pending(r.s) > 0 && !r.s->can_write, "a socket that takes a part is full");
     rpc_loop_schedule(r.loop, &r.job);
-    rpc_loop_run(r.loop);       /* events tell of room */
+    rpc_loop_run(r.loop);       /* an event announces room */
     is_int((long long)r.s->sent, sizeof(bytes), "all is written in the end");
     ok(r.runs > 1, "in several turns");
     rpc_stream_close(r.s, 1);
@@ -317,7 +316,7 @@ int main(void)
 
     apr_initialize();
     apr_pool_create(&pool, NULL);
-    alarm(60);      /* an event that is missed would be waited for without end */
+    alarm(60);      /* the test would wait for ever if an event were missed */
     if (rpc_loop_create(&loop, pool) != APR_SUCCESS)
         return 1;
     test_gathered(loop);

@@ -1,5 +1,4 @@
-/* timers_test: timers that are set, moved and cancelled at random, against a plain array of
- * them. */
+/* timers_test: timers that are set, moved and cancelled at random, compared with a plain array. */
 #include "io/timers.h"
 
 #include "unit.h"
@@ -22,7 +21,8 @@ static const rpc_timer_t *first_of_array(void)
     return first;
 }
 
-/* The heap and the array agree on what is due first; of timers due at one time it may be any. */
+/* Tests that the heap and the array agree on the first timer. Of timers with the same time it may
+ * be any. */
 static int agree(const rpc_timers_t *timers)
 {
     const rpc_timer_t *want = first_of_array(), *got = rpc_timers_first(timers);

@@ -1,7 +1,6 @@
-/* tls_test.c: a read of TLS stops after a while, whatever the peer sends, and goes on with the
- * next. The records of these peers bring a byte each, or nothing at all; both ends are in this
- * process.
- */
+/* tls_test: a read of TLS stops after a while, whatever the peer sends, and the next read
+ * continues. The records of these peers contain one byte each, or none. Both ends are in this
+ * process. */
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -13,7 +12,7 @@
 
 #define RECORDS 1000
 
-/* The keys need no certificate, so that none has to be made. */
+/* The cipher suite is anonymous, so that no certificate has to be made. */
 static SSL *make_end(int fd, int version)
 {
     SSL_CTX *ctx = SSL_CTX_new(TLS_method());

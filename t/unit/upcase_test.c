@@ -6,7 +6,7 @@
 
 #include "unit.h"
 
-/* Letters of many scripts, at the ends of the table's runs and beside them. */
+/* Letters of many scripts, at both ends of each range of the table and beside them. */
 static void test_letters(void)
 {
     static const struct { uint32_t c, up; const char *name; } rows[] = {

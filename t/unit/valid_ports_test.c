@@ -39,13 +39,13 @@ static const struct question {
     { "nb:6001-6002; nb:6004; nb.a.example:6001", "NB.a.Example", 6001, "nb.a.example:6001", NULL },
     { "a:1;b:2;a:3", "a", 2, NULL, "a:1" },
     { "HOST:593;HOST:49152-65535", "host", 50000, "HOST:49152-65535", NULL },
-    /* no DNS: a short name is not the long one, but it is near */
+    /* without DNS a short name is not the long one, but the log names the long one as nearest */
     { "rosco:593", "rosco.example.com", 593, NULL, "rosco:593" },
     { "rosco.example.com:593", "Rosco", 593, NULL, "rosco.example.com:593" },
     { "rosco.example.com:593", "roscoe", 593, NULL, NULL },
     { "rosco.example.com:593;rosco:1", "rosco", 593, NULL, "rosco:1" },
     { "a:1;rosco:593", "192.0.2.1", 593, NULL, NULL },
-    /* addresses are text, too */
+    /* IPv4 addresses are compared as text */
     { "192.0.2.1:135", "192.0.2.1", 135, "192.0.2.1:135", NULL },
     { "192.0.2.1:135", "192.0.2.2", 135, NULL, NULL },
     { "192.0.2.1:135", "192.0.2.10", 135, NULL, NULL },
@@ -70,7 +70,7 @@ static const struct question {
     /* a client cannot use a pattern */
     { "exch1:6001", "*", 6001, NULL, NULL },
     { "exch1:6001", "exch*", 6001, NULL, NULL },
-    /* IPv6, by address and not by spelling */
+    /* IPv6 addresses are compared as addresses, whatever their spelling */
     { "fe80::1:6001", "fe80::1", 6001, "fe80::1:6001", NULL },
     { "fe80::1:6001", "FE80:0:0::1", 6001, "fe80::1:6001", NULL },
     { "[fe80::1]:6001-6002", "fe80:0000:0000:0000:0000:0000:0000:0001", 6002, "[fe80::1]:6001-6002", NULL },

@@ -64,7 +64,7 @@ static void test_spellings(apr_pool_t *pool)
     }
 }
 
-/* Names of LENGTH bytes that differ in their last one: are they one user? */
+/* Are two names of LENGTH bytes that differ only in the last byte one user? */
 static int same_beginning(apr_pool_t *pool, size_t length)
 {
     char *one = apr_palloc(pool, length + 1), *other;
@@ -87,7 +87,8 @@ static void test_long(apr_pool_t *pool)
     ok(!same_beginning(pool, RPC_WHO_NAME_MAX), "long names that differ");
     ok(same_beginning(pool, RPC_WHO_NAME_MAX + 1), "names that differ behind the bound");
     for (i = 0; i + 1 < 2 * RPC_WHO_NAME_MAX; i++)
-        name[i] = i % 2 ? '\xb6' : '\xc3';      /* an umlaut lies across no bound */
+        /* at each limit the name has an umlaut of two bytes */
+        name[i] = i % 2 ? '\xb6' : '\xc3';
     name[i] = '\0';
     name[0] = 'x';
     name[1] = 'x';

@@ -64,7 +64,7 @@ sub openssl {
     return;
 }
 
-# A person's certificate, as options of IO::Socket::SSL.
+# Options of IO::Socket::SSL with the certificate of a person.
 sub person {
     my ($self, $name) = @_;
     my $file = "$self->{dir}/$name";

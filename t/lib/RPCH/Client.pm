@@ -81,8 +81,8 @@ sub connect {
     return $self->opened;
 }
 
-# The same with a server that answers nothing by itself: the legs, IN and OUT, in the test's hands.
-# WINDOW is of B3. The client has not read its answers.
+# Opens it at a server that the test plays, which announces WINDOW in B3. Returns the legs, IN and OUT.
+# The client has not yet read the answers.
 sub open_by_hand {
     my ($self, $server, $window) = @_;
     $self->open_in;
@@ -107,8 +107,8 @@ sub opened {
     return $self;
 }
 
-# Cuts the bytes of an OUT channel into PDUs. Acks for the IN channel take effect at once; all other
-# PDUs wait in {got}.
+# Cuts the bytes of an OUT channel into PDUs. Acknowledgements for the IN channel take effect at once;
+# all other PDUs wait in {got}.
 sub watch_out {
     my ($self, $ch) = @_;
     $ch->{on_input} = sub {
@@ -176,7 +176,7 @@ sub send_ack {
 # Sends an RPC PDU and returns the next one that the server sends.
 sub call { my ($self, $pdu) = @_; $self->send($pdu); return $self->recv }
 
-# Does a server that echoes answer a call with STUB? Each call without one has a stub of its own.
+# Makes a call with STUB, by default another one each time. True when the server echoes it.
 my $calls = 0;
 sub works {
     my ($self, $stub) = @_;
@@ -186,7 +186,7 @@ sub works {
     return $answer && $answer->{stub} eq $stub;
 }
 
-# The same of a new virtual connection, which is closed afterwards.
+# Opens the virtual connection, makes such a call and closes it. True when the call was answered.
 sub serves {
     my ($self) = @_;
     my $works = eval { $self->connect->works };
@@ -195,7 +195,7 @@ sub serves {
     return $works;
 }
 
-# An OUT channel alone, with its first PDU: the status of the answer.
+# Opens only the OUT channel, sends A1 and closes. Returns the status of the answer.
 sub out_status {
     my ($self) = @_;
     $self->open_out;
@@ -264,8 +264,8 @@ sub switch_out {
     return $form;
 }
 
-# Does what is specified for one RTS PDU of a replacement, while data flows. {follow}: code that
-# returns the options of the next request, called with 'in' or 'out'. {replaced} counts the
+# Does what the specification says for one RTS PDU of a replacement, while data flows. {follow} is code
+# that gets 'in' or 'out' and returns the options of the next request. {replaced} counts the
 # replacements of each form.
 sub follow {
     my ($self, $pdu) = @_;

@@ -42,7 +42,7 @@ int epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
 }
 C
 
-# Starts HTTPD with a clock that is SPEED times as fast; returns false where the library cannot be built.
+# Starts HTTPD with a clock that is SPEED times as fast. Returns false when the library cannot be built.
 sub start {
     my ($class, $httpd, $speed) = @_;
     my $base = vars('serverroot') . "/conf/clock-$$-$speed";
@@ -50,7 +50,7 @@ sub start {
     print $fh $SOURCE;
     close $fh or die "$base.c: $!\n";
     system("cc -shared -fPIC -O1 -DSPEED=$speed -o $base.so $base.c -ldl 2>/dev/null") == 0 or return;
-    # Sanitizers have to stay the first
+    # The library of a sanitizer has to be the first
     local $ENV{LD_PRELOAD} = join ':', grep { defined } $ENV{LD_PRELOAD}, "$base.so";
     return $httpd->start;
 }

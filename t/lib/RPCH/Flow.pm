@@ -1,6 +1,6 @@
 package RPCH::Flow;
 
-# Both ends of one hop's flow control (3.2.1.4.1, 3.2.1.5.1), for client and server double.
+# Both ends of the flow control of one hop (3.2.1.4.1, 3.2.1.5.1), for the doubles of client and server.
 
 use strict;
 use warnings;
@@ -23,7 +23,7 @@ sub receiver {
 
 sub received { my ($s, $size) = @_; $s->{received} += $size; $s->{free} -= $size; $s->{advertised} -= $size; return }
 
-# The ack that is due now, or undef.
+# The acknowledgement that is due now, or undef.
 sub consumed {
     my ($s, $size) = @_;
     $s->{free} += $size;

@@ -36,7 +36,8 @@ sub need {
     return;
 }
 
-# A private httpd with TLS. BACKEND serves localhost:3388, the name that FreeRDP always asks for. One child serves: FreeRDP knows recycling within one proxy only.
+# A private httpd with TLS. BACKEND serves localhost:3388, the name that FreeRDP always asks for. There is
+# one child, because FreeRDP can replace channels only within one proxy.
 sub httpd {
     my ($class, %arg) = @_;
     my $conf = vars('serverroot') . '/conf';
@@ -80,11 +81,11 @@ sub start {
     return $self;
 }
 
-# Its own X server, which looks for a free number by itself.
+# Starts an X server of its own, which finds a free number of a display.
 sub display {
     my ($self) = @_;
     pipe my $r, my $w or die "pipe: $!\n";
-    fcntl $w, Fcntl::F_SETFD(), 0;      # the X server inherits it
+    fcntl $w, Fcntl::F_SETFD(), 0;      # so that the X server inherits it
     $self->{xpid} = $self->spawn(xvfb => {}, find('Xvfb'), '-displayfd', fileno $w, '-screen', '0', '640x480x24',
                                  '-nolisten', 'tcp');
     close $w;
@@ -99,7 +100,7 @@ sub display {
     return ":$1";
 }
 
-# A process whose output goes to NAME.log. Its pid file is where t/TEST looks for what is left.
+# Starts a process whose output goes to NAME.log. t/TEST finds processes that are left by their pid files.
 sub spawn {
     my ($self, $name, $env, @command) = @_;
     my $pid = fork // die "fork: $!\n";
@@ -150,7 +151,7 @@ sub patch {
 
 sub signal { my ($self, $signal) = @_; kill $signal => $self->{pid}; return $self }
 
-# Waits for its end; the exit code, or the signal that ended it.
+# Waits for the end of the client. Returns its exit code, or the signal that ended it.
 sub exit_code {
     my ($self) = @_;
     wait_for("FreeRDP's end", sub { turn(0.02); !$self->running });

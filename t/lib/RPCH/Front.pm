@@ -1,7 +1,7 @@
 package RPCH::Front;
 
-# A front end of another kind before httpd: nginx, HAProxy or Squid, on the loopback, in the foreground
-# below the test. It is gone with the object.
+# A front end before httpd: nginx, HAProxy or Squid on the loopback, as a child process of the test. It
+# ends with the object.
 
 use strict;
 use warnings;
@@ -25,8 +25,8 @@ sub need {
     Test::More::plan(skip_all => "packages not installed: @missing");
 }
 
-# PLACES: name => lines of a server's "location /", each of which gets a port of its own; proxy_pass
-# http://back leads to PORT, on connections that are kept.
+# PLACES: name => lines for "location /" of a server with a port of its own. "proxy_pass http://back"
+# leads to PORT, on connections that stay open.
 sub nginx {
     my ($class, $port, %places) = @_;
     my $self = $class->new(sort keys %places);
@@ -69,7 +69,7 @@ CONF
 sub squid {
     my ($class, $port, $lines, $host) = @_;
     my $self = $class->new('squid');
-    chmod 0777, $self->{dir};       # it gives up root's rights
+    chmod 0777, $self->{dir};       # Squid gives up the rights of root
     return $self->start(<<"CONF", find('squid'), '-N', '-f', "$self->{dir}/conf");
 http_port 127.0.0.1:$self->{port}{squid} accel defaultsite=$host
 cache_peer 127.0.0.1 parent $port 0 no-query originserver login=PASS connection-auth=on
@@ -103,7 +103,7 @@ sub start {
     close $fh or die "$self->{dir}: $!\n";
     defined($self->{pid} = fork) or die "fork: $!\n";
     if (!$self->{pid}) {
-        delete $ENV{LD_PRELOAD};    # a sanitizer's library is for httpd
+        delete $ENV{LD_PRELOAD};    # the library of a sanitizer is for httpd only
         open STDOUT, '>>', "$self->{dir}/log";
         open STDERR, '>&', \*STDOUT;
         exec @command or exit 1;

@@ -1,8 +1,8 @@
 package RPCH::Gateway;
 
-# As much of a Remote Desktop Gateway ([MS-TSGU]) as brings FreeRDP to open its tunnel: answers
-# to the bind (with an NTLM challenge that nobody checks) and to the calls up to the pipe, which
-# then carries what the target says. FreeRDP signs its requests and does not seal them.
+# A double of a Remote Desktop Gateway ([MS-TSGU]), complete enough for FreeRDP to open its tunnel. It
+# answers the bind (with an NTLM challenge whose response it does not check) and the calls up to the
+# pipe, which then carries what the target sends. FreeRDP signs its requests and does not seal them.
 
 use strict;
 use warnings;
@@ -12,7 +12,7 @@ use RPCH::RPC qw(pdu rpc_parse uuid BIND BIND_ACK REQUEST RESPONSE NDR);
 
 use constant MAX_FRAGMENT => 4088;
 
-# Opnums (3.2.6), and their answers' stubs; the pipe and a call for messages are left open.
+# Opnums (3.2.6), and the stubs of their answers. The pipe and a call for messages get no answer yet.
 use constant { CREATE_TUNNEL => 1, AUTHORIZE_TUNNEL => 2, MAKE_TUNNEL_CALL => 3, CREATE_CHANNEL => 4,
                CLOSE_CHANNEL => 6, SETUP_RECEIVE_PIPE => 8, SEND_TO_SERVER => 9 };
 my %ANSWER = (
@@ -22,13 +22,13 @@ my %ANSWER = (
     SEND_TO_SERVER()   => sub { pack 'V', 0 },
 );
 
-# RECV takes the next RPC PDU from the client if there is one, SEND sends one to it.
+# RECV returns the next RPC PDU of the client, if there is one. SEND sends one to the client.
 sub new {
     my ($class, $recv, $send) = @_;
     return bless { recv => $recv, send => $send, calls => [], heard => '' }, $class;
 }
 
-# Answers what has come; the opnums of all calls so far.
+# Answers the PDUs that have come. Returns the opnums of all calls so far.
 sub serve {
     my ($self) = @_;
     while (defined(my $pdu = $self->{recv}->())) {
@@ -54,10 +54,11 @@ sub called {
     return wait_for("call $opnum at the gateway", sub { $n // 1 <= grep { $_ == $opnum } @{ $self->serve } });
 }
 
-# What the target says: a fragment of the pipe call's answer, but not the last.
+# Sends bytes of the target: a fragment, not the last, of the answer to the call of the pipe.
 sub say { my ($self, $bytes) = @_; return $self->{send}->(response($bytes, call => $self->{pipe}, pfc => 1)) }
 
-# N answers of the full size to calls that the client does not wait for: only the verifier is long.
+# Sends N PDUs of the full size that belong to no call that the client waits for. Most of each PDU is
+# the verifier.
 sub fill {
     my ($self, $n) = @_;
     my $verifier = 'v' x (MAX_FRAGMENT - 36);
@@ -65,7 +66,7 @@ sub fill {
     return;
 }
 
-# With the trailer of authentication level "integrity" (2.2.2.11 of [MS-RPCE]) behind the stub.
+# A PDU with the trailer of authentication level "integrity" (2.2.2.11 of [MS-RPCE]) behind its stub.
 sub response {
     my ($stub, %o) = @_;
     my $pad = -length($stub) % 4;
@@ -103,7 +104,7 @@ sub challenge {
 # Context handle (2.2.4).
 sub context { return pack('V', 0) . uuid('11111111-2222-3333-4444-555555555555') }
 
-# TSG_PACKET_QUARENC_RESPONSE (2.2.9.2.1.6), the handle, the tunnel's number and the result.
+# TSG_PACKET_QUARENC_RESPONSE (2.2.9.2.1.6), the handle, the number of the tunnel, and the result.
 sub quarantine_response {
     my $type = 0x4552;
     my $packet = pack 'V V V V V V V a16 V', 0x20000, $type, $type, 0x20004, 0, 0, 0, 'n' x 16, 0x20008;
@@ -111,7 +112,7 @@ sub quarantine_response {
     return $packet . $caps . context() . pack 'V V', 1, 0;
 }
 
-# TSG_PACKET_RESPONSE (2.2.9.2.1.5): nothing is redirected, nothing is said.
+# TSG_PACKET_RESPONSE (2.2.9.2.1.5) without redirections and without messages.
 sub authorization {
     my $type = 0x5052;
     return pack 'V18', 0x20000, $type, $type, 0x20004, 0x5152, 0, 0, 0, 0, 1, (0) x 8;

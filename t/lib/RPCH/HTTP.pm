@@ -10,8 +10,8 @@ use RPCH::Poll qw(wait_for);
 use RPCH::PDU qw(cut);
 use parent -norequire, 'RPCH::Peer';
 
-# Sends a request head. OPT: length, user and password (Basic), headers (lines), version,
-# no_auth, agent. Answers to it are read by head() and body().
+# Sends the header of a request. OPT: length, user and password (Basic), headers (lines), version,
+# no_auth, agent. head() and body() read the answer.
 sub request {
     my ($self, $method, $uri, %opt) = @_;
     my $version = $opt{version} // '1.1';
@@ -28,7 +28,7 @@ sub request {
     return $self;
 }
 
-# The final answer's head {status, reason, line, version, headers}; undef when the connection
+# The header of the final answer: {status, reason, line, version, headers}. undef when the connection
 # was closed instead.
 sub head {
     my ($self, $timeout) = @_;

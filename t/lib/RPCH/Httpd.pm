@@ -1,7 +1,7 @@
 package RPCH::Httpd;
 
-# A private httpd of a test that stops, restarts or misconfigures it. It lives in the run's
-# server root and is gone with the object.
+# A private httpd, for a test that stops or restarts it or changes its configuration. Its folder is in
+# the server root of the run. It ends with the object.
 
 use strict;
 use warnings;
@@ -58,7 +58,7 @@ CONF
     return $self;
 }
 
-# A location to relay to anything on the loopback, for lifecycle tests.
+# A location that relays to any port of 127.0.0.1, natively or through the endpoint.
 sub location {
     my ($class, $more) = @_;
     my $users = vars('serverroot') . '/conf/users';
@@ -75,7 +75,8 @@ RpcBackend tcp.contoso.test ncacn_ip_tcp:127.0.0.1
 CONF
 }
 
-# What the samples of conf/, which a test includes, need to relay to the loopback over plain HTTP.
+# A location for tests that include the samples of conf/: with it the samples relay to the loopback, over
+# plain HTTP.
 sub loosened_sample {
     my ($class) = @_;
     my $users = vars('serverroot') . '/conf/users';
@@ -124,7 +125,8 @@ sub signal {
     return $self;
 }
 
-# A graceful restart, with another configuration if CONF is given; waits for the new one.
+# Restarts gracefully, with the configuration CONF if it is given, and waits until the new generation
+# runs.
 sub restart {
     my ($self, $conf) = @_;
     my $restarts = sub { return scalar(() = $self->log =~ /resuming normal operations/g) };
@@ -141,7 +143,7 @@ sub settle {
     return;
 }
 
-# Waits, pumping all peers, until the parent is gone.
+# Waits until the parent has ended; all peers are served meanwhile.
 sub wait_gone {
     my ($self, $timeout) = @_;
     wait_for('httpd to end', sub { turn(0.02); !kill 0, $self->{pid} }, $timeout);
@@ -163,14 +165,14 @@ sub log {
     return scalar <$fh> // '';
 }
 
-# Waits for a line in a log of its own.
+# Waits for a line in a log of this httpd. True when it has come.
 sub logs {
     my ($self, $re, $name) = @_;
     return eval { wait_for("$re in the log", sub { turn(0.02); $self->log($name) =~ $re }) } ? 1 : 0;
 }
 
-# A server whose object is gone ends while the test goes on; with the test those end that are left, and
-# all are waited for together.
+# When an object is freed, its server is told to end, and the test goes on. At the end of the test the
+# servers that are left are told to end, and the test waits for all of them together.
 sub stop {
     my ($self) = @_;
     my $pid = delete $self->{pid};

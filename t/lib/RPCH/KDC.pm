@@ -27,8 +27,9 @@ sub find {
 # The packages that are missing.
 sub missing { return sort grep { !find($PACKAGES{$_}) } keys %PACKAGES }
 
-# USER => PASSWORD pairs; services get random keys. Environment variables of this process and
-# those that it starts, httpd included, point to the realm while the object lives.
+# Starts a realm with these USER => PASSWORD pairs; services get random keys. While the object lives,
+# environment variables of this process, and of processes that it starts such as httpd, point to the
+# realm.
 sub start {
     my ($class, %users) = @_;
     my $dir = vars('serverroot') . "/kdc-$$";
@@ -82,7 +83,7 @@ CONF
 
 sub write { my ($self, $name, $text) = @_; return put("$self->{dir}/$name", $text) }
 
-# Runs a program of Kerberos to its end; its output. INPUT is what it reads.
+# Runs a program of Kerberos to its end and returns its output. The program reads INPUT.
 sub run {
     my ($self, @command) = @_;
     my $input = ref $command[0] ? ${ shift @command } : '';
@@ -91,7 +92,7 @@ sub run {
     if (!$pid) {
         open STDIN, '<', "$self->{dir}/input";
         open STDERR, '>&', \*STDOUT;
-        delete $ENV{LD_PRELOAD};    # a sanitizer for httpd hangs some of them
+        delete $ENV{LD_PRELOAD};    # some of them hang with the library of a sanitizer
         exec @command or POSIX::_exit(127);
     }
     my $text = do { local $/; <$out> } // '';
@@ -126,7 +127,7 @@ sub serve {
     return;
 }
 
-# A service's principal, and a keytab that httpd's children can read.
+# Makes the principal of a service. Returns its keytab, which httpd's children can read.
 sub service {
     my ($self, $name) = @_;
     my $keytab = "$self->{dir}/" . $name =~ tr{/}{_}r . '.keytab';
@@ -136,7 +137,7 @@ sub service {
     return $keytab;
 }
 
-# The replay cache of httpd's children, in a folder of theirs.
+# The replay cache of httpd's children, in a folder in which they may write.
 sub replay_cache {
     my ($self) = @_;
     my $dir = "$self->{dir}/replay";
@@ -145,7 +146,7 @@ sub replay_cache {
     return "file2:$dir/cache";
 }
 
-# Fetches a ticket; from now on this process and its children are USER.
+# Fetches a ticket. From now on this process and its children act for USER.
 sub login {
     my ($self, $user, $password, @options) = @_;
     $ENV{KRB5CCNAME} = "FILE:$self->{dir}/ccache-$user";

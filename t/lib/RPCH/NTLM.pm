@@ -1,8 +1,9 @@
 package RPCH::NTLM;
 
-# A client of NTLM ([MS-NLMP]) that can do everything right, and each thing wrong. One object is
-# one login: negotiate(), then challenge(what came), then authenticate(); ask() and login() carry
-# them over an HTTP connection. MD4, which OpenSSL keeps apart, is made by hand.
+# A client of NTLM ([MS-NLMP]) that can do everything right, or any one thing wrong. One object is one
+# login: negotiate(), then challenge() with the message of the server, then authenticate(). ask() and
+# login() carry these messages over an HTTP connection. MD4 is written out here, because not every
+# OpenSSL has it.
 
 use strict;
 use warnings;
@@ -27,18 +28,18 @@ my @AV = qw(eol nb_computer nb_domain dns_computer dns_domain dns_tree flags tim
 my %AV = map { $AV[$_] => $_ } 0 .. $#AV;
 my $WINDOWS_10 = pack 'C C v x3 C', 10, 0, 19041, 15;
 
-# ARG: user, password, domain, workstation: text. What else there is to choose:
-#   oem          names in one byte a character, not in Unicode
+# ARG: user, password, domain and workstation are texts. The other choices are:
+#   oem          names have one byte a character, and are not in Unicode
 #   version      0: messages without a Version field
 #   names        NEGOTIATE shows domain and workstation
 #   flags, no_flags  NegotiateFlags to set, and to leave out, in NEGOTIATE
-#   mic          1, or 0: none, none promised; 'wrong', 'zero', 'missing' (promised without a
-#                place for it), 'unpromised' (right, but not announced)
+#   mic          1: a MIC; 0: no MIC, and none announced; or 'wrong', 'zero', 'missing' (announced, but
+#                the message has no place for it), 'unpromised' (right, but not announced)
 #   binding      MsvAvChannelBindings, 16 bytes; undef: none
 #   target       MsvAvTargetName, text; undef: none
-#   late         seconds that the timestamp is ahead
+#   late         seconds by which the timestamp is ahead of the clock
 #   pairs        AV pairs to append, [id, value]
-#   key_exch     1: a key of its own choice; 'flag': says so, and sends none
+#   key_exch     1: a session key that the client chooses; 'flag': only the flag, without a key
 #   v1           an NTLMv1 response
 #   anonymous    no user and no response
 #   hash         the NT hash, instead of a password
@@ -115,7 +116,7 @@ sub des {
 }
 
 sub utf16 { return encode('UTF-16LE', $_[0]) }
-# As Windows does: one character for one.
+# Upper case as Windows makes it: each character becomes one character.
 sub upper { return join '', map { length(uc) == 1 ? uc : $_ } split //, $_[0] }
 sub filetime { return int((($_[0] // Time::HiRes::time()) + 11_644_473_600) * 10_000_000) }
 
@@ -155,7 +156,7 @@ sub client_flags {
     return ($flags | $self->{flags}) & ~$self->{no_flags};
 }
 
-# 2.2.1.1; names in it are OEM always.
+# NEGOTIATE_MESSAGE (2.2.1.1). Its names are always OEM.
 sub negotiate {
     my ($self) = @_;
     my @names = $self->{names} ? map { encode('cp1252', uc $self->{$_}) } qw(domain workstation) : ('', '');
@@ -190,7 +191,7 @@ sub read_challenge {
              info => \%info, pairs => \@pairs, version => $flags & VERSION ? substr($bytes, 48, 8) : undef };
 }
 
-# AV pairs up to the end, which there must be.
+# Reads AV pairs up to MsvAvEOL, which has to be there.
 sub pairs {
     my ($bytes) = @_;
     my @pairs;
@@ -222,7 +223,7 @@ sub answer_pairs {
     return join '', (map { pack 'v v/a*', @$_ } @pairs), "\0" x 4;
 }
 
-# 3.3.2: NTLMv2_RESPONSE; the session key is kept.
+# Makes NTLMv2_RESPONSE (3.3.2), and keeps the session key.
 sub response {
     my ($self) = @_;
     my $hash = $self->{hash} // nt_hash($self->{password});
@@ -236,14 +237,14 @@ sub response {
     return $proof . $blob;
 }
 
-# 3.3.1
+# Makes the NTLMv1 response (3.3.1).
 sub v1_response {
     my ($self, $hash) = @_;
     $self->{session_key} = md4($hash);
     return join '', map { des($_, $self->{sent}{nonce}) } unpack '(a7)3', $hash . "\0" x 5;
 }
 
-# 3.1.5.1.2: the key that a client chooses, under the other.
+# The session key that the client chooses, encrypted with the other key (3.1.5.1.2).
 sub exchange {
     my ($self) = @_;
     return '' if !$self->{key_exch} || $self->{key_exch} eq 'flag';
@@ -253,7 +254,7 @@ sub exchange {
     return $under;
 }
 
-# 2.2.1.3
+# AUTHENTICATE_MESSAGE (2.2.1.3).
 sub authenticate {
     my ($self) = @_;
     my ($user, $domain, $workstation) = map { $self->text($self->{$_}) } qw(user domain workstation);
@@ -274,7 +275,7 @@ sub authenticate {
     return $self->{authenticate} = $self->sealed(join '', $head, $place ? "\0" x 16 : (), @fields);
 }
 
-# With the MIC over the three messages.
+# Adds the MIC of the three messages.
 sub sealed {
     my ($self, $message) = @_;
     return $message if !$self->{mic} || $self->{mic} eq 'missing' || $self->{mic} eq 'zero' || $self->{anonymous};
@@ -297,8 +298,8 @@ sub signature {
 
 # ---- over HTTP ----
 
-# One request with a message, read to its end: {status, headers, body, token}; 'closed' for a
-# status when there is no answer. OPT: those of RPCH::HTTP's request, method, scheme.
+# Sends one request with a message and reads the answer to its end: {status, headers, body, token}. The
+# status is 'closed' when there is no answer. OPT: the options of RPCH::HTTP's request, method, scheme.
 sub ask {
     my ($http, $uri, $message, %opt) = @_;
     my $scheme = delete $opt{scheme} // 'NTLM';
@@ -312,7 +313,7 @@ sub ask {
     return \%answer;
 }
 
-# The first leg: the answer, its challenge read.
+# The first leg of a login. Returns the answer, whose challenge has been read.
 sub knock {
     my ($self, $http, $uri, %opt) = @_;
     my $answer = ask($http, $uri, $self->negotiate, %opt);
@@ -320,7 +321,7 @@ sub knock {
     return $answer;
 }
 
-# Both legs: the second's answer, or the first's when there is no challenge in it.
+# Both legs of a login. Returns the answer to the second, or to the first when that has no challenge.
 sub login {
     my ($self, $http, $uri, %opt) = @_;
     my $answer = $self->knock($http, $uri, %opt);

@@ -77,8 +77,8 @@ our %RTS = (
     'FlowControlAckWithDestination' => [0x0002, qw(D:destination FCA:ack)],
 );
 
-# The bytes of a PDU of %RTS. Values by name; an ack is {received, available, channel}, an
-# address a dotted quad or 16 bytes, a cookie 16 bytes.
+# The bytes of a PDU of %RTS, with values by name. An ack is {received, available, channel}, an address
+# is an IPv4 address as text or 16 bytes, a cookie has 16 bytes.
 sub rts {
     my ($name, %value) = @_;
     my ($flags, @spec) = @{ $RTS{$name} || croak "no RTS PDU $name" };
@@ -94,7 +94,7 @@ sub rts {
     return rts_raw($flags, @commands);
 }
 
-# An RTS PDU of any flags and commands, legal or not: [short name, value] each.
+# An RTS PDU of any flags and commands, legal or not. Each command is [short name, value].
 sub rts_raw {
     my ($flags, @commands) = @_;
     my $body = join '', map { encode_command(@$_) } @commands;
@@ -190,7 +190,7 @@ my @PTYPE = qw(request ping response fault working nocall reject ack cl_cancel f
                bind bind_ack bind_nak alter_context alter_context_resp auth3 shutdown co_cancel
                orphaned RTS);
 
-# For test messages.
+# A PDU as text, for the messages of tests.
 sub describe {
     my ($bytes) = @_;
     return 'nothing' if !defined $bytes || !length $bytes;
@@ -202,8 +202,8 @@ sub describe {
     return sprintf 'RTS %04x [%s]', $pdu->{flags}, join ' ', map { $_->[0] } @{ $pdu->{commands} };
 }
 
-# Takes the first complete PDU out of $$buffer; undef while there is none. Dies when the bytes are
-# no PDU.
+# Takes the first complete PDU out of $$buffer, or returns undef while there is none. Dies when the bytes
+# are not a PDU.
 sub cut {
     my ($buffer) = @_;
     return if length $$buffer < 10;

@@ -1,7 +1,7 @@
 package RPCH::Poll;
 
-# One select loop for everything a test talks to, clients and server doubles alike: a test
-# says what it waits for, and all peers are pumped until it is there or time is up.
+# One select() loop for all connections of a test, of clients and of server doubles. A test says what it
+# waits for, and all connections are served until this has come or the time is over.
 
 use strict;
 use warnings;
@@ -10,14 +10,14 @@ use Time::HiRes ();
 use Exporter 'import';
 
 our @EXPORT_OK = qw(wait_for turn);
-our $TIMEOUT = $ENV{RPCH_TIMEOUT} || 20;    # seconds for any one event
+our $TIMEOUT = $ENV{RPCH_TIMEOUT} || 20;    # seconds to wait for one event
 
 my %peers;
 
 sub add    { $peers{ 0 + $_[0] } = $_[0] }
 sub remove { delete $peers{ 0 + $_[0] } }
 
-# Waits until COND is true and returns what it returned; dies after a while, naming WHAT.
+# Waits until COND returns true, and returns that. Dies after $TIMEOUT, with WHAT in its message.
 sub wait_for {
     my ($what, $cond, $timeout) = @_;
     my $end = Time::HiRes::time() + ($timeout // $TIMEOUT);
@@ -31,7 +31,7 @@ sub wait_for {
     }
 }
 
-# One look at all peers, for at most SECONDS.
+# Serves all peers once; waits for at most SECONDS for an event.
 sub turn {
     my ($seconds) = @_;
     my ($r, $w) = ('', '');
@@ -45,7 +45,7 @@ sub turn {
     my $n = select $rr, $ww, undef, $seconds;
     ($rr, $ww) = ('', '') if $n < 0;
     for my $p (my @all = values %peers) {
-        next if !defined $p->{fd};      # closed by another peer's event
+        next if !defined $p->{fd};      # an event of another peer has closed it
         $p->can_write if vec $ww, $p->{fd}, 1;
         $p->can_read if defined $p->{fd} && $p->wants_read && (vec($rr, $p->{fd}, 1) || $p->buffered);
     }
@@ -73,7 +73,7 @@ sub new {
     return $self;
 }
 
-# Connects (and shakes hands) at once, FROM an address if one is given; the httpd under test is another process.
+# Connects, and does the handshake of TLS, before it returns. FROM is the address to connect from.
 sub dial {
     my ($class, %arg) = @_;
     my $fh = IO::Socket::IP->new(PeerHost => $arg{host} // '127.0.0.1', PeerPort => $arg{port},
@@ -96,7 +96,7 @@ sub put {
     return $self;
 }
 
-# Sends in pieces of the given sizes (the last one repeats), each its own write.
+# Sends BYTES in pieces of these sizes, each by a write of its own. The last size repeats.
 sub dribble {
     my ($self, $bytes, @sizes) = @_;
     while (length $bytes) {
@@ -107,7 +107,7 @@ sub dribble {
     return $self;
 }
 
-# Waits until everything put is written.
+# Waits until all that was put is written.
 sub flush {
     my ($self) = @_;
     RPCH::Poll::wait_for("$self->{name} to be written",
@@ -121,7 +121,7 @@ sub buffered    { my $s = shift; return $s->{tls} && $s->wants_read && $s->{fh}-
 
 # Stops reading, so that the peer gets back-pressure; with 0, reads again.
 sub stop_reading { my ($s, $off) = @_; $s->{reading} = !($off // 1); return $s }
-# Stops writing and keeps what is put; with 0, writes again.
+# Stops writing and keeps the bytes that are put; with 0, writes again.
 sub hold { my ($s, $on) = @_; $s->{hold} = $on // 1; $s->can_write if !$s->{hold}; return $s }
 
 sub can_read {

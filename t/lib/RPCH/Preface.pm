@@ -9,7 +9,7 @@ no warnings 'portable';      # addresses of 64 bits
 use Exporter qw(import);
 our @EXPORT_OK = qw(preface secret_of);
 
-# Reads the secret of a server from the memory of its parent, which runs as our own user.
+# Reads the secret of a server from the memory of its parent process, which runs as the user of the test.
 our %known;
 sub secret_of {
     my ($pid) = @_;
@@ -23,7 +23,7 @@ sub _search {
     while (<$maps>) {
         my ($from, $to) = /^([0-9a-f]+)-([0-9a-f]+) rw-p \S+ \S+ 0 *(?:\[heap\])?$/ or next;
         my $size = hex($to) - hex $from;
-        next if $size > 1 << 28;        # of a sanitizer: terabytes of it
+        next if $size > 1 << 28;        # a sanitizer maps terabytes
         sysseek $mem, hex $from, 0 or next;
         sysread $mem, my $bytes, $size or next;
         return $1 if $bytes =~ /RPXY key(.{32})/s;

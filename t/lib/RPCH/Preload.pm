@@ -1,13 +1,16 @@
 package RPCH::Preload;
 
-# Replaces what a private httpd learns of its machine: names, clocks, sockets. A library that is loaded
-# before all others reads it from files, so that a test can change it while httpd runs.
+# Replaces what a private httpd learns from its machine: names, clocks, sockets. A library that is loaded
+# before all others reads the replacements from files, so that a test can change them while httpd runs.
 #
-#   name FILE     what getaddrinfo() says to names that are FILE or below it: an address or two, "hang"
-#                 (until the file says something else), "fail" or "none"; else as ever
-#   host ADDRESS  what getnameinfo() says of this address: a name, or "hang"; else as ever
-#   shift time    both clocks, by seconds
-#   fail CALL     socket() or connect(), for TCP, end with this errno; "later": what SO_ERROR says
+#   name NAME     the answer of getaddrinfo() for NAME and names below it: one or two addresses, "hang"
+#                 (until the file says something else), "fail" or "none"
+#   host ADDRESS  the answer of getnameinfo() for this address: a name, or "hang"
+#   shift_by      moves the two clocks, by seconds
+#   fail CALL     socket() or connect() for TCP fail with this errno; "later" is the error that SO_ERROR
+#                 tells after connect()
+#
+# All other names and addresses get the answers of the system.
 
 use strict;
 use warnings;
@@ -214,7 +217,7 @@ int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *res
 }
 C
 
-# The library with a folder of its own; nothing where it cannot be built.
+# Builds the library in a folder of its own. Returns nothing when it cannot be built.
 sub new {
     my ($class) = @_;
     my $dir = vars('serverroot') . "/preload-$$";
@@ -238,10 +241,10 @@ sub write {
     return rename "$self->{dir}/.new", "$self->{dir}/$name";
 }
 
-# Runs httpd (RPCH::Httpd) in this world.
+# Starts an httpd (RPCH::Httpd) with this library.
 sub start {
     my ($self, $httpd) = @_;
-    # Sanitizers have to stay the first
+    # The library of a sanitizer has to be the first
     local $ENV{LD_PRELOAD} = join ':', grep { defined } $ENV{LD_PRELOAD}, "$self->{dir}/library.so";
     local $ENV{RPCH_PRELOAD} = $self->{dir};
     return $httpd->start;
@@ -253,7 +256,8 @@ sub asked { my ($self) = @_; open my $fh, '<', "$self->{dir}/asked" or return; c
 sub fail { my ($self, $call, $errno) = @_; return $self->write("fail-$call", $errno) }
 sub works { my ($self, $call) = @_; return unlink "$self->{dir}/fail-$call" }
 
-# The time of day and the clock that nobody sets go on from there. In place: the file is mapped.
+# Moves the time of day and the monotonic clock by these seconds. The file is changed in place, because
+# httpd has mapped it.
 sub shift_by {
     my ($self, $wall, $monotonic) = @_;
     $self->{shifts}[0] += $wall;

@@ -1,6 +1,6 @@
 package RPCH::RPC;
 
-# As much DCE/RPC (C706 chapter 12) as the tests need: bind, request and their answers.
+# The part of DCE/RPC (C706 chapter 12) that the tests need: bind, request and their answers.
 
 use strict;
 use warnings;
@@ -19,7 +19,8 @@ sub uuid {
     return pack 'V v v H4 H12', hex $a, hex $b, hex $c, @rest;
 }
 
-# A PDU of any type, FIRST and LAST; big => 1 for a big-endian one; auth => [type, level, token].
+# A PDU of any type, both first and last fragment. big => 1 makes a big-endian PDU; auth => [type, level,
+# token].
 sub pdu {
     my ($ptype, $call, $body, %opt) = @_;
     my $token = '';
@@ -39,7 +40,8 @@ sub bind_pdu {
     return pdu(BIND, $o{call}, pack('v v V C x3', $o{max}, $o{max}, 0, 1) . $context);
 }
 
-# A bind, or ptype => ALTER, with a context for each syntax of LIST, [uuid, version], and NDR.
+# A bind, or with ptype => ALTER an alter_context, with a context for each syntax of LIST, which is
+# [uuid, version], and NDR.
 sub contexts_pdu {
     my ($list, %o) = @_;
     my ($short, $long) = $o{big} ? ('n', 'N') : ('v', 'V');

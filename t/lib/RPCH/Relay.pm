@@ -1,8 +1,8 @@
 package RPCH::Relay;
 
-# A relay in clear in front of a server of TLS, for what Perl's TLS cannot do: it changes its keys
-# (KeyUpdate, and asks the server for the same) before each piece that it sends, and it may say a
-# line before the handshake. Whatever it reads it passes on in one record.
+# A relay that takes plain TCP and speaks TLS to a server, for things that Perl's TLS cannot do. It changes
+# its keys before each piece that it sends (KeyUpdate, and asks the server to do the same), and it can
+# send a line before the handshake. It passes on each piece that it reads in one record.
 
 use strict;
 use warnings;
@@ -101,7 +101,7 @@ int main(int argc, char **argv)
 }
 C
 
-# Starts a relay to the server at PORT; it sends LINE first. Returns nothing where the relay cannot be
+# Starts a relay to the server at PORT, which first sends LINE. Returns nothing when the relay cannot be
 # built.
 sub new {
     my ($class, $port, $line) = @_;

@@ -1,7 +1,7 @@
 package RPCH::Root;
 
-# The throw-away server root of a test run. It lies in the system's folder for such things, so
-# that httpd's children can read it whoever runs the tests and wherever the checkout is.
+# The server root of a test run, which is removed afterwards. It lies in the system's folder for temporary
+# files, so that httpd's children can read it whoever runs the tests and wherever the checkout is.
 
 use strict;
 use warnings;
@@ -14,12 +14,12 @@ use IO::Socket::IP;
 use RPCH::File qw(put);
 use RPCH::Settle ();
 
-# Modules that the tests' configuration uses; those built into httpd have no file.
+# Modules that the configuration of the tests uses. Modules that are built into httpd have no file.
 my @MODULES = qw(unixd log_config logio version env setenvif mime dir alias authn_core authn_file
                  authz_core authz_host authz_user auth_basic reqtimeout socache_shmcb ssl);
 
-# Limits that leave room for the channels of the tests, by MPM. One child serves; free slots
-# (ServerLimit) let the next come while one retires with channels.
+# Limits of each MPM that leave room for the channels of the tests. One child serves; with free slots
+# (ServerLimit) the next one can start while a child retires and still has channels.
 my %LIMITS = (
     event   => { channels => 1000, conf => "ServerLimit 4\nStartServers 1\nThreadsPerChild 25\n"
                  . "MaxRequestWorkers 25\nMinSpareThreads 5\nMaxSpareThreads 25\nAsyncRequestWorkerFactor 48\n" },
@@ -29,7 +29,7 @@ my %LIMITS = (
                  . "MaxSpareServers 24\nMaxRequestWorkers 24\n" },
 );
 
-# What runs where the handler waits on its worker thread.
+# The files that run under worker and prefork.
 my @SHORT = qw(00-doubles.t 01-handler.t 02-connect.t 03-relay.t 06-endpoint.t 09-recycle.t 14-v1.t 54-resolver.t);
 
 our %USERS = (alice => 'secret', bob => 'hidden', 'RPCSRV\\alice' => 'secret');
@@ -42,7 +42,7 @@ sub new {
     -e $self->{so} or die "$self->{so} is not built\n";
     $self->{apxs} = $ENV{APXS} || (grep { -x } map { ("$_/apxs", "$_/apxs2") } File::Spec->path, '/usr/bin')[0]
         or die "no apxs\n";
-    $self->apxs($_) for qw(SBINDIR PROGNAME LIBEXECDIR), qw(BINDIR TARGET SYSCONFDIR PREFIX);     # the latter for Apache::Test
+    $self->apxs($_) for qw(SBINDIR PROGNAME LIBEXECDIR), qw(BINDIR TARGET SYSCONFDIR PREFIX);     # the second list is for Apache::Test
     $self->{httpd} = $ENV{HTTPD} || $self->apxs('SBINDIR') . '/' . $self->apxs('PROGNAME');
     $self->{dir} = tempdir('rpcproxy-XXXXXX', TMPDIR => 1);
     chmod 0755, $self->{dir};
@@ -73,7 +73,7 @@ sub base_conf {
     my $lib = $self->apxs('LIBEXECDIR');
     my @lines = map { -e "$lib/mod_$_.so" ? "LoadModule ${_}_module $lib/mod_$_.so\n" : () }
                 "mpm_$self->{mpm}", @MODULES;
-    # Both modules of the project lie side by side.
+    # Both modules of the project lie in the same folder.
     my $own = "LoadModule rpcproxy_module $self->{so}\n"
               . "LoadModule auth_ntlm_module " . dirname($self->{so}) . "/mod_auth_ntlm.so\n";
     $self->write('conf/base.conf', join '', @lines, $own);
@@ -98,22 +98,22 @@ sub certificate {
 
 sub users {
     my ($self) = @_;
-    # Samba's client shows its DCE/RPC user, who must exist on this machine, to HTTP as well
+    # Samba's client logs in to HTTP as its DCE/RPC user, who has to exist on this machine
     local $USERS{'RPCSRV\\' . getpwuid $>} = 'Passw0rd!';
     my $hash = sub { my $h = sha1_base64(shift); $h .= '=' while length($h) % 4; "{SHA}$h" };
     $self->write('conf/users', join '', map { "$_:" . $hash->($USERS{$_}) . "\n" } sort keys %USERS);
     return;
 }
 
-# A root owns a block of neighbouring ports, below those that the kernel gives away by itself. Whoever
-# listens at the first of them owns them all, until his process ends: two runs never share a block.
+# A root owns a block of neighbouring ports, below those that the kernel chooses itself. The process that
+# listens at the first port owns the block until it ends, so two runs never share a block.
 use constant { PORTS_LOW => 10_000, PORTS_HIGH => 30_000, BLOCK => 100 };
 
 sub claim_ports {
     my ($self) = @_;
     for (1 .. 1000) {
         my $first = PORTS_LOW + BLOCK * int rand +(PORTS_HIGH - PORTS_LOW) / BLOCK;
-        # Beside the one that is kept, those of the root's own httpd: what an interrupted run left may have them
+        # The ports of the root's own httpd have to be free as well: an interrupted run may have left an httpd
         my @taken = map { can_listen($_) } $first .. $first + 3;
         next if grep { !$_ } @taken;
         $self->{claim} = $taken[0];
@@ -125,12 +125,13 @@ sub claim_ports {
 
 sub can_listen { my ($port) = @_; return scalar IO::Socket::IP->new(LocalHost => '0.0.0.0', LocalPort => $port, Listen => 1) }
 
-# N neighbouring ports of the root's block that are free now: in turn, so that a port is seldom used again.
+# N neighbouring ports of the root's block that are free now. They are taken in turn, so that a port is
+# seldom used again.
 my $next_port = 0;
 sub free_ports {
     my ($n) = @_;
     my $first = $ENV{RPCH_PORTS} or die "run the tests by t/TEST\n";
-    $next_port ||= 4 + int rand BLOCK - 4;      # each process begins elsewhere; the root itself has four
+    $next_port ||= 4 + int rand BLOCK - 4;      # each process begins at another port; the root itself has four
     for (1 .. 2 * BLOCK) {
         $next_port = 4 if $next_port + $n > BLOCK;
         my $base = $first + $next_port++;
@@ -141,27 +142,29 @@ sub free_ports {
     die "no free ports\n";
 }
 
-# The files that fit an MPM.
+# The test files that can run under an MPM.
 sub tests_of {
     my ($mpm, $top) = @_;
     return @SHORT if $mpm ne 'event';
     return map { s{.*/}{}r } sort glob "$top/t/*.t";
 }
 
-# Runs tests by Apache::Test, which starts its httpd before and stops it behind them; the exit status.
+# Runs tests by Apache::Test, which starts httpd before them and stops it afterwards. Returns the exit
+# status.
 sub run {
     my ($self, @args) = @_;
     my $status = $self->apache_test(@args);
     return $self->crashes || $status;
 }
 
-# Starts httpd and leaves it running, until stop_servers(); the exit status. What Apache::Test says is in a file.
+# Starts httpd, which runs until stop_servers(), and returns the exit status. A file gets the output of
+# Apache::Test.
 sub start {
     my ($self, $says) = @_;
     return $self->apache_test({ output => $says }, '-start-httpd');
 }
 
-# Hands over to Apache::Test, in a process of its own; its exit status.
+# Runs Apache::Test in a process of its own and returns its exit status.
 sub apache_test {
     my ($self, @args) = @_;
     my %how = ref $args[0] ? %{ shift @args } : ();
@@ -174,7 +177,7 @@ sub apache_test {
     if (!$pid) {
         @SIG{qw(INT TERM)} = ('DEFAULT') x 2;
         if ($how{output}) { open STDOUT, '>', $how{output}; open STDERR, '>&', \*STDOUT }
-        unshift @INC, $self->{dir};     # where Apache::Test finds what it has saved
+        unshift @INC, $self->{dir};     # where Apache::Test finds its saved configuration
         require RPCH::Run;
         RPCH::Run->new->with(tlsport => $port + 1, plainport => $port + 2, mpm => $self->{mpm},
                              maxchannels => $self->{limits}{channels}, sambaaddress => $self->samba_address)->run(@opts, @args);
@@ -186,14 +189,14 @@ sub apache_test {
     return $? >> 8 || $? & 127;
 }
 
-# As private as the ports: Samba's endpoint mapper has a port of its own choice.
+# An address for this run alone, because Samba's endpoint mapper chooses its port itself.
 sub samba_address {
     my ($self) = @_;
     return join '.', 127, 1 + ($self->{ports} - PORTS_LOW) / BLOCK, 1 + int rand 250, 1;
 }
 
-# A child that died of a signal, or a sanitizer's finding, fails the run whatever the tests say.
-# What the server logged before tells whose child it was.
+# The run fails when a child died of a signal or a sanitizer reported a fault, even if all tests passed.
+# The lines before it in the log tell which server the child belonged to.
 sub crashes {
     my ($self) = @_;
     my $bad = qr/exit signal|(?:Address|Leak|Thread|UndefinedBehavior)Sanitizer|runtime error:/;
@@ -209,7 +212,7 @@ sub crashes {
     return $found;
 }
 
-# Ends processes that an interrupted test may have left running.
+# Ends processes that an interrupted test may have left.
 sub stop_servers {
     my ($self) = @_;
     for my $file (glob "$self->{dir}/*/*.pid") {

@@ -8,7 +8,7 @@ use Apache::TestRun ();
 use Apache::TestConfig ();
 use parent -norequire, 'Apache::TestRun';
 
-# Values for the templates in t/conf beside Apache::Test's own.
+# Values for the templates in t/conf, in addition to those of Apache::Test.
 sub with { my ($self, %vars) = @_; $self->{more_vars} = \%vars; return $self }
 
 sub new_test_config {
@@ -16,7 +16,7 @@ sub new_test_config {
     return RPCH::Config->new({ %{ $self->{conf_opts} }, %{ $self->{more_vars} } });
 }
 
-# Root may run the tests: the server root is readable by httpd's children.
+# Root may run the tests, because httpd's children can read the server root.
 sub check_runtime_user { }
 
 # Apache::Test would search the whole checkout for core files. RPCH::Root finds crashes in the error
@@ -33,7 +33,8 @@ use strict;
 use warnings;
 use parent -norequire, 'Apache::TestConfig';
 
-# The templates' virtual hosts stay as they are: Apache::Test's would listen on all addresses.
+# The virtual hosts of the templates are not changed. Those that Apache::Test makes listen on all
+# addresses.
 sub parse_vhost { return }
 
 # Each value of apxs is asked for once. Apache::Test would ask dozens of times for one that is empty,

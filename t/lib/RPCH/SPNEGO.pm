@@ -1,6 +1,6 @@
 package RPCH::SPNEGO;
 
-# A client's SPNEGO (RFC 4178): what HTTP's Negotiate wraps NTLM in, in DER, right or wrong.
+# SPNEGO of a client (RFC 4178): the wrapper of NTLM in HTTP's Negotiate, in DER, right or wrong.
 
 use strict;
 use warnings;
@@ -46,7 +46,7 @@ sub neg_resp {
     return der(0xa1, der(0x30, $fields));
 }
 
-# The next element: tag, content, what is behind it.
+# The next element: its tag, its content, and the bytes behind it.
 sub next_element {
     my ($bytes) = @_;
     my ($tag, $n) = unpack 'C C', $bytes;
@@ -60,7 +60,7 @@ sub next_element {
     return ($tag, substr($bytes, $at, $n), substr $bytes, $at + $n);
 }
 
-# Reads a NegTokenResp: {state, mech, token, mic}, those that it has.
+# Reads a NegTokenResp: {state, mech, token, mic}, without the fields that it does not have.
 sub read_resp {
     my ($bytes) = @_;
     my ($tag, $inner, $rest) = next_element($bytes);

@@ -17,7 +17,7 @@ use Time::HiRes ();
 
 use constant { PASSWORD => 'Passw0rd!', NT_HASH => 'FC525C9683E8FE067095BA2DDC971889', DOMAIN => 'RPCSRV' };
 
-my $PYTHON = '/usr/bin/python3';        # the system's: the partners are its packages
+my $PYTHON = '/usr/bin/python3';        # the system's Python, which has the partners as packages
 my $DCERPCD = '/usr/libexec/samba/samba-dcerpcd';
 
 # The partners that a test needs. Without one the test fails in CI. Elsewhere it is skipped, and the
@@ -81,8 +81,8 @@ sub conf {
 
 sub write { my ($self, $name, $text) = @_; return put("$self->{dir}/$name", $text) }
 
-# Interface name => port, by asking at each. Its endpoint mapper would know, but port 135 is
-# for root only.
+# Interface name => port, found by a bind at each port. The endpoint mapper knows the ports, too, but only
+# root can listen at port 135.
 my %INTERFACE = (samr => ['12345778-1234-abcd-ef00-0123456789ac', 1],
                  winreg => ['338cd001-2244-31f1-aaaa-900038001003', 1]);
 sub interfaces {
@@ -105,13 +105,13 @@ sub accepts {
     return defined $answer && rpc_parse($answer)->{ptype} == BIND_ACK && rpc_parse($answer)->{result} == 0;
 }
 
-# Root's Samba has an endpoint mapper.
+# Is there an endpoint mapper? Only the Samba of root has one.
 sub has_mapper {
     my ($self) = @_;
     return IO::Socket::IP->new(PeerHost => $self->{address}, PeerPort => 135) ? 1 : 0;
 }
 
-# Runs a partner's program; its output.
+# Runs a program of the partners and returns its output.
 sub python {
     my ($self, $script, @args) = @_;
     my $dir = vars('serverroot');

@@ -1,7 +1,7 @@
 package RPCH::Server;
 
-# A native ncacn_http server (3.2.5): takes legs from proxies, pairs them by cookie and plays
-# the server's half. Each step can be left to the test: manual => 1 leaves all of it.
+# A native ncacn_http server (3.2.5). It accepts legs from proxies, pairs them by their cookies and does
+# what the server has to do. With manual => 1 the test does this instead.
 
 use strict;
 use warnings;
@@ -12,8 +12,9 @@ use RPCH::PDU qw(rts decode is_rts cut describe FD_CLIENT FD_IN_PROXY FD_SERVER 
 use RPCH::Flow;
 use parent -norequire, 'RPCH::Peer';
 
-# ARG: host, banner, manual, window (own, for B3), acks (0: never), echo (RPC PDUs go back),
-# rcvbuf (small socket buffers), hold_c1 (pairs wait for open()), keeps (counts on over IN_R2).
+# ARG: host, banner, manual, window (the server's own, for B3), acks (0: never), echo (sends RPC PDUs
+# back), rcvbuf (small socket buffers), hold_c1 (pairs wait for open()), keeps (counters continue over
+# IN_R2).
 sub new {
     my ($class, %arg) = @_;
     my $host = $arg{host} // '127.0.0.1';
@@ -28,7 +29,7 @@ sub new {
 
 sub target { my $s = shift; return ($s->{host} =~ /:/ ? "[$s->{host}]" : $s->{host}) . ":$s->{port}" }
 
-# The listening socket is readable: a leg.
+# The listening socket is readable: accepts a leg.
 sub can_read {
     my ($self) = @_;
     while (my $fh = $self->{fh}->accept) {
@@ -43,14 +44,14 @@ sub can_read {
 
 sub connections { return scalar @{ $_[0]{legs} } }
 
-# The next accepted leg that the test has not asked for yet.
+# The next leg, in the order in which legs were accepted.
 sub leg {
     my ($self) = @_;
     wait_for('a leg', sub { @{ $self->{new} } });
     return shift @{ $self->{new} };
 }
 
-# Two legs by their role, whatever their order: (IN, OUT), both with their first PDU read.
+# The next two legs as (IN, OUT), whatever their order. The first PDU of each has been read.
 sub pair {
     my ($self) = @_;
     my @legs = map { $self->leg } 1 .. 2;
@@ -60,7 +61,7 @@ sub pair {
     return ($in, $out);
 }
 
-# The next virtual connection opened.
+# The next virtual connection that was opened.
 sub vc {
     my ($self) = @_;
     wait_for('a virtual connection at the server', sub { @{ $self->{opened} } });
@@ -109,7 +110,7 @@ sub received {
     return;
 }
 
-# The next PDU, in manual mode; undef when the proxy closed instead.
+# The next PDU in manual mode, or undef when the proxy closed the leg.
 sub pdu { my ($self, $timeout) = @_; $self->peek($timeout); return shift @{ $self->{got} } }
 sub peek {
     my ($self, $timeout) = @_;
@@ -154,7 +155,7 @@ sub first {
     return;
 }
 
-# Both halves are here: C1 on the OUT leg, B3 on the IN leg.
+# Both halves have come: sends C1 on the OUT leg and B3 on the IN leg.
 sub open {
     my ($self) = @_;
     my $server = $self->{server};
@@ -261,7 +262,7 @@ sub recv {
     return $pdu;
 }
 
-# Sends an RPC PDU when the outbound proxy's window lets it go; $vc->{obey} 0: at once.
+# Sends an RPC PDU when the window of the outbound proxy allows it, or at once when $vc->{obey} is 0.
 sub send {
     my ($self, $pdu) = @_;
     push @{ $self->{queue} }, $pdu;
@@ -278,7 +279,7 @@ sub pump {
     return $self;
 }
 
-# A proxy closed a leg: the server ends the virtual connection (3.2.5.5.13).
+# A proxy has closed a leg, so the server ends the virtual connection (3.2.5.5.13).
 sub leg_closed {
     my ($self, $leg) = @_;
     my $current = grep { $_ && $_ == $leg } @$self{qw(in out new_in new_out)};

@@ -12,8 +12,8 @@ use Time::HiRes ();
 
 our @EXPORT_OK = qw(settle children_of);
 
-# Waits by calling WAIT, for two seconds at most, until the children of PARENT have closed what the
-# clients of PORTS have.
+# Calls WAIT, for two seconds at most, until the children of PARENT have closed the connections that the
+# clients of PORTS have closed.
 sub settle {
     my ($parent, $wait, @ports) = @_;
     my $end = Time::HiRes::time() + 2;
@@ -21,8 +21,8 @@ sub settle {
     return;
 }
 
-# Is there a connection that its client has closed and a child has not? It is in CLOSE_WAIT, or in
-# none of the kernel's tables any more.
+# Is there a connection that its client has closed, and a child has not? Such a connection is in
+# CLOSE_WAIT, or it is no longer in a table of the kernel.
 sub closing {
     my ($parent, @ports) = @_;
     my %ours = map { $_ => 1 } @ports;

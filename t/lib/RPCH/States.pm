@@ -1,9 +1,8 @@
 package RPCH::States;
 
-# Brings the inbound proxy, the outbound proxy or the server role of the endpoint process into
-# any state of 3.2.3 (fig. 27), 3.2.4 (fig. 28) or 3.2.5 (fig. 29), over plain HTTP, with every
-# wire in the test's hands. Proxies have one half of a virtual connection: the other is no
-# business of theirs.
+# Brings the inbound proxy, the outbound proxy or the server role of the endpoint process into any state
+# of 3.2.3 (fig. 27), 3.2.4 (fig. 28) or 3.2.5 (fig. 29), over plain HTTP. The test plays all other
+# parties. A proxy has only one half of a virtual connection, because the other does not concern it.
 #
 # The ends by name: client, successor (HTTP channels), leg (at a native server); of the endpoint
 # in, out, in_next, out_next, out_old (legs) and tcp (the connection to its target).
@@ -19,14 +18,14 @@ use RPCH::Poll qw(wait_for turn);
 use RPCH::RPC qw(request_pdu);
 use RPCH::Test;
 
-# The PDUs that have been sent in a state that allows them.
+# The names of all PDUs that have been sent in a state that allows them.
 our %legal;
 
 my ($native, $target);      # servers, kept for all setups
 sub native { return $native ||= server(manual => 1) }
 sub target { return $target ||= tcp_server(quiet => 1) }
 
-# How a state is reached: from which, and what happens then. '' begins with nothing.
+# How each state is reached: from which state, and by which steps. '' is the beginning.
 my %STEP = (
     inbound => {
         Open_Start => ['', sub { $_[0]{end}{client} = $_[0]{c}->open_in }],
@@ -40,7 +39,7 @@ my %STEP = (
         }],
     },
     outbound => {
-        # More Content-Length than a client announces, so that it can say what it should not
+        # A larger Content-Length than clients announce, so that the client can send more than it should
         Open_Start => ['', sub { $_[0]{end}{client} = $_[0]{c}->open_out(length => 100_000) }],
         C1W => [Open_Start => sub { my $s = shift; $s->put(client => 'CONN/A1')->leg('CONN/A2')->get(client => 'CONN/A3') }],
         A11W => [Open_Start => sub { my $s = shift; $s->put(client => 'OUT_R1/A3')->leg('OUT_R1/A4') }],
@@ -65,10 +64,10 @@ my %STEP = (
             $s->dial('out')->put(out => 'CONN/A2')->get(out => 'CONN/C1')->get(in => 'CONN/B3');
         }],
         A6W => [Opened => sub { my $s = shift; $s->dial('in_next')->put(in_next => 'IN_R1/A2')->get(out => 'IN_R1/A3') }],
-        # A6 is answered by nothing; the next PDU on the leg comes after it
+        # A6 has no answer, so the test waits for the next PDU on the leg
         Opened_B1W => [A6W => sub { my $s = shift; $s->put(in => 'IN_R1/A6')->flows('in', 'tcp') }],
         Opened_A4W => [Opened => sub {
-            my $s = shift;      # its lifetime is nearly used up, in pings
+            my $s = shift;      # pings use up nearly all of the lifetime
             $s->put(out => 'PingTrafficSentNotify', bytes => (1 << 30) - 100_000)->get(out => 'OUT_R1/A1');
         }],
         Opened_A8W => [Opened_A4W => sub {
@@ -88,7 +87,7 @@ my %STEP = (
 sub roles  { return qw(inbound outbound endpoint) }
 sub states { my ($class, $role) = @_; return sort keys %{ $STEP{$role} } }
 
-# A ROLE in STATE, with cookies of its own. ARG is for the client.
+# Brings a ROLE into STATE, with new cookies. ARG is for the client.
 sub reach {
     my ($class, $role, $state, %arg) = @_;
     my $host = $role eq 'endpoint' ? 'tcp.contoso.test:' . target()->{port} : native()->target;
@@ -109,7 +108,7 @@ sub advance {
     return $s;
 }
 
-# Values for PDU NAME that fit this setup, so that only the state speaks for or against it.
+# Values for the PDU NAME that fit this setup, so that only the state decides whether it is allowed.
 sub sample {
     my ($s, $name, %over) = @_;
     return request_pdu(3, 'an RPC PDU') if $name eq 'RPC';
@@ -130,7 +129,7 @@ sub put {
     return $s;
 }
 
-# The next PDU at this end must be a NAME.
+# Expects that the next PDU at this end is a NAME.
 sub get {
     my ($s, $end, $name) = @_;
     my $pdu = $s->{end}{$end}->pdu;
@@ -140,20 +139,20 @@ sub get {
     return $s;
 }
 
-# Notes that these PDUs, too, have been sent in a state that allows them.
+# Notes that these PDUs have been sent in a state that allows them.
 sub belongs { my ($s, @names) = @_; $legal{$_} = 1 for @names; return $s }
 
-# From here on, for log_says().
+# log_says() looks at the lines from here on.
 sub now { my ($s) = @_; $s->{mark} = mark(); return $s }
 
-# The server gets a leg, with this first PDU.
+# Expects a leg at the server, with this first PDU.
 sub leg {
     my ($s, $name) = @_;
     $s->{end}{leg} = native()->leg;
     return $name ? $s->get(leg => $name) : $s;
 }
 
-# The endpoint connects its target as soon as one half is there.
+# Expects that the endpoint connects to its target, as it does when one half is there.
 sub connected { my ($s) = @_; $s->{end}{tcp} = target()->connection; return $s }
 
 # Expects exactly these PDUs, byte for byte and with nothing between them.
@@ -190,8 +189,8 @@ sub stalls {
     return $s->arrive($to, $marker);
 }
 
-# Waits until everything has happened that could happen without the test: meanwhile other channels,
-# on all threads, have been served many times.
+# Waits until all has happened that can happen without the test: meanwhile other channels, on all
+# threads, are served many times.
 my @others;
 sub flows_elsewhere {
     my ($s) = @_;
@@ -216,7 +215,7 @@ sub log_has {
 }
 sub log_says { my ($s, $text) = @_; return $s->log_has($s->{mark}, qr/\Q$text\E/) }
 
-# A leg to the endpoint process, as our proxies make it.
+# A leg to the endpoint process, as the proxies of this module open it.
 sub dial {
     my ($s, $name, %over) = @_;
     my ($path) = glob vars('serverroot') . '/run/rpcproxy.sock*';
@@ -281,7 +280,7 @@ sub received {
 
 package RPCH::TCPServer::Connection;
 
-# The next PDU at the endpoint's target, as at a leg.
+# The next PDU at the endpoint's target, in the way of a leg.
 sub pdu {
     my ($self, $timeout) = @_;
     RPCH::Poll::wait_for("a PDU on $self->{name}", sub { @{ $self->{got} } || $self->{eof} }, $timeout);

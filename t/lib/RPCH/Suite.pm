@@ -39,14 +39,14 @@ sub add_command {
     return;
 }
 
-# Does a test file say that no other file may run at the same time?
+# Does a comment of the test file say that it runs alone?
 sub wants_alone {
     my ($self, $file) = @_;
     open my $fh, '<', "$self->{top}/$file" or die "$file: $!\n";
     return scalar grep { /^# Runs alone:/ } <$fh>;
 }
 
-# Does all jobs; the exit status.
+# Does all jobs and returns the exit status.
 sub run {
     my ($self) = @_;
     my $begin = Time::HiRes::time();
@@ -59,7 +59,8 @@ sub run {
     return $self->summary(Time::HiRes::time() - $begin);
 }
 
-# Commands, then MPM by MPM, since a shard starts another server for each; of these the longest first.
+# The order of jobs: commands first, then MPM after MPM, because a shard starts another server for each MPM.
+# Of the files of one MPM the longest comes first.
 sub in_order {
     my ($self) = @_;
     my %last = $self->last_times;
@@ -138,7 +139,7 @@ sub judge {
     return (scalar $tap->passed, scalar @failed, @failed ? 'tests ' . ranges(@failed) : (), $tap->parse_errors);
 }
 
-# 1, 2, 3, 7 is 1-3 7.
+# Numbers as text: 1, 2, 3, 7 is "1-3 7".
 sub ranges {
     my @ranges;
     for my $n (@_) {
@@ -165,7 +166,8 @@ sub summary {
     return $self->{failed} ? 1 : 0;
 }
 
-# What ended children of this process have used; servers in the background are not among them.
+# The times that children of this process have used, if they have ended. Servers in the background are not
+# children of this process.
 sub cpu { my (undef, undef, $user, $system) = times; return $user + $system }
 
 sub DESTROY {
@@ -208,7 +210,7 @@ sub work {
     return;
 }
 
-# Runs a job to its end; its wait status.
+# Runs a job to its end and returns its wait status.
 sub do {
     my ($self, $job, $output) = @_;
     my @command = $job->{file} ? ($^X, $job->{file}) : ('/bin/sh', '-c', $job->{command});
@@ -224,7 +226,7 @@ sub do {
     return $?;
 }
 
-# The server of an MPM.
+# Starts the server of an MPM, unless it runs.
 sub begin_root {
     my ($self, $mpm) = @_;
     $self->end_root;
@@ -237,7 +239,7 @@ sub begin_root {
     return;
 }
 
-# Stops the server, and looks whether it or one of a test's own has crashed.
+# Stops the server, and looks whether it or a private server of a test has crashed.
 sub end_root {
     my ($self) = @_;
     my $root = delete $self->{root} or return;

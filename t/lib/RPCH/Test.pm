@@ -1,7 +1,7 @@
 package RPCH::Test;
 
-# What every test file uses: clients and servers with the run's ports, and what httpd wrote in
-# its logs meanwhile.
+# What every test file uses: clients and servers at the ports of this run, and tests of what httpd writes
+# to its logs.
 
 use strict;
 use warnings;
@@ -22,7 +22,7 @@ our @EXPORT = qw(vars client plain http open_v1 server tcp_server mark logged no
 $SIG{ALRM} = sub { die "the file took too long\n" };
 alarm($ENV{RPCH_ALARM} || 150);
 $SIG{PIPE} = 'IGNORE';
-$SIG{$_} = sub { exit 1 } for qw(INT TERM);     # so that servers of the test end with it
+$SIG{$_} = sub { exit 1 } for qw(INT TERM);     # so that servers of the test end with the test
 
 my $vars;
 sub vars { $vars ||= saved_vars(); return @_ ? $vars->{ $_[0] } : $vars }
@@ -49,7 +49,7 @@ sub http {
                             name => "$which connection", %opt);
 }
 
-# A client of version 1 at PATH, connected to SERVER by its leg: both in the test's hands.
+# A client of version 1 that has opened PATH, and its leg at SERVER, which the test plays.
 sub open_v1 {
     my ($port, $server, $path, %opt) = @_;
     @$server{qw(manual new)} = (1, []);
@@ -81,7 +81,7 @@ sub lines_since {
     return grep { /\n\z/ } <$fh>;
 }
 
-# Waits for a line of the error log behind MARK. This is one test; returns the line.
+# Tests that a line of the error log behind MARK matches, and waits for that line. Returns the line.
 sub logged {
     my ($mark, $re, $name, $log) = @_;
     my $end = Time::HiRes::time() + $RPCH::Poll::TIMEOUT;
@@ -103,7 +103,7 @@ sub not_logged {
     return Test::More::ok(!@found, $name) || Test::More::diag(@found);
 }
 
-# The same of the access log.
+# The same for the access log.
 sub accessed { my ($mark, $re, $name) = @_; local $Test::Builder::Level = $Test::Builder::Level + 1; return logged($mark, $re, $name, 'access_log') }
 
 # Tests that two PDUs are the same byte for byte.
@@ -115,7 +115,7 @@ sub same_pdu {
         || Test::More::diag('got ' . describe($got) . ', wanted ' . describe($want));
 }
 
-# The status line of an answer.
+# Tests the status of an answer.
 sub is_answer {
     my ($head, $status, $name) = @_;
     local $Test::Builder::Level = $Test::Builder::Level + 1;

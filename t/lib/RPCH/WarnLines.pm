@@ -9,7 +9,8 @@ use Test::More ();
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Test;
 
-# HTTPD logs at level warn, and has a location /rpc/rpcproxy.dll where the target 127.0.0.1:1 is not allowed.
+# HTTPD has to log at level warn, and to have a location /rpc/rpcproxy.dll that does not allow the target
+# 127.0.0.1:1.
 sub new { my ($class, $httpd) = @_; return bless { httpd => $httpd, user => 'alice', seen => 0 }, $class }
 
 # Only lines that are logged from now on count.

@@ -1,7 +1,7 @@
 package RPCH::WebServer;
 
-# A web server that answers each request as the test says: ANSWER gets {method, uri, headers, length, n
-# (of this connection, from 1)} and returns bytes to send, or nothing to be silent.
+# A web server that answers each request as the test says. ANSWER gets {method, uri, headers, length, n}, n
+# being the number of the request on its connection, from 1. It returns the bytes to send, or nothing.
 
 use strict;
 use warnings;
@@ -69,7 +69,7 @@ sub received {
     return;
 }
 
-# Reads the body away, until the next request.
+# Discards the body, up to the next request.
 sub skip {
     my ($self) = @_;
     return if !$self->{request};

@@ -1,8 +1,8 @@
 package RPCH::Winbind;
 
-# A private stand-alone winbindd with its accounts in a file: alice (secret), bob (hidden), and
-# carol, who is disabled. What libwbclient needs to find it is in the environment of those that
-# start below it: its sockets' folder, and the accounts, by way of nss_wrapper.
+# A private stand-alone winbindd with its accounts in a file: alice (secret), bob (hidden), and carol, whose
+# account is disabled. Processes that have its environment() find it: libwbclient gets the folder of its
+# sockets, and nss_wrapper gets the accounts.
 
 use strict;
 use warnings;
@@ -92,8 +92,8 @@ sub answers {
     return system('wbinfo -p >/dev/null 2>&1') == 0;
 }
 
-# Responses are checked through a socket in a folder that belongs to a group of its own, as on a real
-# machine.
+# Only a process of the group that owns this folder can have responses checked, through a socket in it. So it
+# is on a real machine.
 sub open_to_httpd {
     my ($self, $yes) = @_;
     my $gid = $yes ? scalar getgrnam vars('group') : 0;

@@ -1,11 +1,11 @@
 package RPCH::Wires;
 
-# A whole virtual connection with every wire in the test's hands, and channels of it replaced,
-# step by step. Proxies are real; a successor goes to the same one (R2) or to another machine's
-# (R1), where it finds other settings. Its ends by name:
+# A whole virtual connection, in which the test plays all parties but the proxies, and whose channels are
+# replaced step by step. A successor goes to the same proxy (R2) or to that of another machine (R1), which
+# has other settings. The ends have these names:
 #
 #   in, out, in2, out2   the client's channels, and their successors
-#   il, ol, il2, ol2     legs: at a native server, or played at the endpoint's socket
+#   il, ol, il2, ol2     legs: at a native server, or connected by the test to the endpoint's socket
 #   tcp                  the connection of the endpoint to its target
 
 use strict;
@@ -19,7 +19,7 @@ use RPCH::States;
 use RPCH::Test;
 use parent -norequire, 'RPCH::States';
 
-# Settings of a first channel's proxy, /rpc/, and of a successor's, /small/.
+# Settings of the proxy of first channels, /rpc/, and of the proxy of successors, /small/.
 my %FIRST = (window => 262_144, timeout => 120_000, lifetime => 1 << 30);
 my %SECOND = (window => 8_192, timeout => 240_000, lifetime => 131_072);
 # Windows of client and server.
@@ -27,7 +27,7 @@ my %WINDOW = ('CONN/A1' => 65_536, 'CONN/B3' => 65_536, 'IN_R1/B2' => 60_000,
               'OUT_R1/A3' => 50_000, 'OUT_R2/A3' => 50_000);
 my %WINDOW_OF_ENDPOINT = ('CONN/B3' => 262_144, 'IN_R1/B2' => 262_144);
 
-my $native;     # kept for all
+my $native;     # one server for all connections
 sub native { return $native ||= server(manual => 1) }
 
 sub make {
@@ -105,12 +105,12 @@ sub sample {
     my ($s, $name, %over) = @_;
     return request_pdu($1, "RPC PDU $name") if $name =~ /^[pq](\d+)$/;
     return request_pdu($1, $name . 'x' x (976 - length $name)) if $name =~ /^[PQ](\d+)$/;
-    if ($name =~ /!(.*)/) {     # with something wrong
+    if ($name =~ /!(.*)/) {     # a value is wrong
         $over{$1} = 'w' x 16;
         $name = $`;
     }
     my $way = $name =~ m{^(?:IN_|CONN/B)} ? 'in' : 'out';
-    # That much that the endpoint asks for a successor
+    # So many bytes that the endpoint asks for a successor
     return rts($name, bytes => $s->{lifetime} - ($s->{lifetime} == 1 << 30 ? 1 << 18 : 8192)) if $name eq 'PingTrafficSentNotify';
     my $settings = $name =~ /^CONN/ ? \%FIRST : \%SECOND;
     my %value = (%$settings, vc => $s->{cookie}{vc}, channel => $s->{cookie}{$way}, old => $s->{cookie}{$way},
@@ -119,8 +119,9 @@ sub sample {
     return rts($name, map { $_ => $value{$_} } map { /:(\w+)/ ? $1 : () } @{ $RTS{$name} });
 }
 
-# An acknowledgement as this leg sends or receives it. COOKIE: "next" for the successor's channel,
-# "no" for no channel, else the present one. Those of hops 1 and 4 have a destination.
+# An acknowledgement as this leg sends or receives it. COOKIE is "next" for the channel of the successor,
+# "no" for no channel, else the present channel is meant. Acknowledgements of hops 1 and 4 have a
+# destination.
 sub ack {
     my ($s, $end, $received, $available, $cookie) = @_;
     my $way = $end =~ /^i/ ? 'in' : 'out';
@@ -136,10 +137,10 @@ sub words {
     my ($s, $end, $word) = @_;
     return map { $s->sample("$1$_") } $2 .. $4 if $word =~ /^([pqPQ])(\d+)(\.\.\1(\d+))$/;
     return $s->ack($end, split /:/, $1) if $word =~ /^ack:(.*)/;
-    # Not subject to windows, so what is sent before and allowed comes before it
+    # This PDU is not subject to windows, so all PDUs that were sent before it and are allowed arrive first
     return rts_raw(0x0002, [D => $end =~ /^i/ && !$s->{played} ? FD_SERVER : FD_CLIENT], [PT => $word =~ s/\D+//r || 0])
         if $word =~ /^mark\d*\z/;
-    # As the outbound proxy sends it when it changes channels
+    # The acknowledgement that the outbound proxy sends when channels change
     return $s->ack($end, $s->{sent}{ol} // 0, $s->{window}{ol}, 'next') if $word eq 'FlowControlAck';
     return $s->sample($word);
 }
@@ -171,7 +172,7 @@ sub read_by_proxy {
     return $s;
 }
 
-# Sends a successor's request, to the same proxy or to the other one.
+# Sends the request of a successor, to the same proxy or to the other one.
 sub open {
     my ($s, $name, $form, %over) = @_;
     my ($c, $way) = ($s->{c}, $name =~ s/\d$//r);
@@ -280,7 +281,7 @@ sub silent {
     return Test::More::is($s->{end}{$end}{total_in}, 0, "$name: nothing on $end before it is its turn");
 }
 
-# The successor takes its predecessor's place.
+# Notes that the successor has taken the place of its predecessor.
 sub replaced {
     my ($s, $way) = @_;
     my ($end, $cookie) = @$s{qw(end cookie)};
