@@ -22,7 +22,7 @@ typedef struct slot {
     _Atomic uint64_t owner;     /* hash of user and address; 0: nobody yet */
     _Atomic int64_t start;      /* of the window */
     _Atomic int64_t end;
-    _Atomic uint32_t told;      /* the end of the budget has been reported */
+    _Atomic int64_t told;       /* start of the last window whose end of budget was reported */
     _Atomic uint64_t seen[WORDS];
 } slot_t;
 
@@ -90,7 +90,6 @@ static int renew_slot(slot_t *slot, int64_t start, uint64_t owner, apr_time_t no
         return 0;
     for (i = 0; i < WORDS; i++)
         atomic_store(&slot->seen[i], 0);
-    atomic_store(&slot->told, 0);
     atomic_store(&slot->end, now + window);
     atomic_store(&slot->owner, owner);
     return 1;
@@ -151,8 +150,10 @@ int rpc_budget_spend(rpc_budgets_t *budgets, const rpc_budget_who_t *who, const 
     uint64_t h = budget_hash(budgets, target, strlen(target)), bit = UINT64_C(1) << (h & 63);
     slot_t *slot = limit->targets ? find_open(budgets, hash_who(budgets, who, limit->window), now,
                                               limit->window) : NULL;
+    int64_t start;
 
     if (!slot || atomic_fetch_or(&slot->seen[(h >> 6) % WORDS], bit) & bit)
         return 0;
-    return count_target(slot) >= limit->targets && !atomic_exchange(&slot->told, 1);
+    start = atomic_load(&slot->start);
+    return count_target(slot) >= limit->targets && atomic_exchange(&slot->told, start) != start;
 }
