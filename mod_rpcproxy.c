@@ -182,30 +182,7 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
     return OK;
 }
 
-static apr_status_t start_threads(apr_pool_t *pchild, server_rec *s)
-{
-    const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
-    rpc_engine_params_t params = {
-        .threads = rpc_config_io_threads(sc),
-        .grace = rpc_config_graceful_timeout(sc),
-        .health = context.health,
-        .room = context.room,
-    };
-    sigset_t all, before;
-    apr_status_t rv;
-
-    /* A child that is told to end while it starts destroys its pools in the signal's handler. So
-     * signals are blocked while a thread has been made but is not yet recorded anywhere. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    rv = rpc_record_start(pchild);
-    if (rv == APR_SUCCESS)
-        rv = rpc_engine_start(&context.engine, &params, pchild);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return rv;
-}
-
-/* ---- the end of a child ---- */
+/* ---- a child: its signals ---- */
 
 /* Ends all channels at a signal from the parent. httpd's own threads wake each other with the same
  * signals; these come from this process and are ignored. */
@@ -223,7 +200,8 @@ static int is_threaded(void)
 }
 
 /* httpd ignores signals in a child that retires, because its downloads may take long. But a stop of
- * the server must end the channels of this child, too. */
+ * the server must end the channels of this child, too. A threaded MPM installs its own handler when
+ * its threads run already, perhaps after one of them has told us to retire: so once is not enough. */
 static void heed_parent(void)
 {
     struct sigaction insists = { .sa_sigaction = parent_insists, .sa_flags = SA_SIGINFO };
@@ -231,6 +209,32 @@ static void heed_parent(void)
     sigaction(SIGTERM, &insists, NULL);
     if (!is_threaded())     /* the threaded MPMs use SIGHUP otherwise, and never send it */
         sigaction(SIGHUP, &insists, NULL);
+}
+
+/* ---- its beginning and its end ---- */
+
+static apr_status_t start_threads(apr_pool_t *pchild, server_rec *s)
+{
+    const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
+    rpc_engine_params_t params = {
+        .threads = rpc_config_io_threads(sc),
+        .grace = rpc_config_graceful_timeout(sc),
+        .health = context.health,
+        .room = context.room,
+        .heed_parent = heed_parent,
+    };
+    sigset_t all, before;
+    apr_status_t rv;
+
+    /* A child that is told to end while it starts destroys its pools in the signal's handler. So
+     * signals are blocked while a thread has been made but is not yet recorded anywhere. */
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    rv = rpc_record_start(pchild);
+    if (rv == APR_SUCCESS)
+        rv = rpc_engine_start(&context.engine, &params, pchild);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return rv;
 }
 
 /* Prefork does not tell whether a child ends gracefully. But at a stop or an ungraceful restart it

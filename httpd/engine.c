@@ -61,6 +61,7 @@ struct rpc_engine {
     apr_interval_time_t grace;
     apr_time_t deadline;            /* of retiring; 0: none */
     rpc_room_watch_t room;
+    void (*heed_parent)(void);
     const char *why;                /* the channels end */
     volatile apr_uint32_t ended;    /* channels */
     volatile apr_uint32_t to_end;   /* loops that have not ended theirs yet */
@@ -169,6 +170,7 @@ static void engine_look(rpc_timer_t *timer)
     rpc_loop_t *loop = engine->loops[0].loop;
     apr_time_t now = rpc_loop_now(loop);
 
+    engine->heed_parent();
     if (apr_atomic_read32(&engine->closed)
         && (apr_atomic_read32(&engine->ending) || !apr_atomic_read32(&engine->alive))) {
         rpc_engine_finish(engine);
@@ -304,6 +306,7 @@ apr_status_t rpc_engine_start(rpc_engine_t **out, const rpc_engine_params_t *par
     engine->dialer.health = params->health;
     engine->grace = params->grace;
     engine->room.room = params->room;
+    engine->heed_parent = params->heed_parent;
     engine->log = rpc_server_log(ap_server_conf);
     rv = rpc_resolver_make(&engine->dialer.resolver, &(rpc_resolver_params_t){ .log = &engine->log }, pool);
     pthread_mutex_init(&engine->ties.lock, NULL);

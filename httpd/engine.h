@@ -15,6 +15,7 @@ typedef struct rpc_engine_params {
     apr_interval_time_t grace;  /* that channels outlive rpc_engine_retire(); 0: without limit */
     rpc_health_t *health;       /* is told of servers */
     const rpc_room_t *room;
+    void (*heed_parent)(void);  /* called several times a second while the engine retires */
 } rpc_engine_params_t;
 
 /* Starts the loops and a resolver. When POOL (the child's) is destroyed, an engine that has not

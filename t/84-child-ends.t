@@ -1,0 +1,134 @@
+# Children that end while others take their place: told to go in the first moments of their life, killed while
+# connections are on their way to channels, retired by MaxConnectionsPerChild under load.
+
+use strict;
+use warnings;
+use Test::More;
+use RPCH::Httpd;
+use RPCH::Poll qw(wait_for turn);
+use RPCH::RPC qw(request_pdu rpc_parse);
+use RPCH::Test;
+
+my $server = server(echo => 1);
+my %LIMITS = (
+    event => "StartServers 1\nThreadsPerChild 4\nMinSpareThreads 1\nMaxSpareThreads 20\nMaxRequestWorkers 40\nServerLimit 20\n",
+    prefork => "StartServers 2\nMinSpareServers 1\nMaxSpareServers 2\nMaxRequestWorkers 20\nServerLimit 20\n",
+);
+$LIMITS{worker} = $LIMITS{event};
+
+sub session { my ($httpd) = @_; return plain(port => $httpd->{port}, target => $server->target) }
+sub knock { my ($httpd) = @_; return IO::Socket::IP->new(PeerHost => '127.0.0.1', PeerPort => $httpd->{port}) }
+sub lines { my ($httpd, $re) = @_; return scalar(() = $httpd->log('access_log') =~ /$re/mg) }
+
+# ---- a stop ends a child whose main thread was the last to install its handler of SIGTERM ----
+#
+# With MaxConnectionsPerChild a child may retire before httpd's main thread has installed its handler,
+# which does nothing. This library makes it so.
+my $LATE = <<'C';
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static _Atomic int retired, installed, again, woken;
+
+static void note(const char *what)
+{
+    char path[512];
+
+    snprintf(path, sizeof(path), "%s/%s-%d", getenv("LATE_DIR"), what, (int)getpid());
+    close(open(path, O_CREAT | O_WRONLY, 0666));
+}
+
+static int is_main(void) { return syscall(SYS_gettid) == getpid(); }
+
+static int is_over(void)
+{
+    char path[512];
+
+    snprintf(path, sizeof(path), "%s/over", getenv("LATE_DIR"));
+    return access(path, F_OK) == 0;
+}
+
+int sigaction(int sig, const struct sigaction *act, struct sigaction *old)
+{
+    int (*real)(int, const struct sigaction *, struct sigaction *) = dlsym(RTLD_NEXT, "sigaction");
+    int rv, ours = sig == SIGTERM && act && act->sa_flags & SA_SIGINFO;
+    /* httpd's, in a child: its parent's and the endpoint's processes have their handlers by now */
+    int theirs = sig == SIGTERM && act && !ours && is_main() && access(getenv("LATE_DIR"), F_OK) == 0
+                 && act->sa_handler != SIG_IGN && act->sa_handler != SIG_DFL;
+    sigset_t blocked;
+
+    if (theirs) {       /* all signals are blocked there, and nowhere else */
+        sigprocmask(SIG_SETMASK, NULL, &blocked);
+        theirs = sigismember(&blocked, SIGINT) && sigismember(&blocked, SIGUSR2);
+    }
+    while (theirs && !retired && !is_over())
+        usleep(10000);
+    rv = real(sig, act, old);
+    installed |= theirs && retired;
+    if (ours && installed && !again++)
+        note("heeded");
+    retired |= ours;
+    return rv;
+}
+
+/* The listener wakes the main thread, which has to wait in read() by then. */
+int kill(pid_t pid, int sig)
+{
+    int (*real)(pid_t, int) = dlsym(RTLD_NEXT, "kill");
+    int rv = real(pid, sig);
+
+    if (pid == getpid() && sig == SIGTERM && !is_main())
+        for (; !woken && !is_over(); rv = real(pid, sig))
+            usleep(10000);
+    return rv;
+}
+
+ssize_t read(int fd, void *buf, size_t size)
+{
+    ssize_t (*real)(int, void *, size_t) = dlsym(RTLD_NEXT, "read");
+    ssize_t n = real(fd, buf, size);
+
+    if (installed && size == 1 && is_main())
+        woken = 1;
+    return n;
+}
+C
+
+sub stop_late {
+    my ($mpm) = @_;
+    my $httpd = RPCH::Httpd->new(mpm => $mpm, limits => $LIMITS{$mpm} . "MaxConnectionsPerChild 1\n", conf => RPCH::Httpd->location);
+    my $dir = "$httpd->{dir}/late";
+    open my $fh, '>', "$httpd->{dir}/late.c" or die $!;
+    print $fh $LATE;
+    close $fh or die $!;
+    skip 'no compiler', 5 if system("cc -shared -fPIC -O1 -o $httpd->{dir}/late.so $httpd->{dir}/late.c -ldl") != 0;
+    {
+        local $ENV{LD_PRELOAD} = join ':', grep { defined } $ENV{LD_PRELOAD}, "$httpd->{dir}/late.so";
+        local $ENV{LATE_DIR} = $dir;
+        mkdir $dir or die $!;
+        chmod 0777, $dir or die $!;
+        $httpd->start;
+    }
+    my $c = session($httpd);
+    ok(eval { $c->connect; 1 }, "$mpm: a session in children that retire at once") or diag $@;
+    my @pids = $httpd->log =~ /pid (\d+):.* channel of virtual connection/g;
+    # Worker looks at its count of connections when the next one comes.
+    ok(eval { wait_for('the handlers', sub { turn(0.02); knock($httpd) if $mpm eq 'worker'; !grep { !-e "$dir/heeded-$_" } @pids }) }, "$mpm: which heed their parent, though httpd was late");
+    open $fh, '>', "$dir/over" or die $!;
+    $httpd->signal('TERM');
+    ok(eval { $httpd->wait_gone }, "$mpm: a stop ends them");
+    unlike($httpd->log, qr/did not exit/, "$mpm: at the first signal");
+    is(lines($httpd, qr{"RPC_(?:IN|OUT)_DATA .* (?:shutdown|server-closed)$}m), 2, "$mpm: each channel has its line");
+    $c->close;
+    return;
+}
+SKIP: { stop_late($_) for qw(event worker) }
+
+$server->close;
+done_testing;
