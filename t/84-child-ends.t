@@ -11,12 +11,18 @@ use RPCH::Test;
 
 my $server = server(echo => 1);
 my %LIMITS = (
-    event => "StartServers 1\nThreadsPerChild 4\nMinSpareThreads 1\nMaxSpareThreads 20\nMaxRequestWorkers 40\nServerLimit 20\n",
-    prefork => "StartServers 2\nMinSpareServers 1\nMaxSpareServers 2\nMaxRequestWorkers 20\nServerLimit 20\n",
+    event => "StartServers 4\nThreadsPerChild 4\nMinSpareThreads 12\nMaxSpareThreads 16\nMaxRequestWorkers 40\nServerLimit 20\n",
+    prefork => "StartServers 6\nMinSpareServers 4\nMaxSpareServers 6\nMaxRequestWorkers 20\nServerLimit 20\n",
 );
 $LIMITS{worker} = $LIMITS{event};
 
 sub session { my ($httpd) = @_; return plain(port => $httpd->{port}, target => $server->target) }
+sub echoes {
+    my ($c, $text) = @_;
+    my $stub = "$text " . join ' ', map { $_ * 7919 } 1 .. 300;
+    my $p = eval { rpc_parse($c->call(request_pdu(1, $stub)) // return 0) } or return 0;
+    return $p->{stub} eq $stub;
+}
 sub knock { my ($httpd) = @_; return IO::Socket::IP->new(PeerHost => '127.0.0.1', PeerPort => $httpd->{port}) }
 sub lines { my ($httpd, $re) = @_; return scalar(() = $httpd->log('access_log') =~ /$re/mg) }
 
@@ -129,6 +135,64 @@ sub stop_late {
     return;
 }
 SKIP: { stop_late($_) for qw(event worker) }
+
+# ---- MaxConnectionsPerChild and idle retirement under load: every byte is right; a child that is killed takes
+# its own sessions with it, whose rows are free again ----
+my $SESSIONS = 6;
+for my $mpm (qw(event worker prefork)) {
+    my $httpd = RPCH::Httpd->new(mpm => $mpm, limits => $LIMITS{$mpm} . "MaxConnectionsPerChild 3\n",
+                                 conf => 'RpcMaxChannels ' . 2 * $SESSIONS . "\n" . RPCH::Httpd->location)->start;
+    my (@c, $wrong);
+    for my $n (1 .. $SESSIONS) {
+        push @c, eval { session($httpd)->connect } // diag $@;
+        $wrong += !echoes($_, $n) for @c;
+    }
+    is($wrong, 0, "$mpm: sessions echo while their children retire") or diag $httpd->log;
+    my %pids = map { $_ => 1 } $httpd->log =~ /pid (\d+):.* channel of virtual connection/g;
+    cmp_ok(scalar(keys %pids), '>', 1, "$mpm: they are in several children");
+    my ($victim) = grep { kill 0, $_ } sort { $a <=> $b } keys %pids;
+    my %hit = map { $_ => 1 } $httpd->log =~ /pid $victim:.* channel of virtual connection (\w+)/g;
+    kill KILL => $victim;
+    ok(eval { wait_for('ends', sub { turn(0.02); keys %hit == grep { $_->in->{eof} && $_->out->{eof} } @c }) }, "$mpm: a child is killed, and its sessions end") or diag $@;
+    my @left = grep { !$_->in->{eof} } @c;
+    $wrong = grep { !echoes($_, 'later') } @left;
+    is($wrong, 0, "$mpm: the others go on");
+    wait_for('the parent to notice', sub { turn(0.02); !kill 0, $victim });     # then the rows are free
+    my $new;
+    ok(eval { wait_for('room', sub { turn(0.02); $new = session($httpd); eval { local $RPCH::Poll::TIMEOUT = 2; $new->connect; 1 } || ($new->close, 0)[1] }) }, "$mpm: there is room for another");
+    $_->close for @c, $new // ();
+    @{ $server->{new} } = @{ $server->{opened} } = ();
+}
+
+# ---- a graceful restart while httpd still has the connection: another module takes its time over the log ----
+chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
+SKIP: {
+    skip 'no mod_perl', 3 if !-e "$modules/mod_perl.so";
+    reload_slow($_) for qw(event worker prefork);
+}
+sub reload_slow {
+    my ($mpm) = @_;
+    my $httpd = RPCH::Httpd->new(mpm => $mpm, limits => $LIMITS{$mpm});
+    my $dir = "$httpd->{dir}/state";
+    mkdir $dir or die $!;
+    chmod 0777, $dir;
+    open my $fh, '>', "$httpd->{dir}/Slow.pm" or die $!;
+    print $fh "package Slow;\nsub handler { open my \$fh, '>', '$dir/slow'; select undef, undef, undef, 0.02 until -e '$dir/go'; return 0 }\n1;\n";
+    close $fh;
+    $httpd->configure("LoadModule perl_module $modules/mod_perl.so\nPerlSwitches -I$httpd->{dir}\nPerlLogHandler Slow\n" . RPCH::Httpd->location)->start;
+    my $c = session($httpd);
+    $c->open_in;
+    $c->open_out;
+    wait_for('the other module', sub { turn(0.02); -e "$dir/slow" });
+    my $before = () = $httpd->log =~ /resuming normal operations/g;
+    $httpd->signal('USR1');
+    wait_for('the restart', sub { turn(0.02); $before < (() = $httpd->log =~ /resuming normal operations/g) });
+    open $fh, '>', "$dir/go" or die $!;
+    $c->send_a1->send_b1;
+    ok(eval { $c->opened; echoes($c, 'after the restart') }, "$mpm: a restart while httpd still has the connection") or diag $@, $httpd->log;
+    $c->close;
+    return;
+}
 
 $server->close;
 done_testing;
