@@ -92,7 +92,7 @@ parent=$(cat /run/apache2/apache2.pid)
 restarts=$(graceful_restarts)
 clients=()
 for i in {1..20}; do
-    serves -c 400 -i 0.1 >"held.$i" 2>&1 &
+    serves -n 400 -i 0.1 >"held.$i" 2>&1 &
     clients+=($!)
 done
 all_open() { [ "$(grep -lE '^ *virtual connection +ok' held.* | wc -l)" -eq 20 ]; }

@@ -3,17 +3,21 @@
 _rpcping() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=
     local options="--user --password-file --netrc-file --auth --cacert --insecure --path --proxy
-        --timeout --count --interval --quiet --nagios --verbose --help --version"
+        --interface --all --timeout --count --interval --warning --critical --quiet --nagios --json
+        --verbose --help --version"
 
     COMPREPLY=()
     case $prev in
         -a|--auth)
             words="basic ntlm any negotiate" ;;
-        -p|--password-file|--netrc-file|--cacert)
+        -I|--interface)
+            words="epm mgmt emsmdb async-emsmdb rfr nspi tsgu samr lsarpc netlogon drsuapi" ;;
+        -p|--password-file|--netrc-file|--cacert|--all)
             compopt -o filenames
             mapfile -t COMPREPLY < <(compgen -f -- "$cur")
             return ;;
-        -u|--user|--path|--proxy|-t|--timeout|-c|--count|-i|--interval)
+        -u|--user|--path|--proxy|-t|--timeout|-n|--count|-i|--interval|\
+        -w|--warning|-c|--critical)
             return ;;
         *)
             case $cur in

@@ -1,9 +1,28 @@
 /* rpcping_explain.c: which layer failed and why, by libcurl's result and the HTTP status. */
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <openssl/evp.h>
 #include "rpcping.h"
+
+void ping_reason(ping_reason_t *why, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(why->text, sizeof(why->text), format, args);
+    va_end(args);
+}
+
+void ping_reason_add(ping_reason_t *why, const char *format, ...)
+{
+    size_t used = strlen(why->text);
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(why->text + used, sizeof(why->text) - used, format, args);
+    va_end(args);
+}
 
 static ping_layer_t layer_of_result(CURLcode result, ping_layer_t else_layer)
 {
@@ -53,47 +72,35 @@ static unsigned long rpc_error(const char *status_line)
     return at ? strtoul(at + 11, NULL, 16) : 0;
 }
 
-/* What the extended error information adds: the only detection location that is documented
- * ([MS-EERR] 2.2.3). The first record is at the same place in every encoding without a computer
- * name. */
-static const char *words_of_eeinfo(const char *status_line)
-{
-    const char *at = strstr(status_line, ", EEInfo: ");
-    uint8_t blob[72];
-
-    if (!at || strlen(at += 10) < 88 || EVP_DecodeBlock(blob, (const uint8_t *)at, 88) < 64
-        || blob[48] != 0x0e || blob[56] != 0xa0 || blob[57] != 0x05) {
-        return "";
-    }
-    return "; the proxy tried to connect to the server and could not";
-}
-
 static const char *words_of_401(const ping_channel_t *ch)
 {
+    const ping_http_t *http = ch->http;
     long offered = 0;
 
     curl_easy_getinfo(ch->easy, CURLINFO_HTTPAUTH_AVAIL, &offered);
-    if (!ch->http->options->user && !ch->http->options->netrc) {
+    if (!http->options->user && !http->target->user && !http->options->netrc) {
         return "the proxy asks for a user (-u)";
     }
-    if (offered && !((unsigned long)offered & ch->http->options->auth)) {
+    if (offered && !((unsigned long)offered & http->options->auth)) {
         return offered & CURLAUTH_BASIC ? "this scheme is not offered, Basic is (-a basic)"
              : offered & CURLAUTH_NTLM  ? "this scheme is not offered, NTLM is (-a ntlm)"
              : offered & CURLAUTH_NEGOTIATE
                  ? "this scheme is not offered, Negotiate is (-a negotiate)"
                  : "neither Basic nor NTLM is offered";
     }
-    if (ch->http->auth == CURLAUTH_NEGOTIATE) {
+    if (http->auth == CURLAUTH_NEGOTIATE) {
         return "there is no ticket for this proxy (see klist), or the proxy does not accept it";
+    }
+    if (!ch->identified && http->options->netrc) {
+        return "the file of --netrc-file has no user for this host";
     }
     return "the user name or the password is wrong";
 }
 
-static const char *words_of_status(const ping_channel_t *ch)
+static const char *words_of_status(long status)
 {
-    switch (ch->status) {
+    switch (status) {
     case 400: return "the proxy does not understand the request";
-    case 401: return words_of_401(ch);
     case 403: return "the user is not allowed, the proxy demands TLS or stronger TLS, or the "
                      "path does not belong to the proxy";
     case 404: return "no RPC proxy at this path (--path)";
@@ -108,62 +115,83 @@ static const char *words_of_status(const ping_channel_t *ch)
     }
 }
 
+/* Every RPC error has the status 503 (2.1.2.1.3), but for those by which a mod_rpcproxy in front of
+ * another RPC proxy tells of its own connection to that. */
+static const char *words_of_rpc_error(long status, unsigned long error)
+{
+    const char *words = status == 502 ? "the proxy in front got no usable answer from the RPC proxy "
+                                        "behind it"
+                      : status == 504 ? "the proxy in front got no answer in time from the RPC "
+                                        "proxy behind it"
+                      : dce_status_text((uint32_t)error);
+
+    return words ? words : "an RPC error that this program does not know";
+}
+
 static ping_layer_t explain_status(const ping_channel_t *ch, ping_layer_t else_layer,
-                                   char *text, size_t size)
+                                   ping_reason_t *why)
 {
     unsigned long error = rpc_error(ch->status_line);
-    const char *words = error ? dce_status_text((uint32_t)error) : words_of_status(ch);
     const char *end = strstr(ch->status_line, ", EEInfo");
 
-    snprintf(text, size, "%s was answered \"%.*s\": %s%s", ch->method,
-             end ? (int)(end - ch->status_line) : (int)strlen(ch->status_line), ch->status_line,
-             words ? words : "an RPC error that this program does not know",
-             words_of_eeinfo(ch->status_line));
+    why->kind = error ? PING_CODE_RPC : PING_CODE_HTTP;
+    why->code = error ? (uint32_t)error : (uint32_t)ch->status;
+    ping_reason(why, "%s was answered \"%.*s\": %s", ch->method,
+                end ? (int)(end - ch->status_line) : (int)strlen(ch->status_line), ch->status_line,
+                error ? words_of_rpc_error(ch->status, error)
+                : ch->status == 401 ? words_of_401(ch) : words_of_status(ch->status));
+    ping_answerer_explain(&ch->answerer, ch->http->echo, why);
     return ch->status == 401 || ch->status == 403 || ch->status == 407 ? PING_AUTH : else_layer;
 }
 
 /* Nothing came in time: how far did the connection get? */
 static ping_layer_t explain_timeout(const ping_channel_t *ch, ping_layer_t else_layer,
-                                    char *text, size_t size)
+                                    ping_reason_t *why)
 {
-    const ping_options_t *o = ch->http->options;
-    double looked_up = 0;
+    double timeout = ch->http->options->timeout, looked_up = 0;
 
+    why->kind = PING_CODE_CURL;
+    why->code = CURLE_OPERATION_TIMEDOUT;
     if (ch->requests > 1) {
-        snprintf(text, size,
-                 "the proxy began to authenticate the user and gave no further answer to "
-                 "%s in %g s",
-                 ch->method, o->timeout);
+        ping_reason(why, "the proxy began to authenticate the user and gave no further answer to "
+                    "%s in %g s", ch->method, timeout);
         return PING_AUTH;
     }
     if (ch->requests) {
-        snprintf(text, size, "no answer to %s in %g s", ch->method, o->timeout);
+        ping_reason(why, "no answer to %s in %g s", ch->method, timeout);
         return else_layer;
     }
     if (ch->tls_begun) {
-        snprintf(text, size, "the TLS handshake did not end in %g s", o->timeout);
+        ping_reason(why, "the TLS handshake did not end in %g s", timeout);
         return PING_TLS;
     }
     curl_easy_getinfo(ch->easy, CURLINFO_NAMELOOKUP_TIME, &looked_up);
-    snprintf(text, size, looked_up > 0 ? "no TCP connection to %s in %g s"
-             : "the name %s was not resolved in %g s", o->host, o->timeout);
+    if (looked_up > 0) {
+        ping_reason(why, "no TCP connection to %s in %g s", ch->http->target->host, timeout);
+    }
+    else {
+        ping_reason(why, "the name %s was not resolved in %g s", ch->http->target->host, timeout);
+    }
     return PING_ADDRESS;
 }
 
-ping_layer_t ping_explain(const ping_channel_t *ch, ping_layer_t else_layer, char *text,
-                          size_t size)
+ping_layer_t ping_explain(const ping_channel_t *ch, ping_layer_t else_layer, ping_reason_t *why)
 {
+    why->kind = PING_NO_CODE;
+    why->code = 0;
     if (ch->status >= 300) {
-        return explain_status(ch, else_layer, text, size);
+        return explain_status(ch, else_layer, why);
     }
     if (!ch->done || ch->result == CURLE_OPERATION_TIMEDOUT) {
-        return explain_timeout(ch, else_layer, text, size);
+        return explain_timeout(ch, else_layer, why);
     }
     if (ch->result != CURLE_OK) {
-        snprintf(text, size, "%s%s", ch->error[0] ? ch->error : curl_easy_strerror(ch->result),
-                 hint_of_result(ch->result, ch->http->options->tls));
+        why->kind = PING_CODE_CURL;
+        why->code = (uint32_t)ch->result;
+        ping_reason(why, "%s%s", ch->error[0] ? ch->error : curl_easy_strerror(ch->result),
+                    hint_of_result(ch->result, ch->http->target->tls));
         return ch->status ? else_layer : layer_of_result(ch->result, else_layer);
     }
-    snprintf(text, size, "the proxy ended its answer to %s (%s)", ch->method, ch->status_line);
+    ping_reason(why, "the proxy ended its answer to %s (%s)", ch->method, ch->status_line);
     return else_layer;
 }

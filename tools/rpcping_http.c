@@ -19,10 +19,11 @@ double ping_now(void)
     return (double)ts.tv_sec * 1000 + (double)ts.tv_nsec / 1e6;
 }
 
-int ping_http_start(ping_http_t *http, const ping_options_t *options)
+int ping_http_start(ping_http_t *http, const ping_options_t *options, const ping_target_t *target)
 {
     memset(http, 0, sizeof(*http));
     http->options = options;
+    http->target = target;
     http->auth = options->auth;
     http->multi = curl_multi_init();
     return http->multi != NULL;
@@ -112,16 +113,30 @@ static int on_seek(void *ctx, curl_off_t offset, int origin)
     return CURL_SEEKFUNC_OK;
 }
 
+/* Without the line's end, and without control characters of the peer. */
+static void note_status_line(ping_channel_t *ch, const char *line, size_t len)
+{
+    char *at = ch->status_line;
+
+    while (len > 0 && (line[len - 1] == '\r' || line[len - 1] == '\n')) {
+        len--;
+    }
+    snprintf(at, sizeof(ch->status_line), "%.*s", (int)len, line);
+    for (; *at; at++) {
+        if ((unsigned char)*at < ' ' || *at == 127) {
+            *at = '?';
+        }
+    }
+}
+
 static size_t on_header(char *line, size_t size, size_t count, void *ctx)
 {
     ping_channel_t *ch = ctx;
-    size_t len = size * count, keep = len;
+    size_t len = size * count;
 
+    ping_answerer_take(&ch->answerer, line, len);
     if (len > 5 && memcmp(line, "HTTP/", 5) == 0) {
-        while (keep > 0 && (line[keep - 1] == '\r' || line[keep - 1] == '\n')) {
-            keep--;
-        }
-        snprintf(ch->status_line, sizeof(ch->status_line), "%.*s", (int)keep, line);
+        note_status_line(ch, line, len);
         curl_easy_getinfo(ch->easy, CURLINFO_RESPONSE_CODE, &ch->status);
         note_tls(&ch->http->tls, ch->easy);
     }
@@ -146,6 +161,7 @@ static void note_request(ping_channel_t *ch, const char *head, size_t len)
 
     if (len > name && memcmp(head, ch->method, name) == 0) {
         ch->requests++;
+        ch->identified = memmem(head, len, "\r\nAuthorization:", 16) != NULL;
         ch->status = 0;
         ch->status_line[0] = '\0';
     }
@@ -203,13 +219,14 @@ static int set_headers(ping_channel_t *ch)
 static void set_identity(CURL *easy, const ping_http_t *http)
 {
     const ping_options_t *o = http->options;
+    const ping_target_t *t = http->target;
 
     curl_easy_setopt(easy, CURLOPT_HTTPAUTH, (long)http->auth);
-    if (o->user) {
-        curl_easy_setopt(easy, CURLOPT_USERNAME, o->user);
-        curl_easy_setopt(easy, CURLOPT_PASSWORD, o->password ? o->password : "");
+    if (t->user || o->user) {
+        curl_easy_setopt(easy, CURLOPT_USERNAME, t->user ? t->user : o->user);
+        curl_easy_setopt(easy, CURLOPT_PASSWORD, t->user ? t->password : o->password);
     }
-    if (o->netrc) {
+    else if (o->netrc) {
         curl_easy_setopt(easy, CURLOPT_NETRC, (long)CURL_NETRC_REQUIRED);
         curl_easy_setopt(easy, CURLOPT_NETRC_FILE, o->netrc);
     }
@@ -229,7 +246,7 @@ static void set_request(ping_channel_t *ch, curl_off_t length)
     CURL *easy = ch->easy;
     const ping_options_t *o = ch->http->options;
 
-    curl_easy_setopt(easy, CURLOPT_URL, o->url);
+    curl_easy_setopt(easy, CURLOPT_URL, ch->http->target->url);
     curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
     curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     curl_easy_setopt(easy, CURLOPT_UPLOAD, 1L);

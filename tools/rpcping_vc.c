@@ -314,31 +314,45 @@ static const char *how_far(const ping_vc_t *vc)
         : "its 200 answer";
 }
 
-/* A channel with an error status gives the best reason. When one channel was only closed, the
- * status of the other one may still come. */
-ping_layer_t ping_vc_explain(ping_vc_t *vc, ping_layer_t else_layer, char *text, size_t size)
+/* A channel with an error status gives the best reason. */
+const ping_channel_t *ping_vc_refusal(const ping_vc_t *vc)
+{
+    if (vc->error || !vc->in || !vc->out) {
+        return NULL;
+    }
+    if (vc->in->status >= 300 || !vc->in->requests || (vc->in->done && !vc->out->done)) {
+        return vc->in;
+    }
+    if (vc->out->status >= 300 || !vc->out->requests || (vc->out->done && vc->out->status != 200)) {
+        return vc->out;
+    }
+    return NULL;
+}
+
+/* When one channel was only closed, the status of the other one may still come. */
+ping_layer_t ping_vc_explain(ping_vc_t *vc, ping_layer_t else_layer, ping_reason_t *why)
 {
     int kept = is_silent(vc) && requests_are_kept(vc);
+    const ping_channel_t *refusal;
 
+    memset(why, 0, sizeof(*why));
     if (vc->error) {
-        snprintf(text, size, "the proxy or server broke the protocol: %s", vc->error);
+        ping_reason(why, "the proxy or server broke the protocol: %s", vc->error);
         return else_layer;
     }
     if (vc->in->done || vc->out->done) {
         ping_http_wait(vc->http, ping_now() + GRACE, has_status, vc);
     }
-    if (vc->in->status >= 300 || !vc->in->requests || (vc->in->done && !vc->out->done)) {
-        return ping_explain(vc->in, else_layer, text, size);
-    }
-    if (vc->out->status >= 300 || !vc->out->requests || (vc->out->done && vc->out->status != 200)) {
-        return ping_explain(vc->out, else_layer, text, size);
+    refusal = ping_vc_refusal(vc);
+    if (refusal) {
+        return ping_explain(refusal, else_layer, why);
     }
     if (vc->out->done) {
-        snprintf(text, size, "the outbound proxy closed the connection after %s", how_far(vc));
+        ping_reason(why, "the outbound proxy closed the connection after %s", how_far(vc));
     }
     else {
-        snprintf(text, size, "%s, in %g s", what_is_missing(vc, else_layer, kept),
-                 vc->http->options->timeout);
+        ping_reason(why, "%s, in %g s", what_is_missing(vc, else_layer, kept),
+                    vc->http->options->timeout);
     }
     return else_layer;
 }
@@ -367,19 +381,22 @@ static int start_call(ping_vc_t *vc, ndr_out_t *pdu, const char *name)
     return sent;
 }
 
-int ping_vc_bind(ping_vc_t *vc, const ndr_syntax_t *interface)
+int ping_vc_bind(ping_vc_t *vc, const ping_bound_t *bound, unsigned count)
 {
     ndr_out_t pdu = { 0 };
+    unsigned i;
 
     dce_begin(&pdu, DCERPC_BIND, DCERPC_WHOLE, ++vc->call_id);
     ndr_out_u16(&pdu, MAX_FRAG);
     ndr_out_u16(&pdu, MAX_FRAG);
     ndr_out_u32(&pdu, 0);           /* a new association group */
-    ndr_out_u32(&pdu, 1);           /* one context, three reserved bytes */
-    ndr_out_u16(&pdu, 0);           /* its id */
-    ndr_out_u16(&pdu, 1);           /* one transfer syntax, a reserved byte */
-    ndr_out_syntax(&pdu, interface);
-    ndr_out_syntax(&pdu, &dce_syntax_ndr);
+    ndr_out_u32(&pdu, count);       /* contexts, three reserved bytes */
+    for (i = 0; i < count; i++) {
+        ndr_out_u16(&pdu, (uint16_t)i); /* its id */
+        ndr_out_u16(&pdu, 1);           /* one transfer syntax, a reserved byte */
+        ndr_out_syntax(&pdu, &bound[i].interface);
+        ndr_out_syntax(&pdu, &dce_syntax_ndr);
+    }
     return start_call(vc, &pdu, "bind");
 }
 
@@ -394,61 +411,76 @@ int ping_vc_request(ping_vc_t *vc, uint16_t opnum)
     return start_call(vc, &pdu, "request");
 }
 
-static const char *fault_verdict(ndr_in_t *in, char *text, size_t size)
+static void explain_fault(ndr_in_t *in, ping_reason_t *why)
 {
-    uint32_t status;
     const char *words;
 
     ndr_in_bytes(in, 8);            /* alloc_hint, context, cancel_count */
-    status = ndr_in_u32(in);
-    words = dce_status_text(status);
-    snprintf(text, size, "fault %08x: %s", status, words ? words : "not known to this program");
-    return text;
+    why->code = ndr_in_u32(in);
+    why->kind = PING_CODE_RPC;
+    words = dce_status_text(why->code);
+    ping_reason(why, "fault %08x: %s", why->code, words ? words : "not known to this program");
 }
 
-const char *ping_bind_verdict(const ping_vc_t *vc, unsigned *frag, char *text, size_t size)
+/* Is there no bind_ack? Then *WHY says what there is. */
+static int is_no_ack(const ping_vc_t *vc, ndr_in_t *in, ping_reason_t *why)
 {
-    ndr_in_t in;
-    uint16_t result, reason;
-
-    ndr_in_start(&in, vc->answer.data, vc->answer.len, vc->little_endian);
     if (vc->ptype == DCERPC_FAULT) {
-        return fault_verdict(&in, text, size);
+        explain_fault(in, why);
     }
-    if (vc->ptype == DCERPC_BIND_NAK) {
-        snprintf(text, size, "bind_nak: %s", dce_nak_text(ndr_in_u16(&in)));
-        return text;
+    else if (vc->ptype == DCERPC_BIND_NAK) {
+        ping_reason(why, "bind_nak: %s", dce_nak_text(ndr_in_u16(in)));
+    }
+    return vc->ptype == DCERPC_FAULT || vc->ptype == DCERPC_BIND_NAK;
+}
+
+int ping_vc_read_bind(const ping_vc_t *vc, ping_bound_t *bound, unsigned count, unsigned *frag,
+                      ping_reason_t *why)
+{
+    unsigned i, results;
+    ndr_syntax_t syntax;
+    ndr_in_t in;
+
+    memset(why, 0, sizeof(*why));
+    ndr_in_start(&in, vc->answer.data, vc->answer.len, vc->little_endian);
+    if (is_no_ack(vc, &in, why)) {
+        return 0;
     }
     ndr_in_u16(&in);
     *frag = ndr_in_u16(&in);
     ndr_in_u32(&in);                /* group */
     ndr_in_bytes(&in, ndr_in_u16(&in));
     ndr_in_align(&in, 4);
-    ndr_in_u32(&in);                /* number of results */
-    result = ndr_in_u16(&in);
-    reason = ndr_in_u16(&in);
-    if (vc->ptype != DCERPC_BIND_ACK || !ndr_in_ok(&in)) {
-        snprintf(text, size, "a malformed answer (%s)", dcerpc_ptype_name(vc->ptype));
-        return text;
+    results = ndr_in_u8(&in);
+    ndr_in_bytes(&in, 3);
+    for (i = 0; i < count; i++) {
+        uint16_t result = ndr_in_u16(&in);
+
+        bound[i].reason = ndr_in_u16(&in);
+        bound[i].binding = result == DCE_ACCEPTED ? PING_BOUND : PING_REJECTED;
+        ndr_in_syntax(&in, &syntax);
     }
-    if (result != DCE_ACCEPTED) {
-        snprintf(text, size, "rejected: %s", dce_reject_text(reason));
-        return text;
+    if (vc->ptype != DCERPC_BIND_ACK || results != count || !ndr_in_ok(&in)) {
+        ping_reason(why, "a malformed answer (%s)", dcerpc_ptype_name(vc->ptype));
+        return 0;
     }
-    return NULL;
+    return 1;
 }
 
-const char *ping_call_verdict(const ping_vc_t *vc, char *text, size_t size)
+int ping_vc_read_call(const ping_vc_t *vc, ping_reason_t *why)
 {
     ndr_in_t in;
 
+    memset(why, 0, sizeof(*why));
     if (vc->ptype == DCERPC_RESPONSE) {
-        return NULL;
+        return 1;
     }
     ndr_in_start(&in, vc->answer.data, vc->answer.len, vc->little_endian);
     if (vc->ptype == DCERPC_FAULT) {
-        return fault_verdict(&in, text, size);
+        explain_fault(&in, why);
     }
-    snprintf(text, size, "an unexpected answer (%s)", dcerpc_ptype_name(vc->ptype));
-    return text;
+    else {
+        ping_reason(why, "an unexpected answer (%s)", dcerpc_ptype_name(vc->ptype));
+    }
+    return 0;
 }

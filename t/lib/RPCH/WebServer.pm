@@ -55,6 +55,7 @@ use parent -norequire, 'RPCH::Peer';
 
 sub received {
     my ($self) = @_;
+    $self->skip;    # the next head may come together with the end of a body
     while (!$self->{request} && $self->{in} =~ s/\A(\S+) (\S+) (.*?)\r\n\r\n//s) {
         my ($method, $uri, $headers) = ($1, $2, $3);
         my ($length) = $headers =~ /^Content-Length: (\d+)/mi;
@@ -64,7 +65,6 @@ sub received {
         $self->put($bytes) if defined $bytes;
         $self->skip;
     }
-    $self->skip;
     $self->close if $self->{eof};
     return;
 }
