@@ -85,11 +85,22 @@ sub causes {
     return @lines > 20 ? @lines[0 .. 19] : @lines;
 }
 
-# ARG: mpm, children, machines, to (one of the targets), vcs, slow, bytes (of each), tls, conf, and
-# first (of the first machine alone), which counts cannot be zero (forms), or must be (not).
+# Another machine, and what has others go on to it.
+sub start_behind {
+    my ($mpm, $arg) = @_;
+    my $back = RPCH::Httpd->new(mpm => $mpm, limits => limits($mpm, $arg->{behind}), conf => conf($arg))->start;
+    chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
+    my $load = join '', map { "LoadModule ${_}_module $modules/mod_$_.so\n" } qw(proxy proxy_http);
+    return ($back, "${load}RpcBackend localhost http://127.0.0.1:$back->{port}\n");
+}
+
+# ARG: mpm, children, machines, to (one of the targets), vcs, slow, bytes (of each), tls, conf, behind (so
+# many children of an RPC proxy that the machines go on to), and first (of the first machine alone),
+# which counts cannot be zero (forms), or must be (not).
 sub long_run {
     my ($name, %arg) = (@_);
     my $mpm = $arg{mpm} // 'event';
+    (my $back, $arg{conf}) = start_behind($mpm, \%arg) if $arg{behind};
     my @httpds = map { RPCH::Httpd->new(mpm => $mpm, limits => limits($mpm, $arg{children} // 1),
                                         conf => conf(\%arg) . ($_ == 1 && $arg{first} || ''))->start }
         1 .. $arg{machines} // 1;
@@ -100,7 +111,7 @@ sub long_run {
     my $out = qx(${build}rpcload long @args 2>$errors{load});
     my $status = $?;
     my %got = $out =~ /^(\w+) (\d+)$/mg;
-    is($status, 0, $name) or diag((map { slurp($_) } @errors{qw(load native plain)}), causes(@httpds));
+    is($status, 0, $name) or diag((map { slurp($_) } @errors{qw(load native plain)}), causes(@httpds, $back // ()));
     return if $status;
     is_deeply([@got{qw(bytes_in bytes_out bytes_ok ended_early)}], [($arg{vcs} * $bytes) x 2, 1, 0],
               "$name: every byte, both ways");
@@ -117,7 +128,7 @@ sub long_run {
     is(scalar(grep { / recycled$/ } @lines), $got{IN_R1} + $got{IN_R2} + $got{OUT_R1} + $got{OUT_R2},
        "$name: all but the last ones as recycled");
     is_deeply([grep { !/ (?:recycled|client-closed|server-closed)$/ } @lines], [], "$name: and none otherwise");
-    push @stopping, map { $_->signal('TERM') } @httpds;
+    push @stopping, map { $_->signal('TERM') } @httpds, $back // ();
     return;
 }
 
@@ -149,6 +160,11 @@ long_run('four children, native', children => 4, to => 'native', vcs => 50, byte
 long_run('four children, endpoint', children => 4, to => 'endpoint', vcs => 50, bytes => $MiB);
 long_run('worker, two machines of two children', mpm => 'worker', machines => 2, children => 2, to => 'native',
          vcs => 50, bytes => $MiB / 2, forms => [@r1, @r2]);
+
+# Before a proxy that is already there, which does the replacing.
+long_run('relayed', behind => 1, to => 'native', vcs => 50, bytes => 4 * $MiB, forms => \@r2, not => \@r1);
+long_run('relayed, four children behind', behind => 4, children => 2, to => 'native', vcs => 50, bytes => $MiB);
+long_run('relayed, slow', behind => 1, to => 'native', vcs => 50, slow => 10, bytes => $MiB, forms => \@r2);
 
 is(slurp($errors{$_}), '', "$_ server: nothing wrong") for qw(native plain);
 done_testing;
