@@ -378,10 +378,32 @@ static int give_up_channel(request_rec *r, const rpc_channel_spec_t *spec, detac
     return DONE;
 }
 
+/* Of a header that httpd has made, the fields that its modules have added, Header's among them: for
+ * the answer that a proxy behind us makes. In POOL. */
+static const char *added_fields(apr_pool_t *pool, const char *header)
+{
+    static const char *const of_httpd[] = { "HTTP/", "Date:", "Server:", "Content-Type:",
+                                            "Content-Length:", "Connection:", "Keep-Alive:",
+                                            "Upgrade:" };
+    char *fields = apr_pstrdup(pool, ""), *line, *state;
+    size_t i;
+
+    for (line = apr_strtok(apr_pstrdup(pool, header ? header : ""), "\r\n", &state); line;
+         line = apr_strtok(NULL, "\r\n", &state)) {
+        for (i = 0; i < sizeof(of_httpd) / sizeof(of_httpd[0]); i++)
+            if (ap_cstr_casecmpn(line, of_httpd[i], strlen(of_httpd[i])) == 0)
+                break;
+        if (i == sizeof(of_httpd) / sizeof(of_httpd[0]))
+            fields = apr_pstrcat(pool, fields, line, "\r\n", NULL);
+    }
+    return fields;
+}
+
 int rpc_detach(request_rec *r, const rpc_channel_spec_t *spec, const rpc_detach_home_t *home)
 {
     conn_rec *c = r->connection;
     detached_t *d = detached_create(r, spec, home);
+    rpc_channel_spec_t complete = *spec;
     tie_t *tie = tie_of(c);
 
     if (!d)
@@ -403,7 +425,9 @@ int rpc_detach(request_rec *r, const rpc_channel_spec_t *spec, const rpc_detach_
         d->client.socket.s.error = APR_ENOMEM;
     apr_socket_timeout_set(ap_get_conn_socket(c), 0);   /* the loop's copy never blocks either */
     d->ssl = tie->ssl;
-    d->spec = rpc_request_detach(r, spec, &d->record);
+    if (spec->upstream.stream)
+        complete.upstream.fields = added_fields(r->pool, d->client.header);
+    d->spec = rpc_request_detach(r, &complete, &d->record);
     r->eos_sent = 1;
     c->aborted = 1;
     if (!d->spec)

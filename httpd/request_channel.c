@@ -24,6 +24,7 @@
 #include "httpd/interned.h"
 #include "httpd/module.h"
 #include "httpd/require.h"
+#include "io/secure.h"
 #include "wire/preface.h"
 
 APLOG_USE_MODULE(rpcproxy);
@@ -87,6 +88,8 @@ typedef struct channel {
     rpc_log_who_t who;
     const char *query;
     rpc_budget_limit_t limit;
+    rpc_request_left_t *left;   /* is told of the end; NULL: nobody is */
+    void *left_ctx;
     char *backend;              /* "server[port]", malloc'ed: the leg's; NULL: it has none yet */
     int row;                    /* in the table of live channels */
     int first;                  /* the index of the server that is tried first */
@@ -211,6 +214,8 @@ static void channel_ended(void *ctx, const rpc_end_t *end)
     char refused[16];
 
     log_end(ch, end);
+    if (ch->left)
+        ch->left(ch->left_ctx, end);
     rpc_status_leave(ch->context->live, ch->row);
     if (!ch->opened && !rpc_reason_is_ours(end->reason))
         count_in_vain(ch);
@@ -407,10 +412,23 @@ rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r, rpc
     return RPC_REASON_NONE;
 }
 
+void rpc_request_follow(const rpc_channel_spec_t *spec, rpc_request_left_t *left, void *ctx)
+{
+    channel_t *ch = spec->ctx;
+
+    ch->left = left;
+    ch->left_ctx = ctx;
+}
+
 void rpc_request_leave(const rpc_channel_spec_t *spec)
 {
+    static const rpc_end_t nothing;
     const channel_t *ch = spec->ctx;
 
+    if (ch->left)
+        ch->left(ch->left_ctx, &nothing);
+    if (spec->upstream.stream)
+        rpc_secure_drop(spec->upstream.stream);
     rpc_status_leave(ch->context->live, ch->row);
 }
 

@@ -45,7 +45,13 @@ const char *rpc_request_server(apr_pool_t *pool, const rpc_channel_spec_t *spec)
 rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r, rpc_channel_spec_t *spec,
                                rpc_reason_t reached);
 
-/* Removes the channel from the table when it has not reached an I/O thread. */
+/* Has LEFT told of the channel's end as well, with CTX, which must live as long as the process. After
+ * rpc_request_enter(); LEFT is called on the loop's thread. */
+typedef void rpc_request_left_t(void *ctx, const rpc_end_t *end);
+void rpc_request_follow(const rpc_channel_spec_t *spec, rpc_request_left_t *left, void *ctx);
+
+/* Removes the channel from the table when it has not reached an I/O thread, and closes the
+ * connection of its upstream. */
 void rpc_request_leave(const rpc_channel_spec_t *spec);
 
 /* The last act on R's worker: a copy of SPEC that owes R nothing and is freed when ended() returns,

@@ -72,6 +72,7 @@ static char *make_head(request_rec *r, const rpc_upstream_way_t *way, apr_size_t
 
 /* ---- the answer's maps ---- */
 
+/* mod_proxy keeps cookies' the other way round. */
 static void add_maps(request_rec *r, apr_array_header_t *maps, const apr_array_header_t *from,
                      rpc_map_kind_t kind)
 {
@@ -79,10 +80,13 @@ static void add_maps(request_rec *r, apr_array_header_t *maps, const apr_array_h
 
     for (i = 0; from && i < from->nelts; i++) {
         const struct proxy_alias *alias = &APR_ARRAY_IDX(from, i, struct proxy_alias);
-        const char *to = kind == RPC_MAP_URL && alias->fake[0] == '/'
-                         ? ap_construct_url(r->pool, alias->fake, r) : alias->fake;
+        rpc_map_t map = { kind, alias->fake, alias->real };
 
-        APR_ARRAY_PUSH(maps, rpc_map_t) = (rpc_map_t){ kind, alias->real, to };
+        if (kind == RPC_MAP_URL) {
+            map.from = alias->real;
+            map.to = alias->fake[0] == '/' ? ap_construct_url(r->pool, alias->fake, r) : alias->fake;
+        }
+        APR_ARRAY_PUSH(maps, rpc_map_t) = map;
     }
 }
 
@@ -185,10 +189,9 @@ static int serve_channel(request_rec *r, rpc_channel_spec_t *spec, void *ctx)
     set_maps(r, upstream);
     if (upstream->expects)
         r->expecting_100 = 0;
-    rv = rpc_request_hand_over(r, spec);
-    if (rv != DONE)
-        rpc_secure_drop(upstream->stream);
-    return rv;
+    rpc_upstream_begins(way->worker);
+    rpc_request_follow(spec, rpc_upstream_left, way->worker);
+    return rpc_request_hand_over(r, spec);
 }
 
 /* ---- hooks of mod_proxy ---- */

@@ -96,11 +96,27 @@ rpc_stream_t *rpc_upstream_kept(request_rec *r, const proxy_worker *worker)
 
 /* ---- members of a balancer ---- */
 
-static apr_status_t not_busy(void *data)
+/* mod_proxy counts with the pool of the request, which a channel outlives. Its numbers lie in shared
+ * memory. */
+void rpc_upstream_begins(proxy_worker *worker)
 {
-    proxy_worker *worker = data;
+    __atomic_fetch_add(&worker->s->busy, 1, __ATOMIC_RELAXED);
+}
 
-    __atomic_fetch_sub(&worker->s->busy, 1, __ATOMIC_RELAXED);
+void rpc_upstream_left(void *data, const rpc_end_t *end)
+{
+    proxy_worker_shared *shared = ((proxy_worker *)data)->s;
+
+    __atomic_fetch_sub(&shared->busy, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&shared->transferred, (apr_off_t)end->to_upstream, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&shared->read, (apr_off_t)end->from_upstream, __ATOMIC_RELAXED);
+}
+
+static apr_status_t not_busy(void *worker)
+{
+    static const rpc_end_t nothing;
+
+    rpc_upstream_left(worker, &nothing);
     return APR_SUCCESS;
 }
 
@@ -124,7 +140,7 @@ static int keep_member(proxy_worker **worker, proxy_balancer **balancer, request
     *balancer = asked;
     *url = apr_pstrcat(r->pool, kept->worker->s->name_ex, path, NULL);
     __atomic_fetch_add(&kept->worker->s->elected, 1, __ATOMIC_RELAXED);
-    __atomic_fetch_add(&kept->worker->s->busy, 1, __ATOMIC_RELAXED);
+    rpc_upstream_begins(kept->worker);
     apr_pool_cleanup_register(r->pool, kept->worker, not_busy, apr_pool_cleanup_null);
     return OK;
 }

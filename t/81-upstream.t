@@ -6,6 +6,7 @@ use warnings;
 use IO::Socket::IP;
 use MIME::Base64 qw(encode_base64);
 use Test::More;
+use RPCH::CA;
 use RPCH::HTTP;
 use RPCH::Httpd;
 use RPCH::NTLM qw(smbpasswd_line);
@@ -52,7 +53,8 @@ RpcValidPorts "127.0.0.1:1024-65535"
 CONF
 my $back = RPCH::Httpd->new(conf => join '',
     "LogFormat \"%u \\\"%r\\\" %>s %{RPC_REASON}e %{Host}i %{X-Forwarded-For}i\" rpc\n",
-    RPCH::Httpd->location, vhost($back{tls}, RPCH::Httpd->location, 1), vhost($back{ntlm}, $ntlm))->start;
+    RPCH::Httpd->location, vhost($back{tls}, RPCH::Httpd->location, 1), vhost($back{tls}, '', 1) =~ s/127\.0\.0\.1/127.0.0.2/gr,
+    vhost($back{ntlm}, $ntlm))->start;
 
 # ---- the proxy in front, a virtual host for each way ----
 
@@ -63,8 +65,32 @@ my $VERIFY = "SSLProxyEngine on\nSSLProxyVerify require\nSSLProxyCACertificateFi
 sub section { my (@lines) = @_; return join "\n", "<Location $RPC>", @lines, '</Location>', '' }
 sub backend { my (@urls) = @_; return section('SetHandler rpcproxy', "RpcBackend 127.0.0.1 @urls", $POLICY) }
 
+my $ca = RPCH::CA->new('nobody trusts');
 my $dead = RPCH::Root::free_ports(1);       # nobody listens there
-my $odd = RPCH::WebServer->new(answer => sub { odd(@_) });
+
+# A double that answers as the port says that is asked for.
+my $phrase = 'RPC Error: 6ba, EEInfo: AAAA';
+my %odd = (
+    1 => RPCH::WebServer::answer('401 Go Away', 'who are you', 'WWW-Authenticate: Basic realm="behind"', 'WWW-Authenticate: NTLM'),
+    2 => RPCH::WebServer::answer('403 Not You', 'go', 'X-Once: 1', 'Connection: X-Once', 'Location: http://behind/a',
+                                 'Set-Cookie: a=b; path=/behind'),
+    3 => RPCH::WebServer::answer("503 $phrase", "RPC EEInfo:AAAA\r\n", 'Content-Type: application/rpc'),
+    4 => '',
+    5 => "this is not HTTP\r\n\r\n",
+    6 => undef,
+    7 => "HTTP/1.1 401 Chunked\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nwho \r\n7;x=y\r\nare you\r\n0\r\nX-Trailer: 1\r\n\r\n",
+    8 => "HTTP/1.0 403 To The End\r\n\r\ngo",
+    9 => "HTTP/1.1 100 Continue\r\n\r\n" . RPCH::WebServer::answer('404 Not Here', 'none'),
+);
+my @asked;
+my $odd = RPCH::WebServer->new(answer => sub {
+    my ($request, $peer) = @_;
+    push @asked, $request;
+    my ($port) = $request->{uri} =~ /:(\d+)$/;
+    $peer->put($odd{$port}) if defined $odd{$port};
+    $peer->close if $port == 6 || $port == 8;
+    return;
+});
 my %front = (
     'http' => backend("http://127.0.0.1:$back->{port}"),
     'https' => $VERIFY . backend("https://localhost:$back{tls}"),
@@ -74,10 +100,16 @@ my %front = (
     'closed' => section("ProxyPass http://127.0.0.1:$back->{port}$RPC", 'RpcRequireTLS off'),
     'failover' => backend("http://127.0.0.1:$dead http://127.0.0.1:$back->{port}"),
     'balancer' => "<Proxy balancer://cas>\nBalancerMember http://127.0.0.1:$back->{port}\nProxySet lbmethod=rpctarget\n</Proxy>\n"
+                  . "<Location /manager>\nSetHandler balancer-manager\nRequire local\n</Location>\n"
                   . backend('balancer://cas'),
+    'foreign' => $VERIFY =~ s{\S+/server\.crt}{$ca->{dir}/ca.crt}r . backend("https://localhost:$back{tls}"),
+    'wrong name' => $VERIFY . backend("https://127.0.0.2:$back{tls}"),
+    'any certificate' => "SSLProxyEngine on\nSSLProxyVerify none\nSSLProxyCheckPeerName off\n" . backend("https://localhost:$back{tls}"),
     'dead' => backend("http://127.0.0.1:$dead"),
     'NTLM' => backend("http://127.0.0.1:$back{ntlm}"),
-    'odd' => backend("http://127.0.0.1:$odd->{port} "),
+    'odd' => "ProxyTimeout 1\n" . section('SetHandler rpcproxy', "RpcBackend 127.0.0.1 http://127.0.0.1:$odd->{port}",
+        'RpcRequireTLS off', 'RpcValidPorts 127.0.0.1:1-20', 'Header always set X-House rules', 'ProxyPassReverse http://behind/',
+        "ProxyPassReverseCookiePath /behind $RPC"),
 );
 my @names = sort keys %front;
 my %port = map { $_ => RPCH::Root::free_ports(1) } @names;
@@ -100,7 +132,7 @@ sub at {
     return $head ? $head->{line} : 'closed';
 }
 
-for my $name (grep { !/closed|dead|NTLM|odd/ } @names) {
+for my $name (grep { !/closed|dead|foreign|name|NTLM|odd/ } @names) {
     ok(works(channel($name)), "$name: a virtual connection through two proxies");
     is(at($name, 'RPC_IN_DATA', $RPC), 'HTTP/1.1 200 Success', "$name: the echo of the proxy behind");
     like(at($name, 'RPC_IN_DATA', "$RPC?127.0.0.1:1"), qr/^HTTP\/1\.0 503 RPC Error: 6ba/, "$name: a target that is not allowed");
@@ -110,6 +142,72 @@ like(at('closed', 'RPC_IN_DATA', "$RPC?127.0.0.1:1"), qr/^HTTP\/1\.0 503 RPC Err
 like(at('closed', 'RPC_IN_DATA', $RPC), qr/^HTTP\/1\.0 503 RPC Error: 6ab/, 'ProxyPass without RpcValidPorts: no echo');
 like(at('dead', 'RPC_IN_DATA', $RPC), qr/^HTTP\/1\.0 503 RPC Error: 6ba/, 'nobody behind: an echo');
 like(at('dead', 'RPC_IN_DATA', "$RPC?" . $server->target, length => 1 << 30), qr/^HTTP\/1\.0 503 RPC Error: 6ba/, 'nobody behind: a channel');
+
+# ---- whom it is connected to ----
+for my $name ('foreign', 'wrong name') {
+    like(at($name, 'RPC_IN_DATA', $RPC), qr/^HTTP\/1\.0 503 RPC Error: 6ba/, "$name: nobody answers");
+}
+ok($front->logs($_), "the log has $_") for qr/rpcproxy:warn\].*the proxy at localhost:$back{tls} is not used: its certificate is not accepted: self-signed/,
+    qr/the proxy at 127\.0\.0\.2:$back{tls} is not used: its certificate is for another name/,
+    qr/the proxy at 127\.0\.0\.1:$dead is not used: it cannot be connected to/;
+
+# ---- what balancer-manager shows ----
+sub member {
+    my $http = RPCH::HTTP->dial(port => $port{balancer}, name => 'manager')->request('GET', '/manager', version => '1.0');
+    $http->head;
+    my %value;
+    @value{qw(url route redirect factor set status elected busy load to from)}
+        = $http->body(1 << 20) =~ m{<tr>\s*<td><a [^>]*>([^<]*)</a></td>}sp
+            ? ($1, ${^POSTMATCH} =~ m{<td>\s*([^<]*?)\s*</td>}g) : ();
+    $http->close;
+    return \%value;
+}
+my $counted = channel('balancer')->connect;
+is(member()->{busy}, 2, 'balancer-manager: both channels are busy');
+rpc_parse($counted->call(request_pdu(1, 'x' x 5000)));
+$counted->close;
+ok(eval { wait_for('the end', sub { turn(0.02); member()->{busy} eq '0' }) }, 'balancer-manager: they have ended');
+like(join(' ', @{ member() }{qw(to from)}), qr/^[5-9]\.\dK [5-9]\.\dK$/, 'balancer-manager: what went to the proxy behind, and what came');
+
+# ---- modules in another order ----
+{
+    my $other = RPCH::Httpd->new(conf => $LOAD =~ s/^.*\bproxy_module .*\n//mr . $front{balancer});
+    local $other->{httpd} = "$other->{httpd} -C 'LoadModule proxy_module $modules/mod_proxy.so'";
+    $other->start;
+    ok(works(plain(port => $other->{port}, target => $server->target)), 'mod_proxy loaded before');
+}
+
+# ---- what the proxy behind says, and does not say ----
+sub ask {
+    my ($port, $length, %opt) = @_;
+    my $http = RPCH::HTTP->dial(port => $port{odd}, name => "odd $port")
+        ->request($length == 76 ? 'RPC_OUT_DATA' : 'RPC_IN_DATA', "$RPC?127.0.0.1:$port", length => $length, %opt);
+    my $head = $http->head;
+    my $body = $head ? $http->body($head->{headers}{'content-length'} // 1 << 20) : '';
+    $http->close;
+    return ($head ? $head->{line} : 'closed', $body, $head ? $head->{headers} : {});
+}
+for my $length (0, 1 << 30, 76) {
+    my $what = $length ? "a channel of $length bytes" : 'an echo';
+    my ($line, $body, $headers) = ask(1, $length);
+    is("$line: $body", 'HTTP/1.1 401 Go Away: who are you', "$what: 401");
+    is($headers->{'www-authenticate'}, 'Basic realm="behind", NTLM', "$what: what is offered");
+    is($headers->{'x-house'}, 'rules', "$what: a field that mod_headers adds");
+    ($line, $body, $headers) = ask(2, $length);
+    is("$line: $body", 'HTTP/1.1 403 Not You: go', "$what: 403");
+    is($headers->{'x-once'}, undef, "$what: a field of the connection behind");
+    like($headers->{location} // '', qr{^http://localhost(?::\d+)?\Q$RPC\E/?a$}, "$what: Location");
+    is($headers->{'set-cookie'}, "a=b; path=$RPC", "$what: the path of a cookie");
+    ($line, $body) = ask(3, $length);
+    is("$line: $body", "HTTP/1.1 503 $phrase: RPC EEInfo:AAAA\r\n", "$what: an RPC error");
+    like((ask(4, $length))[0], qr/ 50[24] /, "$what: silence") if $length != 1 << 30;
+    like((ask(5, $length))[0], qr/ 502 /, "$what: not HTTP");
+    like((ask(6, $length))[0], qr/ 502 /, "$what: closed at once");
+    is(join(': ', (ask(7, $length))[0]), 'HTTP/1.1 401 Chunked', "$what: a chunked answer");
+    is(join(': ', (ask(8, $length))[0, 1]), 'HTTP/1.1 403 To The End: go', "$what: an answer to the end of the connection");
+    is(join(': ', (ask(9, $length))[0, 1]), 'HTTP/1.1 404 Not Here: none', "$what: 100 Continue before the answer");
+}
+like((ask(7, 0, version => '1.0'))[1], qr/^who are you$/, 'a chunked answer to a client of HTTP/1.0');
 
 # ---- whom a connection belongs to: NTLM passes through ----
 # Both channels of a virtual connection, the last message on the channel's own request.

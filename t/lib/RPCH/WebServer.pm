@@ -61,7 +61,7 @@ sub received {
         my ($length) = $headers =~ /^Content-Length: (\d+)/mi;
         $self->{request} = { method => $method, uri => $uri, headers => $headers, length => $length // 0, n => ++$self->{n} };
         $self->{left} = $self->{request}{length};
-        my $bytes = $self->{server}{answer}->($self->{request});
+        my $bytes = $self->{server}{answer}->($self->{request}, $self);
         $self->put($bytes) if defined $bytes;
         $self->skip;
     }
