@@ -10,14 +10,16 @@ use RPCH::Test qw(vars);
 my $SOURCE = <<'C';
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <pthread.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
+static long long base;     /* the moment from which on the clock is fast */
+
 int clock_gettime(clockid_t id, struct timespec *ts)
 {
-    static long long base;
     long long now;
     int rv = (int)syscall(SYS_clock_gettime, id, ts);   /* within dlsym() a sanitizer asks for the time */
 
@@ -30,6 +32,24 @@ int clock_gettime(clockid_t id, struct timespec *ts)
     ts->tv_sec = now / 1000000000;
     ts->tv_nsec = now % 1000000000;
     return rv;
+}
+
+/* The kernel knows only its own clock. */
+int pthread_cond_clockwait(pthread_cond_t *cond, pthread_mutex_t *mutex, clockid_t id,
+                           const struct timespec *limit)
+{
+    static int (*real)(pthread_cond_t *, pthread_mutex_t *, clockid_t, const struct timespec *);
+    long long at = limit->tv_sec * 1000000000LL + limit->tv_nsec;
+    struct timespec kernel = *limit;
+
+    if (!real)
+        real = (int (*)(pthread_cond_t *, pthread_mutex_t *, clockid_t, const struct timespec *))
+               dlsym(RTLD_NEXT, "pthread_cond_clockwait");
+    if (id == CLOCK_MONOTONIC && base) {
+        at = base + (at - base) / SPEED;
+        kernel = (struct timespec){ at / 1000000000, at % 1000000000 };
+    }
+    return real(cond, mutex, id, &kernel);
 }
 
 int epoll_wait(int fd, struct epoll_event *events, int n, int timeout)
