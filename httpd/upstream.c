@@ -70,7 +70,22 @@ static char *make_head(request_rec *r, const rpc_upstream_way_t *way, apr_size_t
     return apr_brigade_pflatten(bb, &head, size, r->pool) == APR_SUCCESS ? head : NULL;
 }
 
-/* ---- the answer's maps ---- */
+/* ---- the answer's fields ---- */
+
+/* What Via is to say in answers, as mod_proxy_http writes it; NULL: nothing (ProxyVia). */
+static const char *via_of(request_rec *r, const rpc_upstream_way_t *way)
+{
+    const char *name = ap_get_server_name(r);
+    int full = way->conf->viaopt == via_full;
+
+    if (way->conf->viaopt == via_off || way->conf->viaopt == via_block)
+        return NULL;
+    if (name == r->hostname)    /* the client's own word */
+        name = r->server->server_hostname;
+    return apr_psprintf(r->pool, "%d.%d %s%s%s%s%s", HTTP_VERSION_MAJOR(r->proto_num),
+                        HTTP_VERSION_MINOR(r->proto_num), name, port_text(r), full ? " (" : "",
+                        full ? AP_SERVER_BASEVERSION : "", full ? ")" : "");
+}
 
 /* mod_proxy keeps cookies' the other way round. */
 static void add_maps(request_rec *r, apr_array_header_t *maps, const apr_array_header_t *from,
@@ -143,7 +158,8 @@ static int may_keep(request_rec *r, const rpc_upstream_answer_t *answer)
 static int serve_small(request_rec *r, apr_int64_t length, void *ctx)
 {
     const rpc_upstream_way_t *way = ctx;
-    rpc_upstream_answer_t answer = { .shared = rpc_front_shares(r) != NULL };
+    rpc_upstream_answer_t answer = { .shared = rpc_front_shares(r) != NULL,
+                                     .via = via_of(r, way) };
     rpc_stream_t *stream;
     apr_size_t size;
     int rv;
@@ -175,6 +191,7 @@ static void set_expectation(request_rec *r, rpc_upstream_t *upstream)
 static int serve_channel(request_rec *r, rpc_channel_spec_t *spec, void *ctx)
 {
     const rpc_upstream_way_t *way = ctx;
+    const char *via = via_of(r, way);
     rpc_upstream_t *upstream = &spec->upstream;
     apr_size_t size;
     int rv;
@@ -187,6 +204,8 @@ static int serve_channel(request_rec *r, rpc_channel_spec_t *spec, void *ctx)
     upstream->http10 = r->proto_num < HTTP_VERSION(1, 1);
     upstream->timeout = rpc_upstream_timeout(r, way);
     set_maps(r, upstream);
+    if (via)
+        upstream->fields = apr_pstrcat(r->pool, "Via: ", via, "\r\n", NULL);
     if (upstream->expects)
         r->expecting_100 = 0;
     rpc_upstream_begins(way->worker);

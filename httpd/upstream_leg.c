@@ -259,6 +259,8 @@ static int pass_answer(request_rec *r, reader_t *in, rpc_upstream_answer_t *answ
     r->status = status;
     to.connection = apr_table_get(fields, "Connection");
     apr_table_do(pass_field, &to, fields, NULL);
+    if (answer->via)
+        apr_table_mergen(r->headers_out, "Via", answer->via);
     framing = framing_of(r, fields, &length);
     if (framing == LENGTH)
         ap_set_content_length(r, length);

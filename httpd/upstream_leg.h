@@ -11,6 +11,7 @@
 typedef struct rpc_upstream_answer {
     unsigned shared:1;          /* set before: others may use the client's connection, so what makes
                                  * it one user's (NTLM, Negotiate) is not offered there */
+    const char *via;            /* set before: what the client's answer has in Via, too; or NULL */
     int failed;                 /* there was none: nothing has been sent to the client */
     const char *why;            /* failed: what was wrong */
     unsigned keeps:1;           /* the connection may be used again */

@@ -141,7 +141,11 @@ static ping_layer_t explain_status(const ping_channel_t *ch, ping_layer_t else_l
                 error ? words_of_rpc_error(ch->status, error)
                 : ch->status == 401 ? words_of_401(ch) : words_of_status(ch->status));
     ping_answerer_explain(&ch->answerer, ch->http->echo, why);
-    return ch->status == 401 || ch->status == 403 || ch->status == 407 ? PING_AUTH : else_layer;
+    if (ch->status == 401 || ch->status == 403 || ch->status == 407) {
+        return PING_AUTH;
+    }
+    /* a proxy in front of another one may refuse the server at the echo already */
+    return error && ch->status == 503 && else_layer == PING_ECHO ? PING_CONNECTION : else_layer;
 }
 
 /* Nothing came in time: how far did the connection get? */
