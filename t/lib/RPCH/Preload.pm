@@ -23,6 +23,7 @@ my $SOURCE = <<'C';
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -160,6 +161,17 @@ int clock_gettime(clockid_t id, struct timespec *ts)
     if (id == CLOCK_REALTIME || id == CLOCK_MONOTONIC)
         ts->tv_sec += shift_of(id == CLOCK_MONOTONIC);
     return rv;
+}
+
+/* The kernel knows nothing of the shift. */
+int pthread_cond_clockwait(pthread_cond_t *cond, pthread_mutex_t *mutex, clockid_t id,
+                           const struct timespec *limit)
+{
+    struct timespec kernel = *limit;
+
+    if (id == CLOCK_REALTIME || id == CLOCK_MONOTONIC)
+        kernel.tv_sec -= shift_of(id == CLOCK_MONOTONIC);
+    return REAL(pthread_cond_clockwait)(cond, mutex, id, &kernel);
 }
 
 int gettimeofday(struct timeval *restrict tv, void *restrict zone)
