@@ -34,7 +34,11 @@ static void stream_ready(rpc_watch_t *watch, uint32_t events)
         s->hup = 1;
     if (events & EPOLLERR)      /* a Unix socket that was closed in order has EPOLLHUP alone */
         s->dead = 1;
-    if (s->owner)
+    if (!s->owner)
+        return;
+    if (s->hup)     /* when a server dies there are thousands */
+        rpc_loop_schedule_end(s->loop, s->owner);
+    else
         rpc_loop_schedule(s->loop, s->owner);
 }
 

@@ -60,7 +60,8 @@ typedef struct rpc_stream_class {
 struct rpc_stream {
     const rpc_stream_class_t *cls;
     rpc_loop_t *loop;
-    rpc_job_t *owner;       /* scheduled when the stream may be read or written */
+    rpc_job_t *owner;       /* scheduled when the stream may be read or written; when the peer has
+                             * hung up, as an end (rpc_loop_schedule_end) */
     rpc_watch_t watch;
     rpc_bytes_t out;        /* bytes put and not yet taken by write */
     rpc_loan_t loan;        /* of those that are still in the loop's scratch */

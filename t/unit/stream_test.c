@@ -1,6 +1,6 @@
 /* stream_test: how many pieces a stream writes at once, what it sends from the loop's scratch
- * buffer and what it copies first, and that a stream misses neither end of file nor room after a
- * short read or write. */
+ * buffer and what it copies first, that a stream misses neither end of file nor room after a short
+ * read or write, and that many ends do not hold up a peer that has something to say. */
 #include "io/stream.h"
 
 #include <errno.h>
@@ -202,19 +202,28 @@ static void read_all(rpc_job_t *job)
         rpc_loop_stop(r->loop);
 }
 
-static void reader_open(reader_t *r, apr_pool_t *pool)
+static void reader_open_on(reader_t *r, rpc_loop_t *loop)
 {
     int pair[2];
 
     memset(r, 0, sizeof(*r));
-    if (rpc_loop_create(&r->loop, pool) != APR_SUCCESS
-        || socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
+    r->loop = loop;
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair) < 0)
         abort();
     fcntl(pair[0], F_SETFL, O_NONBLOCK);
     fcntl(pair[1], F_SETFL, O_NONBLOCK);
     r->job.run = read_all;
     r->s = rpc_stream_open(r->loop, pair[0], &r->job);
     r->peer = pair[1];
+}
+
+static void reader_open(reader_t *r, apr_pool_t *pool)
+{
+    rpc_loop_t *loop;
+
+    if (rpc_loop_create(&loop, pool) != APR_SUCCESS)
+        abort();
+    reader_open_on(r, loop);
 }
 
 static void peer_says(const reader_t *r, const char *text)
@@ -309,6 +318,53 @@ static void test_short_write(apr_pool_t *pool)
     close(r.peer);
 }
 
+#define CROWD 200
+
+/* Streams that are ready at the same time: all peers have hung up, but the last one says
+ * something. */
+typedef struct crowd {
+    reader_t all[CROWD];
+    int turns, before_last;
+} crowd_t;
+
+static crowd_t crowd;
+
+static void take_turn(rpc_job_t *job)
+{
+    reader_t *r = RPC_OWNER_OF(job, reader_t, job);
+
+    if (r == &crowd.all[CROWD - 1])
+        crowd.before_last = crowd.turns;
+    if (++crowd.turns == CROWD)
+        rpc_loop_stop(r->loop);
+}
+
+static void test_hung_up(apr_pool_t *pool)
+{
+    rpc_loop_t *loop;
+    int i;
+
+    if (rpc_loop_create(&loop, pool) != APR_SUCCESS)
+        abort();
+    for (i = 0; i < CROWD; i++) {
+        reader_t *r = &crowd.all[i];
+
+        reader_open_on(r, loop);
+        r->job.run = take_turn;
+        if (i < CROWD - 1)
+            close(r->peer);
+        else
+            peer_says(r, "abc");
+    }
+    rpc_loop_run(loop);
+    ok(crowd.before_last < 20, "who says something waits for %d of %d that have hung up",
+       crowd.before_last, CROWD - 1);
+    is_int(crowd.turns, CROWD, "which have their turn all the same");
+    for (i = 0; i < CROWD; i++)
+        rpc_stream_close(crowd.all[i].s, 1);
+    close(crowd.all[CROWD - 1].peer);
+}
+
 int main(void)
 {
     apr_pool_t *pool;
@@ -328,6 +384,7 @@ int main(void)
     test_short_read_at_end(pool);
     test_read_after_failed_write(pool);
     test_short_write(pool);
+    test_hung_up(pool);
     apr_pool_destroy(pool);
     apr_terminate();
     return unit_done();
