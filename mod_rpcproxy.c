@@ -34,6 +34,7 @@
 #include "httpd/mpm_limits.h"
 #include "httpd/named_servers.h"
 #include "httpd/require.h"
+#include "httpd/session_cache.h"
 #include "httpd/section_check.h"
 #include "httpd/upstream.h"
 #include "httpd/upstream_check.h"
@@ -303,6 +304,7 @@ static int monitor(apr_pool_t *p, server_rec *s)
 static void register_hooks(apr_pool_t *p)
 {
     rpc_detach_register(p);
+    rpc_session_cache_register(p);
     rpc_record_register(p);
     rpc_require_register(p);
     rpc_handler_register(p, &context);

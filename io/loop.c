@@ -65,6 +65,8 @@ struct rpc_loop {
     uint8_t scratch[RPC_LOOP_SCRATCH];
 };
 
+static _Thread_local int loop_is_here;
+
 /* ---- the run queues ---- */
 
 /* Which queue a job is in: queued is its number and 1. */
@@ -269,8 +271,14 @@ static int take_posted(rpc_loop_t *loop)
 
 /* ---- life ---- */
 
+int rpc_loop_is_here(void)
+{
+    return loop_is_here;
+}
+
 void rpc_loop_run(rpc_loop_t *loop)
 {
+    loop_is_here = 1;
     loop->now = rpc_clock_now();
     while (!take_posted(loop)) {
         int n;
@@ -284,6 +292,7 @@ void rpc_loop_run(rpc_loop_t *loop)
         run_events(loop);
         run_timers(loop);
     }
+    loop_is_here = 0;
 }
 
 static void *loop_thread(void *loop)

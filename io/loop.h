@@ -54,6 +54,8 @@ apr_status_t rpc_loop_create(rpc_loop_t **loop, apr_pool_t *pool);
 apr_status_t rpc_loop_start(rpc_loop_t *loop);
 /* Runs the loop on the calling thread until rpc_loop_stop(). */
 void rpc_loop_run(rpc_loop_t *loop);
+/* Does a loop run on the calling thread? */
+int rpc_loop_is_here(void);
 /* Ends the loop after its current turn. Jobs that have not run are dropped; their owners
  * clean up. Any thread. */
 void rpc_loop_stop(rpc_loop_t *loop);

@@ -19,6 +19,10 @@ make -s CC=clang SAN=address,undefined BUILD=build/sanitize all load unit \
 
 # httpd's own start-up memory is not ours to judge, so leaks are looked for in the unit tests.
 export ASAN_OPTIONS="detect_leaks=0:$ASAN_OPTIONS"
+# A second libc, which nss_wrapper would load for itself, has no sanitizer.
+export NSS_WRAPPER_DISABLE_DEEPBIND=1
+# All takes several times as long.
+export RPCH_TIMEOUT="${RPCH_TIMEOUT:-60}" RPCH_ALARM="${RPCH_ALARM:-900}"
 LD_PRELOAD="$runtime" RPCPROXY_SO=build/sanitize/mod_rpcproxy.so perl t/SUITE "${@:-${MPM:-event}}"
 
 # A warning, that malloc() said no as it should, is no report.
