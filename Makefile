@@ -1,6 +1,6 @@
 # mod_rpcproxy: see README. All that is built lands in build/.
 #
-#   make                 build/mod_rpcproxy.so, mod_auth_ntlm.so, rpcping, rpcdemo
+#   make                 the modules, rpcping, rpcdemo, in build/
 #   make run             a demonstration proxy on https://localhost:8443
 #   make test            the whole suite
 #   make bench           beside HAProxy, with bounds; make bench-all: every MPM, plain HTTP, and more
@@ -45,14 +45,21 @@ GLUE     := mod_rpcproxy $(call sources,httpd)
 # The messages of NTLM, and the module that speaks it over HTTP.
 NTLM     := $(call sources,ntlm)
 AUTH     := auth_ntlm $(call sources,auth)
-# What both modules know of users, addresses and front ends; libutf8proc knows how names are spelled.
+# RpcBackendAuth: who the user is for the server behind. GSSAPI is MIT's.
+DELEGATE := $(call sources,delegate)
+DOOR     := rpc_backend_auth delegate/config delegate/answer
+# What the modules know of users, addresses and front ends; libutf8proc knows how names are spelled.
 WHO      := base/who base/address base/front_fields
 WHO_LD   := -lutf8proc
+KRB5_CF   = $(call sysinc,$(shell pkg-config --cflags krb5-gssapi krb5))
+KRB5_LD   = $(shell pkg-config --libs krb5-gssapi krb5)
 WBCLIENT := $(shell pkg-config --libs wbclient 2>/dev/null)
 CORE_O   := $(CORE:%=$(BUILD)/%.o)
 GLUE_O   := $(GLUE:%=$(BUILD)/%.o)
 NTLM_O   := $(NTLM:%=$(BUILD)/%.o)
 AUTH_O   := $(AUTH:%=$(BUILD)/%.o)
+DELEG_O  := $(patsubst %,$(BUILD)/%.o,$(filter-out $(DOOR),$(DELEGATE)))
+DOOR_O   := $(DOOR:%=$(BUILD)/%.o)
 CODEC_O  := $(BUILD)/wire/rts.o $(BUILD)/wire/dcerpc.o $(BUILD)/wire/flow.o
 PING_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcping*.c) tools/dce.c tools/ndr.c firewall/interfaces.c)
 DEMO_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcdemo*.c) tools/dce.c tools/ndr.c firewall/interfaces.c)
@@ -63,11 +70,12 @@ all: module tools
 
 include fuzz/fuzz.mk
 
-module: $(BUILD)/mod_rpcproxy.so $(BUILD)/mod_auth_ntlm.so
+module: $(BUILD)/mod_rpcproxy.so $(BUILD)/mod_auth_ntlm.so $(BUILD)/mod_rpc_backend_auth.so
 tools: $(BUILD)/rpcping $(BUILD)/rpcdemo
 load: $(BUILD)/rpcload $(BUILD)/rpcserver $(BUILD)/firewall_cost
 
-$(GLUE_O) $(AUTH_O): ALL_CF += $(HTTPD_CF)
+$(GLUE_O) $(AUTH_O) $(DOOR_O): ALL_CF += $(HTTPD_CF)
+$(DELEG_O) $(DOOR_O) $(BUILD)/unit/delegate_test: ALL_CF += $(KRB5_CF)
 $(BUILD)/auth/provider_winbind.o: ALL_CF += $(if $(WBCLIENT),-DHAVE_WBCLIENT \
     $(call sysinc,$(shell pkg-config --cflags wbclient)))
 $(BUILD)/%.o: %.c
@@ -81,6 +89,8 @@ $(BUILD)/mod_rpcproxy.so: $(CORE_O) $(GLUE_O)
 	$(CC) $(ALL_LD) -shared -o $@ $^ $(WHO_LD) -lssl -lcrypto -lm -ldl
 $(BUILD)/mod_auth_ntlm.so: $(AUTH_O) $(NTLM_O) $(WHO:%=$(BUILD)/%.o)
 	$(CC) $(ALL_LD) -shared -o $@ $^ $(WBCLIENT) $(WHO_LD) -lssl -lcrypto
+$(BUILD)/mod_rpc_backend_auth.so: $(DOOR_O) $(DELEG_O) $(WHO:%=$(BUILD)/%.o)
+	$(CC) $(ALL_LD) -shared -o $@ $^ $(KRB5_LD) $(WHO_LD)
 $(BUILD)/rpcping: $(PING_O) $(CODEC_O)
 	$(CC) $(ALL_LD) -o $@ $^ -lcurl -lssl -lcrypto
 $(BUILD)/rpcdemo: $(DEMO_O) $(CODEC_O)
@@ -95,14 +105,14 @@ $(BUILD)/rpcserver: $(patsubst %.c,$(BUILD)/%.o,$(wildcard bench/rpcserver*.c be
 $(BUILD)/bench/firewall_cost.o: BASE_CF += $(APR_CF)
 $(BUILD)/firewall_cost: $(BUILD)/bench/firewall_cost.o $(BUILD)/bench/bench_rpc.o $(CORE_O)
 	$(CC) $(ALL_LD) -o $@ $^ $(APR_LD) $(WHO_LD) -lssl -lcrypto -lm
-$(BUILD)/unit/%: t/unit/%.c $(CORE_O) $(NTLM_O)
+$(BUILD)/unit/%: t/unit/%.c $(CORE_O) $(NTLM_O) $(DELEG_O)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CF) -MMD -MP -o $@ $< $(CORE_O) $(NTLM_O) $(ALL_LD) $(APR_LD) $(WHO_LD) -lssl -lcrypto -lm
+	$(CC) $(ALL_CF) -MMD -MP -o $@ $< $(CORE_O) $(NTLM_O) $(DELEG_O) $(ALL_LD) $(APR_LD) $(WHO_LD) $(KRB5_LD) -lssl -lcrypto -lm
 
 unit: $(UNITS)
 	prove -e '' $(UNITS)
 
-check: $(CORE_O) $(GLUE_O) $(NTLM_O) $(AUTH_O) $(BUILD)/rpcping
+check: $(CORE_O) $(GLUE_O) $(NTLM_O) $(AUTH_O) $(DELEG_O) $(DOOR_O) $(BUILD)/rpcping
 	awk -f tools/check_includes.awk *.[ch] */*.[ch]
 	awk -f tools/check_lines.awk *.[ch] */*.[ch] t/*/*.[ch]
 	tools/check_circles.sh $(filter %.o,$^)

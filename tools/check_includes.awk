@@ -16,6 +16,8 @@ BEGIN {
     may["mod_rpcproxy"] = may["httpd"] " httpd"
     may["auth"] = "ntlm"
     may["auth_ntlm"] = "ntlm auth"
+    may["delegate"] = ""
+    may["rpc_backend_auth"] = "delegate"
 
     # These stand for themselves.
     apart = "^(bench|fuzz|t|tools)/"

@@ -3,13 +3,15 @@
 # usage: deps.sh build|run|test|bench|fuzz|deb|all   (SAMBA=1 adds Samba to "run")
 set -euo pipefail
 
-build="gcc make pkg-config libc6-dev apache2-bin apache2-dev libssl-dev libcurl4-openssl-dev libwbclient-dev libutf8proc-dev"
+build="gcc make pkg-config libc6-dev apache2-bin apache2-dev libssl-dev libcurl4-openssl-dev libwbclient-dev libutf8proc-dev
+       libkrb5-dev"
 run="$build openssl curl"
 samba="samba samba-common-bin smbclient"
 tests="$run $samba clang libapache2-mod-perl2 libapache2-mod-perl2-dev libio-socket-ssl-perl
        groff-base libwww-perl python3-samba python3-impacket procps freerdp2-x11 xvfb
        libapache2-mod-auth-gssapi gss-ntlmssp winbind libnss-wrapper
        krb5-kdc krb5-admin-server krb5-user libgssapi-perl
+       samba-ad-provision samba-dsdb-modules samba-vfs-modules
        nginx-light haproxy squid libapache2-mod-security2 modsecurity-crs"
 bench="$run haproxy linux-perf strace valgrind"
 fuzz="$build clang libclang-rt-14-dev"
