@@ -1,7 +1,8 @@
 package RPCH::WebServer;
 
-# A web server that answers each request as the test says. ANSWER gets {method, uri, headers, length, n}, n
-# being the number of the request on its connection, from 1. It returns the bytes to send, or nothing.
+# A web server that answers each request as the test says. ANSWER gets {method, uri, headers, length, n,
+# connection}: n is the number of the request on its connection, from 1, and connection a hash that is
+# kept with the connection. It returns the bytes to send, or nothing.
 
 use strict;
 use warnings;
@@ -59,7 +60,8 @@ sub received {
     while (!$self->{request} && $self->{in} =~ s/\A(\S+) (\S+) (.*?)\r\n\r\n//s) {
         my ($method, $uri, $headers) = ($1, $2, $3);
         my ($length) = $headers =~ /^Content-Length: (\d+)/mi;
-        $self->{request} = { method => $method, uri => $uri, headers => $headers, length => $length // 0, n => ++$self->{n} };
+        $self->{request} = { method => $method, uri => $uri, headers => $headers, length => $length // 0, n => ++$self->{n},
+                             connection => $self->{notes} //= {} };
         $self->{left} = $self->{request}{length};
         my $bytes = $self->{server}{answer}->($self->{request}, $self);
         $self->put($bytes) if defined $bytes;

@@ -1,0 +1,301 @@
+# RpcBackendAuth: who a user is for the server behind, by Basic and by constrained delegation of
+# Kerberos. The KDC is a Samba AD domain controller, the server behind a double that says whom its
+# GSSAPI has seen: each test asserts that, whatever the status is.
+
+use strict;
+use warnings;
+use File::Basename qw(dirname);
+use MIME::Base64 qw(decode_base64 encode_base64);
+use Test::More;
+use RPCH::AD;
+use RPCH::CA;
+use RPCH::Httpd;
+use RPCH::NTLM;
+use RPCH::Test;
+use RPCH::WebServer;
+
+my $gssapi = eval { require GSSAPI; GSSAPI->import; 1 };
+chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
+need();
+
+my $own_so = dirname($ENV{RPCPROXY_SO} // vars('top_dir') . '/build/mod_rpcproxy.so') . '/mod_rpc_backend_auth.so';
+my $root = vars('serverroot');
+my @behind = qw(HTTP/cas.test HTTP/localhost);
+my $ad = RPCH::AD->start(
+    { name => 'alice', password => 'Wonder1and' },
+    { name => 'carol', password => 'Wonder1and' },
+    { name => 'bob',   flags => RPCH::AD::SENSITIVE },
+    { name => 'dora',  flags => RPCH::AD::DISABLED },
+    { name => 'john' }, { name => 'jdoe', upn => 'john@mail.example' },     # two people
+    { name => 'cas',     spn => \@behind },
+    { name => 'other',   spn => ['HTTP/other.test'] },
+    { name => 'front',   spn => ['HTTP/front.test'], delegate => \@behind, flags => RPCH::AD::ANY_PROTOCOL },
+    { name => 'nofront', spn => ['HTTP/nofront.test'], delegate => \@behind },
+);
+
+$ad->accept_as('cas');
+
+sub need {
+    my @missing = RPCH::AD::missing();
+    push @missing, 'libgssapi-perl' if !$gssapi;
+    push @missing, 'libapache2-mod-auth-gssapi' if !-e "$modules/mod_auth_gssapi.so";
+    return if !@missing;
+    BAIL_OUT("packages not installed: @missing") if ($ENV{CI} // '') eq 'true';
+    plan(skip_all => "packages not installed: @missing");
+}
+
+# ---- the server behind ----
+
+# The account that Windows would go by; behind it the principal, if it is written otherwise. '' when the
+# token is refused.
+sub accepted {
+    my ($token) = @_;
+    my ($principal, $account) = $ad->whose($token);
+    return $principal eq '-' ? '' : lc $principal eq "$account\@ad.test" ? $account : "$account ($principal)";
+}
+
+# It says in X-User whom it has seen. With a path that begins with /sticky it asks a connection only
+# once, as IIS may do.
+my (@seen, $refuse);
+my $behind = RPCH::WebServer->new(answer => sub {
+    my ($request) = @_;
+    my ($scheme, $token) = $request->{headers} =~ /^Authorization: (\S+) (\S+)/mi;
+    my $kept = $request->{connection};
+    my $user = !defined $scheme ? '' : $scheme eq 'Negotiate' ? accepted($token) : "$scheme " . decode_base64($token);
+    $user = $kept->{user} if $request->{uri} =~ m{^/sticky} && length($kept->{user} // '');
+    $kept->{user} = $user;
+    push @seen, { uri => $request->{uri}, user => $user, n => $request->{n}, headers => $request->{headers} };
+    return RPCH::WebServer::answer('401 Unauthorized', 'who are you?', 'WWW-Authenticate: Negotiate', 'WWW-Authenticate: NTLM')
+        if $user eq '' || $refuse && $request->{uri} !~ m{^/open};
+    return RPCH::WebServer::answer('200 OK', 'welcome', "X-User: $user", 'WWW-Authenticate: Negotiate oRQwEqADCgEA', 'Persistent-Auth: true');
+});
+my $url = "http://127.0.0.1:$behind->{port}";
+
+# ---- the server in the middle ----
+
+my %password = ('alice' => 'secret', 'carol' => 'secret', 'bob' => 'secret', 'dora' => 'secret', 'nobody' => 'secret', 'ADTEST\\alice' => 'secret',
+                'OTHER\\alice' => 'secret', 'john@mail.example' => 'secret', 'john' => 'secret', 'jdoe' => 'secret', 'HTTP/cas.test' => 'secret',
+                'HTTP@front.test' => 'secret', 'Alice' => 'secret', 'alice@AD.TEST' => 'secret');
+open my $users, '>', "$root/delegated" or die $!;
+print $users map { "$_:{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=\n" } sort keys %password;
+close $users;
+open my $smbpasswd, '>', "$root/smbpasswd-$$" or die $!;
+print $smbpasswd RPCH::NTLM::smbpasswd_line('alice', 'secret');
+close $smbpasswd;
+chmod 0640, "$root/smbpasswd-$$";
+chown 0, scalar getgrnam(vars('group')), "$root/smbpasswd-$$" if $> == 0;
+
+my $BASIC = "AuthType Basic\nAuthName x\nAuthBasicProvider file\nAuthUserFile $root/delegated\nRequire valid-user";
+my $LOAD = join '', map { "LoadModule ${_}_module $modules/mod_$_.so\n" } qw(proxy proxy_http headers auth_gssapi proxy_balancer lbmethod_byrequests slotmem_shm);
+$LOAD .= "LoadModule rpc_backend_auth_module $own_so\n";
+
+sub location { my ($path, @lines) = @_; return join "\n", "<Location $path>", @lines, "</Location>\n" }
+
+# An httpd that acts by the keytab of ACCOUNT. Whoever takes default credentials is carol.
+my $carol = $ad->login(carol => 'Wonder1and');
+chmod 0644, $carol =~ s/^FILE://r;
+sub httpd {
+    my ($account, @conf) = @_;
+    local $ENV{KRB5CCNAME} = $carol;
+    local $ENV{KRB5_CLIENT_KTNAME} = $ad->keytab($account);
+    return RPCH::Httpd->new(conf => join("\n", $LOAD, 'LogLevel rpc_backend_auth:debug auth_gssapi:info', @conf))->start;
+}
+
+# One request over a connection of its own, or that of HTTP; the answer's head, with its body.
+sub get {
+    my ($httpd, $uri, $user, %opt) = @_;
+    my $http = delete $opt{http} // RPCH::HTTP->dial(port => $httpd->{port}, name => 'a client', tls => delete $opt{tls});
+    $http->request('GET', $uri, defined $user ? (user => $user, password => 'secret') : (), %opt);
+    my $head = $http->head;
+    $head->{body} = $http->body;
+    return $head;
+}
+
+# The server behind has seen WHOM.
+sub acts {
+    my ($head, $whom, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return is("$head->{status} " . ($head->{headers}{'x-user'} // 'nobody'), "200 $whom", $name);
+}
+
+# The request has not reached the server behind.
+sub refused {
+    my ($httpd, $head, $status, $log, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    is($head->{status}, $status, "$name: $status");
+    is($head->{headers}{'www-authenticate'}, undef, "$name: no challenge");
+    return ok($httpd->logs($log), "$name: the log says why") || diag grep { /_auth:/ } $httpd->log =~ /.*\n/g;
+}
+
+my $ca = RPCH::CA->new('Staff');
+my %person = map { $_ => $ca->person($_) } qw(alice);
+my $KERBEROS = 'RpcBackendAuth kerberos HTTP/cas.test';
+my $GSSAPI = "AuthType GSSAPI\nAuthName x\nGssapiCredStore keytab:" . $ad->keytab('front') . "\nRequire valid-user";
+mkdir "$root/left-$$";
+chown scalar getpwnam(vars('user')), -1, "$root/left-$$" if $> == 0;
+my $tlsport = RPCH::Root::free_ports(1);
+my $front = httpd('front', "ProxyPass /open $url/open",
+    location('/app', "ProxyPass $url/app", $BASIC, $KERBEROS, 'RequestHeader set Authorization "Basic Ym9iOnNlY3JldA=="'),
+    location('/sticky', "ProxyPass $url/sticky", $BASIC, $KERBEROS),
+    location('/default', 'ProxyPass http://localhost:' . $behind->{port} . '/default', $BASIC, 'RpcBackendAuth kerberos'),
+    location('/other', "ProxyPass $url/other", $BASIC, 'RpcBackendAuth kerberos HTTP/other.test'),
+    location('/unknown', "ProxyPass $url/unknown", $BASIC, 'RpcBackendAuth kerberos HTTP/unknown.test'),
+    location('/nobody', "ProxyPass $url/nobody", $KERBEROS),
+    location('/error', "ProxyPass $url/error", $BASIC, $KERBEROS, 'ProxyErrorOverride On'),
+    location('/doc', "ProxyPass $url/doc", $BASIC, $KERBEROS, 'ErrorDocument 502 /open/document'),
+    location('/ajp', "ProxyPass ajp://127.0.0.1:$behind->{port}/", $BASIC, $KERBEROS),
+    location('/basic', "ProxyPass $url/basic", $BASIC, 'RpcBackendAuth basic'),
+    location('/basic/not', $GSSAPI),
+    location('/basic/nobody', 'AuthType None', 'Require all granted'),
+    location('/through', "ProxyPass $url/through", 'RpcBackendAuth passthrough'),
+    location('/default/through', 'AuthType None', 'Require all granted', 'RpcBackendAuth passthrough'),
+    location('/ntlm', "ProxyPass $url/ntlm", 'AuthType NTLM', 'AuthName x', 'AuthNtlmProvider file', "AuthNtlmUserFile $root/smbpasswd-$$",
+        'Require valid-user', $KERBEROS),
+    location('/gss', "ProxyPass $url/gss", $GSSAPI, $KERBEROS),
+    location('/left', "ProxyPass $url/left", $GSSAPI, $KERBEROS, 'GssapiUseS4U2Proxy On', "GssapiDelegCcacheDir $root/left-$$",
+        'GssapiDelegCcacheUnique On', 'GssapiCredStore client_keytab:' . $ad->keytab('front'), "GssapiCredStore ccache:FILE:$root/left-$$/own"),
+    location('/wrong', "ProxyPass $url/wrong", $BASIC, $KERBEROS, "SetEnv KRB5CCNAME $carol"),
+    "<Proxy balancer://behind>\nBalancerMember http://localhost:$behind->{port}\n</Proxy>",
+    location('/balanced', 'ProxyPass balancer://behind/balanced', $BASIC, 'RpcBackendAuth kerberos'),
+    "Listen 127.0.0.1:$tlsport\n<VirtualHost 127.0.0.1:$tlsport>\nSSLEngine On\nSSLCertificateFile $root/conf/server.crt\n"
+        . "SSLCertificateKeyFile $root/conf/server.key\nSSLCACertificateFile @{[ $ca->certificate ]}\n"
+        . location('/app', "ProxyPass $url/app", 'SSLVerifyClient require', 'SSLUserName SSL_CLIENT_S_DN_CN', $KERBEROS)
+        . location('/dn', "ProxyPass $url/dn", 'SSLVerifyClient require', 'SSLUserName SSL_CLIENT_S_DN', $KERBEROS) . '</VirtualHost>',
+);
+
+# ---- who is who ----
+
+subtest 'names' => sub {
+    acts(get($front, '/app/', 'alice'), 'alice', 'a name is of the default realm; no RequestHeader replaces the token');
+    acts(get($front, '/app/', 'Alice'), 'alice', 'the KDC knows no case');
+    acts(get($front, '/app/', 'ADTEST\\alice'), 'alice', 'DOM\user, with a realm in krb5.conf');
+    refused($front, get($front, '/app/', 'OTHER\\alice'), 403, qr/"OTHER\\\\+alice" .*no realm is known for the domain OTHER: .*"OTHER = REALM" in \[domain_realm\]/,
+            'DOM\user without one');
+    acts(get($front, '/app/', 'john'), 'john', 'a name is an account');
+    acts(get($front, '/app/', 'john@mail.example'), 'jdoe (john\@mail.example@AD.TEST)', 'user@suffix is the account with this UPN, not the account user');
+    acts(get($front, '/app/', 'alice@AD.TEST'), 'alice (alice\@AD.TEST@AD.TEST)', 'user@realm is the account with this UPN');
+    refused($front, get($front, '/app/', 'HTTP/cas.test'), 403, qr{"HTTP/cas.test" does not go .*one of the characters}, 'the name of a service');
+    refused($front, get($front, '/app/', 'HTTP@front.test'), 403, qr{the KDC knows no user HTTP\@front.test}, 'this server itself');
+    refused($front, get($front, '/nobody/'), 403, qr{user "" does not go .*nobody has been authenticated here}, 'nobody');
+    is(scalar(grep { $_->{uri} =~ m{^/(?:app|nobody)/} } @seen), 6, 'what is refused is not sent');
+};
+
+my ($alice) = map { chmod 0644, s/^FILE://r; $_ } $ad->login(alice => 'Wonder1and');
+
+sub ticket {
+    my ($cache) = @_;
+    local $ENV{KRB5CCNAME} = $cache;
+    my ($context, $status, $name, $token) = GSSAPI::Context->new;
+    $status = GSSAPI::Name->import($name, 'HTTP/front.test@AD.TEST', GSSAPI::OID::gss_nt_krb5_name()) or die "$status\n";
+    $status = $context->init(GSSAPI::GSS_C_NO_CREDENTIAL(), $name, GSSAPI::OID::gss_mech_spnego(), GSSAPI::GSS_C_MUTUAL_FLAG(), 0,
+                             GSSAPI::GSS_C_NO_CHANNEL_BINDINGS(), '', undef, $token, undef, undef) or die "$status\n";
+    return (headers => ['Authorization: Negotiate ' . encode_base64($token, '')]);
+}
+
+subtest 'any authentication' => sub {
+    my $ntlm = RPCH::NTLM->new(user => 'alice', password => 'secret', domain => 'OTHER');
+    my $http = RPCH::HTTP->dial(port => $front->{port}, name => 'NTLM');
+    acts($ntlm->login($http, '/ntlm/'), 'alice', 'NTLM by a file: the domain that a client claims does not count');
+    acts(get($front, '/ntlm/', undef, http => $http), 'alice', 'and on the same connection again, without any credentials');
+    $http->close;
+    my $tls = { SSL_ca_file => "$root/conf/server.crt", SSL_hostname => 'localhost', %{ $person{alice} } };
+    acts(get({ port => $tlsport }, '/app/', undef, tls => $tls), 'alice', 'a certificate');
+    refused($front, get({ port => $tlsport }, '/dn/', undef, tls => $tls), 403, qr/SSLUserName says which part/, 'its whole subject is no name');
+    my $head = get($front, '/gss/', undef, ticket($alice));
+    acts($head, 'alice', 'Kerberos, by the principal that mod_auth_gssapi names');
+    like($head->{headers}{'www-authenticate'}, qr/^Negotiate (?!oRQwEqADCgEA)\S+$/, "the server's own proof goes to the client, not that of the server behind");
+    acts(get($front, '/left/', undef, ticket($alice)), 'alice', 'Kerberos, by the ticket that mod_auth_gssapi has left');
+    refused($front, get($front, '/wrong/', 'alice'), 403, qr/the ticket is not one of alice\@AD.TEST but of "carol\@AD.TEST": it is not used/,
+            "somebody else's tickets in KRB5CCNAME");
+};
+
+subtest 'servers' => sub {
+    acts(get($front, '/default/', 'alice'), 'alice', 'without a name: HTTP/ and the host of the URL');
+    acts(get($front, '/balanced/', 'alice'), 'alice', 'or of the member of a balancer');
+    refused($front, get($front, '/other/', 'alice'), 403,
+            qr{HTTP/front.test\@AD.TEST may not delegate to HTTP/other.test\@AD.TEST: msDS-AllowedToDelegateTo of its account does not name}, 'a service that is not allowed');
+    refused($front, get($front, '/unknown/', 'alice'), 502, qr{KDC knows no service HTTP/unknown.test\@AD.TEST: RpcBackendAuth kerberos has to name}, 'a service that is not there');
+    refused($front, get($front, '/ajp/', 'alice'), 502, qr/ajp:.*for servers that speak HTTP/, 'a server that does not speak HTTP');
+    refused($front, get($front, '/app/', 'bob'), 403, qr/a ticket of bob\@AD.TEST that must not be used .*NOT_DELEGATED/, 'a user who is sensitive');
+    refused($front, get($front, '/app/', 'dora'), 403, qr/the KDC gives no ticket of dora\@AD.TEST: the account is disabled or locked/, 'a user who is disabled');
+    refused($front, get($front, '/app/', 'nobody'), 403, qr/the KDC knows no user nobody\@AD.TEST/, 'a user who is not there');
+};
+
+# ---- what the server behind answers ----
+
+subtest 'answers' => sub {
+    my $head = get($front, '/app/', 'alice');
+    is(join(', ', map { $_ => $head->{headers}{$_} // 'none' } qw(www-authenticate persistent-auth)), 'www-authenticate, none, persistent-auth, none',
+       "what it says of its authentication does not reach the client");
+    $refuse = 1;
+    refused($front, get($front, '/app/', 'alice'), 502, qr{it has refused the ticket of alice\@AD.TEST for HTTP/cas.test\@AD.TEST with 401, WWW-Authenticate: Negotiate,NTLM}, '401');
+    refused($front, get($front, '/error/', 'alice'), 502, qr{/error.*refused the ticket|refused the ticket(?s:.*)refused the ticket}, '401 with ProxyErrorOverride');
+    refused($front, get($front, '/basic/', 'alice'), 403, qr{RpcBackendAuth basic: .*"alice" .*refused the password with 401}, '401 after Basic');
+    get($front, '/doc/', 'alice');
+    is("$seen[-1]{uri} $seen[-1]{user}", '/open/document Basic alice:secret', 'an ErrorDocument gets the credentials of the client');
+    $refuse = 0;
+};
+
+subtest 'connections' => sub {
+    @seen = ();
+    my %client = map { $_ => RPCH::HTTP->dial(port => $front->{port}, name => $_) } qw(alice carol);
+    for my $user ((qw(alice carol)) x 3) {
+        acts(get($front, '/sticky/', $user, http => $client{$user}), $user, "$user at a server that asks a connection only once");
+    }
+    is(join(' ', map { $_->{n} } @seen), '1 1 1 1 1 1', 'each request has a connection of its own');
+    $_->close for values %client;
+    @seen = ();
+    get($front, '/open/', undef, headers => ['Authorization: Basic eDp5']) for 1 .. 2;
+    is($seen[1]{n}, $seen[0]{n} + 1, 'other requests share one');
+    @seen = ();
+    get($front, '/through/', undef, headers => ['Authorization: Negotiate AAAA']) for 1 .. 2;
+    unlike(join(' ', map { $_->{n} } @seen[1 .. $#seen]), qr/[^1 ]/, 'passed through, a token is the last thing that a connection sees');
+};
+
+# ---- Basic ----
+
+subtest 'Basic there' => sub {
+    acts(get($front, '/basic/', 'alice'), 'Basic alice:secret', 'the password that was checked here goes on');
+    is(get($front, '/basic/not/', undef, ticket($alice))->{status}, 403, 'without a password: 403');
+    ok($front->logs(qr/authenticated by Negotiate, so there is no password/), 'and the log says why');
+    refused($front, get($front, '/basic/nobody/', 'alice'), 403, qr/user "" does not go.*nobody has been authenticated here/, 'a password that nobody has checked');
+    $refuse = 1;
+    my $head = get($front, '/through/', 'alice');
+    is("$head->{status} $head->{headers}{'www-authenticate'}", '401 Negotiate, NTLM', 'passed through: the challenge is for the client');
+    $refuse = 0;
+    acts(get($front, '/default/through/', 'mallory'), 'Basic mallory:secret', 'and its answer for the server behind');
+};
+
+# ---- this server's own account ----
+
+subtest 'own account' => sub {
+    my $nofront = httpd('nofront', location('/app', "ProxyPass $url/app", $BASIC, $KERBEROS));
+    refused($nofront, get($nofront, '/app/', 'alice'), 403,
+            qr{a ticket of alice\@AD.TEST that must not be used .*the account of HTTP/nofront.test\@AD.TEST lacks TRUSTED_TO_AUTH_FOR_DELEGATION}, 'without protocol transition');
+    my $none = httpd('missing', location('/app', "ProxyPass $url/app", $BASIC, $KERBEROS));
+    refused($none, get($none, '/app/', 'alice'), 502, qr{no keytab of this server's account: KRB5_CLIENT_KTNAME .*missing.keytab}, 'without a keytab');
+};
+
+# ---- a KDC that is gone ----
+
+subtest 'no KDC' => sub {
+    get($front, '/app/', 'alice');
+    $ad->stop;
+    acts(get($front, '/app/', 'alice'), 'alice', 'a ticket that is kept is good for a new token') for 1 .. 2;
+    refused($front, get($front, '/app/', 'jdoe'), 504, qr/"jdoe" .*no KDC of the realm answers: see krb5.conf/, 'a user without one');
+    refused($front, get($front, '/app/', 'bob'), 504, qr/"bob" .*no KDC (?:has answered a moment ago|of the realm answers)/, 'nor the next');
+};
+
+subtest 'configtest' => sub {
+    my $said = sub { local $ENV{KRB5_CLIENT_KTNAME} = "$root/none"; return join ' ', RPCH::Httpd->new(conf => join "\n", $LOAD, @_)->configtest };
+    like($said->(location('/x', 'RpcBackendAuth ntlm')), qr/^1 .*"ntlm": expected passthrough, basic or kerberos/s, 'a word');
+    like($said->(location('/x', 'RpcBackendAuth basic HTTP/x')), qr/^1 .*only kerberos has a second argument/s, 'too much');
+    like($said->(location('/x', "RpcBackendAuth kerberos $_")), qr{^1 .*"\Q$_\E": expected the service principal name.* HTTP/cas.example.com}s, $_)
+        for qw(cas.test HTTP/ /cas.test HTTP/a/b HTTP/a@ HTTP@a.test HTTP/a@b@c);
+    like($said->(location('/x', 'AuthType None', 'RpcBackendAuth basic')), qr/^0 .*RpcBackendAuth basic \(.* line \d+\): AuthType is None here/s, 'AuthType None');
+    like($said->(location('/x', $BASIC, 'RpcBackendAuth kerberos')), qr/^0 .*no keytab of this server's account/s, 'no keytab');
+    unlike($said->(location('/x', $BASIC, 'RpcBackendAuth basic')), qr/rpc_backend_auth/, 'nothing to say');
+};
+
+$behind->close;
+done_testing;

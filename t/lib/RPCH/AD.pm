@@ -1,0 +1,180 @@
+package RPCH::AD;
+
+# A private Samba AD domain controller, of which only the KDC is started, on an address of the loopback
+# of its own; its accounts, their keytabs, and what a client of Kerberos needs. Any user can run it.
+
+use strict;
+use warnings;
+use File::Path ();
+use IPC::Open2 qw(open2);
+use JSON::PP ();
+use POSIX ();
+use RPCH::KDC;
+use RPCH::Poll qw(turn wait_for);
+use RPCH::Root;
+use RPCH::Test qw(vars);
+
+use constant { REALM => 'AD.TEST', DOMAIN => 'ADTEST' };
+use constant { DISABLED => 0x2, SENSITIVE => 0x100000, ANY_PROTOCOL => 0x1000000 };     # of userAccountControl
+
+my $PYTHON = '/usr/bin/python3';
+my $SAMBA = '/usr/sbin/samba';
+
+# The packages that are missing.
+sub missing {
+    my @missing;
+    push @missing, 'samba' if !-x $SAMBA;
+    push @missing, 'samba-ad-provision' if !-e '/usr/share/samba/setup/provision.ldif';
+    push @missing, 'samba-dsdb-modules' if !glob '/usr/lib/*/samba/ldb/samba_dsdb.so';
+    push @missing, 'samba-vfs-modules' if !glob '/usr/lib/*/samba/vfs/acl_xattr.so';
+    push @missing, 'python3-samba' if system("$PYTHON -c 'import samba.provision' >/dev/null 2>&1");
+    push @missing, 'krb5-user' if !RPCH::KDC::find('kinit');
+    return @missing;
+}
+
+# ACCOUNTS: hashes as t/partners/ad_dc.py wants them. Environment variables of this process, and of
+# those that it starts, point to the realm while the object lives; KRB5CCNAME to nothing.
+sub start {
+    my ($class, @accounts) = @_;
+    my $dir = vars('serverroot') . "/ad-$$";
+    mkdir $dir or die "$dir: $!\n";
+    my $self = bless { dir => $dir, address => vars('sambaaddress'), port => RPCH::Root::free_ports(1), owner => $$ }, $class;
+    $self->write('krb5.conf', $self->configuration);
+    mkdir "$dir/replay";
+    chown scalar getpwnam(vars('user')), -1, "$dir/replay" if $> == 0;
+    $self->{env} = { KRB5_CONFIG => "$dir/krb5.conf", KRB5CCNAME => "FILE:$dir/none", KRB5RCACHENAME => "file2:$dir/replay/cache" };
+    $self->{saved} = { map { $_ => $ENV{$_} } keys %{ $self->{env} } };
+    @ENV{ keys %{ $self->{env} } } = values %{ $self->{env} };
+    $self->write('input', JSON::PP->new->encode(\@accounts));
+    $self->run($PYTHON, vars('top_dir') . '/t/partners/ad_dc.py', $dir, REALM, DOMAIN, @$self{qw(address port)});
+    $self->serve;
+    return $self;
+}
+
+# Numbers, no names; the realm of NetBIOS's name of the domain is one of the things that are tested.
+sub configuration {
+    my ($self) = @_;
+    my $realm = REALM;
+    return <<"CONF";
+[libdefaults]
+    default_realm = $realm
+    dns_lookup_kdc = false
+    dns_lookup_realm = false
+    dns_canonicalize_hostname = false
+    rdns = false
+    udp_preference_limit = 0
+    forwardable = true
+[realms]
+    $realm = {
+        kdc = $self->{address}:$self->{port}
+    }
+[domain_realm]
+    .test = $realm
+    adtest = $realm
+CONF
+}
+
+sub write {
+    my ($self, $name, $text) = @_;
+    open my $fh, '>', "$self->{dir}/$name" or die "$name: $!\n";
+    print $fh $text;
+    close $fh or die "$name: $!\n";
+    return;
+}
+
+# Runs a program to its end, with the file "input" as what it reads; its output.
+sub run {
+    my ($self, @command) = @_;
+    my $pid = open(my $out, '-|') // die "fork: $!\n";
+    if (!$pid) {
+        open STDIN, '<', "$self->{dir}/input";
+        open STDERR, '>&', \*STDOUT;
+        delete $ENV{LD_PRELOAD};
+        exec @command or POSIX::_exit(127);
+    }
+    my $text = do { local $/; <$out> } // '';
+    close $out or die "@command: $text\n";
+    return $text;
+}
+
+sub serve {
+    my ($self) = @_;
+    my $dir = $self->{dir};
+    $self->{pid} = fork // die "fork: $!\n";
+    if (!$self->{pid}) {
+        POSIX::setsid();
+        chdir $dir;
+        open STDIN, '<', '/dev/null';
+        open STDOUT, '>', "$dir/log/out";
+        open STDERR, '>&', \*STDOUT;
+        delete $ENV{LD_PRELOAD};
+        exec $SAMBA, '-F', '-s', "$dir/etc/smb.conf", '-l', "$dir/log", '--no-process-group' or POSIX::_exit(127);
+    }
+    $self->write('samba.pid', "$self->{pid}\n");
+    wait_for("Samba's KDC", sub {
+        die "samba ended\n" if waitpid($self->{pid}, POSIX::WNOHANG()) == $self->{pid};
+        turn(0.02);
+        IO::Socket::IP->new(PeerHost => $self->{address}, PeerPort => $self->{port});
+    });
+    return;
+}
+
+sub keytab { my ($self, $account) = @_; return "$self->{dir}/$account.keytab" }
+
+# Fetches a ticket of USER into a cache of its own; the cache's name.
+sub login {
+    my ($self, $user, $password, @options) = @_;
+    my $cache = "FILE:$self->{dir}/ccache-" . $user =~ tr{/}{_}r;
+    local $ENV{KRB5CCNAME} = $cache;
+    $self->write('input', defined $password ? "$password\n" : '');
+    $self->run(RPCH::KDC::find('kinit'), @options, $user);
+    return $cache;
+}
+
+# Has ACCOUNT judge tokens from now on, see whose().
+sub accept_as {
+    my ($self, $account) = @_;
+    my ($program, $cc) = ("$self->{dir}/whose", $ENV{CC} // 'cc');
+    my $source = vars('top_dir') . '/t/partners/whose.c';
+    my $said = qx($cc -o $program $source \$(pkg-config --cflags --libs krb5-gssapi) -lcrypto 2>&1);
+    die "$source: $said\n" if $?;
+    local $ENV{KRB5_KTNAME} = $self->keytab($account);
+    local $ENV{KRB5RCACHENAME} = "file2:$self->{dir}/accepted";     # tokens that come twice are refused
+    local $ENV{LD_PRELOAD};
+    $self->{acceptor} = open2($self->{accepted}, $self->{tokens}, $program);
+    return;
+}
+
+# The principal and the account of the PAC that a token of Negotiate is from; '-': it is refused.
+sub whose {
+    my ($self, $token) = @_;
+    print { $self->{tokens} } "$token\n";
+    $self->{tokens}->flush;
+    my ($principal, $account) = split ' ', readline $self->{accepted};
+    return ($principal, $account);
+}
+
+# Ends the KDC with all its processes.
+sub stop {
+    my ($self) = @_;
+    my $pid = delete $self->{pid} or return;
+    kill TERM => -$pid;
+    waitpid $pid, 0;
+    unlink "$self->{dir}/samba.pid";
+    return;
+}
+
+sub DESTROY {
+    my ($self) = @_;
+    return if $self->{owner} != $$;
+    local ($?, $@, $!);
+    $self->stop;
+    if ($self->{acceptor}) { close $self->{tokens}; waitpid $self->{acceptor}, 0 }
+    for my $name (keys %{ $self->{saved} }) {
+        defined $self->{saved}{$name} ? $ENV{$name} = $self->{saved}{$name} : delete $ENV{$name};
+    }
+    File::Path::remove_tree($self->{dir});
+    return;
+}
+
+1;
