@@ -28,10 +28,10 @@ my $doc = '/usr/share/doc/libapache2-mod-rpcproxy';
 my @samples = map { s{^conf/}{}r } sort grep { !m{^conf/mods-available/} } files('conf');
 cmp_ok(scalar @samples, '>=', 6, 'there are samples');
 my @wanted = sort(
-    "$libexec/mod_rpcproxy.so", "$libexec/mod_auth_ntlm.so", '/usr/bin/rpcping',
+    "$libexec/mod_rpcproxy.so", "$libexec/mod_auth_ntlm.so", "$libexec/mod_rpc_backend_auth.so", '/usr/bin/rpcping',
     '/usr/share/bash-completion/completions/rpcping', '/usr/share/man/man1/rpcping.1',
-    (map { "/usr/share/man/man8/mod_$_.8" } qw(rpcproxy auth_ntlm)),
-    (map { "$sysconf/mods-available/$_" } qw(rpcproxy.load rpcproxy.conf auth_ntlm.load)),
+    (map { "/usr/share/man/man8/mod_$_.8" } qw(rpcproxy auth_ntlm rpc_backend_auth)),
+    (map { "$sysconf/mods-available/$_" } qw(rpcproxy.load rpcproxy.conf auth_ntlm.load rpc_backend_auth.load)),
     (map { "$doc/$_" } qw(README CHANGES SECURITY.md LICENSE)), (map { "$doc/examples/$_" } @samples));
 is_deeply([map { s{^\Q$dest\E}{}r } files($dest)], \@wanted, 'it installs these files');
 my @strange = grep { ((stat "$dest$_")[2] & 07777) != (m{/bin/} ? 0755 : 0644) } @wanted;
@@ -80,7 +80,7 @@ MaxRequestWorkers       150
 MaxConnectionsPerChild  0
 </IfModule>
 CONF
-sub samples { return join '', map { $installed{$_} =~ s{ \Q$libexec\E/mod_(rpcproxy|auth_ntlm)}{ $dest$libexec/mod_$1}gr } @_ }
+sub samples { return join '', map { $installed{$_} =~ s{ \Q$libexec\E/mod_(rpcproxy|auth_ntlm|rpc_backend_auth)}{ $dest$libexec/mod_$1}gr } @_ }
 
 # RPCH::Httpd loads the modules of this build; a server with installed files must not, because these load
 # them.
@@ -97,7 +97,7 @@ sub httpd {
     return $h;
 }
 
-for my $set (['rpcproxy.conf'], ['rpcproxy-ntlm.conf', 'rpcproxy.conf'],
+for my $set (['rpcproxy.conf'], ['rpcproxy-delegation.conf', 'rpcproxy.conf'], ['rpcproxy-ntlm.conf', 'rpcproxy.conf'],
              ['rpcproxy-kerberos.conf', 'rpcproxy-ntlm.conf', 'rpcproxy.conf']) {
     SKIP: {
         skip 'no mod_auth_gssapi', 1 if $set->[0] =~ /kerberos/ && !-e "$libexec/mod_auth_gssapi.so";
@@ -121,6 +121,7 @@ my $server = server(echo => 1);
 my $site = httpd(conf => $mods . $shared . samples('rpcproxy.conf') . RPCH::Httpd->loosened_sample . <<"CONF")->start;
 LoadModule proxy_module $libexec/mod_proxy.so
 LoadModule proxy_http_module $libexec/mod_proxy_http.so
+@{[ slurp("$dest$sysconf/mods-available/rpc_backend_auth.load") =~ s{ \Q$libexec\E/mod_}{ $dest$libexec/mod_}r ]}
 ProxyPass /Microsoft-Server-ActiveSync http://127.0.0.1:@{[ $hanging->sockport ]}/
 LoadModule info_module $libexec/mod_info.so
 <Location /info>
@@ -130,12 +131,12 @@ CONF
 
 # ---- the version ----
 my ($version) = slurp('base/version.h') =~ /RPCPROXY_VERSION "(.*)"/;
-my $components = qr{(?=.*mod_rpcproxy/\Q$version\E).*mod_auth_ntlm/\Q$version\E};
-ok($site->logs(qr{$components.*configured -- resuming}), "httpd's line at start-up has the version of both modules");
+my $components = qr{(?=.*mod_rpcproxy/\Q$version\E).*mod_auth_ntlm/\Q$version\E.*mod_rpc_backend_auth/\Q$version\E};
+ok($site->logs(qr{$components.*configured -- resuming}), "httpd's line at start-up has the version of all modules");
 my $info = RPCH::HTTP->dial(port => $site->{port}, name => 'mod_info')->request('GET', '/info?server', version => '1.0');
 like($info->body, qr{Server Version:.*$components}, 'so has the page of mod_info');
 # The installed manual pages name the directives that the modules have.
-for (['mod_rpcproxy', 'mod_rpcproxy.c'], ['mod_auth_ntlm', 'auth_ntlm.c']) {
+for (['mod_rpcproxy', 'mod_rpcproxy.c'], ['mod_auth_ntlm', 'auth_ntlm.c'], ['mod_rpc_backend_auth', 'rpc_backend_auth.c']) {
     my ($module, $source) = @$_;
     my $said = RPCH::HTTP->dial(port => $site->{port}, name => $module)->request('GET', "/info?$source", version => '1.0')->body;
     my %described = map { $_ => 1 } slurp("$dest/usr/share/man/man8/$module.8") =~ /^\.It Ic ((?:Rpc|AuthNtlm)\w+)/mg;
