@@ -301,12 +301,13 @@ static rpc_reason_t rpc_from_client(rpc_relay_t *relay, const uint8_t *pdu, rpc_
     if (relay->spec->role == RPC_OUTBOUND)
         return because(relay, RPC_REASON_PROTOCOL,
                        "an RPC PDU from the client on the OUT channel");
-    if (relay->spec->role == RPC_INBOUND)
-        relay_opened(relay);
     if (rpc_firewall_wants(&relay->firewall, dcerpc_ptype(pdu)))
         rpc_filter(&relay->firewall, relay->spec, pdu, filtered);
-    return filtered->reason ? because(relay, filtered->reason, "%s", filtered->why)
-                            : RPC_REASON_NONE;
+    if (filtered->reason)
+        return because(relay, filtered->reason, "%s", filtered->why);
+    if (relay->spec->role == RPC_INBOUND)
+        relay_opened(relay);
+    return RPC_REASON_NONE;
 }
 
 static rpc_reason_t put(rpc_stream_t *to, const uint8_t *data, size_t len)
@@ -423,7 +424,7 @@ static rpc_reason_t client_closed(rpc_relay_t *relay)
 /* ---- the answer ---- */
 
 /* The answer is complete, or will never be. */
-static rpc_reason_t answered(const rpc_relay_t *relay)
+static rpc_reason_t answered(rpc_relay_t *relay)
 {
     int used_up = relay->spec->role == RPC_INBOUND && has_asked(relay)
                   && relay->spec->upstream.carry == RPC_CARRY_RPC;
@@ -432,6 +433,8 @@ static rpc_reason_t answered(const rpc_relay_t *relay)
         return RPC_REASON_UPSTREAM_CHALLENGE;
     if (relay->answer.status && !is_success(relay))
         return RPC_REASON_UPSTREAM_REFUSED;
+    if (has_pdus(relay) && relay->state < RELAY_OPENED)
+        return because(relay, RPC_REASON_SERVER_REFUSED, "the upstream closed before CONN/C2");
     return good_end(relay, used_up ? RPC_REASON_CONTENT_USED_UP : RPC_REASON_SERVER_CLOSED);
 }
 

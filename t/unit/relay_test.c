@@ -317,6 +317,14 @@ static void test_out_refused(void)
 
     t = started(RPC_OUTBOUND);
     say_rts(t, t->client, RTS_CONN_A1);
+    says(t, t->upstream, OUT_ANSWER "\r\n");
+    say_rts(t, t->upstream, RTS_CONN_A3);
+    closes(t, t->upstream);
+    is_end(t, RPC_REASON_SERVER_REFUSED, "an upstream whose server never comes");
+    strike(t);
+
+    t = started(RPC_OUTBOUND);
+    say_rts(t, t->client, RTS_CONN_A1);
     says(t, t->upstream, "HTTP/1.1 200 OK\r\n\r\n<html>Welcome to the portal</html>");
     is_end(t, RPC_REASON_BAD_PDU, "a page instead of PDUs");
     strike(t);
@@ -681,6 +689,8 @@ static void test_cut_anywhere(void)
                 : cut < all.size ? head + 72 : cut;
         if (cut < head)
             want = RPC_REASON_UPSTREAM_ANSWER;
+        else if (cut == head || cut == head + 28)
+            want = RPC_REASON_SERVER_REFUSED;
         else if (cut == whole)
             want = RPC_REASON_SERVER_CLOSED;
         say_rts(t, t->client, RTS_CONN_A1);

@@ -1,0 +1,292 @@
+# What is owed to a channel that goes on to an RPC proxy, which the test itself plays here: each byte of
+# the request and of the answer, claims, the firewall, limits of time, and an end that is explained.
+
+use strict;
+use warnings;
+use Test::More;
+use RPCH::Client;
+use RPCH::Httpd;
+use RPCH::PDU qw(rts);
+use RPCH::Poll qw(wait_for turn);
+use RPCH::RPC qw(contexts_pdu request_pdu response_pdu MGMT);
+use RPCH::TCPServer;
+use RPCH::Test;
+
+chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
+-e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_") for qw(proxy proxy_http);
+
+package Behind;     # the proxy behind, one connection for each request
+
+use parent -norequire, 'RPCH::TCPServer';
+
+sub can_read {
+    my ($self) = @_;
+    while (my $fh = $self->{fh}->accept) {
+        $fh->setsockopt(Socket::IPPROTO_TCP(), Socket::TCP_NODELAY(), 1);
+        push @{ $self->{new} }, my $c = RPCH::Peer->new(fh => $fh, name => 'upstream connection');
+        push @{ $self->{all} }, $c;
+    }
+}
+
+package main;
+
+my $behind = Behind->new;
+my $target = 'mail.contoso.test:6001';
+my %place = (
+    rpc => '', short => "ProxyTimeout 1", setup => 'RpcSetupTimeout 1',
+    first => 'RpcFirstPduTimeout 1', waits => 'Proxy100Continue On', says => 'Proxy100Continue Off',
+    mapped => "ProxyPassReverse http://127.0.0.1:$behind->{port}\nProxyPassReverseCookiePath /rpc /mapped",
+    guarded => "RpcAllowInterfaces 6001 emsmdb\nRpcMinAuthLevel none",
+);
+my %port;
+my $conf = join '', map { "LoadModule ${_}_module $modules/mod_$_.so\n" } qw(proxy proxy_http);
+# Some of these directives are for a whole host.
+for my $name (sort keys %place) {
+    my ($host, $here) = $place{$name} =~ /^ProxyTimeout/ ? ($place{$name}, '') : ('', $place{$name});
+    $port{$name} = RPCH::Root::free_ports(1);
+    $conf .= <<"CONF";
+Listen 127.0.0.1:$port{$name}
+<VirtualHost 127.0.0.1:$port{$name}>
+$host
+<Location /rpc/rpcproxy.dll>
+SetHandler rpcproxy
+RpcRequireTLS off
+RpcValidPorts $target
+RpcBackend mail.contoso.test http://127.0.0.1:$behind->{port}
+$here
+</Location>
+</VirtualHost>
+CONF
+}
+my $httpd = RPCH::Httpd->new(conf => $conf)->start;
+
+sub asker { my ($place, %arg) = @_; return plain(port => $port{$place // 'rpc'}, target => $target, raw => 1, %arg) }
+
+# The request that has come, up to its body.
+sub asked {
+    my $up = $behind->connection;
+    wait_for('a request', sub { $up->{in} =~ /\r\n\r\n/ || $up->{eof} });
+    ($up->{head}) = $up->{in} =~ s/^(.*?\r\n)\r\n//s;
+    $up->{head} = $1;
+    return $up;
+}
+sub gets { my ($peer, $want, $name) = @_; wait_for($name, sub { length $peer->{in} >= length $want || $peer->{eof} }); return is(substr($peer->{in}, 0, length $want, ''), $want, $name) }
+sub ends { my ($reason, $name) = @_; return ok($httpd->logs(qr/ \Q$reason\E$/m, 'access_log'), $name // "ends: $reason") }
+sub says { my ($re) = @_; return ok($httpd->logs($re), "the log: $re") }
+
+my $OK = "HTTP/1.1 200 Success\r\nContent-Type: application/rpc\r\nContent-Length: 1073741824\r\nKeep-Alive: timeout=5\r\n\r\n";
+my $A3 = rts('CONN/A3', timeout => 120_000);
+my $C2 = rts('CONN/C2', window => 65_536, timeout => 120_000);
+
+# An OUT channel up to its answer: the client, its channel, the connection behind.
+sub out {
+    my ($place, %arg) = @_;
+    my $c = asker($place, %arg);
+    my $out = $c->open_out;
+    $c->send_a1;
+    return ($c, $out, asked());
+}
+sub in {
+    my ($place, %arg) = @_;
+    my $c = asker($place, %arg);
+    my $in = $c->open_in;
+    $c->send_b1;
+    return ($c, $in, asked());
+}
+sub opened {
+    my ($c, $out, $up) = out(@_);
+    gets($up, $c->a1, 'CONN/A1 goes on');
+    $up->put($OK . $A3 . $C2);
+    $out->head;
+    gets($out, $A3 . $C2, 'CONN/A3 and C2 come back');
+    return ($c, $out, $up);
+}
+
+# ---- an OUT channel ----
+{
+    my ($c, $out, $up) = opened();
+    like($up->{head}, qr{^RPC_OUT_DATA /rpc/rpcproxy\.dll\?\Q$target\E HTTP/1\.1\r\n}, 'the request line');
+    like($up->{head}, qr/^Content-Length: 76\r$/m, 'and its length');
+    is($out->{head}{line}, 'HTTP/1.1 200 Success', 'the upstream\'s status line');
+    is_deeply({ map { $_ => $out->{head}{headers}{$_} } qw(content-type content-length connection keep-alive) },
+              { 'content-type' => 'application/rpc', 'content-length' => 1 << 30, connection => 'close',
+                'keep-alive' => undef }, 'its fields, but those of the connection');
+    my $pdu = response_pdu('x' x 3000);
+    $up->dribble($pdu, 1, 17, 1000);
+    gets($out, $pdu, 'a PDU in pieces');
+    $up->put(substr $pdu, 0, 2000);
+    $up->flush->close;
+    $out->wait_eof;
+    is(length $out->{in}, 0, 'no half PDU arrives');
+    ends('server-error');
+    says(qr/warn.*server-error, relayed outbound in Opened: the upstream closed within a PDU/);
+}
+{
+    my ($c, $out, $up) = opened();
+    $up->put(rts('OUT_R2/B3'))->flush->close;
+    gets($out, rts('OUT_R2/B3'), 'OUT_R2/B3 comes back');
+    ends('recycled', 'a channel that has been replaced');
+    like($httpd->log('access_log'), qr/ 200 96 \d+ \d+ recycled$/m, 'the access log has status and bytes');
+}
+{
+    my ($c, $out, $up) = opened();
+    shutdown $out->{fh}, 1;
+    $up->wait_eof;
+    $up->put(my $pdu = response_pdu('late'));
+    gets($out, $pdu, 'a client that sends no more still hears');
+    $out->close;
+}
+
+# ---- back-pressure ----
+{
+    my ($c, $out, $up) = opened();
+    my $pdu = response_pdu('x' x 5000);
+    $out->stop_reading;
+    $up->put($pdu x 4000);
+    my $before = -1;
+    wait_for('the upstream to stall', sub { my $same = $up->{total_out} == $before; $before = $up->{total_out}; turn(0.2); $same });
+    cmp_ok(length $up->{out}, '>', 1_000_000, 'a client that does not read stops the upstream');
+    my ($c2, $out2, $up2) = opened();
+    $_->close for $out2, $up2;
+    $out->stop_reading(0);
+    wait_for('all of it', sub { length $out->{in} == 4000 * length $pdu });
+    is($out->{in}, $pdu x 4000, 'all arrives in the end');
+    $_->close for $out, $up;
+}
+
+# ---- answers that are none ----
+for (['another protocol', 'upstream-answer', 502, "SSH-2.0-OpenSSH\r\n"],
+     ['nothing', 'upstream-answer', 502, ''],
+     ['half a header', 'upstream-answer', 502, "HTTP/1.1 200 OK\r\nContent-Le"],
+     ['silence', 'upstream-silent', 504, undef]) {
+    my ($name, $reason, $status, $text) = @$_;
+    my $place = defined $text ? 'rpc' : 'short';
+    my ($c, $out, $up) = out($place);
+    $up->put($text)->flush->close if defined $text;
+    is($out->head->{line} =~ s/, EEInfo.*//r, "HTTP/1.0 $status RPC Error: 6ba", $name);
+    ends($reason, "$name: $reason");
+}
+
+# ---- refusals ----
+{
+    my ($c, $in, $up) = in();
+    my $body = "RPC EEInfo: AAAA\r\n";
+    $up->put("HTTP/1.1 503 RPC Error: 6ba, EEInfo: AAAA\r\nContent-Length: 18\r\n\r\n$body");
+    is($in->head->{line}, 'HTTP/1.1 503 RPC Error: 6ba, EEInfo: AAAA', 'an RPC error of the upstream');
+    is($in->body, $body, 'and its body');
+    $in->wait_eof;
+    ends('upstream-refused');
+    says(qr/warn.*upstream-refused, relayed inbound in Connecting: the upstream answered 503 RPC Error: 6ba/);
+}
+{
+    my ($c, $out, $up) = out();
+    $up->put($OK . $A3)->flush->close;
+    $out->wait_eof;
+    ends('server-refused', 'a server that never came');
+}
+{
+    my ($c, $out, $up) = out('rpc', version => '1.0');
+    $up->put("HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nnot\r\n3\r\nyet\r\n0\r\n\r\n");
+    is($out->head->{status}, 404, 'an error in chunks');
+    is($out->body, 'notyet', 'for HTTP/1.0 without these');
+}
+{
+    my ($c, $out, $up) = out('short');
+    $up->put("HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"x\"\r\n\r\nno end");
+    is($out->head->{status}, 401, 'a 401 without an end');
+    $out->wait_eof;
+    ends('upstream-challenge');
+}
+{
+    my ($c, $out, $up) = out('mapped');
+    $up->put("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:$behind->{port}/elsewhere\r\n"
+             . "Set-Cookie: a=b; path=/rpc/x\r\nContent-Length: 0\r\n\r\n");
+    like($out->head->{headers}{location}, qr{^http://localhost(?::\d+)?(?:/rpc/rpcproxy\.dll)?/elsewhere$}, 'ProxyPassReverse');
+    is($out->{head}{headers}{'set-cookie'}, 'a=b; path=/mapped/x', 'ProxyPassReverseCookiePath');
+}
+
+# ---- 100-continue ----
+for (['waits', 1], ['says', 0]) {
+    my ($place, $end_to_end) = @$_;
+    my $c = asker($place, headers => ['Expect: 100-continue']);
+    my $out = $c->open_out;
+    my $up = asked();
+    is(scalar($up->{head} =~ /^Expect: 100-continue\r$/mi) || 0, $end_to_end, "$place: who expects");
+    is(scalar @{ $out->{interim} }, 0, "$place: no 100 before that of the upstream") if $end_to_end;
+    $up->put("HTTP/1.1 100 Continue\r\n\r\n");
+    like($out->continued, qr/^HTTP\/1\.1 100 Continue/, "$place: a 100");
+    $c->send_a1;
+    gets($up, $c->a1, "$place: the body");
+    $up->put($OK . $A3);
+    is($out->head->{status}, 200, "$place: the answer");
+    is(scalar @{ $out->{interim} }, 1, "$place: one 100");
+    $_->close for $out, $up;
+}
+
+# ---- claims ----
+{
+    my ($c, $out, $up) = opened();
+    my $twin = asker('rpc', vc => $c->{vc});
+    my $second = $twin->open_out;
+    $twin->send_a1;
+    my $up2 = asked();
+    is_rpc_error($second, '6c0', 'a second OUT channel of the same virtual connection');
+    $up2->wait_eof;
+    is($up2->{in}, '', 'nothing of its body has gone on');
+    my $heir = asker('rpc', vc => $c->{vc});
+    my $next = $heir->open_out(length => 120);
+    $next->put(my $a3 = rts('OUT_R1/A3', vc => $c->{vc}, old => $c->{out_cookie}, new => RPCH::Client::cookie(), window => 65_536));
+    my $up3 = asked();
+    gets($up3, $a3, 'a successor goes on');
+    $_->close for $next, $up3, $out, $up;
+}
+
+# ---- the firewall ----
+{
+    my ($c, $in, $up) = in('guarded');
+    gets($up, $c->b1, 'CONN/B1 goes on');
+    my @unit = ([MGMT, 1]);
+    $in->put(contexts_pdu(\@unit));
+    gets($up, contexts_pdu([['02f9bd78-f373-4ffc-8144-afede8f96ea8', 0]]), 'a bind that is refused goes on, to nobody\'s interface');
+    says(qr/bind to mgmt.*refused: interface-refused/);
+    $_->close for $in, $up;
+    ($c, $in, $up) = in('guarded');
+    $in->put(request_pdu(1, 'unbound'));
+    is_rpc_error($in, '6c0', 'a request without a bind');
+}
+
+# ---- time ----
+{
+    my $c = asker('first');
+    my $out = $c->open_out;
+    is_rpc_error($out, '6c0', 'a first PDU that does not come');
+    asked()->close;
+    ends('first-pdu-timeout');
+    ($c, $out, my $up) = out('setup');
+    $up->put($OK . $A3);
+    $out->wait_eof;
+    ends('setup-timeout');
+}
+
+# ---- an IN channel, and the end of all ----
+{
+    my ($c, $in, $up) = in();
+    gets($up, $c->b1, 'CONN/B1 goes on');
+    $in->dribble(my $pdu = request_pdu(1, 'y' x 2000), 1, 100, 700);
+    gets($up, $pdu, 'a PDU in pieces');
+    $in->put(rts('IN_R1/A5', new => RPCH::Client::cookie()))->flush;
+    $up->put("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    is($in->head->{status}, 200, 'the answer comes at its end');
+    $in->wait_eof;
+
+    my ($c2, $out2, $up2) = opened();
+    $httpd->restart;
+    $up2->put($pdu = response_pdu('after'));
+    gets($out2, $pdu, 'a channel outlives a graceful restart');
+    $httpd->signal('TERM');
+    $_->wait_eof for $out2, $up2;
+    $httpd->wait_gone;
+    ends('shutdown', 'and ends with its httpd');
+}
+$behind->close;
+done_testing;
