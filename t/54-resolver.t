@@ -66,9 +66,11 @@ for (vars('mpm') eq 'event' ? (['native', 'test'], ['behind the endpoint', 'tcp.
     is(asked_below("$dead.test"), SHARE, "$kind: she has no more threads than her share");
     if ($zone eq 'test') {
         wait_for('the end of all', sub { turn(0.02); NAMES == grep { $_->out->{eof} } @waiting });
-        my @ends = map { scalar(() = $httpd->log('access_log') =~ /RPC_OUT_DATA \S*\Q.$dead.test\E\S* .* $_$/mg) } qw(resolve-failed local-failure);
+        my $ends = sub { scalar(() = $httpd->log('access_log') =~ /RPC_OUT_DATA \S*\Q.$dead.test\E\S* .* $_[0]$/mg) };
+        wait_for('their lines', sub { turn(0.02); $ends->('\S+') == NAMES });
+        my @ends = map { $ends->($_) } qw(resolve-failed local-failure);
         is("@ends", SHARE . ' ' . (NAMES - SHARE), 'those that were looked up have failed, the others were never tried');
-        like(since(), qr/local-failure/, 'as the log says');
+        ok(eval { wait_for('the log', sub { turn(0.02); since() =~ /local-failure/ }) }, 'as the log says');
         ok(reaches(alice => 'srv.good.test'), 'and are not counted as targets asked for in vain');
     }
     $_->close for @waiting;
@@ -81,7 +83,8 @@ for (vars('mpm') eq 'event' ? (['native', 'test'], ['behind the endpoint', 'tcp.
     $world->shift_by(0, EXPIRED);
     ok(reaches(bob => "srv.good.$zone"), "$kind: the name server fails: the last good answer serves");
     ok(reaches(bob => "srv.good.$zone"), "$kind: again");
-    is(scalar(() = since() =~ /$stale/g), 1, "$kind: one line says so");
+    ok(eval { wait_for('the line', sub { turn(0.02); since() =~ /$stale/ }) }, "$kind: the log says so");
+    is(scalar(() = since() =~ /$stale/g), 1, "$kind: in one line");
     $world->name('good.test', 'hang');
     $world->shift_by(0, EXPIRED);
     ok(reaches(bob => "srv.good.$zone"), "$kind: it is silent: the same");
