@@ -51,6 +51,12 @@ sub s4 {
 }
 sub says { my ($re, $name) = @_; return ok($httpd->logs($re), $name) || diag $httpd->log }
 
+sub rpcping {
+    my ($interface, $target, $re, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+    return like(scalar qx(build/rpcping -u alice:secret --path=/rpc/rpcproxy.dll -I $interface http://127.0.0.1:$httpd->{port} $target 2>&1), $re, "rpcping: $name");
+}
+
 # What clients say of a provider rejection: abstract syntax not supported
 my $IMPACKET = qr/provider_rejection; abstract_syntax_not_supported/;
 my $S4 = qr/RPC_UNSUPPORTED_NAME_SYNTAX|name syntax is not supported/;
@@ -72,6 +78,7 @@ impacket("alter:$port{samr}:6", qr/^alter 6: lsarpc refused: .*$IMPACKET.*; Buil
 s4("alter:$port{samr}:seal", qr/^alter seal: lsarpc refused: .*$S4.*; Builtin RPCSRV$/m, 'a second interface is refused, the first goes on');
 says(qr/alter_context to lsarpc .* refused: interface-refused/, 'the log');
 unlike($httpd->log, qr/protocol-error|bad-pdu|level-refused/, 'nothing else is refused');
+rpcping(samr => "$samba->{address}:$port{samr}", qr/bind +ok +.* samr 1\.0, .*mgmt 1\.0 is refused by the proxy's firewall/, 'mgmt is refused, samr is not');
 
 for my $case ([connect => 2], [integrity => 5], [privacy => 6]) {
     my ($least, $number) = @$case;
@@ -90,6 +97,8 @@ configured('RpcProfile samba');
 impacket('samr:49152:6', qr/^samr 6: Builtin RPCSRV$/m, 'RpcProfile samba: samr', 'dc');
 impacket('mgmt:49152:0', qr/^mgmt 0: [1-9]\d* interfaces$/m, 'RpcProfile samba: mgmt', 'dc');
 impacket('winreg:49153:6', $IMPACKET, 'RpcProfile samba: not winreg', 'dc');
+rpcping(winreg => 'dc:49153', qr/bind +FAILED.*winreg 1\.0 is refused by the proxy's firewall.*the server lists it/s, 'winreg is refused, the server has it');
+rpcping(nspi => 'dc:49153', qr/bind +FAILED.*nspi 56\.0 is rejected: the server does not offer it/s, 'the server has no nspi');
 configured('RpcProfile none');
 impacket('winreg:49153:6', qr/^winreg 6: version \d+$/m, 'RpcProfile none: winreg', 'dc');
 

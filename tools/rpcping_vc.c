@@ -429,7 +429,10 @@ static int is_no_ack(const ping_vc_t *vc, ndr_in_t *in, ping_reason_t *why)
         explain_fault(in, why);
     }
     else if (vc->ptype == DCERPC_BIND_NAK) {
-        ping_reason(why, "bind_nak: %s", dce_nak_text(ndr_in_u16(in)));
+        uint16_t reason = ndr_in_u16(in);
+
+        ping_reason(why, "bind_nak: %s%s", dce_nak_text(reason), reason ? ""
+                    : "; the server refuses the interfaces, or the proxy's firewall has done so");
     }
     return vc->ptype == DCERPC_FAULT || vc->ptype == DCERPC_BIND_NAK;
 }
