@@ -378,14 +378,14 @@ static int give_up_channel(request_rec *r, const rpc_channel_spec_t *spec, detac
     return DONE;
 }
 
-/* Of a header that httpd has made, the fields that its modules have added, Header's among them: for
- * the answer that a proxy behind us makes. In POOL. */
-static const char *added_fields(apr_pool_t *pool, const char *header)
+/* FIELDS, and of a header that httpd has made, those that its modules have added, Header's among
+ * them: for the answer that a proxy behind us makes. In POOL. */
+static const char *added_fields(apr_pool_t *pool, const char *fields, const char *header)
 {
     static const char *const of_httpd[] = { "HTTP/", "Date:", "Server:", "Content-Type:",
                                             "Content-Length:", "Connection:", "Keep-Alive:",
                                             "Upgrade:" };
-    char *fields = apr_pstrdup(pool, ""), *line, *state;
+    char *line, *state;
     size_t i;
 
     for (line = apr_strtok(apr_pstrdup(pool, header ? header : ""), "\r\n", &state); line;
@@ -394,7 +394,7 @@ static const char *added_fields(apr_pool_t *pool, const char *header)
             if (ap_cstr_casecmpn(line, of_httpd[i], strlen(of_httpd[i])) == 0)
                 break;
         if (i == sizeof(of_httpd) / sizeof(of_httpd[0]))
-            fields = apr_pstrcat(pool, fields, line, "\r\n", NULL);
+            fields = apr_pstrcat(pool, fields ? fields : "", line, "\r\n", NULL);
     }
     return fields;
 }
@@ -426,7 +426,7 @@ int rpc_detach(request_rec *r, const rpc_channel_spec_t *spec, const rpc_detach_
     apr_socket_timeout_set(ap_get_conn_socket(c), 0);   /* the loop's copy never blocks either */
     d->ssl = tie->ssl;
     if (spec->upstream.stream)
-        complete.upstream.fields = added_fields(r->pool, d->client.header);
+        complete.upstream.fields = added_fields(r->pool, spec->upstream.fields, d->client.header);
     d->spec = rpc_request_detach(r, &complete, &d->record);
     r->eos_sent = 1;
     c->aborted = 1;
