@@ -230,7 +230,10 @@ static void register_hooks(apr_pool_t *p)
 }
 
 AP_DECLARE_MODULE(rpc_backend_auth) = {
-    STANDARD20_MODULE_STUFF,
+    /* STANDARD20_MODULE_STUFF with the name that <IfModule> and mod_info know: not that of this file,
+     * but that of the module, as for all others. */
+    MODULE_MAGIC_NUMBER_MAJOR, MODULE_MAGIC_NUMBER_MINOR, -1, "mod_rpc_backend_auth.c", NULL, NULL,
+    MODULE_MAGIC_COOKIE, NULL,
     delegate_create_dir,
     delegate_merge_dir,
     delegate_create_server,

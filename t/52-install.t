@@ -136,7 +136,7 @@ ok($site->logs(qr{$components.*configured -- resuming}), "httpd's line at start-
 my $info = RPCH::HTTP->dial(port => $site->{port}, name => 'mod_info')->request('GET', '/info?server', version => '1.0');
 like($info->body, qr{Server Version:.*$components}, 'so has the page of mod_info');
 # The installed manual pages name the directives that the modules have.
-for (['mod_rpcproxy', 'mod_rpcproxy.c'], ['mod_auth_ntlm', 'auth_ntlm.c'], ['mod_rpc_backend_auth', 'rpc_backend_auth.c']) {
+for (['mod_rpcproxy', 'mod_rpcproxy.c'], ['mod_auth_ntlm', 'mod_auth_ntlm.c'], ['mod_rpc_backend_auth', 'mod_rpc_backend_auth.c']) {
     my ($module, $source) = @$_;
     my $said = RPCH::HTTP->dial(port => $site->{port}, name => $module)->request('GET', "/info?$source", version => '1.0')->body;
     my %described = map { $_ => 1 } slurp("$dest/usr/share/man/man8/$module.8") =~ /^\.It Ic ((?:Rpc|AuthNtlm)\w+)/mg;
