@@ -22,6 +22,7 @@ use Cwd ();
 use File::Basename qw(dirname);
 use Getopt::Long qw(GetOptions);
 use List::Util qw(min);
+use POSIX qw(ceil);
 use Time::HiRes qw(sleep time);
 use lib dirname(__FILE__) . '/lib';
 use Bench::Counts;
@@ -76,12 +77,24 @@ sub by_turns {
     }
 }
 
-# A proxy needs four descriptors for each, and some for itself; rpcload and the servers need two.
-sub most {
+# How many virtual connections a process can have that needs so many descriptors for each, and some for
+# itself. A proxy needs four; rpcload and the servers need two.
+sub fitting {
+    my ($each) = @_;
     my $limit = qx(ulimit -Hn 2>/dev/null || bash -c "ulimit -Hn");
-    my $wanted = number('CROWD', 20_000);
 
-    return $limit =~ /^\d+$/ ? min($wanted, int(($limit - 700) / 4)) : $wanted;
+    return $limit =~ /^\d+$/ ? int(($limit - 700) / $each) : 1e6;
+}
+
+sub most {
+    return min(number('CROWD', 20_000), fitting(4));
+}
+
+# The processes that a proxy needs for N. More than one do not get the same number each.
+sub processes {
+    my ($n) = @_;
+
+    return $n <= fitting(4) ? 1 : ceil(1.25 * $n / fitting(4));
 }
 
 # ---- one virtual connection at a time, and set-ups ----
@@ -182,13 +195,14 @@ sub addresses {
 
 # ---- delays ----
 
+# Those of several processes end on the same CPUs.
 sub delays {
-    my $n = min(most(), 9000);
+    my $n = min(number(CROWD => 9000), 9000, fitting(2));
     my $table = Bench::Table->new(@NAMES);
 
     by_turns(number(ENDS => 2), sub {
         my ($side) = @_;
-        my $servers = servers(crowd => $n, workers => 64, addresses($n));
+        my $servers = servers(crowd => $n, workers => 64, processes => processes($n), addresses($n));
 
         $table->add($side, { quiet => probe($servers, $side, sub { sleep 2 }) });
         $table->add($side, { storm => probe($servers, $side, sub { storm($servers, $side, $table) }) });

@@ -6,6 +6,8 @@ package Bench::Servers;
 #   my $servers = Bench::Servers->new(
 #       mpm => 'event', workers => 25,
 #       crowd => 1000,              virtual connections at most
+#       processes => 1,             of each proxy, to which the kernel deals the connections; prefork has one
+#                                   for each worker anyway
 #       sources => 0,               addresses that the proxies connect from; 0: as they like
 #       hash => '{SHA}...',         of the password
 #       cache => 0,                 with mod_authn_socache
@@ -29,7 +31,7 @@ my $patience = 30;      # seconds
 
 sub new {
     my ($class, %o) = @_;
-    my %default = (mpm => 'event', workers => 25, crowd => 1000, sources => 0, extra => '', under => sub { });
+    my %default = (mpm => 'event', workers => 25, crowd => 1000, processes => 1, sources => 0, extra => '', under => sub { });
     my $self = bless { %default, pids => {}, %o }, $class;
 
     $self->{dir} = tempdir('rpcproxy-bench.XXXXXX', TMPDIR => 1);
@@ -73,9 +75,12 @@ sub start {
 
     $self->{load} = "$build/rpcload";
     $self->start_server($_) for qw(server steady);
-    my %env = (DIR => $self->{dir}, MPM => $self->{mpm}, WORKERS => $self->{workers},
+    my $threads = int($self->{workers} / $self->{processes});
+    my %env = (DIR => $self->{dir}, MPM => $self->{mpm},
+               CHILDREN => $self->{processes}, THREADS => $threads,
+               WORKERS => $self->{mpm} eq 'prefork' ? $self->{workers} : $threads * $self->{processes},
                BUILD => absolute($ENV{ENGINE} // $build), MODULES => query($apxs, 'LIBEXECDIR'),
-               MAXCONN => 2 * $self->{crowd} + 300,
+               MAXCONN => int(2 * $self->{crowd} * ($self->{processes} == 1 ? 1 : 1.25 / $self->{processes})) + 300,
                SERVER_PORT => $self->{server_port}, STEADY_PORT => $self->{steady_port},
                $self->sources, $self->relays(@ports[7 .. 9]));
     my $httpd = $ENV{HTTPD} // query($apxs, 'SBINDIR') . '/' . query($apxs, 'progname');
@@ -87,8 +92,17 @@ sub start {
     $self->start_upstream(\%env) if $self->{upstream};
     $self->start_proxy('httpd', \%env, $httpd, '-f', "$self->{dir}/httpd.conf", '-D', 'FOREGROUND',
                        $> == 0 ? ('-D', 'AsRoot') : (), $self->{cache} ? ('-D', 'Cache') : ());
-    $self->start_proxy('haproxy', \%env, 'haproxy', '-db', '-f', "$self->{dir}/haproxy.cfg");
+    $self->start_proxy('haproxy', \%env, several($self->{processes}, 'haproxy', '-db', '-f', "$self->{dir}/haproxy.cfg"));
     $self->await_children if $self->{pids}{httpd};
+}
+
+# A command that runs COMMAND so many times, until it is told to end. HAProxy's processes share a port.
+sub several {
+    my ($n, @command) = @_;
+
+    return @command if $n == 1;
+    return ('sh', '-c', 'n=$1; shift; trap \'kill $pids; wait; exit\' TERM; '
+                      . 'while [ $n -gt 0 ]; do "$@" & pids="$pids $!"; n=$((n - 1)); done; wait', 'sh', $n, @command);
 }
 
 # The addresses that both proxies are to connect to the server from, in turn.
@@ -217,7 +231,7 @@ sub await_port {
 sub await_children {
     my ($self) = @_;
     my $until = time + $patience;
-    my $wanted = $self->{mpm} eq 'prefork' ? $self->{workers} : 1;
+    my $wanted = $self->{mpm} eq 'prefork' ? $self->{workers} : $self->{processes};
 
     while ($self->children < $wanted) {
         die "httpd has no children\n" if time > $until;
