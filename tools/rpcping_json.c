@@ -98,7 +98,8 @@ static void print_answerer(const ping_answerer_t *who)
     }
     string_member("via", who->via);
     string_member("computer", who->computer);
-    number_member("process", who->process);
+    member("process");
+    printf(who->process ? "%u" : "null", who->process);
     bool_member("form_of_mod_rpcproxy", who->eeinfo == PING_EEINFO_NAMELESS);
     putchar('}');
 }
