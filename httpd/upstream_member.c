@@ -120,6 +120,16 @@ static apr_status_t not_busy(void *worker)
     return APR_SUCCESS;
 }
 
+static int is_member(const proxy_balancer *balancer, const proxy_worker *worker)
+{
+    int i;
+
+    for (i = 0; i < balancer->workers->nelts; i++)
+        if (APR_ARRAY_IDX(balancer->workers, i, proxy_worker *) == worker)
+            return 1;
+    return 0;
+}
+
 /* What a balancer would choose anew for each request is chosen already. */
 static int keep_member(proxy_worker **worker, proxy_balancer **balancer, request_rec *r,
                        proxy_server_conf *conf, char **url)
@@ -134,7 +144,7 @@ static int keep_member(proxy_worker **worker, proxy_balancer **balancer, request
         return DECLINED;
     asked = rpc_proxy_api()->ap_proxy_get_balancer(r->pool, conf, *url, 1);
     path = strchr(*url + sizeof(scheme) - 1, '/');
-    if (!asked || kept->worker->balancer != asked || !is_for(kept, r, kept->worker) || !path)
+    if (!asked || !is_member(asked, kept->worker) || !is_for(kept, r, kept->worker) || !path)
         return DECLINED;
     *worker = kept->worker;
     *balancer = asked;

@@ -18,7 +18,7 @@ use RPCH::WebServer;
 
 chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
 -e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_")
-    for qw(proxy proxy_http proxy_balancer slotmem_shm headers status);
+    for qw(proxy proxy_http proxy_balancer slotmem_shm lbmethod_byrequests headers status);
 
 my $RPC = '/rpc/rpcproxy.dll';
 my $root = vars('serverroot');
@@ -27,7 +27,7 @@ my $server = server(echo => 1);
 
 # ---- the proxy behind ----
 
-my %back = map { $_ => RPCH::Root::free_ports(1) } qw(tls ntlm);
+my %back = map { $_ => RPCH::Root::free_ports(1) } qw(tls ntlm ntlm2);
 my $smbpasswd = "$root/upstream.smbpasswd";
 open my $fh, '>', $smbpasswd or die $!;
 print $fh smbpasswd_line(alice => 'secret'), smbpasswd_line(bob => 'hidden');
@@ -54,12 +54,12 @@ CONF
 my $back = RPCH::Httpd->new(conf => join '',
     "LogFormat \"%u \\\"%r\\\" %>s %{RPC_REASON}e %{Host}i %{X-Forwarded-For}i\" rpc\n",
     RPCH::Httpd->location, vhost($back{tls}, RPCH::Httpd->location, 1), vhost($back{tls}, '', 1) =~ s/127\.0\.0\.1/127.0.0.2/gr,
-    vhost($back{ntlm}, $ntlm))->start;
+    vhost($back{ntlm}, $ntlm), vhost($back{ntlm2}, $ntlm))->start;
 
 # ---- the proxy in front, a virtual host for each way ----
 
 my $LOAD = join '', map { "LoadModule ${_}_module $modules/mod_$_.so\n" }
-    qw(proxy proxy_http proxy_balancer slotmem_shm headers status);
+    qw(proxy proxy_http proxy_balancer slotmem_shm lbmethod_byrequests headers status);
 my $POLICY = qq(RpcRequireTLS off\nRpcValidPorts "127.0.0.1:$server->{port}"\n);
 my $VERIFY = "SSLProxyEngine on\nSSLProxyVerify require\nSSLProxyCACertificateFile $root/conf/server.crt\n";
 sub section { my (@lines) = @_; return join "\n", "<Location $RPC>", @lines, '</Location>', '' }
@@ -107,6 +107,8 @@ my %front = (
     'any certificate' => "SSLProxyEngine on\nSSLProxyVerify none\nSSLProxyCheckPeerName off\n" . backend("https://localhost:$back{tls}"),
     'dead' => backend("http://127.0.0.1:$dead"),
     'NTLM' => backend("http://127.0.0.1:$back{ntlm}"),
+    'in turn' => "<Proxy balancer://two>\nBalancerMember http://127.0.0.1:$back{ntlm}\nBalancerMember http://127.0.0.1:$back{ntlm2}\n"
+                 . "ProxySet lbmethod=byrequests\n</Proxy>\n" . backend('balancer://two'),
     'odd' => "ProxyTimeout 1\n" . section('SetHandler rpcproxy', "RpcBackend 127.0.0.1 http://127.0.0.1:$odd->{port}",
         'RpcRequireTLS off', 'RpcValidPorts 127.0.0.1:1-20', 'Header always set X-House rules', 'ProxyPassReverse http://behind/',
         "ProxyPassReverseCookiePath /behind $RPC"),
@@ -132,7 +134,7 @@ sub at {
     return $head ? $head->{line} : 'closed';
 }
 
-for my $name (grep { !/closed|dead|foreign|name|NTLM|odd/ } @names) {
+for my $name (grep { !/closed|dead|foreign|name|NTLM|turn|odd/ } @names) {
     ok(works(channel($name)), "$name: a virtual connection through two proxies");
     is(at($name, 'RPC_IN_DATA', $RPC), 'HTTP/1.1 200 Success', "$name: the echo of the proxy behind");
     like(at($name, 'RPC_IN_DATA', "$RPC?127.0.0.1:1"), qr/^HTTP\/1\.0 503 RPC Error: 6ba/, "$name: a target that is not allowed");
@@ -231,6 +233,33 @@ for my $user ([alice => 'secret'], [bob => 'hidden']) {
     my $p = $c && rpc_parse($c->call(request_pdu(1, 'works')));
     is($p && $p->{stub}, 'works', "$user->[0] by NTLM, the last message on the channel's own request");
     $c->close if $c;
+}
+
+# A balancer that takes members in turn: a handshake stays with one.
+for (1 .. 3) {
+    my $http = RPCH::HTTP->dial(port => $port{'in turn'}, name => 'in turn');
+    my $login = RPCH::NTLM->new(user => 'alice', password => 'secret');
+    is($login->login($http, "$RPC?" . $server->target, method => 'RPC_OUT_DATA', length => 0)->{status}, 200,
+        "a balancer that takes members in turn: handshake $_");
+    $http->close;
+}
+# What a client has logged in is that client's.
+{
+    my $uri = "$RPC?" . $server->target;
+    my ($hers, $his) = map { RPCH::HTTP->dial(port => $port{NTLM}, name => $_) } qw(hers his);
+    my %echo = (method => 'RPC_IN_DATA', length => 0);
+    my $login = RPCH::NTLM->new(user => 'alice', password => 'secret');
+    is($login->login($hers, $uri, %echo)->{status}, 200, 'alice logs in with an echo');
+    is(RPCH::NTLM::ask($hers, $uri, undef, %echo)->{status}, 200, 'and is known on her connection');
+    is(RPCH::NTLM::ask($his, $uri, undef, %echo)->{status}, 401, 'nobody else is on his');
+    my $from_a_front = RPCH::NTLM::ask($hers, $uri, undef, %echo, headers => ['X-Forwarded-For: 192.0.2.1']);
+    is($from_a_front->{status}, 401, 'nor when a front end speaks for somebody on hers');
+    is($from_a_front->{headers}{'www-authenticate'}, undef, 'who is not offered NTLM');
+    is(RPCH::NTLM::ask($hers, $uri, undef, %echo)->{status}, 401, 'and then nobody is known there any more');
+    my $fronted = RPCH::NTLM->new(user => 'alice', password => 'secret')
+        ->knock(RPCH::HTTP->dial(port => $port{NTLM}, name => 'front'), $uri, %echo, headers => ['Via: 1.1 front']);
+    is($fronted->{token}, undef, 'no handshake through a front end');
+    $_->close for $hers, $his;
 }
 ok($back->logs(qr/^\Q$_\E "RPC_IN_DATA \S+ HTTP\/1.1" 200/m, 'access_log'), "the proxy behind has seen $_") for qw(alice bob);
 
