@@ -50,6 +50,8 @@ static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
     ap_method_register(pconf, "RPC_IN_DATA");
     ap_method_register(pconf, "RPC_OUT_DATA");
     ap_method_register(pconf, "RPC_CONNECT");
+    ap_method_register(pconf, "RDG_IN_DATA");
+    ap_method_register(pconf, "RDG_OUT_DATA");
     return OK;
 }
 

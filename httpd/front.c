@@ -6,6 +6,7 @@
 #include <http_protocol.h>
 
 #include "base/front_fields.h"
+#include "httpd/request_target.h"
 
 #define FIELD_NOTE "rpcproxy-front"     /* of a request: the name of a field */
 
@@ -22,7 +23,7 @@ static int note_front(request_rec *r)
 {
     const char *field = NULL;
 
-    if (ap_cstr_casecmpn(r->method, "R", 1) != 0)
+    if (rpc_request_kind(r).role < 0)
         return DECLINED;
     apr_table_do(look_at_field, &field, r->headers_in, NULL);
     if (field)

@@ -264,12 +264,26 @@ static int channel_here(request_rec *r, rpc_channel_spec_t *spec, void *ctx)
     return rpc_request_hand_over(r, spec);
 }
 
+/* Counts it in, within the limits. */
+static int begin_channel(request_rec *r, rpc_channel_spec_t *spec, rpc_reason_t reached,
+                         const rpc_service_t *by)
+{
+    rpc_reason_t limit = rpc_request_enter(context, r, spec, reached);
+    int rv;
+
+    if (limit)
+        return limit == RPC_REASON_TOO_MANY_FAILED ? refuse_spent(r) : refuse_limit(r, spec, limit);
+    rv = by->channel(r, spec, by->ctx);
+    if (rv != DONE)
+        rpc_request_leave(spec);
+    return rv;
+}
+
 static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t role,
                         apr_int64_t length, const rpc_service_t *by)
 {
     rpc_channel_spec_t *spec = apr_pcalloc(r->pool, sizeof(*spec));
     int spent = is_spent(r, dc), rv;
-    rpc_reason_t limit;
 
     spec->upstream.host = by->upstream;
     spec->upstream.port = by->port;
@@ -277,14 +291,32 @@ static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t r
     if (rv != OK || r->status != HTTP_OK)
         return rv;
     spec->content_length = length;
-    limit = rpc_request_enter(context, r, spec,
-                              spent ? RPC_REASON_TOO_MANY_FAILED : RPC_REASON_NONE);
-    if (limit)
-        return limit == RPC_REASON_TOO_MANY_FAILED ? refuse_spent(r) : refuse_limit(r, spec, limit);
-    rv = by->channel(r, spec, by->ctx);
-    if (rv != DONE)
-        rpc_request_leave(spec);
-    return rv;
+    return begin_channel(r, spec, spent ? RPC_REASON_TOO_MANY_FAILED : RPC_REASON_NONE, by);
+}
+
+/* Of RD Gateway's own protocol, which names its targets within: the gateway behind is all that we
+ * know. Its answer tells whether it is a channel or a leg of a handshake. */
+static int open_gateway(request_rec *r, rpc_request_kind_t kind, const rpc_service_t *by)
+{
+    const rpc_target_t gateway = { by->upstream, by->port };
+    rpc_channel_spec_t *spec = apr_pcalloc(r->pool, sizeof(*spec));
+    const char *coding = apr_table_get(r->headers_in, "Transfer-Encoding"), *wrong;
+    int chunked = coding && ap_cstr_casecmp(coding, "chunked") == 0;
+
+    spec->content_length = chunked || kind.carry == RPC_CARRY_UPGRADE ? INT64_MAX : body_length(r);
+    if (spec->content_length < 0
+        || (kind.role == RPC_OUTBOUND && kind.carry == RPC_CARRY_BODY && spec->content_length))
+        return refuse_request(r, RPC_REASON_BAD_REQUEST,
+                              "the length of its body is not clear, or it must not have one");
+    if (kind.role == RPC_INBOUND && spec->content_length <= RPC_ECHO_MAX)
+        return by->small(r, spec->content_length, by->ctx);
+    if ((wrong = rpc_detach_obstacle(r)) != NULL)
+        return refuse_request(r, RPC_REASON_OTHER_MODULE, "%s", wrong);
+    spec->upstream = (rpc_upstream_t){ .host = by->upstream, .port = by->port, .carry = kind.carry,
+                                       .chunked = (unsigned)chunked };
+    if ((wrong = rpc_request_spec(context, r, (rpc_role_t)kind.role, &gateway, spec)) != NULL)
+        return refuse_request(r, RPC_REASON_BAD_TARGET, "%s", wrong);
+    return begin_channel(r, spec, RPC_REASON_NONE, by);
 }
 
 /* What a balancer asks for every other second is not worth a line that everybody reads. */
@@ -401,6 +433,12 @@ int rpc_request_serve(request_rec *r, const rpc_service_t *by)
     const char *obstacle;
     apr_int64_t length;
 
+    if (by->upstream && rpc_request_kind(r).carry != RPC_CARRY_RPC) {
+        if ((rv = check_tls(r, dc)) != OK)
+            return rv;
+        return r->connection->master || r->main ? fall_back(r)
+                                                : open_gateway(r, rpc_request_kind(r), by);
+    }
     if ((rv = check_request(r, dc, role, by)) != OK)
         return rv;
     length = channel_length(r, role);
@@ -446,7 +484,7 @@ static int root_is_no_folder(request_rec *r)
  * 100-continue even then. */
 static int spare_body(request_rec *r)
 {
-    int role = rpc_method_role(r->method);
+    int role = rpc_request_kind(r).role;
     apr_int64_t length;
 
     if (role < 0)
@@ -465,7 +503,7 @@ static int spare_body(request_rec *r)
 /* The same for other methods, none of which is served at a URL of ours. */
 static int spare_other_body(request_rec *r)
 {
-    if (rpc_method_role(r->method) < 0 && rpc_neighbours_ours(r) && body_length(r) != 0)
+    if (rpc_request_kind(r).role < 0 && rpc_neighbours_ours(r) && body_length(r) != 0)
         r->connection->keepalive = AP_CONN_CLOSE;
     return DECLINED;
 }
@@ -481,7 +519,7 @@ static int refuse_plain(request_rec *r)
 /* Whoever it is has been let in. From here on modules read bodies; a channel's is not for them. */
 static int shut_body(request_rec *r)
 {
-    int role = rpc_method_role(r->method);
+    int role = rpc_request_kind(r).role;
     apr_int64_t length = role < 0 ? 0 : channel_length(r, role);
 
     if (!r->main && (length < 0 || length > RPC_ECHO_MAX) && rpc_neighbours_ours(r))
@@ -518,7 +556,7 @@ static int tell_unauthorized(request_rec *r)
     int refused = r->status == HTTP_FORBIDDEN
                || (r->status == HTTP_UNAUTHORIZED && apr_table_get(r->notes, AUTHENTICATED_NOTE));
 
-    if (refused && rpc_method_role(r->method) >= 0 && rpc_neighbours_ours(r)
+    if (refused && rpc_request_kind(r).role >= 0 && rpc_neighbours_ours(r)
         && !apr_table_get(r->subprocess_env, "RPC_REASON")) {
         apr_table_setn(r->subprocess_env, "RPC_REASON",
                        rpc_reason_info(RPC_REASON_NOT_AUTHORIZED)->token);

@@ -58,7 +58,7 @@ static int is_ours(request_rec *r, ap_conf_vector_t *section)
 
 int rpc_neighbours_upstream(request_rec *r)
 {
-    return r->proxyreq == PROXYREQ_REVERSE && rpc_method_role(r->method) >= 0
+    return r->proxyreq == PROXYREQ_REVERSE && rpc_request_kind(r).role >= 0
         && (rpc_upstream_led(r)
             || (has_directives(r->per_dir_config) && !is_ours(r, r->per_dir_config)));
 }
@@ -120,7 +120,7 @@ static char *other_case(request_rec *r, const char *path)
 
 static int is_rpc(const request_rec *r)
 {
-    return ap_cstr_casecmpn(r->method, "RPC_", 4) == 0;
+    return ap_cstr_casecmpn(r->method, "RPC_", 4) == 0 || rpc_request_kind(r).role >= 0;
 }
 
 /* Folders are httpd's, whatever SetHandler says; but version 1 asks for / (3.1.2.3). */

@@ -47,3 +47,27 @@ int rpc_method_role(const char *method)
          : ap_cstr_casecmp(method, "RPC_OUT_DATA") == 0 ? RPC_OUTBOUND
          : ap_cstr_casecmp(method, "RPC_CONNECT") == 0 ? RPC_MIXED : -1;
 }
+
+static int is_gateways(const request_rec *r)
+{
+    static const char path[] = "/remoteDesktopGateway";
+
+    return ap_cstr_casecmpn(r->uri, path, sizeof(path) - 1) == 0;
+}
+
+rpc_request_kind_t rpc_request_kind(const request_rec *r)
+{
+    rpc_request_kind_t kind = { rpc_method_role(r->method), RPC_CARRY_RPC };
+    const char *upgrade;
+
+    if (kind.role >= 0 || !is_gateways(r))
+        return kind;
+    upgrade = apr_table_get(r->headers_in, "Upgrade");
+    kind.role = ap_cstr_casecmp(r->method, "RDG_IN_DATA") == 0 ? RPC_INBOUND
+              : ap_cstr_casecmp(r->method, "RDG_OUT_DATA") == 0 ? RPC_OUTBOUND : -1;
+    kind.carry = RPC_CARRY_BODY;
+    if (upgrade && ap_cstr_casecmp(upgrade, "websocket") == 0
+        && (kind.role == RPC_OUTBOUND || r->method_number == M_GET))
+        kind = (rpc_request_kind_t){ RPC_OUTBOUND, RPC_CARRY_UPGRADE };
+    return kind;
+}

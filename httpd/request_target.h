@@ -4,6 +4,7 @@
 
 #include <httpd.h>
 
+#include "proxy/upstream.h"
 #include "target/query.h"
 #include "wire/role.h"
 
@@ -14,5 +15,15 @@ const rpc_target_t *rpc_request_target(request_rec *r, const char **wrong);
 
 /* The role (rpc_role_t) that a method asks for; -1: it does not belong to RPC over HTTP. */
 int rpc_method_role(const char *method);
+
+/* The same for a request, RD Gateway's own among them, which today's clients send to
+ * /remoteDesktopGateway/: RDG_IN_DATA, RDG_OUT_DATA, or a WebSocket. Only a proxy behind us serves
+ * those. */
+typedef struct rpc_request_kind {
+    int role;
+    rpc_carry_t carry;
+} rpc_request_kind_t;
+
+rpc_request_kind_t rpc_request_kind(const request_rec *r);
 
 #endif

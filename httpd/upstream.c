@@ -65,7 +65,11 @@ static char *make_head(request_rec *r, const rpc_upstream_way_t *way, apr_size_t
         return NULL;
     if (length)
         apr_brigade_printf(bb, NULL, NULL, "Content-Length: %s\r\n", length);
-    apr_brigade_puts(bb, NULL, NULL, "Connection: Keep-Alive\r\n\r\n");
+    if (coding)
+        apr_brigade_printf(bb, NULL, NULL, "Transfer-Encoding: %s\r\n", coding);
+    apr_brigade_puts(bb, NULL, NULL, rpc_request_kind(r).carry == RPC_CARRY_UPGRADE
+                     ? "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+                     : "Connection: Keep-Alive\r\n\r\n");
     *rv = HTTP_INTERNAL_SERVER_ERROR;
     return apr_brigade_pflatten(bb, &head, size, r->pool) == APR_SUCCESS ? head : NULL;
 }
@@ -155,26 +159,35 @@ static int may_keep(request_rec *r, const rpc_upstream_answer_t *answer)
         && (answer->challenges || (wish && ap_find_token(r->pool, wish, "keep-alive")));
 }
 
+/* Sends a request, with the LENGTH bytes of its body, and waits for the answer. DONE, if a channel
+ * MAY_GO_ON: it does, and STREAM is still the caller's. */
+static int exchange(request_rec *r, const rpc_upstream_way_t *way, rpc_stream_t *stream,
+                    const char *head, apr_size_t size, apr_int64_t length, int may_go_on)
+{
+    rpc_upstream_answer_t answer = { .shared = rpc_front_shares(r) != NULL,
+                                     .may_go_on = may_go_on != 0, .via = via_of(r, way) };
+    int rv = rpc_upstream_leg(r, stream, head, size, length, rpc_upstream_timeout(r, way), &answer);
+
+    if (answer.failed)
+        fail(r, way, rv == HTTP_GATEWAY_TIME_OUT ? RPC_REASON_UPSTREAM_SILENT
+                                                 : RPC_REASON_UPSTREAM_ANSWER, answer.why, rv);
+    if (rv == OK && may_keep(r, &answer))
+        rpc_upstream_keep(r, way->worker, stream);
+    else if (rv != DONE)
+        rpc_secure_drop(stream);
+    return rv;
+}
+
 static int serve_small(request_rec *r, apr_int64_t length, void *ctx)
 {
     const rpc_upstream_way_t *way = ctx;
-    rpc_upstream_answer_t answer = { .shared = rpc_front_shares(r) != NULL,
-                                     .via = via_of(r, way) };
     rpc_stream_t *stream;
     apr_size_t size;
     int rv;
     char *head = make_head(r, way, &size, &rv);
 
-    if (!head || !(stream = get_stream(r, way, &rv)))
-        return rv;
-    rv = rpc_upstream_leg(r, stream, head, size, length, rpc_upstream_timeout(r, way), &answer);
-    if (answer.failed)
-        fail(r, way, RPC_REASON_SERVER_ERROR, answer.why, rv);
-    if (rv == OK && may_keep(r, &answer))
-        rpc_upstream_keep(r, way->worker, stream);
-    else
-        rpc_secure_drop(stream);
-    return rv;
+    return head && (stream = get_stream(r, way, &rv))
+             ? exchange(r, way, stream, head, size, length, 0) : rv;
 }
 
 /* Who sends the 100 that a client expects is for mod_proxy's Proxy100Continue to say. */
@@ -201,6 +214,14 @@ static int serve_channel(request_rec *r, rpc_channel_spec_t *spec, void *ctx)
     upstream->head_size = size;
     if (!upstream->head || !(upstream->stream = get_stream(r, way, &rv)))
         return rv;
+    if (upstream->carry != RPC_CARRY_RPC && spec->role == RPC_OUTBOUND) {
+        rv = exchange(r, way, upstream->stream, upstream->head, size, 0, 1);
+        upstream->head_size = 0;        /* it has been sent */
+        if (rv != DONE) {
+            upstream->stream = NULL;
+            return rv;
+        }
+    }
     upstream->http10 = r->proto_num < HTTP_VERSION(1, 1);
     upstream->timeout = rpc_upstream_timeout(r, way);
     set_maps(r, upstream);

@@ -172,11 +172,13 @@ int rpc_upstream_lead(request_rec *r, const ap_conf_vector_t *section)
 {
     const rpc_dir_config_t *dc = ap_get_module_config(section, &rpcproxy_module);
     const char *asked = r->args ? r->args : "", *url;
-    const rpc_target_t *target = *asked ? rpc_request_target(r, NULL) : NULL;
+    rpc_request_kind_t kind = rpc_request_kind(r);
+    int named = kind.carry == RPC_CARRY_RPC && *asked;
+    const rpc_target_t *target = named ? rpc_request_target(r, NULL) : NULL;
     rpc_directory_t directory;
     const rpc_backend_t *backend;
 
-    if (!dc || !dc->backends || rpc_method_role(r->method) < 0 || (*asked && !target))
+    if (!dc || !dc->backends || kind.role < 0 || (named && !target))
         return 0;
     directory = rpc_config_directory(dc);
     backend = rpc_target_upstream(&directory, target);

@@ -20,6 +20,7 @@ typedef struct reader {
     rpc_stream_t *stream;
     apr_time_t until;
     size_t at, size, total;
+    char *all;                  /* what has been read, if it may have to be read again */
     char buf[8192];
 } reader_t;
 
@@ -34,6 +35,8 @@ static int fill(reader_t *in)
     in->size = sizeof(in->buf);
     if (rpc_secure_receive(in->stream, in->buf, &in->size, in->until) != APR_SUCCESS)
         in->size = 0;
+    if (in->all && in->total + in->size <= HEAD_MAX)
+        memcpy(in->all + in->total, in->buf, in->size);
     in->total += in->size;
     return in->size > 0;
 }
@@ -120,7 +123,7 @@ static apr_table_t *read_head(request_rec *r, reader_t *in, int *status, int *ht
         if (!line || in->total > HEAD_MAX || !parse_status(r, line, status, http11))
             return NULL;
         fields = read_fields(r, in);
-    } while (fields && *status < 200);
+    } while (fields && *status < 200 && *status != HTTP_SWITCHING_PROTOCOLS);
     return fields;
 }
 
@@ -240,6 +243,11 @@ static int pass_body(request_rec *r, reader_t *in, framing_t framing, apr_off_t 
 
 /* ---- the exchange ---- */
 
+static int begins_channel(int status)
+{
+    return status == HTTP_OK || status == HTTP_SWITCHING_PROTOCOLS;
+}
+
 static int pass_answer(request_rec *r, reader_t *in, rpc_upstream_answer_t *answer)
 {
     passing_t to = { r, rpc_proxy_dir_conf(rpc_proxy_api(), r->per_dir_config),
@@ -255,6 +263,11 @@ static int pass_answer(request_rec *r, reader_t *in, rpc_upstream_answer_t *answ
                       : in->total ? "it does not answer in HTTP"
                       : "it has closed the connection without an answer";
         return rpc_clock_now() >= in->until ? HTTP_GATEWAY_TIME_OUT : HTTP_BAD_GATEWAY;
+    }
+    if (answer->may_go_on && begins_channel(status) && in->total <= HEAD_MAX) {
+        answer->goes_on = 1;
+        return rpc_secure_unread(in->stream, in->all, in->total) == APR_SUCCESS
+                 ? DONE : HTTP_INTERNAL_SERVER_ERROR;
     }
     r->status = status;
     to.connection = apr_table_get(fields, "Connection");
@@ -303,6 +316,7 @@ int rpc_upstream_leg(request_rec *r, rpc_stream_t *stream, const char *head, apr
     if (read_body(r, all + head_size, length) != 0)
         return HTTP_BAD_REQUEST;
     in->stream = stream;
+    in->all = answer->may_go_on ? apr_palloc(r->pool, HEAD_MAX) : NULL;
     in->until = rpc_clock_now() + timeout;
     if (rpc_secure_send(stream, all, head_size + (apr_size_t)length, in->until) != APR_SUCCESS) {
         answer->failed = 1;

@@ -12,6 +12,9 @@ typedef struct rpc_upstream_answer {
     unsigned shared:1;          /* set before: others may use the client's connection, so what makes
                                  * it one user's (NTLM, Negotiate) is not offered there */
     const char *via;            /* set before: what the client's answer has in Via, too; or NULL */
+    unsigned may_go_on:1;       /* set before: a 200 or 101 is the beginning of a channel */
+    unsigned goes_on:1;         /* it is: nothing has been sent to the client, and STREAM has the
+                                 * answer still to be read */
     int failed;                 /* there was none: nothing has been sent to the client */
     const char *why;            /* failed: what was wrong */
     unsigned keeps:1;           /* the connection may be used again */

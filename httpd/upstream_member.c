@@ -139,7 +139,7 @@ static int keep_member(proxy_worker **worker, proxy_balancer **balancer, request
     proxy_balancer *asked;
     const char *path;
 
-    if (!kept || !kept->stream || *balancer || rpc_method_role(r->method) < 0
+    if (!kept || !kept->stream || *balancer || rpc_request_kind(r).role < 0
         || ap_cstr_casecmpn(*url, scheme, sizeof(scheme) - 1) != 0)
         return DECLINED;
     asked = rpc_proxy_api()->ap_proxy_get_balancer(r->pool, conf, *url, 1);

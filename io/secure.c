@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -11,6 +12,7 @@
 typedef struct rpc_secure {
     rpc_socket_t socket;        /* first: a stream is one of these */
     rpc_tls_t tls;              /* in use with TLS */
+    rpc_bytes_t ahead;          /* what has been read already */
 } rpc_secure_t;
 
 static rpc_secure_t *secure_of(rpc_stream_t *s)
@@ -38,6 +40,17 @@ apr_status_t rpc_secure_read(rpc_stream_t *s, rpc_tls_t *tls, void *buf, size_t 
 
 static apr_status_t secure_read(rpc_stream_t *s, void *buf, size_t *len)
 {
+    rpc_bytes_t *ahead = &secure_of(s)->ahead;
+
+    if (ahead->size) {
+        size_t size;
+        const uint8_t *data = rpc_bytes_peek(ahead, &size);
+
+        *len = size < *len ? size : *len;
+        memcpy(buf, data, *len);
+        rpc_bytes_drop(ahead, *len);
+        return APR_SUCCESS;
+    }
     return rpc_secure_read(s, &secure_of(s)->tls, buf, len);
 }
 
@@ -63,6 +76,7 @@ static void secure_finish(rpc_stream_t *s)
 
 static void secure_release(rpc_stream_t *s)
 {
+    rpc_bytes_clear(&secure_of(s)->ahead);
     rpc_tls_free(&secure_of(s)->tls);
 }
 
@@ -101,6 +115,7 @@ apr_status_t rpc_secure_join(rpc_stream_t *s, rpc_loop_t *loop)
 
 void rpc_secure_drop(rpc_stream_t *s)
 {
+    rpc_bytes_clear(&secure_of(s)->ahead);
     close(s->watch.fd);
     rpc_tls_free(&secure_of(s)->tls);
     free(s);
@@ -133,6 +148,11 @@ apr_status_t rpc_secure_send(rpc_stream_t *s, const void *data, size_t len, apr_
             rv = await(s, POLLOUT, until);
     }
     return rv;
+}
+
+apr_status_t rpc_secure_unread(rpc_stream_t *s, const void *data, size_t len)
+{
+    return rpc_bytes_put(&secure_of(s)->ahead, data, len) == 0 ? APR_SUCCESS : APR_ENOMEM;
 }
 
 apr_status_t rpc_secure_receive(rpc_stream_t *s, void *buf, size_t *len, apr_time_t until)

@@ -21,6 +21,9 @@ void rpc_secure_drop(rpc_stream_t *s);
 apr_status_t rpc_secure_send(rpc_stream_t *s, const void *data, size_t len, apr_time_t until);
 apr_status_t rpc_secure_receive(rpc_stream_t *s, void *buf, size_t *len, apr_time_t until);
 
+/* Gives back what was received: it is read again, before all else. APR_ENOMEM: it is lost. */
+apr_status_t rpc_secure_unread(rpc_stream_t *s, const void *data, size_t len);
+
 /* For kinds of rpc_socket_t with a TLS of their own: the read of the class. */
 apr_status_t rpc_secure_read(rpc_stream_t *s, rpc_tls_t *tls, void *buf, size_t *len);
 

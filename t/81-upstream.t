@@ -82,10 +82,22 @@ my %odd = (
     8 => "HTTP/1.0 403 To The End\r\n\r\ngo",
     9 => "HTTP/1.1 100 Continue\r\n\r\n" . RPCH::WebServer::answer('404 Not Here', 'none'),
 );
+# RD Gateway's own protocol: a 401 first, then bodies without an end.
+my $GATEWAY = '/remoteDesktopGateway/';
+my %said;
+sub gateway {
+    my ($request, $peer) = @_;
+    $said{ $request->{method} } = $request->{headers};
+    return RPCH::WebServer::answer('401 Who', 'who', 'WWW-Authenticate: NTLM AAAA') if $request->{headers} !~ /^Authorization: NTLM BBBB/m;
+    return "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n" if $request->{headers} =~ /^Upgrade: websocket/m;
+    return "HTTP/1.1 200 OK\r\n\r\n" . 'r' x 100 if $request->{method} eq 'RDG_OUT_DATA';
+    return;
+}
 my @asked;
 my $odd = RPCH::WebServer->new(answer => sub {
     my ($request, $peer) = @_;
     push @asked, $request;
+    return gateway($request, $peer) if $request->{uri} =~ /^$GATEWAY/;
     my ($port) = $request->{uri} =~ /:(\d+)$/;
     $peer->put($odd{$port}) if defined $odd{$port};
     $peer->close if $port == 6 || $port == 8;
@@ -105,6 +117,7 @@ my %front = (
     'foreign' => $VERIFY =~ s{\S+/server\.crt}{$ca->{dir}/ca.crt}r . backend("https://localhost:$back{tls}"),
     'wrong name' => $VERIFY . backend("https://127.0.0.2:$back{tls}"),
     'any certificate' => "SSLProxyEngine on\nSSLProxyVerify none\nSSLProxyCheckPeerName off\n" . backend("https://localhost:$back{tls}"),
+    'gateway' => section('SetHandler rpcproxy', "RpcBackend * http://127.0.0.1:$odd->{port}", 'RpcRequireTLS off') =~ s/\Q$RPC\E/$GATEWAY/r,
     'dead' => backend("http://127.0.0.1:$dead"),
     'NTLM' => backend("http://127.0.0.1:$back{ntlm}"),
     'in turn' => "<Proxy balancer://two>\nBalancerMember http://127.0.0.1:$back{ntlm}\nBalancerMember http://127.0.0.1:$back{ntlm2}\n"
@@ -134,7 +147,7 @@ sub at {
     return $head ? $head->{line} : 'closed';
 }
 
-for my $name (grep { !/closed|dead|foreign|name|NTLM|turn|odd/ } @names) {
+for my $name (grep { !/closed|dead|foreign|gateway|name|NTLM|turn|odd/ } @names) {
     ok(works(channel($name)), "$name: a virtual connection through two proxies");
     is(at($name, 'RPC_IN_DATA', $RPC), 'HTTP/1.1 200 Success', "$name: the echo of the proxy behind");
     like(at($name, 'RPC_IN_DATA', "$RPC?127.0.0.1:1"), qr/^HTTP\/1\.0 503 RPC Error: 6ba/, "$name: a target that is not allowed");
@@ -210,6 +223,43 @@ for my $length (0, 1 << 30, 76) {
     is(join(': ', (ask(9, $length))[0, 1]), 'HTTP/1.1 404 Not Here: none', "$what: 100 Continue before the answer");
 }
 like((ask(7, 0, version => '1.0'))[1], qr/^who are you$/, 'a chunked answer to a client of HTTP/1.0');
+
+# ---- RD Gateway as today's clients ask for it ----
+sub rdg {
+    my ($method, $token, %opt) = @_;
+    my $http = delete $opt{http} // RPCH::HTTP->dial(port => $port{gateway}, name => $method);
+    push @{ $opt{headers} }, "Authorization: NTLM $token";
+    return $http->request($method, "$GATEWAY?x=1", %opt);
+}
+sub behind {
+    my ($want) = @_;
+    return eval { wait_for($want, sub { turn(0.02); grep { $_->{in} =~ /\Q$want\E/ } @{ $odd->{peers} } }) } ? 1 : 0;
+}
+{
+    my $out = rdg('RDG_OUT_DATA', 'AAAA', length => 0);
+    is($out->head->{headers}{'www-authenticate'}, 'NTLM AAAA', 'RDG_OUT_DATA: a handshake');
+    is($out->body, 'who', 'RDG_OUT_DATA: its body');
+    rdg('RDG_OUT_DATA', 'BBBB', length => 0, http => $out);
+    is($out->head->{line}, 'HTTP/1.1 200 OK', 'RDG_OUT_DATA: the same connection goes on');
+    is($out->body(100), 'r' x 100, 'RDG_OUT_DATA: what has come with the answer');
+    my ($peer) = grep { ($_->{n} // 0) == 2 } @{ $odd->{peers} };
+    $peer->put('more');
+    is($out->body(4), 'more', 'RDG_OUT_DATA: and what comes later');
+    my $in = rdg('RDG_IN_DATA', 'AAAA', length => 0);
+    is($in->head->{status}, 401, 'RDG_IN_DATA: a handshake');
+    is($in->body, 'who', 'RDG_IN_DATA: its body');
+    rdg('RDG_IN_DATA', 'BBBB', http => $in, headers => ['Transfer-Encoding: chunked'])->put("5\r\nhello\r\n");
+    ok(behind("5\r\nhello\r\n"), 'RDG_IN_DATA: a chunk has arrived');
+    like($said{RDG_IN_DATA}, qr/^Transfer-Encoding: chunked/m, 'RDG_IN_DATA: as a chunk');
+    my $socket = rdg('GET', 'BBBB', headers => ['Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Key: abc'])->put('early');
+    wait_for('101', sub { @{ $socket->{interim} } || $socket->{head} || $socket->{eof} });
+    is($socket->{interim}[0], 'HTTP/1.1 101 Switching Protocols', 'a WebSocket');
+    $socket->put('frames');
+    ok(behind('earlyframes'), 'a WebSocket: what the client sends arrives');
+    like($said{GET}, qr/^Sec-WebSocket-Key: abc/m, 'a WebSocket: its fields');
+    is((rdg('GET', 'BBBB')->head || {})->{status}, 405, 'GET without a WebSocket');
+    $_->close for $out, $in, $socket;
+}
 
 # ---- whom a connection belongs to: NTLM passes through ----
 # Both channels of a virtual connection, the last message on the channel's own request.
