@@ -19,7 +19,7 @@ static inline apr_time_t rpc_clock_now(void)
     return apr_time_from_sec(ts.tv_sec) + ts.tv_nsec / 1000;
 }
 
-/* TIME from now by CLOCK_MONOTONIC, as pthread_cond_clockwait() and its like want it. */
+/* The moment TIME from now, by CLOCK_MONOTONIC, in the form that pthread_cond_clockwait() wants. */
 static inline struct timespec rpc_clock_in(apr_interval_time_t time)
 {
     struct timespec at;

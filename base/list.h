@@ -21,7 +21,7 @@
         (head) = (e); \
     } while (0)
 
-/* Takes E, which is in the list, out of it. */
+/* Removes E, which is in the list. */
 #define RPC_LIST_REMOVE(head, e) \
     do { \
         if ((e)->prev) \
@@ -53,7 +53,7 @@
         (q)->last = (e); \
     } while (0)
 
-/* Takes E, which is in the queue, out of it. */
+/* Removes E, which is in the queue. */
 #define RPC_QUEUE_REMOVE(q, e) \
     do { \
         if ((q)->last == (e)) \

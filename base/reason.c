@@ -94,7 +94,7 @@ const rpc_reason_info_t *rpc_reason_info(rpc_reason_t reason)
     return &table[(unsigned)reason < RPC_REASON_COUNT ? reason : RPC_REASON_NONE];
 }
 
-/* A client that has had enough may close as it likes, with a reset, too. */
+/* A client may close its connection in any way, even by a reset. */
 int rpc_reason_is_normal(rpc_reason_t reason)
 {
     switch (reason) {

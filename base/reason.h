@@ -78,10 +78,10 @@ typedef struct rpc_reason_info {
 /* Is the cause this machine, so that neither the server nor the user is to blame? */
 int rpc_reason_is_ours(rpc_reason_t reason);
 
-/* Is this how channels end that were well, so that nobody asks why? Any thread. */
+/* Is this an ordinary end, about which nobody needs to ask? Any thread. */
 int rpc_reason_is_normal(rpc_reason_t reason);
 
-/* The reason of this name; RPC_REASON_NONE: of none. Any thread. */
+/* The reason with this token; RPC_REASON_NONE when there is none. Any thread. */
 rpc_reason_t rpc_reason_named(const char *token);
 
 /* The row of a reason; never NULL. Any thread. */

@@ -21,8 +21,8 @@ int rpc_thread_start(pthread_t *thread, void *(*run)(void *), void *data)
     return start(thread, NULL, run, data);
 }
 
-/* httpd unloads its modules when a child ends. This module must stay loaded then, because such a
- * thread may still return into it. */
+/* httpd unloads its modules when a child ends. This module has to stay loaded, because a thread
+ * that nobody waits for may still return into its code. */
 static void pin_code(void)
 {
     Dl_info here;

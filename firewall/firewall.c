@@ -21,7 +21,7 @@
 
 /* ---- the PTYPEs that are checked ---- */
 
-/* What nobody asks about is only remembered. */
+/* A PDU that no rule is about is only remembered. */
 #define REMEMBERED (1u << DCERPC_BIND | 1u << DCERPC_ALTER)
 
 static uint32_t interest(const rpc_firewall_t *fw)

@@ -39,7 +39,7 @@ typedef struct rpc_firewall {
     uint8_t least_level;    /* rpc_auth_level_t */
     uint8_t level;          /* the highest that a bind or alter_context has asked for */
     uint8_t bound;          /* a bind has been seen, or may have been elsewhere */
-    uint8_t elsewhere;      /* what was asked for before is not known */
+    uint8_t elsewhere;      /* it is not known what was asked for before */
     uint32_t look;          /* bit N: PTYPE N is of interest */
 } rpc_firewall_t;
 
@@ -79,9 +79,9 @@ void rpc_firewall_begin(rpc_firewall_t *fw, const rpc_firewall_rules_t *rules, a
                         rpc_auth_level_t least, int elsewhere);
 /* After begin(): what was asked for elsewhere is known after all. LEVEL as in rpc_firewall_t. */
 void rpc_firewall_recall(rpc_firewall_t *fw, int bound, unsigned level);
-/* A successor channel takes FW over (IN_R2), with what was seen so far. Under other rules, or
- * another least level, that does not count: nobody has judged it by these, and a bind has to come
- * first. */
+/* A successor channel takes FW over (IN_R2), with all that was seen so far. When the rules or the
+ * least level are others than before, binds that were seen do not count, because they were not
+ * judged by these rules. A bind has to come first then. */
 void rpc_firewall_renew(rpc_firewall_t *fw, const rpc_firewall_rules_t *rules,
                         rpc_auth_level_t least);
 

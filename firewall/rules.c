@@ -27,7 +27,8 @@ typedef struct rule {
 
 struct rpc_firewall_rules {
     apr_array_header_t *rules;      /* rule_t */
-    const rpc_firewall_rules_t *and;    /* must allow it, too; or NULL */
+    /* a second set, which has to allow an interface as well; or NULL */
+    const rpc_firewall_rules_t *and;
 };
 
 /* ---- one rule ---- */
@@ -199,7 +200,7 @@ const rpc_firewall_rules_t *rpc_firewall_rules_clone(apr_pool_t *pool,
     return clone;
 }
 
-/* The text of a rule is all of it but the ports of one that another directive has made. */
+/* The text of a rule. For a rule that another directive has made, the text has no ports. */
 static int lists_equal(const apr_array_header_t *a, const apr_array_header_t *b)
 {
     int i;
@@ -402,7 +403,7 @@ static int rule_match(const rule_t *rule, const rpc_interface_t *asked)
     return best;
 }
 
-/* Of one set. NEAREST: NULL, or where to put the rule. */
+/* Judges by one set of rules. NEAREST is NULL, or the place for the nearest rule. */
 static int set_allows(const rpc_firewall_rules_t *rules, apr_port_t port,
                       const rpc_interface_t *interface, const char **nearest)
 {

@@ -60,13 +60,14 @@ const rpc_firewall_rules_t *rpc_firewall_rules_both(apr_pool_t *pool, const rpc_
 const rpc_firewall_rules_t *rpc_firewall_rules_clone(apr_pool_t *pool,
                                                      const rpc_firewall_rules_t *rules);
 
-/* Are they the same rules, if in two copies? Both may be NULL. */
+/* Do A and B have the same rules, perhaps in two copies? Both may be NULL. */
 int rpc_firewall_rules_equal(const rpc_firewall_rules_t *a, const rpc_firewall_rules_t *b);
 
 /* RpcMinAuthLevel: "none", "connect", "integrity" or "privacy" (without case). */
 apr_status_t rpc_auth_level_parse(apr_pool_t *pool, const char *text, rpc_auth_level_t *level,
                                   rpc_syntax_error_t *err);
-/* "privacy", "call", "pkt"...; "unknown" for what has no name. Any value of the wire. */
+/* "privacy", "call", "pkt"...; "unknown" for a level without a name. LEVEL may be any value of the
+ * wire. */
 const char *rpc_auth_level_name(unsigned level);
 
 /* The text of rule number I with its directive, as in "RpcAllowInterfaces 6001 emsmdb", and its ports;

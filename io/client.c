@@ -118,8 +118,8 @@ static void add_field(void *ctx, const char *name, const char *value)
                                      "%s: %s\r\n", name, value);
 }
 
-/* Puts FIELDS, with those of CLIENT in place of httpd's Content-Length, or at the end if a module
- * has taken that out. */
+/* Puts FIELDS. The fields of CLIENT take the place of httpd's Content-Length, or come last when a
+ * module has removed Content-Length. */
 static apr_status_t put_fields(rpc_client_t *client, const char *fields)
 {
     static const char place[] = "\r\nContent-Length: " APR_STRINGIFY(RPC_CLIENT_LENGTH) "\r\n";
@@ -138,7 +138,7 @@ static apr_status_t put_fields(rpc_client_t *client, const char *fields)
     return rv == APR_SUCCESS ? rpc_stream_put(s, rest, strlen(rest)) : rv;
 }
 
-/* The version is that of the header, the fields follow its first line. */
+/* The status line has the HTTP version of HEADER. The fields of HEADER follow. */
 static apr_status_t client_respond(rpc_stream_t *s, const rpc_answer_t *answer)
 {
     rpc_client_t *client = client_of(s);

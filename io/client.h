@@ -26,7 +26,7 @@ struct rpc_client {
     int64_t length;             /* its Content-Length; -1: it has none */
     int passed;                 /* it is somebody else's: HEADER gives its version only */
     apr_uint64_t was_ahead;     /* bytes */
-    /* All has been written, or never will be; once, on the loop's thread. */
+    /* Called once, on the loop's thread, when all has been written or nothing more can be. */
     void (*written)(rpc_client_t *client);
     /* The socket is closed; the stream is freed next. */
     void (*gone)(rpc_client_t *client);
@@ -40,7 +40,7 @@ typedef struct rpc_client_sums {
 
 rpc_client_sums_t rpc_client_sums(const rpc_client_t *client);
 
-/* Tells the fields that the answer has beside those of HEADER. */
+/* Calls TELL for each field that the answer has in addition to those of HEADER. */
 void rpc_client_fields(const rpc_client_t *client,
                        void (*tell)(void *ctx, const char *name, const char *value), void *ctx);
 

@@ -6,7 +6,7 @@
 
 #include "io/loop.h"
 
-/* Ends the loan *CURRENT, if there is one: its bytes are wanted by somebody else. */
+/* Ends the loan *CURRENT, if there is one, because another user needs the scratch buffer. */
 void rpc_loan_settle(rpc_loan_t **current);
 /* Makes LOAN the current one if DATA lies in SCRATCH, and returns 1; else 0. */
 int rpc_loan_make(rpc_loan_t **current, rpc_loan_t *loan, const uint8_t *scratch, const void *data);

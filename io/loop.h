@@ -70,9 +70,9 @@ void rpc_loop_post(rpc_loop_t *loop, rpc_job_t *job);
 /* Queues JOB behind those that wait; does nothing when JOB waits already. A job that
  * schedules itself runs again after the loop has looked at its descriptors. */
 void rpc_loop_schedule(rpc_loop_t *loop, rpc_job_t *job);
-/* Like that, behind jobs that were scheduled since: for more of what JOB has begun; and for an
- * end, of which thousands may come at once. Each kind has its share of a turn. A job that waits
- * already stays where it is. */
+/* The same, but in queues of their own: rpc_loop_schedule_more() is for a job that has had a turn
+ * and has more to do, rpc_loop_schedule_end() for an end, of which thousands may come at once. Each
+ * queue has a share of every turn. A job that waits already keeps its place. */
 void rpc_loop_schedule_more(rpc_loop_t *loop, rpc_job_t *job);
 void rpc_loop_schedule_end(rpc_loop_t *loop, rpc_job_t *job);
 void rpc_loop_unschedule(rpc_loop_t *loop, rpc_job_t *job);
@@ -86,7 +86,7 @@ apr_status_t rpc_watch_add(rpc_loop_t *loop, rpc_watch_t *watch);
 /* Afterwards ready is not called any more, not even for events already fetched. Does not
  * close the descriptor. */
 void rpc_watch_remove(rpc_loop_t *loop, rpc_watch_t *watch);
-/* Has the next turn tell once more what holds by then. */
+/* Makes the next turn report again what is true of the descriptor at that time. */
 void rpc_watch_again(rpc_loop_t *loop, rpc_watch_t *watch);
 
 /* The time at which this turn began. */
@@ -100,7 +100,7 @@ struct rpc_socket **rpc_loop_closing(rpc_loop_t *loop);
 #define RPC_LOOP_SCRATCH 65536
 uint8_t *rpc_loop_scratch(rpc_loop_t *loop);
 
-/* Somebody who has not copied what he was given out of the scratch. Zero it, set settle. */
+/* A user of the scratch buffer who has not copied the data in it. Zero it, set settle. */
 typedef struct rpc_loan rpc_loan_t;
 struct rpc_loan {
     void (*settle)(rpc_loan_t *loan);
@@ -110,7 +110,7 @@ struct rpc_loan {
  * next user, and must then be done with DATA. Returns 1. Elsewhere: 0. There is one loan at a time;
  * that of anybody else is settled now. */
 int rpc_loop_lend(rpc_loop_t *loop, rpc_loan_t *loan, const void *data);
-/* LOAN needs nothing of the scratch any more. */
+/* LOAN no longer needs data in the scratch buffer. */
 void rpc_loop_return(rpc_loop_t *loop, rpc_loan_t *loan);
 
 #endif

@@ -32,7 +32,8 @@ apr_status_t rpc_secure_read(rpc_stream_t *s, rpc_tls_t *tls, void *buf, size_t 
         rpc_watch_again(s->loop, &s->watch);
         return rv;
     }
-    /* Of what comes later an event will tell; but of an end that is known already none will. */
+    /* An event will announce bytes that come later. For an end that is known already there will be
+     * no event. */
     if (rv == APR_SUCCESS && rpc_tls_drained(tls) && !s->hup)
         s->can_read = 0;
     return rv;

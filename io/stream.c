@@ -97,7 +97,7 @@ int rpc_stream_read_rest(rpc_stream_t *s)
     if (s->error != EPIPE && !APR_STATUS_IS_ECONNRESET(s->error))
         return 0;
     s->error = APR_SUCCESS;
-    s->can_read = s->hup = 1;   /* the event of its end may not have come yet */
+    s->can_read = s->hup = 1;   /* the event for its end may not have come yet */
     rpc_bytes_clear(&s->out);
     return 1;
 }

@@ -10,7 +10,8 @@
 
 #include <openssl/err.h>
 
-#define UNSENT_MAX 65536    /* bytes; only a peer that reads nothing and has us answer comes near */
+/* bytes; only a peer that makes us answer and reads nothing comes near */
+#define UNSENT_MAX 65536
 #define READS_MAX 64        /* from the socket in one read of the stream */
 #define BIO_TYPE (BIO_TYPE_SOURCE_SINK | 127)   /* below those that BIO_get_new_index() gives out */
 
@@ -113,7 +114,7 @@ BIO_METHOD *rpc_tls_method(void)
 
 /* ---- the session ---- */
 
-/* In place of that of mod_ssl, which wants a connection of httpd. */
+/* Takes the place of mod_ssl's callback, which needs a connection of httpd. */
 static void note_nothing(const SSL *ssl, int where, int ret)
 {
 }
@@ -150,8 +151,8 @@ static apr_status_t tls_status(const rpc_tls_t *tls)
     }
 }
 
-/* An end behind the last bytes has been read with them: it is for the next read to tell, and no
- * event will. */
+/* An end of file behind the last bytes has been read together with them. The next read has to
+ * report it, because no event will. */
 apr_status_t rpc_tls_read(rpc_tls_t *tls, void *buf, size_t *len)
 {
     size_t room = *len, n;

@@ -19,7 +19,7 @@ typedef struct rpc_backend {
     rpc_place_t places[RPC_ROUTE_MAX];  /* in the order written, all of one protocol
                                          * sequence, or all URLs */
     int count;
-    int lacks_weights;      /* some places were written with a weight, others without */
+    int lacks_weights;      /* some places have a weight, others have none */
     const char *env;        /* instead of places: the variable of the request that names them */
     const char *upstream;   /* places with URLs: the one that stands for all of them, for mod_proxy;
                              * whoever has the directive sets it */
@@ -31,7 +31,8 @@ typedef struct rpc_backend {
 typedef struct rpc_nspi {
     const apr_array_header_t *ports;    /* apr_port_t; NULL: none */
     const apr_array_header_t *servers;  /* const char *; NULL: the server that was asked for */
-    apr_port_t port;                    /* of the servers; 0: the one that was asked for */
+    /* the port of the servers; 0: the port that was asked for */
+    apr_port_t port;
 } rpc_nspi_t;
 
 /* All settings that tell where targets are. Arrays may be NULL. */

@@ -35,7 +35,7 @@ struct rpc_connect {
 
     rpc_resolver_t *resolver;
     rpc_look_up_t *look_up;     /* under way */
-    char *host;                 /* that the resolver was asked for, or NULL */
+    char *host;                 /* the look-up that the resolver does, or NULL */
     rpc_addresses_t addresses;
     uint16_t port;
     const rpc_networks_t *networks;
@@ -49,7 +49,7 @@ struct rpc_connect {
     rpc_job_t step;             /* the first attempt */
     apr_status_t status;        /* of the last attempt */
     apr_status_t ours;          /* of the last one that failed for a reason of ours, or 0 */
-    int had_way;                /* there was a way to an address, as far as this machine can tell */
+    int had_way;                /* this machine has a route to at least one address */
     const char *rule;
     char address[RPC_ADDRESS_TEXT];
 };
@@ -97,8 +97,9 @@ static int is_local_failure(apr_status_t status)
     }
 }
 
-/* No interface, no route, no such protocol here. Of a name with addresses of two families one may
- * be of no use on this machine for ever: then the others tell. */
+/* This machine has no interface, no route or no protocol for the address. When a name has addresses
+ * of two families, one family may never be usable on this machine. Then the addresses of the other
+ * family decide. */
 static int is_no_way(apr_status_t status)
 {
     return status == ENETUNREACH || status == ENETDOWN || status == EAFNOSUPPORT;

@@ -39,9 +39,10 @@ typedef struct rpc_connect_result {
     apr_status_t status;                /* the last error; of a local failure, that one */
     int fd;                             /* connected, non-blocking, TCP_NODELAY; the callee owns it.
                                          * Else -1 */
-    const char *rule;                   /* that refused the address refused last, or NULL */
-    char address[RPC_ADDRESS_TEXT];     /* connected; else refused last, if so; else tried last; or
-                                         * "" */
+    /* the rule that refused the last refused address, or NULL */
+    const char *rule;
+    /* the connected address; else the one refused last; else the one tried last; or "" */
+    char address[RPC_ADDRESS_TEXT];
 } rpc_connect_result_t;
 
 /* Called once on the loop's thread. */

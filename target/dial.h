@@ -19,13 +19,14 @@ typedef struct rpc_dialer {
     rpc_health_t *health;       /* NULL: nobody is told */
 } rpc_dialer_t;
 
-/* The servers to dial. NETWORKS, SOURCES and LOG outlive the dialling. (The servers are not part of
- * the struct, for a list may be no longer than it has to be.) */
+/* The servers to dial. NETWORKS, SOURCES and LOG outlive the dialling. The servers are not part of
+ * the struct, because a list may be cut off behind its last server. */
 typedef struct rpc_dial_params {
     const rpc_server_list_t *servers;   /* copied, with their names */
     int first;                          /* the index of the one that is tried before the others */
-    const char *unix_path;              /* not NULL: instead; copied */
-    pid_t unix_owner;                   /* the process that must have opened it; 0: whichever */
+    const char *unix_path;              /* not NULL: this Unix socket instead of servers; copied */
+    /* the process that must have opened the socket; 0: any process */
+    pid_t unix_owner;
     const char *user;                   /* as in rpc_connect_params_t */
     apr_interval_time_t timeout;        /* for each server */
     const rpc_networks_t *networks;     /* as in rpc_connect_params_t */

@@ -26,7 +26,8 @@ static int is_numeric(const char *text, apr_size_t len)
     return len > 0 && strspn(text, "0123456789.") >= len;
 }
 
-/* LEN characters of PATTERN before its '*', which is last; NAME goes on with REST. */
+/* The '*' is the last character of PATTERN, behind LEN others. REST is the rest of NAME behind
+ * these. */
 static int match_prefix(const char *pattern, apr_size_t len, const char *name)
 {
     const char *rest = name + len;
@@ -37,8 +38,8 @@ static int match_prefix(const char *pattern, apr_size_t len, const char *name)
                                     : !strpbrk(rest, ".@");
 }
 
-/* SUFFIX is PATTERN without its '*', which is first. The rest of the name ends where a label or a
- * user does, or the suffix begins one. */
+/* SUFFIX is PATTERN without its '*', which comes first. Either the rest of the name ends where a
+ * label or the part before '@' ends, or the suffix begins with such an end. */
 static int match_suffix(const char *suffix, const char *name)
 {
     apr_size_t len = strlen(suffix), size = strlen(name), rest = size - len;
@@ -75,7 +76,7 @@ int rpc_pattern_meets(const char *a, const char *b)
         return rpc_pattern_match(a, b);
     if (!strchr(a, '*'))
         return rpc_pattern_match(b, a);
-    len--;          /* what both have beside their '*', as far as the shorter one goes */
+    len--;          /* compares the texts beside both '*', over the length of the shorter one */
     if (*a == '*' && *b == '*')
         return !apr_cstr_casecmp(a + len_a - len, b + len_b - len);
     if (*a != '*' && *b != '*')

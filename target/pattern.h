@@ -18,16 +18,18 @@
 
 int rpc_pattern_match(const char *pattern, const char *name);
 
-/* May a name match both patterns? For configtest: where it cannot be told, the answer is yes. */
+/* May a name match both patterns? For configtest. When this function cannot decide, the answer is
+ * yes. */
 int rpc_pattern_meets(const char *a, const char *b);
 
-/* What the '*' of PATTERN stands for in NAME, which matches, when that may become part of another
- * name: letters, digits, '-' and '_', no dot, for a dot would let the client choose the domain.
- * In POOL; NULL: it may not. "" where PATTERN has no '*'. */
+/* The part of NAME, which matches PATTERN, that the '*' stands for, if this part may become part of
+ * another name. It may consist of letters, digits, '-' and '_'. It must not contain a dot, because
+ * then the client could choose the domain. In POOL. NULL: the part may not be used. "" when PATTERN
+ * has no '*'. */
 const char *rpc_pattern_captured(apr_pool_t *pool, const char *pattern, const char *name);
 
-/* For configtest: what a reader of PATTERN may be surprised by and what to write instead, in POOL;
- * NULL: nothing. */
+/* For configtest: a text that says what may be surprising about PATTERN and what to write instead,
+ * in POOL. NULL: nothing is surprising. */
 const char *rpc_pattern_surprise(apr_pool_t *pool, const char *pattern);
 
 #endif

@@ -26,7 +26,8 @@ typedef struct leg {
     rpc_connect_t *connecting;
     rpc_stream_t *stream;
     rpc_job_t turn;
-    size_t banner;              /* bytes of it skipped; RTS_BANNER_SIZE also when none comes */
+    /* bytes of the banner that were skipped; RTS_BANNER_SIZE also when there is no banner */
+    size_t banner;
     dcerpc_framer_t framer;
     int answered;
 } leg_t;
@@ -117,7 +118,7 @@ static int is_answer(const leg_t *leg, const uint8_t *data, const dcerpc_header_
                == (out ? RTS_CONN_C1 : RTS_CONN_B3);
 }
 
-/* Skips the legacy banner (2.1.2.2.1), which may arrive in pieces or be missing. */
+/* Skips the legacy banner (2.1.2.2.1), which may come in pieces or not at all. */
 static void probe_skip_banner(leg_t *leg, const uint8_t **data, size_t *len)
 {
     while (*len && leg->banner < RTS_BANNER_SIZE && **data == (uint8_t)RTS_BANNER[leg->banner]) {

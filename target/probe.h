@@ -12,8 +12,8 @@
 
 typedef struct rpc_probe rpc_probe_t;
 
-/* Called once, after which the probe is gone. RPC_REASON_NONE: the server answers. Else WHY says
- * why not, for people. */
+/* Called once; the probe no longer exists then. RPC_REASON_NONE: the server answers. Else WHY says,
+ * for people, why it does not. */
 typedef void rpc_probe_done_t(void *ctx, rpc_reason_t reason, const char *why);
 
 /* PARAMS->timeout is for the whole probe. What PARAMS points to outlives the probe, except the

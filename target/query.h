@@ -11,11 +11,11 @@ typedef struct rpc_target {
     apr_port_t port;
 } rpc_target_t;
 
-/* Splits the raw query string "server:port": percent-decoded once, split at the last
- * colon unless the address stands in brackets. NULL, or what is wrong with it (a
- * constant string): empty, no port, port not 1-65535, server of 1,024 characters or
- * more, a blank or control character, a bad escape, unbalanced brackets, a colon in what
- * is no IPv6 address. *TARGET in POOL. */
+/* Splits the raw query string "server:port". It is percent-decoded once and split at the last
+ * colon, unless the address stands in brackets. *TARGET is in POOL. Returns NULL, or a constant
+ * string that says what is wrong: the query is empty, has no port, a port that is not 1-65535, a
+ * server of 1,024 characters or more, a blank or control character, a bad escape, unbalanced
+ * brackets, or a colon in a name that is not an IPv6 address. */
 const char *rpc_target_parse(apr_pool_t *pool, const char *query, rpc_target_t *target);
 
 #endif

@@ -47,7 +47,7 @@ typedef struct name name_t;
 struct name {
     name_t *next, *prev;
     name_state_t state;
-    char user[USER_MAX];        /* who has it looked up, or "" */
+    char user[USER_MAX];        /* the user for whom the name is looked up, or "" */
     apr_time_t since;           /* queued */
     rpc_look_up_t *waiting;
     int error;                  /* EAI_* of the last look-up, which counts */
@@ -63,7 +63,7 @@ struct rpc_resolver {
     pthread_mutex_t lock;       /* guards the fields below, all names, and NAME of look-ups */
     int holders;
     int ended;
-    name_t *first, *last;       /* that was used last, first */
+    name_t *first, *last;       /* the name that was used last comes first */
     int count;
     int threads;                /* alive */
     int running;
@@ -75,10 +75,12 @@ struct rpc_look_up {
     rpc_loop_t *loop;
     rpc_look_up_done_t *done;
     void *ctx;
-    name_t *name;               /* that is waited for; NULL: answered, or nobody will */
+    /* the name that this look-up waits for; NULL: it is answered, or will not be */
+    name_t *name;
     rpc_look_up_t *next, **link;
     int answered;               /* the job is on its way */
-    int cancelled;              /* loop thread, as what follows */
+    /* this field and the following ones belong to the thread of the loop */
+    int cancelled;
     rpc_resolved_t answer;        /* written before the job is posted */
     rpc_job_t bring;
     rpc_timer_t patience;

@@ -15,9 +15,9 @@ apr_status_t rpc_sources_parse(apr_pool_t *pool, const char *text, const rpc_sou
                                rpc_sources_t **sources, rpc_syntax_error_t *err);
 /* Like rpc_networks_text(). */
 const char *rpc_sources_text(const rpc_sources_t *sources);
-/* How many are of FAMILY; SOURCES may be NULL. */
+/* How many addresses are of FAMILY? SOURCES may be NULL. */
 int rpc_sources_count(const rpc_sources_t *sources, int family);
-/* The next in turn of FAMILY, port 0; NULL: there is none. */
+/* The next address of FAMILY in turn, with port 0. NULL: there is none. */
 const rpc_address_t *rpc_sources_next(rpc_sources_t *sources, int family);
 
 #endif

@@ -31,9 +31,9 @@ apr_status_t rpc_valid_ports_parse(apr_pool_t *pool, const char *text,
                                    const rpc_valid_ports_t *base,
                                    rpc_valid_ports_t **list, rpc_syntax_error_t *err);
 
-/* Parses one entry, which is all of TEXT. PORT_OPTIONAL: without a port it covers all
- * of them; an address that can be read both ways ("fe80::1:80") has a port, brackets
- * settle it. Shared with RpcBackend. */
+/* Parses TEXT, which is one entry. With PORT_OPTIONAL an entry without a port covers all ports. An
+ * address that can be read in two ways ("fe80::1:80") is read as one with a port, unless brackets
+ * decide. RpcBackend uses this function, too. */
 apr_status_t rpc_valid_port_parse(apr_pool_t *pool, const char *text, int port_optional,
                                   rpc_valid_port_t *entry, rpc_syntax_error_t *err);
 

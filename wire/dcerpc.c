@@ -136,7 +136,7 @@ dcerpc_frame_t dcerpc_framer_next(dcerpc_framer_t *f, const uint8_t **data, size
     if (f->error)
         return DCERPC_FRAME_ERROR;
     if (f->partial && !f->have)
-        dcerpc_framer_reset(f);     /* the PDU given out last */
+        dcerpc_framer_reset(f);     /* the PDU that was returned last */
     if (!*len)
         return DCERPC_FRAME_MORE;
     if (f->have)

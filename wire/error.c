@@ -11,7 +11,8 @@
 #include <apr_strings.h>
 
 #define RPC_PROXY 0x0E          /* GeneratingComponent, [MS-EERR] 2.2.3 */
-#define NAME_NOT_PRESENT 2      /* eecnpNotPresent: our name is not the client's business */
+/* eecnpNotPresent: clients do not need to know the name of this machine */
+#define NAME_NOT_PRESENT 2
 #define RECORD_SIZE 48          /* with the padding to 8 bytes */
 #define BLOB_SIZE (8 + 8 + RECORD_SIZE)
 /* From 1601, in units of 100 ns, to 1970. */

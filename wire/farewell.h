@@ -1,11 +1,13 @@
-/* rpc_farewell: what our endpoint says last on each leg of our own proxies before it closes it: the
- * reason, and why in words, so that the proxy, which knows the client, can tell all of it in one
- * line. A leg that ends without it means that the endpoint process has died. Version 1 has none,
- * because what the endpoint says there goes to the client.
+/* rpc_farewell: the last PDU that our endpoint sends on each leg of our own proxies before it
+ * closes the leg. It has the reason and a text, so that the proxy, which knows the client, can
+ * write all of it into one line of the log. A leg that ends without a farewell means that the
+ * endpoint process has died. Version 1 has no farewell, because there the client gets whatever the
+ * endpoint sends.
  *
  * Wire form: a connection-oriented PDU of type reject, which no server sends on a connection (C706
- * 12.6.3), and behind its header "RPXE", the reason's token, NUL, the words, NUL. Only the
- * endpoint may say it: it never passes on one that its target has said. Bytes only.
+ * 12.6.3), and behind its header "RPXE", the token of the reason, NUL, the text, NUL. Only the
+ * endpoint may send it: the endpoint never passes on a farewell that its target has sent. Bytes
+ * only.
  */
 #ifndef RPC_FAREWELL_H
 #define RPC_FAREWELL_H

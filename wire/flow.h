@@ -25,7 +25,7 @@ typedef struct rpc_flow_sender {
 typedef struct rpc_flow_receiver {
     int64_t window;     /* what we announced */
     int64_t free;       /* the window minus the bytes that we hold */
-    int64_t advertised; /* what the peer believes is free */
+    int64_t advertised; /* the bytes that the peer may still send, as far as it knows */
     uint64_t received;  /* RPC bytes received on this channel instance */
     uint32_t fragment;  /* size of the largest PDU that is expected */
 } rpc_flow_receiver_t;

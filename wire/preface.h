@@ -46,8 +46,8 @@ int rpc_preface_read(const uint8_t *data, size_t len, rpc_preface_t *preface, ap
  * servers to connect to. Only the order of the servers differs, which depends on their health. */
 int rpc_preface_equal(const rpc_preface_t *a, const rpc_preface_t *b);
 
-/* Has it this secret, of RPC_PREFACE_SECRET bytes (NULL: zeros)? Takes as long for a wrong one
- * whatever is wrong with it. */
+/* Does the preface have this secret, of RPC_PREFACE_SECRET bytes (NULL: zeros)? The time that this
+ * takes does not depend on how much of a wrong secret is right. */
 int rpc_preface_has_secret(const rpc_preface_t *preface, const uint8_t *secret);
 
 /* A copy in one malloc'ed block, without the secret; NULL without memory. */

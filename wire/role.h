@@ -1,4 +1,4 @@
-/* rpc_role: what a proxy is to a channel, [MS-RPCH] 3.1.2, 3.2.3, 3.2.4. */
+/* rpc_role: the role of the proxy in a channel, [MS-RPCH] 3.1.2, 3.2.3, 3.2.4. */
 #ifndef RPC_ROLE_H
 #define RPC_ROLE_H
 
