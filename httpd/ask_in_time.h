@@ -1,5 +1,5 @@
-/* rpc_ask_in_time: asks something that may never answer, such as a reverse look-up, without waiting for
- * ever.
+/* rpc_ask_in_time: asks something that may never answer, such as a reverse look-up, without waiting
+ * for ever.
  */
 #ifndef RPC_ASK_IN_TIME_H
 #define RPC_ASK_IN_TIME_H
