@@ -141,6 +141,19 @@ static int note_session(conn_rec *c, SSL *ssl, int is_proxy)
     return OK;
 }
 
+typedef int ssl_HOOK_init_server_t(server_rec *s, apr_pool_t *p, int is_proxy, SSL_CTX *ctx);
+
+/* A copy of libssl has its own table of methods, even of the same version. */
+static int check_library(server_rec *s, apr_pool_t *p, int is_proxy, SSL_CTX *ctx)
+{
+    if (is_proxy || SSL_CTX_get_ssl_method(ctx) == TLS_server_method())
+        return OK;
+    ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s,
+                 "mod_ssl uses a copy of libssl that mod_rpcproxy does not share: both have to be "
+                 "linked with the same shared library");
+    return APR_EGENERAL;
+}
+
 static tie_t *tie_of(conn_rec *c)
 {
     return ap_get_module_config(c->conn_config, &rpcproxy_module);
@@ -405,6 +418,7 @@ int rpc_detach(request_rec *r, const rpc_channel_spec_t *spec, const rpc_detach_
     detached_t *d = detached_create(r, spec, home);
     rpc_channel_spec_t complete = *spec;
     tie_t *tie = tie_of(c);
+    apr_status_t rv;
 
     if (!d)
         return HTTP_INSUFFICIENT_STORAGE;
@@ -421,8 +435,14 @@ int rpc_detach(request_rec *r, const rpc_channel_spec_t *spec, const rpc_detach_
         /* Else a ticket that comes ends a read early. */
         SSL_set_mode(tie->ssl, SSL_MODE_AUTO_RETRY);
     }
-    if (take_ahead(c, &d->client) != APR_SUCCESS)
-        d->client.socket.s.error = APR_ENOMEM;
+    rv = take_ahead(c, &d->client);
+    if (rv != APR_SUCCESS) {
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
+                      "the client has sent more than %d bytes before its channel was opened, "
+                      "or there is no memory for them",
+                      AHEAD_MAX);
+        d->client.socket.s.error = rv;
+    }
     apr_socket_timeout_set(ap_get_conn_socket(c), 0);   /* the loop's copy never blocks either */
     d->ssl = tie->ssl;
     if (spec->upstream.stream)
@@ -443,6 +463,7 @@ int rpc_detach(request_rec *r, const rpc_channel_spec_t *spec, const rpc_detach_
 
 void rpc_detach_register(apr_pool_t *p)
 {
+    APR_OPTIONAL_HOOK(ssl, init_server, check_library, NULL, NULL, APR_HOOK_MIDDLE);
     APR_OPTIONAL_HOOK(ssl, pre_handshake, note_session, NULL, NULL, APR_HOOK_MIDDLE);
     ap_register_output_filter(CAPTURE, capture, NULL, AP_FTYPE_CONNECTION);
 }
