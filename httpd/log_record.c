@@ -76,7 +76,7 @@ static void hold(rpc_record_t *record)
     __atomic_add_fetch(&record->holders, 1, __ATOMIC_RELAXED);
 }
 
-static void release(rpc_record_t *record)
+static void release_record(rpc_record_t *record)
 {
     late_field_t *late, *next;
 
@@ -156,7 +156,7 @@ static void drop_record_line(rpc_line_t *line)
 {
     record_line_t *l = (record_line_t *)line;
 
-    release(l->record);
+    release_record(l->record);
     free(l);
 }
 
@@ -219,7 +219,7 @@ static void forget_hosts(rpc_question_t *question)
 {
     host_question_t *q = (host_question_t *)question;
 
-    release(q->record);
+    release_record(q->record);
     free(q);
 }
 
@@ -308,12 +308,12 @@ static void write_access(rpc_line_t *line, apr_pool_t *pool)
     if (hook)
         hook(first);
     done_writing();
-    release(record);
+    release_record(record);
 }
 
 static void drop_access(rpc_line_t *line)
 {
-    release((rpc_record_t *)line);
+    release_record((rpc_record_t *)line);
 }
 
 static void say_missing(unsigned long lines)
