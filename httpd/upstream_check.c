@@ -58,16 +58,26 @@ static int is_set_around(const ap_directive_t *d, const char *name, const char *
     return 0;
 }
 
-/* Has the balancer URL a member with TLS, as far as LIST and what is in it tell? */
+/* Has the balancer URL a member with TLS, as far as LIST and <Proxy> sections in it tell? */
 static int has_tls_member(const ap_directive_t *list, const char *url)
 {
     for (; list; list = list->next) {
         if (is(list, "BalancerMember") && strstr(list->args, "https://")
-            && (list->parent ? is_proxy_section(list->parent, url) : begins(list->args, url)))
+            && (begins(list->args, url) || (list->parent && is_proxy_section(list->parent, url))))
             return 1;
-        if (list->first_child && has_tls_member(list->first_child, url))
+        if (list->first_child && is_proxy_section(list, url) && has_tls_member(list->first_child, url))
             return 1;
     }
+    return 0;
+}
+
+static int leads_to_tls(const ap_directive_t *d, const char *url)
+{
+    if (!begins(url, "balancer://"))
+        return begins(url, "https://");
+    for (; d; d = d->parent)
+        if (has_tls_member(siblings(d), url))
+            return 1;
     return 0;
 }
 
@@ -81,10 +91,10 @@ static int fault(server_rec *s, const ap_directive_t *d, const char *url, const 
 /* D sends requests to URL. */
 static int check_url(server_rec *s, apr_pool_t *pool, const ap_directive_t *d, const char *url)
 {
-    int balanced = begins(url, "balancer://");
-    const char *host = apr_pstrmemdup(pool, url, balanced ? 11 + strcspn(url + 11, "/?") : strlen(url));
+    const char *path = strstr(url, "://") + 3;
+    const char *host = apr_pstrmemdup(pool, url, (apr_size_t)(path - url) + strcspn(path, "/?"));
 
-    if (balanced ? !has_tls_member(ap_conftree, host) : !begins(url, "https://"))
+    if (!leads_to_tls(d, host))
         return 1;
     if (!is_set_around(d, "SSLProxyEngine", host))
         return fault(s, d, url, "add SSLProxyEngine on, in the virtual host or in a <Proxy> section");

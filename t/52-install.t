@@ -97,7 +97,7 @@ sub httpd {
     return $h;
 }
 
-for my $set (['rpcproxy.conf'], ['rpcproxy-delegation.conf', 'rpcproxy.conf'], ['rpcproxy-ntlm.conf', 'rpcproxy.conf'],
+for my $set (['rpcproxy.conf'], ['rpcproxy-delegation.conf', 'rpcproxy.conf'], ['rpcproxy-upstream.conf'], ['rpcproxy-ntlm.conf', 'rpcproxy.conf'],
              ['rpcproxy-kerberos.conf', 'rpcproxy-ntlm.conf', 'rpcproxy.conf']) {
     SKIP: {
         skip 'no mod_auth_gssapi', 1 if $set->[0] =~ /kerberos/ && !-e "$libexec/mod_auth_gssapi.so";

@@ -114,6 +114,7 @@ my %front = (
     'balancer' => "<Proxy balancer://cas>\nBalancerMember http://127.0.0.1:$back->{port}\nProxySet lbmethod=rpctarget\n</Proxy>\n"
                   . "<Location /manager>\nSetHandler balancer-manager\nRequire local\n</Location>\n"
                   . backend('balancer://cas'),
+    'balancer with TLS' => "<Proxy balancer://cas>\nBalancerMember https://localhost:$back{tls}\n$VERIFY</Proxy>\n" . backend('balancer://cas'),
     'foreign' => $VERIFY =~ s{\S+/server\.crt}{$ca->{dir}/ca.crt}r . backend("https://localhost:$back{tls}"),
     'wrong name' => $VERIFY . backend("https://127.0.0.2:$back{tls}"),
     'any certificate' => "SSLProxyEngine on\nSSLProxyVerify none\nSSLProxyCheckPeerName off\n" . backend("https://localhost:$back{tls}"),
