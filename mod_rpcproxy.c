@@ -36,6 +36,8 @@
 #include "httpd/require.h"
 #include "httpd/session_cache.h"
 #include "httpd/section_check.h"
+#include "httpd/status_auto.h"
+#include "httpd/status_page.h"
 #include "httpd/upstream.h"
 #include "httpd/upstream_check.h"
 #include "httpd/upstream_config.h"
@@ -94,6 +96,7 @@ static rpc_endpointd_params_t endpoint_params(apr_pool_t *pool, server_rec *s)
         .sources = rpc_sources_text(dc->sources),
         .health = context.health,
         .live = context.live,
+        .sums = context.sums,
     };
 }
 
@@ -124,6 +127,14 @@ static apr_status_t prepare_status(server_rec *s)
             kept->health = rpc_health_init(apr_shm_baseaddr_get(shm));
         if (rv == APR_SUCCESS)
             rv = rpc_budget_create(&kept->budgets, s->process->pool);
+        if (rv == APR_SUCCESS)
+            rv = rpc_board_create(&kept->board, RPC_STATUS_ROWS, s->process->pool);
+        if (rv == APR_SUCCESS)
+            rv = rpc_sums_create(&kept->sums, s->process->pool);
+        if (rv == APR_SUCCESS)
+            rv = rpc_tally_create(&kept->tally, s->process->pool);
+        if (rv == APR_SUCCESS)
+            rv = rpc_mishaps_create(&kept->mishaps, s->process->pool);
         if (rv == APR_SUCCESS)
             rv = apr_shm_create(&shm, sizeof(*kept->room), NULL, s->process->pool);
         if (rv == APR_SUCCESS)
@@ -288,11 +299,24 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
     rpc_room_enter(context.room);
 }
 
+/* Of a child that has died without a word. */
+static void lost_channel(void *ctx, int row)
+{
+    rpc_request_lost(&context, row);
+}
+
+static void child_gone(uint32_t pid)
+{
+    rpc_status_gone(context.live, pid, lost_channel, NULL);
+    rpc_mishaps_gone(context.mishaps, pid);
+    rpc_health_gone(context.health, pid);
+}
+
 static void child_status(server_rec *s, pid_t pid, ap_generation_t gen, int slot,
                          mpm_child_status state)
 {
     if (state == MPM_CHILD_EXITED && context.live)
-        rpc_status_gone(context.live, (uint32_t)pid);
+        child_gone((uint32_t)pid);
     else if (state == MPM_CHILD_STARTED)
         rpc_endpointd_child_started();
 }
@@ -310,6 +334,8 @@ static void register_hooks(apr_pool_t *p)
     rpc_record_register(p);
     rpc_require_register(p);
     rpc_handler_register(p, &context);
+    rpc_status_page_register(p, &context);
+    rpc_status_auto_register(p, &context);
     rpc_upstream_register(p, &context);
     ap_hook_pre_config(pre_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_check_config(check_config, NULL, NULL, APR_HOOK_MIDDLE);

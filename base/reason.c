@@ -21,8 +21,10 @@ static const rpc_reason_info_t table[RPC_REASON_COUNT] = {
     ROW(RECYCLED, "recycled", 0, 0, "replaced by a successor channel"),
     ROW(CONTENT_USED_UP, "content-used-up", 0, 0, "the request's Content-Length is used up"),
     ROW(SHUTDOWN, "shutdown", 0, 0, "httpd stops or restarts"),
+    ROW(ADMINISTRATOR, "administrator", 503, 0x6ba, "an administrator has ended it"),
     ROW(METHOD, "method", 405, 0, "the method is not allowed here"),
     ROW(ANONYMOUS, "anonymous", 403, 0x5, "no authenticated user"),
+    ROW(NOT_AUTHENTICATED, "not-authenticated", 401, 0, "a wrong password, or an unknown user"),
     ROW(NOT_AUTHORIZED, "not-authorized", 403, 0x5, "Require does not allow this user"),
     ROW(TLS_REQUIRED, "tls-required", 403, 0x5, "plain HTTP, or a weak cipher"),
     ROW(BAD_REQUEST, "bad-request", 400, 0, "the request cannot become a channel"),
@@ -80,11 +82,13 @@ static const rpc_reason_info_t table[RPC_REASON_COUNT] = {
     ROW(NO_MEMORY, "no-memory", 503, 0x6b9, "out of memory"),
     ROW(LOCAL_FAILURE, "local-failure", 503, 0x6b9,
         "this machine lacks something that a connection needs"),
+    ROW(CHILD_DIED, "child-died", 0, 0, "the process of httpd that served it has died"),
 };
 
 int rpc_reason_is_ours(rpc_reason_t reason)
 {
     return reason == RPC_REASON_SHUTDOWN || reason == RPC_REASON_STOPPING
+        || reason == RPC_REASON_ADMINISTRATOR || reason == RPC_REASON_CHILD_DIED
         || reason == RPC_REASON_OTHER_MODULE || reason == RPC_REASON_NO_MEMORY
         || reason == RPC_REASON_LOCAL_FAILURE;
 }
@@ -106,9 +110,31 @@ int rpc_reason_is_normal(rpc_reason_t reason)
     case RPC_REASON_CONTENT_USED_UP:
     case RPC_REASON_SHUTDOWN:
     case RPC_REASON_UPSTREAM_CHALLENGE:
+    case RPC_REASON_ADMINISTRATOR:
         return 1;
     default:
         return 0;
+    }
+}
+
+const char *rpc_reason_by(rpc_reason_t reason)
+{
+    switch (reason) {
+    case RPC_REASON_CLIENT_CLOSED:
+    case RPC_REASON_CLIENT_ERROR:
+    case RPC_REASON_CONTENT_USED_UP:
+        return "client";
+    case RPC_REASON_SERVER_CLOSED:
+    case RPC_REASON_SERVER_REFUSED:
+    case RPC_REASON_SERVER_ERROR:
+        return "server";
+    case RPC_REASON_ADMINISTRATOR:
+        return "administrator";
+    case RPC_REASON_SHUTDOWN:
+    case RPC_REASON_CHILD_DIED:
+        return "httpd";
+    default:
+        return "proxy";
     }
 }
 

@@ -14,9 +14,11 @@ typedef enum {
     RPC_REASON_RECYCLED,            /* replaced by a successor channel */
     RPC_REASON_CONTENT_USED_UP,     /* Content-Length reached, no successor */
     RPC_REASON_SHUTDOWN,            /* httpd stops or restarts */
+    RPC_REASON_ADMINISTRATOR,       /* ended from the status page */
     /* refusals before a channel exists */
     RPC_REASON_METHOD,              /* not RPC_IN_DATA or RPC_OUT_DATA */
     RPC_REASON_ANONYMOUS,           /* no authenticated user */
+    RPC_REASON_NOT_AUTHENTICATED,   /* a wrong password, or an unknown user */
     RPC_REASON_NOT_AUTHORIZED,      /* Require */
     RPC_REASON_TLS_REQUIRED,        /* plain HTTP, or a cipher too weak */
     RPC_REASON_BAD_REQUEST,         /* HTTP/2, chunked, no Content-Length ... */
@@ -63,6 +65,7 @@ typedef enum {
     RPC_REASON_SERVER_ERROR,        /* read or write error on the leg */
     RPC_REASON_NO_MEMORY,
     RPC_REASON_LOCAL_FAILURE,       /* out of descriptors, ports ...: not the server's fault */
+    RPC_REASON_CHILD_DIED,          /* the process of the channel; its parent says so */
     RPC_REASON_COUNT
 } rpc_reason_t;
 
@@ -80,6 +83,9 @@ int rpc_reason_is_ours(rpc_reason_t reason);
 
 /* Is this an ordinary end, about which nobody needs to ask? Any thread. */
 int rpc_reason_is_normal(rpc_reason_t reason);
+
+/* Who has ended it: "client", "server", "administrator", "httpd", or "proxy". Any thread. */
+const char *rpc_reason_by(rpc_reason_t reason);
 
 /* The reason with this token; RPC_REASON_NONE when there is none. Any thread. */
 rpc_reason_t rpc_reason_named(const char *token);

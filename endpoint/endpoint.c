@@ -52,6 +52,7 @@ static rpc_vc_t *vc_create(rpc_endpoint_t *ep, const rts_cookie_t *cookie,
         return NULL;
     vc->ep = ep;
     vc->cookie = *cookie;
+    vc->name = rpc_endpoint_name(ep, cookie);
     vc->setup_timeout = rpc_endpoint_setup_timeout(ep, preface);
     vc->receive_window = preface && preface->receive_window ? preface->receive_window
                                                             : ep->params.receive_window;
@@ -76,6 +77,8 @@ static void target_connected(void *ctx, rpc_reason_t reason, apr_status_t status
         return;
     }
     vc->served = strdup(host);
+    if (vc->ep->params.served)
+        vc->ep->params.served(vc->ep->params.ctx, &vc->cookie, host, port);
     vc->target = rpc_stream_open(vc->ep->loop, fd, &vc->turn);
     if (!vc->target) {
         rpc_vc_end(vc, RPC_REASON_NO_MEMORY, 0, "%s", "");
@@ -168,13 +171,15 @@ static void newcomer_unlink(rpc_leg_t *leg)
 static void newcomer_refuse(rpc_leg_t *leg, rpc_reason_t reason, int abort)
 {
     rpc_endpoint_t *ep = leg->ep;
+    char name[32];
 
     /* The proxies of this server log it. A proxy of version 1 would pass what is sent here to its
      * client. */
     rpc_log(ep->params.log, leg->ours ? RPC_LOG_INFO : rpc_endpoint_level(reason), 0,
-            "endpoint: leg of user \"%s\" to %s refused: %s; client %s",
+            "endpoint: leg of user \"%s\" to %s refused: %s; client %s%s",
             rpc_preface_user(leg->preface), leg->preface ? leg->preface->target : "unknown",
-            rpc_reason_info(reason)->token, rpc_preface_client(leg->preface));
+            rpc_reason_info(reason)->token, rpc_preface_client(leg->preface),
+            rpc_endpoint_name_text(leg->name, name));
     rpc_leg_farewell(leg, reason == RPC_REASON_SHUTDOWN ? RPC_REASON_LOCAL_FAILURE : reason,
                      rpc_reason_info(reason)->text);
     newcomer_unlink(leg);
@@ -447,13 +452,6 @@ static rpc_reason_t join(rpc_leg_t *leg, rts_pdu_id_t id, const rts_pdu_t *pdu, 
     return RPC_REASON_NONE;
 }
 
-/* The name for the log. The proxies of this machine use the same name, which allows nobody to
- * join. */
-static apr_uint64_t name_of(const rpc_endpoint_t *ep, const rts_cookie_t *vc)
-{
-    return ep->params.name ? ep->params.name(ep->params.ctx, vc) : 0;
-}
-
 /* The first RTS PDU of a leg (3.2.5.5.3, .4, .5, .9), and what came behind it. */
 static rpc_reason_t endpoint_first_pdu(rpc_leg_t *leg, const dcerpc_header_t *header,
                                        const uint8_t *data, const uint8_t *rest, size_t len)
@@ -470,10 +468,10 @@ static rpc_reason_t endpoint_first_pdu(rpc_leg_t *leg, const dcerpc_header_t *he
     id = rts_identify(&pdu, leg->is_out ? RTS_HOP_OP_S : RTS_HOP_IP_S);
     if (!acceptable(id, &pdu))
         return RPC_REASON_PROTOCOL;
-    if (rpc_log_is(log, RPC_LOG_DEBUG))
-        rpc_log(log, RPC_LOG_DEBUG, 0,
-                "endpoint: leg begins with %s, virtual connection %016" APR_UINT64_T_HEX_FMT,
-                rts_info(id)->name, name_of(leg->ep, rts_cookie(&pdu, 0)));
+    leg->name = rpc_endpoint_name(leg->ep, rts_cookie(&pdu, 0));
+    rpc_log(log, RPC_LOG_DEBUG, 0,
+            "endpoint: leg begins with %s, virtual connection %016" APR_UINT64_T_HEX_FMT,
+            rts_info(id)->name, (apr_uint64_t)leg->name);
     if (is_of_kin(leg, rts_cookie(&pdu, 0), parts))
         return leg->refused;
     return join(leg, id, &pdu, len);

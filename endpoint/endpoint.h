@@ -30,6 +30,8 @@ typedef struct rpc_endpoint_params {
     /* What a virtual connection is called in the log, for its cookie is nobody's to read there;
      * may be NULL. */
     uint64_t (*name)(void *ctx, const rts_cookie_t *vc);
+    /* The server HOST, PORT was reached for a virtual connection; may be NULL. */
+    void (*served)(void *ctx, const rts_cookie_t *vc, const char *host, uint16_t port);
     const rpc_log_t *log;               /* outlives the endpoint */
     /* Called when the number of virtual connections falls to zero; may be NULL. */
     void (*idle)(void *ctx);

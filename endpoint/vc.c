@@ -4,6 +4,7 @@
  */
 #include "endpoint/vc.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -138,6 +139,19 @@ void rpc_vc_end(rpc_vc_t *vc, rpc_reason_t reason, apr_status_t status, const ch
     rpc_loop_schedule(ep->loop, &vc->turn);
 }
 
+uint64_t rpc_endpoint_name(const rpc_endpoint_t *ep, const rts_cookie_t *vc)
+{
+    return ep->params.name ? ep->params.name(ep->params.ctx, vc) : 0;
+}
+
+const char *rpc_endpoint_name_text(uint64_t name, char buf[32])
+{
+    buf[0] = '\0';
+    if (name)
+        snprintf(buf, 32, "; connection=%016" PRIx64, name);
+    return buf;
+}
+
 int rpc_endpoint_level(rpc_reason_t reason)
 {
     return rpc_reason_is_normal(reason) ? RPC_LOG_INFO : RPC_LOG_WARN;
@@ -189,21 +203,30 @@ static int say_farewell(const rpc_vc_t *vc)
     return said;
 }
 
-/* A failure that this server's proxies are told is logged by them: one line, with what only they
- * know. */
+/* How loud the end is. This server's proxies have a line at info for the whole virtual connection, and
+ * a failure that they are told is logged by them, with what only they know. */
+static int level_of(const rpc_vc_t *vc, int said)
+{
+    if (rpc_reason_is_normal(vc->reason))
+        return vc->ours ? RPC_LOG_DEBUG : RPC_LOG_INFO;
+    return !said ? RPC_LOG_WARN : vc->ours ? RPC_LOG_DEBUG : RPC_LOG_INFO;
+}
+
 static void vc_log_end(const rpc_vc_t *vc, int said)
 {
     const rpc_preface_t *p = vc->preface;
     const rpc_stream_t *target = vc->target;
     apr_time_t lived = rpc_loop_now(vc->ep->loop) - vc->born;
+    char name[32];
 
-    rpc_log(vc->ep->params.log, said ? RPC_LOG_INFO : rpc_endpoint_level(vc->reason), vc->status,
+    rpc_log(vc->ep->params.log, level_of(vc, said), vc->status,
             "endpoint: virtual connection of user \"%s\" to %s (%s port %u) ended: %s%s%s; "
-            "client %s, %" APR_UINT64_T_FMT " bytes in, %" APR_UINT64_T_FMT " bytes out, %d.%03d s",
+            "client %s, %" APR_UINT64_T_FMT " bytes in, %" APR_UINT64_T_FMT " bytes out, %d.%03d s%s",
             rpc_preface_user(p), p->target, vc->served ? vc->served : p->host, p->port,
             rpc_reason_info(vc->reason)->token, vc->detail[0] ? ", " : "", vc->detail,
             rpc_preface_client(p), target ? target->sent : 0, target ? target->received : 0,
-            (int)apr_time_sec(lived), (int)apr_time_msec(lived));
+            (int)apr_time_sec(lived), (int)apr_time_msec(lived),
+            rpc_endpoint_name_text(vc->name, name));
 }
 
 static void leg_drop(rpc_leg_t **leg, int abort)

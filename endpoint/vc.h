@@ -61,6 +61,7 @@ struct rpc_leg {
     dcerpc_framer_t framer;
     rts_cookie_t cookie;        /* of its channel */
     rts_cookie_t former;        /* the channel cookie before R2 replaced it */
+    uint64_t name;              /* the public id that its first PDU names, for the log; 0: none */
     unsigned is_out:1;          /* from an outbound proxy */
     unsigned retired:1;         /* not of the VC any more, closed at the end of the turn */
     unsigned ours:1;            /* it began with a preface */
@@ -95,6 +96,7 @@ struct rpc_leg {
 struct rpc_vc {
     rpc_endpoint_t *ep;
     rts_cookie_t cookie;
+    uint64_t name;              /* its public id, for the log; 0: none */
     rpc_preface_t *preface;     /* malloc'ed; of its first leg */
     apr_interval_time_t setup_timeout;  /* RpcSetupTimeout of its section */
     uint32_t receive_window;            /* RpcReceiveWindow of its section, bytes */
@@ -190,6 +192,11 @@ void rpc_endpoint_count_down(rpc_endpoint_t *ep);
 void rpc_leg_end_wait(rpc_leg_t *leg);
 /* The VC of this cookie has changed: the newcomer that waits for it looks again. */
 void rpc_endpoint_wake(rpc_endpoint_t *ep, const rts_cookie_t *vc);
+/* What a virtual connection is called in the log; 0: nothing. The proxies of this machine use the same
+ * name, which allows nobody to join. */
+uint64_t rpc_endpoint_name(const rpc_endpoint_t *ep, const rts_cookie_t *vc);
+/* The end of a line about it: "; connection=NAME", or nothing; in BUF. */
+const char *rpc_endpoint_name_text(uint64_t name, char buf[32]);
 /* How loud an end of this reason is. */
 int rpc_endpoint_level(rpc_reason_t reason);
 /* RpcSetupTimeout of the preface's section; without a preface (NULL), or if it does not say, of the

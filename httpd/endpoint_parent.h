@@ -7,6 +7,7 @@
 
 #include "shared/channel_table.h"
 #include "shared/health.h"
+#include "shared/sums.h"
 #include <apr_tables.h>
 
 typedef struct rpc_endpointd_params {
@@ -19,6 +20,7 @@ typedef struct rpc_endpointd_params {
     apr_interval_time_t graceful_timeout;   /* after a restart, for what is open; 0: no limit */
     const char *networks, *sources;         /* of LISTEN: see wire/preface.h */
     rpc_health_t *health;                   /* in shared memory; may be NULL */
+    rpc_sums_t *sums;                       /* of virtual connections, is told of servers */
     const rpc_status_t *live;               /* names virtual connections in the log */
 } rpc_endpointd_params_t;
 

@@ -26,6 +26,7 @@
 #include <ap_mpm.h>
 #include <apr_portable.h>
 #include <apr_signal.h>
+#include <apr_strings.h>
 #include <http_config.h>
 #include <http_core.h>
 #include <http_log.h>
@@ -412,6 +413,16 @@ static uint64_t name_in_logs(void *ctx, const rts_cookie_t *vc)
     return rpc_status_hash_cookie(me->birth->params->live, vc);
 }
 
+/* The status page and the logs of the channels show it. */
+static void served(void *ctx, const rts_cookie_t *vc, const char *host, uint16_t port)
+{
+    const process_t *me = ctx;
+    char server[RPC_SUMS_SERVER];
+
+    apr_snprintf(server, sizeof(server), "%s[%u]", host, port);
+    rpc_sums_served(me->birth->params->sums, name_in_logs(ctx, vc), server);
+}
+
 /* All listeners together leave three of four descriptors to virtual connections. */
 static unsigned silent_max(const process_t *me)
 {
@@ -437,6 +448,7 @@ static apr_status_t make_endpoint(process_t *me)
         .secret = rpc_endpoint_secret(),
         .silent_max = silent_max(me),
         .name = name_in_logs,
+        .served = served,
         .log = &me->log,
         .idle = go_if_idle,
         .ctx = me,

@@ -6,6 +6,7 @@
  */
 #include "httpd/handler.h"
 
+#include <apr_base64.h>
 #include <apr_lib.h>
 #include <apr_strings.h>
 #include <http_core.h>
@@ -38,13 +39,12 @@ static const rpc_context_t *context;
 /* ---- answers of the handler ---- */
 
 /* Sends the RPC error (2.1.2.1.3) that wire/error.c composes, or leaves the answer, such as a 405,
- * to httpd. */
+ * to httpd. The log has been told. */
 static int answer_error(request_rec *r, rpc_reason_t reason)
 {
     const rpc_reason_info_t *info = rpc_reason_info(reason);
     rpc_error_t error;
 
-    apr_table_setn(r->subprocess_env, "RPC_REASON", info->token);
     r->connection->keepalive = AP_CONN_CLOSE;   /* the body, up to 2 GiB, is not read */
     if (info->http_status != HTTP_SERVICE_UNAVAILABLE)
         return info->http_status;
@@ -61,7 +61,7 @@ static int answer_error(request_rec *r, rpc_reason_t reason)
 
 int rpc_request_refuse(request_rec *r, rpc_reason_t reason, const char *why)
 {
-    rpc_log_refused(r, reason, why);
+    rpc_log_refused(context, r, APLOG_WARNING, reason, why);
     return answer_error(r, reason);
 }
 
@@ -155,8 +155,8 @@ static int is_spent(request_rec *r, const rpc_dir_config_t *dc)
 /* The log had one line when the limit was reached; this refusal is logged at level debug only. */
 static int refuse_spent(request_rec *r)
 {
-    ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "%s refused: RpcMaxFailedTargets is reached",
-                  r->method);
+    rpc_log_refused(context, r, APLOG_DEBUG, RPC_REASON_TOO_MANY_FAILED,
+                    "RpcMaxFailedTargets is reached");
     return answer_error(r, RPC_REASON_TOO_MANY_FAILED);
 }
 
@@ -337,8 +337,8 @@ static int check_method(request_rec *r, int role, int versions)
     if (!is_probe(r))
         return refuse_request(r, RPC_REASON_METHOD, role >= 0 ? "not in RpcProtocolVersions"
                               : "the method does not belong to RPC over HTTP");
-    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
-                  "%s refused: method: the method does not belong to RPC over HTTP", r->method);
+    rpc_log_refused(context, r, APLOG_INFO, RPC_REASON_METHOD,
+                    "the method does not belong to RPC over HTTP");
     return answer_error(r, RPC_REASON_METHOD);
 }
 
@@ -356,10 +356,8 @@ static apr_int64_t channel_length(const request_rec *r, int role)
  * HTTP_1_1_REQUIRED, and the client repeats the request over HTTP/1.1 by itself. */
 static int fall_back(request_rec *r)
 {
-    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
-                  "%s over HTTP/2: a channel needs HTTP/1.1, and the client "
-                  "is told so", r->method);
-    apr_table_setn(r->subprocess_env, "RPC_REASON", rpc_reason_info(RPC_REASON_BAD_REQUEST)->token);
+    rpc_log_refused(context, r, APLOG_INFO, RPC_REASON_BAD_REQUEST,
+                    "over HTTP/2: a channel needs HTTP/1.1, and the client is told so");
     apr_table_setn(r->notes, "ssl-renegotiate-forbidden", "channel");
     return HTTP_FORBIDDEN;
 }
@@ -539,9 +537,7 @@ static int tell_intercepted(request_rec *r)
 {
     if (!rpc_body_intercepted(r) || apr_table_get(r->subprocess_env, "RPC_REASON"))
         return DECLINED;
-    apr_table_setn(r->subprocess_env, "RPC_REASON",
-                   rpc_reason_info(RPC_REASON_OTHER_MODULE)->token);
-    rpc_log_refused(r, RPC_REASON_OTHER_MODULE,
+    rpc_log_refused(context, r, APLOG_WARNING, RPC_REASON_OTHER_MODULE,
                     apr_psprintf(r->pool,
                                  "another module has answered %d before mod_rpcproxy. If it is "
                                  "mod_security, put the SecRule of conf/rpcproxy.conf before its "
@@ -550,18 +546,44 @@ static int tell_intercepted(request_rec *r)
     return DECLINED;
 }
 
+/* Has the request tried to authenticate? The first message of NTLM proves nothing yet. */
+static int has_credentials(const request_rec *r)
+{
+    static const char first[] = "NTLMSSP\0\1";
+    const char *text = apr_table_get(r->headers_in, "Authorization");
+    const char *token = text ? strchr(text, ' ') : NULL;
+    char *raw;
+    int size;
+
+    if (!token)
+        return 0;
+    raw = apr_palloc(r->pool, (apr_size_t)apr_base64_decode_len(++token) + 1);
+    size = apr_base64_decode(raw, token);
+    return !memmem(raw, (size_t)size, first, sizeof(first));
+}
+
+/* Why a request that never reached the handler was refused; NONE: it was not, or it is not known. */
+static rpc_reason_t refused_before(const request_rec *r)
+{
+    if (r->status == HTTP_FORBIDDEN)
+        return RPC_REASON_NOT_AUTHORIZED;
+    if (r->status != HTTP_UNAUTHORIZED)
+        return RPC_REASON_NONE;
+    if (apr_table_get(r->notes, AUTHENTICATED_NOTE))
+        return RPC_REASON_NOT_AUTHORIZED;
+    return has_credentials(r) ? RPC_REASON_NOT_AUTHENTICATED : RPC_REASON_NONE;
+}
+
 /* Requests that Require refuses never reach the handler. This hook runs before the access log. */
 static int tell_unauthorized(request_rec *r)
 {
-    int refused = r->status == HTTP_FORBIDDEN
-               || (r->status == HTTP_UNAUTHORIZED && apr_table_get(r->notes, AUTHENTICATED_NOTE));
+    rpc_reason_t reason = refused_before(r);
 
-    if (refused && rpc_request_kind(r).role >= 0 && rpc_neighbours_ours(r)
+    if (reason && rpc_request_kind(r).role >= 0 && rpc_neighbours_ours(r)
         && !apr_table_get(r->subprocess_env, "RPC_REASON")) {
-        apr_table_setn(r->subprocess_env, "RPC_REASON",
-                       rpc_reason_info(RPC_REASON_NOT_AUTHORIZED)->token);
-        rpc_log_refused(r, RPC_REASON_NOT_AUTHORIZED,
-                        rpc_reason_info(RPC_REASON_NOT_AUTHORIZED)->text);
+        rpc_log_refused(context, r,
+                        reason == RPC_REASON_NOT_AUTHORIZED ? APLOG_WARNING : APLOG_INFO, reason,
+                        rpc_reason_info(reason)->text);
     }
     return DECLINED;
 }

@@ -122,6 +122,7 @@ static void report_check(checks_t *checks, const check_t *check, rpc_reason_t re
     apr_time_t now = rpc_clock_now();
     /* The next result comes before this time, unless no child checks any more. */
     apr_time_t until = now + 2 * checks->interval + checks->timeout;
+    int changed;
 
     if (reason == RPC_REASON_ADDRESS_REFUSED || rpc_reason_is_ours(reason)) {
         rpc_health_unchecked(checks->health, check->host, check->port, until);
@@ -129,7 +130,10 @@ static void report_check(checks_t *checks, const check_t *check, rpc_reason_t re
                      "health check: %s port %u was not checked: %s", check->host, check->port, why);
         return;     /* a local failure says nothing about the server */
     }
-    if (!rpc_health_checked(checks->health, check->host, check->port, !reason, now, until))
+    changed = rpc_health_checked(checks->health, check->host, check->port, !reason, now, until);
+    if (reason)
+        rpc_health_explain(checks->health, check->host, check->port, why);
+    if (!changed)
         return;
     if (reason)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, checks->s,

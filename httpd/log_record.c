@@ -10,6 +10,8 @@
  */
 #include "httpd/log_record.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +40,8 @@ APLOG_USE_MODULE(rpcproxy);
 #define ROOM ((size_t)16 << 20)
 #define LAST_MOMENT apr_time_from_sec(1)
 #define LOOK_UP_TIME apr_time_from_sec(1)   /* for the name of a client, HostnameLookups */
+#define CONNECTION "; connection=%016" PRIx64
+#define CONNECTION_TEXT 29                  /* bytes of that */
 #define LATE apr_time_from_sec(1)           /* a line says how old it is */
 
 /* Userdata of a request's pool: the record that was taken of it. */
@@ -58,6 +62,7 @@ struct rpc_record {
     late_field_t *late;             /* atomic: in their order; whoever has the channel appends */
     late_field_t *newest;
     rpc_log_t log;
+    uint64_t connection;            /* its public id, for the lines; 0: none */
     rpc_record_end_t end;
 };
 
@@ -186,7 +191,7 @@ static void write_record_line(rpc_line_t *line, apr_pool_t *pool)
 static void record_log(const rpc_log_t *log, int level, apr_status_t status, const char *text)
 {
     rpc_record_t *record = log->ctx;
-    size_t size = sizeof(record_line_t) + strlen(text) + 1;
+    size_t size = sizeof(record_line_t) + strlen(text) + CONNECTION_TEXT + 1;
     record_line_t *l = malloc(size);
 
     if (!l) {
@@ -196,9 +201,16 @@ static void record_log(const rpc_log_t *log, int level, apr_status_t status, con
     *l = (record_line_t){ { .write = write_record_line, .drop = drop_record_line, .size = size },
                           record, level, status };
     strcpy(l->text, text);
+    if (record->connection)
+        sprintf(l->text + strlen(text), CONNECTION, record->connection);
     hold(record);
     __atomic_store_n(&record->told, 1, __ATOMIC_RELAXED);
     rpc_server_log_give(&l->line);
+}
+
+void rpc_record_name(rpc_record_t *record, uint64_t connection)
+{
+    record->connection = connection;
 }
 
 const rpc_log_t *rpc_record_logger(const rpc_record_t *record)

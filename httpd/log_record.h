@@ -44,6 +44,10 @@ void rpc_record_note(rpc_record_t *record, const char *name, const char *value);
 /* A field of a response that was made after the record was taken (%{NAME}o). */
 void rpc_record_header(rpc_record_t *record, const char *name, const char *value);
 
+/* From now on each line of the error log ends with the public id of the virtual connection; 0: no
+ * more. */
+void rpc_record_name(rpc_record_t *record, uint64_t connection);
+
 /* Writes lines of the error log as ap_log_rerror() does: with the client, ids, and what
  * ErrorLogFormat names. It can be used as long as RECORD lives. */
 const rpc_log_t *rpc_record_logger(const rpc_record_t *record);

@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <apr_lib.h>
 #include <apr_strings.h>
@@ -24,7 +25,9 @@
 #include "httpd/interned.h"
 #include "httpd/module.h"
 #include "httpd/require.h"
+#include "httpd/server_log.h"
 #include "io/secure.h"
+#include "shared/words.h"
 #include "wire/preface.h"
 
 APLOG_USE_MODULE(rpcproxy);
@@ -93,11 +96,47 @@ typedef struct channel {
     char *backend;              /* "server[port]", malloc'ed: the leg's; NULL: it has none yet */
     int row;                    /* in the table of live channels */
     int first;                  /* the index of the server that is tried first */
+    uint64_t connection;        /* the public id of its virtual connection; 0: not known yet */
+    uint32_t slot;              /* of the virtual connection's sums */
     apr_time_t since;           /* as rpc_clock_now() */
+    apr_time_t began;           /* the same of its virtual connection */
     unsigned refused;           /* binds */
     unsigned claimed:1;         /* it has said which virtual connection it belongs to */
+    unsigned joined:1;          /* and is part of it */
     unsigned opened:1;
 } channel_t;
+
+#define CONNECTION_TEXT 17
+
+static const char *connection_text(uint64_t connection, char buf[CONNECTION_TEXT])
+{
+    snprintf(buf, CONNECTION_TEXT, "%016" PRIx64, connection);
+    return buf;
+}
+
+/* All lines of the channel bear the name from now on. The cookie itself is nobody's to read: with it,
+ * a reader of the log could join the connection. */
+static void name_connection(channel_t *ch, uint64_t connection)
+{
+    char text[CONNECTION_TEXT];
+
+    ch->connection = connection;
+    rpc_record_name(ch->record, connection);
+    rpc_record_note(ch->record, "RPC_CONNECTION", connection_text(connection, text));
+}
+
+static void join_connection(channel_t *ch, int successor)
+{
+    const rpc_context_t *context = ch->context;
+    rpc_sum_t sum;
+
+    ch->joined = 1;
+    ch->slot = rpc_sums_hold(context->sums, ch->connection, successor, rpc_clock_now(), &sum);
+    ch->began = sum.began < ch->since ? sum.began : ch->since;
+    if (successor)
+        rpc_count(&context->tally->successors);
+    rpc_board_claimed(context->board, ch->row, ch->connection, ch->began, sum.successors, ch->slot);
+}
 
 /* The index of the server that the rest of the virtual connection uses, whatever its health is now;
  * else that of the best server. */
@@ -118,35 +157,63 @@ static rpc_reason_t channel_claim(void *ctx, const rts_cookie_t *vc, int replaci
     rpc_reason_t reason;
 
     ch->claimed = 1;
-    /* The log has the table's name for the cookie, because a reader of the log could use the
-     * cookie. */
+    name_connection(ch, rpc_status_hash_cookie(ch->context->live, vc));
     rpc_log(ch->spec->log, RPC_LOG_DEBUG, 0, "%s channel%s of virtual connection %016" PRIx64,
-            ch->who.method, replacing ? ", a successor," : "",
-            rpc_status_hash_cookie(ch->context->live, vc));
+            ch->who.method, replacing ? ", a successor," : "", ch->connection);
     reason = rpc_status_claim(ch->context->live, ch->row, vc, replacing);
-    if (!reason)
-        *first = ch->first = first_server(ch);
-    return reason;
+    if (reason)
+        return reason;
+    *first = ch->first = first_server(ch);
+    join_connection(ch, replacing);
+    return RPC_REASON_NONE;
+}
+
+static void note_backend(channel_t *ch, char *backend)
+{
+    free(ch->backend);
+    ch->backend = backend;
+    if (!backend)
+        return;
+    rpc_record_note(ch->record, "RPC_BACKEND", backend);
+    rpc_board_reached(ch->context->board, ch->row, backend);
 }
 
 static void channel_reached(void *ctx, const char *host, uint16_t port)
 {
     channel_t *ch = ctx;
+    char *backend;
 
-    free(ch->backend);
-    if (asprintf(&ch->backend, "%s[%u]", host, port) < 0)
-        ch->backend = NULL;
-    else
-        rpc_record_note(ch->record, "RPC_BACKEND", ch->backend);
+    note_backend(ch, asprintf(&backend, "%s[%u]", host, port) < 0 ? NULL : backend);
     rpc_status_reached(ch->context->live, ch->row, host, port);
+}
+
+/* The endpoint says which server it has reached; where there is one only, that is it. Version 1 has
+ * no other word of the endpoint. */
+static void ask_endpoint(channel_t *ch)
+{
+    const rpc_server_list_t *servers = ch->spec->leg.servers;
+    char server[RPC_SUMS_SERVER];
+
+    if (ch->backend || !ch->spec->leg.unix_path)
+        return;
+    if (rpc_sums_server(ch->context->sums, ch->slot, server))
+        note_backend(ch, strdup(server));
+    else if (ch->opened && servers->count == 1)
+        channel_reached(ch, servers->at[0].host, servers->at[0].port);
 }
 
 static void channel_opened(void *ctx)
 {
     channel_t *ch = ctx;
 
-    ch->opened = 1;
     rpc_status_opened(ch->context->live, ch->row);
+    if (ch->opened)
+        return;
+    ch->opened = 1;
+    rpc_tally_setup(ch->context->tally, ch->spec->role, rpc_clock_now() - ch->since);
+    rpc_sums_opened(ch->context->sums, ch->slot);
+    ask_endpoint(ch);
+    rpc_board_opened(ch->context->board, ch->row);
 }
 
 static void channel_bound(void *ctx, unsigned level)
@@ -163,6 +230,17 @@ static int channel_recall(void *ctx, int *bound, unsigned *level)
     return rpc_status_recall(ch->context->live, ch->row, bound, level);
 }
 
+/* The list shows each kind of refused bind once, so a client that repeats them fills nothing. */
+static void list_refused(const channel_t *ch, const char *text)
+{
+    rpc_reason_t reason = strstr(text, rpc_reason_info(RPC_REASON_LEVEL_REFUSED)->token)
+                              ? RPC_REASON_LEVEL_REFUSED : RPC_REASON_INTERFACE_REFUSED;
+    rpc_mishap_texts_t texts = { ch->who.name, ch->who.client, ch->who.target, ch->backend, text };
+
+    rpc_mishaps_note(ch->context->mishaps, (uint32_t)getpid(), reason, ch->connection, &texts,
+                     apr_time_now());
+}
+
 /* A client may repeat refused binds without end, so only some of them are logged. */
 static void channel_refused(void *ctx, const char *text)
 {
@@ -173,6 +251,9 @@ static void channel_refused(void *ctx, const char *text)
                 ch->who.target, ch->who.user, text, ch->who.client,
                 ch->refused == REFUSED_LOGGED ? "; further refusals on this channel are not logged"
                                               : "");
+    rpc_count(&ch->context->tally->binds_refused);
+    rpc_board_refused(ch->context->board, ch->row, ch->refused);
+    list_refused(ch, text);
 }
 
 /* Is the end a failure that the log shows at level warn? A client that leaves before the server has
@@ -186,15 +267,33 @@ static int is_failure(const channel_t *ch, rpc_reason_t reason)
         && rpc_status_tells(ch->context->live, ch->row, rpc_clock_now());
 }
 
+/* The last channel of a virtual connection tells the whole of it. A connection that found no slot is
+ * told channel by channel. */
+static void log_connection(const channel_t *ch, const rpc_end_t *end, rpc_log_channel_t *last)
+{
+    rpc_sum_t sum = { .in = end->received, .out = end->sent, .opened = ch->opened,
+                      .reason = end->reason };
+
+    rpc_board_forget_slot(ch->context->board, ch->row);
+    if (ch->slot && !rpc_sums_release(ch->context->sums, ch->slot, end->received, end->sent,
+                                      end->reason, &sum))
+        return;
+    rpc_record_name(ch->record, 0);     /* the line has it */
+    last->age = rpc_clock_now() - ch->began;
+    rpc_log_connection(ch->context, ch->spec->log, last, &sum);
+}
+
 /* The server that it has reached, or those that it tried. */
 static void log_end(const channel_t *ch, const rpc_end_t *end)
 {
-    apr_interval_time_t age = rpc_clock_now() - ch->since;
     char servers[SERVERS_TEXT];
+    rpc_log_channel_t channel = { &ch->who, ch->backend ? ch->backend : servers, ch->spec->role,
+                                  ch->connection, rpc_clock_now() - ch->since };
 
     rpc_server_list_print(ch->spec->leg.servers, ch->first, servers, sizeof(servers));
-    rpc_log_ended(ch->spec->log, &ch->who, end, is_failure(ch, end->reason),
-                  ch->backend ? ch->backend : servers, apr_time_as_msec(age));
+    rpc_log_ended(ch->context, ch->spec->log, &channel, end, is_failure(ch, end->reason));
+    if (ch->joined)
+        log_connection(ch, end, &channel);
 }
 
 /* A scanner may have learned enough and left. */
@@ -213,9 +312,11 @@ static void channel_ended(void *ctx, const rpc_end_t *end)
     channel_t *ch = ctx;
     char refused[16];
 
+    ask_endpoint(ch);
     log_end(ch, end);
     if (ch->left)
         ch->left(ch->left_ctx, end);
+    rpc_board_leave(ch->context->board, ch->row);
     rpc_status_leave(ch->context->live, ch->row);
     if (!ch->opened && !rpc_reason_is_ours(end->reason))
         count_in_vain(ch);
@@ -226,6 +327,42 @@ static void channel_ended(void *ctx, const rpc_end_t *end)
     }
     free(ch->backend);
     free(ch);
+}
+
+/* Escapes a text for the log without a pool: what is not printable becomes a question mark. */
+static void quote(char *to, size_t size, const char *from)
+{
+    size_t n;
+
+    for (n = 0; from[n] && n + 1 < size; n++)
+        to[n] = apr_isprint(from[n]) && from[n] != '"' && from[n] != '\\' ? from[n] : '?';
+    to[n] = '\0';
+}
+
+/* What its child would have said. Its bytes stay counted: the board's never fall. */
+void rpc_request_lost(const rpc_context_t *context, int row)
+{
+    rpc_log_t log = rpc_server_log(ap_server_conf);
+    rpc_board_view_t view;
+    char user[RPC_BOARD_USER];
+    rpc_log_who_t who = { "", view.row.target, user, view.row.client, view.row.user };
+    rpc_log_channel_t last = { &who, view.row.server, RPC_INBOUND, 0, 0 };
+    rpc_end_t end = { .reason = RPC_REASON_CHILD_DIED,
+                      .why = rpc_reason_info(RPC_REASON_CHILD_DIED)->text };
+    rpc_sum_t sum;
+
+    if (!rpc_board_read_dead(context->board, (uint32_t)row, &view))
+        return;
+    quote(user, sizeof(user), view.row.user);
+    last.role = view.row.role < RPC_ROLES ? (rpc_role_t)view.row.role : RPC_INBOUND;
+    last.connection = view.row.connection;
+    last.age = rpc_clock_now() - view.row.since;
+    rpc_log_ended(context, &log, &last, &end, 0);
+    if (rpc_sums_release(context->sums, view.row.slot, view.in, view.out, end.reason, &sum)) {
+        last.age = rpc_clock_now() - sum.began;
+        rpc_log_connection(context, &log, &last, &sum);
+    }
+    rpc_board_leave(context->board, row);
 }
 
 /* ---- from request to channel ---- */
@@ -381,6 +518,31 @@ const char *rpc_request_server(apr_pool_t *pool, const rpc_channel_spec_t *spec)
     return rpc_server_list_first(pool, spec->leg.servers);
 }
 
+/* Puts the channel on the board. */
+static void show(channel_t *ch, request_rec *r, rpc_channel_spec_t *spec,
+                 const rpc_status_limits_t *limits)
+{
+    rpc_board_row_t row = { .since = ch->since, .role = spec->role, .pid = (uint32_t)getpid(),
+                            .of_user = limits->of_user, .of_address = limits->of_address };
+    const char *target = apr_table_get(r->subprocess_env, "RPC_TARGET");
+
+    rpc_words_text(row.user, sizeof(row.user), r->user ? r->user : "");
+    rpc_words_text(row.client, sizeof(row.client), r->useragent_ip);
+    rpc_words_text(row.target, sizeof(row.target), target ? target : "");
+    rpc_words_text(row.vhost, sizeof(row.vhost),
+                   apr_psprintf(r->pool, "%s:%u", r->server->server_hostname,
+                                r->connection->local_addr->port));
+    spec->metered = rpc_board_enter(ch->context->board, ch->row, &row);
+}
+
+static void note_most(const rpc_context_t *context)
+{
+    rpc_status_counts_t now = rpc_status_count(context->live);
+
+    rpc_tally_most(&context->tally->most_channels, now.channels);
+    rpc_tally_most(&context->tally->most_unpaired, now.unpaired);
+}
+
 rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r, rpc_channel_spec_t *spec,
                                rpc_reason_t reached)
 {
@@ -401,6 +563,8 @@ rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r, rpc
     ch->row = rpc_status_enter(context->live, &who, &limits, &why);
     if (ch->row == RPC_STATUS_NO_ROW)
         return why;
+    show(ch, r, spec, &limits);
+    note_most(context);
     spec->claim = channel_claim;
     spec->reached = channel_reached;
     spec->opened = channel_opened;
@@ -429,6 +593,7 @@ void rpc_request_leave(const rpc_channel_spec_t *spec)
         ch->left(ch->left_ctx, &nothing);
     if (spec->upstream.stream)
         rpc_secure_drop(spec->upstream.stream);
+    rpc_board_leave(ch->context->board, ch->row);
     rpc_status_leave(ch->context->live, ch->row);
 }
 
@@ -488,6 +653,7 @@ static void fill_detached(detached_t *to, rpc_block_t *b, const rpc_channel_spec
     to->channel.who.target = rpc_block_text(b, ch->who.target);
     to->channel.who.user = rpc_block_text(b, ch->who.user);
     to->channel.who.client = rpc_block_text(b, ch->who.client);
+    to->channel.who.name = rpc_block_text(b, ch->who.name);
     to->channel.query = rpc_block_text(b, ch->query);
     to->spec = *spec;
     to->spec.identity = rpc_block_text(b, spec->identity);
@@ -497,6 +663,13 @@ static void fill_detached(detached_t *to, rpc_block_t *b, const rpc_channel_spec
     to->spec.leg.user = rpc_block_text(b, spec->leg.user);
     if (spec->upstream.stream)
         copy_upstream(&to->spec.upstream, &spec->upstream, b);
+}
+
+/* Version 1 has no cookie, and each connection is a virtual connection of its own. */
+static void begin_mixed(channel_t *ch)
+{
+    name_connection(ch, rpc_status_name_row(ch->context->live, ch->row, ch->since));
+    join_connection(ch, 0);
 }
 
 const rpc_channel_spec_t *rpc_request_detach(request_rec *r, const rpc_channel_spec_t *spec,
@@ -520,5 +693,8 @@ const rpc_channel_spec_t *rpc_request_detach(request_rec *r, const rpc_channel_s
     d->spec.log = d->spec.leg.log = rpc_record_logger(*record);
     d->spec.rules = rpc_interned_rules(spec->rules);
     d->spec.leg.networks = rpc_interned_networks(spec->leg.networks);
+    rpc_count(&d->channel.context->tally->begun[spec->role]);
+    if (spec->role == RPC_MIXED)
+        begin_mixed(&d->channel);
     return &d->spec;
 }

@@ -6,20 +6,9 @@
 
 #include <httpd.h>
 #include "httpd/config.h"
+#include "httpd/context.h"
 #include "httpd/engine.h"
 #include "httpd/log_record.h"
-#include "shared/channel_table.h"
-
-/* The state that all requests share. For the whole server, from post_config on: the table of live
- * channels, the health of the servers, the budgets of failed targets, and the number of possible
- * children. For a child process: its engine. */
-typedef struct rpc_context {
-    rpc_status_t *live;
-    rpc_health_t *health;
-    rpc_budgets_t *budgets;
-    rpc_room_t *room;
-    rpc_engine_t *engine;
-} rpc_context_t;
 
 /* The user and address for which RpcMaxFailedTargets counts. */
 rpc_budget_who_t rpc_request_asker(const request_rec *r);
@@ -53,6 +42,9 @@ void rpc_request_follow(const rpc_channel_spec_t *spec, rpc_request_left_t *left
 /* Removes the channel from the table when it has not reached an I/O thread, and closes the
  * connection of its upstream. */
 void rpc_request_leave(const rpc_channel_spec_t *spec);
+
+/* In the parent: the child of the channel at ROW has died with it. Counts its end. */
+void rpc_request_lost(const rpc_context_t *context, int row);
 
 /* The last act on R's worker: a copy of SPEC that owes R nothing and is freed when ended() returns,
  * and the record of R (httpd/log_record.h), which follows the channel to the end of its connection.

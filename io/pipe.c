@@ -118,6 +118,7 @@ static void pipe_turn(rpc_job_t *job)
         moved |= pipe_flush(pipe, server, RPC_REASON_SERVER_ERROR, &ended);
         moved |= pipe_flush(pipe, client, RPC_REASON_CLIENT_ERROR, &ended);
     } while (moved && !ended && --rounds);
+    rpc_meter_show(&pipe->metered, client->received, rpc_stream_sent(client), pipe->heard_at);
     notice_close(pipe, &ended);
     if (ended)
         pipe->ended(pipe, ended);

@@ -4,6 +4,7 @@
 #ifndef RPC_PIPE_H
 #define RPC_PIPE_H
 
+#include "base/meter.h"
 #include "base/reason.h"
 #include "io/stream.h"
 
@@ -26,6 +27,7 @@ struct rpc_pipe {
      * other side goes on; else why the pipe ends. */
     rpc_reason_t (*closed)(rpc_pipe_t *pipe, const rpc_stream_t *side);
     int deaf;                       /* the client is not read; whoever changes that schedules TURN */
+    rpc_metered_t metered;          /* what the client has said and heard is shown there */
     apr_time_t heard_at;            /* when the client last sent something, or was last not read */
     /* private */
     rpc_job_t turn;

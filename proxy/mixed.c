@@ -60,6 +60,7 @@ static void mixed_free(rpc_mixed_t *m)
     rpc_loop_unschedule(loop, &m->turn);
     dcerpc_framer_reset(&m->framer);
     RPC_LIST_REMOVE(*m->list, m);
+    rpc_meter_show(&m->spec->metered, ended.received, ended.sent, m->pipe.heard_at);
     m->spec->ended(m->spec->ctx, &ended);
     if (server)
         rpc_stream_close(server, reason == RPC_REASON_SERVER_ERROR);
@@ -271,6 +272,7 @@ void rpc_mixed_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, rpc_mixed_t *
     }
     m->spec = spec;
     m->pipe.client = client;
+    m->pipe.metered = spec->metered;
     m->pipe.ended = mixed_pipe_ended;
     m->turn.run = mixed_turn;
     m->timer.fire = mixed_timed_out;

@@ -118,6 +118,7 @@ static void relay_free(rpc_relay_t *relay)
     dcerpc_framer_reset(&relay->from_upstream);
     rpc_http_answer_reset(&relay->answer);
     RPC_LIST_REMOVE(*relay->list, relay);
+    rpc_meter_show(&relay->spec->metered, ended.received, ended.sent, relay->pipe.heard_at);
     relay->spec->ended(relay->spec->ctx, &ended);
     rpc_stream_close(upstream, relay->reason == RPC_REASON_SERVER_ERROR);
     rpc_stream_close(client, relay->reason == RPC_REASON_CLIENT_ERROR);
@@ -604,6 +605,7 @@ void rpc_relay_start(rpc_loop_t *loop, rpc_relay_t **list, rpc_stream_t *client,
     relay->list = list;
     RPC_LIST_PUSH(*list, relay);
     relay->pipe.client = client;
+    relay->pipe.metered = spec->metered;
     relay->pipe.server = upstream->stream;
     relay->pipe.ended = pipe_ended;
     if (spec->reached)

@@ -6,6 +6,7 @@
 
 #include "base/end.h"
 #include "base/log.h"
+#include "base/meter.h"
 #include "base/reason.h"
 #include "firewall/rules.h"
 #include "proxy/upstream.h"
@@ -34,6 +35,7 @@ typedef struct rpc_channel_spec {
     const rpc_firewall_rules_t *rules;  /* interfaces that may be asked for; NULL: all */
     uint16_t asked_port;            /* the one the rules speak of: what the client has named */
     rpc_auth_level_t least_level;   /* of binds; 0: none */
+    rpc_metered_t metered;          /* what it shows of itself while it lives */
     const rpc_log_t *log;
     /* The channel's first PDU names the virtual connection VC; REPLACING: as a successor. A reason
      * refuses it. *FIRST becomes the index of that one of leg.servers which is tried first. On the

@@ -40,6 +40,11 @@ const rpc_log_t *rpc_virtual_log(const rpc_virtual_t *v)
 
 /* ---- ends ---- */
 
+static void show(const rpc_channel_t *ch)
+{
+    rpc_meter_show(&ch->spec->metered, ch->client->received, rpc_stream_sent(ch->client), ch->heard);
+}
+
 void rpc_channel_free(rpc_channel_t *ch, rpc_reason_t reason, const char *why, int may_answer)
 {
     const rpc_reason_info_t *info = rpc_reason_info(reason);
@@ -60,6 +65,7 @@ void rpc_channel_free(rpc_channel_t *ch, rpc_reason_t reason, const char *why, i
     RPC_LIST_REMOVE(ch->proxy->channels, ch);
     dcerpc_framer_reset(&ch->framer);
     rpc_pdus_clear(&ch->held);
+    show(ch);
     ch->spec->ended(ch->spec->ctx, &end);
     rpc_stream_close(client, reason == RPC_REASON_CLIENT_ERROR);
     free(ch);
@@ -543,6 +549,9 @@ static void virtual_turn(rpc_job_t *job)
     do {
         moved = turn_round(v);
     } while (moved && !v->reason && --rounds);
+    show(v->current);
+    if (v->successor)
+        show(v->successor);
     free_released(v);
     wake_newcomer(v);
     if (v->reason)

@@ -51,7 +51,7 @@
 
 /* RpcMaxChannels may be raised by a restart, so there are rows for its maximum, and for those
  * that come on top and are refused. Pages no row of which was ever used take no memory. */
-#define ROWS RPC_ROW_INDEX_MAX
+#define ROWS RPC_STATUS_ROWS
 #define WORDS (ROWS / 64)   /* of bits, one a row */
 #define HEAD_SIZE 64        /* of the shared memory, the mark alone on its cache line */
 #define ROW_SIZE (6 * sizeof(shared64_t) + 3 * sizeof(shared32_t))
@@ -74,6 +74,7 @@
 /* Of a channel beyond a limit: one that goes, and one that is replaced before it has begun. */
 #define PREDECESSORS_MAX 2
 
+_Static_assert(RPC_STATUS_ROWS <= RPC_ROW_INDEX_MAX, "the index has room for all");
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2,
                "a lock would be one process's alone");
 
@@ -158,6 +159,13 @@ static uint64_t status_hash(const rpc_status_t *status, const void *data, size_t
 uint64_t rpc_status_hash_cookie(const rpc_status_t *status, const rts_cookie_t *cookie)
 {
     return status_hash(status, cookie->b, sizeof(cookie->b));
+}
+
+uint64_t rpc_status_name_row(const rpc_status_t *status, int row, apr_time_t now)
+{
+    const int64_t all[] = { row, status->pid, now };
+
+    return status_hash(status, all, sizeof(all));
 }
 
 static uint64_t hash_user(const rpc_status_t *status, const char *user)
@@ -269,13 +277,16 @@ void rpc_status_leave(rpc_status_t *status, int mine)
     atomic_store(&status->owner[row], 0);
 }
 
-void rpc_status_gone(rpc_status_t *status, uint32_t pid)
+void rpc_status_gone(rpc_status_t *status, uint32_t pid, void (*lost)(void *ctx, int row), void *ctx)
 {
     uint32_t row, mark = atomic_load(status->mark);
 
     for (row = 0; row < mark; row++) {
-        if (atomic_load(&status->owner[row]) == pid)
-            rpc_status_leave(status, (int)row);
+        if (atomic_load(&status->owner[row]) != pid)
+            continue;
+        if (lost)
+            lost(ctx, (int)row);
+        rpc_status_leave(status, (int)row);
     }
 }
 

@@ -18,6 +18,7 @@
 typedef struct rpc_status rpc_status_t;
 
 #define RPC_STATUS_NO_ROW (-1)
+#define RPC_STATUS_ROWS (1u << 20)      /* their numbers are less than this */
 
 /* Makes the table, with a random key, in shared memory that children inherit by fork. Lives in
  * POOL. */
@@ -74,8 +75,9 @@ int rpc_status_recall(rpc_status_t *status, int row, int *bound, unsigned *level
 int rpc_status_tells(rpc_status_t *status, int row, apr_time_t now);
 /* Gives the row back. */
 void rpc_status_leave(rpc_status_t *status, int row);
-/* Gives back all rows of a process that has ended, however it did. */
-void rpc_status_gone(rpc_status_t *status, uint32_t pid);
+/* Gives back all rows of a process that has ended, however it did; LOST, which may be NULL, hears of
+ * each before that. */
+void rpc_status_gone(rpc_status_t *status, uint32_t pid, void (*lost)(void *ctx, int row), void *ctx);
 
 typedef struct rpc_status_counts {
     uint32_t channels, unpaired;
@@ -83,7 +85,10 @@ typedef struct rpc_status_counts {
 
 rpc_status_counts_t rpc_status_count(rpc_status_t *status);
 
-/* The table's name of a cookie: the same in all children, and of no use to anybody else. */
+/* The table's name of a cookie: the same in all children, and of no use to anybody else. It is the
+ * public id of the virtual connection. Never 0. */
 uint64_t rpc_status_hash_cookie(const rpc_status_t *status, const rts_cookie_t *cookie);
+/* The same for a channel that has no cookie, by its row, this process and the time. */
+uint64_t rpc_status_name_row(const rpc_status_t *status, int row, apr_time_t now);
 
 #endif

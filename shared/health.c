@@ -5,15 +5,26 @@
 #include "shared/health.h"
 
 #include <stdatomic.h>
+#include <unistd.h>
 
 #include <apr_lib.h>
 
 #include "base/clock.h"
+#include "shared/words.h"
 
-#define SLOTS 1024              /* a power of 2; a site has a few dozen servers */
+#define SLOTS RPC_HEALTH_SLOTS  /* a power of 2; a site has a few dozen servers */
 #define PROBES 16
+#define TRIES 100               /* reads of texts that are being written */
 #define AVOID_FIRST apr_time_from_sec(2)
 #define AVOID_MAX apr_time_from_sec(60)
+
+typedef struct texts {
+    char host[RPC_HEALTH_HOST];
+    char why[RPC_HEALTH_WHY];
+    uint64_t port;
+} texts_t;
+
+_Static_assert(sizeof(texts_t) % sizeof(uint64_t) == 0, "whole words");
 
 typedef struct slot {
     _Atomic uint64_t server;    /* hash of host:port; 0: the slot was never used */
@@ -21,6 +32,13 @@ typedef struct slot {
     _Atomic int64_t until;      /* avoided until then */
     _Atomic int64_t avoid;      /* how long the last time; 0: it is healthy */
     _Atomic int64_t unfit;      /* a failed check counts until then; 0: no check has failed */
+    _Atomic int64_t drain;      /* 0: it is not drained; 1: without an end; else its end */
+    /* For people. */
+    _Atomic int64_t since, failed, checked;
+    _Atomic uint64_t connects, failures, checks, bad_checks;
+    _Atomic uint32_t writer;    /* of the texts: pid; 0: nobody */
+    rpc_word_t version;         /* of the texts; odd: they are being written */
+    rpc_word_t texts[RPC_WORDS_OF(texts_t)];
 } slot_t;
 
 struct rpc_health {
@@ -49,6 +67,52 @@ static uint64_t hash_server(const char *host, uint16_t port)
     return h ? h : 1;
 }
 
+/* ---- texts ---- */
+
+/* Replaces the texts of a slot by NEW; what is NULL stays. If another process is writing, its texts
+ * are as good. */
+static void write_texts(slot_t *slot, const char *host, uint16_t port, const char *why)
+{
+    uint32_t nobody = 0;
+    uint64_t version;
+    texts_t texts;
+
+    if (!atomic_compare_exchange_strong(&slot->writer, &nobody, (uint32_t)getpid()))
+        return;
+    version = atomic_load(&slot->version) | 1;
+    rpc_words_load(slot->texts, &texts, RPC_WORDS_OF(texts));
+    if (host) {
+        rpc_words_text(texts.host, sizeof(texts.host), host);
+        texts.port = port;
+    }
+    if (why)
+        rpc_words_text(texts.why, sizeof(texts.why), why);
+    atomic_store_explicit(&slot->version, version, memory_order_relaxed);
+    rpc_words_store(slot->texts, &texts, RPC_WORDS_OF(texts));
+    atomic_store(&slot->version, version + 1);
+    atomic_store(&slot->writer, 0);
+}
+
+/* A process that dies in the middle leaves an odd version, and then there are no texts until the next
+ * are written. */
+static int read_texts(const slot_t *slot, texts_t *texts)
+{
+    int tries;
+
+    for (tries = 0; tries < TRIES; tries++) {
+        uint64_t version = atomic_load(&slot->version);
+
+        if (version & 1)
+            continue;
+        rpc_words_load(slot->texts, texts, RPC_WORDS_OF(*texts));
+        if (atomic_load(&slot->version) == version)
+            return 1;
+    }
+    return 0;
+}
+
+/* ---- slots ---- */
+
 /* The server's slot, or NULL. The search ends at a slot that was never used. */
 static slot_t *find_slot(rpc_health_t *health, uint64_t server)
 {
@@ -74,7 +138,15 @@ static int64_t end_of(slot_t *slot)
     return until > unfit ? until : unfit;
 }
 
-/* Among the slots for SERVER, the first that is free at NOW, or that becomes free first. */
+/* Must the slot stay its server's, whatever the server's health is? */
+static int is_kept(slot_t *slot, uint32_t configuration)
+{
+    return (configuration && atomic_load(&slot->reserved) == configuration)
+           || atomic_load(&slot->drain);
+}
+
+/* Among the slots for SERVER, one that was never used, or the first that is free at NOW, or that
+ * becomes free first. */
 static slot_t *find_free(rpc_health_t *health, uint64_t server, apr_time_t now)
 {
     uint32_t configuration = atomic_load(&health->configuration);
@@ -86,11 +158,9 @@ static slot_t *find_free(rpc_health_t *health, uint64_t server, apr_time_t now)
 
         if (!atomic_load(&slot->server))
             return slot;
-        if (configuration && atomic_load(&slot->reserved) == configuration)
+        if (is_kept(slot, configuration))
             continue;
-        if (end_of(slot) <= now)
-            return slot;
-        if (!soonest || end_of(slot) < end_of(soonest))
+        if (!soonest || (end_of(soonest) > now && end_of(slot) < end_of(soonest)))
             soonest = slot;
     }
     return soonest;
@@ -98,10 +168,10 @@ static slot_t *find_free(rpc_health_t *health, uint64_t server, apr_time_t now)
 
 /* The server's slot; takes one if the server has none. NULL: another process was faster, or the
  * configuration's servers have all of them. */
-static slot_t *claim_slot(rpc_health_t *health, uint64_t server, apr_time_t now)
+static slot_t *claim_slot(rpc_health_t *health, const char *host, uint16_t port, apr_time_t now)
 {
+    uint64_t server = hash_server(host, port), holds;
     slot_t *slot = find_slot(health, server);
-    uint64_t holds;
 
     if (slot || !(slot = find_free(health, server, now)))
         return slot;
@@ -112,6 +182,14 @@ static slot_t *claim_slot(rpc_health_t *health, uint64_t server, apr_time_t now)
     atomic_store(&slot->avoid, 0);
     atomic_store(&slot->until, 0);
     atomic_store(&slot->unfit, 0);
+    atomic_store(&slot->since, 0);
+    atomic_store(&slot->failed, 0);
+    atomic_store(&slot->checked, 0);
+    atomic_store(&slot->connects, 0);
+    atomic_store(&slot->failures, 0);
+    atomic_store(&slot->checks, 0);
+    atomic_store(&slot->bad_checks, 0);
+    write_texts(slot, host, port, "");
     return slot;
 }
 
@@ -121,8 +199,7 @@ void rpc_health_reserve(rpc_health_t *health, const rpc_health_server_t *servers
     int i;
 
     for (i = 0; i < count; i++) {
-        slot_t *slot = claim_slot(health, hash_server(servers[i].host, servers[i].port),
-                                  rpc_clock_now());
+        slot_t *slot = claim_slot(health, servers[i].host, servers[i].port, rpc_clock_now());
 
         if (slot)
             atomic_store(&slot->reserved, configuration);
@@ -131,43 +208,71 @@ void rpc_health_reserve(rpc_health_t *health, const rpc_health_server_t *servers
 
 void rpc_health_failed(rpc_health_t *health, const char *host, uint16_t port, apr_time_t now)
 {
-    slot_t *slot = health ? claim_slot(health, hash_server(host, port), now) : NULL;
+    slot_t *slot = health ? claim_slot(health, host, port, now) : NULL;
     int64_t avoid;
 
+    if (!slot)
+        return;
+    atomic_fetch_add(&slot->failures, 1);
+    atomic_store(&slot->failed, now);
     /* When many channels fail at the same time, they count as one failure. */
-    if (!slot || atomic_load(&slot->until) > now)
+    if (atomic_load(&slot->until) > now)
         return;
     avoid = atomic_load(&slot->avoid) * 2;
+    if (!avoid && !atomic_load(&slot->unfit))
+        atomic_store(&slot->since, now);
     avoid = avoid < AVOID_FIRST ? AVOID_FIRST : avoid > AVOID_MAX ? AVOID_MAX : avoid;
     atomic_store(&slot->avoid, avoid);
     atomic_store(&slot->until, now + avoid);
 }
 
-void rpc_health_good(rpc_health_t *health, const char *host, uint16_t port)
+void rpc_health_explain(rpc_health_t *health, const char *host, uint16_t port, const char *why)
 {
     slot_t *slot = health ? find_slot(health, hash_server(host, port)) : NULL;
 
-    if (slot && atomic_load(&slot->avoid)) {
+    if (slot)
+        write_texts(slot, host, port, why);
+}
+
+void rpc_health_good(rpc_health_t *health, const char *host, uint16_t port)
+{
+    slot_t *slot = health ? claim_slot(health, host, port, rpc_clock_now()) : NULL;
+
+    if (!slot)
+        return;
+    atomic_fetch_add_explicit(&slot->connects, 1, memory_order_relaxed);
+    if (atomic_load(&slot->avoid)) {
         atomic_store(&slot->avoid, 0);
         atomic_store(&slot->until, 0);
+        if (!atomic_load(&slot->unfit))
+            atomic_store(&slot->since, rpc_clock_now());
     }
 }
 
 int rpc_health_checked(rpc_health_t *health, const char *host, uint16_t port, int good,
                        apr_time_t now, apr_time_t until)
 {
-    uint64_t server = hash_server(host, port);
-    slot_t *slot = !health ? NULL
-                 : good    ? find_slot(health, server)
-                           : claim_slot(health, server, now);
+    slot_t *slot = health ? claim_slot(health, host, port, now) : NULL;
+    int changed;
 
     if (!slot)
         return 0;
-    if (!good)
-        return atomic_exchange(&slot->unfit, until) == 0;
-    atomic_store(&slot->avoid, 0);
-    atomic_store(&slot->until, 0);
-    return atomic_exchange(&slot->unfit, 0) != 0;
+    atomic_store(&slot->checked, now);
+    atomic_fetch_add(&slot->checks, 1);
+    if (!good) {
+        atomic_fetch_add(&slot->bad_checks, 1);
+        atomic_store(&slot->failed, now);
+        changed = atomic_exchange(&slot->unfit, until) == 0;
+    }
+    else {
+        atomic_store(&slot->until, 0);
+        changed = atomic_exchange(&slot->unfit, 0) != 0;
+        if (atomic_exchange(&slot->avoid, 0) || changed)
+            atomic_store(&slot->since, now);
+    }
+    if (changed)
+        atomic_store(&slot->since, now);
+    return changed;
 }
 
 void rpc_health_unchecked(rpc_health_t *health, const char *host, uint16_t port, apr_time_t until)
@@ -182,5 +287,74 @@ int rpc_health_up(const rpc_health_t *health, const char *host, uint16_t port, a
 {
     slot_t *slot = health ? find_slot((rpc_health_t *)health, hash_server(host, port)) : NULL;
 
-    return !slot || (atomic_load(&slot->until) <= now && atomic_load(&slot->unfit) <= now);
+    return !slot || (atomic_load(&slot->until) <= now && atomic_load(&slot->unfit) <= now
+                     && !atomic_load(&slot->drain));
+}
+
+/* ---- draining ---- */
+
+int rpc_health_drain(rpc_health_t *health, const char *host, uint16_t port, apr_time_t end_at)
+{
+    slot_t *slot = claim_slot(health, host, port, rpc_clock_now());
+
+    if (slot)
+        atomic_store(&slot->drain, end_at ? end_at : 1);
+    return slot != NULL;
+}
+
+int rpc_health_undrain(rpc_health_t *health, const char *host, uint16_t port)
+{
+    slot_t *slot = find_slot(health, hash_server(host, port));
+
+    return slot && atomic_exchange(&slot->drain, 0) != 0;
+}
+
+int rpc_health_drains(const rpc_health_t *health, const char *host, uint16_t port)
+{
+    slot_t *slot = health ? find_slot((rpc_health_t *)health, hash_server(host, port)) : NULL;
+
+    return slot && atomic_load(&slot->drain) != 0;
+}
+
+/* ---- for people ---- */
+
+int rpc_health_view(const rpc_health_t *health, int number, apr_time_t now, rpc_health_view_t *view)
+{
+    slot_t *slot = (slot_t *)&health->slots[number];
+    uint32_t configuration = atomic_load(&((rpc_health_t *)health)->configuration);
+    int64_t drain = atomic_load(&slot->drain);
+    texts_t texts;
+
+    memset(view, 0, sizeof(*view));
+    if (!atomic_load(&slot->server) || !read_texts(slot, &texts) || !texts.host[0])
+        return 0;
+    memcpy(view->host, texts.host, sizeof(view->host));
+    memcpy(view->why, texts.why, sizeof(view->why));
+    view->port = (uint16_t)texts.port;
+    view->avoided = atomic_load(&slot->until) > now;
+    view->suspect = !view->avoided && atomic_load(&slot->avoid) != 0;
+    view->unfit = atomic_load(&slot->unfit) > now;
+    view->drained = drain != 0;
+    view->configured = configuration && atomic_load(&slot->reserved) == configuration;
+    view->since = atomic_load(&slot->since);
+    view->until = end_of(slot);
+    view->failed = atomic_load(&slot->failed);
+    view->checked = atomic_load(&slot->checked);
+    view->drain_end = drain > 1 ? drain : 0;
+    view->connects = atomic_load(&slot->connects);
+    view->failures = atomic_load(&slot->failures);
+    view->checks = atomic_load(&slot->checks);
+    view->bad_checks = atomic_load(&slot->bad_checks);
+    return 1;
+}
+
+void rpc_health_gone(rpc_health_t *health, uint32_t pid)
+{
+    int i;
+
+    for (i = 0; i < SLOTS; i++) {
+        uint32_t dead = pid;
+
+        atomic_compare_exchange_strong(&health->slots[i].writer, &dead, 0);
+    }
 }

@@ -1,4 +1,5 @@
-/* rpc_health: which servers answer, shared by all children and the endpoint process.
+/* rpc_health: which servers answer, shared by all children and the endpoint process; and what people
+ * may know of them.
  *
  * A table in shared memory with one slot for each server (host:port), found by hash. There are no
  * locks: the numbers of a slot are atomics, so a child that dies leaves no lock behind. Clients may
@@ -34,6 +35,8 @@ void rpc_health_reserve(rpc_health_t *health, const rpc_health_server_t *servers
  * HOST:PORT did not answer: it is avoided for 2 seconds, twice as long after each further
  * failure, up to 60. */
 void rpc_health_failed(rpc_health_t *health, const char *host, uint16_t port, apr_time_t now);
+/* Why it failed, in words, for people. After rpc_health_failed() or rpc_health_checked(). */
+void rpc_health_explain(rpc_health_t *health, const char *host, uint16_t port, const char *why);
 /* A connection to HOST:PORT succeeded. */
 void rpc_health_good(rpc_health_t *health, const char *host, uint16_t port);
 /* The result of a health check. After a failed check the server is avoided until a check succeeds,
@@ -43,7 +46,42 @@ int rpc_health_checked(rpc_health_t *health, const char *host, uint16_t port, in
                        apr_time_t now, apr_time_t until);
 /* A check had no result: the result of the last one counts until UNTIL. */
 void rpc_health_unchecked(rpc_health_t *health, const char *host, uint16_t port, apr_time_t until);
-/* May the server be tried as usual? 0: it is avoided. HEALTH may be NULL. */
+/* An administrator drains the server: no new virtual connection goes there, until he ends that. Old
+ * ones live on; END_AT: they end then, 0: by themselves. 0: it has no slot. */
+int rpc_health_drain(rpc_health_t *health, const char *host, uint16_t port, apr_time_t end_at);
+int rpc_health_undrain(rpc_health_t *health, const char *host, uint16_t port);
+int rpc_health_drains(const rpc_health_t *health, const char *host, uint16_t port);
+
+/* May the server be tried as usual? 0: it is avoided, or drained. HEALTH may be NULL. */
 int rpc_health_up(const rpc_health_t *health, const char *host, uint16_t port, apr_time_t now);
+
+/* ---- for people ---- */
+
+#define RPC_HEALTH_HOST 256
+#define RPC_HEALTH_WHY 200
+
+typedef struct rpc_health_view {
+    char host[RPC_HEALTH_HOST];
+    char why[RPC_HEALTH_WHY];       /* of the last failure; "": none yet */
+    uint16_t port;
+    unsigned avoided:1;             /* since failed connects, until UNTIL */
+    unsigned suspect:1;             /* that is over, and none has succeeded since */
+    unsigned unfit:1;               /* the last health check has failed */
+    unsigned drained:1;
+    unsigned configured:1;          /* a directive names it */
+    apr_time_t since;               /* of the state, as rpc_clock_now(); 0: since the start */
+    apr_time_t until;
+    apr_time_t failed;              /* the last failure; 0: none */
+    apr_time_t checked;             /* the last health check; 0: none */
+    apr_time_t drain_end;           /* its channels end then; 0: never */
+    uint64_t connects, failures;    /* connections that succeeded, and that failed */
+    uint64_t checks, bad_checks;    /* health checks in all, and those that failed */
+} rpc_health_view_t;
+
+/* Slots are numbered from 0; a view of each. 0: it has no server. */
+#define RPC_HEALTH_SLOTS 1024
+int rpc_health_view(const rpc_health_t *health, int slot, apr_time_t now, rpc_health_view_t *view);
+/* A process has died, and a text that it was writing is nobody's. */
+void rpc_health_gone(rpc_health_t *health, uint32_t pid);
 
 #endif

@@ -119,16 +119,18 @@ static void note_failure(rpc_dial_t *d, const rpc_connect_result_t *result)
 {
     size_t used = strlen(d->tried), room = sizeof(d->tried) - used;
     const char *more = is_last(d) ? "" : "; the next server is tried";
-    char text[120];
+    char text[120], why[RPC_HEALTH_WHY];
 
+    apr_strerror(result->status, text, sizeof(text));
+    snprintf(why, sizeof(why), "%s: %s", rpc_reason_info(result->reason)->text, text);
+    rpc_health_explain(d->dialer.health, d->host, d->port, why);
     if (result->rule)
         snprintf(d->tried + used, room,
                  "%s%s port %u: %s is refused by RpcTargetNetworks, nearest is %s%s",
                  used ? ": " : "", d->host, d->port, result->address, result->rule, more);
     else
         snprintf(d->tried + used, room, "%s%s port %u: %s: %s%s", used ? ": " : "", d->host,
-                 d->port, rpc_reason_info(result->reason)->text,
-                 apr_strerror(result->status, text, sizeof(text)), more);
+                 d->port, rpc_reason_info(result->reason)->text, text, more);
 }
 
 static void dial_connected(void *ctx, const rpc_connect_result_t *result)

@@ -12,7 +12,8 @@ tests="$run $samba clang libapache2-mod-perl2 libapache2-mod-perl2-dev libio-soc
        libapache2-mod-auth-gssapi gss-ntlmssp winbind libnss-wrapper
        krb5-kdc krb5-admin-server krb5-user libgssapi-perl
        samba-ad-provision samba-dsdb-modules samba-vfs-modules
-       nginx-light haproxy squid libapache2-mod-security2 modsecurity-crs"
+       nginx-light haproxy squid libapache2-mod-security2 modsecurity-crs
+       prometheus python3-prometheus-client"
 bench="$run haproxy linux-perf strace valgrind"
 fuzz="$build clang libclang-rt-14-dev"
 deb="$build debhelper lintian debootstrap iproute2"
@@ -42,6 +43,12 @@ else
     echo "These packages are missing; install them as root:" >&2
     echo "    apt-get install --no-install-recommends ${missing[*]}" >&2
     exit 1
+fi
+# The tests want promtool; the server of its package, which would listen on all addresses, is not to
+# start.
+if [[ " ${missing[*]} " == *" prometheus "* && -d /etc/systemd/system ]]; then
+    [ -e /etc/systemd/system/prometheus.service ] \
+        || "${as_root[@]}" ln -s /dev/null /etc/systemd/system/prometheus.service
 fi
 export DEBIAN_FRONTEND=noninteractive
 "${as_root[@]}" apt-get update -q

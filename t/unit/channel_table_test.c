@@ -381,7 +381,7 @@ static void test_gone(rpc_status_t *t)
     }
     wait_all("a process ends, leaving its rows");
     is_int(rpc_status_count(t).channels, 6, "they count");
-    rpc_status_gone(t, (uint32_t)pid);
+    rpc_status_gone(t, (uint32_t)pid, NULL, NULL);
     is_int(rpc_status_count(t).channels, 1, "until its end is told");
     rpc_status_leave(t, mine);
 }
@@ -507,7 +507,7 @@ static void kill_victim(rpc_status_t *t, prey_t *prey, int number, pid_t pid)
     waitpid(pid, NULL, 0);
     atomic_store(&prey->victims[number].vc, 0);
     atomic_store(&prey->victims[number].inside, 0);
-    rpc_status_gone(t, (uint32_t)pid);
+    rpc_status_gone(t, (uint32_t)pid, NULL, NULL);
 }
 
 /* Each process is killed at some instruction. An operation that a dead process has begun is in
@@ -606,7 +606,7 @@ static void test_many(rpc_status_t *t)
     ok(enter_as(t, RPC_OUTBOUND, &alice, &limits, &why) != RPC_STATUS_NO_ROW, "one more may come");
     enter_as(t, RPC_OUTBOUND, &bob, &limits, &why);
     is_reason(why, RPC_REASON_TOO_MANY_CHANNELS, "and then no other");
-    rpc_status_gone(t, (uint32_t)getpid());
+    rpc_status_gone(t, (uint32_t)getpid(), NULL, NULL);
     is_int(rpc_status_count(t).channels, 0, "all are gone with their process");
 }
 

@@ -52,7 +52,7 @@ typedef struct world {
     rpc_log_t log;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    char lines[65536];          /* what was logged at info and above */
+    char lines[65536];          /* logged at info and above, and ends */
     int idle;                   /* calls of idle() */
     rpc_handover_t *handover;   /* NULL: not made yet */
     int succeeded;              /* calls of succeeded() */
@@ -73,7 +73,8 @@ static void log_line(const rpc_log_t *log, int level, apr_status_t status, const
     if (w->awaits && strstr(text, " ended: ") && ioctl(w->awaits, FIONREAD, &unread) == 0
         && !unread)
         w->ended_first++;
-    if (strlen(w->lines) + strlen(text) + 2 < sizeof(w->lines)) {
+    if ((level <= RPC_LOG_INFO || strstr(text, " ended: "))
+        && strlen(w->lines) + strlen(text) + 2 < sizeof(w->lines)) {
         strcat(w->lines, text);
         strcat(w->lines, "\n");
     }
@@ -232,7 +233,7 @@ static world_t *world_new(apr_interval_time_t setup_timeout)
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->changed, NULL);
     w->log.write = log_line;
-    w->log.level = RPC_LOG_INFO;
+    w->log.level = RPC_LOG_DEBUG;
     w->log.ctx = w;
     w->listener = listen_tcp(&w->port);
     memset(&params, 0, sizeof(params));

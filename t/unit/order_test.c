@@ -4,7 +4,7 @@
 
 #define KEYS 3000
 
-static uint64_t memory[1 << 13];    /* of the table, aligned */
+static uint64_t memory[1 << 17];    /* of the table, aligned */
 
 static rpc_place_t place(const char *host, int weight)
 {

@@ -1,0 +1,71 @@
+/* httpd/status_facts.c: limits and servers, from the tables and the configuration. */
+#include "httpd/status_facts.h"
+
+#include <apr_strings.h>
+
+#include "httpd/module.h"
+
+apr_time_t rpc_status_day(const rpc_status_request_t *q, apr_time_t clock)
+{
+    return q->now - (q->clock - clock);
+}
+
+static const char *busiest(const rpc_status_request_t *q, const rpc_busiest_t *b, int user,
+                           uint64_t *allowed)
+{
+    rpc_board_view_t view;
+
+    if (!b->count || !rpc_view_row(q->context, b->row, &view))
+        return "";
+    if (allowed)
+        *allowed = user ? view.row.of_user : view.row.of_address;
+    return apr_pstrdup(q->r->pool, user ? view.row.user : view.row.client);
+}
+
+/* The limits of users and addresses are those of the section where their last channel came. */
+void rpc_status_limits(const rpc_status_request_t *q, rpc_status_limit_t limits[RPC_STATUS_LIMITS])
+{
+    const rpc_tally_t *tally = q->context->tally;
+    rpc_unpaired_t unpaired = rpc_config_unpaired(q->sc);
+    rpc_status_counts_t now = rpc_status_count(q->context->live);
+    const rpc_dir_config_t *dc = ap_get_module_config(q->r->server->lookup_defaults,
+                                                      &rpcproxy_module);
+    uint64_t of_user = (uint64_t)rpc_config_max_of_user(dc);
+    uint64_t of_address = (uint64_t)rpc_config_max_of_address(dc);
+    const char *user = busiest(q, &q->view->user, 1, &of_user);
+    const char *client = busiest(q, &q->view->client, 0, &of_address);
+    const rpc_status_limit_t all[RPC_STATUS_LIMITS] = {
+        { "RpcMaxChannels", "channels of the server", "", now.channels,
+          (uint64_t)rpc_config_max_channels(q->sc), atomic_load(&tally->most_channels) },
+        { "RpcMaxUnpairedChannels", "channels that wait for their server", "", now.unpaired,
+          (uint64_t)unpaired.all, atomic_load(&tally->most_unpaired) },
+        { "RpcMaxChannelsPerUser", "channels of one user", user, q->view->user.count, of_user, 0 },
+        { "RpcMaxChannelsPerAddress", "channels of one address", client, q->view->client.count,
+          of_address, 0 },
+        { "RpcMaxUnpairedPerUser", "waiting channels of one user",
+          busiest(q, &q->view->unpaired_user, 1, NULL), q->view->unpaired_user.count,
+          (uint64_t)unpaired.of_user, 0 },
+        { "RpcMaxUnpairedPerUser, for an address", "waiting channels of one address",
+          busiest(q, &q->view->unpaired_client, 0, NULL), q->view->unpaired_client.count,
+          (uint64_t)unpaired.of_address, 0 },
+    };
+
+    memcpy(limits, all, sizeof(all));
+}
+
+const char *rpc_status_server_state(const rpc_health_view_t *server)
+{
+    return server->drained ? "draining" : server->unfit ? "down" : server->avoided ? "avoided"
+         : server->suspect ? "suspect" : "up";
+}
+
+apr_size_t rpc_status_server_channels(const rpc_status_request_t *q,
+                                      const rpc_health_view_t *server)
+{
+    char *name = apr_psprintf(q->r->pool, "%s[%u]", server->host, server->port);
+    const apr_size_t *count;
+
+    ap_str_tolower(name);
+    count = apr_hash_get(q->view->servers, name, APR_HASH_KEY_STRING);
+    return count ? *count : 0;
+}

@@ -1,0 +1,56 @@
+/* httpd/status_facts.h: one request for the status page, and what all of its formats say: limits,
+ * servers, times. (httpd/status_page.h says which sources make the page.)
+ */
+#ifndef RPC_STATUS_FACTS_H
+#define RPC_STATUS_FACTS_H
+
+#include <httpd.h>
+
+#include "httpd/config.h"
+#include "httpd/context.h"
+#include "httpd/status_view.h"
+
+/* What was asked for, and when. */
+typedef struct rpc_status_query {
+    rpc_view_filter_t filter;
+    const char *find_text, *state_text;     /* as written */
+    apr_size_t rows, page;                  /* virtual connections of a page; its number, from 1 */
+    int refresh;                            /* seconds; 0: never */
+} rpc_status_query_t;
+
+typedef struct rpc_status_request {
+    request_rec *r;
+    const rpc_context_t *context;
+    const rpc_server_config_t *sc;
+    rpc_status_query_t query;
+    rpc_view_t *view;
+    apr_time_t now;                         /* time of day */
+    apr_time_t clock;                       /* rpc_clock_now() */
+} rpc_status_request_t;
+
+/* A time of rpc_clock_now() as one of the day. */
+apr_time_t rpc_status_day(const rpc_status_request_t *q, apr_time_t clock);
+
+/* What is limited: how many there are, may be, and were at most. */
+typedef struct rpc_status_limit {
+    const char *directive, *what, *who;     /* WHO: the user or address with the most; "": all */
+    uint64_t used, allowed;                 /* ALLOWED 0: no limit */
+    uint64_t most;                          /* 0: not kept */
+} rpc_status_limit_t;
+#define RPC_STATUS_LIMITS 6
+void rpc_status_limits(const rpc_status_request_t *q, rpc_status_limit_t limits[RPC_STATUS_LIMITS]);
+
+/* The word for a server's state: "up", "avoided", "suspect", "down",
+ * "draining". */
+const char *rpc_status_server_state(const rpc_health_view_t *server);
+/* Channels at that server. */
+apr_size_t rpc_status_server_channels(const rpc_status_request_t *q,
+                                      const rpc_health_view_t *server);
+
+/* The formats. Each is in a source of its name. */
+void rpc_status_html(const rpc_status_request_t *q);
+void rpc_status_json(const rpc_status_request_t *q);
+/* OLD: the text format of Prometheus; else OpenMetrics. */
+void rpc_status_metrics(const rpc_status_request_t *q, int old);
+
+#endif

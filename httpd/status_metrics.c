@@ -1,0 +1,263 @@
+/* httpd/status_metrics.c: what happened and what there is, for monitoring systems: OpenMetrics 1.0, or
+ * the older text format of Prometheus. They differ in the names of counters and in the last line.
+ *
+ * All counts are in shared memory of the parent, so they fall neither with a child nor at a restart.
+ * Nothing that a client chooses is a label, so the number of series has a bound.
+ */
+#include "httpd/status_facts.h"
+
+#include <inttypes.h>
+
+#include <apr_strings.h>
+#include <http_protocol.h>
+
+#include "base/version.h"
+#include "httpd/status_out.h"
+
+typedef enum { GAUGE, COUNTER, HISTOGRAM, INFO } family_t;
+
+/* Writes one format. */
+typedef struct writer {
+    request_rec *r;
+    int old;
+    const char *name;       /* of the family that is being written */
+    family_t type;
+} writer_t;
+
+static const char *suffix(family_t type)
+{
+    return type == COUNTER ? "_total" : type == INFO ? "_info" : "";
+}
+
+/* One TYPE, UNIT and HELP for each family. UNIT "" : none. */
+static void family(writer_t *w, const char *name, family_t type, const char *unit, const char *help)
+{
+    static const char *const types[] = { "gauge", "counter", "histogram", "info" };
+    const char *of_type = w->old && type == INFO ? "gauge" : types[type];
+    const char *behind = w->old ? suffix(type) : "";
+
+    w->name = name;
+    w->type = type;
+    ap_rprintf(w->r, "# TYPE rpcproxy_%s%s %s\n", name, behind, of_type);
+    if (*unit && !w->old)
+        ap_rprintf(w->r, "# UNIT rpcproxy_%s %s\n", name, unit);
+    ap_rprintf(w->r, "# HELP rpcproxy_%s%s %s\n", name, behind, help);
+}
+
+/* A sample with one label, or none (LABEL ""). */
+static void sample(const writer_t *w, const char *label, const char *value, uint64_t n)
+{
+    ap_rprintf(w->r, "rpcproxy_%s%s", w->name, suffix(w->type));
+    if (*label) {
+        ap_rprintf(w->r, "{%s=", label);
+        rpc_out_label(w->r, value);
+        ap_rputc('}', w->r);
+    }
+    ap_rprintf(w->r, " %" APR_UINT64_T_FMT "\n", (apr_uint64_t)n);
+}
+
+static const char *const role_names[RPC_ROLES] = { "in", "out", "v1" };
+
+static void by_role(const writer_t *w, const _Atomic uint64_t counts[RPC_ROLES])
+{
+    int role;
+
+    for (role = 0; role < RPC_ROLES; role++)
+        sample(w, "role", role_names[role], atomic_load(&counts[role]));
+}
+
+static void by_reason(const writer_t *w, const _Atomic uint64_t counts[RPC_REASON_COUNT])
+{
+    int i;
+
+    for (i = 1; i < RPC_REASON_COUNT; i++)
+        sample(w, "reason", rpc_reason_info((rpc_reason_t)i)->token, atomic_load(&counts[i]));
+}
+
+/* ---- histograms ---- */
+
+static void put_histogram(const writer_t *w, const char *role, const rpc_histogram_t *h,
+                          const apr_interval_time_t *bounds)
+{
+    uint64_t n = 0, us = atomic_load(&h->microseconds);
+    int i;
+
+    for (i = 0; i < RPC_TALLY_BUCKETS; i++) {
+        n += atomic_load(&h->upto[i]);
+        ap_rprintf(w->r, "rpcproxy_%s_bucket{role=\"%s\",le=\"", w->name, role);
+        if (i < RPC_TALLY_BUCKETS - 1)
+            ap_rprintf(w->r, "%d.%s", (int)apr_time_sec(bounds[i]),
+                       bounds[i] % APR_USEC_PER_SEC ? apr_psprintf(w->r->pool, "%03d",
+                                                                   (int)apr_time_msec(bounds[i])) : "0");
+        else
+            ap_rputs("+Inf", w->r);
+        ap_rprintf(w->r, "\"} %" APR_UINT64_T_FMT "\n", (apr_uint64_t)n);
+    }
+    ap_rprintf(w->r, "rpcproxy_%s_sum{role=\"%s\"} %" APR_UINT64_T_FMT ".%06d\n", w->name, role,
+               (apr_uint64_t)(us / APR_USEC_PER_SEC), (int)(us % APR_USEC_PER_SEC));
+    ap_rprintf(w->r, "rpcproxy_%s_count{role=\"%s\"} %" APR_UINT64_T_FMT "\n", w->name, role,
+               (apr_uint64_t)n);
+}
+
+static void put_histograms(writer_t *w, const rpc_tally_t *tally)
+{
+    int role;
+
+    family(w, "setup_seconds", HISTOGRAM, "seconds",
+           "Time from the request of a channel to the first answer of its server.");
+    for (role = 0; role < RPC_ROLES; role++)
+        put_histogram(w, role_names[role], &tally->setup[role], rpc_setup_bounds);
+    family(w, "channel_life_seconds", HISTOGRAM, "seconds", "Life of channels that have ended.");
+    for (role = 0; role < RPC_ROLES; role++)
+        put_histogram(w, role_names[role], &tally->life[role], rpc_life_bounds);
+}
+
+/* ---- the families ---- */
+
+static void put_now(writer_t *w, const rpc_status_request_t *q)
+{
+    int role, state;
+
+    family(w, "build", INFO, "", "Version of mod_rpcproxy.");
+    sample(w, "version", RPCPROXY_VERSION, 1);
+    family(w, "start_time_seconds", GAUGE, "seconds", "Start of the server, from which all is counted.");
+    sample(w, "", "", (uint64_t)apr_time_sec(atomic_load(&q->context->tally->started)));
+    family(w, "virtual_connections", GAUGE, "", "Virtual connections that live.");
+    sample(w, "", "", q->view->all);
+    family(w, "channels", GAUGE, "", "Channels that live, by role and state.");
+    for (role = 0; role < RPC_ROLES; role++)
+        for (state = 0; state < RPC_BOARD_STATES; state++)
+            ap_rprintf(w->r, "rpcproxy_channels{role=\"%s\",state=\"%s\"} %u\n", role_names[role],
+                       rpc_view_state_name((uint32_t)state), q->view->states[role][state]);
+}
+
+static void put_limits(writer_t *w, const rpc_status_request_t *q)
+{
+    static const char *const names[RPC_STATUS_LIMITS] = {
+        "channels", "unpaired", "channels_of_user", "channels_of_address", "unpaired_of_user",
+        "unpaired_of_address"
+    };
+    rpc_status_limit_t limits[RPC_STATUS_LIMITS];
+    int i;
+
+    rpc_status_limits(q, limits);
+    family(w, "limit", GAUGE, "", "What a limit allows; one that is not set is missing.");
+    for (i = 0; i < RPC_STATUS_LIMITS; i++)
+        if (limits[i].allowed)
+            sample(w, "limit", names[i], limits[i].allowed);
+    family(w, "limit_used", GAUGE, "",
+           "How much of it is used; of users and addresses, by the one that uses most.");
+    for (i = 0; i < RPC_STATUS_LIMITS; i++)
+        sample(w, "limit", names[i], limits[i].used);
+    family(w, "limit_used_most", GAUGE, "", "The most that ever was used.");
+    for (i = 0; i < 2; i++)
+        sample(w, "limit", names[i], limits[i].most);
+}
+
+static void put_counts(writer_t *w, const rpc_status_request_t *q)
+{
+    const rpc_tally_t *tally = q->context->tally;
+    rpc_board_bytes_t total = rpc_board_total(q->context->board);
+
+    family(w, "received_bytes", COUNTER, "bytes", "Bytes from clients, within channels.");
+    sample(w, "", "", total.in);
+    family(w, "sent_bytes", COUNTER, "bytes", "Bytes to clients, within channels.");
+    sample(w, "", "", total.out);
+    family(w, "channels_begun", COUNTER, "", "Requests that became channels.");
+    by_role(w, tally->begun);
+    family(w, "channels_opened", COUNTER, "", "Channels whose server has answered.");
+    by_role(w, tally->opened);
+    family(w, "channels_ended", COUNTER, "", "Channels that have ended, by reason.");
+    by_reason(w, tally->ended);
+    family(w, "requests_refused", COUNTER, "", "Requests that did not become channels, by reason.");
+    by_reason(w, tally->refused);
+    family(w, "binds_refused", COUNTER, "", "Binds that the firewall has refused.");
+    sample(w, "", "", atomic_load(&tally->binds_refused));
+    family(w, "virtual_connections_ended", COUNTER, "", "Virtual connections that have ended.");
+    sample(w, "", "", atomic_load(&tally->connections));
+    family(w, "successors", COUNTER, "", "Channels that have replaced another.");
+    sample(w, "", "", atomic_load(&tally->successors));
+}
+
+/* ---- servers ---- */
+
+typedef uint64_t server_number_t(const rpc_status_request_t *q, const rpc_health_view_t *s);
+
+static uint64_t is_up(const rpc_status_request_t *q, const rpc_health_view_t *s)
+{
+    return !s->avoided && !s->unfit;
+}
+
+static uint64_t is_draining(const rpc_status_request_t *q, const rpc_health_view_t *s)
+{
+    return s->drained;
+}
+
+static uint64_t channels(const rpc_status_request_t *q, const rpc_health_view_t *s)
+{
+    return rpc_status_server_channels(q, s);
+}
+
+static uint64_t connects(const rpc_status_request_t *q, const rpc_health_view_t *s)
+{
+    return s->connects;
+}
+
+static uint64_t failures(const rpc_status_request_t *q, const rpc_health_view_t *s)
+{
+    return s->failures;
+}
+
+static uint64_t checks(const rpc_status_request_t *q, const rpc_health_view_t *s)
+{
+    return s->checks;
+}
+
+static uint64_t bad_checks(const rpc_status_request_t *q, const rpc_health_view_t *s)
+{
+    return s->bad_checks;
+}
+
+/* Only the servers that the configuration names: others are the clients' to choose. */
+static void by_server(const writer_t *w, const rpc_status_request_t *q, server_number_t *number)
+{
+    rpc_health_view_t s;
+    int i;
+
+    for (i = 0; i < RPC_HEALTH_SLOTS; i++) {
+        if (!rpc_health_view(q->context->health, i, q->clock, &s) || !s.configured)
+            continue;
+        sample(w, "server", apr_psprintf(w->r->pool, "%s[%u]", s.host, s.port), number(q, &s));
+    }
+}
+
+static void put_servers(writer_t *w, const rpc_status_request_t *q)
+{
+    family(w, "server_up", GAUGE, "", "1: the server is used as usual; 0: it is avoided, or down.");
+    by_server(w, q, is_up);
+    family(w, "server_draining", GAUGE, "", "1: no new virtual connections go there.");
+    by_server(w, q, is_draining);
+    family(w, "server_channels", GAUGE, "", "Channels at the server.");
+    by_server(w, q, channels);
+    family(w, "server_connects", COUNTER, "", "Connections to the server that succeeded.");
+    by_server(w, q, connects);
+    family(w, "server_connect_failures", COUNTER, "", "Connections to the server that failed.");
+    by_server(w, q, failures);
+    family(w, "server_checks", COUNTER, "", "Health checks of the server.");
+    by_server(w, q, checks);
+    family(w, "server_check_failures", COUNTER, "", "Health checks that failed.");
+    by_server(w, q, bad_checks);
+}
+
+void rpc_status_metrics(const rpc_status_request_t *q, int old)
+{
+    writer_t w = { .r = q->r, .old = old };
+
+    put_now(&w, q);
+    put_limits(&w, q);
+    put_counts(&w, q);
+    put_histograms(&w, q->context->tally);
+    put_servers(&w, q);
+    if (!old)
+        ap_rputs("# EOF\n", q->r);
+}

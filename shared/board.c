@@ -1,0 +1,263 @@
+/* shared/board.c: rows as words, each row with a counter. The memory is as large as the greatest
+ * number of channels needs; what no channel ever used takes no memory of the machine.
+ */
+#include "shared/board.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "shared/words.h"
+
+#define TRIES 100       /* reads of a row that is being written */
+#define LEAST 1024u     /* rows */
+
+_Static_assert(sizeof(rpc_board_row_t) % sizeof(uint64_t) == 0, "whole words");
+
+typedef struct shared_row {
+    rpc_meter_t meter;
+    rpc_word_t version;     /* odd: it is being written */
+    rpc_word_t words[RPC_WORDS_OF(rpc_board_row_t)];
+} __attribute__((aligned(64))) shared_row_t;
+
+struct rpc_board {
+    uint32_t count;
+    _Atomic uint32_t *mark; /* shared: no row at or above it was ever in use */
+    shared_row_t *rows;     /* shared */
+};
+
+static apr_status_t unmap(void *data)
+{
+    rpc_board_t *board = data;
+
+    munmap(board->mark, (board->count + 1) * sizeof(shared_row_t));
+    return APR_SUCCESS;
+}
+
+/* The system does not set memory aside for rows that nobody uses. */
+static void *map_rows(uint32_t count)
+{
+    void *base = mmap(NULL, (count + 1) * sizeof(shared_row_t), PROT_READ | PROT_WRITE,
+                      MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    return base == MAP_FAILED ? NULL : base;
+}
+
+apr_status_t rpc_board_create(rpc_board_t **out, uint32_t most, apr_pool_t *pool)
+{
+    rpc_board_t *board = apr_pcalloc(pool, sizeof(*board));
+    void *base;
+
+    for (board->count = most; !(base = map_rows(board->count)); board->count /= 2)
+        if (board->count <= LEAST)
+            return errno;
+    board->mark = base;     /* in the place of a row, alone on its cache line */
+    board->rows = (shared_row_t *)base + 1;
+    apr_pool_cleanup_register(pool, board, unmap, apr_pool_cleanup_null);
+    *out = board;
+    return APR_SUCCESS;
+}
+
+/* ---- the owner of a row ---- */
+
+static shared_row_t *row_at(rpc_board_t *board, int row)
+{
+    return (uint32_t)row < board->count ? &board->rows[row] : NULL;
+}
+
+static uint64_t begin_writing(shared_row_t *row)
+{
+    uint64_t version = atomic_load_explicit(&row->version, memory_order_relaxed) | 1;
+
+    atomic_store_explicit(&row->version, version, memory_order_relaxed);
+    return version;
+}
+
+static void end_writing(shared_row_t *row, uint64_t version)
+{
+    atomic_store_explicit(&row->version, version + 1, memory_order_release);
+}
+
+static void write_part(shared_row_t *row, size_t offset, const void *data, size_t size)
+{
+    uint64_t version = begin_writing(row);
+
+    rpc_words_store(&row->words[offset / sizeof(uint64_t)], data, size / sizeof(uint64_t));
+    end_writing(row, version);
+}
+
+/* What the owner itself has written. */
+static rpc_board_row_t own(const shared_row_t *row)
+{
+    rpc_board_row_t mine;
+
+    rpc_words_load(row->words, &mine, RPC_WORDS_OF(rpc_board_row_t));
+    return mine;
+}
+
+#define NUMBERS offsetof(rpc_board_row_t, serial)
+
+static void write_numbers(shared_row_t *row, const rpc_board_row_t *mine)
+{
+    write_part(row, NUMBERS, (const char *)mine + NUMBERS, sizeof(*mine) - NUMBERS);
+}
+
+rpc_metered_t rpc_board_enter(rpc_board_t *board, int at, const rpc_board_row_t *first)
+{
+    shared_row_t *row = row_at(board, at);
+    uint32_t mark = atomic_load(board->mark);
+    rpc_board_row_t mine = *first;
+
+    if (!row)
+        return (rpc_metered_t){ NULL, 0, 0, 0 };
+    while (mark <= (uint32_t)at && !atomic_compare_exchange_weak(board->mark, &mark, (uint32_t)at + 1))
+        ;
+    mine.serial = (atomic_load(&row->version) | 1) + 1;     /* the row has never had it before */
+    mine.in_before = atomic_load(&row->meter.in);
+    mine.out_before = atomic_load(&row->meter.out);
+    atomic_store(&row->meter.heard, mine.since);
+    atomic_store(&row->meter.to_end, 0);
+    write_part(row, 0, &mine, sizeof(mine));
+    return (rpc_metered_t){ &row->meter, mine.serial, mine.in_before, mine.out_before };
+}
+
+void rpc_board_claimed(rpc_board_t *board, int at, uint64_t connection, int64_t began,
+                       uint32_t successors, uint32_t slot)
+{
+    shared_row_t *row = row_at(board, at);
+    rpc_board_row_t mine;
+
+    if (!row)
+        return;
+    mine = own(row);
+    mine.connection = connection;
+    mine.began = began;
+    mine.successors = successors;
+    mine.slot = slot;
+    if (mine.state < RPC_BOARD_CONNECTING)
+        mine.state = RPC_BOARD_CONNECTING;
+    write_numbers(row, &mine);
+}
+
+void rpc_board_reached(rpc_board_t *board, int at, const char *server)
+{
+    shared_row_t *row = row_at(board, at);
+    rpc_board_row_t mine;
+
+    if (!row)
+        return;
+    mine = own(row);
+    if (server)
+        rpc_words_text(mine.server, sizeof(mine.server), server);
+    if (mine.state < RPC_BOARD_WAITING)
+        mine.state = RPC_BOARD_WAITING;
+    write_part(row, 0, &mine, sizeof(mine));
+}
+
+void rpc_board_opened(rpc_board_t *board, int at)
+{
+    shared_row_t *row = row_at(board, at);
+    rpc_board_row_t mine;
+
+    if (!row)
+        return;
+    mine = own(row);
+    mine.state = RPC_BOARD_OPEN;
+    write_numbers(row, &mine);
+}
+
+void rpc_board_refused(rpc_board_t *board, int at, uint32_t refused)
+{
+    shared_row_t *row = row_at(board, at);
+    rpc_board_row_t mine;
+
+    if (!row)
+        return;
+    mine = own(row);
+    mine.refused = refused;
+    write_numbers(row, &mine);
+}
+
+void rpc_board_forget_slot(rpc_board_t *board, int at)
+{
+    shared_row_t *row = row_at(board, at);
+    rpc_board_row_t mine;
+
+    if (!row)
+        return;
+    mine = own(row);
+    mine.slot = 0;
+    write_numbers(row, &mine);
+}
+
+void rpc_board_leave(rpc_board_t *board, int at)
+{
+    static const rpc_board_row_t nobody;
+    shared_row_t *row = row_at(board, at);
+
+    if (row)
+        write_part(row, 0, &nobody, sizeof(nobody));
+}
+
+/* ---- anybody ---- */
+
+uint32_t rpc_board_mark(const rpc_board_t *board)
+{
+    return atomic_load(board->mark);
+}
+
+static void load(const shared_row_t *row, rpc_board_view_t *view)
+{
+    rpc_words_load(row->words, &view->row, RPC_WORDS_OF(rpc_board_row_t));
+    view->in = atomic_load_explicit(&row->meter.in, memory_order_acquire) - view->row.in_before;
+    view->out = atomic_load_explicit(&row->meter.out, memory_order_acquire) - view->row.out_before;
+    view->heard = atomic_load_explicit(&row->meter.heard, memory_order_acquire);
+}
+
+/* A free row, which most are, costs one word. */
+int rpc_board_read(const rpc_board_t *board, uint32_t at, rpc_board_view_t *view)
+{
+    const shared_row_t *row = &board->rows[at];
+    int tries;
+
+    for (tries = 0; at < board->count && tries < TRIES; tries++) {
+        uint64_t version = atomic_load_explicit(&row->version, memory_order_acquire);
+
+        if (!version || (!(version & 1) && !atomic_load_explicit(&row->words[NUMBERS / 8],
+                                                                  memory_order_acquire)))
+            return 0;
+        if (version & 1)
+            continue;
+        load(row, view);
+        if (atomic_load_explicit(&row->version, memory_order_relaxed) == version)
+            return view->row.serial != 0;
+    }
+    return 0;
+}
+
+int rpc_board_read_dead(const rpc_board_t *board, uint32_t at, rpc_board_view_t *view)
+{
+    if (at >= board->count)
+        return 0;
+    load(&board->rows[at], view);
+    view->row.user[RPC_BOARD_USER - 1] = view->row.client[RPC_BOARD_CLIENT - 1] = '\0';
+    view->row.target[RPC_BOARD_TARGET - 1] = view->row.server[RPC_BOARD_SERVER - 1] = '\0';
+    return view->row.serial != 0;
+}
+
+void rpc_board_end(rpc_board_t *board, uint32_t at, uint64_t serial)
+{
+    if (at < board->count)
+        atomic_store(&board->rows[at].meter.to_end, serial);
+}
+
+rpc_board_bytes_t rpc_board_total(const rpc_board_t *board)
+{
+    uint32_t at, mark = rpc_board_mark(board);
+    rpc_board_bytes_t total = { 0, 0 };
+
+    for (at = 0; at < mark; at++) {
+        total.in += atomic_load_explicit(&board->rows[at].meter.in, memory_order_relaxed);
+        total.out += atomic_load_explicit(&board->rows[at].meter.out, memory_order_relaxed);
+    }
+    return total;
+}
