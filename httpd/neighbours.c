@@ -4,7 +4,7 @@
  *                      was asked for; a path that differs from a section's in case alone is the
  *                      section's
  *   map_to_storage     another module may have taken the request by now, as a proxy or by another
- *                      path: undo that
+ *                      path: undo that; else spare httpd the search for a file
  *   header_parser      remember the query as authorization is to see it
  *   fixups             last, behind the RewriteRules of directories: the same again. A redirect
  *                      to another URL of ours is left alone.
@@ -27,6 +27,7 @@ APLOG_USE_MODULE(rpcproxy);
 
 #define ASKED_PATH "rpcproxy-asked-path"    /* notes of a request */
 #define ASKED_QUERY "rpcproxy-asked-query"
+#define NO_FILE "rpcproxy-no-file"
 
 /* mod_rewrite's handler, and what r->filename is for it: redirect:URL */
 static const char redirect_handler[] = "redirect-handler";
@@ -177,6 +178,8 @@ static int before_others(request_rec *r)
     if (!is_ours(r, section) && !has_directives(section))
         correct_case(r);
     remember(r, apr_pstrdup(r->pool, r->uri));
+    if (is_rpc(r) && is_ours(r, r->per_dir_config))
+        apr_table_setn(r->notes, NO_FILE, "");
     if (!is_ours(r, r->per_dir_config) && !has_directives(r->per_dir_config))
         section = our_section(r, r->uri);
     else
@@ -216,6 +219,17 @@ static int behind_translation(request_rec *r)
     return rv == OK ? DECLINED : rv;
 }
 
+/* httpd would ask the file system for the file of this path, then for each folder on the way, once a
+ * channel. It goes by what is known already; <Directory>, <Files> and .htaccess count as ever. */
+static int spare_search(request_rec *r)
+{
+    const char *path = apr_table_get(r->notes, ASKED_PATH);
+
+    if (path && apr_table_get(r->notes, NO_FILE) && !r->proxyreq && strcmp(path, r->uri) == 0)
+        r->finfo.filetype = APR_REG;
+    return DECLINED;
+}
+
 static int before_authorization(request_rec *r)
 {
     remember_query(r);
@@ -253,6 +267,7 @@ void rpc_neighbours_register(apr_pool_t *p)
     ap_hook_pre_translate_name(before_encoded, NULL, others, APR_HOOK_REALLY_FIRST);
     ap_hook_translate_name(before_others, NULL, others, APR_HOOK_REALLY_FIRST);
     ap_hook_map_to_storage(behind_translation, NULL, others, APR_HOOK_REALLY_FIRST);
+    ap_hook_map_to_storage(spare_search, NULL, NULL, APR_HOOK_LAST);
     ap_hook_header_parser(before_authorization, NULL, NULL, APR_HOOK_LAST);
     ap_hook_fixups(behind_all, others, NULL, APR_HOOK_REALLY_LAST);
 }

@@ -37,7 +37,7 @@ my @ITEMS = (
     '%{RPC_BACKEND}e' => by_kind(out => "127.0.0.1[$server->{port}]", in => "127.0.0.1[$server->{port}]", refused => '-'),
     '%{RPC_REASON}e' => by_kind(out => 'server-closed', in => 'client-closed', refused => 'connect-failed'),
     '%{BEFORE}e' => 'was-set', '%{NOBODY}e' => '-',
-    '%f' => "$root/htdocs/rpc", '%H' => 'HTTP/1.1', '%m' => sub { $_[0]{method} },
+    '%f' => "$root/htdocs/rpc/rpcproxy.dll", '%H' => 'HTTP/1.1', '%m' => sub { $_[0]{method} },
     '%{User-Agent}i' => 'MSRPC', '%{X-Twice}i' => 'a, b', '%{user-agent}i' => 'MSRPC', '%{X-None}i' => '-',
     '%{Content-Length}i' => by_kind(out => 76, in => 1 << 30, refused => 76),
     '%{Authorization}i' => '-',     # a secret, which is not kept for hours

@@ -46,10 +46,11 @@ my %neighbour = (
     'a proxy that is closed'            => "ProxyPass / $back/\n<Proxy *>\nRequire all denied\n</Proxy>",
 );
 my @names = sort keys %neighbour;
-my %port = map { $_ => RPCH::Root::free_ports(1) } @names, 'no section', 'one section', 'files', 'version 1';
+my %port = map { $_ => RPCH::Root::free_ports(1) } @names, 'no file', 'no section', 'one section', 'files', 'version 1';
 
 my $root = vars('serverroot') . "/site-$$";
 mkdir $_ for $root, "$root/rpc";
+symlink 'loop', "$root/loop" or die $!;     # whoever looks into it fails
 open my $fh, '>', "$root/index.html" or die $!;
 print $fh "the controller\n";
 close $fh;
@@ -81,8 +82,12 @@ LoadModule proxy_http_module $modules/mod_proxy_http.so
 <Directory $root>
     Require all granted
 </Directory>
+<Directory $root/loop>
+    AllowOverride None
+</Directory>
 CONF
     (map { host($_, $match . $neighbour{$_} =~ s/%s/$root/r) } @names),
+    host('no file', "DocumentRoot $root/loop\n$match"),
     host('no section', "ProxyPass / $back/"),
     host('one section', section("<Location $RPC>", '</Location>') . "ProxyPass / $back/"),
     host('version 1', section('<LocationMatch "^/(rpc/rpcproxy\.dll)?$">', "RpcProtocolVersions v1 v2\n</LocationMatch>") . "ProxyPass / $back/"),
@@ -118,6 +123,10 @@ for my $name (grep { /controller|FallbackResource|RewriteRule of a/ } @names) {
     like(at($name, 'GET', '/other'), qr/ 200 OK/, "$name: other pages are the controller's");
 }
 like(at('no section', 'RPC_IN_DATA', $RPC), qr/ 410 /, 'without SetHandler rpcproxy nothing is ours');
+
+# A channel is no file, and none is looked for.
+ok(channel('no file', $RPC)->serves, 'a virtual connection where the file system fails');
+like(at('no file', 'GET', '/other'), qr/ 403 /, 'which it does');
 
 # One section with a plain path. Clients of IIS write the path in any case.
 ok(channel('one section', $_)->serves, "Location $RPC: $_") for $RPC, '/Rpc/RpcProxy.dll', '/RPC/RPCPROXY.DLL';
