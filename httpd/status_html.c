@@ -550,7 +550,7 @@ static void put_reasons(const rpc_status_request_t *q)
     int i;
 
     begin_section(q->r, "reasons", "Refusals and ends by reason",
-                  "Since the server was started; README says what to do about each.");
+                  "Since the server was started; doc/reasons.md says what to do about each.");
     put_head(q->r, names, 4);
     for (i = 1; i < RPC_REASON_COUNT; i++) {
         uint64_t refused = atomic_load(&tally->refused[i]), ended = atomic_load(&tally->ended[i]);
