@@ -95,9 +95,9 @@ static void fill_spec(stage_t *t, uint8_t how, uint8_t more)
 {
     rpc_role_t role = (rpc_role_t)(how % 3);
     rpc_upstream_t upstream = {
-        .host = "a", .port = 443, .head = HEAD, .head_size = sizeof(HEAD) - 1,
-        .carry = (rpc_carry_t)((how >> 2) % 3), .expects = how >> 4 & 1, .http10 = how >> 5 & 1,
-        .chunked = how >> 6 & 1, .timeout = apr_time_from_sec(30),
+        .host = "a", .port = 443, .carry = (rpc_carry_t)((how >> 2) % 3),
+        .expects = how >> 4 & 1, .http10 = how >> 5 & 1, .chunked = how >> 6 & 1,
+        .timeout = apr_time_from_sec(30),
         .fields = more & 1 ? "Via: 1.1 a\r\n" : NULL, .maps = maps, .map_count = 3,
     };
 
@@ -120,6 +120,7 @@ static void begin(stage_t *t)
     rpc_stream_t *client = fake_open_http(t->client, loop);
 
     t->spec.upstream.stream = __wrap_rpc_stream_open(loop, t->upstream->number, NULL);
+    rpc_secure_put(t->spec.upstream.stream, HEAD, sizeof(HEAD) - 1);
     rpc_relay_start(loop, &t->relays, client, &t->spec);
 }
 

@@ -639,7 +639,6 @@ static void copy_upstream(rpc_upstream_t *to, const rpc_upstream_t *from, rpc_bl
 {
     *to = *from;
     to->host = rpc_block_text(b, from->host);
-    to->head = rpc_block_put(b, from->head, from->head_size);
     to->fields = rpc_block_text(b, from->fields);
     to->maps = copy_maps(from, b);
 }

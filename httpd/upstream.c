@@ -201,26 +201,37 @@ static void set_expectation(request_rec *r, rpc_upstream_t *upstream)
     upstream->expects = 1;
 }
 
+/* DONE: the channel may go on. Else its stream has gone. */
+static int send_head(request_rec *r, const rpc_upstream_way_t *way, const rpc_channel_spec_t *spec,
+                     const char *head, apr_size_t size)
+{
+    rpc_stream_t *stream = spec->upstream.stream;
+
+    if (spec->upstream.carry != RPC_CARRY_RPC && spec->role == RPC_OUTBOUND)
+        return exchange(r, way, stream, head, size, 0, 1);
+    if (rpc_secure_put(stream, head, size) == APR_SUCCESS)
+        return DONE;
+    rpc_secure_drop(stream);
+    return HTTP_INSUFFICIENT_STORAGE;
+}
+
 static int serve_channel(request_rec *r, rpc_channel_spec_t *spec, void *ctx)
 {
     const rpc_upstream_way_t *way = ctx;
     const char *via = via_of(r, way);
     rpc_upstream_t *upstream = &spec->upstream;
     apr_size_t size;
+    char *head;
     int rv;
 
     set_expectation(r, upstream);
-    upstream->head = make_head(r, way, &size, &rv);
-    upstream->head_size = size;
-    if (!upstream->head || !(upstream->stream = get_stream(r, way, &rv)))
+    head = make_head(r, way, &size, &rv);
+    if (!head || !(upstream->stream = get_stream(r, way, &rv)))
         return rv;
-    if (upstream->carry != RPC_CARRY_RPC && spec->role == RPC_OUTBOUND) {
-        rv = exchange(r, way, upstream->stream, upstream->head, size, 0, 1);
-        upstream->head_size = 0;        /* it has been sent */
-        if (rv != DONE) {
-            upstream->stream = NULL;
-            return rv;
-        }
+    rv = send_head(r, way, spec, head, size);
+    if (rv != DONE) {
+        upstream->stream = NULL;
+        return rv;
     }
     upstream->http10 = r->proto_num < HTTP_VERSION(1, 1);
     upstream->timeout = rpc_upstream_timeout(r, way);

@@ -107,6 +107,11 @@ rpc_stream_t *rpc_secure_create(int fd, SSL *ssl, const rpc_tls_kind_t *kind)
     return &secure->socket.s;
 }
 
+apr_status_t rpc_secure_put(rpc_stream_t *s, const void *data, size_t len)
+{
+    return rpc_bytes_put(&s->out, data, len) == 0 ? APR_SUCCESS : APR_ENOMEM;
+}
+
 apr_status_t rpc_secure_join(rpc_stream_t *s, rpc_loop_t *loop)
 {
     s->loop = loop;
@@ -118,6 +123,7 @@ void rpc_secure_drop(rpc_stream_t *s)
 {
     rpc_bytes_clear(&secure_of(s)->ahead);
     close(s->watch.fd);
+    rpc_bytes_clear(&s->out);
     rpc_tls_free(&secure_of(s)->tls);
     free(s);
 }

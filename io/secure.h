@@ -11,6 +11,8 @@
  * clear. It belongs to no loop yet: rpc_secure_join(), or rpc_secure_drop(). Any thread. NULL: out
  * of memory, and FD and SSL stay the caller's. */
 rpc_stream_t *rpc_secure_create(int fd, SSL *ssl, const rpc_tls_kind_t *kind);
+/* Of a stream that has joined no loop: what it writes first when it has. APR_ENOMEM. */
+apr_status_t rpc_secure_put(rpc_stream_t *s, const void *data, size_t len);
 /* On LOOP's thread: the stream is LOOP's from now on. Fails with the errors of epoll. */
 apr_status_t rpc_secure_join(rpc_stream_t *s, rpc_loop_t *loop);
 /* Closes a stream that has joined no loop. */

@@ -41,6 +41,7 @@ struct rpc_relay {
     char why[256];              /* why it ends */
     rpc_timer_t client_due;     /* for the first PDU, then for what the client says */
     rpc_timer_t upstream_due;   /* for the answer, or what has to follow it */
+    apr_interval_time_t waits;  /* how long it was set for */
     rpc_job_t end;
     rpc_relay_t **list, *next, *prev;
 };
@@ -53,14 +54,6 @@ static rpc_loop_t *loop_of(const rpc_relay_t *relay)
 static rpc_relay_t *relay_of(rpc_pipe_t *pipe)
 {
     return RPC_OWNER_OF(pipe, rpc_relay_t, pipe);
-}
-
-static void note_where(const rpc_relay_t *relay, char *buf, size_t size)
-{
-    static const char *const roles[] = { "inbound", "outbound", "mixed" };
-    static const char *const states[] = { "Open_Start", "Connecting", "Opened", "Finished" };
-
-    apr_snprintf(buf, size, "relayed %s in %s", roles[relay->spec->role], states[relay->state]);
 }
 
 /* Is the answer what the client has asked for? */
@@ -101,6 +94,8 @@ static int may_answer(const rpc_relay_t *relay)
 
 static void relay_free(rpc_relay_t *relay)
 {
+    static const char *const roles[] = { "inbound", "outbound", "mixed" };
+    static const char *const states[] = { "Open_Start", "Connecting", "Opened", "Finished" };
     const rpc_reason_info_t *info = rpc_reason_info(relay->reason);
     rpc_stream_t *client = relay->pipe.client, *upstream = relay->pipe.server;
     rpc_loop_t *loop = loop_of(relay);
@@ -110,7 +105,8 @@ static void relay_free(rpc_relay_t *relay)
                         .received = client->received, .sent = rpc_stream_sent(client),
                         .to_upstream = upstream->sent, .from_upstream = upstream->received };
 
-    note_where(relay, where, sizeof(where));
+    apr_snprintf(where, sizeof(where), "relayed %s in %s", roles[relay->spec->role],
+                 states[relay->state]);
     if (info->rpc_error && may_answer(relay))
         rpc_error_answer(client, relay->reason);
     rpc_loop_unschedule(loop, &relay->end);
@@ -156,6 +152,12 @@ static void set_timer(rpc_relay_t *relay, rpc_timer_t *timer, void (*fire)(rpc_t
     rpc_timer_set(loop_of(relay), timer, rpc_loop_now(loop_of(relay)) + in);
 }
 
+static void await_upstream(rpc_relay_t *relay, void (*fire)(rpc_timer_t *), apr_interval_time_t in)
+{
+    relay->waits = in;
+    set_timer(relay, &relay->upstream_due, fire, in);
+}
+
 static void first_pdu_late(rpc_timer_t *timer)
 {
     relay_end(RPC_OWNER_OF(timer, rpc_relay_t, client_due), RPC_REASON_FIRST_PDU_TIMEOUT);
@@ -173,6 +175,12 @@ static void look_if_idle(rpc_timer_t *timer)
         relay_end(relay, RPC_REASON_IDLE_TIMEOUT);
     else
         rpc_timer_set(loop_of(relay), timer, due);
+}
+
+static void await_first_pdu(rpc_relay_t *relay)
+{
+    if (relay->state == RELAY_OPEN_START)
+        set_timer(relay, &relay->client_due, first_pdu_late, relay->spec->first_pdu_timeout);
 }
 
 /* From now on the client may be silent for RpcIdleTimeout, but on OUT for as long as it likes. */
@@ -195,7 +203,7 @@ static void answer_late(rpc_timer_t *timer)
     rpc_relay_t *relay = RPC_OWNER_OF(timer, rpc_relay_t, upstream_due);
 
     relay_end(relay, because(relay, RPC_REASON_UPSTREAM_SILENT, "no answer for %d seconds",
-                             (int)apr_time_sec(patience(relay))));
+                             (int)apr_time_sec(relay->waits)));
 }
 
 static void opening_late(rpc_timer_t *timer)
@@ -203,7 +211,7 @@ static void opening_late(rpc_timer_t *timer)
     rpc_relay_t *relay = RPC_OWNER_OF(timer, rpc_relay_t, upstream_due);
 
     relay_end(relay, because(relay, RPC_REASON_SETUP_TIMEOUT, "no CONN/C2 for %d seconds",
-                             (int)apr_time_sec(relay->spec->setup_timeout)));
+                             (int)apr_time_sec(relay->waits)));
 }
 
 /* ---- the conversation ---- */
@@ -269,7 +277,7 @@ static rpc_reason_t begin(rpc_relay_t *relay, const rts_pdu_t *first, rts_pdu_id
     watch_client(relay);
     /* A successor is answered when its predecessor is used up. */
     if (!in && replacing && !relay->answer.status)
-        set_timer(relay, &relay->upstream_due, answer_late, spec->setup_timeout + patience(relay));
+        await_upstream(relay, answer_late, spec->setup_timeout + patience(relay));
     return RPC_REASON_NONE;
 }
 
@@ -375,56 +383,13 @@ static rpc_reason_t take_pdus(rpc_relay_t *relay, dcerpc_framer_t *framer, const
 
 /* ---- the request ---- */
 
-/* What stands behind the last chunk would be another request, which nobody has allowed. */
-static rpc_reason_t take_chunked(rpc_relay_t *relay, const uint8_t *data, size_t len)
-{
-    const uint8_t *at = data, *run;
-
-    while (rpc_chunks_next(&relay->asked, &at, &len, &run))
-        ;
-    if (relay->asked.error)
-        return because(relay, RPC_REASON_PROTOCOL, "the request's body: %s", relay->asked.error);
-    relay->pipe.deaf = relay->asked.done;
-    return put(relay->pipe.server, data, (size_t)(at - data));
-}
-
-static rpc_reason_t heard(rpc_pipe_t *pipe, const uint8_t *data, size_t len)
-{
-    rpc_relay_t *relay = relay_of(pipe);
-
-    if (relay->spec->upstream.carry == RPC_CARRY_RPC)
-        return take_pdus(relay, &relay->from_client, data, len);
-    if (relay->spec->upstream.chunked)
-        return take_chunked(relay, data, len);
-    return put(pipe->server, data, len);
-}
-
 static int has_asked(const rpc_relay_t *relay)
 {
     return relay->asked.done
            || (int64_t)relay->pipe.client->received >= relay->spec->content_length;
 }
 
-/* A client that has sent its whole request may have closed only its sending side, as HTTP allows:
- * the upstream sees the same end and decides. The answer to IN comes at its end. */
-static rpc_reason_t client_closed(rpc_relay_t *relay)
-{
-    if (relay->pipe.deaf)
-        return RPC_REASON_NONE;
-    if (!has_asked(relay))
-        return good_end(relay, RPC_REASON_CLIENT_CLOSED);
-    relay->pipe.deaf = 1;
-    rpc_timer_cancel(loop_of(relay), &relay->client_due);
-    if (relay->spec->role == RPC_OUTBOUND)
-        rpc_stream_shut(relay->pipe.server);
-    else if (!relay->answer.status)
-        set_timer(relay, &relay->upstream_due, answer_late, patience(relay));
-    return RPC_REASON_NONE;
-}
-
-/* ---- the answer ---- */
-
-/* The answer is complete, or will never be. */
+/* Both are over: the request, and its answer. */
 static rpc_reason_t answered(rpc_relay_t *relay)
 {
     int used_up = relay->spec->role == RPC_INBOUND && has_asked(relay)
@@ -438,6 +403,56 @@ static rpc_reason_t answered(rpc_relay_t *relay)
         return because(relay, RPC_REASON_SERVER_REFUSED, "the upstream closed before CONN/C2");
     return good_end(relay, used_up ? RPC_REASON_CONTENT_USED_UP : RPC_REASON_SERVER_CLOSED);
 }
+
+/* The request is complete. The answer to IN comes at its end. */
+static rpc_reason_t request_over(rpc_relay_t *relay)
+{
+    relay->pipe.deaf = 1;
+    rpc_timer_cancel(loop_of(relay), &relay->client_due);
+    if (rpc_http_answer_is_complete(&relay->answer))
+        return answered(relay);
+    if (!relay->answer.status && relay->spec->role != RPC_OUTBOUND)
+        await_upstream(relay, answer_late, patience(relay));
+    return RPC_REASON_NONE;
+}
+
+/* What stands behind the last chunk would be another request, which nobody has allowed. */
+static rpc_reason_t take_chunked(rpc_relay_t *relay, const uint8_t *data, size_t len)
+{
+    const uint8_t *at = data, *run;
+    rpc_reason_t reason;
+
+    while (rpc_chunks_next(&relay->asked, &at, &len, &run))
+        ;
+    if (relay->asked.error)
+        return because(relay, RPC_REASON_PROTOCOL, "the request's body: %s", relay->asked.error);
+    reason = put(relay->pipe.server, data, (size_t)(at - data));
+    return reason || !relay->asked.done ? reason : request_over(relay);
+}
+
+static rpc_reason_t heard(rpc_pipe_t *pipe, const uint8_t *data, size_t len)
+{
+    rpc_relay_t *relay = relay_of(pipe);
+
+    if (relay->spec->upstream.carry == RPC_CARRY_RPC)
+        return take_pdus(relay, &relay->from_client, data, len);
+    if (relay->spec->upstream.chunked)
+        return take_chunked(relay, data, len);
+    return put(pipe->server, data, len);
+}
+
+/* A client that has sent its whole request may have closed only its sending side, as HTTP allows.
+ * On OUT the upstream sees the same end, and decides. */
+static rpc_reason_t client_closed(rpc_relay_t *relay)
+{
+    if (!has_asked(relay))
+        return good_end(relay, RPC_REASON_CLIENT_CLOSED);
+    if (relay->spec->role == RPC_OUTBOUND)
+        rpc_stream_shut(relay->pipe.server);
+    return request_over(relay);
+}
+
+/* ---- the answer ---- */
 
 static void refusal_late(rpc_timer_t *timer)
 {
@@ -453,7 +468,7 @@ static void refused(rpc_relay_t *relay)
             relay->answer.status, relay->answer.head.phrase);
     relay->pipe.deaf = 1;
     rpc_timer_cancel(loop_of(relay), &relay->client_due);
-    set_timer(relay, &relay->upstream_due, refusal_late, patience(relay));
+    await_upstream(relay, refusal_late, patience(relay));
 }
 
 static void accepted(rpc_relay_t *relay)
@@ -461,8 +476,10 @@ static void accepted(rpc_relay_t *relay)
     const rpc_channel_spec_t *spec = relay->spec;
 
     relay->pipe.deaf &= spec->upstream.carry != RPC_CARRY_UPGRADE;
+    if (spec->upstream.expects)
+        await_first_pdu(relay);
     if (has_pdus(relay) && relay->state < RELAY_OPENED)
-        set_timer(relay, &relay->upstream_due, opening_late, spec->setup_timeout);
+        await_upstream(relay, opening_late, spec->setup_timeout);
     else if (spec->upstream.carry != RPC_CARRY_RPC || spec->role == RPC_MIXED)
         relay_opened(relay);
 }
@@ -478,8 +495,7 @@ static rpc_reason_t interim_head(rpc_relay_t *relay)
 {
     if (!relay->spec->upstream.expects)
         return RPC_REASON_NONE;
-    if (relay->state == RELAY_OPEN_START)
-        set_timer(relay, &relay->client_due, first_pdu_late, relay->spec->first_pdu_timeout);
+    await_first_pdu(relay);
     if (relay->spec->role == RPC_INBOUND)
         rpc_timer_cancel(loop_of(relay), &relay->upstream_due);
     return pass_head(relay, RPC_PASS_INTERIM);
@@ -582,9 +598,9 @@ static void relay_start(rpc_relay_t *relay)
         watch_client(relay);
     }
     else if (!upstream->expects)
-        set_timer(relay, &relay->client_due, first_pdu_late, spec->first_pdu_timeout);
+        await_first_pdu(relay);
     if (spec->role != RPC_INBOUND || upstream->expects)
-        set_timer(relay, &relay->upstream_due, answer_late, patience(relay));
+        await_upstream(relay, answer_late, patience(relay));
 }
 
 void rpc_relay_start(rpc_loop_t *loop, rpc_relay_t **list, rpc_stream_t *client,
@@ -610,8 +626,6 @@ void rpc_relay_start(rpc_loop_t *loop, rpc_relay_t **list, rpc_stream_t *client,
     relay->pipe.ended = pipe_ended;
     if (spec->reached)
         spec->reached(spec->ctx, upstream->host, upstream->port);
-    if (rv == APR_SUCCESS)
-        rv = rpc_stream_put(upstream->stream, upstream->head, upstream->head_size);
     if (rv == APR_SUCCESS)
         relay_start(relay);
     else

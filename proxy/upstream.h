@@ -27,17 +27,16 @@ typedef struct rpc_map {
 
 /* Part of a spec, and as it read-only for whoever gets it. */
 typedef struct rpc_upstream {
-    rpc_stream_t *stream;       /* of io/secure.h, connected, on no loop yet; owned by whoever has
-                                 * the spec, in the end by the relay. NULL: there is no upstream */
+    rpc_stream_t *stream;       /* of io/secure.h, connected, on no loop yet; the request's head
+                                 * waits in it (rpc_secure_put). Owned by whoever has the spec, in
+                                 * the end by the relay. NULL: there is no upstream */
     const char *host;           /* for logs and tables */
     uint16_t port;
-    const char *head;           /* the request's, to its empty line: sent at once */
-    size_t head_size;
     rpc_carry_t carry;
-    unsigned expects:1;         /* HEAD has the client's Expect: its 100 comes from there, and
+    unsigned expects:1;         /* the head has the client's Expect: its 100 comes from there, and
                                  * nobody has sent one */
     unsigned http10:1;          /* the client speaks HTTP/1.0 */
-    unsigned chunked:1;         /* of RPC_CARRY_BODY: the request's body, in HEAD as well */
+    unsigned chunked:1;         /* of RPC_CARRY_BODY: the request's body */
     apr_interval_time_t timeout;    /* for an answer that is due; 0: as setup_timeout */
     const char *fields;         /* put behind those of each answer, each with its CR LF; NULL:
                                  * none */

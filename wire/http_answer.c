@@ -80,7 +80,12 @@ rpc_answer_event_t rpc_http_answer_next(rpc_http_answer_t *a, const uint8_t **da
         return RPC_ANSWER_BODY;
     if (a->chunks.error)
         return fail(a, a->chunks.error);
-    return a->chunks.done || a->left == 0 ? RPC_ANSWER_END : RPC_ANSWER_MORE;
+    return rpc_http_answer_is_complete(a) ? RPC_ANSWER_END : RPC_ANSWER_MORE;
+}
+
+int rpc_http_answer_is_complete(const rpc_http_answer_t *a)
+{
+    return a->status && (a->chunked ? a->chunks.done : a->left == 0);
 }
 
 void rpc_http_answer_reset(rpc_http_answer_t *a)

@@ -33,6 +33,9 @@ typedef enum {
 rpc_answer_event_t rpc_http_answer_next(rpc_http_answer_t *a, const uint8_t **data, size_t *len,
                                         const uint8_t **run, size_t *run_len);
 
+/* Have its head and its whole body come? */
+int rpc_http_answer_is_complete(const rpc_http_answer_t *a);
+
 void rpc_http_answer_reset(rpc_http_answer_t *a);
 
 #endif

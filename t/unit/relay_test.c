@@ -119,8 +119,7 @@ static stage_t *stage(rpc_role_t role)
         .connection_timeout = 120 * SECOND, .first_pdu_timeout = 10 * SECOND,
         .setup_timeout = 20 * SECOND, .log = &t->log, .claim = claim, .reached = reached,
         .opened = opened, .refused = bind_refused, .ended = ended, .ctx = t,
-        .upstream = { .host = "cas1", .port = 443, .head = HEAD, .head_size = strlen(HEAD),
-                      .timeout = 30 * SECOND },
+        .upstream = { .host = "cas1", .port = 443, .timeout = 30 * SECOND },
     };
     if (role == RPC_MIXED)
         t->spec.content_length = INT64_MAX;
@@ -133,6 +132,7 @@ static void begin(stage_t *t)
     rpc_stream_t *client = fake_open_http(t->client, loop);
 
     t->spec.upstream.stream = __wrap_rpc_stream_open(loop, t->upstream->number, NULL);
+    rpc_secure_put(t->spec.upstream.stream, HEAD, strlen(HEAD));
     rpc_relay_start(loop, &t->relays, client, &t->spec);
     fake_settle(t->world);
 }
@@ -505,6 +505,13 @@ static void test_interim(void)
     is_end(t, RPC_REASON_UPSTREAM_SILENT, "IN's 100 does not come");
     is_int(t->error, 504, "the client hears a 504");
     strike(t);
+    t = stage(RPC_INBOUND);
+    t->spec.upstream.expects = 1;
+    begin(t);
+    says(t, t->upstream, "HTTP/1.1 200 OK\r\n\r\n");
+    fake_advance(t->world, 11 * SECOND);
+    is_end(t, RPC_REASON_FIRST_PDU_TIMEOUT, "nor without a 100 does a client have for ever");
+    strike(t);
 }
 
 static void test_maps(void)
@@ -794,8 +801,7 @@ static void test_bodies(void)
     says(t, t->client, "0\r\n\r\nGET /secret HTTP/1.1\r\n\r\n");
     is_int(t->upstream_ear.size, strlen(HEAD) + strlen(chunks) + strlen(last),
            "and no other request behind that");
-    closes(t, t->upstream);
-    is_end(t, RPC_REASON_SERVER_CLOSED, "until the upstream closes");
+    is_end(t, RPC_REASON_SERVER_CLOSED, "both bodies are over");
     strike(t);
 
     t = stage(RPC_OUTBOUND);
@@ -818,6 +824,34 @@ static void test_bodies(void)
     says(t, t->upstream, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
     says(t, t->upstream, chunks);
     is_heard(&t->client_ear, "HTTP/1.1 200 OK\r\n\r\nwikipedia ", "but not for HTTP/1.0");
+    strike(t);
+}
+
+/* An answer that comes before the end of the request, and the other way round. */
+static void test_body_of_known_length(void)
+{
+    stage_t *t = stage(RPC_INBOUND);
+
+    t->spec.upstream.carry = RPC_CARRY_BODY;
+    t->spec.content_length = t->client->length = 8;
+    begin(t);
+    says(t, t->client, "12345678");
+    is_heard(&t->upstream_ear, HEAD "12345678", "a body of known length");
+    fake_advance(t->world, 29 * SECOND);
+    is_int(t->ended, 0, "its answer has time");
+    fake_advance(t->world, 2 * SECOND);
+    is_end(t, RPC_REASON_UPSTREAM_SILENT, "but not for ever");
+    strike(t);
+
+    t = stage(RPC_INBOUND);
+    t->spec.upstream.carry = RPC_CARRY_BODY;
+    t->spec.content_length = t->client->length = 8;
+    begin(t);
+    says(t, t->upstream, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    is_int(t->ended, 0, "an early answer does not end the request");
+    says(t, t->client, "12345678");
+    is_end(t, RPC_REASON_SERVER_CLOSED, "which ends with its own body");
+    is_heard(&t->upstream_ear, HEAD "12345678", "all of it");
     strike(t);
 }
 
@@ -901,6 +935,7 @@ int main(void)
     test_last_words();
     test_version_1();
     test_bodies();
+    test_body_of_known_length();
     test_upgrade();
     test_shutdown();
     apr_terminate();
