@@ -41,6 +41,7 @@
 #include "httpd/upstream.h"
 #include "httpd/upstream_check.h"
 #include "httpd/upstream_config.h"
+#include "httpd/upstream_probe.h"
 #include "shared/channel_table.h"
 
 static rpc_context_t context;
@@ -191,7 +192,8 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
         rpc_servers_reserve(pconf, context.health);
     }
     if (prepare_endpoint(pconf, s, first_pass) != APR_SUCCESS
-        || (!first_pass && rpc_check_start(pconf, s, context.health) != APR_SUCCESS))
+        || (!first_pass && rpc_check_start(pconf, s, context.health) != APR_SUCCESS)
+        || (!first_pass && rpc_upstream_probe_start(pconf, s, &context) != APR_SUCCESS))
         return HTTP_INTERNAL_SERVER_ERROR;      /* logged there */
     return OK;
 }
@@ -266,6 +268,7 @@ static int prefork_is_graceful(void)
 static void child_stopping(apr_pool_t *pchild, int graceful)
 {
     rpc_check_stop(ap_server_conf->process->pconf);
+    rpc_upstream_probe_stop(ap_server_conf->process->pconf);
     if (!context.engine)
         return;
     if (graceful || (!is_threaded() && prefork_is_graceful())) {

@@ -72,7 +72,10 @@ typedef struct rpc_dir_config {
     RPC_DIR_PARTS(RPC_NUMBER_FIELD)
 } rpc_dir_config_t;
 
-typedef enum { RPC_CHECK_OFF, RPC_CHECK_CONNECT, RPC_CHECK_HANDSHAKE } rpc_check_t;
+/* RPC_CHECK_ECHO: a handshake, and of a proxy behind us an echo. */
+typedef enum {
+    RPC_CHECK_OFF, RPC_CHECK_CONNECT, RPC_CHECK_HANDSHAKE, RPC_CHECK_ECHO
+} rpc_check_t;
 
 /* The settings of the main server, which hold for every virtual host. */
 typedef struct rpc_server_config {

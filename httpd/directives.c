@@ -476,17 +476,17 @@ static const char *set_check_option(cmd_parms *cmd, rpc_server_config_t *sc, con
 
 static const char *set_health_check(cmd_parms *cmd, void *dir_config, int argc, char *const argv[])
 {
-    static const char *const words[] = { "off", "connect", "handshake" };    /* as rpc_check_t */
+    static const char *const words[] = { "off", "connect", "handshake", "echo" };  /* as rpc_check_t */
     const char *wrong = ap_check_cmd_context(cmd, GLOBAL_ONLY);
     rpc_server_config_t *sc = server_config(cmd);
     int i = 0;
 
     if (wrong)
         return wrong;
-    while (argc && i < 3 && apr_cstr_casecmp(argv[0], words[i]))
+    while (argc && i < 4 && apr_cstr_casecmp(argv[0], words[i]))
         i++;
-    if (!argc || i == 3)
-        return argument_fault(cmd, argc ? argv[0] : "", "off, connect or handshake");
+    if (!argc || i == 4)
+        return argument_fault(cmd, argc ? argv[0] : "", "off, connect, handshake or echo");
     sc->check = i;
     for (i = 1; i < argc && !wrong; i++)
         wrong = set_check_option(cmd, sc, argv[i]);
@@ -649,7 +649,7 @@ const command_rec rpc_directives[] = {
     AP_INIT_TAKE1("RpcEndpointSocket", set_endpoint_socket, NULL, RSRC_CONF,
                   "the socket of the endpoint process, relative to DefaultRuntimeDir"),
     AP_INIT_TAKE_ARGV("RpcHealthCheck", set_health_check, NULL, RSRC_CONF,
-                      "off, connect or handshake: servers that RpcBackend and RpcNspiServers name are "
+                      "off, connect, handshake or echo: servers that RpcBackend and RpcNspiServers name are "
                       "probed every interval=10s, each for timeout=3s"),
     AP_INIT_TAKE2("RpcEndpointListen", set_endpoint_listen, NULL, RSRC_CONF,
                   "address:port where the endpoint serves the proxies of other machines, then the "

@@ -271,7 +271,7 @@ static checks_t *make_checks(apr_pool_t *pconf, server_rec *s, rpc_health_t *hea
     checks->health = health;
     checks->list = apr_array_make(pconf, 8, sizeof(check_t));
     checks->handshake = rpc_config_check(sc, &checks->interval, &checks->timeout)
-                     == RPC_CHECK_HANDSHAKE;
+                     >= RPC_CHECK_HANDSHAKE;
     for (i = 0; named && i < named->nelts; i++)
         add_named(checks, &APR_ARRAY_IDX(named, i, rpc_named_server_t), main_server);
     return checks;

@@ -13,6 +13,7 @@
     ROW(proxy_hook_pre_request) \
     ROW(ap_proxy_get_worker) \
     ROW(ap_proxy_define_worker) \
+    ROW(ap_proxy_initialize_worker) \
     ROW(ap_proxy_get_balancer) \
     ROW(ap_proxy_define_balancer) \
     ROW(ap_proxy_balancer_get_best_worker) \

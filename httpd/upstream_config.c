@@ -11,6 +11,7 @@
 #include "httpd/module.h"
 #include "httpd/proxy_api.h"
 #include "httpd/request_target.h"
+#include "httpd/upstream_probe.h"
 #include "target/pattern.h"
 
 /* A note of a request: the query that the client has sent, perhaps "". */
@@ -28,6 +29,13 @@ static const char *behind_host(const char *url)
 static const char *host_part(apr_pool_t *pool, const char *url)
 {
     return apr_pstrmemdup(pool, url, (apr_size_t)(behind_host(url) - url));
+}
+
+static const char *path_of(apr_pool_t *pool, const char *url)
+{
+    const char *path = behind_host(url);
+
+    return apr_pstrmemdup(pool, path, strcspn(path, "?"));
 }
 
 static const char *define_worker(cmd_parms *cmd, const rpc_proxy_api_t *api,
@@ -112,6 +120,8 @@ const char *rpc_upstream_define(cmd_parms *cmd, rpc_backend_t *backend)
         wrong = define_balancer(cmd, api, conf, backend, &name);
     else if (ap_cstr_casecmpn(name, "balancer:", 9) != 0)
         wrong = define_worker(cmd, api, conf, name);
+    if (!wrong && ap_cstr_casecmpn(name, "balancer:", 9) == 0)
+        rpc_upstream_probe_note(cmd, name, path_of(cmd->pool, backend->places[0].url));
     backend->upstream = apr_pstrcat(cmd->pool, name, behind_host(backend->places[0].url), NULL);
     return wrong;
 }

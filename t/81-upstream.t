@@ -185,6 +185,20 @@ $counted->close;
 ok(eval { wait_for('the end', sub { turn(0.02); member()->{busy} eq '0' }) }, 'balancer-manager: they have ended');
 like(join(' ', @{ member() }{qw(to from)}), qr/^[5-9]\.\dK [5-9]\.\dK$/, 'balancer-manager: what went to the proxy behind, and what came');
 
+# ---- RpcHealthCheck echo ----
+{
+    my $silent = RPCH::WebServer->new(answer => sub { return });
+    my $checked = RPCH::Httpd->new(conf => $LOAD . "RpcHealthCheck echo interval=1 timeout=1\n" . backend("http://127.0.0.1:$silent->{port} http://127.0.0.1:$back->{port}"))->start;
+    ok($checked->logs(qr/rpcproxy:warn\].*health check: the proxy at http:\/\/127\.0\.0\.1:$silent->{port}: it does not answer in time; it is avoided/),
+       'a member that is silent fails');
+    ok(works(plain(port => $checked->{port}, target => $server->target)), 'clients go to the other');
+    is(scalar(grep { ($_->{request}{uri} // '') =~ /\?/ } @{ $silent->{peers} }), 0, 'without a try of the first');
+    $silent->{answer} = sub { return RPCH::WebServer::echo() };
+    ok($checked->logs(qr/health check: the proxy at http:\/\/127\.0\.0\.1:$silent->{port} answers again/), 'a member that answers is back');
+    unlike($checked->log, qr/the proxy at http:\/\/127\.0\.0\.1:$back->{port}/, 'one that asks for a password answers');
+    $silent->close;
+}
+
 # ---- modules in another order ----
 {
     my $other = RPCH::Httpd->new(conf => $LOAD =~ s/^.*\bproxy_module .*\n//mr . $front{balancer});

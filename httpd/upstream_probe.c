@@ -1,0 +1,233 @@
+/* httpd/upstream_probe.c: the probes run one after the other on the watchdog's thread, which may wait.
+ * They connect as a request does (httpd/upstream_connect.h), by a request that nobody has sent.
+ */
+#include "httpd/upstream_probe.h"
+
+#include <apr_atomic.h>
+#include <apr_lib.h>
+#include <apr_strings.h>
+#include <http_config.h>
+#include <http_log.h>
+#include <mod_watchdog.h>
+
+#include "base/clock.h"
+#include "httpd/detach.h"
+#include "httpd/module.h"
+#include "httpd/upstream_connect.h"
+
+APLOG_USE_MODULE(rpcproxy);
+
+#define WATCHDOG "_rpcproxy_echo_"
+#define ECHO_PATH "/rpc/rpcproxy.dll"
+
+/* A balancer to be probed, in the settings of SERVER. */
+typedef struct probed {
+    server_rec *server;
+    const char *balancer, *path;
+} probed_t;
+
+/* Of one configuration: userdata of pconf. */
+typedef struct probes {
+    apr_array_header_t *list;       /* probed_t */
+    const rpc_context_t *context;
+    apr_interval_time_t timeout;
+    volatile apr_uint32_t stopping;
+} probes_t;
+
+static const char probes_key[] = "rpcproxy-probes";
+
+static probes_t *probes_of(apr_pool_t *pconf)
+{
+    void *probes = NULL;
+
+    apr_pool_userdata_get(&probes, probes_key, pconf);
+    return probes;
+}
+
+void rpc_upstream_probe_note(cmd_parms *cmd, const char *balancer, const char *path)
+{
+    probes_t *probes = probes_of(cmd->pool);
+
+    if (!probes) {
+        probes = apr_pcalloc(cmd->pool, sizeof(*probes));
+        probes->list = apr_array_make(cmd->pool, 4, sizeof(probed_t));
+        apr_pool_userdata_setn(probes, probes_key, NULL, cmd->pool);
+    }
+    APR_ARRAY_PUSH(probes->list, probed_t) = (probed_t){ cmd->server, balancer, path };
+}
+
+/* ---- one probe ---- */
+
+/* What mod_proxy and mod_ssl want to see of a request. */
+static request_rec *make_request(apr_pool_t *pool, server_rec *s, ap_conf_vector_t *section)
+{
+    request_rec *r = apr_pcalloc(pool, sizeof(*r));
+
+    r->pool = pool;
+    r->server = s;
+    r->connection = rpc_detach_nobody(pool, s);
+    r->connection->notes = apr_table_make(pool, 2);
+    r->connection->client_ip = "127.0.0.1";
+    r->per_dir_config = section ? ap_merge_per_dir_configs(pool, s->lookup_defaults, section)
+                                : s->lookup_defaults;
+    r->request_config = ap_create_request_config(pool);
+    r->headers_in = apr_table_make(pool, 2);
+    r->headers_out = apr_table_make(pool, 2);
+    r->err_headers_out = apr_table_make(pool, 2);
+    r->subprocess_env = apr_table_make(pool, 2);
+    r->notes = apr_table_make(pool, 2);
+    r->method = "RPC_IN_DATA";
+    r->uri = r->unparsed_uri = r->the_request = "";
+    r->hostname = s->server_hostname;
+    r->useragent_ip = r->connection->client_ip;
+    r->proxyreq = PROXYREQ_REVERSE;
+    r->status = HTTP_OK;
+    return r;
+}
+
+/* An RPC proxy says 200, or asks for a password. NULL: it does. */
+static const char *ask_echo(request_rec *r, rpc_stream_t *stream, const proxy_worker *worker,
+                            const char *path, apr_time_t until)
+{
+    const char *text = apr_pstrcat(r->pool, "RPC_IN_DATA ", *path ? path : ECHO_PATH,
+                                   " HTTP/1.1\r\nHost: ", worker->s->hostname_ex,
+                                   "\r\nAccept: application/rpc\r\nUser-Agent: MSRPC\r\n"
+                                   "Content-Length: 0\r\nConnection: close\r\n\r\n", NULL);
+    char line[13] = "";
+    size_t have = 0;
+    apr_status_t rv = rpc_secure_send(stream, text, strlen(text), until);
+
+    while (rv == APR_SUCCESS && have < sizeof(line) - 1) {
+        size_t len = sizeof(line) - 1 - have;
+
+        rv = rpc_secure_receive(stream, line + have, &len, until);
+        have += rv == APR_SUCCESS ? len : 0;
+    }
+    if (rv != APR_SUCCESS)
+        return APR_STATUS_IS_TIMEUP(rv) ? "it does not answer in time" : "it closes the connection";
+    if (strncmp(line, "HTTP/1.", 7) == 0
+        && (strcmp(line + 8, " 200") == 0 || strcmp(line + 8, " 401") == 0))
+        return NULL;
+    return apr_pstrcat(r->pool, "it answers ", ap_escape_logitem(r->pool, line), NULL);
+}
+
+/* A worker of our own for the server of MEMBER, as mod_proxy connects to none that is out of use. It
+ * lives in POOL. */
+static proxy_worker *make_worker(apr_pool_t *pool, const probes_t *probes, server_rec *s,
+                                 const proxy_worker *member)
+{
+    const rpc_proxy_api_t *api = rpc_proxy_api();
+    proxy_worker *worker = NULL;
+
+    if (api->ap_proxy_define_worker(pool, &worker, NULL, NULL, member->s->name_ex, 0) != NULL)
+        return NULL;
+    worker->s->status |= PROXY_WORKER_IGNORE_ERRORS | PROXY_WORKER_GENERIC;
+    worker->s->conn_timeout_set = worker->s->timeout_set = 1;
+    worker->s->conn_timeout = worker->s->timeout = probes->timeout;
+    worker->s->port = member->s->port;
+    return api->ap_proxy_initialize_worker(worker, s, pool) == APR_SUCCESS ? worker : NULL;
+}
+
+/* NULL: MEMBER's server answers, or this machine cannot ask. */
+static const char *probe(apr_pool_t *pool, const probes_t *probes, const probed_t *probed,
+                         proxy_server_conf *conf, const proxy_worker *member,
+                         ap_conf_vector_t *section)
+{
+    request_rec *r = make_request(pool, probed->server, section);
+    rpc_upstream_way_t way = {
+        .worker = make_worker(pool, probes, probed->server, member), .conf = conf,
+        .url = apr_pstrcat(pool, member->s->name_ex, "/", NULL),
+    };
+    const char *why = NULL;
+    rpc_reason_t reason;
+    rpc_stream_t *stream;
+
+    if (!way.worker)
+        return NULL;
+    stream = rpc_upstream_connect(r, &way, rpc_engine_tls(probes->context->engine), &reason, &why);
+    if (!stream)
+        return reason == RPC_REASON_LOCAL_FAILURE ? NULL : why;
+    why = ask_echo(r, stream, member, probed->path, rpc_clock_now() + probes->timeout);
+    rpc_secure_drop(stream);
+    return why;
+}
+
+/* ---- all of them ---- */
+
+static void report(server_rec *s, proxy_worker *member, const char *why)
+{
+    unsigned fails = PROXY_WORKER_HC_FAIL;
+    unsigned before = why ? __atomic_fetch_or(&member->s->status, fails, __ATOMIC_RELAXED)
+                          : __atomic_fetch_and(&member->s->status, ~(fails | PROXY_WORKER_IN_ERROR),
+                                               __ATOMIC_RELAXED);
+
+    if (why && !(before & fails))
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s, "health check: the proxy at %s: %s; it is avoided "
+                     "until a check succeeds", member->s->name_ex, why);
+    else if (!why && before & fails)
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s, "health check: the proxy at %s answers again",
+                     member->s->name_ex);
+}
+
+static void probe_balancer(probes_t *probes, const probed_t *probed, apr_pool_t *pool)
+{
+    const rpc_proxy_api_t *api = rpc_proxy_api();
+    proxy_server_conf *conf = rpc_proxy_server_conf(api, probed->server);
+    proxy_balancer *balancer = api->ap_proxy_get_balancer(pool, conf, probed->balancer, 0);
+    apr_pool_t *own;
+    int i;
+
+    for (i = 0; balancer && i < balancer->workers->nelts; i++) {
+        proxy_worker *member = APR_ARRAY_IDX(balancer->workers, i, proxy_worker *);
+
+        if (apr_atomic_read32(&probes->stopping))
+            return;
+        apr_pool_create(&own, pool);
+        report(probed->server, member, probe(own, probes, probed, conf, member,
+                                             balancer->section_config));
+        apr_pool_destroy(own);
+    }
+}
+
+static apr_status_t on_watch(int state, void *data, apr_pool_t *pool)
+{
+    probes_t *probes = data;
+    int i;
+
+    if (state != AP_WATCHDOG_STATE_RUNNING || !probes->context->engine)
+        return APR_SUCCESS;
+    for (i = 0; i < probes->list->nelts; i++)
+        probe_balancer(probes, &APR_ARRAY_IDX(probes->list, i, probed_t), pool);
+    return APR_SUCCESS;
+}
+
+apr_status_t rpc_upstream_probe_start(apr_pool_t *pconf, server_rec *s, const rpc_context_t *context)
+{
+    APR_OPTIONAL_FN_TYPE(ap_watchdog_get_instance) *get
+        = APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_get_instance);
+    APR_OPTIONAL_FN_TYPE(ap_watchdog_register_callback) *call
+        = APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_register_callback);
+    const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
+    probes_t *probes = probes_of(pconf);
+    apr_interval_time_t interval;
+    ap_watchdog_t *watchdog;
+    apr_status_t rv;
+
+    if (!probes || rpc_config_check(sc, &interval, &probes->timeout) != RPC_CHECK_ECHO)
+        return APR_SUCCESS;
+    probes->context = context;
+    rv = get(&watchdog, WATCHDOG, 0, 1, pconf);
+    if (rv == APR_SUCCESS)
+        rv = call(watchdog, interval, probes, on_watch);
+    if (rv != APR_SUCCESS)
+        ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "RpcHealthCheck: cannot start a watchdog");
+    return rv;
+}
+
+void rpc_upstream_probe_stop(apr_pool_t *pconf)
+{
+    probes_t *probes = probes_of(pconf);
+
+    if (probes)
+        apr_atomic_set32(&probes->stopping, 1);
+}
