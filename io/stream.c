@@ -268,11 +268,25 @@ static void socket_out_of_patience(rpc_timer_t *timer)
     socket_free(RPC_OWNER_OF(timer, rpc_socket_t, patience));
 }
 
+static const rpc_stream_class_t socket_class = {
+    .name = "socket",
+    .socket = 1,
+    .read = rpc_socket_read,
+    .write = rpc_socket_write,
+    .close = rpc_socket_close,
+};
+
+/* Nothing is left to be said, or to be heard: close() alone says the rest. */
+static int is_spent(const rpc_stream_t *s)
+{
+    return s->cls == &socket_class && s->eof && !s->out.size;
+}
+
 void rpc_socket_close(rpc_stream_t *s, int abort_it)
 {
     rpc_socket_t *sock = (rpc_socket_t *)s;
 
-    if (abort_it || s->error) {
+    if (abort_it || s->error || is_spent(s)) {
         socket_free(sock);
         return;
     }
@@ -288,13 +302,6 @@ void rpc_streams_abandon(rpc_loop_t *loop)
         socket_free(*rpc_loop_closing(loop));
 }
 
-static const rpc_stream_class_t socket_class = {
-    .name = "socket",
-    .socket = 1,
-    .read = rpc_socket_read,
-    .write = rpc_socket_write,
-    .close = rpc_socket_close,
-};
 
 int rpc_stream_is_hung_up(const rpc_stream_t *s)
 {

@@ -266,6 +266,20 @@ static void test_short_read_at_end(apr_pool_t *pool)
 
 /* A stream that writes before it has seen the end of the peer still reads what the peer has sent
  * before. No event is needed. */
+static void test_close_after_end(apr_pool_t *pool)
+{
+    reader_t r;
+    uint8_t buf[100];
+    size_t len = sizeof(buf);
+
+    reader_open(&r, pool);
+    shutdown(r.peer, SHUT_WR);
+    ok(APR_STATUS_IS_EOF(rpc_stream_read(r.s, buf, &len)), "a peer has said all");
+    rpc_stream_close(r.s, 0);
+    is_int(read(r.peer, buf, sizeof(buf)), 0, "so a stream without more to say closes at once");
+    close(r.peer);
+}
+
 static void test_read_after_failed_write(apr_pool_t *pool)
 {
     uint8_t buf[100];
@@ -382,6 +396,7 @@ int main(void)
     test_closed(loop);
     test_short_read(pool);
     test_short_read_at_end(pool);
+    test_close_after_end(pool);
     test_read_after_failed_write(pool);
     test_short_write(pool);
     test_hung_up(pool);
