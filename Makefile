@@ -51,8 +51,8 @@ DOOR     := rpc_backend_auth delegate/config delegate/answer
 # What the modules know of users, addresses and front ends; libutf8proc knows how names are spelled.
 WHO      := base/who base/address base/front_fields
 WHO_LD   := -lutf8proc
-KRB5_CF   = $(call sysinc,$(shell pkg-config --cflags krb5-gssapi krb5))
-KRB5_LD   = $(shell pkg-config --libs krb5-gssapi krb5)
+KRB5_CF  := $(call sysinc,$(shell pkg-config --cflags krb5-gssapi krb5))
+KRB5_LD  := $(shell pkg-config --libs krb5-gssapi krb5)
 WBCLIENT := $(shell pkg-config --libs wbclient 2>/dev/null)
 CORE_O   := $(CORE:%=$(BUILD)/%.o)
 GLUE_O   := $(GLUE:%=$(BUILD)/%.o)

@@ -44,13 +44,20 @@ static int has_scheme(const char *field, const char *scheme)
     return field && ap_cstr_casecmpn(field, scheme, size) == 0 && field[size] == ' ';
 }
 
+/* The variable by which mod_rpcproxy tells logs, too, why a channel has ended. */
+static void note_reason(request_rec *r)
+{
+    apr_table_setn(r->subprocess_env, "RPC_REASON", "upstream-logon");
+}
+
 /* Logs why there are no credentials for the server behind; returns STATUS. */
 static int refuse(request_rec *r, const run_t *run, int status, const char *why)
 {
+    note_reason(r);
     ap_log_rerror(APLOG_MARK, status == HTTP_BAD_GATEWAY ? APLOG_ERR : APLOG_WARNING, 0, r,
                   "RpcBackendAuth %s: the request of user \"%s\" does not go to %s: %s",
-                  run->mode == DELEGATE_BASIC ? "basic" : "kerberos",
-                  r->user ? ap_escape_logitem(r->pool, r->user) : "", run->server, why);
+                  run->mode == DELEGATE_BASIC ? "basic" : "kerberos", r->user ? r->user : "",
+                  run->server, why);
     return status;
 }
 
@@ -90,8 +97,7 @@ static int kerberos_field(request_rec *r, const delegate_config_t *cfg, const ap
     if (!*field)
         return refuse(r, run, statuses[errand->fault.kind], errand->fault.why);
     ap_log_rerror(APLOG_MARK, APLOG_DEBUG, 0, r, "user \"%s\" is %s for %s at %s",
-                  ap_escape_logitem(r->pool, r->user), errand->names.client, errand->names.service,
-                  run->server);
+                  r->user, errand->names.client, errand->names.service, run->server);
     return OK;
 }
 
@@ -104,16 +110,20 @@ static int refuse_answer(request_rec *r, const char *offered, void *data)
     const run_t *run = data;
 
     r->headers_in = run->clients;
-    if (run->mode == DELEGATE_BASIC)
-        return refuse(r, run, HTTP_FORBIDDEN,
-                      apr_psprintf(r->pool, "it has refused the password with 401, WWW-Authenticate: %s",
-                                   ap_escape_logitem(r->pool, offered)));
+    note_reason(r);
+    if (run->mode == DELEGATE_BASIC) {
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
+                      "RpcBackendAuth basic: %s has refused the password of user \"%s\": 401, "
+                      "WWW-Authenticate: %s", run->server, r->user, offered);
+        return HTTP_FORBIDDEN;
+    }
     delegate_kerberos_refused(kerberos, &run->errand);
-    return refuse(r, run, HTTP_BAD_GATEWAY,
-                  apr_psprintf(r->pool, "it has refused the ticket of %s for %s with 401, "
-                               "WWW-Authenticate: %s; does it use the account of this name, and is its "
-                               "clock right?", run->errand.names.client, run->errand.names.service,
-                               ap_escape_logitem(r->pool, offered)));
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                  "RpcBackendAuth kerberos: %s has refused the ticket of user \"%s\" (%s for %s): 401, "
+                  "WWW-Authenticate: %s; does the service use the account of this name, and is its "
+                  "clock right?", run->server, r->user, run->errand.names.client,
+                  run->errand.names.service, offered);
+    return HTTP_BAD_GATEWAY;
 }
 
 /* One request for each connection. */
@@ -131,10 +141,12 @@ static int serve(request_rec *r, run_t *run, const char *field, proxy_worker *wo
     run->clients = r->headers_in;
     r->headers_in = apr_table_copy(r->pool, run->clients);
     apr_table_set(r->headers_in, "Authorization", field);
+    apr_table_setn(r->notes, RPC_WHO_LOGGED_ON_NOTE, "1");
     delegate_answer_watch(r, refuse_answer, run);
     ap_set_module_config(r->request_config, &rpc_backend_auth_module, run);
     status = proxy_run_scheme_handler(r, worker, conf, url, proxy, port);
     ap_set_module_config(r->request_config, &rpc_backend_auth_module, NULL);
+    apr_table_unset(r->notes, RPC_WHO_LOGGED_ON_NOTE);
     r->headers_in = run->clients;
     return delegate_answer_status(r, status, refuse_answer, run);
 }
@@ -160,7 +172,7 @@ static int credentials(request_rec *r, const delegate_config_t *cfg, const char 
     run->mode = cfg->mode;
     run->server = url;
     if (apr_uri_parse(r->pool, url, &uri) != APR_SUCCESS || !is_http(&uri))
-        return refuse(r, run, HTTP_BAD_GATEWAY, "RpcBackendAuth is for servers that speak HTTP");
+        return refuse(r, run, HTTP_BAD_GATEWAY, "RpcBackendAuth is for http, https, ws and wss");
     run->server = apr_pstrcat(r->pool, uri.scheme, "://", uri.hostinfo, NULL);
     if (!r->user || !*r->user)
         return refuse(r, run, HTTP_FORBIDDEN, "nobody has been authenticated here: the section needs "

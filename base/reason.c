@@ -60,6 +60,8 @@ static const rpc_reason_info_t table[RPC_REASON_COUNT] = {
         "the halves belong to different users or targets"),
     ROW(UPSTREAM_CHALLENGE, "upstream-challenge", 0, 0,
         "the proxy behind this one wants credentials"),
+    ROW(UPSTREAM_LOGON, "upstream-logon", 502, 0x5,
+        "the user could not be logged on to the proxy behind this one"),
     ROW(UPSTREAM_REFUSED, "upstream-refused", 0, 0, "the proxy behind this one has refused"),
     ROW(UPSTREAM_ANSWER, "upstream-answer", 502, 0x6ba,
         "the proxy behind this one has not answered as HTTP says"),

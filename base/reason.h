@@ -46,7 +46,8 @@ typedef enum {
     RPC_REASON_PEER_MISMATCH,       /* halves of different users or targets */
     /* a proxy behind us */
     RPC_REASON_UPSTREAM_CHALLENGE,  /* its 401 went to the client: an ordinary end */
-    RPC_REASON_UPSTREAM_REFUSED,    /* so did its 403, 503 ... */
+    RPC_REASON_UPSTREAM_LOGON,      /* by RpcBackendAuth: no ticket, or its 401 */
+    RPC_REASON_UPSTREAM_REFUSED,    /* its 403, 503 ... went to the client */
     RPC_REASON_UPSTREAM_ANSWER,     /* what it sent is no answer, or an answer cut short */
     RPC_REASON_UPSTREAM_SILENT,     /* its answer did not come in time */
     /* failures later */

@@ -9,6 +9,7 @@
 
 #define TICKETS_MAX 1000                        /* of a child, about 30 KB each */
 #define MARGIN apr_time_from_sec(60)            /* a ticket is not used for the last minute */
+#define KEPT_MAX apr_time_from_sec(3600)        /* what the directory has taken back ends by then */
 
 struct delegate_kerberos {
     delegate_own_t *own;
@@ -76,7 +77,9 @@ static const char *new_field(delegate_kerberos_t *kerberos, delegate_errand_t *e
         delegate_gss_free(ticket);
         return field;
     }
-    delegate_tickets_keep(kerberos->tickets, &ticket->kept, key, lifetime - MARGIN);
+    lifetime -= MARGIN;
+    delegate_tickets_keep(kerberos->tickets, &ticket->kept, key,
+                          lifetime < KEPT_MAX ? lifetime : KEPT_MAX);
     delegate_tickets_done(kerberos->tickets, &ticket->kept);
     return field;
 }

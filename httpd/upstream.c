@@ -12,6 +12,7 @@
 #include <http_log.h>
 #include <http_protocol.h>
 
+#include "base/who.h"
 #include "httpd/front.h"
 #include "httpd/handler.h"
 #include "httpd/module.h"
@@ -233,6 +234,7 @@ static int serve_channel(request_rec *r, rpc_channel_spec_t *spec, void *ctx)
         upstream->stream = NULL;
         return rv;
     }
+    upstream->logs_on = apr_table_get(r->notes, RPC_WHO_LOGGED_ON_NOTE) != NULL;
     upstream->http10 = r->proto_num < HTTP_VERSION(1, 1);
     upstream->timeout = rpc_upstream_timeout(r, way);
     set_maps(r, upstream);

@@ -8,6 +8,7 @@
 #include <http_protocol.h>
 
 #include "base/clock.h"
+#include "base/who.h"
 #include "httpd/handler.h"
 #include "httpd/proxy_api.h"
 
@@ -172,6 +173,15 @@ static int pass_field(void *ctx, const char *name, const char *value)
     return 1;
 }
 
+/* For mod_rpc_backend_auth, which has sent the credentials and says what the client gets. */
+static void take_challenges(request_rec *r, const apr_table_t *fields)
+{
+    const char *offered = apr_table_getm(r->pool, fields, "WWW-Authenticate");
+
+    if (offered)
+        apr_table_set(r->err_headers_out, "WWW-Authenticate", offered);
+}
+
 static framing_t framing_of(request_rec *r, const apr_table_t *fields, apr_off_t *length)
 {
     const char *coding = apr_table_get(fields, "Transfer-Encoding");
@@ -268,6 +278,10 @@ static int pass_answer(request_rec *r, reader_t *in, rpc_upstream_answer_t *answ
         answer->goes_on = 1;
         return rpc_secure_unread(in->stream, in->all, in->total) == APR_SUCCESS
                  ? DONE : HTTP_INTERNAL_SERVER_ERROR;
+    }
+    if (status == HTTP_UNAUTHORIZED && apr_table_get(r->notes, RPC_WHO_LOGGED_ON_NOTE)) {
+        take_challenges(r, fields);
+        return HTTP_UNAUTHORIZED;
     }
     r->status = status;
     to.connection = apr_table_get(fields, "Connection");

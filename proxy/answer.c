@@ -121,9 +121,19 @@ static void put_field(passing_t *p, const rpc_upstream_t *upstream, const rpc_ht
     put_text(p, "\r\n");
 }
 
-/* The length in a chunked answer is nobody's (RFC 9112, 6.3). */
-static int goes_on(const rpc_http_head_t *head, const rpc_http_field_t *field)
+static int is_of_logon(const rpc_http_field_t *field)
 {
+    return rpc_http_field_is(field, "WWW-Authenticate")
+        || rpc_http_field_is(field, "Authentication-Info")
+        || rpc_http_field_is(field, "Persistent-Auth");
+}
+
+/* The length in a chunked answer is nobody's (RFC 9112, 6.3). */
+static int goes_on(const rpc_http_head_t *head, const rpc_upstream_t *upstream,
+                   const rpc_http_field_t *field)
+{
+    if (upstream->logs_on && is_of_logon(field))
+        return 0;
     if (head->chunked && rpc_http_field_is(field, "Content-Length"))
         return 0;
     return head->status == 101 || !rpc_http_field_is_of_hop(head, field);
@@ -137,7 +147,7 @@ apr_status_t rpc_answer_pass(rpc_stream_t *client, const rpc_http_head_t *head,
     size_t at = 0;
 
     while (rpc_http_field_next(head, &at, &field))
-        if (goes_on(head, &field))
+        if (goes_on(head, upstream, &field))
             put_field(&p, upstream, &field);
     if (upstream->fields && then != RPC_PASS_INTERIM)
         put_text(&p, upstream->fields);

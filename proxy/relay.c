@@ -507,6 +507,12 @@ static rpc_reason_t final_head(rpc_relay_t *relay)
     rpc_http_answer_t *answer = &relay->answer;
 
     rpc_timer_cancel(loop_of(relay), &relay->upstream_due);
+    if (upstream->logs_on && answer->status == 401) {
+        answer->status = 0;     /* the client has no answer yet */
+        return because(relay, RPC_REASON_UPSTREAM_LOGON,
+                       "the upstream has refused what RpcBackendAuth has sent: 401 %.200s",
+                       answer->head.phrase);
+    }
     if (!is_success(relay)) {
         refused(relay);
         return pass_head(relay, RPC_PASS_CLOSE);

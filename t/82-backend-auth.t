@@ -11,6 +11,7 @@ use RPCH::AD;
 use RPCH::CA;
 use RPCH::Httpd;
 use RPCH::NTLM;
+use RPCH::RPC qw(request_pdu rpc_parse);
 use RPCH::Test;
 use RPCH::WebServer;
 
@@ -105,7 +106,9 @@ sub httpd {
 sub get {
     my ($httpd, $uri, $user, %opt) = @_;
     my $http = delete $opt{http} // RPCH::HTTP->dial(port => $httpd->{port}, name => 'a client', tls => delete $opt{tls});
-    $http->request('GET', $uri, defined $user ? (user => $user, password => 'secret') : (), %opt);
+    my $body = delete $opt{body};
+    $http->request(delete $opt{method} // 'GET', $uri, defined $user ? (user => $user, password => 'secret') : (), %opt);
+    $http->put($body) if defined $body;
     my $head = $http->head;
     $head->{body} = $http->body;
     return $head;
@@ -134,6 +137,11 @@ my $GSSAPI = "AuthType GSSAPI\nAuthName x\nGssapiCredStore keytab:" . $ad->keyta
 mkdir "$root/left-$$";
 chown scalar getpwnam(vars('user')), -1, "$root/left-$$" if $> == 0;
 my $tlsport = RPCH::Root::free_ports(1);
+
+# A proxy behind, of this module, which asks for Kerberos.
+my $server = server(echo => 1);
+my @RPC = ('SetHandler rpcproxy', 'RpcRequireTLS off', qq(RpcValidPorts "127.0.0.1:$server->{port}"));
+my $back = httpd('cas', location('/rpc/rpcproxy.dll', @RPC, $GSSAPI =~ s/front\.keytab/cas.keytab/r));
 my $front = httpd('front', "ProxyPass /open $url/open",
     location('/app', "ProxyPass $url/app", $BASIC, $KERBEROS, 'RequestHeader set Authorization "Basic Ym9iOnNlY3JldA=="'),
     location('/sticky', "ProxyPass $url/sticky", $BASIC, $KERBEROS),
@@ -155,6 +163,9 @@ my $front = httpd('front', "ProxyPass /open $url/open",
     location('/left', "ProxyPass $url/left", $GSSAPI, $KERBEROS, 'GssapiUseS4U2Proxy On', "GssapiDelegCcacheDir $root/left-$$",
         'GssapiDelegCcacheUnique On', 'GssapiCredStore client_keytab:' . $ad->keytab('front'), "GssapiCredStore ccache:FILE:$root/left-$$/own"),
     location('/wrong', "ProxyPass $url/wrong", $BASIC, $KERBEROS, "SetEnv KRB5CCNAME $carol"),
+    location('/rpc/rpcproxy.dll', @RPC, "RpcBackend 127.0.0.1 http://127.0.0.1:$back->{port}/rpc/rpcproxy.dll", $BASIC, $KERBEROS),
+    location('/refused/rpcproxy.dll', @RPC, "RpcBackend 127.0.0.1 $url/refused", $BASIC, $KERBEROS),
+    location('/password/rpcproxy.dll', @RPC, "RpcBackend 127.0.0.1 $url/password", $BASIC, 'RpcBackendAuth basic'),
     "<Proxy balancer://behind>\nBalancerMember http://localhost:$behind->{port}\n</Proxy>",
     location('/balanced', 'ProxyPass balancer://behind/balanced', $BASIC, 'RpcBackendAuth kerberos'),
     "Listen 127.0.0.1:$tlsport\n<VirtualHost 127.0.0.1:$tlsport>\nSSLEngine On\nSSLCertificateFile $root/conf/server.crt\n"
@@ -215,7 +226,7 @@ subtest 'servers' => sub {
     refused($front, get($front, '/other/', 'alice'), 403,
             qr{HTTP/front.test\@AD.TEST may not delegate to HTTP/other.test\@AD.TEST: msDS-AllowedToDelegateTo of its account does not name}, 'a service that is not allowed');
     refused($front, get($front, '/unknown/', 'alice'), 502, qr{KDC knows no service HTTP/unknown.test\@AD.TEST: RpcBackendAuth kerberos has to name}, 'a service that is not there');
-    refused($front, get($front, '/ajp/', 'alice'), 502, qr/ajp:.*for servers that speak HTTP/, 'a server that does not speak HTTP');
+    refused($front, get($front, '/ajp/', 'alice'), 502, qr/ajp:.*for http, https, ws and wss/, 'a server that does not speak HTTP');
     refused($front, get($front, '/app/', 'bob'), 403, qr/a ticket of bob\@AD.TEST that must not be used .*NOT_DELEGATED/, 'a user who is sensitive');
     refused($front, get($front, '/app/', 'dora'), 403, qr/the KDC gives no ticket of dora\@AD.TEST: the account is disabled or locked/, 'a user who is disabled');
     refused($front, get($front, '/app/', 'nobody'), 403, qr/the KDC knows no user nobody\@AD.TEST/, 'a user who is not there');
@@ -228,9 +239,9 @@ subtest 'answers' => sub {
     is(join(', ', map { $_ => $head->{headers}{$_} // 'none' } qw(www-authenticate persistent-auth)), 'www-authenticate, none, persistent-auth, none',
        "what it says of its authentication does not reach the client");
     $refuse = 1;
-    refused($front, get($front, '/app/', 'alice'), 502, qr{it has refused the ticket of alice\@AD.TEST for HTTP/cas.test\@AD.TEST with 401, WWW-Authenticate: Negotiate,NTLM}, '401');
-    refused($front, get($front, '/error/', 'alice'), 502, qr{/error.*refused the ticket|refused the ticket(?s:.*)refused the ticket}, '401 with ProxyErrorOverride');
-    refused($front, get($front, '/basic/', 'alice'), 403, qr{RpcBackendAuth basic: .*"alice" .*refused the password with 401}, '401 after Basic');
+    refused($front, get($front, '/app/', 'alice'), 502, qr{has refused the ticket of user "alice" \(alice\@AD.TEST for HTTP/cas.test\@AD.TEST\): 401, WWW-Authenticate: Negotiate,NTLM}, '401');
+    refused($front, get($front, '/error/', 'alice'), 502, qr{refused the ticket(?s:.*)refused the ticket}, '401 with ProxyErrorOverride');
+    refused($front, get($front, '/basic/', 'alice'), 403, qr{RpcBackendAuth basic: .*has refused the password of user "alice": 401}, '401 after Basic');
     get($front, '/doc/', 'alice');
     is("$seen[-1]{uri} $seen[-1]{user}", '/open/document Basic alice:secret', 'an ErrorDocument gets the credentials of the client');
     $refuse = 0;
@@ -266,6 +277,36 @@ subtest 'Basic there' => sub {
     acts(get($front, '/default/through/', 'mallory'), 'Basic mallory:secret', 'and its answer for the server behind');
 };
 
+# ---- RPC over HTTP ----
+
+subtest 'channels' => sub {
+    for my $user ('alice', 'ADTEST\\alice') {
+        my $c = plain(port => $front->{port}, user => $user, password => 'secret', target => $server->target);
+        ok(eval { $c->connect; rpc_parse($c->call(request_pdu(1, 'works')))->{stub} eq 'works' }, "a channel of $user") || diag $@;
+        unlike($c->out->head->{headers}{'www-authenticate'} // '', qr/./, 'hears nothing of the authentication behind');
+        $c->close;
+    }
+    ok($back->logs(qr/(?:^alice\@AD\.TEST "RPC_(?:IN|OUT)_DATA .*?){4}/ms, 'access_log'), 'the proxy behind has seen alice four times') || diag $back->log('access_log');
+    my $c = plain(port => $front->{port}, user => 'bob', password => 'secret', target => $server->target);
+    is($c->open_out->head->{status}, 403, 'a user who is sensitive has none');
+    $c->close;
+    ok($front->logs(qr/^bob "RPC_OUT_DATA .* 403 .* upstream-logon$/m, 'access_log'), 'RPC_REASON in the access log');
+    unlike($front->log, qr/RPC_OUT_DATA refused/, 'and no second line in the error log');
+    unlike($back->log('access_log'), qr/RPC_OUT_DATA.*RPC_OUT_DATA.*RPC_OUT_DATA/s, 'nor has the proxy behind heard of it');
+    $refuse = 1;
+    for my $case (['kerberos', '/refused/rpcproxy.dll', 502], ['basic', '/password/rpcproxy.dll', 403]) {
+        my ($mode, $path, $status) = @$case;
+        $c = plain(port => $front->{port}, user => 'alice', password => 'secret', target => $server->target, path => $path);
+        my $head = $c->open_out->head;
+        is("$head->{status} " . ($head->{headers}{'www-authenticate'} // 'none'), '502 none', "a channel is answered 401 to $mode: 502");
+        ok($front->logs(qr{ended: upstream-logon, .*what RpcBackendAuth has sent: 401}), 'as the log says');
+        $c->close;
+        refused($front, get($front, "$path?127.0.0.1:$server->{port}", 'alice', method => 'RPC_IN_DATA', length => 4, body => "\xf8\xe8\x18\x08"), $status,
+                qr/RpcBackendAuth $mode: .*has refused the (?:ticket|password) of user "alice".*: 401/, "an echo, to $mode");
+    }
+    $refuse = 0;
+};
+
 # ---- this server's own account ----
 
 subtest 'own account' => sub {
@@ -278,8 +319,13 @@ subtest 'own account' => sub {
 
 # ---- a KDC that is gone ----
 
+subtest 'a restart' => sub {
+    $front->signal('USR1');
+    ok($front->logs(qr/resuming normal operations.*resuming normal operations/s), 'libkrb5 is unloaded and loaded');
+    acts(get($front, '/app/', 'alice'), 'alice', 'and works');
+};
+
 subtest 'no KDC' => sub {
-    get($front, '/app/', 'alice');
     $ad->stop;
     acts(get($front, '/app/', 'alice'), 'alice', 'a ticket that is kept is good for a new token') for 1 .. 2;
     refused($front, get($front, '/app/', 'jdoe'), 504, qr/"jdoe" .*no KDC of the realm answers: see krb5.conf/, 'a user without one');
@@ -297,5 +343,5 @@ subtest 'configtest' => sub {
     unlike($said->(location('/x', $BASIC, 'RpcBackendAuth basic')), qr/rpc_backend_auth/, 'nothing to say');
 };
 
-$behind->close;
+$_->close for $behind, $server;
 done_testing;
