@@ -35,8 +35,8 @@ typedef struct rpc_upstream {
     rpc_carry_t carry;
     unsigned expects:1;         /* the head has the client's Expect: its 100 comes from there, and
                                  * nobody has sent one */
-    unsigned logs_on:1;         /* HEAD has credentials of RpcBackendAuth: a 401 is no question to
-                                 * the client, who hears nothing of an authentication */
+    unsigned logs_on:1;         /* the request has credentials of RpcBackendAuth: a 401 is no
+                                 * question to the client, who hears nothing of an authentication */
     unsigned http10:1;          /* the client speaks HTTP/1.0 */
     unsigned chunked:1;         /* of RPC_CARRY_BODY: the request's body */
     apr_interval_time_t timeout;    /* for an answer that is due; 0: as setup_timeout */
