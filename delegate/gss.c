@@ -356,9 +356,11 @@ void delegate_gss_free(delegate_ticket_t *ticket)
 /* Is ENTRY of a cache the user's ticket for this server, which the KDC was asked to act upon? */
 static int is_evidence(krb5_context context, const krb5_creds *entry)
 {
-    return !krb5_is_config_principal(context, entry->server)
-        && krb5_princ_size(context, entry->server) > 0
-        && strcmp(krb5_princ_component(context, entry->server, 0)->data, "krbtgt") != 0;
+    const krb5_data *first = entry->server->length ? &entry->server->data[0] : NULL;
+
+    return !krb5_is_config_principal(context, entry->server) && first
+        && !(first->length == KRB5_TGS_NAME_SIZE
+             && memcmp(first->data, KRB5_TGS_NAME, KRB5_TGS_NAME_SIZE) == 0);
 }
 
 /* May the KDC act upon the user's ticket? 1 as well if that is not known. */

@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 use File::Basename qw(dirname);
+use File::Spec;
 use MIME::Base64 qw(decode_base64 encode_base64);
 use Test::More;
 use RPCH::AD;
@@ -19,7 +20,7 @@ my $gssapi = eval { require GSSAPI; GSSAPI->import; 1 };
 chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
 need();
 
-my $own_so = dirname($ENV{RPCPROXY_SO} // vars('top_dir') . '/build/mod_rpcproxy.so') . '/mod_rpc_backend_auth.so';
+my $own_so = dirname(File::Spec->rel2abs($ENV{RPCPROXY_SO} // 'build/mod_rpcproxy.so', vars('top_dir'))) . '/mod_rpc_backend_auth.so';
 my $root = vars('serverroot');
 my @behind = qw(HTTP/cas.test HTTP/localhost);
 my $ad = RPCH::AD->start(
