@@ -327,7 +327,7 @@ printf "%s; %s, 1 thread; %d CPUs; %d virtual connections at most\n",
     qx(apache2 -v 2>/dev/null || httpd -v) =~ /version: (.*)/, qx(haproxy -v) =~ /^(.*?) *-/, qx(nproc), most();
 if ($all) {
     variant('event', 'tls', @usual, 'firewall', 'hash');
-    variant('event', 'plain', @usual);
+    variant('event', 'plain', grep { $_ ne 'relay' } @usual);
     variant($_, 'tls', qw(rounds crowd delays)) for qw(worker prefork);
     variant($_, 'plain', qw(rounds crowd)) for qw(worker prefork);
 }
