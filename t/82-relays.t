@@ -19,9 +19,11 @@ package Behind;     # the proxy behind, one connection for each request
 
 use parent -norequire, 'RPCH::TCPServer';
 
+# The client is another process, so that a handshake may wait.
 sub can_read {
     my ($self) = @_;
     while (my $fh = $self->{fh}->accept) {
+        next if $self->{tls_of_peers} && !IO::Socket::SSL->start_SSL($fh, SSL_server => 1, %{ $self->{tls_of_peers} });
         $fh->setsockopt(Socket::IPPROTO_TCP(), Socket::TCP_NODELAY(), 1);
         push @{ $self->{new} }, my $c = RPCH::Peer->new(fh => $fh, name => 'upstream connection');
         push @{ $self->{all} }, $c;
@@ -30,19 +32,27 @@ sub can_read {
 
 package main;
 
-my $behind = Behind->new;
+my $root = vars('serverroot');
+my $clear = Behind->new;
+my $secure = Behind->new(tls_of_peers => { SSL_cert_file => "$root/conf/server.crt", SSL_key_file => "$root/conf/server.key" });
+my $behind = $clear;
 my $target = 'mail.contoso.test:6001';
 my %place = (
     rpc => '', short => "ProxyTimeout 1", setup => 'RpcSetupTimeout 1',
     first => 'RpcFirstPduTimeout 1', waits => 'Proxy100Continue On', says => 'Proxy100Continue Off',
     mapped => "ProxyPassReverse http://127.0.0.1:$behind->{port}\nProxyPassReverseCookiePath /rpc /mapped",
-    guarded => "RpcAllowInterfaces 6001 emsmdb\nRpcMinAuthLevel none",
+    tls => '', guarded => "RpcAllowInterfaces 6001 emsmdb\nRpcMinAuthLevel none",
 );
 my %port;
 my $conf = join '', map { "LoadModule ${_}_module $modules/mod_$_.so\n" } qw(proxy proxy_http);
 # Some of these directives are for a whole host.
 for my $name (sort keys %place) {
     my ($host, $here) = $place{$name} =~ /^ProxyTimeout/ ? ($place{$name}, '') : ('', $place{$name});
+    my $url = "http://127.0.0.1:$clear->{port}";
+    if ($name eq 'tls') {
+        $host = "SSLProxyEngine on\nSSLProxyVerify require\nSSLProxyCACertificateFile $root/conf/server.crt";
+        $url = "https://localhost:$secure->{port}";
+    }
     $port{$name} = RPCH::Root::free_ports(1);
     $conf .= <<"CONF";
 Listen 127.0.0.1:$port{$name}
@@ -52,7 +62,7 @@ $host
 SetHandler rpcproxy
 RpcRequireTLS off
 RpcValidPorts $target
-RpcBackend mail.contoso.test http://127.0.0.1:$behind->{port}
+RpcBackend mail.contoso.test $url
 $here
 </Location>
 </VirtualHost>
@@ -128,14 +138,19 @@ sub opened {
     ends('recycled', 'a channel that has been replaced');
     like($httpd->log('access_log'), qr/ 200 96 \d+ \d+ recycled$/m, 'the access log has status and bytes');
 }
-{
-    my ($c, $out, $up) = opened();
+for my $place (qw(rpc tls)) {
+    $behind = $place eq 'tls' ? $secure : $clear;
+    my ($c, $out, $up) = opened($place);
     shutdown $out->{fh}, 1;
     $up->wait_eof;
     $up->put(my $pdu = response_pdu('late'));
-    gets($out, $pdu, 'a client that sends no more still hears');
-    $out->close;
+    gets($out, $pdu, "$place: a client that sends no more still hears");
+    $up->put(substr $pdu, 0, 10);
+    $up->flush->close;
+    $out->wait_eof;
+    is(length $out->{in}, 0, "$place: no half PDU arrives");
 }
+$behind = $clear;
 
 # ---- back-pressure ----
 {
@@ -288,5 +303,5 @@ for (['waits', 1], ['says', 0]) {
     $httpd->wait_gone;
     ends('shutdown', 'and ends with its httpd');
 }
-$behind->close;
+$_->close for $clear, $secure;
 done_testing;
