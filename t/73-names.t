@@ -73,7 +73,7 @@ for (["pattern \"*example.com\": it matches example.com and every name that ends
     is($status, 0, "a warning only: $says");
     like($out, qr/$directive in line \d+ of \S+: \Q$says\E/, 'names directive, line and cure') or diag $out;
 }
-for (location('x', 'RpcValidPorts "exch*:1;10.1.*:1;*.example.com:1;*@example.com:1;*:1"'), location('x', $default, 'RpcBackend mail ncacn_http:127.0.0.1')) {
+for (location('x', 'RpcValidPorts "exch*:1;10.1.*:1;*.example.com:1;*@example.com:1;*:1"'), location('x', $default, 'RpcValidPorts mail:1', 'RpcBackend mail ncacn_http:127.0.0.1')) {
     my ($status, $out) = $test->configure($_)->configtest;
     is("$status $out", "0 Syntax OK\n", 'nothing to say');
 }
