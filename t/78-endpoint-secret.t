@@ -58,7 +58,8 @@ sub whose {
         ok(eval { $leg->wait_eof }, "$name: the leg is refused");
         is($leg->{in}, 'ncacn_http/1.0', 'without a word');
         $leg->close;
-        is(strangers($httpd), ++$n, 'one line at warn says so');
+        $n++;
+        ok(eval { wait_for('the line', sub { turn(0.02); strangers($httpd) >= $n }) } && strangers($httpd) == $n, 'one line at warn says so');
     }
     ok($httpd->logs(qr/begins without the secret of this server: process $$ of user id $>,/), 'and who it was');
     unlike($httpd->log, qr{endpoint: leg begins with CONN/B2}, 'nothing of these was heard');
@@ -95,13 +96,22 @@ sub whose {
 {
     my $c = client_of($httpd)->connect;
     ok($c->works, 'a virtual connection at LogLevel debug');
-    my $log = $httpd->log;
+    my ($log, @names);
+    my $name = '';
+    my $called = sub { scalar(() = $log =~ /RPC_(?:IN|OUT)_DATA channel of virtual connection $name\b/g) };
+    eval {
+        wait_for('the lines', sub {
+            turn(0.02);
+            $log = $httpd->log;
+            @names = $log =~ /endpoint: leg begins with CONN\/\w+, virtual connection (\w{16})\b/g;
+            $name = $names[-1] // '';
+            $name && $called->() == 2;
+        });
+    };
     my $cookie = unpack 'H*', $c->{vc};
     unlike($log, qr/$cookie/i, 'no line has its cookie');
     unlike($log, qr/[0-9a-f]{32}/i, 'nor any other');
-    my @names = $log =~ /endpoint: leg begins with CONN\/\w+, virtual connection (\w{16})\b/g;
-    my $name = $names[-1] // '';
-    is(scalar(() = $log =~ /RPC_(?:IN|OUT)_DATA channel of virtual connection $name\b/g), 2, 'endpoint and proxies call it the same');
+    is($called->(), 2, 'endpoint and proxies call it the same');
     $c->close;
 }
 
