@@ -11,7 +11,6 @@
 #include "httpd/module.h"
 #include "httpd/proxy_api.h"
 #include "httpd/request_target.h"
-#include "httpd/upstream_probe.h"
 #include "target/pattern.h"
 
 /* A note of a request: the query that the client has sent, perhaps "". */
@@ -29,6 +28,28 @@ static const char *behind_host(const char *url)
 static const char *host_part(apr_pool_t *pool, const char *url)
 {
     return apr_pstrmemdup(pool, url, (apr_size_t)(behind_host(url) - url));
+}
+
+static const char balancers_key[] = "rpcproxy-balancers";     /* userdata of pconf */
+
+const apr_array_header_t *rpc_upstream_balancers(apr_pool_t *pconf)
+{
+    void *list = NULL;
+
+    apr_pool_userdata_get(&list, balancers_key, pconf);
+    return list;
+}
+
+static void note_balancer(const cmd_parms *cmd, const char *name, const char *path)
+{
+    apr_array_header_t *list = (apr_array_header_t *)rpc_upstream_balancers(cmd->pool);
+
+    if (!list) {
+        list = apr_array_make(cmd->pool, 4, sizeof(rpc_upstream_balancer_t));
+        apr_pool_userdata_setn(list, balancers_key, NULL, cmd->pool);
+    }
+    APR_ARRAY_PUSH(list, rpc_upstream_balancer_t)
+        = (rpc_upstream_balancer_t){ cmd->server, name, path };
 }
 
 static const char *path_of(apr_pool_t *pool, const char *url)
@@ -121,7 +142,7 @@ const char *rpc_upstream_define(cmd_parms *cmd, rpc_backend_t *backend)
     else if (ap_cstr_casecmpn(name, "balancer:", 9) != 0)
         wrong = define_worker(cmd, api, conf, name);
     if (!wrong && ap_cstr_casecmpn(name, "balancer:", 9) == 0)
-        rpc_upstream_probe_note(cmd, name, path_of(cmd->pool, backend->places[0].url));
+        note_balancer(cmd, name, path_of(cmd->pool, backend->places[0].url));
     backend->upstream = apr_pstrcat(cmd->pool, name, behind_host(backend->places[0].url), NULL);
     return wrong;
 }

@@ -16,6 +16,16 @@
  * what is wrong. */
 const char *rpc_upstream_define(cmd_parms *cmd, rpc_backend_t *backend);
 
+/* A balancer that a RpcBackend of SERVER leads to. */
+typedef struct rpc_upstream_balancer {
+    server_rec *server;
+    const char *name;           /* balancer://name */
+    const char *path;           /* of the URL; "": that of requests */
+} rpc_upstream_balancer_t;
+
+/* All of them, rpc_upstream_balancer_t; NULL: none. */
+const apr_array_header_t *rpc_upstream_balancers(apr_pool_t *pconf);
+
 /* Notes where a ProxyPass stands beside a SetHandler: there a proxy behind us serves. From
  * check_config. */
 void rpc_upstream_check(apr_pool_t *pconf, server_rec *s);

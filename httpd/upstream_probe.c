@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "httpd/detach.h"
 #include "httpd/module.h"
+#include "httpd/upstream_config.h"
 #include "httpd/upstream_connect.h"
 
 APLOG_USE_MODULE(rpcproxy);
@@ -20,41 +21,15 @@ APLOG_USE_MODULE(rpcproxy);
 #define WATCHDOG "_rpcproxy_echo_"
 #define ECHO_PATH "/rpc/rpcproxy.dll"
 
-/* A balancer to be probed, in the settings of SERVER. */
-typedef struct probed {
-    server_rec *server;
-    const char *balancer, *path;
-} probed_t;
-
 /* Of one configuration: userdata of pconf. */
 typedef struct probes {
-    apr_array_header_t *list;       /* probed_t */
+    const apr_array_header_t *balancers;    /* rpc_upstream_balancer_t */
     const rpc_context_t *context;
     apr_interval_time_t timeout;
     volatile apr_uint32_t stopping;
 } probes_t;
 
 static const char probes_key[] = "rpcproxy-probes";
-
-static probes_t *probes_of(apr_pool_t *pconf)
-{
-    void *probes = NULL;
-
-    apr_pool_userdata_get(&probes, probes_key, pconf);
-    return probes;
-}
-
-void rpc_upstream_probe_note(cmd_parms *cmd, const char *balancer, const char *path)
-{
-    probes_t *probes = probes_of(cmd->pool);
-
-    if (!probes) {
-        probes = apr_pcalloc(cmd->pool, sizeof(*probes));
-        probes->list = apr_array_make(cmd->pool, 4, sizeof(probed_t));
-        apr_pool_userdata_setn(probes, probes_key, NULL, cmd->pool);
-    }
-    APR_ARRAY_PUSH(probes->list, probed_t) = (probed_t){ cmd->server, balancer, path };
-}
 
 /* ---- one probe ---- */
 
@@ -129,13 +104,13 @@ static proxy_worker *make_worker(apr_pool_t *pool, const probes_t *probes, serve
 }
 
 /* NULL: MEMBER's server answers, or this machine cannot ask. */
-static const char *probe(apr_pool_t *pool, const probes_t *probes, const probed_t *probed,
+static const char *probe(apr_pool_t *pool, const probes_t *probes, const rpc_upstream_balancer_t *to,
                          proxy_server_conf *conf, const proxy_worker *member,
                          ap_conf_vector_t *section)
 {
-    request_rec *r = make_request(pool, probed->server, section);
+    request_rec *r = make_request(pool, to->server, section);
     rpc_upstream_way_t way = {
-        .worker = make_worker(pool, probes, probed->server, member), .conf = conf,
+        .worker = make_worker(pool, probes, to->server, member), .conf = conf,
         .url = apr_pstrcat(pool, member->s->name_ex, "/", NULL),
     };
     const char *why = NULL;
@@ -147,7 +122,7 @@ static const char *probe(apr_pool_t *pool, const probes_t *probes, const probed_
     stream = rpc_upstream_connect(r, &way, rpc_engine_tls(probes->context->engine), &reason, &why);
     if (!stream)
         return reason == RPC_REASON_LOCAL_FAILURE ? NULL : why;
-    why = ask_echo(r, stream, member, probed->path, rpc_clock_now() + probes->timeout);
+    why = ask_echo(r, stream, member, to->path, rpc_clock_now() + probes->timeout);
     rpc_secure_drop(stream);
     return why;
 }
@@ -169,11 +144,11 @@ static void report(server_rec *s, proxy_worker *member, const char *why)
                      member->s->name_ex);
 }
 
-static void probe_balancer(probes_t *probes, const probed_t *probed, apr_pool_t *pool)
+static void probe_balancer(probes_t *probes, const rpc_upstream_balancer_t *to, apr_pool_t *pool)
 {
     const rpc_proxy_api_t *api = rpc_proxy_api();
-    proxy_server_conf *conf = rpc_proxy_server_conf(api, probed->server);
-    proxy_balancer *balancer = api->ap_proxy_get_balancer(pool, conf, probed->balancer, 0);
+    proxy_server_conf *conf = rpc_proxy_server_conf(api, to->server);
+    proxy_balancer *balancer = api->ap_proxy_get_balancer(pool, conf, to->name, 0);
     apr_pool_t *own;
     int i;
 
@@ -183,7 +158,7 @@ static void probe_balancer(probes_t *probes, const probed_t *probed, apr_pool_t 
         if (apr_atomic_read32(&probes->stopping))
             return;
         apr_pool_create(&own, pool);
-        report(probed->server, member, probe(own, probes, probed, conf, member,
+        report(to->server, member, probe(own, probes, to, conf, member,
                                              balancer->section_config));
         apr_pool_destroy(own);
     }
@@ -196,8 +171,8 @@ static apr_status_t on_watch(int state, void *data, apr_pool_t *pool)
 
     if (state != AP_WATCHDOG_STATE_RUNNING || !probes->context->engine)
         return APR_SUCCESS;
-    for (i = 0; i < probes->list->nelts; i++)
-        probe_balancer(probes, &APR_ARRAY_IDX(probes->list, i, probed_t), pool);
+    for (i = 0; i < probes->balancers->nelts; i++)
+        probe_balancer(probes, &APR_ARRAY_IDX(probes->balancers, i, rpc_upstream_balancer_t), pool);
     return APR_SUCCESS;
 }
 
@@ -208,14 +183,16 @@ apr_status_t rpc_upstream_probe_start(apr_pool_t *pconf, server_rec *s, const rp
     APR_OPTIONAL_FN_TYPE(ap_watchdog_register_callback) *call
         = APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_register_callback);
     const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
-    probes_t *probes = probes_of(pconf);
+    probes_t *probes = apr_pcalloc(pconf, sizeof(*probes));
     apr_interval_time_t interval;
     ap_watchdog_t *watchdog;
     apr_status_t rv;
 
-    if (!probes || rpc_config_check(sc, &interval, &probes->timeout) != RPC_CHECK_ECHO)
-        return APR_SUCCESS;
+    probes->balancers = rpc_upstream_balancers(pconf);
     probes->context = context;
+    if (rpc_config_check(sc, &interval, &probes->timeout) != RPC_CHECK_ECHO || !probes->balancers)
+        return APR_SUCCESS;
+    apr_pool_userdata_setn(probes, probes_key, NULL, pconf);
     rv = get(&watchdog, WATCHDOG, 0, 1, pconf);
     if (rv == APR_SUCCESS)
         rv = call(watchdog, interval, probes, on_watch);
@@ -226,8 +203,9 @@ apr_status_t rpc_upstream_probe_start(apr_pool_t *pconf, server_rec *s, const rp
 
 void rpc_upstream_probe_stop(apr_pool_t *pconf)
 {
-    probes_t *probes = probes_of(pconf);
+    void *probes = NULL;
 
+    apr_pool_userdata_get(&probes, probes_key, pconf);
     if (probes)
-        apr_atomic_set32(&probes->stopping, 1);
+        apr_atomic_set32(&((probes_t *)probes)->stopping, 1);
 }

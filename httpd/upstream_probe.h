@@ -8,10 +8,6 @@
 
 #include "httpd/request_channel.h"
 
-/* While the configuration is read: a RpcBackend of CMD's server leads to BALANCER (balancer://name);
- * PATH is its URL's, or "". */
-void rpc_upstream_probe_note(cmd_parms *cmd, const char *balancer, const char *path);
-
 /* From post_config. CONTEXT's engine is there when the first probe begins. Logs what goes wrong. */
 apr_status_t rpc_upstream_probe_start(apr_pool_t *pconf, server_rec *s, const rpc_context_t *context);
 
