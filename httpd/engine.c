@@ -241,7 +241,13 @@ static apr_status_t engine_end(void *data)
         rpc_loop_join(engine->loops[i].loop);
     close(engine->told.fd);
     engine->told.fd = -1;
-    BIO_meth_free(engine->tls.method);
+    return APR_SUCCESS;
+}
+
+/* Behind httpd's connections, which may have sessions of this kind (httpd/upstream_member.h). */
+static apr_status_t free_method(void *method)
+{
+    BIO_meth_free(method);
     return APR_SUCCESS;
 }
 
@@ -313,6 +319,7 @@ apr_status_t rpc_engine_start(rpc_engine_t **out, const rpc_engine_params_t *par
     engine->tls = (rpc_tls_kind_t){ rpc_tls_method(), rpc_detach_nobody(pool, ap_server_conf) };
     if (!engine->tls.method)
         rv = APR_ENOMEM;
+    apr_pool_cleanup_register(pool, engine->tls.method, free_method, apr_pool_cleanup_null);
     for (i = 0; rv == APR_SUCCESS && i < engine->count; i++)
         rv = make_loop(engine, i, pool);
     if (rv == APR_SUCCESS)

@@ -288,7 +288,7 @@ static int answer_failure(int *status, request_rec *r)
 {
     const char *token = apr_table_get(r->notes, FAILED_NOTE);
 
-    if (!token && *status == HTTP_SERVICE_UNAVAILABLE && rpc_upstream_led(r))
+    if (!token && *status == HTTP_SERVICE_UNAVAILABLE && rpc_neighbours_upstream(r))
         token = rpc_reason_info(RPC_REASON_CONNECT_FAILED)->token;
     if (!token || *status != HTTP_SERVICE_UNAVAILABLE || r->status != HTTP_OK)
         return DECLINED;

@@ -167,6 +167,18 @@ ok($front->logs($_), "the log has $_") for qr/rpcproxy:warn\].*the proxy at loca
     qr/the proxy at 127\.0\.0\.2:$back{tls} is not used: its certificate is for another name/,
     qr/the proxy at 127\.0\.0\.1:$dead is not used: it cannot be connected to/;
 
+# A handshake that drips: each byte comes in time, all of it never.
+{
+    my $drips = RPCH::WebServer->new(answer => sub { return }, greeting => "\x16\x03\x03\x40\x00");
+    my $slow = RPCH::Httpd->new(conf => $LOAD . $VERIFY . "ProxyTimeout 2\n" . backend("https://127.0.0.1:$drips->{port}"))->start;
+    my $http = RPCH::HTTP->dial(port => $slow->{port}, name => 'slow')->request('RPC_IN_DATA', $RPC, length => 0);
+    ok(eval { wait_for('an answer', sub { turn(0.1); $_->put('x') for @{ $drips->{peers} }; $http->{head} }) }, 'a handshake that drips ends')
+        or diag $slow->log;
+    is($http->{head}{status}, 503, 'a handshake that drips: 503');
+    ok($slow->logs(qr/the proxy at 127\.0\.0\.1:$drips->{port} is not used: the TLS handshake has failed or took too long/), 'the log says why');
+    $_->close for $http, $drips;
+}
+
 # ---- what balancer-manager shows ----
 sub member {
     my $http = RPCH::HTTP->dial(port => $port{balancer}, name => 'manager')->request('GET', '/manager', version => '1.0');
