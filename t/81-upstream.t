@@ -197,6 +197,24 @@ $counted->close;
 ok(eval { wait_for('the end', sub { turn(0.02); member()->{busy} eq '0' }) }, 'balancer-manager: they have ended');
 like(join(' ', @{ member() }{qw(to from)}), qr/^[5-9]\.\dK [5-9]\.\dK$/, 'balancer-manager: what went to the proxy behind, and what came');
 
+# ---- shares: both halves of a client at one member ----
+{
+    my @member = map { my $n = $_; RPCH::WebServer->new(answer => sub { return RPCH::WebServer::answer("200 $n", '') }) } 'A', 'B';
+    my $shared = RPCH::Httpd->new(conf => $LOAD . backend(map { ("http://127.0.0.1:$_->{port}", 'weight=1') } @member)
+        =~ s/^RpcValidPorts .*/RpcValidPorts 127.0.0.1:1-20/mr)->start;
+    my %at;
+    for my $n (1 .. 20) {
+        for my $method (qw(RPC_IN_DATA RPC_OUT_DATA)) {
+            my $http = RPCH::HTTP->dial(port => $shared->{port}, name => 'shared')->request($method, "$RPC?127.0.0.1:$n", length => 0);
+            push @{ $at{$n} }, ($http->head || {})->{reason};
+            $http->close;
+        }
+    }
+    is(scalar(grep { $_->[0] eq $_->[1] } values %at), 20, 'weight=1: IN and OUT of a target go to one member');
+    is(join(' ', sort keys %{ { map { $_->[0] => 1 } values %at } }), 'A B', 'weight=1: both have their share');
+    $_->close for @member;
+}
+
 # ---- RpcHealthCheck echo ----
 {
     my $silent = RPCH::WebServer->new(answer => sub { return });
