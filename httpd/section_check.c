@@ -45,6 +45,7 @@ static void warn(const view_t *view, const char *text, const char *cure)
 
 /* ---- the views ---- */
 
+/* NULL: the section has no directive of ours. */
 static const rpc_dir_config_t *config_of(ap_conf_vector_t *section)
 {
     return ap_get_module_config(section, &rpcproxy_module);
@@ -69,7 +70,9 @@ static int has_own_ports(const apr_array_header_t *sections)
     int i;
 
     for (i = 0; sections && i < sections->nelts; i++) {
-        if (config_of(APR_ARRAY_IDX(sections, i, ap_conf_vector_t *))->valid_ports)
+        const rpc_dir_config_t *dc = config_of(APR_ARRAY_IDX(sections, i, ap_conf_vector_t *));
+
+        if (dc && dc->valid_ports)
             return 1;
     }
     return 0;
@@ -82,8 +85,12 @@ static void add_views(apr_pool_t *pool, views_t *views, server_rec *s)
     int i;
 
     add_view(pool, views, s, s->lookup_defaults);
-    for (i = 0; i < core->sec_url->nelts; i++)
-        add_view(pool, views, s, APR_ARRAY_IDX(core->sec_url, i, ap_conf_vector_t *));
+    for (i = 0; i < core->sec_url->nelts; i++) {
+        ap_conf_vector_t *section = APR_ARRAY_IDX(core->sec_url, i, ap_conf_vector_t *);
+
+        if (config_of(section))
+            add_view(pool, views, s, section);
+    }
     views->hidden |= has_own_ports(core->sec_dir) || has_own_ports(defaults->sec_if);
 }
 
@@ -105,6 +112,21 @@ static int leads(const view_t *view, const char *pattern, apr_port_t low, apr_po
 
 static const char any_server[] = "*";
 
+/* A section of RD Gateway's own protocol, whose clients name their targets within. */
+static int is_gateways(const view_t *view)
+{
+    const apr_array_header_t *backends = view->dc->backends;
+    int i;
+
+    if (!view->path || !ap_strcasestr(view->path, "/remoteDesktopGateway"))
+        return 0;
+    for (i = 0; backends && i < backends->nelts; i++) {
+        if (APR_ARRAY_IDX(backends, i, rpc_backend_t *)->upstream)
+            return 1;
+    }
+    return 0;
+}
+
 /* Has a view the setting that HAS tells, and leads there? The first view with it is *FIRST. */
 typedef int has_t(const view_t *view, const void *setting);
 
@@ -121,7 +143,7 @@ static int is_reached(const views_t *views, has_t *has, const void *setting, con
             continue;
         if (!*first)
             *first = view;
-        if (leads(view, pattern, low, high))
+        if (is_gateways(view) || leads(view, pattern, low, high))
             return 1;
     }
     return 0;
@@ -240,7 +262,7 @@ static void check_unnamed_ports(apr_pool_t *pool, const view_t *view)
 
 static void check_view(apr_pool_t *pool, const views_t *views, const view_t *view)
 {
-    if (view->ours && !rpc_config_valid_ports(view->dc) && !views->hidden)
+    if (view->ours && !rpc_config_valid_ports(view->dc) && !views->hidden && !is_gateways(view))
         warn(view, "SetHandler rpcproxy without RpcValidPorts answers every channel with 503",
              "name the servers that clients may reach, as in RpcValidPorts \"exch1:6001-6002\"");
     if (view->ours)

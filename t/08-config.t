@@ -231,6 +231,7 @@ my $ports = 'RpcValidPorts "exch1:6001-6002;exch1:6004"';
 for (
     [section(''), 'section /rpc/: SetHandler rpcproxy without RpcValidPorts answers every channel with 503: name the servers'],
     [section($ports)], ["$ports\n" . section('')], [section('RpcValidPorts none')],
+    [section($ports) . "<Location /static/>\nOptions None\n</Location>\n<Directory /nowhere>\nOptions None\n</Directory>\n"],
     ["<Directory />\n$ports\n</Directory>\n" . section('')],
     [section("$ports\nRpcBackend exch2 ncacn_http:10.0.0.1"), 'section /rpc/: RpcBackend exch2 ncacn_http:10.0.0.1 has no effect: no entry of RpcValidPorts'],
     [section("$ports\nRpcBackend exch1:6003 ncacn_http:10.0.0.1"), 'section /rpc/: RpcBackend exch1:6003 ncacn_http:10.0.0.1 has no effect'],

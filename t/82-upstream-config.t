@@ -34,6 +34,12 @@ refused(qr/nobody would verify/, 'members of a balancer', $LOAD, "$cas SSLProxyE
 refused(qr/nobody would verify/, 'ProxyPass', $LOAD, 'SSLProxyEngine on', section('ProxyPass https://cas.example.com/rpc', $POLICY));
 refused(qr/expected the same path as in the first/, 'URLs with different paths', $LOAD, section('RpcBackend * http://a/x http://b/y'));
 refused(qr/a balancer:\/\/ stands alone/, 'a balancer and more', $LOAD, section('RpcBackend * balancer://a http://b'));
+sub silent {
+    my ($name, @lines) = @_;
+    my ($status, $out) = RPCH::Httpd->new(conf => join "\n", @lines)->configtest;
+    return is("$status $out", "0 Syntax OK\n", $name);
+}
+silent('a section for RD Gateway needs no RpcValidPorts', $LOAD, $VERIFY, $https =~ s{/rpc/rpcproxy.dll}{/remoteDesktopGateway/}r);
 taken('SSLProxyVerify none is an answer', $LOAD, 'SSLProxyEngine on', 'SSLProxyVerify none', $https);
 taken('SSLProxyVerify in the section of the balancer', $LOAD, "$cas SSLProxyEngine on\n$VERIFY\n</Proxy>", $to_cas);
 taken('no TLS, nothing to verify', $LOAD, section('RpcBackend * http://cas.example.com'));

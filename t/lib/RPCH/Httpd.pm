@@ -91,11 +91,11 @@ RpcProfile none
 CONF
 }
 
-# Exit status and messages of httpd with these arguments.
+# Exit status, or else the signal that ended it, and messages of httpd with these arguments.
 sub run {
     my ($self, @args) = @_;
     my $out = qx($self->{httpd} -f $self->{dir}/httpd.conf @args 2>&1);
-    return ($? >> 8, $out);
+    return ($? >> 8 || $? & 127, $out);
 }
 sub configtest { my $self = shift; return $self->run('-t') }
 
