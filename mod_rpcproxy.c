@@ -36,6 +36,7 @@
 #include "httpd/require.h"
 #include "httpd/session_cache.h"
 #include "httpd/section_check.h"
+#include "httpd/status_actions.h"
 #include "httpd/status_auto.h"
 #include "httpd/status_page.h"
 #include "httpd/upstream.h"
@@ -114,7 +115,7 @@ static apr_status_t prepare_endpoint(apr_pool_t *pconf, server_rec *s, int first
  * must not use tables that an older one has left. */
 static apr_status_t prepare_status(server_rec *s)
 {
-    static const char name[] = "rpcproxy-status-11";
+    static const char name[] = "rpcproxy-status-12";
     rpc_context_t *kept = ap_retained_data_get(name);
     apr_status_t rv = APR_SUCCESS;
     apr_shm_t *shm;
@@ -136,6 +137,8 @@ static apr_status_t prepare_status(server_rec *s)
             rv = rpc_tally_create(&kept->tally, s->process->pool);
         if (rv == APR_SUCCESS)
             rv = rpc_mishaps_create(&kept->mishaps, s->process->pool);
+        if (rv == APR_SUCCESS)
+            rv = rpc_status_actions_create(kept);
         if (rv == APR_SUCCESS)
             rv = apr_shm_create(&shm, sizeof(*kept->room), NULL, s->process->pool);
         if (rv == APR_SUCCESS)
@@ -237,6 +240,7 @@ static apr_status_t start_threads(apr_pool_t *pchild, server_rec *s)
         .grace = rpc_config_graceful_timeout(sc),
         .health = context.health,
         .room = context.room,
+        .bell = context.bell,
         .heed_parent = heed_parent,
     };
     sigset_t all, before;
@@ -327,6 +331,8 @@ static void child_status(server_rec *s, pid_t pid, ap_generation_t gen, int slot
 static int monitor(apr_pool_t *p, server_rec *s)
 {
     rpc_endpointd_monitor();
+    if (context.health)
+        rpc_status_actions_monitor(&context, ap_server_conf);
     return DECLINED;
 }
 

@@ -200,7 +200,11 @@ static void dispatch(rpc_job_t *job)
     ch->heard = ch->spoke = rpc_loop_now(ch->proxy->loop);
     rpc_flow_receiver_start(&ch->hop1, ch->spec->receive_window);
     rpc_flow_sender_start(&ch->hop4, rts_u32(&ch->first, RTS_CMD_RECEIVE_WINDOW_SIZE, 0));
-    if (claim_cookie(ch, replacing))
+    /* An order that came while the channel was between two loops has found it on neither. */
+    if (rpc_meter_verdict(&ch->spec->metered, rpc_loop_now(ch->proxy->loop)))
+        channel_refuse(ch, RPC_REASON_ADMINISTRATOR,
+                       rpc_reason_info(RPC_REASON_ADMINISTRATOR)->text);
+    else if (claim_cookie(ch, replacing))
         place(ch, replacing);
 }
 
@@ -349,6 +353,23 @@ void rpc_channel_start(rpc_proxy_t *proxy, rpc_stream_t *client, const rpc_chann
     client->owner = &ch->turn;
     rpc_timer_set(proxy->loop, &ch->timer, rpc_loop_now(proxy->loop) + spec->first_pdu_timeout);
     rpc_loop_schedule(proxy->loop, &ch->turn);
+}
+
+/* Nothing is freed here: each has its end in a turn of its own. */
+void rpc_proxy_end_due(rpc_proxy_t *proxy, apr_time_t now)
+{
+    rpc_channel_t *ch;
+
+    for (ch = proxy->channels; ch; ch = ch->next) {
+        rpc_reason_t reason = rpc_meter_verdict(&ch->spec->metered, now);
+
+        if (reason && ch->virt)
+            rpc_virtual_end(ch->virt, reason, "%s", rpc_reason_info(reason)->text);
+        else if (reason && !ch->reason)
+            channel_refuse(ch, reason, rpc_reason_info(reason)->text);
+    }
+    rpc_mixed_end_due(proxy->mixed, now);
+    rpc_relay_end_due(proxy->relays, now);
 }
 
 unsigned rpc_proxy_end_all(rpc_proxy_t *proxy, rpc_reason_t reason)

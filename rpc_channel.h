@@ -27,6 +27,10 @@ rpc_proxy_t *rpc_proxy_create(rpc_loop_t *loop, const rpc_dialer_t *dialer,
  * there is no memory the stream is closed and ended() called at once. */
 void rpc_channel_start(rpc_proxy_t *proxy, rpc_stream_t *client, const rpc_channel_spec_t *spec);
 
+/* Ends the channels that an administrator has asked to end, or whose session is over at NOW. On the
+ * proxy's loop thread. */
+void rpc_proxy_end_due(rpc_proxy_t *proxy, apr_time_t now);
+
 /* Ends every channel of the proxy with this reason; returns how many there were. On the proxy's
  * loop thread. */
 unsigned rpc_proxy_end_all(rpc_proxy_t *proxy, rpc_reason_t reason);

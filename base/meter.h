@@ -13,10 +13,13 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
+#include "base/reason.h"
+
 typedef struct rpc_meter {
     _Atomic uint64_t in, out;   /* bytes read from the client, and written to it */
     _Atomic int64_t heard;      /* when it last said something, as rpc_clock_now() */
     _Atomic uint64_t to_end;    /* an administrator ends the channel of this serial number */
+    _Atomic int64_t ends;       /* RpcMaxSessionTime is over then, as rpc_clock_now(); 0: never */
 } rpc_meter_t;
 
 /* The channel's view of its meter. */
@@ -39,10 +42,14 @@ static inline void rpc_meter_show(const rpc_metered_t *m, uint64_t in, uint64_t 
         atomic_store_explicit(&m->meter->out, m->out + out, memory_order_relaxed);
 }
 
-/* Has an administrator asked for the end of this channel? */
-static inline int rpc_meter_ends(const rpc_metered_t *m)
+/* Why this channel has to end at NOW; NONE: it has not. */
+static inline rpc_reason_t rpc_meter_verdict(const rpc_metered_t *m, int64_t now)
 {
-    return m->meter && atomic_load(&m->meter->to_end) == m->serial;
+    int64_t ends = m->meter ? atomic_load_explicit(&m->meter->ends, memory_order_relaxed) : 0;
+
+    if (m->meter && atomic_load(&m->meter->to_end) == m->serial)
+        return RPC_REASON_ADMINISTRATOR;
+    return ends && now >= ends ? RPC_REASON_SESSION_OVER : RPC_REASON_NONE;
 }
 
 #endif

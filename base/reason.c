@@ -22,6 +22,7 @@ static const rpc_reason_info_t table[RPC_REASON_COUNT] = {
     ROW(CONTENT_USED_UP, "content-used-up", 0, 0, "the request's Content-Length is used up"),
     ROW(SHUTDOWN, "shutdown", 0, 0, "httpd stops or restarts"),
     ROW(ADMINISTRATOR, "administrator", 503, 0x6ba, "an administrator has ended it"),
+    ROW(SESSION_OVER, "session-over", 503, 0x6ba, "RpcMaxSessionTime is over"),
     ROW(METHOD, "method", 405, 0, "the method is not allowed here"),
     ROW(ANONYMOUS, "anonymous", 403, 0x5, "no authenticated user"),
     ROW(NOT_AUTHENTICATED, "not-authenticated", 401, 0, "a wrong password, or an unknown user"),
@@ -42,6 +43,7 @@ static const rpc_reason_info_t table[RPC_REASON_COUNT] = {
     ROW(TOO_MANY_UNPAIRED_OF_TARGET, "too-many-unpaired-of-target", 503, 0x6bb,
         "a server's share of RpcMaxUnpairedChannels is used up"),
     ROW(TOO_MANY_FAILED, "too-many-failed", 503, 0x6ba, "RpcMaxFailedTargets is reached"),
+    ROW(DRAINING, "server-draining", 503, 0x6bb, "an administrator drains the server"),
     ROW(STOPPING, "stopping", 503, 0x6bb, "this child accepts no more channels"),
     ROW(OTHER_MODULE, "other-module", 503, 0x6ba,
         "another module of httpd has read the body or answered"),
@@ -90,7 +92,8 @@ static const rpc_reason_info_t table[RPC_REASON_COUNT] = {
 int rpc_reason_is_ours(rpc_reason_t reason)
 {
     return reason == RPC_REASON_SHUTDOWN || reason == RPC_REASON_STOPPING
-        || reason == RPC_REASON_ADMINISTRATOR || reason == RPC_REASON_CHILD_DIED
+        || reason == RPC_REASON_ADMINISTRATOR || reason == RPC_REASON_SESSION_OVER
+        || reason == RPC_REASON_DRAINING || reason == RPC_REASON_CHILD_DIED
         || reason == RPC_REASON_OTHER_MODULE || reason == RPC_REASON_NO_MEMORY
         || reason == RPC_REASON_LOCAL_FAILURE;
 }
@@ -113,6 +116,7 @@ int rpc_reason_is_normal(rpc_reason_t reason)
     case RPC_REASON_SHUTDOWN:
     case RPC_REASON_UPSTREAM_CHALLENGE:
     case RPC_REASON_ADMINISTRATOR:
+    case RPC_REASON_SESSION_OVER:
         return 1;
     default:
         return 0;

@@ -15,6 +15,7 @@ typedef enum {
     RPC_REASON_CONTENT_USED_UP,     /* Content-Length reached, no successor */
     RPC_REASON_SHUTDOWN,            /* httpd stops or restarts */
     RPC_REASON_ADMINISTRATOR,       /* ended from the status page */
+    RPC_REASON_SESSION_OVER,        /* RpcMaxSessionTime */
     /* refusals before a channel exists */
     RPC_REASON_METHOD,              /* not RPC_IN_DATA or RPC_OUT_DATA */
     RPC_REASON_ANONYMOUS,           /* no authenticated user */
@@ -33,6 +34,7 @@ typedef enum {
     RPC_REASON_TOO_MANY_UNPAIRED_OF_TARGET,
     RPC_REASON_TOO_MANY_FAILED,     /* RpcMaxFailedTargets; the client sees the same as
                                      * TARGET_REFUSED */
+    RPC_REASON_DRAINING,            /* all servers of the target are drained */
     RPC_REASON_STOPPING,            /* this child takes no more channels */
     RPC_REASON_OTHER_MODULE,        /* another module has read the body, or has answered */
     /* failures while opening */

@@ -196,6 +196,11 @@ apr_interval_time_t rpc_config_idle_timeout(const rpc_dir_config_t *dc)
     return set && set < least ? least : set;
 }
 
+apr_interval_time_t rpc_config_session_time(const rpc_dir_config_t *dc)
+{
+    return session_time_of(dc);
+}
+
 int rpc_config_max_of_user(const rpc_dir_config_t *dc)
 {
     return (int)max_of_user_of(dc);

@@ -110,6 +110,8 @@ apr_interval_time_t rpc_config_setup_timeout(const rpc_dir_config_t *dc);
 /* 0: never; otherwise at least the time between two pings of a client that follows [MS-RPCH]. */
 apr_interval_time_t rpc_config_idle_timeout(const rpc_dir_config_t *dc);
 
+apr_interval_time_t rpc_config_session_time(const rpc_dir_config_t *dc);    /* 0: without limit */
+
 /* The greatest numbers of channels; 0: no limit. All of them count the channels of the whole server
  * on this machine; the two of a directory hold for requests there.
  *

@@ -24,6 +24,8 @@ typedef struct rpc_context {
     rpc_sums_t *sums;
     rpc_tally_t *tally;
     rpc_mishaps_t *mishaps;
+    int bell;                   /* eventfd: channels of the board are to end (httpd/engine.h) */
+    unsigned char token_key[32];    /* of the status page's buttons */
     struct rpc_engine *engine;
 } rpc_context_t;
 

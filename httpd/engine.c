@@ -29,6 +29,7 @@ APLOG_USE_MODULE(rpcproxy);
 #define LOOK apr_time_from_msec(250)
 #define LAST_MOMENT apr_time_from_sec(1)
 #define LAST_LOOK apr_time_from_msec(10)
+#define SESSION_LOOK apr_time_from_sec(1)
 
 /* The state of one loop. */
 typedef struct engine_loop {
@@ -37,6 +38,10 @@ typedef struct engine_loop {
     rpc_proxy_t *proxy;
     rpc_detach_home_t home;
     rpc_job_t end, finish;
+    rpc_job_t heed;                 /* ends channels that have to end */
+    volatile apr_uint32_t heeding;  /* it is queued */
+    rpc_job_t sessions;             /* begins to look for sessions that are over */
+    rpc_timer_t session_look;
     rpc_timer_t again;              /* ends channels that have arrived since */
     apr_time_t deadline;            /* of finishing */
 } engine_loop_t;
@@ -54,6 +59,8 @@ struct rpc_engine {
     volatile apr_uint32_t closed;   /* httpd's threads have gone, and no more connections come */
     volatile apr_uint32_t alive;    /* connections not quite gone, on whichever loop they are by now */
 
+    rpc_watch_t bell;               /* the first loop's */
+    volatile apr_uint32_t limits_sessions;  /* some channel's session has a limit */
     rpc_watch_t told;               /* an eventfd: the engine retires, or finishes. The first
                                      * loop's from here */
     int heard;                      /* that it retires */
@@ -74,6 +81,51 @@ static void engine_arrived(rpc_stream_t *client, const rpc_channel_spec_t *spec,
     rpc_channel_start(el->proxy, client, spec);
 }
 
+/* ---- channels that have to end ---- */
+
+static void heed(rpc_job_t *job)
+{
+    engine_loop_t *el = RPC_OWNER_OF(job, engine_loop_t, heed);
+
+    apr_atomic_set32(&el->heeding, 0);
+    rpc_proxy_end_due(el->proxy, rpc_loop_now(el->loop));
+}
+
+/* It rings in all children. Nobody reads it: each ringing is an event of its own. */
+static void bell_rings(rpc_watch_t *watch, uint32_t events)
+{
+    rpc_engine_t *engine = RPC_OWNER_OF(watch, rpc_engine_t, bell);
+    int i;
+
+    for (i = 0; i < engine->count; i++)
+        if (apr_atomic_cas32(&engine->loops[i].heeding, 1, 0) == 0)
+            rpc_loop_post(engine->loops[i].loop, &engine->loops[i].heed);
+}
+
+static void look_at_sessions(rpc_timer_t *timer)
+{
+    engine_loop_t *el = RPC_OWNER_OF(timer, engine_loop_t, session_look);
+
+    rpc_proxy_end_due(el->proxy, rpc_loop_now(el->loop));
+    rpc_timer_set(el->loop, timer, rpc_loop_now(el->loop) + SESSION_LOOK);
+}
+
+static void begin_session_looks(rpc_job_t *job)
+{
+    look_at_sessions(&RPC_OWNER_OF(job, engine_loop_t, sessions)->session_look);
+}
+
+/* Only a child that has such a channel looks every second. */
+static void limit_sessions(rpc_engine_t *engine)
+{
+    int i;
+
+    if (apr_atomic_cas32(&engine->limits_sessions, 1, 0) != 0)
+        return;
+    for (i = 0; i < engine->count; i++)
+        rpc_loop_post(engine->loops[i].loop, &engine->loops[i].sessions);
+}
+
 int rpc_engine_hand_over(rpc_engine_t *engine, request_rec *r, const rpc_channel_spec_t *spec)
 {
     engine_loop_t *el;
@@ -84,6 +136,8 @@ int rpc_engine_hand_over(rpc_engine_t *engine, request_rec *r, const rpc_channel
      * refused. */
     apr_atomic_inc32(&engine->alive);
     if (!apr_atomic_read32(&engine->ending)) {
+        if (spec->session_time)
+            limit_sessions(engine);
         el = &engine->loops[apr_atomic_inc32(&engine->turn) % (apr_uint32_t)engine->count];
         rv = rpc_detach(r, spec, &el->home);
     }
@@ -284,18 +338,23 @@ static apr_status_t make_loop(rpc_engine_t *engine, int i, apr_pool_t *parent)
     el->end.run = engine_end_channels;
     el->finish.run = engine_finish;
     el->again.fire = again;
+    el->heed.run = heed;
+    el->sessions.run = begin_session_looks;
+    el->session_look.fire = look_at_sessions;
     return APR_SUCCESS;
 }
 
 /* The first loop is told by a descriptor, as a handler of signals can write to one. */
 static apr_status_t make_told(rpc_engine_t *engine)
 {
+    apr_status_t rv = rpc_watch_add(engine->loops[0].loop, &engine->bell);
+
     engine->look.fire = engine_look;
     engine->told.ready = engine_told;
     engine->told.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (engine->told.fd < 0)
         return errno;
-    return rpc_watch_add(engine->loops[0].loop, &engine->told);
+    return rv == APR_SUCCESS ? rpc_watch_add(engine->loops[0].loop, &engine->told) : rv;
 }
 
 apr_status_t rpc_engine_start(rpc_engine_t **out, const rpc_engine_params_t *params, apr_pool_t *pool)
@@ -307,6 +366,7 @@ apr_status_t rpc_engine_start(rpc_engine_t **out, const rpc_engine_params_t *par
 
     engine->count = params->threads;
     engine->told.fd = -1;
+    engine->bell = (rpc_watch_t){ params->bell, bell_rings };
     engine->loops = apr_pcalloc(pool, sizeof(*engine->loops) * count);
     engine->proxies = apr_pcalloc(pool, sizeof(*engine->proxies) * count);
     engine->dialer.health = params->health;

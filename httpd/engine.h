@@ -15,6 +15,8 @@ typedef struct rpc_engine_params {
     apr_interval_time_t grace;  /* that channels outlive rpc_engine_retire(); 0: without limit */
     rpc_health_t *health;       /* is told of servers */
     const rpc_room_t *room;
+    int bell;                   /* an eventfd of all children: when it rings, channels that an
+                                 * administrator has asked to end do so. It stays the caller's. */
     void (*heed_parent)(void);  /* called several times a second while the engine retires */
 } rpc_engine_params_t;
 

@@ -211,6 +211,8 @@ static int refuse_limit(request_rec *r, const rpc_channel_spec_t *spec, rpc_reas
                               "RpcMaxUnpairedPerUser and RpcMaxUnpairedChannels allow one server",
                               limits.unpaired_of_target,
                               ap_escape_logitem(r->pool, rpc_request_server(r->pool, spec)));
+    case RPC_REASON_DRAINING:
+        return refuse_request(r, why, "%s", rpc_reason_info(why)->text);
     default:
         return refuse_request(r, why, "RpcMaxChannels %u is reached", limits.channels);
     }

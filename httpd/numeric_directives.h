@@ -49,6 +49,10 @@ typedef enum { RPC_COUNT, RPC_SIZE, RPC_TIME } rpc_scale_t;
         RPC_SECONDS(240), RPC_SECONDS(86400), RPC_OR_ZERO, 0, \
         "time after which a silent client is ended although its TCP answers, 4min to 24h; " \
         "default 0, never") \
+    ROW(session_time, "RpcMaxSessionTime", RPC_TIME, \
+        RPC_SECONDS(1), RPC_SECONDS(2592000), RPC_OR_ZERO, 0, \
+        "time after which a virtual connection ends, so that its client has to authenticate anew, " \
+        "up to 30 days; default 0, never") \
     ROW(max_of_user, "RpcMaxChannelsPerUser", RPC_COUNT, \
         2, RPC_CHANNELS_MAX, RPC_OR_ZERO, 200, \
         "channels of one user in the whole server, 0 for no limit; default 200") \

@@ -125,7 +125,23 @@ static void name_connection(channel_t *ch, uint64_t connection)
     rpc_record_note(ch->record, "RPC_CONNECTION", connection_text(connection, text));
 }
 
-static void join_connection(channel_t *ch, int successor)
+/* A new virtual connection goes to no server that is drained. Those come last, so that the first says
+ * whether there is any other. */
+static int only_drained(const rpc_context_t *context, const rpc_channel_spec_t *spec)
+{
+    const rpc_binding_t *best = &spec->leg.servers->at[0];
+
+    return rpc_health_drains(context->health, best->host, (uint16_t)best->port);
+}
+
+/* Its session goes on where it was, so that replacements do not make it longer. */
+static void limit_session(const channel_t *ch)
+{
+    if (ch->spec->session_time && ch->spec->metered.meter)
+        atomic_store(&ch->spec->metered.meter->ends, ch->began + ch->spec->session_time);
+}
+
+static rpc_reason_t join_connection(channel_t *ch, int successor)
 {
     const rpc_context_t *context = ch->context;
     rpc_sum_t sum;
@@ -136,6 +152,9 @@ static void join_connection(channel_t *ch, int successor)
     if (successor)
         rpc_count(&context->tally->successors);
     rpc_board_claimed(context->board, ch->row, ch->connection, ch->began, sum.successors, ch->slot);
+    limit_session(ch);
+    return !successor && sum.holders <= 1 && only_drained(context, ch->spec) ? RPC_REASON_DRAINING
+                                                                              : RPC_REASON_NONE;
 }
 
 /* The index of the server that the rest of the virtual connection uses, whatever its health is now;
@@ -164,8 +183,7 @@ static rpc_reason_t channel_claim(void *ctx, const rts_cookie_t *vc, int replaci
     if (reason)
         return reason;
     *first = ch->first = first_server(ch);
-    join_connection(ch, replacing);
-    return RPC_REASON_NONE;
+    return join_connection(ch, replacing);
 }
 
 static void note_backend(channel_t *ch, char *backend)
@@ -481,6 +499,7 @@ const char *rpc_request_spec(const rpc_context_t *context, request_rec *r, rpc_r
     spec->first_pdu_timeout = rpc_config_first_pdu_timeout(dc);
     spec->setup_timeout = rpc_config_setup_timeout(dc);
     spec->idle_timeout = rpc_config_idle_timeout(dc);
+    spec->session_time = rpc_config_session_time(dc);
     spec->rules = rpc_firewall_rules_both(r->pool, rpc_config_rules(r->pool, dc, target->port),
                                           rpc_require_interfaces(r));
     spec->asked_port = target->port;
@@ -552,6 +571,8 @@ rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r, rpc
     channel_t *ch = apr_pcalloc(r->pool, sizeof(*ch));
     rpc_reason_t why = RPC_REASON_NONE;
 
+    if (spec->role == RPC_MIXED && only_drained(context, spec))
+        return RPC_REASON_DRAINING;
     limits.reached = reached;
     ch->context = context;
     ch->who = rpc_log_who(r);

@@ -11,6 +11,7 @@
 #include <http_protocol.h>
 
 #include "base/version.h"
+#include "httpd/status_actions.h"
 #include "httpd/status_out.h"
 
 static const char style[] =
@@ -54,6 +55,7 @@ static const char style[] =
     "border:0;padding:.15rem 0;white-space:normal}"
     "td::before,th[scope=row]::before{content:attr(data-label);color:var(--dim);"
     "font-weight:400;text-align:left;flex:none}td:has(>span:empty){display:none}}"
+    "summary{cursor:pointer;color:var(--link);padding:.2rem 0}"
     "@media print{form,nav{display:none}}";
 
 /* ---- pieces ---- */
@@ -264,6 +266,61 @@ static void put_limits(const rpc_status_request_t *q)
     end_section(q->r);
 }
 
+/* ---- buttons: the first click shows what the second does ---- */
+
+static void begin_button(const rpc_status_request_t *q, const char *summary, const char *action)
+{
+    ap_rprintf(q->r, "<details><summary>%s</summary><form method=\"post\"><input type=\"hidden\" "
+               "name=\"token\" value=\"%s\"><input type=\"hidden\" name=\"action\" value=\"%s\">",
+               summary, rpc_status_token(q), action);
+}
+
+static void put_hidden(request_rec *r, const char *name, const char *value)
+{
+    ap_rprintf(r, "<input type=\"hidden\" name=\"%s\" value=\"", name);
+    text(r, value);
+    ap_rputs("\">", r);
+}
+
+static void end_button(request_rec *r, const char *label, const char *of)
+{
+    ap_rprintf(r, "<button aria-label=\"%s: ", label);
+    text(r, of);
+    ap_rprintf(r, "\">%s</button></form></details>", label);
+}
+
+static void put_end_button(const rpc_status_request_t *q, const char *name, const char *value)
+{
+    begin_button(q, "end&hellip;", "end");
+    put_hidden(q->r, name, value);
+    end_button(q->r, "End now", value);
+}
+
+static void put_drain_button(const rpc_status_request_t *q, const rpc_health_view_t *s,
+                             const char *server)
+{
+    begin_button(q, s->drained ? "use again&hellip;" : "drain&hellip;", s->drained ? "undrain" : "drain");
+    put_hidden(q->r, "server", server);
+    if (!s->drained)
+        ap_rprintf(q->r, "<label>minutes until old connections end; empty: never <input name=\"after\" "
+                   "inputmode=\"numeric\" size=\"5\"></label>");
+    end_button(q->r, s->drained ? "Use again" : "Drain", server);
+}
+
+/* Ends what a user, an address or a server has. */
+static void put_end_form(const rpc_status_request_t *q)
+{
+    static const char *const names[] = { "user", "address", "server" };
+    int i;
+
+    for (i = 0; i < 3; i++) {
+        begin_button(q, apr_psprintf(q->r->pool, "End all of one %s&hellip;", names[i]), "end");
+        ap_rprintf(q->r, "<label>%s, as it stands in the table <input name=\"%s\" required></label>"
+                   "<button>End all of this %s now</button></form></details>\n", names[i], names[i],
+                   names[i]);
+    }
+}
+
 /* ---- servers ---- */
 
 static void put_state(request_rec *r, const char *state)
@@ -278,8 +335,9 @@ static void put_state(request_rec *r, const char *state)
 static void put_server(const rpc_status_request_t *q, const rpc_health_view_t *s)
 {
     request_rec *r = q->r;
+    const char *name = apr_psprintf(r->pool, "%s[%u]", s->host, s->port);
 
-    row_head(r, "Server", apr_psprintf(r->pool, "%s[%u]", s->host, s->port));
+    row_head(r, "Server", name);
     put_state(r, rpc_status_server_state(s));
     open_cell(r, "Since", 0);
     if (s->since)
@@ -306,20 +364,24 @@ static void put_server(const rpc_status_request_t *q, const rpc_health_view_t *s
         put_ago(q, rpc_status_day(q, s->failed), " ago");
     }
     close_cell(r);
+    open_cell(r, "Action", 0);
+    put_drain_button(q, s, name);
+    put_end_button(q, "server", name);
+    close_cell(r);
     end_row(r);
 }
 
 static void put_servers(const rpc_status_request_t *q)
 {
     static const char *const names[] = { "Server", "State", "Since", "#Channels", "#Connected",
-                                         "#Failed", "Health checks", "Last error" };
+                                         "#Failed", "Health checks", "Last error", "Action" };
     rpc_health_view_t server;
     int i;
 
     begin_section(q->r, "servers", "Servers",
                   "Avoided: the last connection failed, and it is tried last for a while. Suspect: that "
                   "while is over, and nobody has tried since. Down: its last health check failed.");
-    put_head(q->r, names, 8);
+    put_head(q->r, names, 9);
     for (i = 0; i < RPC_HEALTH_SLOTS; i++)
         if (rpc_health_view(q->context->health, i, q->clock, &server))
             put_server(q, &server);
@@ -399,7 +461,8 @@ static void put_connection_head(const rpc_status_request_t *q)
     ap_rputs("<thead role=\"rowgroup\"><tr role=\"row\">", q->r);
     for (i = 0; i < sizeof(columns) / sizeof(columns[0]); i++)
         put_sort_head(q, columns[i].label, (int)columns[i].by, columns[i].number);
-    ap_rputs("<th role=\"columnheader\" scope=\"col\">Connection</th></tr></thead>\n"
+    ap_rputs("<th role=\"columnheader\" scope=\"col\">Connection</th>"
+             "<th role=\"columnheader\" scope=\"col\">Action</th></tr></thead>\n"
              "<tbody role=\"rowgroup\">\n", q->r);
 }
 
@@ -451,6 +514,10 @@ static void put_connection(const rpc_status_request_t *q, const rpc_vc_view_t *v
     text(r, b.row.vhost);
     ap_rputs("</span>", r);
     close_cell(r);
+    open_cell(r, "Action", 0);
+    if (vc->connection)
+        put_end_button(q, "connection", apr_psprintf(scratch, "%016" PRIx64, vc->connection));
+    close_cell(r);
     end_row(r);
 }
 
@@ -496,6 +563,7 @@ static void put_connections(const rpc_status_request_t *q)
     }
     ap_rputs("</tbody></table>\n", r);
     put_pages(q, first, last);
+    put_end_form(q);
     ap_rputs("</section>\n", r);
 }
 

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "httpd/module.h"
+#include "httpd/status_actions.h"
 #include "httpd/status_facts.h"
 
 APLOG_USE_MODULE(rpcproxy);
@@ -125,8 +126,8 @@ static int status_handler(request_rec *r)
 
     if (!r->handler || strcmp(r->handler, RPC_STATUS_HANDLER) != 0)
         return DECLINED;
-    r->allowed = AP_METHOD_BIT << M_GET;
-    if (r->method_number != M_GET)
+    r->allowed = AP_METHOD_BIT << M_GET | AP_METHOD_BIT << M_POST;
+    if (r->method_number != M_GET && r->method_number != M_POST)
         return HTTP_METHOD_NOT_ALLOWED;
     ap_args_to_table(r, &args);
     read_query(args, &q.query);
@@ -134,6 +135,8 @@ static int status_handler(request_rec *r)
     q.now = apr_time_now();
     q.clock = rpc_clock_now();
     set_headers(r);
+    if (r->method_number == M_POST)
+        return rpc_status_act(&q);
     q.view = rpc_view_make(context, &q.query.filter, r->pool);
     return q.view ? answer(&q, value_of(args, "format")) : HTTP_INTERNAL_SERVER_ERROR;
 }

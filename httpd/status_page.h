@@ -5,6 +5,7 @@
  *   status_view      the virtual connections, joined, filtered and sorted
  *   status_html      a page without scripts;  ?format=json: status_json
  *   status_metrics   ?format=openmetrics, ?format=prometheus
+ *   status_actions   POST: ends connections, drains servers
  *   status_facts     what these have in common
  *   status_out       texts, escaped
  */

@@ -291,3 +291,15 @@ void rpc_mixed_end(rpc_mixed_t **list, rpc_reason_t reason)
     mixed_end(*list, reason, rpc_reason_info(reason)->text);
     mixed_free(*list);
 }
+
+void rpc_mixed_end_due(rpc_mixed_t *list, apr_time_t now)
+{
+    rpc_mixed_t *m;
+
+    for (m = list; m; m = m->next) {
+        rpc_reason_t reason = rpc_meter_verdict(&m->spec->metered, now);
+
+        if (reason)
+            mixed_end(m, reason, rpc_reason_info(reason)->text);
+    }
+}

@@ -18,4 +18,7 @@ void rpc_mixed_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, rpc_mixed_t *
 /* Ends the first of *LIST with this reason. */
 void rpc_mixed_end(rpc_mixed_t **list, rpc_reason_t reason);
 
+/* Ends those of LIST, which goes on, that have to end at NOW (base/meter.h). */
+void rpc_mixed_end_due(rpc_mixed_t *list, apr_time_t now);
+
 #endif

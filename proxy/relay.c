@@ -646,3 +646,15 @@ void rpc_relay_end(rpc_relay_t **list, rpc_reason_t reason)
         relay_end(relay, reason);
     relay_free(relay);
 }
+
+void rpc_relay_end_due(rpc_relay_t *list, apr_time_t now)
+{
+    rpc_relay_t *relay;
+
+    for (relay = list; relay; relay = relay->next) {
+        rpc_reason_t reason = rpc_meter_verdict(&relay->spec->metered, now);
+
+        if (reason && !relay->reason)
+            relay_end(relay, reason);
+    }
+}

@@ -23,4 +23,7 @@ void rpc_relay_start(rpc_loop_t *loop, rpc_relay_t **list, rpc_stream_t *client,
 /* Ends the first of *LIST with this reason. */
 void rpc_relay_end(rpc_relay_t **list, rpc_reason_t reason);
 
+/* Ends those of LIST, which goes on, that have to end at NOW (base/meter.h). */
+void rpc_relay_end_due(rpc_relay_t *list, apr_time_t now);
+
 #endif

@@ -36,6 +36,7 @@ typedef struct rpc_channel_spec {
     uint16_t asked_port;            /* the one the rules speak of: what the client has named */
     rpc_auth_level_t least_level;   /* of binds; 0: none */
     rpc_metered_t metered;          /* what it shows of itself while it lives */
+    apr_interval_time_t session_time;   /* of its virtual connection; 0: without limit */
     const rpc_log_t *log;
     /* The channel's first PDU names the virtual connection VC; REPLACING: as a successor. A reason
      * refuses it. *FIRST becomes the index of that one of leg.servers which is tried first. On the

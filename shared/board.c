@@ -116,6 +116,7 @@ rpc_metered_t rpc_board_enter(rpc_board_t *board, int at, const rpc_board_row_t 
     mine.out_before = atomic_load(&row->meter.out);
     atomic_store(&row->meter.heard, mine.since);
     atomic_store(&row->meter.to_end, 0);
+    atomic_store(&row->meter.ends, 0);
     write_part(row, 0, &mine, sizeof(mine));
     return (rpc_metered_t){ &row->meter, mine.serial, mine.in_before, mine.out_before };
 }

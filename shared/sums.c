@@ -123,6 +123,7 @@ static void look(slot_t *slot, rpc_sum_t *sum)
     sum->began = atomic_load(&slot->began);
     sum->in = atomic_load(&slot->in);
     sum->out = atomic_load(&slot->out);
+    sum->holders = (uint32_t)(atomic_load(&slot->word) & HOLDERS_MASK);
     sum->successors = atomic_load(&slot->successors);
     sum->opened = atomic_load(&slot->opened);
     sum->reason = (rpc_reason_t)atomic_load(&slot->reason);

@@ -22,6 +22,7 @@ apr_status_t rpc_sums_create(rpc_sums_t **sums, apr_pool_t *pool);
 typedef struct rpc_sum {
     apr_time_t began;       /* rpc_clock_now() of its first channel */
     uint64_t in, out;       /* bytes of the channels that have let go */
+    uint32_t holders;       /* channels that hold it */
     uint32_t successors;
     uint32_t opened;        /* its server has answered */
     rpc_reason_t reason;    /* the first end of a channel that was not replaced */

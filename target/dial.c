@@ -69,8 +69,14 @@ static rpc_dial_t *dial_new(const rpc_dial_params_t *params)
     return d;
 }
 
-static int is_last(const rpc_dial_t *d)
+/* Are there no more servers to try? Drained ones are not tried behind another; one that was chosen as
+ * the first is. */
+static int is_last(rpc_dial_t *d)
 {
+    while (d->next && d->next < d->servers.count
+           && rpc_health_drains(d->dialer.health, d->servers.at[d->next].host,
+                                (uint16_t)d->servers.at[d->next].port))
+        d->next++;
     return d->next == d->servers.count;
 }
 

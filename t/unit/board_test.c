@@ -71,9 +71,9 @@ static void test_row(rpc_board_t *b)
     is_int((int)total.in, 80, "but the sum of all goes on: in");
     is_int((int)total.out, 1005, "and out");
     rpc_board_end(b, 3, m.serial);
-    ok(!rpc_meter_ends(&other), "an order for the channel before is not for this one");
+    ok(!rpc_meter_verdict(&other, 1), "an order for the channel before is not for this one");
     rpc_board_end(b, 3, other.serial);
-    ok(rpc_meter_ends(&other), "its own is");
+    ok(rpc_meter_verdict(&other, 1) == RPC_REASON_ADMINISTRATOR, "its own is");
     rpc_board_leave(b, 3);
     ok(!rpc_board_enter(b, ROWS, &first).meter, "a row beyond the board is not shown");
 }

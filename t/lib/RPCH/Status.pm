@@ -30,6 +30,13 @@ sub get { my ($self, $query, %headers) = @_; return $self->{http}->get($self->ur
 sub html { my ($self, $query) = @_; return $self->get($query)->{content} }
 sub json { my ($self, $query) = @_; return decode_json($self->get('?format=json' . ($query // ''))->{content}) }
 
+# The token of the page's buttons, and a POST with it.
+sub token { my ($self) = @_; return $self->html =~ /name="token" value="(\w+)"/ ? $1 : undef }
+sub post {
+    my ($self, $form, %headers) = @_;
+    return HTTP::Tiny->new(timeout => 20, max_redirect => 0)->post_form($self->url, $form, { headers => \%headers });
+}
+
 # Samples of a metrics format, "name{labels}" => value.
 sub samples {
     my ($self, $format) = @_;

@@ -1,0 +1,151 @@
+# What an administrator does on the status page: ends connections, in whichever child they are, drains a
+# server; and RpcMaxSessionTime. Nobody else's page can do it.
+
+use strict;
+use warnings;
+use Test::More;
+use RPCH::Httpd;
+use RPCH::PDU qw(rts);
+use RPCH::Poll qw(wait_for turn);
+use RPCH::RPC qw(request_pdu);
+use RPCH::Root;
+use RPCH::Status qw(status_conf);
+use RPCH::Test;
+
+my ($one, $two) = map { server(host => "127.0.0.$_", echo => 1) } 2, 3;
+my $tcp = tcp_server(quiet => 1);
+my ($users, $groups) = (vars('serverroot') . '/conf/users', vars('serverroot') . "/conf/groups-$$");
+sub groups { my ($text) = @_; open my $fh, '>', $groups or die "$groups: $!\n"; print $fh $text; close $fh; return }
+groups("mail: alice bob\n");
+END { unlink $groups if $groups }
+my $lib = RPCH::Root::ask_apxs(vars('apxs'), 'LIBEXECDIR');
+my $httpd = RPCH::Httpd->new(conf => "LoadModule authz_groupfile_module $lib/mod_authz_groupfile.so\n"
+    . join('', map { <<"CONF" } ['rpc', ''], ['short', "RpcMaxSessionTime 2\n"]) . status_conf())->start;
+<Location /$_->[0]/rpcproxy.dll>
+SetHandler rpcproxy
+AuthType Basic
+AuthName rpc
+AuthUserFile $users
+AuthGroupFile $groups
+Require group mail
+RpcRequireTLS off
+RpcProtocolVersions v1 v2
+RpcValidPorts "*.contoso.test:1024-65535"
+RpcBackend native.contoso.test ncacn_http:127.0.0.2[$one->{port}] ncacn_http:127.0.0.3[$two->{port}]
+RpcBackend one.contoso.test ncacn_http:127.0.0.2[$one->{port}]
+RpcBackend tcp.contoso.test ncacn_ip_tcp:127.0.0.1[$tcp->{port}]
+$_->[1]</Location>
+CONF
+my $status = RPCH::Status->new(port => $httpd->{port});
+my %BOB = (user => 'bob', password => 'hidden');
+sub to { my ($target, %more) = @_; return plain(port => $httpd->{port}, target => $target, %more) }
+sub out_status {
+    my ($target, %more) = @_;
+    my $c = to($target, %more);
+    $c->open_out->put($c->a1);
+    my $head = $c->out->head;
+    $c->close;
+    return $head ? $head->{status} : 'closed';
+}
+sub ended { my ($c) = @_; return eval { wait_for('the end', sub { turn(0.02); ($c->in->{eof} || $c->in->{closed}) && ($c->out->{eof} || $c->out->{closed}) }) } ? 1 : 0 }
+sub act { my (%form) = @_; return $status->post({ token => $status->token, %form })->{status} }
+sub users { return join ' ', sort map { $_->{user} } @{ $status->json->{connections} } }
+
+# ---- who may ----
+{
+    my $c = to('native.contoso.test:6001')->connect;
+    my $json = $status->awaits(sub { grep { $_->{state} eq 'open' } @{ $_[0]{connections} } });
+    my %form = (action => 'end', connection => $json->{connections}[0]{connection});
+    is($status->post(\%form)->{status}, 403, 'without a token nothing is done');
+    is($status->post({ %form, token => '0' x 32 })->{status}, 403, 'nor with a wrong one');
+    is($status->post({ %form, token => $status->token }, 'Sec-Fetch-Site' => 'cross-site')->{status}, 403, 'nor from another site');
+    ok($httpd->logs(qr/\[rpcproxy:warn\].*status page: refused, the token is missing, wrong or too old/), 'which is logged');
+    is(act(action => 'end'), 400, 'nor for everybody');
+    is(act(action => 'nonsense'), 400, 'nor nonsense');
+    is(users(), 'alice', 'the connection lives');
+
+    # ---- a connection ----
+    is(act(%form), 303, 'with the page\'s token it ends');
+    ok(ended($c), 'both channels');
+    ok($httpd->logs(qr/\[rpcproxy:notice\].*status page: end of 2 channels of connection=$form{connection} .*, by user "" at 127\.0\.0\.1/), 'a notice says who did it');
+    ok($httpd->logs(qr/virtual connection ended: connection=$form{connection} .* by=administrator reason=administrator/), 'and the line of the connection');
+    $c->close;
+}
+
+# ---- a user, an address, a server ----
+sub all { my @c = map { $_->connect } to('native.contoso.test:6001'), to('tcp.contoso.test:6001', %BOB);
+          $status->awaits(sub { 2 == grep { $_->{state} eq 'open' && $_->{server} } @{ $_[0]{connections} } }); return @c }
+for ([user => 'bob'], [server => "127.0.0.1[$tcp->{port}]"]) {
+    my ($c, $t) = all();
+    is(act(action => 'end', @$_), 303, "by $_->[0]");
+    ok(ended($t), 'bob\'s connection ends');
+    is(users(), 'alice', 'and no other');
+    $_->close for $c, $t;
+    $status->awaits(sub { !@{ $_[0]{connections} } });
+}
+{
+    my ($c, $t) = all();
+    my $v1 = to('tcp.contoso.test:6001')->dial('version 1');
+    $v1->put("RPC_CONNECT /rpc/rpcproxy.dll?tcp.contoso.test:6001 HTTP/1.0\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\n\r\n");
+    is($v1->head->{status}, 200, 'version 1');
+    is(act(action => 'end', address => '127.0.0.1'), 303, 'by address');
+    ok(ended($_), 'each ends') for $c, $t;
+    ok(eval { wait_for('its end', sub { turn(0.02); $v1->{eof} || $v1->{closed} }) }, 'version 1, too');
+    $_->close for $c, $t, $v1;
+    ok($status->awaits(sub { !@{ $_[0]{connections} } }), 'nobody is left');
+}
+
+# ---- another child's ----
+{
+    my $c = to('native.contoso.test:6001')->connect;
+    $status->awaits(sub { grep { $_->{state} eq 'open' } @{ $_[0]{connections} } });
+    $httpd->signal('USR1');
+    ok($httpd->logs(qr/resuming normal operations.*resuming normal operations/s), 'a graceful restart');
+    is(users(), 'alice', 'the channels live on in a child that retires');
+    is(act(action => 'end', user => 'alice'), 303, 'the page of another child');
+    ok(ended($c), 'ends them');
+    $c->close;
+}
+
+# ---- draining ----
+{
+    my $name = "127.0.0.2[$one->{port}]";
+    my $c = to('one.contoso.test:6001')->connect;
+    is(act(action => 'drain', server => $name), 303, 'a server is drained');
+    my ($server) = grep { $_->{port} == $one->{port} } @{ $status->json->{servers} };
+    is($server->{state}, 'draining', 'as the page says');
+    ok($httpd->logs(qr/\[rpcproxy:notice\].*status page: draining of \Q$name\E, by user/), 'and a notice');
+    is(out_status('one.contoso.test:6001'), 503, 'a new virtual connection is refused');
+    ok($httpd->logs(qr/RPC_OUT_DATA channel to one\.contoso\.test:6001 of user "alice" ended: server-draining/), 'for this reason');
+    my $before = $two->connections;
+    my $other = to('native.contoso.test:6001')->connect;
+    is($two->connections - $before, 2, 'where there is another server it is used');
+    $c->call(request_pdu(1, 'still'));
+    ok(!$c->in->{eof}, 'old connections live on');
+    is(act(action => 'undrain', server => $name), 303, 'the server is used again');
+    my $new = to('one.contoso.test:6001')->connect;
+    ok($new, 'by new connections');
+    is(act(action => 'drain', server => 'nonsense'), 400, 'nonsense is no server');
+    $_->close for $c, $other, $new;
+}
+
+# ---- sessions ----
+{
+    my $c = to('one.contoso.test:6001', path => '/short/rpcproxy.dll', %BOB)->connect;
+    ok(ended($c), 'RpcMaxSessionTime ends a connection');
+    ok($httpd->logs(qr/virtual connection ended: .*user="bob" .*seconds=\d+\.\d+ .*by=proxy reason=session-over/), 'with its reason') || diag join "\n", grep { /ended: connection/ } split /\n/, $httpd->log;
+    $c->close;
+    groups("mail: alice\n");
+    is(out_status('one.contoso.test:6001', path => '/short/rpcproxy.dll', %BOB), 401, 'who has left the group meanwhile does not come back');
+}
+
+# ---- Require is asked again for a successor ----
+{
+    my $c = to('one.contoso.test:6001')->connect;
+    groups("mail: bob\n");
+    my $successor = $c->dial('successor')->request('RPC_IN_DATA', $c->uri, $c->options(length => 1 << 30));
+    is($successor->head->{status}, 401, 'a successor of a user who is not allowed any more is refused');
+    $_->close for $successor, $c;
+}
+
+done_testing;
