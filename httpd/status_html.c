@@ -43,11 +43,11 @@ static const char style[] =
     "table{border-collapse:collapse;width:100%}caption{text-align:left;color:var(--dim);"
     "padding:.2rem 0}th,td{text-align:left;vertical-align:top;padding:.4rem .6rem;"
     "border-bottom:1px solid var(--line);overflow-wrap:anywhere}section{overflow-x:auto}"
-    "thead th{background:var(--band);white-space:nowrap}td:not(.n){min-width:7.2rem}"
-    "th[scope=row]{font-weight:600;min-width:6rem}td.n{text-align:right;font-variant-numeric:tabular-nums;"
+    "thead th{background:var(--band);overflow-wrap:break-word}td:not(.n){min-width:6.4rem}"
+    "th[scope=row]{font-weight:600;overflow-wrap:break-word}td.n{text-align:right;font-variant-numeric:tabular-nums;"
     "white-space:nowrap}thead th.n{text-align:right}"
     "progress{width:6rem;height:.7rem;accent-color:var(--bar)}"
-    ".id{font-family:ui-monospace,monospace;font-size:.85rem}"
+    ".id{font-family:ui-monospace,monospace;font-size:.8rem;white-space:nowrap}"
     "@media(max-width:64rem){table,tbody,tr,th[scope=row],td,caption{display:block}"
     "thead{position:absolute;left:-999rem}tr{border:1px solid var(--line);border-radius:.4rem;"
     "margin:.6rem 0;padding:.3rem .6rem;background:var(--band)}"
@@ -55,7 +55,7 @@ static const char style[] =
     "border:0;padding:.15rem 0;white-space:normal}"
     "td::before,th[scope=row]::before{content:attr(data-label);color:var(--dim);"
     "font-weight:400;text-align:left;flex:none}td:has(>span:empty){display:none}}"
-    "summary{cursor:pointer;color:var(--link);padding:.2rem 0}"
+    "summary{cursor:pointer;color:var(--link);padding:.2rem 0;white-space:nowrap}"
     "@media print{form,nav{display:none}}";
 
 /* ---- pieces ---- */
