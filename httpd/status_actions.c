@@ -227,6 +227,7 @@ int rpc_status_act(const rpc_status_request_t *q)
        : strcmp(action, "undrain") == 0 ? drain(q, form, 0) : HTTP_BAD_REQUEST;
     if (rv != OK)
         return rv;
-    apr_table_setn(q->r->headers_out, "Location", ap_construct_url(q->r->pool, q->r->uri, q->r));
+    /* A path alone, since only a front end knows under which name and scheme the page is seen. */
+    apr_table_setn(q->r->headers_out, "Location", ap_escape_uri(q->r->pool, q->r->uri));
     return HTTP_SEE_OTHER;
 }
