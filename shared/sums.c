@@ -1,5 +1,9 @@
 /* shared/sums.c: buckets of slots, found by the id.
  *
+ * Each id has a bucket in each of three levels, which are small, larger and large. The next level is
+ * looked at only where this bucket has ever been full. So few virtual connections take few pages of
+ * memory, of which reading alone would take one.
+ *
  * A slot is one word of the id and of its holders, and the sums beside it:
  *
  *   hold:     the word with my id: one holder more, by compare-and-swap, if it has any
@@ -19,9 +23,15 @@
 #include "shared/words.h"
 
 #define BUCKET 16u
-#define SLOTS (1u << 18)
+#define SLOTS (BUCKETS * BUCKET)
 #define HOLDERS_BITS 16
 #define HOLDERS_MASK ((1u << HOLDERS_BITS) - 1)
+
+static const struct { uint32_t first, buckets; } levels[] = {
+    { 0, 256 }, { 256, 4096 }, { 4352, 16384 }
+};
+#define LEVELS 3u
+#define BUCKETS (4352 + 16384)
 
 typedef struct slot {
     _Atomic uint64_t word;      /* 48 bits of the id, and how many hold it; 0: free */
@@ -36,6 +46,7 @@ typedef struct said {
 } said_t;
 
 struct rpc_sums {
+    _Atomic uint8_t spilled[BUCKETS];   /* an id has had to go to the next level */
     slot_t slots[SLOTS];
     said_t said[SLOTS];
 };
@@ -59,13 +70,13 @@ static uint64_t key_of(uint64_t connection)
     return key ? key : (uint64_t)1 << HOLDERS_BITS;
 }
 
-static slot_t *bucket_of(rpc_sums_t *sums, uint64_t connection)
+static uint32_t bucket_of(uint64_t connection, unsigned level)
 {
-    return &sums->slots[(connection >> 46) * BUCKET % SLOTS];
+    return levels[level].first + (uint32_t)(connection >> 46) % levels[level].buckets;
 }
 
 /* One holder more, if it is KEY's and has any. */
-static int join(slot_t *slot, uint64_t key)
+static int join_slot(slot_t *slot, uint64_t key)
 {
     uint64_t word = atomic_load(&slot->word);
 
@@ -81,7 +92,7 @@ static slot_t *join_below(slot_t *bucket, const slot_t *end, uint64_t key)
     slot_t *slot;
 
     for (slot = bucket; slot < end; slot++)
-        if (join(slot, key))
+        if (join_slot(slot, key))
             return slot;
     return NULL;
 }
@@ -141,15 +152,50 @@ static slot_t *settle(rpc_sums_t *sums, slot_t *mine, slot_t *bucket, uint64_t k
     return lower;
 }
 
+/* Where a bucket has spilled, the id may be in the next level. */
+static slot_t *join(rpc_sums_t *sums, uint64_t connection, uint64_t key)
+{
+    slot_t *slot = NULL;
+    unsigned level;
+
+    for (level = 0; level < LEVELS && !slot; level++) {
+        uint32_t at = bucket_of(connection, level);
+        slot_t *bucket = &sums->slots[at * BUCKET];
+
+        slot = join_below(bucket, bucket + BUCKET, key);
+        if (!atomic_load(&sums->spilled[at]))
+            break;
+    }
+    return slot;
+}
+
+/* In the first bucket that has room. */
+static slot_t *begin(rpc_sums_t *sums, uint64_t connection, uint64_t key, apr_time_t now)
+{
+    slot_t *slot = NULL;
+    unsigned level;
+
+    for (level = 0; level < LEVELS && !slot; level++) {
+        uint32_t at = bucket_of(connection, level);
+        slot_t *bucket = &sums->slots[at * BUCKET];
+
+        slot = take_free(bucket, key, now);
+        if (slot)
+            return settle(sums, slot, bucket, key);
+        atomic_store(&sums->spilled[at], 1);
+    }
+    return NULL;
+}
+
 uint32_t rpc_sums_hold(rpc_sums_t *sums, uint64_t connection, int successor, apr_time_t now,
                        rpc_sum_t *so_far)
 {
     uint64_t key = key_of(connection);
-    slot_t *bucket = bucket_of(sums, connection), *slot = join_below(bucket, bucket + BUCKET, key);
+    slot_t *slot = join(sums, connection, key);
 
     *so_far = (rpc_sum_t){ .began = now };
-    if (!slot && (slot = take_free(bucket, key, now)))
-        slot = settle(sums, slot, bucket, key);
+    if (!slot)
+        slot = begin(sums, connection, key, now);
     if (!slot)
         return 0;
     atomic_compare_exchange_strong(&slot->began, &(int64_t){ 0 }, now);
@@ -167,24 +213,38 @@ void rpc_sums_opened(rpc_sums_t *sums, uint32_t slot)
 
 /* ---- the endpoint's word ---- */
 
+/* That of KEY, without holding it. */
+static slot_t *find(rpc_sums_t *sums, uint64_t connection, uint64_t key)
+{
+    unsigned i;
+
+    for (i = 0; i < LEVELS * BUCKET; i++) {
+        uint32_t at = bucket_of(connection, i / BUCKET);
+        slot_t *slot = &sums->slots[at * BUCKET + i % BUCKET];
+
+        if ((atomic_load(&slot->word) & ~(uint64_t)HOLDERS_MASK) == key)
+            return slot;
+        if (i % BUCKET == BUCKET - 1 && !atomic_load(&sums->spilled[at]))
+            break;
+    }
+    return NULL;
+}
+
 /* One process, which has the virtual connection, writes; the first word, which says that there is a
  * text, last. */
 void rpc_sums_served(rpc_sums_t *sums, uint64_t connection, const char *server)
 {
     uint64_t key = key_of(connection);
-    slot_t *bucket = bucket_of(sums, connection), *slot;
+    slot_t *slot = find(sums, connection, key);
     char text[RPC_SUMS_SERVER];
+    rpc_word_t *to;
 
-    rpc_words_text(text, sizeof(text), server);
-    for (slot = bucket; slot < bucket + BUCKET; slot++) {
-        rpc_word_t *to = sums->said[slot - sums->slots].server;
-
-        if ((atomic_load(&slot->word) & ~(uint64_t)HOLDERS_MASK) != key)
-            continue;
-        rpc_words_store(to + 1, text + sizeof(*to), RPC_WORDS_OF(text) - 1);
-        rpc_words_store(to, text, 1);
+    if (!slot)
         return;
-    }
+    to = sums->said[slot - sums->slots].server;
+    rpc_words_text(text, sizeof(text), server);
+    rpc_words_store(to + 1, text + sizeof(*to), RPC_WORDS_OF(text) - 1);
+    rpc_words_store(to, text, 1);
 }
 
 int rpc_sums_server(const rpc_sums_t *sums, uint32_t at, char to[RPC_SUMS_SERVER])

@@ -163,6 +163,36 @@ static void test_dying_writer(rpc_board_t *b)
 
 /* ---- sums ---- */
 
+#define CROWD 20000
+
+static uint64_t id_of(int i)
+{
+    return (uint64_t)(i + 1) * 0x9e3779b97f4a7c15u;
+}
+
+/* Few take the first slots, which lie on few pages; many find room all the same. */
+static void test_sums_crowd(rpc_sums_t *s)
+{
+    static uint32_t slots[CROWD];
+    uint32_t highest = 0;
+    int i, same = 0, last = 0;
+    rpc_sum_t sum;
+
+    for (i = 0; i < CROWD; i++) {
+        slots[i] = rpc_sums_hold(s, id_of(i), 0, 100, &sum);
+        if (i < 500 && slots[i] > highest)
+            highest = slots[i];
+    }
+    ok(highest && highest <= 4096, "500 virtual connections have slots up to %u", highest);
+    for (i = 0; i < CROWD; i++)
+        same += slots[i] && rpc_sums_hold(s, id_of(i), 0, 100, &sum) == slots[i];
+    is_int(same, CROWD, "the other halves of many find theirs");
+    for (i = 0; i < CROWD; i++)
+        last += !rpc_sums_release(s, slots[i], 1, 0, RPC_REASON_CLIENT_CLOSED, &sum)
+            && rpc_sums_release(s, slots[i], 2, 0, RPC_REASON_CLIENT_CLOSED, &sum) && sum.in == 3;
+    is_int(last, CROWD, "and the last of each has the sums");
+}
+
 static void test_sums(rpc_sums_t *s)
 {
     rpc_sum_t sum;
@@ -326,6 +356,7 @@ int main(void)
     test_long(board);
     test_dying_writer(board);
     test_sums(sums);
+    test_sums_crowd(sums);
     test_sums_race(sums);
     test_mishaps(mishaps);
     test_dying_mishaps(mishaps);
