@@ -57,11 +57,16 @@ static int is_ours(request_rec *r, ap_conf_vector_t *section)
     return handler && !error && ap_cstr_casecmp(handler, RPC_HANDLER_NAME) == 0;
 }
 
+int rpc_neighbours_proxied(request_rec *r)
+{
+    return r->proxyreq == PROXYREQ_REVERSE && has_directives(r->per_dir_config)
+        && !is_ours(r, r->per_dir_config);
+}
+
 int rpc_neighbours_upstream(request_rec *r)
 {
     return r->proxyreq == PROXYREQ_REVERSE && rpc_request_kind(r).role >= 0
-        && (rpc_upstream_led(r)
-            || (has_directives(r->per_dir_config) && !is_ours(r, r->per_dir_config)));
+        && (rpc_upstream_led(r) || rpc_neighbours_proxied(r));
 }
 
 int rpc_neighbours_ours(request_rec *r)

@@ -15,6 +15,8 @@ int rpc_neighbours_ours(request_rec *r);
 
 /* The latter alone: by a RpcBackend with a URL, or by a ProxyPass where directives of ours stand. */
 int rpc_neighbours_upstream(request_rec *r);
+/* Has R, of any method, come to such a ProxyPass? */
+int rpc_neighbours_proxied(request_rec *r);
 
 /* Registers the hooks; from register_hooks. */
 void rpc_neighbours_register(apr_pool_t *p);

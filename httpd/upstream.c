@@ -261,6 +261,16 @@ static void set_query(request_rec *r, const char *url)
         r->args = *asked ? apr_pstrdup(r->pool, asked) : NULL;
 }
 
+/* A request of another method at a URL where channels go on. The server behind may take its connection
+ * for the user's, so mod_proxy_http is to give it to nobody else. */
+static void keep_apart(request_rec *r)
+{
+    const char *sent = apr_table_get(r->headers_in, "Authorization");
+
+    if (sent && rpc_neighbours_proxied(r) && rpc_upstream_binds(sent))
+        apr_table_setn(r->subprocess_env, "proxy-nokeepalive", "1");
+}
+
 static int is_http(const char *url)
 {
     return ap_cstr_casecmpn(url, "http://", 7) == 0 || ap_cstr_casecmpn(url, "https://", 8) == 0;
@@ -273,8 +283,12 @@ static int handle_scheme(request_rec *r, proxy_worker *worker, proxy_server_conf
     rpc_service_t by = { serve_small, serve_channel, &way, worker->s->hostname_ex, worker->s->port };
     apr_uri_t uri;
 
-    if (!is_http(url) || !rpc_neighbours_upstream(r))
+    if (!is_http(url))
         return DECLINED;
+    if (!rpc_neighbours_upstream(r)) {
+        keep_apart(r);
+        return DECLINED;
+    }
     if (PROXY_WORKER_IS_GENERIC(worker) && apr_uri_parse(r->pool, url, &uri) == APR_SUCCESS) {
         by.upstream = uri.hostname;
         by.port = uri.port ? uri.port : apr_uri_port_of_scheme(uri.scheme);

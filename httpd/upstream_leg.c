@@ -136,9 +136,7 @@ typedef struct passing {
     int shared, challenges;
 } passing_t;
 
-/* Of a scheme that makes a connection one user's: NTLM, alone or within Negotiate. 2: with a token of
- * a handshake that has begun. */
-static int binds_connection(const char *value)
+int rpc_upstream_binds(const char *value)
 {
     size_t size = ap_cstr_casecmpn(value, "NTLM", 4) == 0 ? 4
                   : ap_cstr_casecmpn(value, "Negotiate", 9) == 0 ? 9 : 0;
@@ -162,9 +160,9 @@ static int pass_field(void *ctx, const char *name, const char *value)
     else if (ap_cstr_casecmp(name, "Set-Cookie") == 0)
         value = api->ap_proxy_cookie_reverse_map(r, to->conf, value);
     else if (ap_cstr_casecmp(name, "WWW-Authenticate") == 0) {
-        if (to->shared && binds_connection(value))
+        if (to->shared && rpc_upstream_binds(value))
             return 1;
-        to->challenges |= binds_connection(value) == 2;
+        to->challenges |= rpc_upstream_binds(value) == 2;
     }
     if (ap_cstr_casecmp(name, "Content-Type") == 0)
         ap_set_content_type(r, value);
