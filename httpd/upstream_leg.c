@@ -297,7 +297,8 @@ static int pass_answer(request_rec *r, reader_t *in, rpc_upstream_answer_t *answ
         r->connection->keepalive = AP_CONN_CLOSE;
     if (!pass_body(r, in, framing, length)) {
         answer->keeps = 0;
-        r->connection->aborted = framing == LENGTH;
+        ap_rflush(r);           /* what there is, and an end that shows that it is not all */
+        r->connection->aborted = 1;
     }
     answer->keeps &= in->at == in->size;
     return OK;

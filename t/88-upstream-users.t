@@ -64,7 +64,8 @@ Header always set X-User expr=%{REMOTE_USER}
 CONF
 my @LOAD = map { "LoadModule ${_}_module $modules/mod_$_.so\n" }
     qw(proxy proxy_http proxy_balancer slotmem_shm lbmethod_byrequests headers);
-my $httpd = RPCH::Httpd->new(conf => join '', @LOAD, map { vhost($back{$_}, $BACK) } sort keys %back);
+my $LONG = "KeepAliveTimeout 60\nMaxKeepAliveRequests 0\n";     # however busy the machine is
+my $httpd = RPCH::Httpd->new(conf => join '', $LONG, @LOAD, map { vhost($back{$_}, $BACK) } sort keys %back);
 sub front {
     my ($url, $more) = @_;
     return ($more // '')
@@ -87,7 +88,7 @@ my %front = (
     target => front('balancer://target', "<Proxy balancer://target>\n${members}ProxySet lbmethod=rpctarget\n</Proxy>\n"),
 );
 my %port = map { $_ => RPCH::Root::free_ports(1) } sort keys %front;
-my $in_front = RPCH::Httpd->new(conf => join '', @LOAD, map { vhost($port{$_}, $front{$_}) } sort keys %front);
+my $in_front = RPCH::Httpd->new(conf => join '', $LONG, @LOAD, map { vhost($port{$_}, $front{$_}) } sort keys %front);
 $_->start for $httpd, $in_front;
 
 # ---- what clients do: lists of steps, and between two of them others have their turn ----
