@@ -228,7 +228,7 @@ void conn_read(conn_t *c)
 {
     uint8_t data[READ_MAX]; /* its own: what a predecessor has to say is read meanwhile */
 
-    while (!c->dead) {
+    while (!c->dead && !recycle_waits(c)) {
         int n = conn_recv(c, data, sizeof(data));
 
         if (n == 0)
@@ -237,7 +237,6 @@ void conn_read(conn_t *c)
             vc_closed(c);
             return;
         }
-        recycle_before_input(c);
         if (c->phase == HEADER)
             take_header(c, data, (size_t)n);
         else
@@ -274,6 +273,7 @@ static void conn_turn(conn_t *c)
     if (c->phase == HANDSHAKE && !handshake(c))
         return;
     conn_read(c);
+    recycle_after_input(vc);
     vc_kick(vc);
 }
 

@@ -157,12 +157,21 @@ void recycle_speak(conn_t *c)
     (c->is_out ? send_a3 : send_a1)(c);
 }
 
-/* B3 on the old channel and the 200 on its successor are sent at the same time: events come
- * in any order, but once the 200 is here, so is B3. */
-void recycle_before_input(conn_t *c)
+/* B3 on the old channel and the 200 on its successor are sent at the same time, on two connections:
+ * they come in any order, and a proxy in front of the proxy may change that order, too. */
+int recycle_waits(conn_t *c)
 {
-    if (c == c->vc->out_next && c->vc->out_state == OUT_B3W)
-        conn_read(c->vc->out);
+    const vc_t *vc = c->vc;
+
+    if (c == vc->out_next && vc->out_state == OUT_B3W)
+        conn_read(vc->out);
+    return c == vc->out_next && vc->out_state == OUT_B3W;
+}
+
+void recycle_after_input(vc_t *vc)
+{
+    if (vc->out_state == OUT_200W)
+        conn_read(vc->out);
 }
 
 int recycle_rts(conn_t *c, const rts_pdu_t *pdu, rts_pdu_id_t id)

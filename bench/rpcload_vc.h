@@ -98,7 +98,9 @@ void recycle_speak(conn_t *c);
 void recycle_answered(conn_t *c);
 /* 1: the RTS PDU on OUT belonged to a replacement and has been processed. */
 int recycle_rts(conn_t *c, const rts_pdu_t *pdu, rts_pdu_id_t id);
-/* C has received bytes; those of its predecessor are processed first. */
-void recycle_before_input(conn_t *c);
+/* C may have received bytes. 1: they wait for the last PDU of its predecessor. */
+int recycle_waits(conn_t *c);
+/* A connection of VC has been read: what waited for it is read now. */
+void recycle_after_input(vc_t *vc);
 
 #endif

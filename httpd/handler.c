@@ -358,8 +358,9 @@ static apr_int64_t channel_length(const request_rec *r, int role)
  * HTTP_1_1_REQUIRED, and the client repeats the request over HTTP/1.1 by itself. */
 static int fall_back(request_rec *r)
 {
-    rpc_log_refused(context, r, APLOG_INFO, RPC_REASON_BAD_REQUEST,
-                    "over HTTP/2: a channel needs HTTP/1.1, and the client is told so");
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
+                  "%s over HTTP/2: a channel needs HTTP/1.1, and the client is told so", r->method);
+    apr_table_setn(r->subprocess_env, "RPC_REASON", rpc_reason_info(RPC_REASON_BAD_REQUEST)->token);
     apr_table_setn(r->notes, "ssl-renegotiate-forbidden", "channel");
     return HTTP_FORBIDDEN;
 }

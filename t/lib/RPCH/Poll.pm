@@ -12,6 +12,8 @@ use Exporter 'import';
 our @EXPORT_OK = qw(wait_for turn);
 our $TIMEOUT = $ENV{RPCH_TIMEOUT} || 20;    # seconds to wait for one event
 
+our $PACE = 0.05;                             # seconds between two looks at what no peer tells, such as a log
+
 my %peers;
 
 sub add    { $peers{ 0 + $_[0] } = $_[0] }
@@ -27,7 +29,7 @@ sub wait_for {
         my $left = $end - Time::HiRes::time();
         croak "timed out waiting for $what; " . join('; ', map { $_->state } values %peers)
             if $left <= 0;
-        turn($left < 0.5 ? $left : 0.5);
+        turn($left < $PACE ? $left : $PACE);
     }
 }
 

@@ -14,7 +14,7 @@ use IO::Socket::UNIX;
 use RPCH::Client;
 use RPCH::Preface qw(preface secret_of);
 use RPCH::PDU qw(rts rts_raw names describe %RTS);
-use RPCH::Poll qw(wait_for turn);
+use RPCH::Poll qw(wait_for);
 use RPCH::RPC qw(request_pdu);
 use RPCH::Test;
 
@@ -210,7 +210,8 @@ sub answers {
 # Expects a log line, for events that no peer sees.
 sub log_has {
     my ($s, $mark, $re) = @_;
-    wait_for("$re in the log", sub { (grep { $_ =~ $re } lines_since($mark)) || (turn(0.002), 0)[1] });
+    local $RPCH::Poll::PACE = 0.005;    # thousands of tests wait for a line
+    wait_for("$re in the log", sub { grep { $_ =~ $re } lines_since($mark) });
     return $s;
 }
 sub log_says { my ($s, $text) = @_; return $s->log_has($s->{mark}, qr/\Q$text\E/) }
