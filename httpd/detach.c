@@ -92,18 +92,23 @@ static void untie(detached_t *d)
     d->tie->leaves = NULL;
 }
 
-/* All workers share the lock, so it is held for no system call. */
+/* All workers share the lock, so it is held for no system call. rpc_detach_cut() may have been here
+ * meanwhile. */
 static apr_status_t release_tie(void *data)
 {
     const tie_t *tie = data;
     detached_t *d = tie->leaves;
+    rpc_detach_ties_t *ties = d ? d->home->ties : NULL;
 
-    if (!d)
+    if (!ties)
         return APR_SUCCESS;
-    pthread_mutex_lock(&d->home->ties->lock);
-    untie(d);
-    pthread_mutex_unlock(&d->home->ties->lock);
-    send_off(d, 0);
+    pthread_mutex_lock(&ties->lock);
+    d = tie->leaves;
+    if (d)
+        untie(d);
+    pthread_mutex_unlock(&ties->lock);
+    if (d)
+        send_off(d, 0);
     return APR_SUCCESS;
 }
 
