@@ -20,26 +20,11 @@ static rpc_client_t *client_of(rpc_stream_t *s)
 
 /* ---- reading ---- */
 
-static apr_status_t from_ahead(rpc_client_t *client, void *buf, size_t *len)
-{
-    size_t size;
-    const uint8_t *data = rpc_bytes_peek(&client->ahead, &size);
-
-    if (size < *len)
-        *len = size;
-    memcpy(buf, data, *len);
-    rpc_bytes_drop(&client->ahead, *len);
-    return APR_SUCCESS;
-}
-
 /* When the peer has hung up, an error is its end: a reset, or TLS that is cut off. */
 static apr_status_t read_some(rpc_client_t *client, void *buf, size_t *len)
 {
-    apr_status_t rv;
+    apr_status_t rv = rpc_secure_read(&client->socket.s, &client->tls, &client->ahead, buf, len);
 
-    if (client->ahead.size)
-        return from_ahead(client, buf, len);
-    rv = rpc_secure_read(&client->socket.s, &client->tls, buf, len);
     return rv == APR_SUCCESS || APR_STATUS_IS_EAGAIN(rv) || !client->socket.s.hup ? rv : APR_EOF;
 }
 
@@ -82,10 +67,7 @@ static apr_status_t client_read(rpc_stream_t *s, void *buf, size_t *len)
 static apr_status_t client_write(rpc_stream_t *s, const struct iovec *pieces, int count,
                                  size_t *len)
 {
-    rpc_client_t *client = client_of(s);
-
-    return client->tls.ssl ? rpc_tls_write(&client->tls, pieces, count, len)
-                           : rpc_socket_write(s, pieces, count, len);
+    return rpc_secure_write(s, &client_of(s)->tls, pieces, count, len);
 }
 
 static apr_status_t client_push(rpc_stream_t *s)

@@ -20,10 +20,25 @@ static rpc_secure_t *secure_of(rpc_stream_t *s)
     return (rpc_secure_t *)s;
 }
 
-apr_status_t rpc_secure_read(rpc_stream_t *s, rpc_tls_t *tls, void *buf, size_t *len)
+static void take_ahead(rpc_bytes_t *ahead, void *buf, size_t *len)
+{
+    size_t size;
+    const uint8_t *data = rpc_bytes_peek(ahead, &size);
+
+    *len = size < *len ? size : *len;
+    memcpy(buf, data, *len);
+    rpc_bytes_drop(ahead, *len);
+}
+
+apr_status_t rpc_secure_read(rpc_stream_t *s, rpc_tls_t *tls, rpc_bytes_t *ahead, void *buf,
+                             size_t *len)
 {
     apr_status_t rv;
 
+    if (ahead->size) {
+        take_ahead(ahead, buf, len);
+        return APR_SUCCESS;
+    }
     if (!tls->ssl)
         return rpc_socket_read(s, buf, len);
     rv = rpc_tls_read(tls, buf, len);
@@ -41,27 +56,20 @@ apr_status_t rpc_secure_read(rpc_stream_t *s, rpc_tls_t *tls, void *buf, size_t 
 
 static apr_status_t secure_read(rpc_stream_t *s, void *buf, size_t *len)
 {
-    rpc_bytes_t *ahead = &secure_of(s)->ahead;
+    return rpc_secure_read(s, &secure_of(s)->tls, &secure_of(s)->ahead, buf, len);
+}
 
-    if (ahead->size) {
-        size_t size;
-        const uint8_t *data = rpc_bytes_peek(ahead, &size);
-
-        *len = size < *len ? size : *len;
-        memcpy(buf, data, *len);
-        rpc_bytes_drop(ahead, *len);
-        return APR_SUCCESS;
-    }
-    return rpc_secure_read(s, &secure_of(s)->tls, buf, len);
+apr_status_t rpc_secure_write(rpc_stream_t *s, rpc_tls_t *tls, const struct iovec *pieces,
+                              int count, size_t *len)
+{
+    return tls->ssl ? rpc_tls_write(tls, pieces, count, len)
+                    : rpc_socket_write(s, pieces, count, len);
 }
 
 static apr_status_t secure_write(rpc_stream_t *s, const struct iovec *pieces, int count,
                                  size_t *len)
 {
-    rpc_tls_t *tls = &secure_of(s)->tls;
-
-    return tls->ssl ? rpc_tls_write(tls, pieces, count, len)
-                    : rpc_socket_write(s, pieces, count, len);
+    return rpc_secure_write(s, &secure_of(s)->tls, pieces, count, len);
 }
 
 static apr_status_t secure_push(rpc_stream_t *s)
@@ -121,10 +129,9 @@ apr_status_t rpc_secure_join(rpc_stream_t *s, rpc_loop_t *loop)
 
 void rpc_secure_drop(rpc_stream_t *s)
 {
-    rpc_bytes_clear(&secure_of(s)->ahead);
+    secure_release(s);
     close(s->watch.fd);
     rpc_bytes_clear(&s->out);
-    rpc_tls_free(&secure_of(s)->tls);
     free(s);
 }
 

@@ -26,7 +26,11 @@ apr_status_t rpc_secure_receive(rpc_stream_t *s, void *buf, size_t *len, apr_tim
 /* Gives back what was received: it is read again, before all else. APR_ENOMEM: it is lost. */
 apr_status_t rpc_secure_unread(rpc_stream_t *s, const void *data, size_t len);
 
-/* For kinds of rpc_socket_t with a TLS of their own: the read of the class. */
-apr_status_t rpc_secure_read(rpc_stream_t *s, rpc_tls_t *tls, void *buf, size_t *len);
+/* For kinds of rpc_socket_t with a TLS of their own: the read and the write of the class. What lies
+ * AHEAD has been read before, and comes first. */
+apr_status_t rpc_secure_read(rpc_stream_t *s, rpc_tls_t *tls, rpc_bytes_t *ahead, void *buf,
+                             size_t *len);
+apr_status_t rpc_secure_write(rpc_stream_t *s, rpc_tls_t *tls, const struct iovec *pieces,
+                              int count, size_t *len);
 
 #endif
