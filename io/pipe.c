@@ -135,6 +135,13 @@ void rpc_pipe_start(rpc_pipe_t *pipe)
     rpc_loop_schedule(pipe->client->loop, &pipe->turn);
 }
 
+apr_time_t rpc_pipe_idle_until(const rpc_pipe_t *pipe, apr_interval_time_t idle)
+{
+    int full = rpc_stream_pending(pipe->server) >= RPC_STREAM_HIGH;
+
+    return (full ? rpc_loop_now(pipe->client->loop) : pipe->heard_at) + idle;
+}
+
 void rpc_pipe_stop(rpc_pipe_t *pipe, rpc_loop_t *loop)
 {
     rpc_loop_unschedule(loop, &pipe->turn);

@@ -39,6 +39,9 @@ struct rpc_pipe {
 /* From now on the pipe's job is the job of both streams. All functions are called on their loop's
  * thread. */
 void rpc_pipe_start(rpc_pipe_t *pipe);
+/* Until when the client may be silent, if it may be so for IDLE. While the server takes nothing the
+ * client may have no way to speak, so that time does not count. */
+apr_time_t rpc_pipe_idle_until(const rpc_pipe_t *pipe, apr_interval_time_t idle);
 /* Stops the pipe before its streams are closed. May also be called before the start. */
 void rpc_pipe_stop(rpc_pipe_t *pipe, rpc_loop_t *loop);
 /* Stops the pipe, and runs END in a turn for ends (io/loop.h), where its owner closes the streams.

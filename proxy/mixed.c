@@ -156,10 +156,8 @@ static void look_if_idle(rpc_timer_t *timer)
 {
     rpc_mixed_t *m = RPC_OWNER_OF(timer, rpc_mixed_t, timer);
     rpc_loop_t *loop = m->pipe.client->loop;
-    apr_time_t due = m->pipe.heard_at + m->spec->idle_timeout;
+    apr_time_t due = rpc_pipe_idle_until(&m->pipe, m->spec->idle_timeout);
 
-    if (rpc_stream_pending(m->pipe.server) >= RPC_STREAM_HIGH)
-        due = rpc_loop_now(loop) + m->spec->idle_timeout;
     if (due <= rpc_loop_now(loop))
         mixed_end(m, RPC_REASON_IDLE_TIMEOUT, "the client has said nothing");
     else

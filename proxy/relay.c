@@ -166,12 +166,9 @@ static void first_pdu_late(rpc_timer_t *timer)
 static void look_if_idle(rpc_timer_t *timer)
 {
     rpc_relay_t *relay = RPC_OWNER_OF(timer, rpc_relay_t, client_due);
-    apr_time_t now = rpc_loop_now(loop_of(relay));
-    apr_time_t due = relay->pipe.heard_at + relay->spec->idle_timeout;
+    apr_time_t due = rpc_pipe_idle_until(&relay->pipe, relay->spec->idle_timeout);
 
-    if (rpc_stream_pending(relay->pipe.server) >= RPC_STREAM_HIGH)
-        due = now + relay->spec->idle_timeout;
-    if (due <= now)
+    if (due <= rpc_loop_now(loop_of(relay)))
         relay_end(relay, RPC_REASON_IDLE_TIMEOUT);
     else
         rpc_timer_set(loop_of(relay), timer, due);
