@@ -10,13 +10,13 @@
 #include <apr_atomic.h>
 #include <apr_cstr.h>
 #include <http_log.h>
-#include <mod_watchdog.h>
 
 #include "base/clock.h"
 #include "httpd/module.h"
-#include "target/probe.h"
 #include "httpd/named_servers.h"
 #include "httpd/server_log.h"
+#include "httpd/watchdog.h"
+#include "target/probe.h"
 
 APLOG_USE_MODULE(rpcproxy);
 
@@ -250,7 +250,7 @@ int rpc_check_possible(server_rec *s)
 {
     const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
 
-    if (!rpc_config_check(sc, NULL, NULL) || APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_get_instance))
+    if (!rpc_config_check(sc, NULL, NULL) || rpc_watchdog_possible())
         return 1;
     ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s,
                  "RpcHealthCheck needs mod_watchdog: add \"LoadModule "
@@ -279,12 +279,7 @@ static checks_t *make_checks(apr_pool_t *pconf, server_rec *s, rpc_health_t *hea
 
 apr_status_t rpc_check_start(apr_pool_t *pconf, server_rec *s, rpc_health_t *health)
 {
-    APR_OPTIONAL_FN_TYPE(ap_watchdog_get_instance) *get
-        = APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_get_instance);
-    APR_OPTIONAL_FN_TYPE(ap_watchdog_register_callback) *call
-        = APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_register_callback);
     const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
-    ap_watchdog_t *watchdog;
     checks_t *checks;
     apr_status_t rv;
 
@@ -293,13 +288,9 @@ apr_status_t rpc_check_start(apr_pool_t *pconf, server_rec *s, rpc_health_t *hea
     checks = make_checks(pconf, s, health);
     if (!checks->list->nelts)
         return APR_SUCCESS;
-    rv = get(&watchdog, WATCHDOG, 0, 1, pconf);
-    if (rv == APR_SUCCESS)
-        rv = call(watchdog, checks->interval, checks, on_watch);
+    rv = rpc_watchdog_start(pconf, s, WATCHDOG, checks->interval, checks, on_watch);
     if (rv == APR_SUCCESS)
         apr_pool_userdata_setn(checks, checks_key, NULL, pconf);
-    else
-        ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "RpcHealthCheck: cannot start a watchdog");
     return rv;
 }
 

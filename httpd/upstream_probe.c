@@ -8,13 +8,13 @@
 #include <apr_strings.h>
 #include <http_config.h>
 #include <http_log.h>
-#include <mod_watchdog.h>
 
 #include "base/clock.h"
 #include "httpd/detach.h"
 #include "httpd/module.h"
 #include "httpd/upstream_config.h"
 #include "httpd/upstream_connect.h"
+#include "httpd/watchdog.h"
 
 APLOG_USE_MODULE(rpcproxy);
 
@@ -178,27 +178,16 @@ static apr_status_t on_watch(int state, void *data, apr_pool_t *pool)
 
 apr_status_t rpc_upstream_probe_start(apr_pool_t *pconf, server_rec *s, const rpc_context_t *context)
 {
-    APR_OPTIONAL_FN_TYPE(ap_watchdog_get_instance) *get
-        = APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_get_instance);
-    APR_OPTIONAL_FN_TYPE(ap_watchdog_register_callback) *call
-        = APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_register_callback);
     const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
     probes_t *probes = apr_pcalloc(pconf, sizeof(*probes));
     apr_interval_time_t interval;
-    ap_watchdog_t *watchdog;
-    apr_status_t rv;
 
     probes->balancers = rpc_upstream_balancers(pconf);
     probes->context = context;
     if (rpc_config_check(sc, &interval, &probes->timeout) != RPC_CHECK_ECHO || !probes->balancers)
         return APR_SUCCESS;
     apr_pool_userdata_setn(probes, probes_key, NULL, pconf);
-    rv = get(&watchdog, WATCHDOG, 0, 1, pconf);
-    if (rv == APR_SUCCESS)
-        rv = call(watchdog, interval, probes, on_watch);
-    if (rv != APR_SUCCESS)
-        ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "RpcHealthCheck: cannot start a watchdog");
-    return rv;
+    return rpc_watchdog_start(pconf, s, WATCHDOG, interval, probes, on_watch);
 }
 
 void rpc_upstream_probe_stop(apr_pool_t *pconf)
