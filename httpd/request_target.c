@@ -50,9 +50,7 @@ int rpc_method_role(const char *method)
 
 static int is_gateways(const request_rec *r)
 {
-    static const char path[] = "/remoteDesktopGateway";
-
-    return ap_cstr_casecmpn(r->uri, path, sizeof(path) - 1) == 0;
+    return ap_cstr_casecmpn(r->uri, RPC_GATEWAYS_PATH, sizeof(RPC_GATEWAYS_PATH) - 1) == 0;
 }
 
 rpc_request_kind_t rpc_request_kind(const request_rec *r)

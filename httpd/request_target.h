@@ -16,6 +16,9 @@ const rpc_target_t *rpc_request_target(request_rec *r, const char **wrong);
 /* The role (rpc_role_t) that a method asks for; -1: it does not belong to RPC over HTTP. */
 int rpc_method_role(const char *method);
 
+/* How the paths of RD Gateway's own protocol begin. */
+#define RPC_GATEWAYS_PATH "/remoteDesktopGateway"
+
 /* The same for a request, RD Gateway's own among them, which today's clients send to
  * /remoteDesktopGateway/: RDG_IN_DATA, RDG_OUT_DATA, or a WebSocket. Only a proxy behind us serves
  * those. */

@@ -18,6 +18,7 @@
 
 #include "httpd/config.h"
 #include "httpd/module.h"
+#include "httpd/request_target.h"
 #include "target/pattern.h"
 
 APLOG_USE_MODULE(rpcproxy);
@@ -112,13 +113,14 @@ static int leads(const view_t *view, const char *pattern, apr_port_t low, apr_po
 
 static const char any_server[] = "*";
 
-/* A section of RD Gateway's own protocol, whose clients name their targets within. */
+/* A section of RD Gateway's own protocol, whose clients name their targets within, so RpcValidPorts
+ * says nothing about them. The path may be a pattern. */
 static int is_gateways(const view_t *view)
 {
     const apr_array_header_t *backends = view->dc->backends;
     int i;
 
-    if (!view->path || !ap_strcasestr(view->path, "/remoteDesktopGateway"))
+    if (!view->path || !ap_strcasestr(view->path, RPC_GATEWAYS_PATH))
         return 0;
     for (i = 0; backends && i < backends->nelts; i++) {
         if (APR_ARRAY_IDX(backends, i, rpc_backend_t *)->upstream)
