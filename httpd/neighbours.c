@@ -176,19 +176,23 @@ static void correct_case(request_rec *r)
 /* What a RpcBackend sends to a proxy behind us is nobody else's from here on. */
 static int before_others(request_rec *r)
 {
-    ap_conf_vector_t *section = r->per_dir_config;
+    const ap_conf_vector_t *section;
+    int ours;
 
-    if (r->main || r->proxyreq || is_folder(r) || (!is_ours(r, section) && !is_rpc(r)))
+    if (r->main || r->proxyreq || is_folder(r))
         return DECLINED;
-    if (!is_ours(r, section) && !has_directives(section))
+    ours = is_ours(r, r->per_dir_config);
+    if (!ours && !is_rpc(r))
+        return DECLINED;
+    if (!ours && !has_directives(r->per_dir_config)) {
         correct_case(r);
+        ours = is_ours(r, r->per_dir_config);
+    }
     remember(r, apr_pstrdup(r->pool, r->uri));
-    if (is_rpc(r) && is_ours(r, r->per_dir_config))
+    if (ours && is_rpc(r))
         apr_table_setn(r->notes, NO_FILE, "");
-    if (!is_ours(r, r->per_dir_config) && !has_directives(r->per_dir_config))
-        section = our_section(r, r->uri);
-    else
-        section = r->per_dir_config;
+    section = ours || has_directives(r->per_dir_config) ? r->per_dir_config
+                                                        : our_section(r, r->uri);
     return section && rpc_upstream_lead(r, section) ? OK : DECLINED;
 }
 
