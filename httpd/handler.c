@@ -431,14 +431,14 @@ int rpc_request_serve(request_rec *r, const rpc_service_t *by)
     apr_off_t taken = rpc_body_arrived(r);
     const rpc_dir_config_t *dc = ap_get_module_config(r->per_dir_config, &rpcproxy_module);
     int role = rpc_method_role(r->method), rv;
+    rpc_request_kind_t kind = rpc_request_kind(r);
     const char *obstacle;
     apr_int64_t length;
 
-    if (by->upstream && rpc_request_kind(r).carry != RPC_CARRY_RPC) {
+    if (by->upstream && kind.carry != RPC_CARRY_RPC) {
         if ((rv = check_tls(r, dc)) != OK)
             return rv;
-        return r->connection->master || r->main ? fall_back(r)
-                                                : open_gateway(r, rpc_request_kind(r), by);
+        return r->connection->master || r->main ? fall_back(r) : open_gateway(r, kind, by);
     }
     if ((rv = check_request(r, dc, role, by)) != OK)
         return rv;
