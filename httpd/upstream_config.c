@@ -30,6 +30,11 @@ static const char *host_part(apr_pool_t *pool, const char *url)
     return apr_pstrmemdup(pool, url, (apr_size_t)(behind_host(url) - url));
 }
 
+static int is_balancer(const char *url)
+{
+    return ap_cstr_casecmpn(url, "balancer:", 9) == 0;
+}
+
 static const char balancers_key[] = "rpcproxy-balancers";     /* userdata of pconf */
 
 const apr_array_header_t *rpc_upstream_balancers(apr_pool_t *pconf)
@@ -90,7 +95,7 @@ static const char *define_balancer(cmd_parms *cmd, const rpc_proxy_api_t *api,
                                    const char **name)
 {
     proxy_balancer *balancer;
-    const char *wrong = NULL;
+    const char *wrong;
     int i = 0;
 
     do
@@ -118,7 +123,7 @@ static const char *check_urls(const cmd_parms *cmd, const rpc_backend_t *backend
             return apr_psprintf(cmd->pool, "RpcBackend: \"%s\": expected the same path as in the first "
                                 "URL: \"%s\"", backend->places[i].url, first);
     for (i = 0; i < backend->count; i++)
-        if (!ap_cstr_casecmpn(backend->places[i].url, "balancer:", 9) && backend->count > 1)
+        if (is_balancer(backend->places[i].url) && backend->count > 1)
             return "RpcBackend: a balancer:// stands alone, because the balancer chooses";
     return NULL;
 }
@@ -126,7 +131,8 @@ static const char *check_urls(const cmd_parms *cmd, const rpc_backend_t *backend
 const char *rpc_upstream_define(cmd_parms *cmd, rpc_backend_t *backend)
 {
     const rpc_proxy_api_t *api = rpc_proxy_api();
-    const char *wrong = check_urls(cmd, backend), *name = host_part(cmd->pool, backend->places[0].url);
+    const char *wrong = check_urls(cmd, backend);
+    const char *name = host_part(cmd->pool, backend->places[0].url);
     proxy_server_conf *conf;
 
     if (wrong)
@@ -139,9 +145,9 @@ const char *rpc_upstream_define(cmd_parms *cmd, rpc_backend_t *backend)
     conf = rpc_proxy_server_conf(api, cmd->server);
     if (backend->count > 1)
         wrong = define_balancer(cmd, api, conf, backend, &name);
-    else if (ap_cstr_casecmpn(name, "balancer:", 9) != 0)
+    else if (!is_balancer(name))
         wrong = define_worker(cmd, api, conf, name);
-    if (!wrong && ap_cstr_casecmpn(name, "balancer:", 9) == 0)
+    if (!wrong && is_balancer(name))
         note_balancer(cmd, name, path_of(cmd->pool, backend->places[0].url));
     backend->upstream = apr_pstrcat(cmd->pool, name, behind_host(backend->places[0].url), NULL);
     return wrong;
