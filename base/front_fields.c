@@ -7,11 +7,11 @@
 
 /* A star at the end stands for any text. */
 static const char *const fields[] = {
-    "Via", "Forwarded", "X-Forwarded*", "X-Real-IP", "X-Client-IP", "Client-IP", "X-Cluster-Client-IP",
-    "True-Client-IP", "X-ProxyUser-IP", "X-Remote-IP", "X-Remote-Addr", "X-Originating-IP", "X-Original-*",
-    "X-Envoy-*", "X-Varnish", "X-ARR-*", "X-Azure-*", "X-Amzn-Trace-Id", "X-Cloud-Trace-Context", "CF-*",
-    "CDN-Loop", "Fastly-*", "Front-End-Https", "X-Scheme", "X-BlueCoat-Via", "Surrogate-Capability",
-    "Proxy-Connection",
+    "Via", "Forwarded", "X-Forwarded*", "X-Real-IP", "X-Client-IP", "Client-IP",
+    "X-Cluster-Client-IP", "True-Client-IP", "X-ProxyUser-IP", "X-Remote-IP", "X-Remote-Addr",
+    "X-Originating-IP", "X-Original-*", "X-Envoy-*", "X-Varnish", "X-ARR-*", "X-Azure-*",
+    "X-Amzn-Trace-Id", "X-Cloud-Trace-Context", "CF-*", "CDN-Loop", "Fastly-*", "Front-End-Https",
+    "X-Scheme", "X-BlueCoat-Via", "Surrogate-Capability", "Proxy-Connection",
 };
 
 static int matches(const char *name, const char *pattern)

@@ -127,7 +127,8 @@ static void begin(stage_t *t)
 static void say_known(fake_peer_t *peer, uint8_t arg)
 {
     static const char *const heads[] = {
-        "HTTP/1.1 200 Success\r\nContent-Length: 1073741824\r\n\r\n", "HTTP/1.1 100 Continue\r\n\r\n",
+        "HTTP/1.1 200 Success\r\nContent-Length: 1073741824\r\n\r\n",
+        "HTTP/1.1 100 Continue\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: a, Via\r\nA: b\r\n\r\n",
         "HTTP/1.1 401 No\r\nContent-Length: 3\r\nSet-Cookie: a=b; path=/a; domain=A\r\n\r\n",
         "HTTP/1.1 101 Up\r\nUpgrade: a\r\nConnection: upgrade\r\n\r\n",
@@ -233,7 +234,8 @@ static void check_pdus(const uint8_t *data, size_t len)
 
 static void check_upstream(stage_t *t)
 {
-    size_t head = sizeof(HEAD) - 1, body = t->upstream_ear.size > head ? t->upstream_ear.size - head : 0;
+    size_t head = sizeof(HEAD) - 1;
+    size_t body = t->upstream_ear.size > head ? t->upstream_ear.size - head : 0;
     uint8_t *all = flat(&t->upstream_ear);
     const uint8_t *at = all + head, *run;
     rpc_chunks_t chunks = { .left = 0 };

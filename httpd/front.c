@@ -1,4 +1,5 @@
-/* httpd/front.c: the traces are noted before mod_remoteip and mod_headers, which may remove them. */
+/* httpd/front.c: the traces are noted before mod_remoteip and mod_headers, which may remove
+ * them. */
 #include "httpd/front.h"
 
 #include <apr_strings.h>

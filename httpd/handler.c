@@ -565,7 +565,8 @@ static int has_credentials(const request_rec *r)
     return !memmem(raw, (size_t)size, first, sizeof(first));
 }
 
-/* Why a request that never reached the handler was refused; NONE: it was not, or it is not known. */
+/* Why a request that never reached the handler was refused; NONE: it was not, or it is not
+ * known. */
 static rpc_reason_t refused_before(const request_rec *r)
 {
     if (r->status == HTTP_FORBIDDEN)

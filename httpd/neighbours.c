@@ -42,8 +42,8 @@ static int has_directives(const ap_conf_vector_t *section)
     return dc && dc->in_section;
 }
 
-/* SetHandler takes an expression. A ProxyPass in the same section says that somebody else is the RPC
- * proxy. */
+/* SetHandler takes an expression. A ProxyPass in the same section says that somebody else is the
+ * RPC proxy. */
 static int is_ours(request_rec *r, ap_conf_vector_t *section)
 {
     const rpc_dir_config_t *dc = ap_get_module_config(section, &rpcproxy_module);
@@ -74,9 +74,9 @@ int rpc_neighbours_ours(request_rec *r)
     return is_ours(r, r->per_dir_config) || rpc_neighbours_upstream(r);
 }
 
-/* The sections that httpd would find for PATH, were it not for other modules, if they are ours; else
- * NULL. On a copy of R. What httpd keeps of its own walks through them is put back, as it compares
- * them after a redirect. */
+/* The sections that httpd would find for PATH, were it not for other modules, if they are ours;
+ * else NULL. On a copy of R. What httpd keeps of its own walks through them is put back, as it
+ * compares them after a redirect. */
 static ap_conf_vector_t *our_section(const request_rec *r, const char *path)
 {
     static const apr_size_t walks[] = {
@@ -228,8 +228,8 @@ static int behind_translation(request_rec *r)
     return rv == OK ? DECLINED : rv;
 }
 
-/* httpd would ask the file system for the file of this path, then for each folder on the way, once a
- * channel. It goes by what is known already; <Directory>, <Files> and .htaccess count as ever. */
+/* httpd would ask the file system for the file of this path, then for each folder on the way, once
+ * a channel. It goes by what is known already; <Directory>, <Files> and .htaccess count as ever. */
 static int spare_search(request_rec *r)
 {
     const char *path = apr_table_get(r->notes, ASKED_PATH);

@@ -1,8 +1,8 @@
 /* httpd/upstream.c: the handler of http:// and https:// for RPC over HTTP.
  *
  * NTLM makes a connection one user's, so a client's connection and the one behind it belong
- * together: what is left of an exchange hangs on the pool of the client's connection, is used by its
- * next request, and by nobody else, ever. It goes when the client's connection goes.
+ * together: what is left of an exchange hangs on the pool of the client's connection, is used by
+ * its next request, and by nobody else, ever. It goes when the client's connection goes.
  */
 #include "httpd/upstream.h"
 
@@ -51,7 +51,8 @@ static char *port_text(request_rec *r)
                                        : apr_psprintf(r->pool, ":%d", port);
 }
 
-/* Made by mod_proxy: Host, Via, X-Forwarded-*, without what belongs to one connection. NULL: *RV. */
+/* Made by mod_proxy: Host, Via, X-Forwarded-*, without what belongs to one connection. NULL:
+ * *RV. */
 static char *make_head(request_rec *r, const rpc_upstream_way_t *way, apr_size_t *size, int *rv)
 {
     apr_bucket_brigade *bb = apr_brigade_create(r->pool, r->connection->bucket_alloc);
@@ -104,7 +105,8 @@ static void add_maps(request_rec *r, apr_array_header_t *maps, const apr_array_h
 
         if (kind == RPC_MAP_URL) {
             map.from = alias->real;
-            map.to = alias->fake[0] == '/' ? ap_construct_url(r->pool, alias->fake, r) : alias->fake;
+            map.to = alias->fake[0] == '/' ? ap_construct_url(r->pool, alias->fake, r)
+                                           : alias->fake;
         }
         APR_ARRAY_PUSH(maps, rpc_map_t) = map;
     }
@@ -261,8 +263,8 @@ static void set_query(request_rec *r, const char *url)
         r->args = *asked ? apr_pstrdup(r->pool, asked) : NULL;
 }
 
-/* A request of another method at a URL where channels go on. The server behind may take its connection
- * for the user's, so mod_proxy_http is to give it to nobody else. */
+/* A request of another method at a URL where channels go on. The server behind may take its
+ * connection for the user's, so mod_proxy_http is to give it to nobody else. */
 static void keep_apart(request_rec *r)
 {
     const char *sent = apr_table_get(r->headers_in, "Authorization");
@@ -280,7 +282,8 @@ static int handle_scheme(request_rec *r, proxy_worker *worker, proxy_server_conf
                          const char *proxy_host, apr_port_t proxy_port)
 {
     rpc_upstream_way_t way = { worker, conf, url, proxy_host, proxy_port };
-    rpc_service_t by = { serve_small, serve_channel, &way, worker->s->hostname_ex, worker->s->port };
+    rpc_service_t by = { serve_small, serve_channel, &way, worker->s->hostname_ex,
+                         worker->s->port };
     apr_uri_t uri;
 
     if (!is_http(url))
@@ -306,7 +309,8 @@ static int answer_failure(int *status, request_rec *r)
         token = rpc_reason_info(RPC_REASON_CONNECT_FAILED)->token;
     if (!token || *status != HTTP_SERVICE_UNAVAILABLE || r->status != HTTP_OK)
         return DECLINED;
-    *status = rpc_request_refuse(r, rpc_reason_named(token), "no proxy behind this one can be used");
+    *status = rpc_request_refuse(r, rpc_reason_named(token),
+                                 "no proxy behind this one can be used");
     return OK;
 }
 

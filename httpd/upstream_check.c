@@ -1,6 +1,6 @@
-/* httpd/upstream_check.c: mod_ssl tells nobody what is configured, and whether it is. So the tree of
- * directives is asked: SSLProxy... may stand in the main server, in the virtual host, and in a <Proxy>
- * section for the URL.
+/* httpd/upstream_check.c: mod_ssl tells nobody what is configured, and whether it is. So the tree
+ * of directives is asked: SSLProxy... may stand in the main server, in the virtual host, and in a
+ * <Proxy> section for the URL.
  */
 #include "httpd/upstream_check.h"
 
@@ -44,7 +44,8 @@ static int is_set(const ap_directive_t *list, const char *name, const char *url)
     for (; list; list = list->next) {
         if (is(list, name) && ap_cstr_casecmp(list->args, "off") != 0)
             return 1;
-        if (list->first_child && is_proxy_section(list, url) && is_set(list->first_child, name, url))
+        if (list->first_child && is_proxy_section(list, url)
+            && is_set(list->first_child, name, url))
             return 1;
     }
     return 0;
@@ -65,7 +66,8 @@ static int has_tls_member(const ap_directive_t *list, const char *url)
         if (is(list, "BalancerMember") && strstr(list->args, "https://")
             && (begins(list->args, url) || (list->parent && is_proxy_section(list->parent, url))))
             return 1;
-        if (list->first_child && is_proxy_section(list, url) && has_tls_member(list->first_child, url))
+        if (list->first_child && is_proxy_section(list, url)
+            && has_tls_member(list->first_child, url))
             return 1;
     }
     return 0;
@@ -97,11 +99,12 @@ static int check_url(server_rec *s, apr_pool_t *pool, const ap_directive_t *d, c
     if (!leads_to_tls(d, host))
         return 1;
     if (!is_set_around(d, "SSLProxyEngine", host))
-        return fault(s, d, url, "add SSLProxyEngine on, in the virtual host or in a <Proxy> section");
+        return fault(s, d, url, "add SSLProxyEngine on, in the virtual host or in a <Proxy> "
+                     "section");
     return is_set_around(d, "SSLProxyVerify", host)
-           || fault(s, d, url, "nobody would verify the certificate there: add SSLProxyVerify require "
-                    "and SSLProxyCACertificateFile; or SSLProxyVerify none, if any certificate is to "
-                    "be trusted");
+           || fault(s, d, url, "nobody would verify the certificate there: add SSLProxyVerify "
+                    "require and SSLProxyCACertificateFile; or SSLProxyVerify none, if any "
+                    "certificate is to be trusted");
 }
 
 /* Does a section have directives of ours? */

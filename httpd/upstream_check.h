@@ -1,5 +1,5 @@
-/* rpc_upstream_check: do the settings of mod_ssl for proxies say what is to be made of the certificate
- * of each proxy behind us? By default mod_ssl takes any.
+/* rpc_upstream_check: do the settings of mod_ssl for proxies say what is to be made of the
+ * certificate of each proxy behind us? By default mod_ssl takes any.
  */
 #ifndef RPC_UPSTREAM_CHECK_H
 #define RPC_UPSTREAM_CHECK_H

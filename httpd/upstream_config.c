@@ -120,8 +120,8 @@ static const char *check_urls(const cmd_parms *cmd, const rpc_backend_t *backend
 
     for (i = 1; i < backend->count; i++)
         if (strcmp(behind_host(backend->places[i].url), first) != 0)
-            return apr_psprintf(cmd->pool, "RpcBackend: \"%s\": expected the same path as in the first "
-                                "URL: \"%s\"", backend->places[i].url, first);
+            return apr_psprintf(cmd->pool, "RpcBackend: \"%s\": expected the same path as in the "
+                                "first URL: \"%s\"", backend->places[i].url, first);
     for (i = 0; i < backend->count; i++)
         if (is_balancer(backend->places[i].url) && backend->count > 1)
             return "RpcBackend: a balancer:// stands alone, because the balancer chooses";
@@ -185,8 +185,8 @@ void rpc_upstream_check(apr_pool_t *pconf, server_rec *s)
 
 /* ---- requests ---- */
 
-/* The path is that of the client where the URL has none; a query likewise. A '*' in the query is the
- * text that the pattern's stands for in the target's name. NULL: it may not be. */
+/* The path is that of the client where the URL has none; a query likewise. A '*' in the query is
+ * the text that the pattern's '*' stands for in the target's name. NULL: it may not be. */
 static const char *complete_url(request_rec *r, const rpc_backend_t *backend,
                                 const rpc_target_t *target)
 {

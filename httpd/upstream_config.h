@@ -30,12 +30,12 @@ const apr_array_header_t *rpc_upstream_balancers(apr_pool_t *pconf);
  * check_config. */
 void rpc_upstream_check(apr_pool_t *pconf, server_rec *s);
 
-/* Has mod_proxy serve R, if SECTION has a backend with URLs for it: 1. Before mod_proxy's hooks look
- * at R. */
+/* Has mod_proxy serve R, if SECTION has a backend with URLs for it: 1. Before mod_proxy's hooks
+ * look at R. */
 int rpc_upstream_lead(request_rec *r, const ap_conf_vector_t *section);
 
-/* What the client has asked for, if R is on its way to a backend with URLs and still with mod_proxy;
- * else NULL. */
+/* What the client has asked for, if R is on its way to a backend with URLs and still with
+ * mod_proxy; else NULL. */
 const char *rpc_upstream_led(const request_rec *r);
 
 #endif

@@ -1,4 +1,5 @@
-/* rpc_upstream_connect: a connection of mod_proxy's to a proxy behind us, which leaves httpd at once.
+/* rpc_upstream_connect: a connection of mod_proxy's to a proxy behind us, which leaves httpd at
+ * once.
  *
  * mod_proxy's worker finds the address and connects, mod_ssl shakes hands, with the settings of
  * both. Then the socket and the TLS session are taken, and nothing of the connection goes back to
@@ -26,7 +27,8 @@ typedef struct rpc_upstream_way {
 /* How long WAY's worker waits for its server. */
 apr_interval_time_t rpc_upstream_timeout(const request_rec *r, const rpc_upstream_way_t *way);
 
-/* Connects, on R's worker, which waits. NULL: *REASON, and *WHY says what has failed, in R's pool. */
+/* Connects, on R's worker, which waits. NULL: *REASON, and *WHY says what has failed, in R's
+ * pool. */
 rpc_stream_t *rpc_upstream_connect(request_rec *r, const rpc_upstream_way_t *way,
                                    const rpc_tls_kind_t *tls, rpc_reason_t *reason,
                                    const char **why);

@@ -1,5 +1,5 @@
-/* httpd/upstream_leg.c: one exchange of HTTP. What the upstream answers goes through httpd's filters,
- * so that Header, cookies and Location are as with any proxied answer.
+/* httpd/upstream_leg.c: one exchange of HTTP. What the upstream answers goes through httpd's
+ * filters, so that Header, cookies and Location are as with any proxied answer.
  */
 #include "httpd/upstream_leg.h"
 

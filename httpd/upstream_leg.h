@@ -1,5 +1,5 @@
-/* rpc_upstream_leg: a request with a small body, an echo or a leg of a handshake, which a proxy behind
- * us answers while the worker waits.
+/* rpc_upstream_leg: a request with a small body, an echo or a leg of a handshake, which a proxy
+ * behind us answers while the worker waits.
  */
 #ifndef RPC_UPSTREAM_LEG_H
 #define RPC_UPSTREAM_LEG_H
@@ -27,8 +27,8 @@ int rpc_upstream_leg(request_rec *r, rpc_stream_t *stream, const char *head, apr
                      apr_int64_t length, apr_interval_time_t timeout,
                      rpc_upstream_answer_t *answer);
 
-/* Does VALUE, of WWW-Authenticate or Authorization, name a scheme that makes a connection one user's:
- * NTLM, alone or within Negotiate? 2: with a token of a handshake that has begun. */
+/* Does VALUE, of WWW-Authenticate or Authorization, name a scheme that makes a connection one
+ * user's: NTLM, alone or within Negotiate? 2: with a token of a handshake that has begun. */
 int rpc_upstream_binds(const char *value);
 
 #endif

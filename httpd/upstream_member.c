@@ -1,6 +1,6 @@
-/* httpd/upstream_member.c: a client's halves, and the legs of its handshake, belong to one member of
- * a balancer. Both halves find it by a hash of the client's address and the target; legs find it by
- * the connection that they own.
+/* httpd/upstream_member.c: a client's halves, and the legs of its handshake, belong to one member
+ * of a balancer. Both halves find it by a hash of the client's address and the target; legs find it
+ * by the connection that they own.
  */
 #include "httpd/upstream_member.h"
 
@@ -96,8 +96,8 @@ rpc_stream_t *rpc_upstream_kept(request_rec *r, const proxy_worker *worker)
 
 /* ---- members of a balancer ---- */
 
-/* mod_proxy counts with the pool of the request, which a channel outlives. Its numbers lie in shared
- * memory. */
+/* mod_proxy counts with the pool of the request, which a channel outlives. Its numbers lie in
+ * shared memory. */
 void rpc_upstream_begins(proxy_worker *worker)
 {
     __atomic_fetch_add(&worker->s->busy, 1, __ATOMIC_RELAXED);
@@ -181,7 +181,8 @@ static apr_status_t reset(proxy_balancer *balancer, server_rec *s)
 
 void rpc_upstream_member_register(apr_pool_t *p)
 {
-    static const proxy_balancer_method method = { "rpctarget", find_member, NULL, reset, reset, NULL };
+    static const proxy_balancer_method method = { "rpctarget", find_member, NULL, reset, reset,
+                                                  NULL };
 
     ap_register_provider(p, PROXY_LBMETHOD, method.name, "0", &method);
 }

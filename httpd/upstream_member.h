@@ -1,5 +1,5 @@
-/* rpc_upstream_member: which member of a balancer serves a client, and the connection to it that the
- * client's connection owns.
+/* rpc_upstream_member: which member of a balancer serves a client, and the connection to it that
+ * the client's connection owns.
  */
 #ifndef RPC_UPSTREAM_MEMBER_H
 #define RPC_UPSTREAM_MEMBER_H

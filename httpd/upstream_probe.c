@@ -1,5 +1,6 @@
-/* httpd/upstream_probe.c: the probes run one after the other on the watchdog's thread, which may wait.
- * They connect as a request does (httpd/upstream_connect.h), by a request that nobody has sent.
+/* httpd/upstream_probe.c: the probes run one after the other on the watchdog's thread, which may
+ * wait. They connect as a request does (httpd/upstream_connect.h), by a request that nobody has
+ * sent.
  */
 #include "httpd/upstream_probe.h"
 
@@ -86,8 +87,8 @@ static const char *ask_echo(request_rec *r, rpc_stream_t *stream, const proxy_wo
     return apr_pstrcat(r->pool, "it answers ", ap_escape_logitem(r->pool, line), NULL);
 }
 
-/* A worker of our own for the server of MEMBER, as mod_proxy connects to none that is out of use. It
- * lives in POOL. */
+/* A worker of our own for the server of MEMBER, as mod_proxy connects to none that is out of use.
+ * It lives in POOL. */
 static proxy_worker *make_worker(apr_pool_t *pool, const probes_t *probes, server_rec *s,
                                  const proxy_worker *member)
 {
@@ -104,9 +105,9 @@ static proxy_worker *make_worker(apr_pool_t *pool, const probes_t *probes, serve
 }
 
 /* NULL: MEMBER's server answers, or this machine cannot ask. */
-static const char *probe(apr_pool_t *pool, const probes_t *probes, const rpc_upstream_balancer_t *to,
-                         proxy_server_conf *conf, const proxy_worker *member,
-                         ap_conf_vector_t *section)
+static const char *probe(apr_pool_t *pool, const probes_t *probes,
+                         const rpc_upstream_balancer_t *to, proxy_server_conf *conf,
+                         const proxy_worker *member, ap_conf_vector_t *section)
 {
     request_rec *r = make_request(pool, to->server, section);
     rpc_upstream_way_t way = {
@@ -137,8 +138,9 @@ static void report(server_rec *s, proxy_worker *member, const char *why)
                                                __ATOMIC_RELAXED);
 
     if (why && !(before & fails))
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s, "health check: the proxy at %s: %s; it is avoided "
-                     "until a check succeeds", member->s->name_ex, why);
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
+                     "health check: the proxy at %s: %s; it is avoided until a check succeeds",
+                     member->s->name_ex, why);
     else if (!why && before & fails)
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s, "health check: the proxy at %s answers again",
                      member->s->name_ex);
@@ -158,8 +160,8 @@ static void probe_balancer(probes_t *probes, const rpc_upstream_balancer_t *to, 
         if (apr_atomic_read32(&probes->stopping))
             return;
         apr_pool_create(&own, pool);
-        report(to->server, member, probe(own, probes, to, conf, member,
-                                             balancer->section_config));
+        report(to->server, member,
+               probe(own, probes, to, conf, member, balancer->section_config));
         apr_pool_destroy(own);
     }
 }
@@ -176,7 +178,8 @@ static apr_status_t on_watch(int state, void *data, apr_pool_t *pool)
     return APR_SUCCESS;
 }
 
-apr_status_t rpc_upstream_probe_start(apr_pool_t *pconf, server_rec *s, const rpc_context_t *context)
+apr_status_t rpc_upstream_probe_start(apr_pool_t *pconf, server_rec *s,
+                                      const rpc_context_t *context)
 {
     const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
     probes_t *probes = apr_pcalloc(pconf, sizeof(*probes));

@@ -1,7 +1,7 @@
-/* rpc_upstream_probe: RpcHealthCheck echo. One child at a time, as mod_watchdog chooses it, asks the
- * members of balancers that RpcBackend leads to for an echo, which is the protocol's own probe
- * (2.1.2.1.5). A member that does not answer as an RPC proxy does is out of use until it does; mod_proxy
- * and balancer-manager show that as they show the checks of mod_proxy_hcheck.
+/* rpc_upstream_probe: RpcHealthCheck echo. One child at a time, as mod_watchdog chooses it, asks
+ * the members of balancers that RpcBackend leads to for an echo, which is the protocol's own probe
+ * (2.1.2.1.5). A member that does not answer as an RPC proxy does is out of use until it does;
+ * mod_proxy and balancer-manager show that as they show the checks of mod_proxy_hcheck.
  */
 #ifndef RPC_UPSTREAM_PROBE_H
 #define RPC_UPSTREAM_PROBE_H
@@ -9,7 +9,8 @@
 #include "httpd/request_channel.h"
 
 /* From post_config. CONTEXT's engine is there when the first probe begins. Logs what goes wrong. */
-apr_status_t rpc_upstream_probe_start(apr_pool_t *pconf, server_rec *s, const rpc_context_t *context);
+apr_status_t rpc_upstream_probe_start(apr_pool_t *pconf, server_rec *s,
+                                      const rpc_context_t *context);
 
 /* This child is about to end: no further probe begins. Any thread. */
 void rpc_upstream_probe_stop(apr_pool_t *pconf);

@@ -8,8 +8,8 @@
 /* Is mod_watchdog loaded? */
 int rpc_watchdog_possible(void);
 
-/* Has a watchdog NAME, whose first character is '_', call ON_WATCH with DATA. From post_config, if it
- * is possible. Logs what goes wrong. */
+/* Has a watchdog NAME, whose first character is '_', call ON_WATCH with DATA. From post_config, if
+ * mod_watchdog is loaded. Logs what goes wrong. */
 apr_status_t rpc_watchdog_start(apr_pool_t *pconf, server_rec *s, const char *name,
                                 apr_interval_time_t interval, const void *data,
                                 ap_watchdog_callback_fn_t *on_watch);

@@ -216,8 +216,8 @@ static void run_events(rpc_loop_t *loop)
 
 /* ---- work from other threads ---- */
 
-/* Each write is an event of its own, so nobody needs to read the counter: it would take centuries to
- * be full. */
+/* Each write is an event of its own, so nobody needs to read the counter: it would take centuries
+ * to be full. */
 static void wake_loop(rpc_loop_t *loop)
 {
     uint64_t one = 1;

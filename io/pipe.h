@@ -26,7 +26,8 @@ struct rpc_pipe {
     /* If not NULL: called, perhaps again and again, when one side has sent its last. NONE: the
      * other side goes on; else why the pipe ends. */
     rpc_reason_t (*closed)(rpc_pipe_t *pipe, const rpc_stream_t *side);
-    int deaf;                       /* the client is not read; whoever changes that schedules TURN */
+    int deaf;                       /* the client is not read; whoever changes that schedules
+                                     * TURN */
     rpc_metered_t metered;          /* what the client has said and heard is shown there */
     apr_time_t heard_at;            /* when the client last sent something, or was last not read */
     /* private */

@@ -302,7 +302,6 @@ void rpc_streams_abandon(rpc_loop_t *loop)
         socket_free(*rpc_loop_closing(loop));
 }
 
-
 int rpc_stream_is_hung_up(const rpc_stream_t *s)
 {
     struct pollfd p = { .fd = s->watch.fd };

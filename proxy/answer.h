@@ -20,8 +20,8 @@ typedef enum {
     RPC_PASS_INTERIM      /* another answer comes */
 } rpc_pass_t;
 
-/* Puts an upstream's head: its status and fields, without those of the connection, and with UPSTREAM's
- * maps and fields. The connection's own fields go with a 101 only. */
+/* Puts an upstream's head: its status and fields, without those of the connection, and with
+ * UPSTREAM's maps and fields. The connection's own fields go with a 101 only. */
 apr_status_t rpc_answer_pass(rpc_stream_t *client, const rpc_http_head_t *head,
                              const rpc_upstream_t *upstream, rpc_pass_t then);
 

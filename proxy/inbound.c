@@ -290,7 +290,8 @@ static rpc_action_t *in_action(const rpc_virtual_t *v, const rpc_channel_t *from
             [RPC_OPENED] = ignore, [RPC_OPENED_A5W] = ignore } },
         { RTS_KEEP_ALIVE, 1,
           { [RPC_CONNECTING] = set_keepalive, [RPC_B3W] = set_keepalive,
-            [RPC_WAIT_B2] = set_keepalive, [RPC_OPENED] = set_keepalive, [RPC_OPENED_A5W] = set_keepalive } },
+            [RPC_WAIT_B2] = set_keepalive, [RPC_OPENED] = set_keepalive,
+            [RPC_OPENED_A5W] = set_keepalive } },
     };
     size_t i;
 

@@ -263,8 +263,8 @@ void rpc_mixed_start(rpc_loop_t *loop, const rpc_dialer_t *dialer, rpc_mixed_t *
     rpc_mixed_t *m = calloc(1, sizeof(*m));
 
     if (!m) {
-        spec->ended(spec->ctx,
-                    &(rpc_end_t){ .reason = RPC_REASON_NO_MEMORY, .why = "no memory for a channel" });
+        spec->ended(spec->ctx, &(rpc_end_t){ .reason = RPC_REASON_NO_MEMORY,
+                                             .why = "no memory for a channel" });
         rpc_stream_close(client, 1);
         return;
     }

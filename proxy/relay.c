@@ -1,5 +1,6 @@
-/* proxy/relay.c: a pipe (io/pipe.h) between the client and the upstream. What the client says passes
- * heard(), what the upstream says passes said(): first the head of its answer, then the body.
+/* proxy/relay.c: a pipe (io/pipe.h) between the client and the upstream. What the client says
+ * passes heard(), what the upstream says passes said(): first the head of its answer, then the
+ * body.
  *
  * What is known of the conversation:
  *
@@ -7,8 +8,8 @@
  *                            version 1, other bodies: 2xx, 101    OUT: OUT_R1/A10, OUT_R2/B3
  *   Open_Start ---> Connecting -----------------> Opened -----------------> Finished
  *
- * A successor's first PDU opens it as soon as anything follows. No byte of a body goes on before the
- * first PDU's cookie has been claimed.
+ * A successor's first PDU opens it as soon as anything follows. No byte of a body goes on before
+ * the first PDU's cookie has been claimed.
  */
 #include "proxy/relay.h"
 
@@ -300,7 +301,8 @@ static rpc_reason_t rts_from_client(rpc_relay_t *relay, const uint8_t *data, uin
 }
 
 /* A client that makes calls knows that its connection is open. */
-static rpc_reason_t rpc_from_client(rpc_relay_t *relay, const uint8_t *pdu, rpc_filtered_t *filtered)
+static rpc_reason_t rpc_from_client(rpc_relay_t *relay, const uint8_t *pdu,
+                                    rpc_filtered_t *filtered)
 {
     if (relay->state == RELAY_OPEN_START)
         return because(relay, RPC_REASON_BAD_PDU, "the first PDU is no RTS PDU");
@@ -614,8 +616,8 @@ void rpc_relay_start(rpc_loop_t *loop, rpc_relay_t **list, rpc_stream_t *client,
     rpc_relay_t *relay = calloc(1, sizeof(*relay));
 
     if (!relay) {
-        spec->ended(spec->ctx,
-                    &(rpc_end_t){ .reason = RPC_REASON_NO_MEMORY, .why = "no memory for a channel" });
+        spec->ended(spec->ctx, &(rpc_end_t){ .reason = RPC_REASON_NO_MEMORY,
+                                             .why = "no memory for a channel" });
         rpc_stream_close(upstream->stream, 1);
         rpc_stream_close(client, 1);
         return;

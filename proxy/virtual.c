@@ -42,7 +42,8 @@ const rpc_log_t *rpc_virtual_log(const rpc_virtual_t *v)
 
 static void show(const rpc_channel_t *ch)
 {
-    rpc_meter_show(&ch->spec->metered, ch->client->received, rpc_stream_sent(ch->client), ch->heard);
+    rpc_meter_show(&ch->spec->metered, ch->client->received, rpc_stream_sent(ch->client),
+                   ch->heard);
 }
 
 void rpc_channel_free(rpc_channel_t *ch, rpc_reason_t reason, const char *why, int may_answer)

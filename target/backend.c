@@ -38,7 +38,8 @@ static apr_status_t parse_url(const rpc_syntax_t *x, const char *text, rpc_place
     const char *host = strstr(text, "://") + 3, *end = host + strcspn(host, "/?");
 
     if (end == host || strspn(host, URL_HOST) < (size_t)(end - host) || *end == '?')
-        return rpc_syntax_fail(x, text, strlen(text), "scheme://host, perhaps with :port and /path");
+        return rpc_syntax_fail(x, text, strlen(text),
+                               "scheme://host, perhaps with :port and /path");
     if (strcspn(text, "# \t") < strlen(text))
         return rpc_syntax_fail(x, text, strlen(text), "a URL without '#' and blanks");
     place->url = apr_pstrdup(x->pool, text);
@@ -220,8 +221,8 @@ static int places_of(apr_pool_t *pool, const rpc_directory_t *directory, const r
     if (!from)
         return 0;
     if (from->places[0].url) {
-        *why = apr_psprintf(pool, "RpcBackend %s: another module has kept mod_proxy from passing the "
-                            "request on", from->text);
+        *why = apr_psprintf(pool, "RpcBackend %s: another module has kept mod_proxy from passing "
+                            "the request on", from->text);
         return 0;
     }
     for (i = 0; i < from->count; i++) {

@@ -18,8 +18,8 @@ typedef struct rpc_chunks {
 } rpc_chunks_t;
 
 /* Takes bytes from *DATA and *LEN, which both move, up to the end of a run of data, which begins at
- * *RUN; returns its size. 0: there is no more of it here; C->done and C->error say why, if it is not
- * that *LEN is used up. */
+ * *RUN; returns its size. 0: there is no more of it here; C->done and C->error say why, if it is
+ * not that *LEN is used up. */
 size_t rpc_chunks_next(rpc_chunks_t *c, const uint8_t **data, size_t *len, const uint8_t **run);
 
 #endif

@@ -11,7 +11,8 @@
 typedef struct rpc_http_answer {
     rpc_http_head_t head;       /* while it comes, and from INTERIM or FINAL to the next call */
     int upgrades;               /* set by the owner: a 101 is wanted, and the last */
-    int keeps_chunks;           /* set by the owner behind FINAL: a chunked body is given as it is */
+    int keeps_chunks;           /* set by the owner behind FINAL: a chunked body is given as it
+                                 * is */
     int status;                 /* of the last head; 0: not yet */
     int64_t left;               /* of the body; -1: to its last chunk, or the connection's end */
     int chunked;

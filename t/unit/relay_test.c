@@ -668,8 +668,8 @@ static void in_pieces(size_t size, int64_t room)
         fake_settle(t->world);
         t->client->room = t->upstream->room = 0;
     }
-    is_int(t->upstream_ear.size, strlen(HEAD) + 76, "the request arrives, read by %zu, written by %d", size,
-           (int)room);
+    is_int(t->upstream_ear.size, strlen(HEAD) + 76,
+           "the request arrives, read by %zu, written by %d", size, (int)room);
     is_bytes(t->client_ear.data + strlen(OUT_ANSWER) + 21, t->client_ear.size - strlen(OUT_ANSWER)
              - 21, answered.data + strlen(OUT_ANSWER) + 2, answered.size - strlen(OUT_ANSWER) - 2,
              "and the answer");
