@@ -117,16 +117,10 @@ static const char any_server[] = "*";
  * says nothing about them. The path may be a pattern. */
 static int is_gateways(const view_t *view)
 {
-    const apr_array_header_t *backends = view->dc->backends;
-    int i;
+    const rpc_directory_t directory = rpc_config_directory(view->dc);
 
-    if (!view->path || !ap_strcasestr(view->path, RPC_GATEWAYS_PATH))
-        return 0;
-    for (i = 0; backends && i < backends->nelts; i++) {
-        if (APR_ARRAY_IDX(backends, i, rpc_backend_t *)->upstream)
-            return 1;
-    }
-    return 0;
+    return view->path && ap_strcasestr(view->path, RPC_GATEWAYS_PATH)
+           && rpc_target_upstream(&directory, NULL);
 }
 
 /* Has a view the setting that HAS tells, and leads there? The first view with it is *FIRST. */

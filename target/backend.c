@@ -254,22 +254,29 @@ static const rpc_backend_t *find_backend(const apr_array_header_t *backends,
     return NULL;
 }
 
+static const rpc_backend_t *first_upstream(const apr_array_header_t *backends)
+{
+    int i;
+
+    for (i = 0; backends && i < backends->nelts; i++) {
+        const rpc_backend_t *be = APR_ARRAY_IDX(backends, i, const rpc_backend_t *);
+
+        if (be->upstream)
+            return be;
+    }
+    return NULL;
+}
+
 const rpc_backend_t *rpc_target_upstream(const rpc_directory_t *directory,
                                          const rpc_target_t *target)
 {
-    const apr_array_header_t *backends = directory->backends;
-    const rpc_backend_t *be = NULL;
-    int i;
+    const rpc_backend_t *be;
 
-    if (target && directory->nspi.servers && rpc_nspi_port(&directory->nspi, target->port))
+    if (!target)
+        return first_upstream(directory->backends);
+    if (directory->nspi.servers && rpc_nspi_port(&directory->nspi, target->port))
         return NULL;
-    if (target)
-        be = find_backend(backends, target);
-    for (i = 0; !target && !be && backends && i < backends->nelts; i++) {
-        be = APR_ARRAY_IDX(backends, i, const rpc_backend_t *);
-        if (!be->upstream)
-            be = NULL;
-    }
+    be = find_backend(directory->backends, target);
     return be && be->upstream ? be : NULL;
 }
 
