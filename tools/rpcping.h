@@ -356,6 +356,8 @@ typedef struct ping_report {
 } ping_report_t;
 
 const ping_report_t *ping_report_of(const ping_options_t *o);
+/* Milliseconds; 0: no call was answered. */
+double ping_mean_call(const ping_result_t *result);
 void ping_json_target(const ping_result_t *result);
 void ping_json_usage(const char *message);
 /* Prints TEXT in one line, without the character that performance data begins with. */

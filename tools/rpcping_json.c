@@ -47,6 +47,17 @@ static void print_string(const char *text)
     putchar('"');
 }
 
+/* null stands for what is empty. */
+static void print_string_or_null(const char *text)
+{
+    if (text && *text) {
+        print_string(text);
+    }
+    else {
+        fputs("null", stdout);
+    }
+}
+
 /* Members after the first of an object. */
 
 static void member(const char *name)
@@ -54,16 +65,10 @@ static void member(const char *name)
     printf(",\"%s\":", name);
 }
 
-/* null stands for what is empty. */
 static void string_member(const char *name, const char *value)
 {
     member(name);
-    if (value && *value) {
-        print_string(value);
-    }
-    else {
-        fputs("null", stdout);
-    }
+    print_string_or_null(value);
 }
 
 static void number_member(const char *name, long value)
@@ -90,12 +95,7 @@ static void print_answerer(const ping_answerer_t *who)
 {
     member("answered_by");
     fputs("{\"server\":", stdout);
-    if (who->server[0]) {
-        print_string(who->server);
-    }
-    else {
-        fputs("null", stdout);
-    }
+    print_string_or_null(who->server);
     string_member("via", who->via);
     string_member("computer", who->computer);
     member("process");
@@ -155,7 +155,7 @@ static void print_calls(const ping_result_t *r)
 
     number_member("calls", r->calls);
     seconds_member("shortest", r->call_min);
-    seconds_member("mean", r->calls ? r->call_sum / (double)r->calls : 0);
+    seconds_member("mean", ping_mean_call(r));
     seconds_member("longest", r->call_max);
     member("interfaces");
     putchar('[');

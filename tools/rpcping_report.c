@@ -49,7 +49,7 @@ ping_state_t ping_worst_state(const ping_result_t *results, size_t count)
     return worst;
 }
 
-static double mean_call(const ping_result_t *r)
+double ping_mean_call(const ping_result_t *r)
 {
     return r->calls ? r->call_sum / (double)r->calls : 0;
 }
@@ -100,7 +100,7 @@ static void target_text(const ping_result_t *r)
 {
     if (r->calls > 1) {
         printf("  %ld calls, shortest %.1f, mean %.1f, longest %.1f ms\n", r->calls, r->call_min,
-               mean_call(r), r->call_max);
+               ping_mean_call(r), r->call_max);
     }
 }
 
@@ -173,20 +173,21 @@ void ping_print_line(const char *text)
     }
 }
 
-static void print_state(const ping_result_t *r)
+static void print_failure(const ping_result_t *r)
 {
     char text[PING_TEXT_SIZE + 512];
 
-    if (r->failed) {
-        snprintf(text, sizeof(text), "%s by %s: %s: %s", r->target->server, r->target->host,
-                 layers[r->failed].name, r->step[r->failed].reason.text);
-    }
-    else {
-        snprintf(text, sizeof(text), "%s by %s, %.3f s%s%s", r->target->server, r->target->host,
-                 r->ms / 1000, r->calls ? "" : ", ",
-                 r->calls ? "" : r->step[PING_BIND].reason.text);
-    }
-    printf("RPC %s: ", ping_state_name(r->state));
+    snprintf(text, sizeof(text), "%s by %s: %s: %s", r->target->server, r->target->host,
+             layers[r->failed].name, r->step[r->failed].reason.text);
+    ping_print_line(text);
+}
+
+static void print_success(const ping_result_t *r)
+{
+    char text[PING_TEXT_SIZE + 512];
+
+    snprintf(text, sizeof(text), "%s by %s, %.3f s%s%s", r->target->server, r->target->host,
+             r->ms / 1000, r->calls ? "" : ", ", r->calls ? "" : r->step[PING_BIND].reason.text);
     ping_print_line(text);
 }
 
@@ -209,7 +210,7 @@ static void print_layers(const ping_result_t *r)
         }
     }
     if (r->calls) {
-        printf(" call=%.6fs;;;0", mean_call(r) / 1000);
+        printf(" call=%.6fs;;;0", ping_mean_call(r) / 1000);
     }
     if (r->tls.known) {
         printf(" certificate_days=%d", r->tls.days_left);
@@ -218,7 +219,8 @@ static void print_layers(const ping_result_t *r)
 
 static void target_line(const ping_result_t *r)
 {
-    print_state(r);
+    printf("RPC %s: ", ping_state_name(r->state));
+    (r->failed ? print_failure : print_success)(r);
     printf(" |");
     print_total(r, "total");
     print_layers(r);
@@ -254,12 +256,8 @@ static void end_line(const ping_result_t *results, size_t count)
            count - failed, count);
     for (i = 0; i < count; i++) {
         if (results[i].failed) {
-            char text[PING_TEXT_SIZE + 512];
-
-            snprintf(text, sizeof(text), "%s%s by %s: %s: %s", between, results[i].target->server,
-                     results[i].target->host, layers[results[i].failed].name,
-                     results[i].step[results[i].failed].reason.text);
-            ping_print_line(text);
+            printf("%s", between);
+            print_failure(&results[i]);
             between = "; ";
         }
     }
