@@ -29,6 +29,8 @@ static const char no_delegation[] =
     "$o may not delegate to $s: msDS-AllowedToDelegateTo of its account does not name this service "
     "(nor does msDS-AllowedToActOnBehalfOfOtherIdentity of the service's account name it)";
 
+static const char clocks[] = "the clocks of this machine and of the KDC differ too much";
+
 static const fault_row_t rows[] = {
     { KRB5_KDC_UNREACH, ANY_STEP, DELEGATE_SILENT, "no KDC of the realm answers: see krb5.conf" },
     { KRB5_REALM_UNKNOWN, ANY_STEP, DELEGATE_BROKEN, "krb5.conf has no KDC for the realm" },
@@ -36,12 +38,9 @@ static const fault_row_t rows[] = {
       "the name of no KDC of the realm can be resolved: see krb5.conf" },
     { KRB5_CONFIG_CANTOPEN, ANY_STEP, DELEGATE_BROKEN, "krb5.conf cannot be read: see KRB5_CONFIG" },
     { KRB5_CONFIG_NODEFREALM, ANY_STEP, DELEGATE_BROKEN, "krb5.conf has no default_realm" },
-    { KRB5KRB_AP_ERR_SKEW, ANY_STEP, DELEGATE_BROKEN,
-      "the clocks of this machine and of the KDC differ too much" },
-    { KRB5_KDCREP_SKEW, ANY_STEP, DELEGATE_BROKEN,
-      "the clocks of this machine and of the KDC differ too much" },
-    { KRB5KRB_AP_ERR_TKT_NYV, ANY_STEP, DELEGATE_BROKEN,
-      "the clocks of this machine and of the KDC differ too much" },
+    { KRB5KRB_AP_ERR_SKEW, ANY_STEP, DELEGATE_BROKEN, clocks },
+    { KRB5_KDCREP_SKEW, ANY_STEP, DELEGATE_BROKEN, clocks },
+    { KRB5KRB_AP_ERR_TKT_NYV, ANY_STEP, DELEGATE_BROKEN, clocks },
     { KRB5KDC_ERR_ETYPE_NOSUPP, ANY_STEP, DELEGATE_BROKEN,
       "no encryption type is common to $k, the KDC and krb5.conf" },
 

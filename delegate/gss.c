@@ -142,6 +142,18 @@ static int is_same(apr_pool_t *pool, const char *a, const char *b)
                   rpc_who_user(pool, b, RPC_WHO_WITH_DOMAIN)) == 0;
 }
 
+/* The credentials that STORE has for a client. LIFETIME may be NULL. */
+static int acquire(delegate_errand_t *errand, delegate_step_t step,
+                   const gss_key_value_set_desc *store, gss_cred_id_t *credentials,
+                   OM_uint32 *lifetime)
+{
+    OM_uint32 minor, major = gss_acquire_cred_from(&minor, GSS_C_NO_NAME, GSS_C_INDEFINITE,
+                                                   gss_mech_set_krb5, GSS_C_INITIATE, store,
+                                                   credentials, NULL, lifetime);
+
+    return !GSS_ERROR(major) || failed(errand, step, 1, major, minor);
+}
+
 /* ---- own credentials ---- */
 
 static apr_status_t own_end(void *data)
@@ -168,11 +180,8 @@ static int acquire_own(delegate_errand_t *errand, gss_cred_id_t *credentials, OM
         { "client_keytab", errand->names.keytab }, { "ccache", OWN_CACHE }
     };
     gss_key_value_set_desc store = { 2, element };
-    OM_uint32 minor, major = gss_acquire_cred_from(&minor, GSS_C_NO_NAME, GSS_C_INDEFINITE,
-                                                   gss_mech_set_krb5, GSS_C_INITIATE, &store,
-                                                   credentials, NULL, lifetime);
 
-    return !GSS_ERROR(major) || failed(errand, DELEGATE_OWN, 1, major, minor);
+    return acquire(errand, DELEGATE_OWN, &store, credentials, lifetime);
 }
 
 /* Gets the own ticket anew, unless another thread has done it meanwhile. */
@@ -201,8 +210,6 @@ static int renew_own(delegate_own_t *own, delegate_errand_t *errand, krb5_contex
 static int read_own(delegate_own_t *own, delegate_errand_t *errand, krb5_context context,
                     gss_cred_id_t *credentials)
 {
-    OM_uint32 lifetime;
-
     pthread_rwlock_rdlock(&own->lock);
     while (own->renew_at <= rpc_clock_now()) {
         pthread_rwlock_unlock(&own->lock);
@@ -210,7 +217,7 @@ static int read_own(delegate_own_t *own, delegate_errand_t *errand, krb5_context
             return 0;
         pthread_rwlock_rdlock(&own->lock);
     }
-    if (acquire_own(errand, credentials, &lifetime))
+    if (acquire_own(errand, credentials, NULL))
         return 1;
     pthread_rwlock_unlock(&own->lock);
     return 0;
@@ -256,11 +263,8 @@ static int take_left(delegate_errand_t *errand, gss_cred_id_t *credentials)
 {
     gss_key_value_element_desc element[] = { { "ccache", errand->ccache } };
     gss_key_value_set_desc store = { 1, element };
-    OM_uint32 minor, major = gss_acquire_cred_from(&minor, GSS_C_NO_NAME, GSS_C_INDEFINITE,
-                                                   gss_mech_set_krb5, GSS_C_INITIATE, &store,
-                                                   credentials, NULL, NULL);
 
-    return !GSS_ERROR(major) || failed(errand, DELEGATE_LEFT, 1, major, minor);
+    return acquire(errand, DELEGATE_LEFT, &store, credentials, NULL);
 }
 
 /* Are they the credentials of the user, and of nobody else? For an enterprise name the KDC has said
@@ -300,7 +304,7 @@ static delegate_ticket_t *fetch(delegate_own_t *own, delegate_errand_t *errand, 
     gss_cred_id_t credentials = GSS_C_NO_CREDENTIAL;
     delegate_ticket_t *ticket = NULL;
     delegate_principal_t user;
-    const char *fault = delegate_principal(errand->pool, context, &errand->who, &user);
+    const char *fault = delegate_principal(errand->pool, context, &errand->who, &user), *owner;
     OM_uint32 minor;
 
     if (fault) {
@@ -316,8 +320,9 @@ static delegate_ticket_t *fetch(delegate_own_t *own, delegate_errand_t *errand, 
     if (!(errand->ccache ? take_left(errand, &credentials)
                          : ask_for_user(own, errand, context, &user, &credentials)))
         return NULL;
-    if (check_owner(errand, &user, owner_of(errand->pool, credentials))) {
-        errand->names.client = owner_of(errand->pool, credentials);
+    owner = owner_of(errand->pool, credentials);
+    if (check_owner(errand, &user, owner)) {
+        errand->names.client = owner;
         ticket = ticket_of(errand, credentials);
     }
     if (!ticket)
