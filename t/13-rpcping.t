@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use Test::More;
 use File::Spec;
+use RPCH::Demo;
 use RPCH::Test;
 
 my $build = File::Spec->rel2abs('build');
@@ -25,9 +26,8 @@ sub says {
     return;
 }
 
-my $pid = open my $demo, '-|', "exec $build/rpcdemo 127.0.0.1:0" or die "rpcdemo: $!\n";
-END { local $?; kill TERM => $pid if $pid }
-my ($port) = <$demo> =~ /^listening on \S+:(\d+)$/ or die "rpcdemo does not listen\n";
+my $demo = RPCH::Demo->new;
+my $port = $demo->{port};
 my $free = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0, Listen => 1)->sockport;
 
 my @alice = qw(-u alice:secret);
@@ -42,7 +42,4 @@ says([@alice, $url, "127.0.0.1:$free"], 6, qr/6ba.*unavailable.*tried to connect
 says([@alice, $url, 'exch9'], 1, qr/port/, 'no port');
 says(['-u', 'alice:wrong', $url, "127.0.0.1:$free"], 4, qr/password is wrong/, 'a wrong password');
 
-kill TERM => $pid;
-close $demo;
-undef $pid;
 done_testing;

@@ -7,6 +7,7 @@ use File::Spec;
 use IO::Socket::IP;
 use MIME::Base64 qw(encode_base64);
 use Test::More;
+use RPCH::Demo;
 use RPCH::Httpd;
 use RPCH::NTLM qw(smbpasswd_line);
 use RPCH::PDU qw(rts);
@@ -102,8 +103,8 @@ sub check {
     return;
 }
 
-my $demo = open my $demo_says, '-|', "exec $build/rpcdemo 127.0.0.1:0" or die "rpcdemo: $!\n";
-my ($demo_port) = <$demo_says> =~ /^listening on \S+:(\d+)$/ or die "rpcdemo does not listen\n";
+my $demo = RPCH::Demo->new;
+my $demo_port = $demo->{port};
 
 my @quick = ('-t', 3);
 my @alice = qw(-u alice:secret);
@@ -255,8 +256,6 @@ says(8, qr/bind +ok.*call +FAILED.*open, but no answer/s, 'silence at the call',
 says(8, qr/call +FAILED.*fault 1c010002/s, 'the call fails', @to, rpc_server(11 => $ack, 0 => sub { fault_pdu(0x1c010002, call => $_[0]{call}) }));
 check();
 
-kill TERM => $demo;
-close $demo_says;
 undef $httpd;
 done_testing;
 

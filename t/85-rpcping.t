@@ -8,6 +8,8 @@ use IO::Socket::IP;
 use JSON::PP;
 use MIME::Base64 qw(encode_base64);
 use Test::More;
+use RPCH::Demo;
+use RPCH::File qw(put slurp);
 use RPCH::Httpd;
 use RPCH::PDU qw(rts);
 use RPCH::Poll qw(turn);
@@ -21,9 +23,8 @@ my $cert = "$root/conf/server.crt";
 
 # ---- the server, and the proxy with a location for each firewall ----
 
-my $demo = open my $demo_says, '-|', "exec $build/rpcdemo 127.0.0.1:0" or die "rpcdemo: $!\n";
-END { local $?; kill TERM => $demo if $demo }
-my ($demo_port) = <$demo_says> =~ /^listening on \S+:(\d+)$/ or die "rpcdemo does not listen\n";
+my $demo = RPCH::Demo->new;
+my $demo_port = $demo->{port};
 
 # Accepts the interface named, of Exchange, and no other.
 my $mailbox = RPCH::Rpcping::Server->new(offers => 'a4f1db00-ca47-1067-b31f-00dd010662da');
@@ -97,9 +98,7 @@ sub layer { my ($object, $name) = @_; return (grep { $_->{layer} eq $name } @{ $
 
 sub file {
     my ($name, @lines) = @_;
-    open my $fh, '>', "$httpd->{dir}/$name" or die "$name: $!\n";
-    print $fh map { "$_\n" } @lines;
-    close $fh or die "$name: $!\n";
+    put("$httpd->{dir}/$name", map { "$_\n" } @lines);
     return "$httpd->{dir}/$name";
 }
 
@@ -231,8 +230,7 @@ sub process_list {
     my ($pid) = start(@args);
     vec(my $ready = '', fileno $listener, 1) = 1;
     my $peer = select($ready, undef, undef, 10) ? $listener->accept : diag 'rpcping does not connect';
-    open my $fh, '<', "/proc/$pid/cmdline" or die "/proc/$pid: $!\n";
-    my $line = join ' ', split /\0/, do { local $/; <$fh> };
+    my $line = join ' ', split /\0/, slurp("/proc/$pid/cmdline");
     kill TERM => $pid;
     waitpid $pid, 0;
     return $line;
@@ -300,9 +298,6 @@ for my $case (
     says(4, qr/echo +ok .*answer: Microsoft-IIS\/10\.0, by way of 1\.1 front\.example\.com \(Via\)/, 'for people: who answers the echo', "http://127.0.0.1:$proxy->{port}", $dc);
 }
 
-kill TERM => $demo;
-close $demo_says;
-undef $demo;
 undef $httpd;
 done_testing;
 

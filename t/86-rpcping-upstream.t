@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use File::Spec;
 use Test::More;
+use RPCH::Demo;
 use RPCH::Httpd;
 use RPCH::Root;
 use RPCH::Test;
@@ -13,9 +14,8 @@ chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
 -e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_") for qw(proxy proxy_http proxy_balancer slotmem_shm);
 
 my $build = File::Spec->rel2abs('build');
-my $demo = open my $demo_says, '-|', "exec $build/rpcdemo 127.0.0.1:0" or die "rpcdemo: $!\n";
-END { local $?; kill TERM => $demo if $demo }
-my ($port) = <$demo_says> =~ /^listening on \S+:(\d+)$/ or die "rpcdemo does not listen\n";
+my $demo = RPCH::Demo->new;
+my $port = $demo->{port};
 my ($closed, $dead) = map { RPCH::Root::free_ports(1) } 1 .. 2;
 
 # The one behind allows less than the one in front, and one server that the other does not.
@@ -62,7 +62,4 @@ unlike($text, qr/Via/, 'and says so by itself');
 $text = says(6, qr/virtual connection +FAILED.*6ba.*could not/s, 'the one in front does not reach the one behind', '-u alice:secret', $at, 'gone:6001');
 unlike($text, qr/Via/, 'and says so by itself');
 
-kill TERM => $demo;
-close $demo_says;
-undef $demo;
 done_testing;
