@@ -5,11 +5,10 @@ package RPCH::AD;
 
 use strict;
 use warnings;
-use File::Path ();
+use parent 'RPCH::KDC';
 use IPC::Open2 qw(open2);
 use JSON::PP ();
 use POSIX ();
-use RPCH::KDC;
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
 use RPCH::Test qw(vars);
@@ -40,13 +39,8 @@ sub start {
     mkdir $dir or die "$dir: $!\n";
     my $self = bless { dir => $dir, address => vars('sambaaddress'), port => RPCH::Root::free_ports(1), owner => $$ }, $class;
     $self->write('krb5.conf', $self->configuration);
-    mkdir "$dir/replay";
-    chown scalar getpwnam(vars('user')), -1, "$dir/replay" if $> == 0;
-    $self->{env} = { KRB5_CONFIG => "$dir/krb5.conf", KRB5CCNAME => "FILE:$dir/none", KRB5RCACHENAME => "file2:$dir/replay/cache" };
-    $self->{saved} = { map { $_ => $ENV{$_} } keys %{ $self->{env} } };
-    @ENV{ keys %{ $self->{env} } } = values %{ $self->{env} };
-    $self->write('input', JSON::PP->new->encode(\@accounts));
-    $self->run($PYTHON, vars('top_dir') . '/t/partners/ad_dc.py', $dir, REALM, DOMAIN, @$self{qw(address port)});
+    $self->enter;
+    $self->run(\JSON::PP->new->encode(\@accounts), $PYTHON, vars('top_dir') . '/t/partners/ad_dc.py', $dir, REALM, DOMAIN, @$self{qw(address port)});
     $self->serve;
     return $self;
 }
@@ -72,29 +66,6 @@ sub configuration {
     .test = $realm
     adtest = $realm
 CONF
-}
-
-sub write {
-    my ($self, $name, $text) = @_;
-    open my $fh, '>', "$self->{dir}/$name" or die "$name: $!\n";
-    print $fh $text;
-    close $fh or die "$name: $!\n";
-    return;
-}
-
-# Runs a program to its end, with the file "input" as what it reads; its output.
-sub run {
-    my ($self, @command) = @_;
-    my $pid = open(my $out, '-|') // die "fork: $!\n";
-    if (!$pid) {
-        open STDIN, '<', "$self->{dir}/input";
-        open STDERR, '>&', \*STDOUT;
-        delete $ENV{LD_PRELOAD};
-        exec @command or POSIX::_exit(127);
-    }
-    my $text = do { local $/; <$out> } // '';
-    close $out or die "@command: $text\n";
-    return $text;
 }
 
 sub serve {
@@ -126,8 +97,7 @@ sub login {
     my ($self, $user, $password, @options) = @_;
     my $cache = "FILE:$self->{dir}/ccache-" . $user =~ tr{/}{_}r;
     local $ENV{KRB5CCNAME} = $cache;
-    $self->write('input', defined $password ? "$password\n" : '');
-    $self->run(RPCH::KDC::find('kinit'), @options, $user);
+    $self->run(\(defined $password ? "$password\n" : ''), RPCH::KDC::find('kinit'), @options, $user);
     return $cache;
 }
 
@@ -168,13 +138,8 @@ sub DESTROY {
     my ($self) = @_;
     return if $self->{owner} != $$;
     local ($?, $@, $!);
-    $self->stop;
     if ($self->{acceptor}) { close $self->{tokens}; waitpid $self->{acceptor}, 0 }
-    for my $name (keys %{ $self->{saved} }) {
-        defined $self->{saved}{$name} ? $ENV{$name} = $self->{saved}{$name} : delete $ENV{$name};
-    }
-    File::Path::remove_tree($self->{dir});
-    return;
+    return $self->SUPER::DESTROY;
 }
 
 1;

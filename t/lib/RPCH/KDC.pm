@@ -36,14 +36,21 @@ sub start {
     mkdir $dir or die "$dir: $!\n";
     my $self = bless { dir => $dir, port => RPCH::Root::free_ports(1), owner => $$ }, $class;
     $self->configure;
-    $self->{env} = { KRB5_CONFIG => "$dir/krb5.conf", KRB5_KDC_PROFILE => "$dir/kdc.conf",
-                     KRB5CCNAME => "FILE:$dir/none", KRB5RCACHENAME => $self->replay_cache };
-    $self->{saved} = { map { $_ => $ENV{$_} } keys %{ $self->{env} } };
-    @ENV{ keys %{ $self->{env} } } = values %{ $self->{env} };
+    $self->enter(KRB5_KDC_PROFILE => "$dir/kdc.conf");
     $self->run(find('kdb5_util'), qw(create -s -W -P master -r), REALM);
     $self->admin("addprinc -pw $users{$_} $_") for sort keys %users;
     $self->serve;
     return $self;
+}
+
+# Has environment variables point to the realm, MORE among them.
+sub enter {
+    my ($self, %more) = @_;
+    my $dir = $self->{dir};
+    $self->{env} = { KRB5_CONFIG => "$dir/krb5.conf", KRB5CCNAME => "FILE:$dir/none", KRB5RCACHENAME => $self->replay_cache, %more };
+    $self->{saved} = { map { $_ => $ENV{$_} } keys %{ $self->{env} } };
+    @ENV{ keys %{ $self->{env} } } = values %{ $self->{env} };
+    return;
 }
 
 sub configure {
@@ -154,11 +161,19 @@ sub login {
 }
 sub logout { my ($self) = @_; $ENV{KRB5CCNAME} = $self->{env}{KRB5CCNAME}; return }
 
+sub stop {
+    my ($self) = @_;
+    my $pid = delete $self->{pid} or return;
+    kill TERM => $pid;
+    waitpid $pid, 0;
+    return;
+}
+
 sub DESTROY {
     my ($self) = @_;
     return if $self->{owner} != $$;
     local ($?, $@, $!);
-    if ($self->{pid}) { kill TERM => $self->{pid}; waitpid $self->{pid}, 0 }
+    $self->stop;
     for my $name (keys %{ $self->{saved} }) {
         defined $self->{saved}{$name} ? $ENV{$name} = $self->{saved}{$name} : delete $ENV{$name};
     }
