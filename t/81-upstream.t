@@ -7,6 +7,7 @@ use IO::Socket::IP;
 use MIME::Base64 qw(encode_base64);
 use Test::More;
 use RPCH::CA;
+use RPCH::File qw(put);
 use RPCH::HTTP;
 use RPCH::Httpd;
 use RPCH::NTLM qw(smbpasswd_line);
@@ -29,10 +30,7 @@ my $server = server(echo => 1);
 
 my %back = map { $_ => RPCH::Root::free_ports(1) } qw(tls ntlm ntlm2);
 my $smbpasswd = "$root/upstream.smbpasswd";
-open my $fh, '>', $smbpasswd or die $!;
-print $fh smbpasswd_line(alice => 'secret'), smbpasswd_line(bob => 'hidden');
-close $fh;
-chmod 0644, $smbpasswd;
+put($smbpasswd, smbpasswd_line(alice => 'secret'), smbpasswd_line(bob => 'hidden'));
 
 sub vhost {
     my ($port, $lines, $tls) = @_;
@@ -132,13 +130,6 @@ my %port = map { $_ => RPCH::Root::free_ports(1) } @names;
 my $front = RPCH::Httpd->new(conf => $LOAD . join '', map { vhost($port{$_}, $front{$_}) } @names)->start;
 
 sub channel { my ($name, %arg) = @_; return plain(port => $port{$name}, target => $server->target, %arg) }
-sub works {
-    my ($c) = @_;
-    my $p = eval { $c->connect; rpc_parse($c->call(request_pdu(1, 'works'))) };
-    diag $@ if $@;
-    $c->close;
-    return $p && $p->{stub} eq 'works';
-}
 sub at {
     my ($name, $method, $uri, %opt) = @_;
     my $http = RPCH::HTTP->dial(port => $port{$name}, name => $name)
@@ -149,7 +140,7 @@ sub at {
 }
 
 for my $name (grep { !/closed|dead|foreign|gateway|name|NTLM|turn|odd/ } @names) {
-    ok(works(channel($name)), "$name: a virtual connection through two proxies");
+    ok(channel($name)->serves, "$name: a virtual connection through two proxies");
     is(at($name, 'RPC_IN_DATA', $RPC), 'HTTP/1.1 200 Success', "$name: the echo of the proxy behind");
     like(at($name, 'RPC_IN_DATA', "$RPC?127.0.0.1:1"), qr/^HTTP\/1\.0 503 RPC Error: 6ba/, "$name: a target that is not allowed");
     is(at($name, 'RPC_IN_DATA', $RPC, password => 'wrong'), 'HTTP/1.1 401 Unauthorized', "$name: a wrong password");
@@ -221,7 +212,7 @@ like(join(' ', @{ member() }{qw(to from)}), qr/^[5-9]\.\dK [5-9]\.\dK$/, 'balanc
     my $checked = RPCH::Httpd->new(conf => $LOAD . "RpcHealthCheck echo interval=1 timeout=1\n" . backend("http://127.0.0.1:$silent->{port} http://127.0.0.1:$back->{port}"))->start;
     ok($checked->logs(qr/rpcproxy:warn\].*health check: the proxy at http:\/\/127\.0\.0\.1:$silent->{port}: it does not answer in time; it is avoided/),
        'a member that is silent fails');
-    ok(works(plain(port => $checked->{port}, target => $server->target)), 'clients go to the other');
+    ok(plain(port => $checked->{port}, target => $server->target)->serves, 'clients go to the other');
     is(scalar(grep { ($_->{request}{uri} // '') =~ /\?/ } @{ $silent->{peers} }), 0, 'without a try of the first');
     $silent->{answer} = sub { return RPCH::WebServer::echo() };
     ok($checked->logs(qr/health check: the proxy at http:\/\/127\.0\.0\.1:$silent->{port} answers again/), 'a member that answers is back');
@@ -234,7 +225,7 @@ like(join(' ', @{ member() }{qw(to from)}), qr/^[5-9]\.\dK [5-9]\.\dK$/, 'balanc
     my $other = RPCH::Httpd->new(conf => $LOAD =~ s/^.*\bproxy_module .*\n//mr . $front{balancer});
     local $other->{httpd} = "$other->{httpd} -C 'LoadModule proxy_module $modules/mod_proxy.so'";
     $other->start;
-    ok(works(plain(port => $other->{port}, target => $server->target)), 'mod_proxy loaded before');
+    ok(plain(port => $other->{port}, target => $server->target)->serves, 'mod_proxy loaded before');
 }
 
 # ---- what the proxy behind says, and does not say ----

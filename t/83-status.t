@@ -46,14 +46,6 @@ my $status = RPCH::Status->new(port => $httpd->{port});
 sub to { my ($target, %more) = @_; return plain(port => $httpd->{port}, target => $target, %more) }
 
 # The status of an OUT channel with its first PDU.
-sub out_status {
-    my ($target, %more) = @_;
-    my $c = to($target, %more);
-    $c->open_out->put($c->a1);
-    my $head = $c->out->head;
-    $c->close;
-    return $head ? $head->{status} : 'closed';
-}
 
 # ---- nobody is there ----
 {
@@ -124,10 +116,10 @@ my %failed;
     like($status->html('?state=waiting'), qr/IN only: the OUT half is missing/, 'in words');
     $half->close;
 
-    is(out_status('exch9.other.test:6001'), 503, 'a target that is not allowed');
-    is(out_status('native.contoso.test:6001', password => '<b>"wrong"'), 401, 'a wrong password');
-    is(out_status('native.contoso.test:6001', user => '<b>"x"&', password => 'y'), 401, 'an unknown user');
-    is(out_status('gone.contoso.test:6001'), 503, 'a server that is down');
+    is(to('exch9.other.test:6001')->out_status, 503, 'a target that is not allowed');
+    is(to('native.contoso.test:6001', password => '<b>"wrong"')->out_status, 401, 'a wrong password');
+    is(to('native.contoso.test:6001', user => '<b>"x"&', password => 'y')->out_status, 401, 'an unknown user');
+    is(to('gone.contoso.test:6001')->out_status, 503, 'a server that is down');
     my $bound = to('native.contoso.test:6002')->connect;
     $bound->in->put(bind_pdu(call => 3));
     $json = $status->awaits(sub { my %r = map { $_->{reason} => $_ } @{ $_[0]{failures} }; $r{'interface-refused'} && $r{'connect-failed'} && 2 <= grep { $_->{reason} eq 'not-authenticated' } @{ $_[0]{failures} } });
@@ -145,7 +137,7 @@ my %failed;
     like($html, qr/&lt;b&gt;&quot;x&quot;&amp;/, 'what a client sends is escaped');
     unlike($html, qr/<b>/, 'everywhere');
     like($html, qr/<strong>not-authenticated<\/strong>/, 'a wrong password in HTML');
-    is(out_status('exch9.other.test:6001'), 503, 'the same again');
+    is(to('exch9.other.test:6001')->out_status, 503, 'the same again');
     ok($status->awaits(sub { grep { $_->{reason} eq 'target-refused' && $_->{times} == 2 } @{ $_[0]{failures} } }), 'has no second entry');
     cmp_ok($json->{reasons}{'not-authenticated'}{refused}, '>=', 2, 'and all are counted');
     $bound->close;

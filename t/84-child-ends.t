@@ -4,9 +4,9 @@
 use strict;
 use warnings;
 use Test::More;
+use RPCH::File qw(put);
 use RPCH::Httpd;
 use RPCH::Poll qw(wait_for turn);
-use RPCH::RPC qw(request_pdu rpc_parse);
 use RPCH::Test;
 
 my $server = server(echo => 1);
@@ -19,9 +19,7 @@ $LIMITS{worker} = $LIMITS{event};
 sub session { my ($httpd) = @_; return plain(port => $httpd->{port}, target => $server->target) }
 sub echoes {
     my ($c, $text) = @_;
-    my $stub = "$text " . join ' ', map { $_ * 7919 } 1 .. 300;
-    my $p = eval { rpc_parse($c->call(request_pdu(1, $stub)) // return 0) } or return 0;
-    return $p->{stub} eq $stub;
+    return $c->works("$text " . join ' ', map { $_ * 7919 } 1 .. 300);
 }
 sub knock { my ($httpd) = @_; return IO::Socket::IP->new(PeerHost => '127.0.0.1', PeerPort => $httpd->{port}) }
 sub lines { my ($httpd, $re) = @_; return scalar(() = $httpd->log('access_log') =~ /$re/mg) }
@@ -110,9 +108,7 @@ sub stop_late {
     my ($mpm) = @_;
     my $httpd = RPCH::Httpd->new(mpm => $mpm, limits => $LIMITS{$mpm} . "MaxConnectionsPerChild 1\n", conf => RPCH::Httpd->location);
     my $dir = "$httpd->{dir}/late";
-    open my $fh, '>', "$httpd->{dir}/late.c" or die $!;
-    print $fh $LATE;
-    close $fh or die $!;
+    put("$httpd->{dir}/late.c", $LATE);
     skip 'no compiler', 5 if system("cc -shared -fPIC -O1 -o $httpd->{dir}/late.so $httpd->{dir}/late.c -ldl") != 0;
     {
         local $ENV{LD_PRELOAD} = join ':', grep { defined } $ENV{LD_PRELOAD}, "$httpd->{dir}/late.so";
@@ -126,7 +122,7 @@ sub stop_late {
     my @pids = $httpd->log =~ /pid (\d+):.* channel of virtual connection/g;
     # Worker looks at its count of connections when the next one comes.
     ok(eval { wait_for('the handlers', sub { turn(0.02); knock($httpd) if $mpm eq 'worker'; !grep { !-e "$dir/heeded-$_" } @pids }) }, "$mpm: which heed their parent, though httpd was late");
-    open $fh, '>', "$dir/over" or die $!;
+    put("$dir/over");
     $httpd->signal('TERM');
     ok(eval { $httpd->wait_gone }, "$mpm: a stop ends them");
     unlike($httpd->log, qr/did not exit/, "$mpm: at the first signal");
@@ -176,9 +172,7 @@ sub reload_slow {
     my $dir = "$httpd->{dir}/state";
     mkdir $dir or die $!;
     chmod 0777, $dir;
-    open my $fh, '>', "$httpd->{dir}/Slow.pm" or die $!;
-    print $fh "package Slow;\nsub handler { open my \$fh, '>', '$dir/slow'; select undef, undef, undef, 0.02 until -e '$dir/go'; return 0 }\n1;\n";
-    close $fh;
+    put("$httpd->{dir}/Slow.pm", "package Slow;\nsub handler { open my \$fh, '>', '$dir/slow'; select undef, undef, undef, 0.02 until -e '$dir/go'; return 0 }\n1;\n");
     $httpd->configure("LoadModule perl_module $modules/mod_perl.so\nPerlSwitches -I$httpd->{dir}\nPerlLogHandler Slow\n" . RPCH::Httpd->location)->start;
     my $c = session($httpd);
     $c->open_in;
@@ -187,7 +181,7 @@ sub reload_slow {
     my $before = () = $httpd->log =~ /resuming normal operations/g;
     $httpd->signal('USR1');
     wait_for('the restart', sub { turn(0.02); $before < (() = $httpd->log =~ /resuming normal operations/g) });
-    open $fh, '>', "$dir/go" or die $!;
+    put("$dir/go");
     $c->send_a1->send_b1;
     ok(eval { $c->opened; echoes($c, 'after the restart') }, "$mpm: a restart while httpd still has the connection") or diag $@, $httpd->log;
     $c->close;

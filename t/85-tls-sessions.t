@@ -6,6 +6,7 @@ use warnings;
 use Test::More;
 use Fcntl qw(LOCK_EX);
 use IO::Socket::SSL ();
+use RPCH::File qw(put slurp);
 use RPCH::Httpd;
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Root;
@@ -15,12 +16,6 @@ use RPCH::Test;
 my $root = vars('serverroot');
 my $server = server(echo => 1);
 my %tls = (SSL_ca_file => "$root/conf/server.crt", SSL_hostname => 'localhost');
-
-sub works {
-    my ($c) = @_;
-    my $p = eval { rpc_parse($c->call(request_pdu(1, 'works')) // return 0) };
-    return $p && $p->{stub} eq 'works';
-}
 
 # A private httpd with a TLS port, one I/O thread, and these lines of the main server.
 sub httpd {
@@ -53,7 +48,7 @@ for my $version (qw(TLSv1_2 TLSv1_3)) {
     my @reused;
     for my $round (1 .. 3) {
         my $c = over_tls($httpd, $version, SSL_session_cache => $cache, SSL_session_key => 'one');
-        ok(eval { $c->connect; works($c) }, "$version: channels, round $round") or diag $@;
+        ok(eval { $c->connect->works }, "$version: channels, round $round") or diag $@;
         push @reused, grep { $_->{fh}->get_session_reused } $c->in, $c->out;
         $round == 1 ? $c->close : $_->vanish for $c->in, $c->out;
     }
@@ -72,10 +67,10 @@ for my $version (qw(TLSv1_2 TLSv1_3)) {
     open my $dup, '>&=', $bad->in->{fd} or die $!;
     syswrite $dup, $raw;
     ok(eval { $bad->out->wait_eof; 1 }, 'a record that is no record ends its channels') or diag $@;
-    ok(works($good), 'while the mutex is held, others go on');
+    ok($good->works, 'while the mutex is held, others go on');
     flock $fh, Fcntl::LOCK_UN;
     ok($httpd->logs(qr/RPC_IN_DATA channel .* ended: client-/), 'the log has its lines when the cache answers again');
-    ok(works($good), 'and then');
+    ok($good->works, 'and then');
     $_->close for $bad, $good;
 }
 
@@ -109,18 +104,14 @@ SKIP: {
 }
 # Requests wait for a file.
 sub waiting {
-    open my $fh, '>', "$root/Waiting.pm" or die $!;
-    print $fh "package Waiting;\nsub handler { select undef, undef, undef, 0.02 until -e '$root/go-on'; return -1 }\n1;\n";
-    close $fh or die $!;
+    put("$root/Waiting.pm", "package Waiting;\nsub handler { select undef, undef, undef, 0.02 until -e '$root/go-on'; return -1 }\n1;\n");
     return "LoadModule perl_module $modules/mod_perl.so\nPerlSwitches -I$root\nPerlFixupHandler Waiting\n";
 }
 
 # ---- TLS of another module; and a mod_ssl with a libssl of its own ----
 sub compile {
     my ($name, $source) = @_;
-    open my $fh, '>', "$root/$name.c" or die $!;
-    print $fh $source;
-    close $fh or die $!;
+    put("$root/$name.c", $source);
     chomp(my $include = qx(@{[ vars('apxs') ]} -q INCLUDEDIR));
     chomp(my $apr = qx(apr-1-config --includes --cppflags) =~ tr/\n/ /r);
     return system("cc -shared -fPIC $apr -I$include -o $root/$name.so $root/$name.c -ldl") == 0 ? "$root/$name.so" : undef;
@@ -168,14 +159,12 @@ C
 # ---- without mod_ssl ----
 {
     my $bare = RPCH::Httpd->new(conf => RPCH::Httpd->location);
-    my ($modules, $conf) = map { my $file = $_; local (@ARGV, $/) = $file; scalar <> } "$root/conf/modules.conf", "$bare->{dir}/httpd.conf";
+    my ($modules, $conf) = map { slurp($_) } "$root/conf/modules.conf", "$bare->{dir}/httpd.conf";
     $modules =~ s/^.*\bmod_ssl\.so.*\n//mg;
     $conf =~ s{^Include .*/modules\.conf$}{$modules}m;
-    open my $fh, '>', "$bare->{dir}/httpd.conf" or die $!;
-    print $fh $conf;
-    close $fh or die $!;
+    put("$bare->{dir}/httpd.conf", $conf);
     my $c = plain(port => $bare->start->{port}, target => $server->target);
-    ok(eval { $c->connect; works($c) }, 'without mod_ssl channels are served') or diag $@;
+    ok(eval { $c->connect->works }, 'without mod_ssl channels are served') or diag $@;
     unlike(scalar qx(cat /proc/@{[ ($bare->children)[0] ]}/maps), qr/mod_ssl/, 'and it is not there');
     $c->close;
 }

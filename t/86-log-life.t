@@ -6,7 +6,7 @@ use warnings;
 use IO::Socket::SSL ();
 use Test::More;
 use RPCH::CA;
-use RPCH::File qw(slurp);
+use RPCH::File qw(put slurp);
 use RPCH::Httpd;
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Root;
@@ -20,11 +20,7 @@ my $ca = RPCH::CA->new('Staff');
 # The program says who it is, and then writes what it reads.
 my $httpd = RPCH::Httpd->new;
 my $dir = $httpd->{dir};
-{
-    open my $fh, '>', "$dir/piped.pl" or die $!;
-    print $fh "open F, '>>', '$dir/piped' or die \$!; syswrite F, qq(program \$\$\\n); syswrite F, \$_ while <STDIN>;\n";
-    close $fh or die $!;
-}
+put("$dir/piped.pl", "open F, '>>', '$dir/piped' or die \$!; syswrite F, qq(program \$\$\\n); syswrite F, \$_ while <STDIN>;\n");
 my $port = RPCH::Root::free_ports(1);
 $httpd->configure(<<"CONF" . RPCH::Httpd->location)->start;
 LogFormat "%{SSL_CLIENT_S_DN}x|%{SSL_CLIENT_S_DN_CN}x|%{SSL_CLIENT_VERIFY}x|%{SSL_CLIENT_M_SERIAL}x|%{subjectdn}c|%m|%{RPC_REASON}e" person

@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 use Test::More;
+use RPCH::File qw(put);
 use RPCH::Httpd;
 use RPCH::PDU qw(rts);
 use RPCH::Poll qw(wait_for turn);
@@ -15,8 +16,7 @@ use RPCH::Test;
 my ($one, $two) = map { server(host => "127.0.0.$_", echo => 1) } 2, 3;
 my $tcp = tcp_server(quiet => 1);
 my ($users, $groups) = (vars('serverroot') . '/conf/users', vars('serverroot') . "/conf/groups-$$");
-sub groups { my ($text) = @_; open my $fh, '>', $groups or die "$groups: $!\n"; print $fh $text; close $fh; return }
-groups("mail: alice bob\n");
+put($groups, "mail: alice bob\n");
 END { unlink $groups if $groups }
 my $lib = RPCH::Root::ask_apxs(vars('apxs'), 'LIBEXECDIR');
 my $httpd = RPCH::Httpd->new(conf => "LoadModule authz_groupfile_module $lib/mod_authz_groupfile.so\n"
@@ -39,14 +39,6 @@ CONF
 my $status = RPCH::Status->new(port => $httpd->{port});
 my %BOB = (user => 'bob', password => 'hidden');
 sub to { my ($target, %more) = @_; return plain(port => $httpd->{port}, target => $target, %more) }
-sub out_status {
-    my ($target, %more) = @_;
-    my $c = to($target, %more);
-    $c->open_out->put($c->a1);
-    my $head = $c->out->head;
-    $c->close;
-    return $head ? $head->{status} : 'closed';
-}
 sub ended { my ($c) = @_; return eval { wait_for('the end', sub { turn(0.02); ($c->in->{eof} || $c->in->{closed}) && ($c->out->{eof} || $c->out->{closed}) }) } ? 1 : 0 }
 sub act { my (%form) = @_; return $status->post({ token => $status->token, %form })->{status} }
 sub users { return join ' ', sort map { $_->{user} } @{ $status->json->{connections} } }
@@ -115,7 +107,7 @@ for ([user => 'bob'], [server => "127.0.0.1[$tcp->{port}]"]) {
     my ($server) = grep { $_->{port} == $one->{port} } @{ $status->json->{servers} };
     is($server->{state}, 'draining', 'as the page says');
     ok($httpd->logs(qr/\[rpcproxy:notice\].*status page: draining of \Q$name\E, by user/), 'and a notice');
-    is(out_status('one.contoso.test:6001'), 503, 'a new virtual connection is refused');
+    is(to('one.contoso.test:6001')->out_status, 503, 'a new virtual connection is refused');
     ok($httpd->logs(qr/RPC_OUT_DATA channel to one\.contoso\.test:6001 of user "alice" ended: server-draining/), 'for this reason');
     my $before = $two->connections;
     my $other = to('native.contoso.test:6001')->connect;
@@ -135,14 +127,14 @@ for ([user => 'bob'], [server => "127.0.0.1[$tcp->{port}]"]) {
     ok(ended($c), 'RpcMaxSessionTime ends a connection');
     ok($httpd->logs(qr/virtual connection ended: .*user="bob" .*seconds=\d+\.\d+ .*by=proxy reason=session-over/), 'with its reason') || diag join "\n", grep { /ended: connection/ } split /\n/, $httpd->log;
     $c->close;
-    groups("mail: alice\n");
-    is(out_status('one.contoso.test:6001', path => '/short/rpcproxy.dll', %BOB), 401, 'who has left the group meanwhile does not come back');
+    put($groups, "mail: alice\n");
+    is(to('one.contoso.test:6001', path => '/short/rpcproxy.dll', %BOB)->out_status, 401, 'who has left the group meanwhile does not come back');
 }
 
 # ---- Require is asked again for a successor ----
 {
     my $c = to('one.contoso.test:6001')->connect;
-    groups("mail: bob\n");
+    put($groups, "mail: bob\n");
     my $successor = $c->dial('successor')->request('RPC_IN_DATA', $c->uri, $c->options(length => 1 << 30));
     is($successor->head->{status}, 401, 'a successor of a user who is not allowed any more is refused');
     $_->close for $successor, $c;

@@ -8,6 +8,7 @@ use strict;
 use warnings;
 use MIME::Base64 qw(encode_base64);
 use Test::More;
+use RPCH::File qw(put);
 use RPCH::HTTP;
 use RPCH::Httpd;
 use RPCH::NTLM qw(nt_hash smbpasswd_line);
@@ -35,10 +36,7 @@ my $server = tcp_server();
 
 my %back = map { $_ => RPCH::Root::free_ports(1) } 1 .. 2;
 my $smbpasswd = "$root/behind.smbpasswd";
-open my $fh, '>', $smbpasswd or die $!;
-print $fh map { smbpasswd_line($_ => $PASSWORD{$_}) } sort keys %PASSWORD;
-close $fh;
-chmod 0644, $smbpasswd;
+put($smbpasswd, map { smbpasswd_line($_ => $PASSWORD{$_}) } sort keys %PASSWORD);
 
 sub vhost { my ($port, $lines) = @_; return "Listen 127.0.0.1:$port\n<VirtualHost 127.0.0.1:$port>\n$lines</VirtualHost>\n" }
 my $BACK = <<"CONF";

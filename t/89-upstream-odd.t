@@ -4,13 +4,14 @@
 use strict;
 use warnings;
 use Test::More;
+use RPCH::File qw(put);
 use RPCH::HTTP;
 use RPCH::Httpd;
 use RPCH::NTLM qw(smbpasswd_line);
 use RPCH::PDU qw(rts);
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Root;
-use RPCH::RPC qw(contexts_pdu request_pdu response_pdu rpc_parse);
+use RPCH::RPC qw(contexts_pdu request_pdu response_pdu);
 use RPCH::Test;
 use RPCH::WebServer;
 
@@ -21,7 +22,6 @@ my $RPC = '/rpc/rpcproxy.dll';
 my $root = vars('serverroot');
 my $server = tcp_server();
 
-sub put { my ($name, @lines) = @_; open my $fh, '>', "$root/$name" or die "$name: $!\n"; print $fh @lines; close $fh; chmod 0644, "$root/$name"; return "$root/$name" }
 
 # A certificate for localhost that was good until yesterday, and is trusted.
 my $expired = "$root/expired";
@@ -44,7 +44,8 @@ my $odd_tls = RPCH::WebServer->new(answer => $said, tls("$root/conf/server"));
 
 # ---- the proxy behind ----
 
-my $smbpasswd = put('odd.smbpasswd', smbpasswd_line(alice => 'secret'));
+my $smbpasswd = "$root/odd.smbpasswd";
+put($smbpasswd, smbpasswd_line(alice => 'secret'));
 my %back = map { $_ => RPCH::Root::free_ports(1) } qw(ntlm expired);
 sub vhost { my ($port, $lines) = @_; return "Listen 127.0.0.1:$port\n<VirtualHost 127.0.0.1:$port>\nServerName localhost\n$lines</VirtualHost>\n" }
 my $back = RPCH::Httpd->new(conf => join '', RPCH::Httpd->location,
@@ -84,12 +85,7 @@ sub ask {
 }
 sub status { my ($http) = @_; my $head = $http->head; return $head ? $head->{status} : 'closed' }
 sub channel { my ($place, %arg) = @_; return plain(port => $port{$place}, target => $target, %arg) }
-sub works {
-    my ($c, $name) = @_;
-    my $p = eval { rpc_parse($c->call(request_pdu(1, 'works'))) };
-    return ok($p && $p->{stub} eq 'works', $name) || diag $@;
-}
-sub opens { my ($place, $name) = @_; my $c = channel($place); eval { $c->connect; 1 } or diag $@; works($c, $name); return $c }
+sub opens { my ($place, $name) = @_; my $c = channel($place); eval { $c->connect; 1 } or diag $@; ok($c->works, $name); return $c }
 
 # ---- answers that do not end, are too long, or too many ----
 
@@ -179,12 +175,12 @@ ok($front->logs(qr/rpcproxy:warn\].*the proxy at localhost:$back{expired} is not
     my %echo = (method => 'RPC_IN_DATA', length => 0);
     ok(defined $login->knock($http, $RPC, %echo)->{token}, 'a first leg');
     $back->restart;
-    works($c, 'the channel outlives a graceful restart behind');
+    ok($c->works, 'the channel outlives a graceful restart behind');
     my $answer = RPCH::NTLM::ask($http, $RPC, $login->authenticate, %echo);
     like($answer->{status}, qr/^(?:200|401)$/, 'the second leg after a graceful restart behind');
     is(RPCH::NTLM->new(user => 'alice', password => 'secret')->login($answer->{status} eq '401' ? dial('ntlm') : $http, $RPC, %echo)->{status}, 200, 'and a new login');
     $front->restart;
-    works($c, 'the channel outlives a graceful restart in front');
+    ok($c->works, 'the channel outlives a graceful restart in front');
     opens('back', 'a channel of the new generation')->close;
     $c->close;
 }
