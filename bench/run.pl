@@ -99,11 +99,14 @@ sub processes {
 
 # ---- one virtual connection at a time, and set-ups ----
 
+sub amounts {
+    return (ping => number(PINGS => 2000), in => number(MB => 60), out => number(MB => 60), setups => number(SETUPS => 100));
+}
+
 sub rounds {
     my $table = Bench::Table->new(@NAMES);
     my $servers = servers();
-    my %amount = (ping => number(PINGS => 2000), in => number(MB => 60), out => number(MB => 60),
-                  setups => number(SETUPS => 100));
+    my %amount = amounts();
 
     # Short ones close together: what else the machine does then disturbs both sides.
     for my $measure (qw(ping in out setups)) {
@@ -128,8 +131,7 @@ sub rounds {
 sub relay {
     my $table = Bench::Table->new(@NAMES);
     my $n = min(most(), 1000);
-    my %amount = (ping => number(PINGS => 2000), in => number(MB => 60), out => number(MB => 60),
-                  setups => number(SETUPS => 100));
+    my %amount = amounts();
 
     for my $measure (qw(ping in out setups)) {
         my $servers = servers(upstream => 1);
