@@ -276,8 +276,8 @@ static void register_hooks(apr_pool_t *p)
 }
 
 AP_DECLARE_MODULE(auth_ntlm) = {
-    /* STANDARD20_MODULE_STUFF with the name that <IfModule> and mod_info know: not that of this file,
-     * but that of the module, as for all others. */
+    /* STANDARD20_MODULE_STUFF with the name that <IfModule> and mod_info know: not that of this
+     * file, but that of the module, as for all others. */
     MODULE_MAGIC_NUMBER_MAJOR, MODULE_MAGIC_NUMBER_MINOR, -1, "mod_auth_ntlm.c", NULL, NULL,
     MODULE_MAGIC_COOKIE, NULL,
     auth_ntlm_create_dir,

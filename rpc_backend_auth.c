@@ -1,10 +1,11 @@
 /* rpc_backend_auth.c: RpcBackendAuth: the module record, and the request on its way to the server
  * behind.
  *
- * mod_proxy calls a scheme handler when it has chosen a server, perhaps one after another. Ours comes
- * before all others. It replaces the client's credentials by those that this server logs on with and
- * lets the others serve the request: mod_proxy_http, or mod_rpcproxy's relay of channels. Behind them
- * the request is as it was, so that neither a log nor an ErrorDocument sees what was sent.
+ * mod_proxy calls a scheme handler when it has chosen a server, perhaps one after another. Ours
+ * comes before all others. It replaces the client's credentials by those that this server logs on
+ * with and lets the others serve the request: mod_proxy_http, or mod_rpcproxy's relay of channels.
+ * Behind them the request is as it was, so that neither a log nor an ErrorDocument sees what was
+ * sent.
  *
  *   basic       the password that the client has shown, if it was checked here
  *   kerberos    a ticket of the user who was authenticated here, however that was (delegate/)
@@ -66,12 +67,13 @@ static int basic_field(request_rec *r, const run_t *run, const char **field)
     *field = apr_table_get(r->headers_in, "Authorization");
     if (!r->ap_auth_type || ap_cstr_casecmp(r->ap_auth_type, "Basic") != 0)
         return refuse(r, run, HTTP_FORBIDDEN,
-                      apr_psprintf(r->pool, "the user was authenticated by %s, so there is no password "
-                                   "(RpcBackendAuth kerberos needs none)",
-                                   r->ap_auth_type ? r->ap_auth_type : "other means than AuthType"));
+                      apr_psprintf(r->pool, "the user was authenticated by %s, so there is no "
+                                   "password (RpcBackendAuth kerberos needs none)",
+                                   r->ap_auth_type ? r->ap_auth_type
+                                                   : "other means than AuthType"));
     if (!has_scheme(*field, "Basic"))
-        return refuse(r, run, HTTP_FORBIDDEN, "the request has no field Authorization with the password "
-                      "any more");
+        return refuse(r, run, HTTP_FORBIDDEN, "the request has no field Authorization with the "
+                      "password any more");
     return OK;
 }
 
@@ -90,9 +92,11 @@ static int kerberos_field(request_rec *r, const delegate_config_t *cfg, const ap
     errand->who.domain = apr_table_get(r->notes, RPC_WHO_ANY_DOMAIN_NOTE) ? RPC_WHO_ANY_DOMAIN
                                                                           : RPC_WHO_WITH_DOMAIN;
     errand->ccache = apr_table_get(r->subprocess_env, "KRB5CCNAME");
-    errand->service = cfg->service ? cfg->service : apr_pstrcat(r->pool, "HTTP/", uri->hostname, NULL);
+    errand->service = cfg->service ? cfg->service
+                                   : apr_pstrcat(r->pool, "HTTP/", uri->hostname, NULL);
     if (!kerberos)
-        return refuse(r, run, HTTP_BAD_GATEWAY, "this child had no memory for tickets when it began");
+        return refuse(r, run, HTTP_BAD_GATEWAY,
+                      "this child had no memory for tickets when it began");
     *field = delegate_kerberos_field(kerberos, errand);
     if (!*field)
         return refuse(r, run, statuses[errand->fault.kind], errand->fault.why);
@@ -119,9 +123,9 @@ static int refuse_answer(request_rec *r, const char *offered, void *data)
     }
     delegate_kerberos_refused(kerberos, &run->errand);
     ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
-                  "RpcBackendAuth kerberos: %s has refused the ticket of user \"%s\" (%s for %s): 401, "
-                  "WWW-Authenticate: %s; does the service use the account of this name, and is its "
-                  "clock right?", run->server, r->user, run->errand.names.client,
+                  "RpcBackendAuth kerberos: %s has refused the ticket of user \"%s\" (%s for %s): "
+                  "401, WWW-Authenticate: %s; does the service use the account of this name, and "
+                  "is its clock right?", run->server, r->user, run->errand.names.client,
                   run->errand.names.service, offered);
     return HTTP_BAD_GATEWAY;
 }
@@ -175,8 +179,8 @@ static int credentials(request_rec *r, const delegate_config_t *cfg, const char 
         return refuse(r, run, HTTP_BAD_GATEWAY, "RpcBackendAuth is for http, https, ws and wss");
     run->server = apr_pstrcat(r->pool, uri.scheme, "://", uri.hostinfo, NULL);
     if (!r->user || !*r->user)
-        return refuse(r, run, HTTP_FORBIDDEN, "nobody has been authenticated here: the section needs "
-                      "an AuthType and a Require");
+        return refuse(r, run, HTTP_FORBIDDEN, "nobody has been authenticated here: the section "
+                      "needs an AuthType and a Require");
     if (cfg->mode == DELEGATE_BASIC)
         return basic_field(r, run, field);
     keep_apart(r);
@@ -186,7 +190,8 @@ static int credentials(request_rec *r, const delegate_config_t *cfg, const char 
 static int before_schemes(request_rec *r, proxy_worker *worker, proxy_server_conf *conf, char *url,
                           const char *proxy, apr_port_t port)
 {
-    const delegate_config_t *cfg = ap_get_module_config(r->per_dir_config, &rpc_backend_auth_module);
+    const delegate_config_t *cfg = ap_get_module_config(r->per_dir_config,
+                                                        &rpc_backend_auth_module);
     const char *sent = apr_table_get(r->headers_in, "Authorization"), *field = NULL;
     run_t *run;
     int status;
@@ -242,8 +247,8 @@ static void register_hooks(apr_pool_t *p)
 }
 
 AP_DECLARE_MODULE(rpc_backend_auth) = {
-    /* STANDARD20_MODULE_STUFF with the name that <IfModule> and mod_info know: not that of this file,
-     * but that of the module, as for all others. */
+    /* STANDARD20_MODULE_STUFF with the name that <IfModule> and mod_info know: not that of this
+     * file, but that of the module, as for all others. */
     MODULE_MAGIC_NUMBER_MAJOR, MODULE_MAGIC_NUMBER_MINOR, -1, "mod_rpc_backend_auth.c", NULL, NULL,
     MODULE_MAGIC_COOKIE, NULL,
     delegate_create_dir,

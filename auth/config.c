@@ -282,7 +282,8 @@ static const char *set_failures(cmd_parms *cmd, void *config, const char *max, c
                                         "as in 10 10min");
     cfg->failures.seconds = parse_seconds(time);
     if (cfg->failures.seconds < 0)
-        return failures_fault(cmd, time, "a time from 1 to 1000000 seconds, as in 600, 10min or 1h");
+        return failures_fault(cmd, time,
+                              "a time from 1 to 1000000 seconds, as in 600, 10min or 1h");
     auth_failure_cache_wanted(cmd);
     return NULL;
 }

@@ -143,7 +143,8 @@ static void wrong_bytes(const transfer_t *t, uint32_t size)
     char text[256];
 
     vc_describe(t->vc, text, sizeof(text));
-    bench_die("other bytes than the server should have sent: at %lu of %lu, PDU of %u where %u was due: %s",
+    bench_die("other bytes than the server should have sent: at %lu of %lu, PDU of %u where %u was "
+              "due: %s",
               (unsigned long)t->from_server.at, (unsigned long)t->from_server.size, size,
               bench_pattern_next(&t->from_server), text);
 }

@@ -1,6 +1,6 @@
-/* delegate/answer.c: see delegate/answer.h. A filter sees the answer as it comes from mod_proxy, before
- * other filters. What this server itself has to say in WWW-Authenticate, such as mod_auth_gssapi's
- * proof of who it is, stands in err_headers_out.
+/* delegate/answer.c: see delegate/answer.h. A filter sees the answer as it comes from mod_proxy,
+ * before other filters. What this server itself has to say in WWW-Authenticate, such as
+ * mod_auth_gssapi's proof of who it is, stands in err_headers_out.
  */
 #include "delegate/answer.h"
 
@@ -63,5 +63,6 @@ void delegate_answer_watch(request_rec *r, delegate_refused_t refused, void *dat
 
 int delegate_answer_status(request_rec *r, int status, delegate_refused_t refused, void *data)
 {
-    return status == HTTP_UNAUTHORIZED ? refused(r, take_offer(r, r->err_headers_out), data) : status;
+    return status == HTTP_UNAUTHORIZED ? refused(r, take_offer(r, r->err_headers_out), data)
+                                       : status;
 }

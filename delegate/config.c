@@ -1,5 +1,5 @@
-/* delegate/config.c: see delegate/config.h. The directive may stand where AuthType may stand, except
- * in .htaccess: the administrator decides where credentials go.
+/* delegate/config.c: see delegate/config.h. The directive may stand where AuthType may stand,
+ * except in .htaccess: the administrator decides where credentials go.
  */
 #include "delegate/config.h"
 
@@ -69,7 +69,8 @@ static int is_service(const char *text)
     const char *slash = strchr(text, '/'), *host = slash ? slash + 1 : "", *at = strchr(host, '@');
 
     return slash && slash != text && *host && at != host && !strpbrk(host, "/\\")
-        && !memchr(text, '@', (apr_size_t)(slash - text)) && (!at || (at[1] && !strchr(at + 1, '@')));
+        && !memchr(text, '@', (apr_size_t)(slash - text))
+        && (!at || (at[1] && !strchr(at + 1, '@')));
 }
 
 static const char *set_backend_auth(cmd_parms *cmd, void *config, const char *mode,
@@ -89,8 +90,8 @@ static const char *set_backend_auth(cmd_parms *cmd, void *config, const char *mo
         return apr_psprintf(cmd->pool, "RpcBackendAuth: \"%s\": expected passthrough, basic or "
                             "kerberos", mode);
     if (service && cfg->mode != DELEGATE_KERBEROS)
-        return apr_psprintf(cmd->pool, "RpcBackendAuth: \"%s\": only kerberos has a second argument",
-                            service);
+        return apr_psprintf(cmd->pool, "RpcBackendAuth: \"%s\": only kerberos has a second "
+                            "argument", service);
     if (service && !is_service(service))
         return apr_psprintf(cmd->pool, "RpcBackendAuth kerberos: \"%s\": expected the service "
                             "principal name of the server behind, such as HTTP/cas.example.com or "

@@ -1,5 +1,5 @@
-/* delegate/fault.c: see delegate/fault.h. Errors of Kerberos have codes; one that is not in the table
- * below is told in the words of libkrb5.
+/* delegate/fault.c: see delegate/fault.h. Errors of Kerberos have codes; one that is not in the
+ * table below is told in the words of libkrb5.
  */
 #include "delegate/fault.h"
 
@@ -22,13 +22,12 @@ typedef struct fault_row {
 } fault_row_t;
 
 static const char no_transition[] =
-    "the KDC has given a ticket of $u that must not be used for delegation: either the account of $o "
-    "lacks TRUSTED_TO_AUTH_FOR_DELEGATION in userAccountControl (\"use any authentication protocol\"), "
-    "or $u is marked as sensitive (NOT_DELEGATED) or is a member of Protected Users";
+    "the KDC has given a ticket of $u that must not be used for delegation: either the account of "
+    "$o lacks TRUSTED_TO_AUTH_FOR_DELEGATION in userAccountControl (\"use any authentication "
+    "protocol\"), or $u is marked as sensitive (NOT_DELEGATED) or is a member of Protected Users";
 static const char no_delegation[] =
     "$o may not delegate to $s: msDS-AllowedToDelegateTo of its account does not name this service "
     "(nor does msDS-AllowedToActOnBehalfOfOtherIdentity of the service's account name it)";
-
 static const char clocks[] = "the clocks of this machine and of the KDC differ too much";
 
 static const fault_row_t rows[] = {
@@ -36,7 +35,8 @@ static const fault_row_t rows[] = {
     { KRB5_REALM_UNKNOWN, ANY_STEP, DELEGATE_BROKEN, "krb5.conf has no KDC for the realm" },
     { KRB5_REALM_CANT_RESOLVE, ANY_STEP, DELEGATE_SILENT,
       "the name of no KDC of the realm can be resolved: see krb5.conf" },
-    { KRB5_CONFIG_CANTOPEN, ANY_STEP, DELEGATE_BROKEN, "krb5.conf cannot be read: see KRB5_CONFIG" },
+    { KRB5_CONFIG_CANTOPEN, ANY_STEP, DELEGATE_BROKEN,
+      "krb5.conf cannot be read: see KRB5_CONFIG" },
     { KRB5_CONFIG_NODEFREALM, ANY_STEP, DELEGATE_BROKEN, "krb5.conf has no default_realm" },
     { KRB5KRB_AP_ERR_SKEW, ANY_STEP, DELEGATE_BROKEN, clocks },
     { KRB5_KDCREP_SKEW, ANY_STEP, DELEGATE_BROKEN, clocks },
@@ -45,8 +45,8 @@ static const fault_row_t rows[] = {
       "no encryption type is common to $k, the KDC and krb5.conf" },
 
     { KRB5KDC_ERR_C_PRINCIPAL_UNKNOWN, AT(DELEGATE_OWN), DELEGATE_BROKEN,
-      "the KDC does not know the principal of $k (the account's userPrincipalName has to be the name "
-      "of the service)" },
+      "the KDC does not know the principal of $k (the account's userPrincipalName has to be the "
+      "name of the service)" },
     { KRB5KDC_ERR_CLIENT_REVOKED, AT(DELEGATE_OWN), DELEGATE_BROKEN,
       "the account of $k is disabled or locked" },
     { KRB5KDC_ERR_PREAUTH_FAILED, AT(DELEGATE_OWN), DELEGATE_BROKEN,
@@ -66,8 +66,8 @@ static const fault_row_t rows[] = {
       "the KDC knows no service $o: its account needs this servicePrincipalName" },
 
     { KRB5KDC_ERR_S_PRINCIPAL_UNKNOWN, AT(DELEGATE_PROXY), DELEGATE_BROKEN,
-      "the KDC knows no service $s: RpcBackendAuth kerberos has to name a servicePrincipalName of the "
-      "account that the server behind uses" },
+      "the KDC knows no service $s: RpcBackendAuth kerberos has to name a servicePrincipalName of "
+      "the account that the server behind uses" },
     { KRB5KDC_ERR_BADOPTION, AT(DELEGATE_PROXY), DELEGATE_REFUSED, no_delegation },
     { KRB5KDC_ERR_POLICY, AT(DELEGATE_PROXY), DELEGATE_REFUSED, no_delegation },
     { KRB5KRB_AP_ERR_TKT_EXPIRED, AT(DELEGATE_LEFT) | AT(DELEGATE_PROXY), DELEGATE_REFUSED,

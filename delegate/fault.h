@@ -35,8 +35,8 @@ typedef struct delegate_fault {
     const char *why;
 } delegate_fault_t;
 
-/* The fault for a failure of GSSAPI at STEP, in POOL. FORWARDABLE: whether the user's ticket for this
- * server may be shown to the KDC (DELEGATE_PROXY). */
+/* The fault for a failure of GSSAPI at STEP, in POOL. FORWARDABLE: whether the user's ticket for
+ * this server may be shown to the KDC (DELEGATE_PROXY). */
 delegate_fault_t delegate_fault_of(apr_pool_t *pool, delegate_step_t step,
                                    const delegate_names_t *names, int forwardable, OM_uint32 major,
                                    OM_uint32 minor);

@@ -1,7 +1,7 @@
 /* delegate_gate: how many threads of a child may wait for the KDC.
  *
- * libkrb5 waits for a KDC that does not answer, as long as it likes, and nobody can interrupt it. So
- * only a few threads ask at once, the others wait for their turn, not for long. When no KDC has
+ * libkrb5 waits for a KDC that does not answer, as long as it likes, and nobody can interrupt it.
+ * So only a few threads ask at once, the others wait for their turn, not for long. When no KDC has
  * answered, nobody asks for a moment, and then one thread tries whether there is one again. So the
  * workers of a child are not used up by a KDC that is down. Any thread.
  */
@@ -22,8 +22,8 @@ typedef struct delegate_gate_limits {
 /* Lives as long as POOL. NULL: no memory. */
 delegate_gate_t *delegate_gate_make(apr_pool_t *pool, const delegate_gate_limits_t *limits);
 
-/* Waits for the turn of this thread. NULL: it may ask, and has to leave the gate afterwards; else why
- * it may not. */
+/* Waits for the turn of this thread. NULL: it may ask, and has to leave the gate afterwards; else
+ * why it may not. */
 const char *delegate_gate_enter(delegate_gate_t *gate);
 
 /* ANSWERED: not that no KDC was there. */

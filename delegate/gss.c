@@ -1,7 +1,7 @@
 /* delegate/gss.c: own ticket -> S4U2Self -> S4U2Proxy.
  *
- * The own ticket is in a cache in memory that all threads read. One thread at a time renews it, at a
- * third of its life: at half of it libgssapi would do so itself, among the readers.
+ * The own ticket is in a cache in memory that all threads read. One thread at a time renews it, at
+ * a third of its life: at half of it libgssapi would do so itself, among the readers.
  */
 #include "delegate/gss.h"
 
@@ -29,7 +29,8 @@ struct delegate_own {
 static int failed(delegate_errand_t *errand, delegate_step_t step, int forwardable, OM_uint32 major,
                   OM_uint32 minor)
 {
-    errand->fault = delegate_fault_of(errand->pool, step, &errand->names, forwardable, major, minor);
+    errand->fault = delegate_fault_of(errand->pool, step, &errand->names, forwardable, major,
+                                      minor);
     return 0;
 }
 
@@ -47,7 +48,8 @@ static int refused(delegate_errand_t *errand, const char *why)
 
 /* ---- the keytab ---- */
 
-/* Like other programs that act as clients, by KRB5_CLIENT_KTNAME; a server may have but one keytab. */
+/* Like other programs that act as clients, by KRB5_CLIENT_KTNAME; a server may have but one
+ * keytab. */
 static const char *keytab_name(apr_pool_t *pool, krb5_context context)
 {
     static const char *const variables[] = { "KRB5_CLIENT_KTNAME", "KRB5_KTNAME" };
@@ -277,8 +279,8 @@ static int check_owner(delegate_errand_t *errand, const delegate_principal_t *us
     if (*owner && !is_own
         && ((user->enterprise && !errand->ccache) || is_same(errand->pool, owner, user->text)))
         return 1;
-    return refused(errand, apr_psprintf(errand->pool, "the ticket is not one of %s but of \"%s\": it "
-                                        "is not used", user->text, owner));
+    return refused(errand, apr_psprintf(errand->pool, "the ticket is not one of %s but of \"%s\": "
+                                        "it is not used", user->text, owner));
 }
 
 static delegate_ticket_t *ticket_of(delegate_errand_t *errand, gss_cred_id_t credentials)
@@ -299,7 +301,8 @@ static delegate_ticket_t *ticket_of(delegate_errand_t *errand, gss_cred_id_t cre
     return NULL;
 }
 
-static delegate_ticket_t *fetch(delegate_own_t *own, delegate_errand_t *errand, krb5_context context)
+static delegate_ticket_t *fetch(delegate_own_t *own, delegate_errand_t *errand,
+                                krb5_context context)
 {
     gss_cred_id_t credentials = GSS_C_NO_CREDENTIAL;
     delegate_ticket_t *ticket = NULL;
@@ -410,8 +413,8 @@ static const char *checked_field(delegate_errand_t *errand, gss_ctx_id_t context
         owner = text_of(errand->pool, name);
     if (strcmp(owner, errand->names.client) == 0)
         return delegate_negotiate(errand->pool, token->value, token->length);
-    refused(errand, apr_psprintf(errand->pool, "the token is not one of %s but of \"%s\": it is not "
-                                 "sent", errand->names.client, owner));
+    refused(errand, apr_psprintf(errand->pool, "the token is not one of %s but of \"%s\": it is "
+                                 "not sent", errand->names.client, owner));
     return NULL;
 }
 

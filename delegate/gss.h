@@ -2,8 +2,8 @@
  *
  * Only the mechanism Kerberos is used, with explicit credentials each time, and the identity is
  * looked at when tickets come and once more in each token. (What is acquired for Kerberos and used
- * with SPNEGO is replaced without a word by the process's default credentials: the server behind then
- * sees this server instead of the user.)
+ * with SPNEGO is replaced without a word by the process's default credentials: the server behind
+ * then sees this server instead of the user.)
  *
  * No httpd headers. Functions that ask the KDC wait for it.
  */

@@ -1,5 +1,5 @@
-/* delegate/kerberos.c: see delegate/kerberos.h. What another module has left for a request is of use
- * for that request alone, and not kept.
+/* delegate/kerberos.c: see delegate/kerberos.h. What another module has left for a request is of
+ * use for that request alone, and not kept.
  */
 #include "delegate/kerberos.h"
 

@@ -1,4 +1,5 @@
-/* delegate/negotiate.c: DER is written from its end, so that each length is known when it is due. */
+/* delegate/negotiate.c: DER is written from its end, so that each length is known when it is
+ * due. */
 #include "delegate/negotiate.h"
 
 #include <string.h>

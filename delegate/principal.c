@@ -86,8 +86,8 @@ const char *delegate_principal(apr_pool_t *pool, krb5_context context, const del
     if (*domain && who->domain == RPC_WHO_WITH_DOMAIN) {
         realm = configured_realm(pool, context, domain);
         if (!realm)
-            return apr_psprintf(pool, "no realm is known for the domain %s: krb5.conf needs the line "
-                                "\"%s = REALM\" in [domain_realm]", domain, domain);
+            return apr_psprintf(pool, "no realm is known for the domain %s: krb5.conf needs the "
+                                "line \"%s = REALM\" in [domain_realm]", domain, domain);
     }
     else if (!(realm = default_realm(pool, context)))
         return "krb5.conf has no default_realm";

@@ -1,8 +1,8 @@
 /* delegate_principal: which principal of Kerberos a user of httpd is, and which one a server.
  *
  *   alice            alice in the default realm of krb5.conf
- *   DOM\alice        alice in the realm that [domain_realm] of krb5.conf gives for DOM; without such
- *                    a line, nobody
+ *   DOM\alice        alice in the realm that [domain_realm] of krb5.conf gives for DOM; without
+ *                    such a line, nobody
  *   alice@suffix     whoever has this user principal name (an "enterprise name"): the KDC of the
  *                    default realm says who that is. The suffix is a domain of mail as often as a
  *                    realm, and alice of the realm may be somebody else
@@ -37,9 +37,9 @@ typedef struct delegate_principal {
 const char *delegate_principal(apr_pool_t *pool, krb5_context context, const delegate_who_t *who,
                                delegate_principal_t *principal);
 
-/* The principal of SERVICE, which is "HTTP/host" or "HTTP/host@REALM", in POOL: its realm is the one
- * that [domain_realm] gives for the host, else the default realm. No name is looked up in the DNS.
- * NULL: there is no realm. */
+/* The principal of SERVICE, which is "HTTP/host" or "HTTP/host@REALM", in POOL: its realm is the
+ * one that [domain_realm] gives for the host, else the default realm. No name is looked up in the
+ * DNS. NULL: there is no realm. */
 const char *delegate_service(apr_pool_t *pool, krb5_context context, const char *service);
 
 #endif

@@ -1,6 +1,6 @@
-/* delegate_tickets: what was fetched from the KDC, kept by the child for the next request of the same
- * user to the same server: at most so many, each until it ends. The one that was not used for the
- * longest time makes room. Any thread.
+/* delegate_tickets: what was fetched from the KDC, kept by the child for the next request of the
+ * same user to the same server: at most so many, each until it ends. The one that was not used for
+ * the longest time makes room. Any thread.
  */
 #ifndef DELEGATE_TICKETS_H
 #define DELEGATE_TICKETS_H

@@ -14,7 +14,7 @@
 
 /* common header, alloc_hint, context, opnum; also a response's */
 #define DCE_REQUEST_HEADER      24
-#define DCE_MIN_FRAG            1432/* every implementation takes fragments of this size */
+#define DCE_MIN_FRAG            1432    /* every implementation takes fragments of this size */
 
 /* p_cont_def_result_t and p_provider_reason_t (C706 12.6.3.1) */
 #define DCE_ACCEPTED            0

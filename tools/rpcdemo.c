@@ -511,7 +511,8 @@ static int bad_option(const char *what)
 static int parse_options(demo_server_t *server, int argc, char **argv)
 {
     static const struct option options[] = {
-        { "max-frag", required_argument, NULL, 'f' }, { "max-connections", required_argument, NULL, 'n' },
+        { "max-frag", required_argument, NULL, 'f' },
+        { "max-connections", required_argument, NULL, 'n' },
         { "ready-fd", required_argument, NULL, 'r' }, { "verbose", no_argument, NULL, 'v' },
         { "help", no_argument, NULL, 'h' }, { NULL, 0, NULL, 0 }
     };

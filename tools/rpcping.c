@@ -64,7 +64,8 @@ int main(int argc, char **argv)
     int status;
 
     /* first the passwords have to leave the process list; libraries take their time */
-    if (ping_options_parse(&o, argc, argv) && start_libcurl(&o) && ping_targets_read(&targets, &o)) {
+    if (ping_options_parse(&o, argc, argv) && start_libcurl(&o)
+        && ping_targets_read(&targets, &o)) {
         status = test_all(&o, &targets);
     }
     else {

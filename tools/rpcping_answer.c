@@ -37,7 +37,8 @@ static uint32_t u32(const eeinfo_t *e, size_t at)
 
 static int decode(eeinfo_t *e, const char *base64)
 {
-    size_t len = strspn(base64, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=");
+    size_t len = strspn(base64, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                                "0123456789+/=");
     int n;
 
     len -= len % 4;

@@ -119,8 +119,8 @@ static const char *words_of_status(long status)
  * another RPC proxy tells of its own connection to that. */
 static const char *words_of_rpc_error(long status, unsigned long error)
 {
-    const char *words = status == 502 ? "the proxy in front got no usable answer from the RPC proxy "
-                                        "behind it"
+    const char *words = status == 502 ? "the proxy in front got no usable answer from the RPC "
+                                        "proxy behind it"
                       : status == 504 ? "the proxy in front got no answer in time from the RPC "
                                         "proxy behind it"
                       : dce_status_text((uint32_t)error);

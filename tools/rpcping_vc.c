@@ -293,17 +293,17 @@ static const char *what_is_missing(const ping_vc_t *vc, ping_layer_t layer, int 
         return "the virtual connection is open, but no answer comes from the server";
     }
     if (kept) {
-        return "the echo works, but what is sent on a channel does not arrive: something in between "
-               "buffers requests until they are whole (nginx: proxy_request_buffering off)";
+        return "the echo works, but what is sent on a channel does not arrive: something in "
+               "between buffers requests until they are whole (nginx: proxy_request_buffering off)";
     }
     if (vc->a3) {
-        return "the outbound proxy answered (CONN/A3) but the server did not complete the connection "
-               "(no CONN/C2): it does not speak ncacn_http, or the inbound half never reached the "
-               "same server";
+        return "the outbound proxy answered (CONN/A3) but the server did not complete the "
+               "connection (no CONN/C2): it does not speak ncacn_http, or the inbound half never "
+               "reached the same server";
     }
-    return "the echo works and requests arrive, but the OUT channel gets no answer: something in between "
-           "buffers answers (nginx: proxy_buffering off), or the proxy still tries to reach the server "
-           "(a longer -t tells)";
+    return "the echo works and requests arrive, but the OUT channel gets no answer: something in "
+           "between buffers answers (nginx: proxy_buffering off), or the proxy still tries to "
+           "reach the server (a longer -t tells)";
 }
 
 /* Names what came last before the outbound proxy closed the connection. */

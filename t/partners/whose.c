@@ -1,6 +1,7 @@
-/* whose: the acceptor of a web server. Each line of the input is a token of Negotiate in base64; the
- * line of the output for it names the principal of the ticket, and the account that the KDC has
- * written into the PAC, which is what Windows goes by. "-": the token is refused, or there is no PAC.
+/* whose: the acceptor of a web server. Each line of the input is a token of Negotiate in base64;
+ * the line of the output for it names the principal of the ticket, and the account that the KDC has
+ * written into the PAC, which is what Windows goes by. "-": the token is refused, or there is no
+ * PAC.
  *
  * usage: whose, with KRB5_KTNAME in the environment
  */
@@ -12,8 +13,8 @@
 #include <gssapi/gssapi_ext.h>
 #include <openssl/evp.h>
 
-/* KERB_VALIDATION_INFO ([MS-PAC] 2.5) as NDR writes it: where EffectiveName's length stands, and its
- * characters, which are the first that is pointed to. */
+/* KERB_VALIDATION_INFO ([MS-PAC] 2.5) as NDR writes it: where EffectiveName's length stands, and
+ * its characters, which are the first that is pointed to. */
 enum { NAME_LENGTH = 68, NAME_TEXT = 248 };
 
 static void print_account(gss_name_t name)
@@ -26,8 +27,8 @@ static void print_account(gss_name_t name)
     size_t i, size;
 
     attribute.length = strlen(attribute.value);
-    if (GSS_ERROR(gss_get_name_attribute(&minor, name, &attribute, &authenticated, &complete, &value,
-                                         &shown, &more))
+    if (GSS_ERROR(gss_get_name_attribute(&minor, name, &attribute, &authenticated, &complete,
+                                         &value, &shown, &more))
         || !authenticated || value.length < NAME_TEXT) {
         puts("-");
         return;
