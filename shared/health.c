@@ -69,32 +69,26 @@ static uint64_t hash_server(const char *host, uint16_t port)
 
 /* ---- texts ---- */
 
-/* Replaces the texts of a slot by NEW; what is NULL stays. If another process is writing, its texts
- * are as good. */
+/* Replaces the texts of a slot. If another process is writing them, its texts are as good. */
 static void write_texts(slot_t *slot, const char *host, uint16_t port, const char *why)
 {
+    texts_t texts = { .port = port };
     uint32_t nobody = 0;
     uint64_t version;
-    texts_t texts;
 
     if (!atomic_compare_exchange_strong(&slot->writer, &nobody, (uint32_t)getpid()))
         return;
     version = atomic_load(&slot->version) | 1;
-    rpc_words_load(slot->texts, &texts, RPC_WORDS_OF(texts));
-    if (host) {
-        rpc_words_text(texts.host, sizeof(texts.host), host);
-        texts.port = port;
-    }
-    if (why)
-        rpc_words_text(texts.why, sizeof(texts.why), why);
+    rpc_words_text(texts.host, sizeof(texts.host), host);
+    rpc_words_text(texts.why, sizeof(texts.why), why);
     atomic_store_explicit(&slot->version, version, memory_order_relaxed);
     rpc_words_store(slot->texts, &texts, RPC_WORDS_OF(texts));
     atomic_store(&slot->version, version + 1);
     atomic_store(&slot->writer, 0);
 }
 
-/* A process that dies in the middle leaves an odd version, and then there are no texts until the next
- * are written. */
+/* A process that dies in the middle leaves an odd version, and then there are no texts until the
+ * next are written. */
 static int read_texts(const slot_t *slot, texts_t *texts)
 {
     int tries;
@@ -267,7 +261,7 @@ int rpc_health_checked(rpc_health_t *health, const char *host, uint16_t port, in
     else {
         atomic_store(&slot->until, 0);
         changed = atomic_exchange(&slot->unfit, 0) != 0;
-        if (atomic_exchange(&slot->avoid, 0) || changed)
+        if (atomic_exchange(&slot->avoid, 0))
             atomic_store(&slot->since, now);
     }
     if (changed)
@@ -325,9 +319,9 @@ int rpc_health_view(const rpc_health_t *health, int number, apr_time_t now, rpc_
     int64_t drain = atomic_load(&slot->drain);
     texts_t texts;
 
-    memset(view, 0, sizeof(*view));
     if (!atomic_load(&slot->server) || !read_texts(slot, &texts) || !texts.host[0])
         return 0;
+    memset(view, 0, sizeof(*view));
     memcpy(view->host, texts.host, sizeof(view->host));
     memcpy(view->why, texts.why, sizeof(view->why));
     view->port = (uint16_t)texts.port;
