@@ -263,11 +263,12 @@ int rpc_sums_server(const rpc_sums_t *sums, uint32_t at, char to[RPC_SUMS_SERVER
 int rpc_sums_release(rpc_sums_t *sums, uint32_t at, uint64_t in, uint64_t out, rpc_reason_t reason,
                      rpc_sum_t *all)
 {
-    slot_t *slot = &sums->slots[at - 1];
     uint32_t none = RPC_REASON_NONE;
+    slot_t *slot;
 
     if (!at)
         return 0;
+    slot = &sums->slots[at - 1];
     atomic_fetch_add(&slot->in, in);
     atomic_fetch_add(&slot->out, out);
     if (reason != RPC_REASON_RECYCLED)
