@@ -30,7 +30,7 @@ static rpc_firewall_rules_t *rules_of(const game_t *game, const char *text)
     return rules;
 }
 
-static void refused(void *ctx, const char *text)
+static void refused(void *ctx, rpc_reason_t reason, const char *text)
 {
     side_t *client = ctx;
 

@@ -249,10 +249,8 @@ static int channel_recall(void *ctx, int *bound, unsigned *level)
 }
 
 /* The list shows each kind of refused bind once, so a client that repeats them fills nothing. */
-static void list_refused(const channel_t *ch, const char *text)
+static void list_refused(const channel_t *ch, rpc_reason_t reason, const char *text)
 {
-    rpc_reason_t reason = strstr(text, rpc_reason_info(RPC_REASON_LEVEL_REFUSED)->token)
-                              ? RPC_REASON_LEVEL_REFUSED : RPC_REASON_INTERFACE_REFUSED;
     rpc_mishap_texts_t texts = { ch->who.name, ch->who.client, ch->who.target, ch->backend, text };
 
     rpc_mishaps_note(ch->context->mishaps, (uint32_t)getpid(), reason, ch->connection, &texts,
@@ -260,7 +258,7 @@ static void list_refused(const channel_t *ch, const char *text)
 }
 
 /* A client may repeat refused binds without end, so only some of them are logged. */
-static void channel_refused(void *ctx, const char *text)
+static void channel_refused(void *ctx, rpc_reason_t reason, const char *text)
 {
     channel_t *ch = ctx;
 
@@ -271,7 +269,7 @@ static void channel_refused(void *ctx, const char *text)
                                               : "");
     rpc_count(&ch->context->tally->binds_refused);
     rpc_board_refused(ch->context->board, ch->row, ch->refused);
-    list_refused(ch, text);
+    list_refused(ch, reason, text);
 }
 
 /* Is the end a failure that the log shows at level warn? A client that leaves before the server has

@@ -44,6 +44,7 @@ static void report_refused_bind(const rpc_firewall_t *fw, const rpc_channel_spec
                                 const rpc_firewall_result_t *r)
 {
     char text[1024], why[768], more[32] = "", name[RPC_INTERFACE_TEXT_MAX];
+    rpc_reason_t reason = reason_of(r->cause);
 
     if (!spec->refused)
         return;
@@ -52,8 +53,8 @@ static void report_refused_bind(const rpc_firewall_t *fw, const rpc_channel_spec
     explain(fw, r, why, sizeof(why));
     apr_snprintf(text, sizeof(text), "%s to %s%s refused: %s: %s", dcerpc_ptype_name(h->ptype),
                  rpc_interface_text(&r->interface, name), more,
-                 rpc_reason_info(reason_of(r->cause))->token, why);
-    spec->refused(spec->ctx, text);
+                 rpc_reason_info(reason)->token, why);
+    spec->refused(spec->ctx, reason, text);
 }
 
 static void blind(const rpc_firewall_t *fw, const uint8_t *pdu, const dcerpc_header_t *h,

@@ -47,9 +47,9 @@ typedef struct rpc_channel_spec {
     /* The server has answered, or the channel succeeds one that it has. On the loop's thread,
      * perhaps again and again; NULL: nobody cares. */
     void (*opened)(void *ctx);
-    /* A bind is refused, TEXT says which and why; the channel goes on. On the loop's thread;
-     * NULL: nobody cares. */
-    void (*refused)(void *ctx, const char *text);
+    /* A bind is refused for REASON, TEXT says which and why; the channel goes on. On the loop's
+     * thread; NULL: nobody cares. */
+    void (*refused)(void *ctx, rpc_reason_t reason, const char *text);
     /* A bind or alter_context has passed; what the virtual connection has asked for so far is LEVEL
      * (firewall/firewall.h). Only when that changes. On the loop's thread; NULL: nobody cares. */
     void (*bound)(void *ctx, unsigned level);

@@ -82,7 +82,7 @@ static void opened(void *ctx)
     ((stage_t *)ctx)->opened++;
 }
 
-static void bind_refused(void *ctx, const char *text)
+static void bind_refused(void *ctx, rpc_reason_t reason, const char *text)
 {
     ((stage_t *)ctx)->refused++;
 }
