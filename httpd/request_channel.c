@@ -106,23 +106,16 @@ typedef struct channel {
     unsigned opened:1;
 } channel_t;
 
-#define CONNECTION_TEXT 17
-
-static const char *connection_text(uint64_t connection, char buf[CONNECTION_TEXT])
-{
-    snprintf(buf, CONNECTION_TEXT, "%016" PRIx64, connection);
-    return buf;
-}
-
-/* All lines of the channel bear the name from now on. The cookie itself is nobody's to read: with it,
- * a reader of the log could join the connection. */
+/* All lines of the channel bear the name from now on. The cookie itself is nobody's to read: with
+ * it, a reader of the log could join the connection. */
 static void name_connection(channel_t *ch, uint64_t connection)
 {
-    char text[CONNECTION_TEXT];
+    char text[17];
 
     ch->connection = connection;
     rpc_record_name(ch->record, connection);
-    rpc_record_note(ch->record, "RPC_CONNECTION", connection_text(connection, text));
+    snprintf(text, sizeof(text), "%016" PRIx64, connection);
+    rpc_record_note(ch->record, "RPC_CONNECTION", text);
 }
 
 /* A new virtual connection goes to no server that is drained. Those come last, so that the first says
