@@ -203,13 +203,13 @@ static int say_farewell(const rpc_vc_t *vc)
     return said;
 }
 
-/* How loud the end is. This server's proxies have a line at info for the whole virtual connection, and
- * a failure that they are told is logged by them, with what only they know. */
+/* How loud the end is. This server's proxies have a line at info for the whole virtual connection,
+ * and a failure that they are told is logged by them, with what only they know. */
 static int level_of(const rpc_vc_t *vc, int said)
 {
-    if (rpc_reason_is_normal(vc->reason))
-        return vc->ours ? RPC_LOG_DEBUG : RPC_LOG_INFO;
-    return !said ? RPC_LOG_WARN : vc->ours ? RPC_LOG_DEBUG : RPC_LOG_INFO;
+    if (!rpc_reason_is_normal(vc->reason) && !said)
+        return RPC_LOG_WARN;
+    return vc->ours ? RPC_LOG_DEBUG : RPC_LOG_INFO;
 }
 
 static void vc_log_end(const rpc_vc_t *vc, int said)
