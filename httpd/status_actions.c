@@ -98,13 +98,6 @@ static int read_form(request_rec *r, apr_table_t *form)
     return rv == OK ? OK : HTTP_BAD_REQUEST;
 }
 
-static const char *field(const apr_table_t *form, const char *name)
-{
-    const char *value = apr_table_get(form, name);
-
-    return value ? value : "";
-}
-
 /* ---- ending ---- */
 
 /* Orders the end of all channels that FILTER names. How many. */
@@ -137,14 +130,18 @@ static void log_act(const rpc_status_request_t *q, const char *what, const char 
 
 static int end_those(const rpc_status_request_t *q, const apr_table_t *form)
 {
+    const char *connection = rpc_status_value(form, "connection");
     rpc_view_filter_t filter = {
-        .find = "", .user = field(form, "user"), .client = field(form, "address"), .target = "",
-        .server = field(form, "server"), .state = -1,
-        .connection = strtoull(field(form, "connection"), NULL, 16),
+        .find = "",
+        .user = rpc_status_value(form, "user"),
+        .client = rpc_status_value(form, "address"),
+        .target = "",
+        .server = rpc_status_value(form, "server"),
+        .connection = strtoull(connection, NULL, 16),
+        .state = -1,
     };
     const char *of = apr_psprintf(q->r->pool, "connection=%s user=\"%s\" address=%s server=%s",
-                                  field(form, "connection"), filter.user, filter.client,
-                                  filter.server);
+                                  connection, filter.user, filter.client, filter.server);
     int n;
 
     if (!filter.connection && !*filter.user && !*filter.client && !*filter.server)
@@ -170,8 +167,8 @@ static const char *parse_server(apr_pool_t *pool, const char *text, uint16_t *po
 
 static int drain(const rpc_status_request_t *q, const apr_table_t *form, int on)
 {
-    const char *server = field(form, "server"), *after = field(form, "after");
-    int minutes = atoi(after);
+    const char *server = rpc_status_value(form, "server");
+    int minutes = atoi(rpc_status_value(form, "after"));
     uint16_t port;
     const char *host = parse_server(q->r->pool, server, &port);
     apr_time_t end = minutes > 0 ? q->clock + apr_time_from_sec(60) * minutes : 0;
@@ -213,11 +210,11 @@ int rpc_status_act(const rpc_status_request_t *q)
 {
     apr_table_t *form = apr_table_make(q->r->pool, 8);
     int rv = read_form(q->r, form);
-    const char *action = field(form, "action");
+    const char *action = rpc_status_value(form, "action");
 
     if (rv != OK)
         return rv;
-    if (!is_allowed(q, field(form, "token"))) {
+    if (!is_allowed(q, rpc_status_value(form, "token"))) {
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, q->r,
                       "status page: refused, the token is missing, wrong or too old");
         return HTTP_FORBIDDEN;

@@ -5,6 +5,13 @@
 
 #include "httpd/module.h"
 
+const char *rpc_status_value(const apr_table_t *given, const char *name)
+{
+    const char *value = apr_table_get(given, name);
+
+    return value ? value : "";
+}
+
 apr_time_t rpc_status_day(const rpc_status_request_t *q, apr_time_t clock)
 {
     return q->now - (q->clock - clock);

@@ -28,6 +28,9 @@ typedef struct rpc_status_request {
     apr_time_t clock;                       /* rpc_clock_now() */
 } rpc_status_request_t;
 
+/* What was given for NAME in a query or a form; "": nothing. */
+const char *rpc_status_value(const apr_table_t *given, const char *name);
+
 /* A time of rpc_clock_now() as one of the day. */
 apr_time_t rpc_status_day(const rpc_status_request_t *q, apr_time_t clock);
 

@@ -26,16 +26,9 @@ static const rpc_context_t *context;
 
 /* ---- the query string ---- */
 
-static const char *value_of(const apr_table_t *args, const char *name)
-{
-    const char *value = apr_table_get(args, name);
-
-    return value ? value : "";
-}
-
 static int number_of(const apr_table_t *args, const char *name, int least, int most, int otherwise)
 {
-    const char *text = value_of(args, name);
+    const char *text = rpc_status_value(args, name);
     char *end;
     long n = strtol(text, &end, 10);
 
@@ -67,15 +60,15 @@ static void read_sort(const char *text, rpc_view_filter_t *filter)
 static void read_query(const apr_table_t *args, rpc_status_query_t *query)
 {
     query->filter = (rpc_view_filter_t){
-        .find = value_of(args, "q"),
-        .user = value_of(args, "user"),
-        .client = value_of(args, "address"),
-        .target = value_of(args, "target"),
-        .server = value_of(args, "server"),
-        .connection = strtoull(value_of(args, "connection"), NULL, 16),
-        .state = state_of(value_of(args, "state")),
+        .find = rpc_status_value(args, "q"),
+        .user = rpc_status_value(args, "user"),
+        .client = rpc_status_value(args, "address"),
+        .target = rpc_status_value(args, "target"),
+        .server = rpc_status_value(args, "server"),
+        .connection = strtoull(rpc_status_value(args, "connection"), NULL, 16),
+        .state = state_of(rpc_status_value(args, "state")),
     };
-    read_sort(value_of(args, "sort"), &query->filter);
+    read_sort(rpc_status_value(args, "sort"), &query->filter);
     query->rows = (apr_size_t)number_of(args, "rows", 1, ROWS_MAX, ROWS_DEFAULT);
     query->page = (apr_size_t)number_of(args, "page", 1, 1000000, 1);
     query->refresh = number_of(args, "refresh", REFRESH_MIN, REFRESH_MAX, 0);
@@ -138,7 +131,7 @@ static int status_handler(request_rec *r)
     if (r->method_number == M_POST)
         return rpc_status_act(&q);
     q.view = rpc_view_make(context, &q.query.filter, r->pool);
-    return q.view ? answer(&q, value_of(args, "format")) : HTTP_INTERNAL_SERVER_ERROR;
+    return q.view ? answer(&q, rpc_status_value(args, "format")) : HTTP_INTERNAL_SERVER_ERROR;
 }
 
 void rpc_status_page_register(apr_pool_t *p, const rpc_context_t *of_server)

@@ -10,8 +10,6 @@
 #include <apr_strings.h>
 #include <httpd.h>
 
-#include "shared/words.h"
-
 /* What is kept of a row until halves are joined. */
 typedef struct entry {
     rpc_vc_view_t vc;
@@ -162,13 +160,12 @@ static void count_server(rpc_view_t *v, apr_pool_t *pool, const char *server)
 
     if (!*server)
         return;
-    rpc_words_text(name, sizeof(name), server);
+    apr_cpystrn(name, server, sizeof(name));
     ap_str_tolower(name);
-    server = name;
-    count = apr_hash_get(v->servers, server, APR_HASH_KEY_STRING);
+    count = apr_hash_get(v->servers, name, APR_HASH_KEY_STRING);
     if (!count) {
         count = apr_pcalloc(pool, sizeof(*count));
-        apr_hash_set(v->servers, apr_pstrdup(pool, server), APR_HASH_KEY_STRING, count);
+        apr_hash_set(v->servers, apr_pstrdup(pool, name), APR_HASH_KEY_STRING, count);
     }
     ++*count;
 }
