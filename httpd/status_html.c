@@ -168,6 +168,13 @@ static void count_cell(request_rec *r, const char *label, uint64_t n)
     number_cell(r, label, apr_psprintf(r->pool, "%" APR_UINT64_T_FMT, (apr_uint64_t)n));
 }
 
+/* The public id of a virtual connection; 0: nothing. */
+static void put_id(request_rec *r, uint64_t connection)
+{
+    if (connection)
+        ap_rprintf(r, "<span class=\"id\">%016" PRIx64 "</span>", connection);
+}
+
 static void end_row(request_rec *r)
 {
     ap_rputs("</tr>\n", r);
@@ -506,9 +513,7 @@ static void put_connection(const rpc_status_request_t *q, const rpc_vc_view_t *v
     count_cell(r, "Successors", vc->successors);
     count_cell(r, "Refused binds", vc->refused);
     open_cell(r, "Connection", 0);
-    if (vc->connection)
-        ap_rprintf(r, "<span class=\"id\">%s</span>",
-                   apr_psprintf(scratch, "%016" PRIx64, vc->connection));
+    put_id(r, vc->connection);
     if (vc->version == 1)
         ap_rputs(" version 1", r);
     ap_rputs(" <span class=\"dim\">", r);
@@ -589,9 +594,7 @@ static void put_mishap(const rpc_status_request_t *q, const rpc_mishap_t *m)
     cell(r, "Why", m->why);
     cell(r, "Server", m->server);
     open_cell(r, "Connection", 0);
-    if (m->connection)
-        ap_rprintf(r, "<span class=\"id\">%s</span>",
-                   apr_psprintf(r->pool, "%016" PRIx64, m->connection));
+    put_id(r, m->connection);
     close_cell(r);
     end_row(r);
 }
