@@ -24,6 +24,7 @@ typedef struct rpc_status_request {
     const rpc_server_config_t *sc;
     rpc_status_query_t query;
     rpc_view_t *view;
+    const char *token;                      /* for the buttons of the page for people */
     apr_time_t now;                         /* time of day */
     apr_time_t clock;                       /* rpc_clock_now() */
 } rpc_status_request_t;

@@ -11,7 +11,6 @@
 #include <http_protocol.h>
 
 #include "base/version.h"
-#include "httpd/status_actions.h"
 #include "httpd/status_out.h"
 
 static const char style[] =
@@ -280,7 +279,7 @@ static void begin_button(const rpc_status_request_t *q, const char *summary, con
 {
     ap_rprintf(q->r, "<details><summary>%s</summary><form method=\"post\"><input type=\"hidden\" "
                "name=\"token\" value=\"%s\"><input type=\"hidden\" name=\"action\" value=\"%s\">",
-               summary, rpc_status_token(q), action);
+               summary, q->token, action);
 }
 
 static void put_hidden(request_rec *r, const char *name, const char *value)

@@ -91,6 +91,7 @@ static void set_headers(request_rec *r)
 static int answer(rpc_status_request_t *q, const char *format)
 {
     if (!*format || strcmp(format, "html") == 0) {
+        q->token = rpc_status_token(q);
         ap_set_content_type(q->r, "text/html; charset=utf-8");
         rpc_status_html(q);
     }
