@@ -34,8 +34,8 @@
 #include "httpd/mpm_limits.h"
 #include "httpd/named_servers.h"
 #include "httpd/require.h"
-#include "httpd/session_cache.h"
 #include "httpd/section_check.h"
+#include "httpd/session_cache.h"
 #include "httpd/status_actions.h"
 #include "httpd/status_auto.h"
 #include "httpd/status_page.h"
@@ -220,7 +220,8 @@ static int is_threaded(void)
 
 /* httpd ignores signals in a child that retires, because its downloads may take long. But a stop of
  * the server must end the channels of this child, too. A threaded MPM installs its own handler when
- * its threads run already, perhaps after one of them has told us to retire: so once is not enough. */
+ * its threads run already, perhaps after one of them has told us to retire: so once is not
+ * enough. */
 static void heed_parent(void)
 {
     struct sigaction insists = { .sa_sigaction = parent_insists, .sa_flags = SA_SIGINFO };

@@ -1,8 +1,8 @@
 /* rpc_meter: what a channel shows of itself while it lives, for the status page to read.
  *
  * A meter lies in shared memory (shared/board.h). One thread writes it, the one that owns the
- * channel; anybody reads. Each number is a relaxed store, and only when it has changed, so a channel
- * pays for it no more than its own cache line.
+ * channel; anybody reads. Each number is a relaxed store, and only when it has changed, so a
+ * channel pays for it no more than its own cache line.
  *
  * The counts of bytes go on from channel to channel: what is read of all meters, summed up, never
  * falls. A channel's own bytes are those since its beginning.

@@ -323,7 +323,8 @@ static action_t *const out_table[RPC_OUT_STATE_COUNT][RTS_PDU_COUNT] = {
     [RPC_OUT_OPENED] = { OUT_ALWAYS },
     [RPC_OUT_OPENED_A4W] = { OUT_ALWAYS, [RTS_OUT_R2_A4] = out_r2_a4 },
     [RPC_OUT_OPENED_A8W] = { OUT_ALWAYS, [RTS_OUT_R1_A8] = out_r1_a8, [RTS_OUT_R2_A8] = out_r1_a8 },
-    [RPC_OUT_OPENED_R2A8W] = { OUT_ALWAYS, [RTS_OUT_R1_A8] = out_r2_a8, [RTS_OUT_R2_A8] = out_r2_a8 },
+    [RPC_OUT_OPENED_R2A8W] = { OUT_ALWAYS, [RTS_OUT_R1_A8] = out_r2_a8,
+                               [RTS_OUT_R2_A8] = out_r2_a8 },
 };
 /* OUT legs before and after their time as the default. */
 static action_t *const side_table[RTS_PDU_COUNT] = { OUT_ALWAYS };

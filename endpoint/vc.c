@@ -221,7 +221,8 @@ static void vc_log_end(const rpc_vc_t *vc, int said)
 
     rpc_log(vc->ep->params.log, level_of(vc, said), vc->status,
             "endpoint: virtual connection of user \"%s\" to %s (%s port %u) ended: %s%s%s; "
-            "client %s, %" APR_UINT64_T_FMT " bytes in, %" APR_UINT64_T_FMT " bytes out, %d.%03d s%s",
+            "client %s, %" APR_UINT64_T_FMT " bytes in, %" APR_UINT64_T_FMT " bytes out, "
+            "%d.%03d s%s",
             rpc_preface_user(p), p->target, vc->served ? vc->served : p->host, p->port,
             rpc_reason_info(vc->reason)->token, vc->detail[0] ? ", " : "", vc->detail,
             rpc_preface_client(p), target ? target->sent : 0, target ? target->received : 0,

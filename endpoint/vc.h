@@ -82,8 +82,8 @@ struct rpc_leg {
     uint8_t *head;              /* a preface begun */
     size_t head_len;
     rpc_reason_t refused;
-    rts_pdu_t *waits;           /* malloc'ed: its first PDU, while the replacement before it is under
-                                 * way; nothing is read of it meanwhile. Or NULL */
+    rts_pdu_t *waits;           /* malloc'ed: its first PDU, while the replacement before it is
+                                 * under way; nothing is read of it meanwhile. Or NULL */
     rpc_crowd_t *crowd;         /* of the silent ones that came the same way; NULL: it is not
                                  * silent */
     rpc_leg_t *older, *younger; /* of the crowd */
@@ -192,8 +192,8 @@ void rpc_endpoint_count_down(rpc_endpoint_t *ep);
 void rpc_leg_end_wait(rpc_leg_t *leg);
 /* The VC of this cookie has changed: the newcomer that waits for it looks again. */
 void rpc_endpoint_wake(rpc_endpoint_t *ep, const rts_cookie_t *vc);
-/* What a virtual connection is called in the log; 0: nothing. The proxies of this machine use the same
- * name, which allows nobody to join. */
+/* What a virtual connection is called in the log; 0: nothing. The proxies of this machine use
+ * the same name, which allows nobody to join. */
 uint64_t rpc_endpoint_name(const rpc_endpoint_t *ep, const rts_cookie_t *vc);
 /* The end of a line about it: "; connection=NAME", or nothing; in BUF. */
 const char *rpc_endpoint_name_text(uint64_t name, char buf[32]);

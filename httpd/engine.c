@@ -57,7 +57,8 @@ struct rpc_engine {
     volatile apr_uint32_t turn;     /* of the loops, for the next hand-over */
     volatile apr_uint32_t retiring, ending, finishing;
     volatile apr_uint32_t closed;   /* httpd's threads have gone, and no more connections come */
-    volatile apr_uint32_t alive;    /* connections not quite gone, on whichever loop they are by now */
+    volatile apr_uint32_t alive;    /* connections not quite gone, on whichever loop they are by
+                                     * now */
 
     rpc_watch_t bell;               /* the first loop's */
     volatile apr_uint32_t limits_sessions;  /* some channel's session has a limit */
@@ -357,7 +358,8 @@ static apr_status_t make_told(rpc_engine_t *engine)
     return rv == APR_SUCCESS ? rpc_watch_add(engine->loops[0].loop, &engine->told) : rv;
 }
 
-apr_status_t rpc_engine_start(rpc_engine_t **out, const rpc_engine_params_t *params, apr_pool_t *pool)
+apr_status_t rpc_engine_start(rpc_engine_t **out, const rpc_engine_params_t *params,
+                              apr_pool_t *pool)
 {
     rpc_engine_t *engine = apr_pcalloc(pool, sizeof(*engine));
     apr_size_t count = (apr_size_t)params->threads;
@@ -374,7 +376,8 @@ apr_status_t rpc_engine_start(rpc_engine_t **out, const rpc_engine_params_t *par
     engine->room.room = params->room;
     engine->heed_parent = params->heed_parent;
     engine->log = rpc_server_log(ap_server_conf);
-    rv = rpc_resolver_make(&engine->dialer.resolver, &(rpc_resolver_params_t){ .log = &engine->log }, pool);
+    rv = rpc_resolver_make(&engine->dialer.resolver,
+                           &(rpc_resolver_params_t){ .log = &engine->log }, pool);
     pthread_mutex_init(&engine->ties.lock, NULL);
     engine->tls = (rpc_tls_kind_t){ rpc_tls_method(), rpc_detach_nobody(pool, ap_server_conf) };
     if (!engine->tls.method)

@@ -23,7 +23,8 @@ typedef struct rpc_engine_params {
 /* Starts the loops and a resolver. When POOL (the child's) is destroyed, an engine that has not
  * been told to retire finishes; one that has retired goes on until its channels have ended, and the
  * destruction waits for it. From child_init. */
-apr_status_t rpc_engine_start(rpc_engine_t **engine, const rpc_engine_params_t *params, apr_pool_t *pool);
+apr_status_t rpc_engine_start(rpc_engine_t **engine, const rpc_engine_params_t *params,
+                              apr_pool_t *pool);
 
 /* Hands a channel request over (see rpc_detach); SPEC, which lives in R's pool, is copied. Returns
  * what that does; HTTP_SERVICE_UNAVAILABLE once the engine's channels end. */

@@ -1,5 +1,5 @@
-/* httpd/error_log_line.c: the lines of a refusal and of an end name the same parts, and begin as they always
- * have.
+/* httpd/error_log_line.c: the lines of a refusal and of an end name the same parts, and begin as
+ * they always have.
  */
 #include "httpd/error_log_line.h"
 
@@ -74,7 +74,8 @@ static void log_channel(const rpc_log_t *log, const rpc_log_channel_t *ch, const
 void rpc_log_ended(const rpc_context_t *context, const rpc_log_t *log, const rpc_log_channel_t *ch,
                    const rpc_end_t *end, int failed)
 {
-    log_channel(log, ch, end, failed ? RPC_LOG_WARN : ch->connection ? RPC_LOG_DEBUG : RPC_LOG_INFO);
+    log_channel(log, ch, end,
+                failed ? RPC_LOG_WARN : ch->connection ? RPC_LOG_DEBUG : RPC_LOG_INFO);
     rpc_count(&context->tally->ended[end->reason]);
     rpc_tally_life(context->tally, ch->role, ch->age);
     if (failed)
@@ -95,7 +96,8 @@ void rpc_log_connection(const rpc_context_t *context, const rpc_log_t *log,
     apr_snprintf(line, sizeof(line),
                  "virtual connection ended: connection=%016" PRIx64 " user=\"%s\" client=%s "
                  "target=%s server=%s version=%d opened=%s in=%" APR_UINT64_T_FMT
-                 " out=%" APR_UINT64_T_FMT " seconds=%d.%03d successors=%u by=%s reason=%s why=\"%s\"",
+                 " out=%" APR_UINT64_T_FMT " seconds=%d.%03d successors=%u by=%s reason=%s "
+                 "why=\"%s\"",
                  last->connection, last->who->user, last->who->client, last->who->target,
                  *last->server ? last->server : "none", last->role == RPC_MIXED ? 1 : 2,
                  sum->opened ? "yes" : "no", (apr_uint64_t)sum->in, (apr_uint64_t)sum->out,

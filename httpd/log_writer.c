@@ -21,7 +21,8 @@ struct rpc_log_writer {
     apr_pool_t *pool;           /* the thread's, cleared after each line */
     pthread_t thread;
     pthread_mutex_t lock;       /* guards what follows */
-    pthread_cond_t more, done;  /* a line has come to a thread at rest, or the end; all are written */
+    pthread_cond_t more;        /* a line has come to a thread at rest, or the end */
+    pthread_cond_t done;        /* all are written */
     int at_rest;                /* until a line comes */
     rpc_line_t *first, **last;
     size_t held;                /* bytes, with those of the line that is being written */

@@ -42,7 +42,8 @@ static rts_address_t client_address(const request_rec *r)
     const apr_sockaddr_t *sa = r->useragent_addr;
     rts_address_t address = { .ipv6 = 0 };
 
-    address.ipv6 = sa->family == APR_INET6 && !IN6_IS_ADDR_V4MAPPED((struct in6_addr *)sa->ipaddr_ptr);
+    address.ipv6 = sa->family == APR_INET6
+                   && !IN6_IS_ADDR_V4MAPPED((struct in6_addr *)sa->ipaddr_ptr);
     if (address.ipv6)
         memcpy(address.addr, sa->ipaddr_ptr, 16);
     else if (sa->family == APR_INET6)
@@ -118,8 +119,8 @@ static void name_connection(channel_t *ch, uint64_t connection)
     rpc_record_note(ch->record, "RPC_CONNECTION", text);
 }
 
-/* A new virtual connection goes to no server that is drained. Those come last, so that the first says
- * whether there is any other. */
+/* A new virtual connection goes to no server that is drained. Those come last, so that the first
+ * says whether there is any other. */
 static int only_drained(const rpc_context_t *context, const rpc_channel_spec_t *spec)
 {
     const rpc_binding_t *best = &spec->leg.servers->at[0];
@@ -276,8 +277,8 @@ static int is_failure(const channel_t *ch, rpc_reason_t reason)
         && rpc_status_tells(ch->context->live, ch->row, rpc_clock_now());
 }
 
-/* The last channel of a virtual connection tells the whole of it. A connection that found no slot is
- * told channel by channel. */
+/* The last channel of a virtual connection tells the whole of it. A connection that found no
+ * slot is told channel by channel. */
 static void log_connection(const channel_t *ch, const rpc_end_t *end, rpc_log_channel_t *last)
 {
     rpc_sum_t sum = { .in = end->received, .out = end->sent, .opened = ch->opened,
@@ -463,7 +464,8 @@ static const char *find_servers(request_rec *r, const rpc_dir_config_t *dc, rpc_
     spec->leg.servers = servers;
     for (i = 0; i < count; i++) {
         if (places[i].named)
-            spec->leg.networks = rpc_networks_with(r->pool, spec->leg.networks, places[i].binding.host);
+            spec->leg.networks = rpc_networks_with(r->pool, spec->leg.networks,
+                                                   places[i].binding.host);
     }
     return NULL;
 }
@@ -553,8 +555,8 @@ static void note_most(const rpc_context_t *context)
     rpc_tally_most(&context->tally->most_unpaired, now.unpaired);
 }
 
-rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r, rpc_channel_spec_t *spec,
-                               rpc_reason_t reached)
+rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r,
+                               rpc_channel_spec_t *spec, rpc_reason_t reached)
 {
     rpc_status_limits_t limits = rpc_request_limits(r);
     rpc_status_who_t who = { spec->role, spec->identity, spec->leg.user, &spec->client_address,

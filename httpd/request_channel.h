@@ -31,11 +31,11 @@ const char *rpc_request_server(apr_pool_t *pool, const rpc_channel_spec_t *spec)
  * on its end counts it out. Otherwise the limit that is reached; REACHED is one that the caller
  * has found reached already. A channel that may be a successor comes in and is judged by its
  * first PDU. */
-rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r, rpc_channel_spec_t *spec,
-                               rpc_reason_t reached);
+rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r,
+                               rpc_channel_spec_t *spec, rpc_reason_t reached);
 
-/* Has LEFT told of the channel's end as well, with CTX, which must live as long as the process. After
- * rpc_request_enter(); LEFT is called on the loop's thread. */
+/* Has LEFT told of the channel's end as well, with CTX, which must live as long as the process.
+ * After rpc_request_enter(); LEFT is called on the loop's thread. */
 typedef void rpc_request_left_t(void *ctx, const rpc_end_t *end);
 void rpc_request_follow(const rpc_channel_spec_t *spec, rpc_request_left_t *left, void *ctx);
 

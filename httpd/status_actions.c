@@ -123,9 +123,9 @@ static void log_act(const rpc_status_request_t *q, const char *what, const char 
 {
     request_rec *r = q->r;
 
-    ap_log_rerror(APLOG_MARK, APLOG_NOTICE, 0, r, "status page: %s of %s, by user \"%s\" at %s", what,
-                  ap_escape_logitem(r->pool, of), r->user ? ap_escape_logitem(r->pool, r->user) : "",
-                  r->useragent_ip);
+    ap_log_rerror(APLOG_MARK, APLOG_NOTICE, 0, r, "status page: %s of %s, by user \"%s\" at %s",
+                  what, ap_escape_logitem(r->pool, of),
+                  r->user ? ap_escape_logitem(r->pool, r->user) : "", r->useragent_ip);
 }
 
 static int end_those(const rpc_status_request_t *q, const apr_table_t *form)
@@ -179,7 +179,8 @@ static int drain(const rpc_status_request_t *q, const apr_table_t *form, int on)
              : rpc_health_undrain(q->context->health, host, port)))
         return HTTP_CONFLICT;
     log_act(q, !on ? "end of draining"
-               : end ? apr_psprintf(q->r->pool, "draining, old connections end in %d minutes,", minutes)
+               : end ? apr_psprintf(q->r->pool, "draining, old connections end in %d minutes,",
+                                    minutes)
                      : "draining", server);
     return OK;
 }

@@ -1,11 +1,12 @@
 /* httpd/status_actions.h: what an administrator does on the status page: POST with action=
  *
  *   end       the virtual connections of connection=, user=, address= or server=, in all children
- *   drain     server=: no new virtual connections go there; after=: old ones end after so many minutes
+ *   drain     server=: no new virtual connections go there; after=: old ones end after so many
+ *             minutes
  *   undrain   server=: it is used again
  *
- * Each has to bear a token that only the page of the same user at the same address has told, so that
- * other sites cannot make a browser do it. Each is a notice in the log that says who did it.
+ * Each has to bear a token that only the page of the same user at the same address has told, so
+ * that other sites cannot make a browser do it. Each is a notice in the log that says who did it.
  */
 #ifndef RPC_STATUS_ACTIONS_H
 #define RPC_STATUS_ACTIONS_H

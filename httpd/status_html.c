@@ -1,6 +1,6 @@
-/* httpd/status_html.c: the page for people. It has no script and no picture. On a narrow screen a row
- * of a table becomes a card, where each cell bears the name of its column; the roles are written out,
- * since browsers forget that it is a table then.
+/* httpd/status_html.c: the page for people. It has no script and no picture. On a narrow screen a
+ * row of a table becomes a card, where each cell bears the name of its column; the roles are
+ * written out, since browsers forget that it is a table then.
  */
 #include "httpd/status_facts.h"
 
@@ -140,7 +140,8 @@ static void row_head(request_rec *r, const char *label, const char *t)
 
 static void open_cell(request_rec *r, const char *label, int number)
 {
-    ap_rprintf(r, "<td role=\"cell\"%s data-label=\"%s\"><span>", number ? " class=\"n\"" : "", label);
+    ap_rprintf(r, "<td role=\"cell\"%s data-label=\"%s\"><span>", number ? " class=\"n\"" : "",
+               label);
 }
 
 static void close_cell(request_rec *r)
@@ -188,7 +189,8 @@ static void put_query(const rpc_status_request_t *q, const char *sort, apr_size_
         { "q", query->filter.find }, { "user", query->filter.user },
         { "address", query->filter.client }, { "target", query->filter.target },
         { "server", query->filter.server },
-        { "state", query->filter.state < 0 ? "" : rpc_view_state_name((uint32_t)query->filter.state) },
+        { "state", query->filter.state < 0 ? ""
+                   : rpc_view_state_name((uint32_t)query->filter.state) },
     };
     size_t i;
 
@@ -245,7 +247,8 @@ static void put_limit(const rpc_status_request_t *q, const rpc_status_limit_t *l
                    *state == 'b' ? "full" : "nearly full");
     ap_rprintf(r, "%d", (int)l->used);
     close_cell(r);
-    number_cell(r, "Allowed", l->allowed ? apr_psprintf(r->pool, "%d", (int)l->allowed) : "no limit");
+    number_cell(r, "Allowed",
+                l->allowed ? apr_psprintf(r->pool, "%d", (int)l->allowed) : "no limit");
     open_cell(r, "Share", 0);
     if (l->allowed)
         ap_rprintf(r, "<progress max=\"%d\" value=\"%d\" aria-label=\"share of %s that is used\">"
@@ -259,8 +262,8 @@ static void put_limit(const rpc_status_request_t *q, const rpc_status_limit_t *l
 
 static void put_limits(const rpc_status_request_t *q)
 {
-    static const char *const names[] = { "Limit", "What", "#Used", "#Allowed", "Share", "#Most ever",
-                                         "Who" };
+    static const char *const names[] = { "Limit", "What", "#Used", "#Allowed", "Share",
+                                         "#Most ever", "Who" };
     rpc_status_limit_t limits[RPC_STATUS_LIMITS];
     int i;
 
@@ -306,11 +309,12 @@ static void put_end_button(const rpc_status_request_t *q, const char *name, cons
 static void put_drain_button(const rpc_status_request_t *q, const rpc_health_view_t *s,
                              const char *server)
 {
-    begin_button(q, s->drained ? "use again&hellip;" : "drain&hellip;", s->drained ? "undrain" : "drain");
+    begin_button(q, s->drained ? "use again&hellip;" : "drain&hellip;",
+                 s->drained ? "undrain" : "drain");
     put_hidden(q->r, "server", server);
     if (!s->drained)
-        ap_rprintf(q->r, "<label>minutes until old connections end; empty: never <input name=\"after\" "
-                   "inputmode=\"numeric\" size=\"5\"></label>");
+        ap_rputs("<label>minutes until old connections end; empty: never <input name=\"after\" "
+                 "inputmode=\"numeric\" size=\"5\"></label>", q->r);
     end_button(q->r, s->drained ? "Use again" : "Drain", server);
 }
 
@@ -332,7 +336,8 @@ static void put_end_form(const rpc_status_request_t *q)
 
 static void put_state(request_rec *r, const char *state)
 {
-    const char *class = strcmp(state, "up") == 0 ? "good" : strcmp(state, "down") == 0 ? "bad" : "warn";
+    const char *class = strcmp(state, "up") == 0 ? "good"
+                      : strcmp(state, "down") == 0 ? "bad" : "warn";
 
     open_cell(r, "State", 0);
     ap_rprintf(r, "<span class=\"%s\">%s</span>", class, state);
@@ -386,8 +391,9 @@ static void put_servers(const rpc_status_request_t *q)
     int i;
 
     begin_section(q->r, "servers", "Servers",
-                  "Avoided: the last connection failed, and it is tried last for a while. Suspect: that "
-                  "while is over, and nobody has tried since. Down: its last health check failed.");
+                  "Avoided: the last connection failed, and it is tried last for a while. "
+                  "Suspect: that while is over, and nobody has tried since. "
+                  "Down: its last health check failed.");
     put_head(q->r, names, 9);
     for (i = 0; i < RPC_HEALTH_SLOTS; i++)
         if (rpc_health_view(q->context->health, i, q->clock, &server))
@@ -420,15 +426,18 @@ static void put_form(const rpc_status_request_t *q)
     request_rec *r = q->r;
     int i;
 
-    ap_rputs("<form class=\"find\" method=\"get\" role=\"search\"><div><label for=\"q\">User, address, "
-             "target, server or id</label><input id=\"q\" name=\"q\" type=\"search\" value=\"", r);
+    ap_rputs("<form class=\"find\" method=\"get\" role=\"search\"><div><label for=\"q\">"
+             "User, address, target, server or id</label>"
+             "<input id=\"q\" name=\"q\" type=\"search\" value=\"", r);
     text(r, filter->find);
-    ap_rputs("\"></div><div><label for=\"state\">State</label><select id=\"state\" name=\"state\">", r);
+    ap_rputs("\"></div><div><label for=\"state\">State</label>"
+             "<select id=\"state\" name=\"state\">", r);
     put_option(r, "", "any", filter->state < 0);
     for (i = 0; i < RPC_BOARD_STATES; i++)
         put_option(r, rpc_view_state_name((uint32_t)i), rpc_view_state_name((uint32_t)i),
                    filter->state == i);
-    ap_rputs("</select></div><div><label for=\"rows\">Rows</label><select id=\"rows\" name=\"rows\">", r);
+    ap_rputs("</select></div><div><label for=\"rows\">Rows</label>"
+             "<select id=\"rows\" name=\"rows\">", r);
     put_number_options(r, rows, 4, (int)q->query.rows, "", "");
     ap_rputs("</select></div><div><label for=\"refresh\">Refresh</label><select id=\"refresh\" "
              "name=\"refresh\">", r);
@@ -448,7 +457,8 @@ static void put_sort_head(const rpc_status_request_t *q, const char *label, int 
                number ? " class=\"n\"" : "",
                !sorted ? "" : filter->descending ? " aria-sort=\"descending\""
                                                  : " aria-sort=\"ascending\"");
-    put_query(q, sorted && !filter->descending ? apr_pstrcat(q->r->pool, "-", name, NULL) : name, 1);
+    put_query(q, sorted && !filter->descending ? apr_pstrcat(q->r->pool, "-", name, NULL) : name,
+              1);
     ap_rprintf(q->r, "\">%s</a>%s</th>", label,
                !sorted ? "" : filter->descending ? " <span aria-hidden=\"true\">&#9660;</span>"
                                                  : " <span aria-hidden=\"true\">&#9650;</span>");
@@ -486,7 +496,8 @@ static const char *state_text(const rpc_vc_view_t *vc)
     return words[vc->state < RPC_BOARD_STATES ? vc->state : 0];
 }
 
-static void put_connection(const rpc_status_request_t *q, const rpc_vc_view_t *vc, apr_pool_t *scratch)
+static void put_connection(const rpc_status_request_t *q, const rpc_vc_view_t *vc,
+                           apr_pool_t *scratch)
 {
     request_rec *r = q->r;
     rpc_board_view_t b;
@@ -606,7 +617,8 @@ static void put_mishaps(const rpc_status_request_t *q)
     int count = rpc_mishaps_read(q->context->mishaps, all), i;
 
     begin_section(q->r, "failures", "Last failures",
-                  count ? "Refused requests, channels that failed, and refused binds; the latest first."
+                  count ? "Refused requests, channels that failed, and refused binds; "
+                          "the latest first."
                         : "Nothing has failed yet.");
     put_head(q->r, names, 8);
     for (i = 0; i < count; i++)
@@ -616,7 +628,8 @@ static void put_mishaps(const rpc_status_request_t *q)
 
 static void put_reasons(const rpc_status_request_t *q)
 {
-    static const char *const names[] = { "Reason", "#Requests refused", "#Channels ended", "Meaning" };
+    static const char *const names[] = { "Reason", "#Requests refused", "#Channels ended",
+                                         "Meaning" };
     const rpc_tally_t *tally = q->context->tally;
     int i;
 
@@ -651,14 +664,18 @@ static void put_top(const rpc_status_request_t *q)
     ap_rputs("<title>RPC over HTTP: ", r);
     ap_rprintf(r, "%d connections, ", (int)q->view->all);
     text(r, ap_get_server_name(r));
-    ap_rprintf(r, "</title>\n<style>%s</style></head>\n<body><a class=\"skip\" href=\"#connections\">"
-               "Skip to the virtual connections</a>\n<header><h1>RPC over HTTP on ", style);
+    ap_rprintf(r, "</title>\n<style>%s</style></head>\n"
+               "<body><a class=\"skip\" href=\"#connections\">Skip to the virtual connections</a>\n"
+               "<header><h1>RPC over HTTP on ", style);
     text(r, ap_get_server_name(r));
     ap_rputs("</h1><nav aria-label=\"Sections\"><ul><li><a href=\"#limits\">Limits</a></li>"
-             "<li><a href=\"#servers\">Servers</a></li><li><a href=\"#connections\">Virtual connections"
-             "</a></li><li><a href=\"#failures\">Last failures</a></li><li><a href=\"#reasons\">Reasons"
-             "</a></li><li><a href=\"?format=json\">JSON</a></li><li><a href=\"?format=openmetrics\">"
-             "OpenMetrics</a></li></ul></nav></header>\n<main>\n", r);
+             "<li><a href=\"#servers\">Servers</a></li>"
+             "<li><a href=\"#connections\">Virtual connections</a></li>"
+             "<li><a href=\"#failures\">Last failures</a></li>"
+             "<li><a href=\"#reasons\">Reasons</a></li>"
+             "<li><a href=\"?format=json\">JSON</a></li>"
+             "<li><a href=\"?format=openmetrics\">OpenMetrics</a></li>"
+             "</ul></nav></header>\n<main>\n", r);
 }
 
 void rpc_status_html(const rpc_status_request_t *q)

@@ -1,5 +1,6 @@
-/* httpd/status_json.c: all of the status page for programs. Times are seconds since 1970, or null; all
- * virtual connections that match are in it, whatever their number, and go out as they are written.
+/* httpd/status_json.c: all of the status page for programs. Times are seconds since 1970, or null;
+ * all virtual connections that match are in it, whatever their number, and go out as they are
+ * written.
  */
 #include "httpd/status_facts.h"
 
@@ -181,7 +182,8 @@ static void put_reasons(const rpc_status_request_t *q)
 
     ap_rputs("\"reasons\":{", q->r);
     for (i = 1; i < RPC_REASON_COUNT; i++)
-        ap_rprintf(q->r, "%s\"%s\":{\"refused\":%" APR_UINT64_T_FMT ",\"ended\":%" APR_UINT64_T_FMT "}",
+        ap_rprintf(q->r, "%s\"%s\":{\"refused\":%" APR_UINT64_T_FMT
+                   ",\"ended\":%" APR_UINT64_T_FMT "}",
                    i > 1 ? ",\n" : "\n", rpc_reason_info((rpc_reason_t)i)->token,
                    (apr_uint64_t)atomic_load(&tally->refused[i]),
                    (apr_uint64_t)atomic_load(&tally->ended[i]));

@@ -1,8 +1,9 @@
-/* httpd/status_metrics.c: what happened and what there is, for monitoring systems: OpenMetrics 1.0, or
- * the older text format of Prometheus. They differ in the names of counters and in the last line.
+/* httpd/status_metrics.c: what happened and what there is, for monitoring systems: OpenMetrics 1.0,
+ * or the older text format of Prometheus. They differ in the names of counters and in the last
+ * line.
  *
- * All counts are in shared memory of the parent, so they fall neither with a child nor at a restart.
- * Nothing that a client chooses is a label, so the number of series has a bound.
+ * All counts are in shared memory of the parent, so they fall neither with a child nor at a
+ * restart. Nothing that a client chooses is a label, so the number of series has a bound.
  */
 #include "httpd/status_facts.h"
 
@@ -87,8 +88,9 @@ static void put_histogram(const writer_t *w, const char *role, const rpc_histogr
         ap_rprintf(w->r, "rpcproxy_%s_bucket{role=\"%s\",le=\"", w->name, role);
         if (i < RPC_TALLY_BUCKETS - 1)
             ap_rprintf(w->r, "%d.%s", (int)apr_time_sec(bounds[i]),
-                       bounds[i] % APR_USEC_PER_SEC ? apr_psprintf(w->r->pool, "%03d",
-                                                                   (int)apr_time_msec(bounds[i])) : "0");
+                       bounds[i] % APR_USEC_PER_SEC
+                           ? apr_psprintf(w->r->pool, "%03d", (int)apr_time_msec(bounds[i]))
+                           : "0");
         else
             ap_rputs("+Inf", w->r);
         ap_rprintf(w->r, "\"} %" APR_UINT64_T_FMT "\n", (apr_uint64_t)n);
@@ -120,7 +122,8 @@ static void put_now(writer_t *w, const rpc_status_request_t *q)
 
     family(w, "build", INFO, "", "Version of mod_rpcproxy.");
     sample(w, "version", RPCPROXY_VERSION, 1);
-    family(w, "start_time_seconds", GAUGE, "seconds", "Start of the server, from which all is counted.");
+    family(w, "start_time_seconds", GAUGE, "seconds",
+           "Start of the server, from which all is counted.");
     sample(w, "", "", (uint64_t)apr_time_sec(atomic_load(&q->context->tally->started)));
     family(w, "virtual_connections", GAUGE, "", "Virtual connections that live.");
     sample(w, "", "", q->view->all);

@@ -69,7 +69,8 @@ static void put(request_rec *r, const char *text, escape_t *escape)
     while (*p) {
         size_t size = utf8_size((const unsigned char *)p);
         char buf[8];
-        const char *instead = size == 1 ? escape((unsigned char)*p, buf) : size ? NULL : REPLACEMENT;
+        const char *instead = size == 1 ? escape((unsigned char)*p, buf)
+                            : size ? NULL : REPLACEMENT;
 
         if (instead) {
             ap_rwrite(plain, (int)(p - plain), r);

@@ -1,5 +1,5 @@
-/* httpd/status_page.h: SetHandler rpcproxy-status: who is connected, what is full, what is down, and
- * why somebody was refused; for people, for programs and for monitoring systems.
+/* httpd/status_page.h: SetHandler rpcproxy-status: who is connected, what is full, what is down,
+ * and why somebody was refused; for people, for programs and for monitoring systems.
  *
  *   status_page      the handler: the request and its query string
  *   status_view      the virtual connections, joined, filtered and sorted

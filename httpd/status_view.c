@@ -1,4 +1,6 @@
-/* httpd/status_view.c: collect the rows, sort them by virtual connection, join halves, sort again. */
+/* httpd/status_view.c: collect the rows, sort them by virtual connection, join halves, sort
+ * again.
+ */
 #include "httpd/status_view.h"
 
 #include <inttypes.h>

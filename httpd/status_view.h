@@ -1,5 +1,5 @@
-/* httpd/status_view.h: what the status page shows of the live channels: the virtual connections, with
- * both halves in one, filtered and sorted.
+/* httpd/status_view.h: what the status page shows of the live channels: the virtual connections,
+ * with both halves in one, filtered and sorted.
  *
  * A view is made on a worker thread, from one walk over the board. It has a small entry for each
  * virtual connection; the texts of those that are shown are read from the board again, so a view of

@@ -109,7 +109,8 @@ rpc_metered_t rpc_board_enter(rpc_board_t *board, int at, const rpc_board_row_t 
 
     if (!row)
         return (rpc_metered_t){ NULL, 0, 0, 0 };
-    while (mark <= (uint32_t)at && !atomic_compare_exchange_weak(board->mark, &mark, (uint32_t)at + 1))
+    while (mark <= (uint32_t)at
+           && !atomic_compare_exchange_weak(board->mark, &mark, (uint32_t)at + 1))
         ;
     mine.serial = (atomic_load(&row->version) | 1) + 1;     /* the row has never had it before */
     mine.in_before = atomic_load(&row->meter.in);

@@ -2,10 +2,10 @@
  * much. The status page reads it; no decision depends on it.
  *
  * It stands beside the channel table: a channel's row has the same number in both. The table holds
- * keyed hashes and decides; the board holds names and is read. Only the owner of a row writes it: the
- * worker that makes the channel, and then the thread of its loop. Readers see a whole row or none:
- * each row has a counter that is odd while the row is being written. A row whose process has died
- * meanwhile stays unreadable until the parent has given it back.
+ * keyed hashes and decides; the board holds names and is read. Only the owner of a row writes it:
+ * the worker that makes the channel, and then the thread of its loop. Readers see a whole row or
+ * none: each row has a counter that is odd while the row is being written. A row whose process has
+ * died meanwhile stays unreadable until the parent has given it back.
  *
  * Texts are cut to the room they have. Knows no httpd. Any process that has inherited the memory.
  */
@@ -53,8 +53,8 @@ typedef struct rpc_board_row {
     uint32_t refused;                   /* binds */
     uint32_t of_user, of_address;       /* the limits that hold for it; 0: none */
     uint32_t pid;                       /* of the child */
-    uint32_t slot;                      /* of the virtual connection's sums (shared/sums.h) and 1; 0:
-                                         * none */
+    uint32_t slot;                      /* of the virtual connection's sums (shared/sums.h) and 1;
+                                         * 0: none */
 } rpc_board_row_t;
 
 /* A row and its meter, as read. */
@@ -69,8 +69,9 @@ apr_status_t rpc_board_create(rpc_board_t **board, uint32_t most, apr_pool_t *po
 
 /* ---- the owner of a row ---- */
 
-/* Row ROW is taken for a channel. FIRST: texts, connection, since, role, pid, where what is not known
- * yet is 0. Returns the channel's view of its meter. Rows beyond the board's are not shown. */
+/* Row ROW is taken for a channel. FIRST: texts, connection, since, role, pid, where what is not
+ * known yet is 0. Returns the channel's view of its meter. Rows beyond the board's are not
+ * shown. */
 rpc_metered_t rpc_board_enter(rpc_board_t *board, int row, const rpc_board_row_t *first);
 /* Its first PDU has named the virtual connection, whose sums are at SLOT. */
 void rpc_board_claimed(rpc_board_t *board, int row, uint64_t connection, int64_t began,

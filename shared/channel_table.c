@@ -277,7 +277,8 @@ void rpc_status_leave(rpc_status_t *status, int mine)
     atomic_store(&status->owner[row], 0);
 }
 
-void rpc_status_gone(rpc_status_t *status, uint32_t pid, void (*lost)(void *ctx, int row), void *ctx)
+void rpc_status_gone(rpc_status_t *status, uint32_t pid, void (*lost)(void *ctx, int row),
+                     void *ctx)
 {
     uint32_t row, mark = atomic_load(status->mark);
 

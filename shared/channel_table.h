@@ -75,9 +75,10 @@ int rpc_status_recall(rpc_status_t *status, int row, int *bound, unsigned *level
 int rpc_status_tells(rpc_status_t *status, int row, apr_time_t now);
 /* Gives the row back. */
 void rpc_status_leave(rpc_status_t *status, int row);
-/* Gives back all rows of a process that has ended, however it did; LOST, which may be NULL, hears of
- * each before that. */
-void rpc_status_gone(rpc_status_t *status, uint32_t pid, void (*lost)(void *ctx, int row), void *ctx);
+/* Gives back all rows of a process that has ended, however it did; LOST, which may be NULL,
+ * hears of each before that. */
+void rpc_status_gone(rpc_status_t *status, uint32_t pid, void (*lost)(void *ctx, int row),
+                     void *ctx);
 
 typedef struct rpc_status_counts {
     uint32_t channels, unpaired;

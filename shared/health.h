@@ -1,5 +1,5 @@
-/* rpc_health: which servers answer, shared by all children and the endpoint process; and what people
- * may know of them.
+/* rpc_health: which servers answer, shared by all children and the endpoint process; and what
+ * people may know of them.
  *
  * A table in shared memory with one slot for each server (host:port), found by hash. There are no
  * locks: the numbers of a slot are atomics, so a child that dies leaves no lock behind. Clients may

@@ -1,5 +1,5 @@
-/* shared/mishaps.c: one entry after the other is written anew. One that another process is writing at
- * this moment is passed over.
+/* shared/mishaps.c: one entry after the other is written anew. One that another process is writing
+ * at this moment is passed over.
  */
 #include "shared/mishaps.h"
 

@@ -1,14 +1,14 @@
 /* shared/sums.c: buckets of slots, found by the id.
  *
- * Each id has a bucket in each of three levels, which are small, larger and large. The next level is
- * looked at only where this bucket has ever been full. So few virtual connections take few pages of
- * memory, of which reading alone would take one.
+ * Each id has a bucket in each of three levels, which are small, larger and large. The next level
+ * is looked at only where this bucket has ever been full. So few virtual connections take few pages
+ * of memory, of which reading alone would take one.
  *
  * A slot is one word of the id and of its holders, and the sums beside it:
  *
  *   hold:     the word with my id: one holder more, by compare-and-swap, if it has any
- *             else a free word becomes my id's with one holder; then look at the bucket again: of two
- *             that have begun the same id the one in the lower slot stays
+ *             else a free word becomes my id's with one holder; then look at the bucket again: of
+ *             two that have begun the same id the one in the lower slot stays
  *   release:  add, then one holder less; whoever makes it none owns the slot, and frees it
  *
  * A slot without holders is never held again, so the last one has the sums for itself. If a process
@@ -104,7 +104,8 @@ static slot_t *take_free(slot_t *bucket, uint64_t key, apr_time_t now)
     for (slot = bucket; slot < bucket + BUCKET; slot++) {
         uint64_t none = 0;
 
-        if (atomic_load(&slot->word) || !atomic_compare_exchange_strong(&slot->word, &none, key | 1))
+        if (atomic_load(&slot->word)
+            || !atomic_compare_exchange_strong(&slot->word, &none, key | 1))
             continue;
         atomic_compare_exchange_strong(&slot->began, &(int64_t){ 0 }, now);
         return slot;

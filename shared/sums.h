@@ -1,10 +1,10 @@
-/* rpc_sums: what the channels of a virtual connection have in common, whichever children they are in:
- * since when, how many bytes, how many successors, and how it ended. So its last channel can tell all
- * of it in one line of the log.
+/* rpc_sums: what the channels of a virtual connection have in common, whichever children they are
+ * in: since when, how many bytes, how many successors, and how it ended. So its last channel can
+ * tell all of it in one line of the log.
  *
- * A slot is shared by the channels that hold it; the last to let go gets the sums and frees it. When
- * there is no slot, a channel is told as one of its own. No locks, no httpd headers; any thread, any
- * process that has inherited the memory.
+ * A slot is shared by the channels that hold it; the last to let go gets the sums and frees it.
+ * When there is no slot, a channel is told as one of its own. No locks, no httpd headers; any
+ * thread, any process that has inherited the memory.
  */
 #ifndef RPC_SUMS_H
 #define RPC_SUMS_H
@@ -38,7 +38,8 @@ void rpc_sums_served(rpc_sums_t *sums, uint64_t connection, const char *server);
 #define RPC_SUMS_SERVER 80
 int rpc_sums_server(const rpc_sums_t *sums, uint32_t slot, char to[RPC_SUMS_SERVER]);
 void rpc_sums_opened(rpc_sums_t *sums, uint32_t slot);
-/* The channel has ended, with these bytes and this reason. 1: it was the last, and *ALL says all. */
+/* The channel has ended, with these bytes and this reason. 1: it was the last, and *ALL says
+ * all. */
 int rpc_sums_release(rpc_sums_t *sums, uint32_t slot, uint64_t in, uint64_t out,
                      rpc_reason_t reason, rpc_sum_t *all);
 

@@ -1,5 +1,5 @@
-/* rpc_tally: what has happened since the server was started, in numbers that never fall: they outlive
- * children and restarts. For the status page and monitoring systems.
+/* rpc_tally: what has happened since the server was started, in numbers that never fall: they
+ * outlive children and restarts. For the status page and monitoring systems.
  *
  * Each count is one atomic addition, at the beginning or the end of a channel, never for a PDU. Any
  * thread, any process that has inherited the memory.
