@@ -24,7 +24,7 @@ typedef struct rpc_log_who {
     const char *name;                       /* the user again, as httpd has it, not escaped */
 } rpc_log_who_t;
 
-/* Fills WHO, in R's pool or for as long. */
+/* What the lines say of R. The texts live as long as R. */
 rpc_log_who_t rpc_log_who(request_rec *r);
 
 /* What is known of a channel at its end. */

@@ -365,7 +365,7 @@ void rpc_record_end(rpc_record_t *record, const rpc_record_end_t *end)
 
 /* ---- at the hand-over ---- */
 
-/* The log_transaction hooks of all modules but mod_log_config, and but ours. */
+/* The log_transaction hooks of all modules but mod_log_config's and our own. */
 static int run_other_hooks(request_rec *r)
 {
     apr_array_header_t *hooks = ap_hook_get_log_transaction();

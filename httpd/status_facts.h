@@ -44,8 +44,7 @@ typedef struct rpc_status_limit {
 #define RPC_STATUS_LIMITS 6
 void rpc_status_limits(const rpc_status_request_t *q, rpc_status_limit_t limits[RPC_STATUS_LIMITS]);
 
-/* The word for a server's state: "up", "avoided", "suspect", "down",
- * "draining". */
+/* The word for a server's state: "up", "avoided", "suspect", "down" or "draining". */
 const char *rpc_status_server_state(const rpc_health_view_t *server);
 /* Channels at that server. */
 apr_size_t rpc_status_server_channels(const rpc_status_request_t *q,

@@ -567,8 +567,8 @@ static void put_connections(const rpc_status_request_t *q)
     last = first + q->query.rows < count ? first + q->query.rows : count;
     begin_section(r, "connections", "Virtual connections", NULL);
     put_form(q);
-    ap_rprintf(r, "<table role=\"table\"><caption>%s%d to %d of %d%s</caption>\n",
-               "Shown: ", count ? (int)first + 1 : 0, (int)last, (int)count,
+    ap_rprintf(r, "<table role=\"table\"><caption>Shown: %d to %d of %d%s</caption>\n",
+               count ? (int)first + 1 : 0, (int)last, (int)count,
                count < q->view->all ? apr_psprintf(r->pool, " that match, of %d in all",
                                                    (int)q->view->all) : "");
     put_connection_head(q);
