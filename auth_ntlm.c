@@ -24,6 +24,7 @@
 #include "auth/failures.h"
 #include "auth/handshake.h"
 #include "auth/negotiate.h"
+#include "auth/passed_watch.h"
 #include "auth/provider.h"
 #include "auth/shared_connection.h"
 #include "base/version.h"
@@ -269,6 +270,7 @@ static void register_hooks(apr_pool_t *p)
     auth_ntlm_handshake_register(p);
     auth_failure_cache_register(p);
     auth_basic_watch_register(p);
+    auth_passed_watch_register(p);
     ap_hook_check_authn(authenticate, NULL, after, APR_HOOK_MIDDLE, AP_AUTH_INTERNAL_PER_CONF);
     ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_fixups(note_domains, NULL, NULL, APR_HOOK_MIDDLE);

@@ -33,6 +33,7 @@
 #include "httpd/log_record.h"
 #include "httpd/mpm_limits.h"
 #include "httpd/named_servers.h"
+#include "httpd/passed.h"
 #include "httpd/require.h"
 #include "httpd/section_check.h"
 #include "httpd/session_cache.h"
@@ -252,6 +253,8 @@ static apr_status_t start_threads(apr_pool_t *pchild, server_rec *s)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     rv = rpc_record_start(pchild);
+    if (rv == APR_SUCCESS)
+        rv = rpc_passed_start(pchild);
     if (rv == APR_SUCCESS)
         rv = rpc_engine_start(&context.engine, &params, pchild);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

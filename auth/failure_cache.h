@@ -9,7 +9,7 @@
  * the last boot of this machine.
  *
  * The cache lives as long as the configuration: a restart forgets what is in shared memory.
- * Worker threads only.
+ * Worker threads, or one that may wait as they may.
  */
 #ifndef AUTH_FAILURE_CACHE_H
 #define AUTH_FAILURE_CACHE_H

@@ -6,7 +6,7 @@
  *             most once an hour
  *
  * NTLM and AuthNtlmBasicProvider call these functions themselves; auth/basic_watch.c calls them for
- * mod_auth_basic.
+ * mod_auth_basic, auth/passed_watch.c for a server behind.
  */
 #include "auth/failures.h"
 

@@ -9,7 +9,7 @@
  * A success does not lower the count, or an attacker would only have to wait for the owner's next
  * login. But after a success the account is known at the client's address for a day. Failures from
  * other addresses then do not lock the owner out at that address; failures from that address still
- * do. Worker threads only.
+ * do. Worker threads, or one that may wait as they may.
  */
 #ifndef AUTH_FAILURES_H
 #define AUTH_FAILURES_H

@@ -12,6 +12,7 @@
  *   auth/provider_winbind.c    provider "winbind": the domain, through libwbclient
  *   auth/failures.c            the limit on guessed passwords
  *   auth/basic_watch.c         the same limit for AuthType Basic
+ *   auth/passed_watch.c        the same limit where a server behind checks
  *   auth/config.c              the directives
  *   ntlm/                      the messages
  *

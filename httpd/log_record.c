@@ -76,12 +76,12 @@ static _Thread_local struct {
 
 /* ---- rebuilding ---- */
 
-static void hold(rpc_record_t *record)
+void rpc_record_hold(rpc_record_t *record)
 {
     __atomic_add_fetch(&record->holders, 1, __ATOMIC_RELAXED);
 }
 
-static void release_record(rpc_record_t *record)
+void rpc_record_release(rpc_record_t *record)
 {
     late_field_t *late, *next;
 
@@ -112,6 +112,15 @@ static void done_writing(void)
 {
     writing.record = NULL;
     writing.c = NULL;
+}
+
+/* Its ids are in use from now on. */
+void rpc_record_show(rpc_record_t *record, apr_pool_t *pool,
+                     void (*see)(request_rec *r, void *data), void *data)
+{
+    __atomic_store_n(&record->told, 1, __ATOMIC_RELAXED);
+    see(rebuild(record, pool), data);
+    done_writing();
 }
 
 /* ---- hooks that are asked about a rebuilt connection ---- */
@@ -161,7 +170,7 @@ static void drop_record_line(rpc_line_t *line)
 {
     record_line_t *l = (record_line_t *)line;
 
-    release_record(l->record);
+    rpc_record_release(l->record);
     free(l);
 }
 
@@ -203,7 +212,7 @@ static void record_log(const rpc_log_t *log, int level, apr_status_t status, con
     strcpy(l->text, text);
     if (record->connection)
         sprintf(l->text + strlen(text), CONNECTION, record->connection);
-    hold(record);
+    rpc_record_hold(record);
     __atomic_store_n(&record->told, 1, __ATOMIC_RELAXED);
     rpc_server_log_give(&l->line);
 }
@@ -231,7 +240,7 @@ static void forget_hosts(rpc_question_t *question)
 {
     host_question_t *q = (host_question_t *)question;
 
-    release_record(q->record);
+    rpc_record_release(q->record);
     free(q);
 }
 
@@ -289,7 +298,7 @@ static void find_hosts(rpc_record_t *record, request_rec *r)
         return;
     q->question = (rpc_question_t){ ask_hosts, forget_hosts };
     q->record = record;
-    hold(record);
+    rpc_record_hold(record);
     if (!rpc_ask_in_time(&q->question, LOOK_UP_TIME))
         return;
     r->connection->remote_host = apr_pstrdup(r->pool, q->client);
@@ -320,12 +329,12 @@ static void write_access(rpc_line_t *line, apr_pool_t *pool)
     if (hook)
         hook(first);
     done_writing();
-    release_record(record);
+    rpc_record_release(record);
 }
 
 static void drop_access(rpc_line_t *line)
 {
-    release_record((rpc_record_t *)line);
+    rpc_record_release((rpc_record_t *)line);
 }
 
 static void say_missing(unsigned long lines)

@@ -52,6 +52,14 @@ void rpc_record_name(rpc_record_t *record, uint64_t connection);
  * ErrorLogFormat names. It can be used as long as RECORD lives. */
 const rpc_log_t *rpc_record_logger(const rpc_record_t *record);
 
+/* For a thread that has to do with the request, perhaps after the end of the record: RECORD stays
+ * until it is released. */
+void rpc_record_hold(rpc_record_t *record);
+void rpc_record_release(rpc_record_t *record);
+/* Has SEE look at a rebuilt request, which is in POOL, and may log for it. No loop's thread. */
+void rpc_record_show(rpc_record_t *record, apr_pool_t *pool,
+                     void (*see)(request_rec *r, void *data), void *data);
+
 /* What the end of the channel adds. */
 typedef struct rpc_record_end {
     int status;             /* of the answer; 200 when there was none */

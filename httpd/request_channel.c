@@ -24,6 +24,7 @@
 #include "httpd/error_log_line.h"
 #include "httpd/interned.h"
 #include "httpd/module.h"
+#include "httpd/passed.h"
 #include "httpd/require.h"
 #include "httpd/server_log.h"
 #include "io/secure.h"
@@ -89,6 +90,7 @@ typedef struct channel {
     const rpc_context_t *context;
     const rpc_channel_spec_t *spec;
     rpc_record_t *record;       /* of its request */
+    void *passed;               /* the password in it, until the upstream has answered; or NULL */
     rpc_log_who_t who;
     const char *query;
     rpc_budget_limit_t limit;
@@ -228,6 +230,15 @@ static void channel_opened(void *ctx)
     rpc_board_opened(ch->context->board, ch->row);
 }
 
+static void channel_answered(void *ctx, int status)
+{
+    channel_t *ch = ctx;
+
+    if (ch->passed)
+        rpc_passed_answered(ch->record, ch->passed, status);
+    ch->passed = NULL;
+}
+
 static void channel_bound(void *ctx, unsigned level)
 {
     const channel_t *ch = ctx;
@@ -336,6 +347,7 @@ static void channel_ended(void *ctx, const rpc_end_t *end)
         rpc_record_note(ch->record, "RPC_REFUSED", refused);
     }
     free(ch->backend);
+    free(ch->passed);
     free(ch);
 }
 
@@ -582,6 +594,7 @@ rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r,
     spec->claim = channel_claim;
     spec->reached = channel_reached;
     spec->opened = channel_opened;
+    spec->answered = channel_answered;
     spec->bound = channel_bound;
     spec->recall = channel_recall;
     spec->refused = channel_refused;
@@ -701,6 +714,7 @@ const rpc_channel_spec_t *rpc_request_detach(request_rec *r, const rpc_channel_s
     block = (rpc_block_t){ (char *)(d + 1), 0 };
     fill_detached(d, &block, spec);
     d->channel.record = *record;
+    d->channel.passed = rpc_passed_take(r);
     d->channel.spec = &d->spec;
     d->spec.ctx = &d->channel;
     d->spec.log = d->spec.leg.log = rpc_record_logger(*record);

@@ -506,6 +506,8 @@ static rpc_reason_t final_head(rpc_relay_t *relay)
     rpc_http_answer_t *answer = &relay->answer;
 
     rpc_timer_cancel(loop_of(relay), &relay->upstream_due);
+    if (relay->spec->answered)
+        relay->spec->answered(relay->spec->ctx, answer->status);
     if (upstream->logs_on && answer->status == 401) {
         answer->status = 0;     /* the client has no answer yet */
         return because(relay, RPC_REASON_UPSTREAM_LOGON,
