@@ -65,7 +65,7 @@ PING_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcping*.c) tools/dce.c
 DEMO_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcdemo*.c) tools/dce.c tools/ndr.c firewall/interfaces.c)
 UNITS    := $(patsubst t/unit/%.c,$(BUILD)/unit/%,$(wildcard t/unit/*_test.c))
 
-.PHONY: all module tools load unit check test sanitize run bench bench-all deps install uninstall deb deb-test clean
+.PHONY: all module tools load unit check test mixing sanitize run bench bench-all deps install uninstall deb deb-test clean
 all: module tools
 
 include fuzz/fuzz.mk
@@ -133,6 +133,11 @@ test:
 	tools/deps.sh test
 	$(MAKE) all load unit check
 	tools/test.sh
+
+# Users of NTLM on one proxy in front of another, ten thousand requests: never mixed.
+mixing: all
+	tools/deps.sh test
+	RPCH_REQUESTS=10000 perl t/TEST t/88-upstream-users.t
 
 sanitize:
 	tools/deps.sh test

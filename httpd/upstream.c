@@ -93,34 +93,58 @@ static const char *via_of(request_rec *r, const rpc_upstream_way_t *way)
                         full ? AP_SERVER_BASEVERSION : "", full ? ")" : "");
 }
 
+static void add_map(apr_array_header_t *maps, rpc_map_kind_t kind, const char *from,
+                    const char *to)
+{
+    APR_ARRAY_PUSH(maps, rpc_map_t) = (rpc_map_t){ kind, from, to };
+}
+
+/* A ProxyPassReverse. A balancer:// stands for each of its members. */
+static void add_url(request_rec *r, proxy_server_conf *conf, apr_array_header_t *maps,
+                    const struct proxy_alias *alias)
+{
+    const char *to = alias->fake[0] == '/' ? ap_construct_url(r->pool, alias->fake, r)
+                                           : alias->fake;
+    const char *host = strstr(alias->real, "://");
+    proxy_balancer *balancer = NULL;
+    int i;
+
+    if (host && ap_cstr_casecmpn(alias->real, "balancer:", 9) == 0)
+        balancer = rpc_proxy_api()->ap_proxy_get_balancer(r->pool, conf, alias->real, 1);
+    if (!balancer)
+        add_map(maps, RPC_MAP_URL, alias->real, to);
+    for (i = 0; balancer && i < balancer->workers->nelts; i++) {
+        const proxy_worker *member = APR_ARRAY_IDX(balancer->workers, i, proxy_worker *);
+
+        add_map(maps, RPC_MAP_URL, apr_pstrcat(r->pool, member->s->name_ex,
+                                               host + 3 + strcspn(host + 3, "/"), NULL), to);
+    }
+}
+
 /* mod_proxy keeps cookies' the other way round. */
-static void add_maps(request_rec *r, apr_array_header_t *maps, const apr_array_header_t *from,
-                     rpc_map_kind_t kind)
+static void add_cookies(apr_array_header_t *maps, const apr_array_header_t *from,
+                        rpc_map_kind_t kind)
 {
     int i;
 
     for (i = 0; from && i < from->nelts; i++) {
         const struct proxy_alias *alias = &APR_ARRAY_IDX(from, i, struct proxy_alias);
-        rpc_map_t map = { kind, alias->fake, alias->real };
 
-        if (kind == RPC_MAP_URL) {
-            map.from = alias->real;
-            map.to = alias->fake[0] == '/' ? ap_construct_url(r->pool, alias->fake, r)
-                                           : alias->fake;
-        }
-        APR_ARRAY_PUSH(maps, rpc_map_t) = map;
+        add_map(maps, kind, alias->fake, alias->real);
     }
 }
 
 /* ProxyPassReverse and its kin, for the loop, where there is no request any more. */
-static void set_maps(request_rec *r, rpc_upstream_t *upstream)
+static void set_maps(request_rec *r, const rpc_upstream_way_t *way, rpc_upstream_t *upstream)
 {
     const proxy_dir_conf *conf = rpc_proxy_dir_conf(rpc_proxy_api(), r->per_dir_config);
     apr_array_header_t *maps = apr_array_make(r->pool, 4, sizeof(rpc_map_t));
+    int i;
 
-    add_maps(r, maps, conf->raliases, RPC_MAP_URL);
-    add_maps(r, maps, conf->cookie_paths, RPC_MAP_COOKIE_PATH);
-    add_maps(r, maps, conf->cookie_domains, RPC_MAP_COOKIE_DOMAIN);
+    for (i = 0; conf->raliases && i < conf->raliases->nelts; i++)
+        add_url(r, way->conf, maps, &APR_ARRAY_IDX(conf->raliases, i, struct proxy_alias));
+    add_cookies(maps, conf->cookie_paths, RPC_MAP_COOKIE_PATH);
+    add_cookies(maps, conf->cookie_domains, RPC_MAP_COOKIE_DOMAIN);
     upstream->maps = (const rpc_map_t *)maps->elts;
     upstream->map_count = maps->nelts;
 }
@@ -239,7 +263,7 @@ static int serve_channel(request_rec *r, rpc_channel_spec_t *spec, void *ctx)
     upstream->logs_on = apr_table_get(r->notes, RPC_WHO_LOGGED_ON_NOTE) != NULL;
     upstream->http10 = r->proto_num < HTTP_VERSION(1, 1);
     upstream->timeout = rpc_upstream_timeout(r, way);
-    set_maps(r, upstream);
+    set_maps(r, way, upstream);
     if (via)
         upstream->fields = apr_pstrcat(r->pool, "Via: ", via, "\r\n", NULL);
     if (upstream->expects)

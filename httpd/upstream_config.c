@@ -35,26 +35,34 @@ static int is_balancer(const char *url)
     return ap_cstr_casecmpn(url, "balancer:", 9) == 0;
 }
 
-static const char balancers_key[] = "rpcproxy-balancers";     /* userdata of pconf */
+static const char places_key[] = "rpcproxy-upstreams";      /* userdata of pconf */
 
-const apr_array_header_t *rpc_upstream_balancers(apr_pool_t *pconf)
+const apr_array_header_t *rpc_upstream_places(apr_pool_t *pconf)
 {
     void *list = NULL;
 
-    apr_pool_userdata_get(&list, balancers_key, pconf);
+    apr_pool_userdata_get(&list, places_key, pconf);
     return list;
 }
 
-static void note_balancer(const cmd_parms *cmd, const char *name, const char *path)
+/* Each once. */
+static void note_upstream(const cmd_parms *cmd, const char *name, const char *path)
 {
-    apr_array_header_t *list = (apr_array_header_t *)rpc_upstream_balancers(cmd->pool);
+    apr_array_header_t *list = (apr_array_header_t *)rpc_upstream_places(cmd->pool);
+    int i;
 
     if (!list) {
-        list = apr_array_make(cmd->pool, 4, sizeof(rpc_upstream_balancer_t));
-        apr_pool_userdata_setn(list, balancers_key, NULL, cmd->pool);
+        list = apr_array_make(cmd->pool, 4, sizeof(rpc_upstream_place_t));
+        apr_pool_userdata_setn(list, places_key, NULL, cmd->pool);
     }
-    APR_ARRAY_PUSH(list, rpc_upstream_balancer_t)
-        = (rpc_upstream_balancer_t){ cmd->server, name, path };
+    for (i = 0; i < list->nelts; i++) {
+        const rpc_upstream_place_t *place = &APR_ARRAY_IDX(list, i, rpc_upstream_place_t);
+
+        if (place->server == cmd->server && strcmp(place->name, name) == 0
+            && strcmp(place->path, path) == 0)
+            return;
+    }
+    APR_ARRAY_PUSH(list, rpc_upstream_place_t) = (rpc_upstream_place_t){ cmd->server, name, path };
 }
 
 static const char *path_of(apr_pool_t *pool, const char *url)
@@ -147,8 +155,8 @@ const char *rpc_upstream_define(cmd_parms *cmd, rpc_backend_t *backend)
         wrong = define_balancer(cmd, api, conf, backend, &name);
     else if (!is_balancer(name))
         wrong = define_worker(cmd, api, conf, name);
-    if (!wrong && is_balancer(name))
-        note_balancer(cmd, name, path_of(cmd->pool, backend->places[0].url));
+    if (!wrong)
+        note_upstream(cmd, name, path_of(cmd->pool, backend->places[0].url));
     backend->upstream = apr_pstrcat(cmd->pool, name, behind_host(backend->places[0].url), NULL);
     return wrong;
 }

@@ -16,15 +16,15 @@
  * what is wrong. */
 const char *rpc_upstream_define(cmd_parms *cmd, rpc_backend_t *backend);
 
-/* A balancer that a RpcBackend of SERVER leads to. */
-typedef struct rpc_upstream_balancer {
+/* A worker or a balancer of mod_proxy that a RpcBackend of SERVER leads to. */
+typedef struct rpc_upstream_place {
     server_rec *server;
-    const char *name;           /* balancer://name */
+    const char *name;           /* scheme://host[:port], or balancer://name */
     const char *path;           /* of the URL; "": that of requests */
-} rpc_upstream_balancer_t;
+} rpc_upstream_place_t;
 
-/* All of them, rpc_upstream_balancer_t; NULL: none. */
-const apr_array_header_t *rpc_upstream_balancers(apr_pool_t *pconf);
+/* All of them, rpc_upstream_place_t; NULL: none. */
+const apr_array_header_t *rpc_upstream_places(apr_pool_t *pconf);
 
 /* Notes where a ProxyPass stands beside a SetHandler: there a proxy behind us serves. From
  * check_config. */

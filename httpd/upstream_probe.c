@@ -1,6 +1,6 @@
-/* httpd/upstream_probe.c: the probes run one after the other on the watchdog's thread, which may
- * wait. They connect as a request does (httpd/upstream_connect.h), by a request that nobody has
- * sent.
+/* httpd/upstream_probe.c: the probes of a round run side by side, each on a thread of its own, so
+ * that a proxy that hangs delays no other; the watchdog's thread, which may wait, waits for all.
+ * They connect as a request does (httpd/upstream_connect.h), by a request that nobody has sent.
  */
 #include "httpd/upstream_probe.h"
 
@@ -11,6 +11,7 @@
 #include <http_log.h>
 
 #include "base/clock.h"
+#include "base/thread.h"
 #include "httpd/detach.h"
 #include "httpd/module.h"
 #include "httpd/upstream_config.h"
@@ -21,10 +22,12 @@ APLOG_USE_MODULE(rpcproxy);
 
 #define WATCHDOG "_rpcproxy_echo_"
 #define ECHO_PATH "/rpc/rpcproxy.dll"
+#define AT_ONCE 32              /* threads */
 
 /* Of one configuration: userdata of pconf. */
 typedef struct probes {
-    const apr_array_header_t *balancers;    /* rpc_upstream_balancer_t */
+    const apr_array_header_t *places;   /* rpc_upstream_place_t */
+    char *fails;                /* for each place that is no balancer: the last probe has failed */
     const rpc_context_t *context;
     apr_interval_time_t timeout;
     volatile apr_uint32_t stopping;
@@ -104,77 +107,139 @@ static proxy_worker *make_worker(apr_pool_t *pool, const probes_t *probes, serve
     return api->ap_proxy_initialize_worker(worker, s, pool) == APR_SUCCESS ? worker : NULL;
 }
 
-/* NULL: MEMBER's server answers, or this machine cannot ask. */
-static const char *probe(apr_pool_t *pool, const probes_t *probes,
-                         const rpc_upstream_balancer_t *to, proxy_server_conf *conf,
-                         const proxy_worker *member, ap_conf_vector_t *section)
+typedef struct probe {
+    apr_pool_t *pool;           /* its own: no thread shares it */
+    const probes_t *probes;
+    const rpc_upstream_place_t *to;
+    proxy_worker *member;       /* of a balancer, or the only one */
+    char *fails;                /* of the only one; NULL: a balancer's status says so */
+    request_rec *r;
+    rpc_upstream_way_t way;
+    pthread_t thread;
+    const char *why;            /* it has failed */
+} probe_t;
+
+static void *run_probe(void *data)
 {
-    request_rec *r = make_request(pool, to->server, section);
-    rpc_upstream_way_t way = {
-        .worker = make_worker(pool, probes, to->server, member), .conf = conf,
-        .url = apr_pstrcat(pool, member->s->name_ex, "/", NULL),
-    };
+    probe_t *p = data;
+    const probes_t *probes = p->probes;
     const char *why = NULL;
     rpc_reason_t reason;
-    rpc_stream_t *stream;
+    rpc_stream_t *stream = rpc_upstream_connect(p->r, &p->way,
+                                                rpc_engine_tls(probes->context->engine), &reason,
+                                                &why);
 
-    if (!way.worker)
-        return NULL;
-    stream = rpc_upstream_connect(r, &way, rpc_engine_tls(probes->context->engine), &reason, &why);
-    if (!stream)
-        return reason == RPC_REASON_LOCAL_FAILURE ? NULL : why;
-    why = ask_echo(r, stream, member, to->path, rpc_clock_now() + probes->timeout);
-    rpc_secure_drop(stream);
-    return why;
+    if (stream) {
+        why = ask_echo(p->r, stream, p->member, p->to->path, rpc_clock_now() + probes->timeout);
+        rpc_secure_drop(stream);
+    }
+    else if (reason == RPC_REASON_LOCAL_FAILURE)
+        why = NULL;             /* this machine cannot ask */
+    p->why = why;
+    return NULL;
 }
 
 /* ---- all of them ---- */
 
-static void report(server_rec *s, proxy_worker *member, const char *why)
+static void add_probe(const probes_t *probes, apr_array_header_t *round,
+                      const rpc_upstream_place_t *to, proxy_worker *member,
+                      ap_conf_vector_t *section, char *fails)
 {
-    unsigned fails = PROXY_WORKER_HC_FAIL;
-    unsigned before = why ? __atomic_fetch_or(&member->s->status, fails, __ATOMIC_RELAXED)
-                          : __atomic_fetch_and(&member->s->status, ~(fails | PROXY_WORKER_IN_ERROR),
-                                               __ATOMIC_RELAXED);
+    probe_t p = { .probes = probes, .to = to, .member = member, .fails = fails };
 
-    if (why && !(before & fails))
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                     "health check: the proxy at %s: %s; it is avoided until a check succeeds",
-                     member->s->name_ex, why);
-    else if (!why && before & fails)
-        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s, "health check: the proxy at %s answers again",
-                     member->s->name_ex);
+    if (apr_pool_create_unmanaged_ex(&p.pool, NULL, NULL) != APR_SUCCESS)
+        return;
+    p.r = make_request(p.pool, to->server, section);
+    p.way = (rpc_upstream_way_t){
+        .worker = make_worker(p.pool, probes, to->server, member),
+        .conf = rpc_proxy_server_conf(rpc_proxy_api(), to->server),
+        .url = apr_pstrcat(p.pool, member->s->name_ex, "/", NULL),
+    };
+    if (p.way.worker)
+        APR_ARRAY_PUSH(round, probe_t) = p;
+    else
+        apr_pool_destroy(p.pool);
 }
 
-static void probe_balancer(probes_t *probes, const rpc_upstream_balancer_t *to, apr_pool_t *pool)
+static void add_probes(const probes_t *probes, apr_array_header_t *round, int index)
 {
     const rpc_proxy_api_t *api = rpc_proxy_api();
+    const rpc_upstream_place_t *to = &APR_ARRAY_IDX(probes->places, index, rpc_upstream_place_t);
     proxy_server_conf *conf = rpc_proxy_server_conf(api, to->server);
-    proxy_balancer *balancer = api->ap_proxy_get_balancer(pool, conf, to->name, 0);
-    apr_pool_t *own;
+    proxy_balancer *balancer = api->ap_proxy_get_balancer(round->pool, conf, to->name, 0);
+    proxy_worker *only;
     int i;
 
-    for (i = 0; balancer && i < balancer->workers->nelts; i++) {
-        proxy_worker *member = APR_ARRAY_IDX(balancer->workers, i, proxy_worker *);
+    for (i = 0; balancer && i < balancer->workers->nelts; i++)
+        add_probe(probes, round, to, APR_ARRAY_IDX(balancer->workers, i, proxy_worker *),
+                  balancer->section_config, NULL);
+    if (balancer || !(only = api->ap_proxy_get_worker(round->pool, NULL, conf, to->name)))
+        return;
+    add_probe(probes, round, to, only, only->section_config, &probes->fails[index]);
+}
 
-        if (apr_atomic_read32(&probes->stopping))
-            return;
-        apr_pool_create(&own, pool);
-        report(to->server, member,
-               probe(own, probes, to, conf, member, balancer->section_config));
-        apr_pool_destroy(own);
+/* Whether the probe before has failed. A member that fails is out of use; the only one is not, for
+ * there is none that could be used instead. */
+static int note_result(const probe_t *p)
+{
+    unsigned fails = PROXY_WORKER_HC_FAIL;
+    unsigned *status = &p->member->s->status;
+    int before;
+
+    if (!p->fails)
+        return ((p->why ? __atomic_fetch_or(status, fails, __ATOMIC_RELAXED)
+                        : __atomic_fetch_and(status, ~(fails | PROXY_WORKER_IN_ERROR),
+                                             __ATOMIC_RELAXED)) & fails) != 0;
+    before = *p->fails;
+    *p->fails = p->why != NULL;
+    return before;
+}
+
+static void report(const probe_t *p)
+{
+    int before = note_result(p);
+
+    if (p->why && !before)
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, p->to->server,
+                     "health check: the proxy at %s: %s; %s", p->member->s->name_ex, p->why,
+                     p->fails ? "requests still go there, for it is the only one"
+                              : "it is avoided until a check succeeds");
+    else if (!p->why && before)
+        ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, p->to->server,
+                     "health check: the proxy at %s answers again", p->member->s->name_ex);
+}
+
+/* What no thread can be made for is not asked this time. */
+static void run_some(probe_t *some, int count)
+{
+    int i, started[AT_ONCE];
+
+    for (i = 0; i < count; i++)
+        started[i] = rpc_thread_start(&some[i].thread, run_probe, &some[i]) == 0;
+    for (i = 0; i < count; i++) {
+        if (started[i]) {
+            pthread_join(some[i].thread, NULL);
+            report(&some[i]);
+        }
+        apr_pool_destroy(some[i].pool);
     }
 }
 
 static apr_status_t on_watch(int state, void *data, apr_pool_t *pool)
 {
     probes_t *probes = data;
+    apr_array_header_t *round = apr_array_make(pool, AT_ONCE, sizeof(probe_t));
     int i;
 
     if (state != AP_WATCHDOG_STATE_RUNNING || !probes->context->engine)
         return APR_SUCCESS;
-    for (i = 0; i < probes->balancers->nelts; i++)
-        probe_balancer(probes, &APR_ARRAY_IDX(probes->balancers, i, rpc_upstream_balancer_t), pool);
+    for (i = 0; i < probes->places->nelts; i++)
+        add_probes(probes, round, i);
+    for (i = 0; i < round->nelts && !apr_atomic_read32(&probes->stopping); i += AT_ONCE)
+        run_some(&APR_ARRAY_IDX(round, i, probe_t),
+                 round->nelts - i < AT_ONCE ? round->nelts - i : AT_ONCE);
+    for (; i < round->nelts; i++)
+        apr_pool_destroy(APR_ARRAY_IDX(round, i, probe_t).pool);
     return APR_SUCCESS;
 }
 
@@ -185,10 +250,11 @@ apr_status_t rpc_upstream_probe_start(apr_pool_t *pconf, server_rec *s,
     probes_t *probes = apr_pcalloc(pconf, sizeof(*probes));
     apr_interval_time_t interval;
 
-    probes->balancers = rpc_upstream_balancers(pconf);
+    probes->places = rpc_upstream_places(pconf);
     probes->context = context;
-    if (rpc_config_check(sc, &interval, &probes->timeout) != RPC_CHECK_ECHO || !probes->balancers)
+    if (rpc_config_check(sc, &interval, &probes->timeout) != RPC_CHECK_ECHO || !probes->places)
         return APR_SUCCESS;
+    probes->fails = apr_pcalloc(pconf, (apr_size_t)probes->places->nelts);
     apr_pool_userdata_setn(probes, probes_key, NULL, pconf);
     return rpc_watchdog_start(pconf, s, WATCHDOG, interval, probes, on_watch);
 }

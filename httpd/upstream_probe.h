@@ -1,7 +1,8 @@
 /* rpc_upstream_probe: RpcHealthCheck echo. One child at a time, as mod_watchdog chooses it, asks
- * the members of balancers that RpcBackend leads to for an echo, which is the protocol's own probe
- * (2.1.2.1.5). A member that does not answer as an RPC proxy does is out of use until it does;
- * mod_proxy and balancer-manager show that as they show the checks of mod_proxy_hcheck.
+ * the RPC proxies that RpcBackend leads to for an echo, which is the protocol's own probe
+ * (2.1.2.1.5). A balancer's member that does not answer as an RPC proxy does is out of use until it
+ * does; mod_proxy and balancer-manager show that as they show the checks of mod_proxy_hcheck. Of a
+ * single proxy the log tells.
  */
 #ifndef RPC_UPSTREAM_PROBE_H
 #define RPC_UPSTREAM_PROBE_H

@@ -13,7 +13,7 @@ use RPCH::TCPServer;
 use RPCH::Test;
 
 chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
--e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_") for qw(proxy proxy_http);
+-e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_") for qw(proxy proxy_http proxy_balancer slotmem_shm lbmethod_byrequests);
 
 package Behind;     # the proxy behind, one connection for each request
 
@@ -35,20 +35,25 @@ package main;
 my $root = vars('serverroot');
 my $clear = Behind->new;
 my $secure = Behind->new(tls_of_peers => { SSL_cert_file => "$root/conf/server.crt", SSL_key_file => "$root/conf/server.key" });
+my $apart = Behind->new;
 my $behind = $clear;
 my $target = 'mail.contoso.test:6001';
 my %place = (
     rpc => '', short => "ProxyTimeout 1", setup => 'RpcSetupTimeout 1',
     first => 'RpcFirstPduTimeout 1', waits => 'Proxy100Continue On', says => 'Proxy100Continue Off',
     mapped => "ProxyPassReverse http://127.0.0.1:$behind->{port}\nProxyPassReverseCookiePath /rpc /mapped",
+    balanced => 'ProxyPassReverse balancer://cas/mapped/', few => 'RpcMaxChannelsPerAddress 2',
+    nspi => "RpcNspiProtocolSequences ncacn_http:6001\nRpcNspiServers gc1 gc2\nRpcBackend gc2 http://127.0.0.1:$behind->{port}/gc2/rpcproxy.dll",
     tls => '', guarded => "RpcAllowInterfaces 6001 emsmdb\nRpcMinAuthLevel none",
 );
 my %port;
-my $conf = join '', map { "LoadModule ${_}_module $modules/mod_$_.so\n" } qw(proxy proxy_http);
+my $conf = join '', map { "LoadModule ${_}_module $modules/mod_$_.so\n" } qw(proxy proxy_http proxy_balancer slotmem_shm lbmethod_byrequests);
+$conf .= "<Proxy balancer://cas>\nBalancerMember http://127.0.0.1:$behind->{port}\n</Proxy>\n";
 # Some of these directives are for a whole host.
 for my $name (sort keys %place) {
     my ($host, $here) = $place{$name} =~ /^ProxyTimeout/ ? ($place{$name}, '') : ('', $place{$name});
     my $url = "http://127.0.0.1:$clear->{port}";
+    $url = "http://127.0.0.1:$apart->{port}" if $name eq 'few';
     if ($name eq 'tls') {
         $host = "SSLProxyEngine on\nSSLProxyVerify require\nSSLProxyCACertificateFile $root/conf/server.crt";
         $url = "https://localhost:$secure->{port}";
@@ -220,6 +225,31 @@ for (['another protocol', 'upstream-answer', 502, "SSH-2.0-OpenSSH\r\n"],
     is($out->{head}{headers}{'set-cookie'}, 'a=b; path=/mapped/x', 'ProxyPassReverseCookiePath');
 }
 
+{
+    my ($c, $out, $up) = out('balanced');
+    $up->put("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:$behind->{port}/mapped/elsewhere\r\nContent-Length: 0\r\n\r\n");
+    like($out->head->{headers}{location}, qr{^http://localhost(?::\d+)?/rpc/rpcproxy\.dll/?elsewhere$}, 'ProxyPassReverse of a balancer: it stands for its members');
+}
+{
+    my ($c, $out, $up) = out('nspi');
+    like($up->{head}, qr{^RPC_OUT_DATA /gc2/rpcproxy\.dll\?\Q$target\E HTTP}, 'a port of the address book: the URL of a global catalog, and the query as it was sent');
+    $up->put("HTTP/1.1 404 Not Here\r\nContent-Length: 0\r\n\r\n");
+    is($out->head->{status}, 404, 'and its answer');
+}
+
+# ---- RpcMaxChannelsPerAddress ----
+{
+    $behind = $apart;       # whom the third one may connect to, too
+    my @of_one = map { [out('few')] } 1 .. 2;
+    my $c = asker('few');
+    my $out = $c->open_out;
+    $c->send_a1;
+    is_rpc_error($out, '6bb', 'RpcMaxChannelsPerAddress: a third channel');
+    says(qr/(?:refused|ended): too-many-of-address\b.*RpcMaxChannelsPerAddress (?:2 )?is reached/);
+    $_->close for $out, map { $_->[1] } @of_one;
+    $behind = $clear;
+}
+
 # ---- 100-continue ----
 for (['waits', 1], ['says', 0]) {
     my ($place, $end_to_end) = @$_;
@@ -303,5 +333,5 @@ for (['waits', 1], ['says', 0]) {
     $httpd->wait_gone;
     ends('shutdown', 'and ends with its httpd');
 }
-$_->close for $clear, $secure;
+$_->close for $clear, $apart, $secure;
 done_testing;

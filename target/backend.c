@@ -267,6 +267,24 @@ static const rpc_backend_t *first_upstream(const apr_array_header_t *backends)
     return NULL;
 }
 
+/* Global catalogs have a RpcBackend of their own, whose URLs may be several. */
+static const rpc_backend_t *nspi_upstream(const rpc_directory_t *directory,
+                                          const rpc_target_t *target)
+{
+    const rpc_nspi_t *nspi = &directory->nspi;
+    int i;
+
+    for (i = 0; i < nspi->servers->nelts; i++) {
+        rpc_target_t gc = { APR_ARRAY_IDX(nspi->servers, i, const char *),
+                            nspi->port ? nspi->port : target->port };
+        const rpc_backend_t *be = find_backend(directory->backends, &gc);
+
+        if (be && be->upstream)
+            return be;
+    }
+    return NULL;
+}
+
 const rpc_backend_t *rpc_target_upstream(const rpc_directory_t *directory,
                                          const rpc_target_t *target)
 {
@@ -275,7 +293,7 @@ const rpc_backend_t *rpc_target_upstream(const rpc_directory_t *directory,
     if (!target)
         return first_upstream(directory->backends);
     if (directory->nspi.servers && rpc_nspi_port(&directory->nspi, target->port))
-        return NULL;
+        return nspi_upstream(directory, target);
     be = find_backend(directory->backends, target);
     return be && be->upstream ? be : NULL;
 }

@@ -63,8 +63,9 @@ int rpc_target_places(apr_pool_t *pool, const rpc_directory_t *directory,
                       const rpc_target_t *target, rpc_place_t *places,
                       const rpc_backend_t **backend, const char **why);
 
-/* The first backend that matches TARGET, if it has URLs; else NULL. TARGET NULL: none is asked for,
- * and the first backend with URLs serves. */
+/* The first backend that matches TARGET, if it has URLs; for a port of the address book that of the
+ * first global catalog which has URLs; else NULL. TARGET NULL: none is asked for, and the first
+ * backend with URLs serves. */
 const rpc_backend_t *rpc_target_upstream(const rpc_directory_t *directory,
                                          const rpc_target_t *target);
 
