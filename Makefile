@@ -86,7 +86,7 @@ $(BUILD)/tools/%.o: tools/%.c
 	$(CC) $(BASE_CF) -MMD -MP -c -o $@ $<
 
 $(BUILD)/mod_rpcproxy.so: $(CORE_O) $(GLUE_O)
-	$(CC) $(ALL_LD) -shared -o $@ $^ $(WHO_LD) -lssl -lcrypto -lm -ldl
+	$(CC) $(ALL_LD) -shared -o $@ $^ $(WHO_LD) -lhiredis -lssl -lcrypto -lm -ldl
 $(BUILD)/mod_auth_ntlm.so: $(AUTH_O) $(NTLM_O) $(WHO:%=$(BUILD)/%.o)
 	$(CC) $(ALL_LD) -shared -o $@ $^ $(WBCLIENT) $(WHO_LD) -lssl -lcrypto
 $(BUILD)/mod_rpc_backend_auth.so: $(DOOR_O) $(DELEG_O) $(WHO:%=$(BUILD)/%.o)

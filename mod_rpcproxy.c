@@ -27,6 +27,7 @@
 #include "httpd/endpoint_listen.h"
 #include "httpd/endpoint_parent.h"
 #include "httpd/engine.h"
+#include "httpd/farm_exchange.h"
 #include "httpd/handler.h"
 #include "httpd/health_check.h"
 #include "httpd/interned.h"
@@ -116,7 +117,8 @@ static apr_status_t prepare_endpoint(apr_pool_t *pconf, server_rec *s, int first
  * must not use tables that an older one has left. */
 static apr_status_t prepare_status(server_rec *s)
 {
-    static const char name[] = "rpcproxy-status-12";
+    static const char name[] = "rpcproxy-status-13";
+    const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
     rpc_context_t *kept = ap_retained_data_get(name);
     apr_status_t rv = APR_SUCCESS;
     apr_shm_t *shm;
@@ -145,6 +147,8 @@ static apr_status_t prepare_status(server_rec *s)
         if (rv == APR_SUCCESS)
             kept->room = apr_shm_baseaddr_get(shm);
     }
+    if (rv == APR_SUCCESS && sc->stores && !kept->farm)
+        rv = rpc_farm_create(&kept->farm, s->process->pool);
     context = *kept;
     return rv;
 }
@@ -154,8 +158,8 @@ static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, 
     const rpc_endpointd_params_t params = endpoint_params(ptemp, s);
 
     rpc_upstream_check(pconf, s);
-    if (!rpc_check_possible(s) || !rpc_detach_possible(ptemp, s) || !rpc_record_possible(s)
-        || !rpc_upstream_verified(ptemp, s))
+    if (!rpc_check_possible(s) || !rpc_exchange_possible(s) || !rpc_detach_possible(ptemp, s)
+        || !rpc_record_possible(s) || !rpc_upstream_verified(ptemp, s))
         return HTTP_INTERNAL_SERVER_ERROR;
     /* Only configtest tries the addresses of the endpoint: a start uses them anyway, and a restart
      * continues without those that fail. */
@@ -194,6 +198,8 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
         rpc_room_note(context.room);
         rpc_limits_check(s, rpc_config_max_channels(sc), context.room);
         rpc_servers_reserve(pconf, context.health);
+        if (rpc_exchange_start(pconf, s, &context) != APR_SUCCESS)
+            return HTTP_INTERNAL_SERVER_ERROR;  /* logged there */
     }
     if (prepare_endpoint(pconf, s, first_pass) != APR_SUCCESS
         || (!first_pass && rpc_check_start(pconf, s, context.health) != APR_SUCCESS)
@@ -277,6 +283,7 @@ static void child_stopping(apr_pool_t *pchild, int graceful)
 {
     rpc_check_stop(ap_server_conf->process->pconf);
     rpc_upstream_probe_stop(ap_server_conf->process->pconf);
+    rpc_exchange_stop(ap_server_conf->process->pconf);
     if (!context.engine)
         return;
     if (graceful || (!is_threaded() && prefork_is_graceful())) {

@@ -85,6 +85,8 @@ typedef struct rpc_server_config {
     const char *endpoint_socket;            /* RpcEndpointSocket, full path; NULL: default */
     apr_array_header_t *endpoint_listen;    /* RpcEndpointListen: rpc_listen_t, without version1;
                                                NULL: none */
+    apr_array_header_t *stores;             /* RpcSharedStore: rpc_store_t; NULL: none */
+    const uint8_t *store_secret;            /* RpcSharedStoreSecret: RPC_FARM_SECRET bytes; NULL */
 } rpc_server_config_t;
 
 /* Effective values, defaults filled in. httpd/numeric_directives.h has the ranges and defaults of

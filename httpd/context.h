@@ -7,6 +7,7 @@
 #include "shared/board.h"
 #include "shared/channel_table.h"
 #include "shared/failed_targets.h"
+#include "shared/farm.h"
 #include "shared/health.h"
 #include "shared/mishaps.h"
 #include "shared/sums.h"
@@ -24,6 +25,7 @@ typedef struct rpc_context {
     rpc_sums_t *sums;
     rpc_tally_t *tally;
     rpc_mishaps_t *mishaps;
+    rpc_farm_t *farm;           /* NULL: no other machines are known (RpcSharedStore) */
     int bell;                   /* eventfd: channels of the board are to end (httpd/engine.h) */
     unsigned char token_key[32];    /* of the status page's buttons */
     struct rpc_engine *engine;

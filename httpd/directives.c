@@ -17,6 +17,8 @@
 #include "httpd/config.h"
 #include "httpd/directives.h"
 #include "httpd/endpoint_listen.h"
+#include "httpd/farm_seal.h"
+#include "httpd/farm_store.h"
 #include "httpd/named_servers.h"
 #include "httpd/neighbours.h"
 #include "httpd/upstream_config.h"
@@ -600,6 +602,32 @@ static const char *set_endpoint_listen(cmd_parms *cmd, void *dir_config, const c
     return NULL;
 }
 
+static const char *set_shared_store(cmd_parms *cmd, void *dir_config, const char *arg)
+{
+    const char *wrong = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+
+    if (wrong)
+        return wrong;
+    wrong = rpc_store_parse(cmd->pool, arg, &server_config(cmd)->stores);
+    /* The argument may hold a password, so it is not repeated. */
+    return wrong ? apr_psprintf(cmd->pool, "RpcSharedStore: expected %s", wrong) : NULL;
+}
+
+static const char *set_shared_store_secret(cmd_parms *cmd, void *dir_config, const char *arg)
+{
+    const char *path, *wrong = ap_check_cmd_context(cmd, GLOBAL_ONLY);
+    uint8_t *secret = apr_palloc(cmd->pool, RPC_FARM_SECRET);
+
+    if (wrong)
+        return wrong;
+    path = ap_server_root_relative(cmd->pool, arg);
+    wrong = path ? rpc_seal_read_secret(cmd->pool, path, secret) : "is not a path";
+    if (wrong)
+        return apr_psprintf(cmd->pool, "RpcSharedStoreSecret: %s %s", path ? path : arg, wrong);
+    server_config(cmd)->store_secret = secret;
+    return NULL;
+}
+
 #define ANYWHERE (RSRC_CONF | ACCESS_CONF)
 #define DIR_COMMAND(field, directive, scale, low, high, zero, otherwise, help) \
     AP_INIT_TAKE1(directive, set_number, (void *)&field##_number, ANYWHERE, help),
@@ -654,6 +682,11 @@ const command_rec rpc_directives[] = {
     AP_INIT_TAKE2("RpcEndpointListen", set_endpoint_listen, NULL, RSRC_CONF,
                   "address:port where the endpoint serves the proxies of other machines, then the "
                   "server that is reached there, ncacn_ip_tcp:host[port]"),
+    AP_INIT_TAKE1("RpcSharedStore", set_shared_store, NULL, RSRC_CONF,
+                  "redis://[[user]:password@]host:port[,host:port...]: a Redis or Valkey by which "
+                  "the machines of a farm act as one"),
+    AP_INIT_TAKE1("RpcSharedStoreSecret", set_shared_store_secret, NULL, RSRC_CONF,
+                  "a file with the secret that only the machines of the farm know"),
     AP_INIT_TAKE1("SetHandler", note_handler, NULL, OR_FILEINFO, "rpcproxy: RPC over HTTP"),
     { .name = NULL }
 };

@@ -60,6 +60,24 @@ void rpc_status_limits(const rpc_status_request_t *q, rpc_status_limit_t limits[
     memcpy(limits, all, sizeof(all));
 }
 
+const rpc_farm_facts_t *rpc_status_farm(const rpc_status_request_t *q)
+{
+    rpc_farm_facts_t *facts;
+
+    if (!q->context->farm)
+        return NULL;
+    facts = apr_pcalloc(q->r->pool, sizeof(*facts));
+    if (!rpc_farm_read(q->context->farm, facts))
+        memset(facts, 0, sizeof(*facts));
+    return facts;
+}
+
+const char *rpc_status_store_state(const rpc_farm_store_t *store)
+{
+    return store->state == RPC_STORE_UP ? "up" : store->state == RPC_STORE_AWAY ? "away"
+         : "unknown";
+}
+
 const char *rpc_status_server_state(const rpc_health_view_t *server)
 {
     return server->drained ? "draining" : server->unfit ? "down" : server->avoided ? "avoided"

@@ -50,6 +50,11 @@ const char *rpc_status_server_state(const rpc_health_view_t *server);
 apr_size_t rpc_status_server_channels(const rpc_status_request_t *q,
                                       const rpc_health_view_t *server);
 
+/* The farm as this machine knows it, in the request's pool; NULL: RpcSharedStore is not set. */
+const rpc_farm_facts_t *rpc_status_farm(const rpc_status_request_t *q);
+/* The word for a store's state: "up", "away" or "unknown". */
+const char *rpc_status_store_state(const rpc_farm_store_t *store);
+
 /* The formats. Each is in a source of its name. */
 void rpc_status_html(const rpc_status_request_t *q);
 void rpc_status_json(const rpc_status_request_t *q);

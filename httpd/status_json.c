@@ -190,6 +190,61 @@ static void put_reasons(const rpc_status_request_t *q)
     ap_rputs("}", q->r);
 }
 
+/* ---- the farm ---- */
+
+static void put_store(const rpc_status_request_t *q, const rpc_farm_store_t *store)
+{
+    text(q->r, "name", store->name);
+    text(q->r, "state", rpc_status_store_state(store));
+    moment(q, "since", store->since);
+    name(q->r, "last_error");
+    rpc_out_json(q->r, store->why);
+    ap_rputc('}', q->r);
+}
+
+static void put_machine(const rpc_status_request_t *q, const rpc_farm_machine_t *machine, int this)
+{
+    const rpc_farm_sums_t *sums = &machine->sums;
+    request_rec *r = q->r;
+
+    text(r, "name", machine->name);
+    text(r, "number", apr_psprintf(r->pool, "%016" PRIx64, machine->number));
+    flag(r, "this", this);
+    moment(q, "last_heard", machine->heard);
+    day(r, "started", sums->started);
+    number(r, "channels", sums->channels);
+    number(r, "unpaired", sums->unpaired);
+    number(r, "channels_begun", sums->begun);
+    number(r, "channels_ended", sums->ended);
+    number(r, "requests_refused", sums->refused);
+    number(r, "virtual_connections_ended", sums->connections);
+    number(r, "bytes_in", sums->in);
+    ap_rprintf(r, "\"bytes_out\":%" APR_UINT64_T_FMT "}", (apr_uint64_t)sums->out);
+}
+
+static void put_farm(const rpc_status_request_t *q)
+{
+    const rpc_farm_facts_t *farm = rpc_status_farm(q);
+    unsigned i;
+
+    name(q->r, "farm");
+    if (!farm) {
+        ap_rputs("null,\n", q->r);
+        return;
+    }
+    ap_rputs("{\"stores\":[", q->r);
+    for (i = 0; i < farm->store_count; i++) {
+        ap_rputs(i ? ",\n{" : "\n{", q->r);
+        put_store(q, &farm->stores[i]);
+    }
+    ap_rputs("],\n\"machines\":[", q->r);
+    for (i = 0; i < farm->machine_count; i++) {
+        ap_rputs(i ? ",\n{" : "\n{", q->r);
+        put_machine(q, &farm->machines[i], i == 0);
+    }
+    ap_rprintf(q->r, "],\"entries\":%" APR_UINT64_T_FMT "},\n", (apr_uint64_t)farm->entries);
+}
+
 void rpc_status_json(const rpc_status_request_t *q)
 {
     rpc_board_bytes_t total = rpc_board_total(q->context->board);
@@ -205,6 +260,7 @@ void rpc_status_json(const rpc_status_request_t *q)
     number(r, "bytes_out", total.out);
     put_limits(q);
     put_servers(q);
+    put_farm(q);
     put_connections(q);
     put_mishaps(q);
     put_reasons(q);

@@ -26,6 +26,6 @@ apr_status_t rpc_watchdog_start(apr_pool_t *pconf, server_rec *s, const char *na
     if (rv == APR_SUCCESS)
         rv = call(watchdog, interval, data, on_watch);
     if (rv != APR_SUCCESS)
-        ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "RpcHealthCheck: cannot start a watchdog");
+        ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "cannot start the watchdog %s", name);
     return rv;
 }

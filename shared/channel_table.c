@@ -95,6 +95,7 @@ _Static_assert(INDEX_KINDS <= RPC_ROW_INDEX_KINDS, "the index has room for all")
 struct rpc_status {
     uint8_t key[APR_SIPHASH_KSIZE];
     uint32_t pid;
+    const rpc_farm_t *farm; /* NULL: there are no other machines */
     /* Shared. No row at or above *MARK was ever taken. */
     shared32_t *mark;
     /* Columns; 0: none. */
@@ -144,6 +145,13 @@ apr_status_t rpc_status_create(rpc_status_t **out, apr_pool_t *pool)
 void rpc_status_set_pid(rpc_status_t *status, uint32_t pid)
 {
     status->pid = pid;
+}
+
+void rpc_status_join(rpc_status_t *status, const rpc_farm_t *farm)
+{
+    status->farm = farm;
+    if (farm)
+        memcpy(status->key, farm->key, sizeof(status->key));
 }
 
 /* ---- hashes ---- */
@@ -297,6 +305,84 @@ void rpc_status_opened(rpc_status_t *status, int row)
     no_longer_unpaired(status, (uint32_t)row);
 }
 
+/* ---- other machines ---- */
+
+/* Anonymous users have no name, but are one another's. */
+#define OWNER_ANONYMOUS 1u
+
+/* How many rows of KIND with KEY there are at other machines. */
+static uint64_t count_elsewhere(const rpc_status_t *status, index_kind_t kind, uint64_t key)
+{
+    static const rpc_farm_kind_t kinds[] = {
+        [BY_USER] = RPC_FARM_USER, [UNPAIRED_BY_USER] = RPC_FARM_USER,
+        [BY_ADDRESS] = RPC_FARM_ADDRESS, [UNPAIRED_BY_ADDRESS] = RPC_FARM_ADDRESS,
+        [UNPAIRED_BY_TARGET] = RPC_FARM_TARGET,
+    };
+    rpc_farm_entry_t entry;
+
+    if (!rpc_farm_find(status->farm, kinds[kind], key, &entry))
+        return 0;
+    return kind == BY_USER || kind == BY_ADDRESS ? entry.a : entry.b;
+}
+
+/* How many channels there are elsewhere that row MINE may succeed, at most. */
+static uint64_t count_kin_elsewhere(const rpc_status_t *status, uint32_t mine)
+{
+    uint64_t user = atomic_load(&status->user[mine]);
+
+    return user ? count_elsewhere(status, BY_USER, user)
+                : count_elsewhere(status, BY_ADDRESS, atomic_load(&status->address[mine]));
+}
+
+static uint64_t owner_of(const rpc_status_t *status, uint32_t row)
+{
+    uint64_t user = atomic_load(&status->user[row]);
+
+    return user ? user : OWNER_ANONYMOUS;
+}
+
+/* 1: COOKIE is live at another machine, in MINE's role. *REASON: and is another user's. When
+ * machines disagree, it is nobody's: who came first is not known. */
+static int claimed_elsewhere(const rpc_status_t *status, uint32_t mine, uint64_t cookie,
+                             rpc_reason_t *reason)
+{
+    rpc_farm_entry_t claim;
+
+    if (!rpc_farm_find(status->farm, RPC_FARM_COOKIE, cookie, &claim) || !claim.a)
+        return 0;
+    if (claim.a != owner_of(status, mine))
+        *reason = RPC_REASON_PEER_MISMATCH;
+    return (claim.b & (atomic_load(&status->state[mine]) & ROLE_MASK)) != 0;
+}
+
+uint32_t rpc_status_mark(const rpc_status_t *status)
+{
+    return atomic_load(status->mark);
+}
+
+int rpc_status_tell(rpc_status_t *status, uint32_t row, rpc_farm_entry_t to[RPC_STATUS_TOLD])
+{
+    uint32_t state = atomic_load(&status->state[row]);
+    uint64_t unpaired = !(state & OPENED), cookie = atomic_load(&status->cookie[row]);
+    const rpc_farm_entry_t all[RPC_STATUS_TOLD] = {
+        { atomic_load(&status->user[row]), 1, unpaired },
+        { atomic_load(&status->address[row]), 1, unpaired },
+        { unpaired ? atomic_load(&status->target[row]) : 0, 0, 1 },
+        { cookie, owner_of(status, row), state & ROLE_MASK },
+    };
+    int kind, n = 0;        /* the kinds of a farm begin with these */
+
+    if (!atomic_load(&status->owner[row]) || !(state & ROLE_MASK) || state & WAITS)
+        return 0;
+    for (kind = 0; kind < RPC_STATUS_TOLD; kind++) {
+        if (!all[kind].key)
+            continue;
+        to[n] = all[kind];
+        to[n++].key = rpc_farm_key((rpc_farm_kind_t)kind, all[kind].key);
+    }
+    return n;
+}
+
 /* ---- limits ---- */
 
 /* Is the row in use, and by a channel that counts? */
@@ -305,16 +391,18 @@ static int counts(rpc_status_t *status, uint32_t row)
     return atomic_load(&status->owner[row]) && !(atomic_load(&status->state[row]) & WAITS);
 }
 
-/* Are there more than LIMIT rows of KIND whose COLUMN is KEY? Asks no further than it must. 0:
- * no limit, or nobody's. */
+/* Are there more than LIMIT rows of KIND whose COLUMN is KEY, with those at other machines? Asks no
+ * further than it must. 0: no limit, or nobody's. */
 static int more_than(rpc_status_t *status, uint32_t limit, index_kind_t kind,
                      const shared64_t *column, uint64_t key)
 {
     rpc_row_walk_t walk;
-    uint32_t row, n = 0;
+    uint32_t row;
+    uint64_t n;
 
     if (!limit || !key)
         return 0;
+    n = count_elsewhere(status, kind, key);
     walk = rpc_row_index_walk(&status->index, kind, key, atomic_load(status->mark));
     while (n <= limit && rpc_row_walk_next(&walk, &row)) {
         if (atomic_load(&column[row]) == key && counts(status, row))
@@ -400,7 +488,7 @@ static int may_wait(rpc_status_t *status, uint32_t mine, rpc_reason_t limit)
 
     set_waiting(status, mine, role | WAITS | (uint32_t)limit << LIMIT_SHIFT);
     waiting = count_kin(status, WAITING, mine, ROWS);
-    return count_kin(status, LIVE, mine, waiting) >= waiting;
+    return count_kin(status, LIVE, mine, waiting) + count_kin_elsewhere(status, mine) >= waiting;
 }
 
 /* Writes what row MINE is counted by. */
@@ -516,6 +604,7 @@ rpc_reason_t rpc_status_claim(rpc_status_t *status, int row, const rts_cookie_t 
     rpc_reason_t reason = RPC_REASON_NONE;
     uint32_t mine = (uint32_t)row, other;
     unsigned predecessors = 0;
+    int found_here = 0;
     rpc_row_walk_t walk;
 
     if (!replacing)
@@ -535,7 +624,10 @@ rpc_reason_t rpc_status_claim(rpc_status_t *status, int row, const rts_cookie_t 
             reason = found;
         else
             inherit(status, mine, other);
+        found_here = 1;
     }
+    if (!found_here && claimed_elsewhere(status, mine, cookie, &reason))
+        predecessors += replacing != 0;
     if (!reason)
         reason = judge_claim(status, mine, predecessors);
     if (reason) {

@@ -2,7 +2,7 @@
  * channel. It keeps halves of one virtual connection with one user, target and virtual host,
  * refuses cookies that are live already, counts for the limits, and tells a half which of several
  * servers the other half has reached. On several machines each has a table of its own, and nothing
- * but that is less strict for it.
+ * but that is less strict for it; what shared/farm.h has heard of the others counts here, too.
  * Names and cookies are in it as keyed hashes only. It outlives restarts, as children of the
  * generation before, and their channels, do. Knows no httpd. Any thread may call.
  */
@@ -12,6 +12,7 @@
 #include <apr_pools.h>
 
 #include "base/reason.h"
+#include "shared/farm.h"
 #include "wire/role.h"
 #include "wire/rts.h"
 
@@ -25,6 +26,10 @@ typedef struct rpc_status rpc_status_t;
 apr_status_t rpc_status_create(rpc_status_t **status, apr_pool_t *pool);
 /* PID (not 0) owns the rows that this process takes from now on. Called before threads start. */
 void rpc_status_set_pid(rpc_status_t *status, uint32_t pid);
+/* From now on the channels that FARM knows of at other machines count, too, and hashes are those of
+ * the farm; those of channels that live already stay what they are. NULL: no longer. In the parent,
+ * before children are made. */
+void rpc_status_join(rpc_status_t *status, const rpc_farm_t *farm);
 
 /* Whose channel it is. */
 typedef struct rpc_status_who {
@@ -85,6 +90,13 @@ typedef struct rpc_status_counts {
 } rpc_status_counts_t;
 
 rpc_status_counts_t rpc_status_count(rpc_status_t *status);
+
+/* What a row says to other machines of a farm (shared/farm.h), into TO, which has room for
+ * RPC_STATUS_TOLD entries. How many; 0: the row is free, or does not count. */
+#define RPC_STATUS_TOLD 4
+int rpc_status_tell(rpc_status_t *status, uint32_t row, rpc_farm_entry_t to[RPC_STATUS_TOLD]);
+/* The rows below this number may be in use. */
+uint32_t rpc_status_mark(const rpc_status_t *status);
 
 /* The table's name of a cookie: the same in all children, and of no use to anybody else. It is the
  * public id of the virtual connection. Never 0. */

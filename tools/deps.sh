@@ -4,6 +4,7 @@
 set -euo pipefail
 
 build="gcc make pkg-config libc6-dev apache2-bin apache2-dev libssl-dev libcurl4-openssl-dev libwbclient-dev libutf8proc-dev
+       libhiredis-dev
        libkrb5-dev"
 run="$build openssl curl"
 samba="samba samba-common-bin smbclient"
@@ -13,7 +14,7 @@ tests="$run $samba clang libapache2-mod-perl2 libapache2-mod-perl2-dev libio-soc
        krb5-kdc krb5-admin-server krb5-user libgssapi-perl
        samba-ad-provision samba-dsdb-modules samba-vfs-modules
        nginx-light haproxy squid libapache2-mod-security2 modsecurity-crs
-       prometheus python3-prometheus-client"
+       prometheus python3-prometheus-client redis-server"
 bench="$run haproxy linux-perf strace valgrind"
 fuzz="$build clang libclang-rt-14-dev"
 deb="$build debhelper lintian debootstrap iproute2"
@@ -44,12 +45,14 @@ else
     echo "    apt-get install --no-install-recommends ${missing[*]}" >&2
     exit 1
 fi
-# The tests want promtool; the server of its package, which would listen on all addresses, is not to
+# The tests want promtool and start a Redis of their own; the servers of these packages are not to
 # start.
-if [[ " ${missing[*]} " == *" prometheus "* && -d /etc/systemd/system ]]; then
-    [ -e /etc/systemd/system/prometheus.service ] \
-        || "${as_root[@]}" ln -s /dev/null /etc/systemd/system/prometheus.service
-fi
+for service in prometheus redis-server; do
+    if [[ " ${missing[*]} " == *" $service "* && -d /etc/systemd/system ]]; then
+        [ -e /etc/systemd/system/$service.service ] \
+            || "${as_root[@]}" ln -s /dev/null /etc/systemd/system/$service.service
+    fi
+done
 export DEBIAN_FRONTEND=noninteractive
 "${as_root[@]}" apt-get update -q
 "${as_root[@]}" apt-get install -q -y --no-install-recommends "${missing[@]}"

@@ -1,0 +1,153 @@
+# RpcSharedStore: machines behind a balancer act as one: limits, claims on cookies, guessing, servers that
+# are down, the status page; a store that is away ends nothing.
+
+use strict;
+use warnings;
+use Test::More;
+use RPCH::File qw(put);
+use RPCH::Httpd;
+use RPCH::PDU qw(rts);
+use RPCH::Poll qw(wait_for turn);
+use RPCH::RPC qw(request_pdu);
+use RPCH::Redis;
+use RPCH::Root;
+use RPCH::Status qw(status_conf);
+use RPCH::Test;
+
+my $redis = RPCH::Redis->new;
+my $native = server(echo => 1, keeps => 1);
+my $secret = vars('serverroot') . "/farm-$$";
+put($secret, 'a secret that all machines of the farm know');
+chmod 0600, $secret;
+
+sub location { my ($path, $more) = @_; return RPCH::Httpd->location($more) =~ s{^<Location \S+>}{<Location /$path>}mr }
+my $farm = 'RpcSharedStore ' . $redis->url . "\nRpcSharedStoreSecret $secret\n";
+my $conf = $farm . status_conf() . location('rpc') . location('user', 'RpcMaxChannelsPerUser 2')
+         . location('address', 'RpcMaxChannelsPerAddress 2');
+my @machines = map { RPCH::Httpd->new(conf => $conf) } 0 .. 2;
+$_->start for @machines[0, 1];
+
+sub at { my ($machine, $path, %more) = @_; return plain(port => $machines[$machine]{port}, path => "/$path/rpcproxy.dll", target => $native->target, %more) }
+my %BOB = (user => 'bob', password => 'hidden');
+
+# The answer to an OUT channel, such as "RPC Error: 6bb", or "taken": it waits for its server. Tries again,
+# for as long as a test may take, until it is WANTED.
+sub answer {
+    my ($c, $pdu) = @_;
+    $c->open_out(length => 120);
+    $c->out->put($pdu // $c->a1);
+    my $head = $c->out->head;
+    my $answer = $head ? $head->{status} == 200 ? 'taken' : $head->{reason} =~ s/,.*//r : 'nothing';
+    $c->out->close;
+    return $answer;
+}
+sub comes { my ($what, $check) = @_; return eval { wait_for($what, sub { turn(0.05); $check->() }) } ? 1 : 0 }
+
+# Waits until MACHINE has heard of so many entries from the others: two for a user and an address, and one
+# for a cookie.
+sub heard { my ($machine, $n) = @_; return RPCH::Status->new(port => $machines[$machine]{port})->awaits(sub { $_[0]{farm}{entries} == $n }) }
+
+ok($_->logs(qr/RpcSharedStore: 127\.0\.0\.1:\d+ is there/), 'a machine finds the store') for @machines[0, 1];
+
+# ---- a user's limit, and an address's ----
+for my $case (['user', 'too-many-of-user', [], { from => '127.0.90.1' }], ['address', 'too-many-of-address', [%BOB, from => '127.0.90.2'], { from => '127.0.90.2' }]) {
+    my ($path, $reason, $who, $newcomer) = @$case;
+    my $c = at(0, $path, @$who)->connect;
+    ok(comes('a refusal', sub { answer(at(1, $path, %$newcomer)) eq 'RPC Error: 6bb' }), "$path: full at one machine, refused at the other");
+    ok($machines[1]->logs(qr/$reason/), "$path: as $reason");
+    is(answer(at(1, $path, user => 'RPCSRV\\alice', password => 'secret', from => '127.0.90.3')), 'taken', "$path: another one is served");
+    if ($path eq 'user') {
+        # A successor comes to the machine where its predecessor is not
+        heard(1, 3);
+        ok(eval { $c->replace_in(dial => { port => $machines[1]{port} }); $c->finish_in; $c->call(request_pdu(1, 'on')); 1 }, "$path: a successor is served beyond the limit") or diag $@;
+        my $thief = at(1, $path, from => '127.0.90.1');
+        is(answer($thief, rts('OUT_R1/A3', vc => $thief->{vc}, old => $c->{out_cookie}, new => RPCH::Client::cookie(), window => 65536)), 'RPC Error: 6bb', "$path: a successor of nothing is not");
+    }
+    $c->close;
+    ok(comes('room', sub { answer(at(1, $path, %$newcomer)) eq 'taken' }), "$path: room again");
+}
+
+# ---- a cookie belongs to its user ----
+{
+    heard($_, 0) for 0, 1;
+    my $c = at(0, 'rpc')->connect;
+    heard(1, 3);
+    is(answer(at(1, 'rpc', %BOB, vc => $c->{vc})), 'RPC Error: 5', 'a stolen cookie is known at the other machine');
+    ok($machines[1]->logs(qr/user "bob" ended: peer-mismatch/), 'as peer-mismatch');
+    ok($c->works, 'its owner goes on');
+    $c->replace_in(dial => { port => $machines[1]{port} });
+    $c->finish_in;
+    my ($id) = ($machines[0]->log =~ /channel of virtual connection ([0-9a-f]{16})/g)[-1];
+    ok($machines[1]->logs(qr/IN_DATA channel, a successor, of virtual connection $id/), 'a virtual connection has one name at all machines');
+    $c->close;
+}
+
+# ---- what stands in the store ----
+{
+    my $c = at(0, 'rpc')->connect;
+    my ($vc, $contents) = ($c->{vc}, '');
+    ok(comes('pages', sub { $contents = $redis->contents; $contents =~ /^rpcproxy:\w+:\w+:\d+ /m }), 'the store has pages');
+    unlike($contents, qr/alice|bob|127\.0|\Q$vc\E|contoso|localhost/, 'but no name, address or cookie');
+    like($redis->ask('TTL', (grep { !/machines$/ } split /\n/, $redis->ask('KEYS', '*'))[0]), qr/^\d+$/, 'and all of it expires');
+    $c->close;
+}
+
+# ---- the store is killed, and comes back, under load ----
+{
+    my @clients = map { at($_ % 2, 'rpc', %BOB)->connect } 0 .. 5;
+    my $errors = 0;
+    my $load = sub { for my $c (@clients) { my $stub = rand; $errors++ if !eval { $c->call(request_pdu(1, $stub)); 1 } } };
+    $load->();
+    $redis->stop;
+    $load->();
+    for my $i (0, 1) {
+        ok(comes('the warning', sub { $load->(); $machines[$i]->log =~ /:warn\].*RpcSharedStore: 127\.0\.0\.1:\d+ is away: / }), 'it is away, which is told');
+    }
+    ok(comes('a machine for itself', sub { answer(at(1, 'user', from => '127.0.90.1')) eq 'taken' }), 'each machine acts for itself');
+    $redis->start;
+    for my $i (0, 1) {
+        ok(comes('the notice', sub { $load->(); $machines[$i]->log =~ /:notice\].*RpcSharedStore: 127\.0\.0\.1:\d+ is back/ }), 'it is back, which is told');
+        is(scalar(() = $machines[$i]->log =~ /is away/g), 1, 'once each');
+    }
+    my @third = (user => 'RPCSRV\\alice', password => 'secret');
+    my $c = at(0, 'user', @third)->connect;
+    ok(comes('a refusal', sub { $load->(); answer(at(1, 'user', @third)) eq 'RPC Error: 6bb' }), 'and the machines are one again');
+    is($errors, 0, 'nothing has ended meanwhile');
+    $_->close for @clients, $c;
+}
+
+# ---- a machine dies ----
+{
+    heard($_, 0) for 0, 1;
+    my $c = at(0, 'user')->connect;
+    ok(comes('a refusal', sub { answer(at(1, 'user')) eq 'RPC Error: 6bb' }), 'a user has all at one machine');
+    kill KILL => $machines[0]->children, $machines[0]{pid};
+    ok(comes('its end', sub { answer(at(1, 'user')) eq 'taken' }), 'which dies: what it had is forgotten');
+    delete $machines[0]{pid};
+    $c->close;
+}
+
+# ---- configtest ----
+for my $case (["RpcSharedStore redis://127.0.0.1:1\n", qr/RpcSharedStore needs RpcSharedStoreSecret and a file/],
+              ["RpcSharedStore 127.0.0.1\n$farm", qr/RpcSharedStore: expected redis:\/\/host:port/],
+              ["RpcSharedStore rediss://127.0.0.1\n", qr/expected redis:\/\/; for TLS let a tunnel/],
+              ["RpcSharedStore redis://secret\@127.0.0.1\n", qr/expected a password before the "@"/],
+              ["RpcSharedStore redis://127.0.0.1:x\n", qr/expected host:port instead of "127\.0\.0\.1:x"/],
+              ["RpcSharedStore redis://a,b,c,d,e\n", qr/expected at most 4 stores/],
+              ["RpcSharedStoreSecret none\n", qr/RpcSharedStoreSecret: \S+none cannot be read: No such file.*make it with "openssl rand/],
+              ["RpcSharedStoreSecret SHORT\n", qr/has fewer than 16 characters; make it with/],
+              ["RpcSharedStoreSecret OPEN\n", qr/can be read by everybody on this machine: chmod 600 it/],
+              ["RpcSharedStoreSecret $secret\n", qr/RpcSharedStoreSecret has no effect without RpcSharedStore.*Syntax OK/s]) {
+    my ($text, $message) = @$case;
+    my $httpd = RPCH::Httpd->new;
+    put("$httpd->{dir}/short", "short\n");
+    put("$httpd->{dir}/open", 'x' x 40);
+    chmod 0600, "$httpd->{dir}/short";
+    chmod 0644, "$httpd->{dir}/open";
+    my $shown = $text =~ s/\n.*//sr;
+    my ($status, $out) = $httpd->configure($text =~ s{SHORT|OPEN}{"$httpd->{dir}/" . lc $&}er)->configtest;
+    like($out, $message, "configtest: $shown");
+}
+
+$native->close;
+done_testing;
