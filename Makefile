@@ -89,7 +89,7 @@ $(BUILD)/mod_rpcproxy.so: $(CORE_O) $(GLUE_O)
 	$(CC) $(ALL_LD) -shared -o $@ $^ $(WHO_LD) -lhiredis -lssl -lcrypto -lm -ldl
 $(BUILD)/mod_auth_ntlm.so: $(AUTH_O) $(NTLM_O) $(WHO:%=$(BUILD)/%.o)
 	$(CC) $(ALL_LD) -shared -o $@ $^ $(WBCLIENT) $(WHO_LD) -lssl -lcrypto
-$(BUILD)/mod_rpc_backend_auth.so: $(DOOR_O) $(DELEG_O) $(WHO:%=$(BUILD)/%.o)
+$(BUILD)/mod_rpc_backend_auth.so: $(DOOR_O) $(DELEG_O) $(WHO:%=$(BUILD)/%.o) $(BUILD)/base/thread.o
 	$(CC) $(ALL_LD) -shared -o $@ $^ $(KRB5_LD) $(WHO_LD)
 $(BUILD)/rpcping: $(PING_O) $(CODEC_O)
 	$(CC) $(ALL_LD) -o $@ $^ -lcurl -lssl -lcrypto

@@ -234,7 +234,7 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
 
 static void child_init(apr_pool_t *p, server_rec *s)
 {
-    kerberos = delegate_kerberos_make(p);
+    kerberos = delegate_kerberos_make();
 }
 
 static void register_hooks(apr_pool_t *p)

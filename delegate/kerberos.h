@@ -8,11 +8,11 @@
 
 typedef struct delegate_kerberos delegate_kerberos_t;
 
-/* Lives as long as POOL. NULL: no memory. */
-delegate_kerberos_t *delegate_kerberos_make(apr_pool_t *pool);
+/* Lives as long as the process. NULL: no memory. */
+delegate_kerberos_t *delegate_kerberos_make(void);
 
-/* A new token each time, for one request. NULL: the errand's fault says why. May wait for the
- * KDC. */
+/* A new token each time, for one request. NULL: the errand's fault says why. May wait some seconds
+ * for the KDC, and no longer. */
 const char *delegate_kerberos_field(delegate_kerberos_t *kerberos, delegate_errand_t *errand);
 
 /* The server behind has refused a token: the next one is made with a ticket that is fetched

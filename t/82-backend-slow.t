@@ -1,0 +1,118 @@
+# A KDC that is there and says nothing, or says it late: who waits for it, for how long, and what the log
+# tells. The KDC is a double.
+
+use strict;
+use warnings;
+use File::Basename qw(dirname);
+use File::Spec;
+use Test::More;
+use RPCH::File qw(put);
+use RPCH::HTTP;
+use RPCH::Httpd;
+use RPCH::KDC;
+use RPCH::Poll qw(turn wait_for);
+use RPCH::Root;
+use RPCH::TCPServer;
+use RPCH::Test;
+use RPCH::WebServer;
+
+chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
+-e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_") for qw(proxy proxy_http);
+RPCH::KDC::find('ktutil') or plan(skip_all => 'packages not installed: krb5-user');
+
+package SlowKDC;    # over TCP: the length, then a message of ASN.1
+
+use parent -norequire, 'RPCH::TCPServer';
+
+sub can_read {
+    my ($self) = @_;
+    while (my $fh = $self->{fh}->accept) {
+        push @{ $self->{all} }, SlowKDC::Peer->new(fh => $fh, name => 'connection to the KDC', kdc => $self);
+    }
+    return;
+}
+sub asked { my ($self) = @_; return grep { length $_->{in} && !$_->{eof} } @{ $self->{all} } }
+
+sub der { my ($tag, $content) = @_; return pack 'C C/a', $tag, $content }
+# KRB-ERROR (RFC 4120, 5.9.1): the KDC knows no such client.
+sub refuse {
+    my ($self, $c) = @_;
+    my $realm = der(0x1b, 'SLOW.TEST');
+    my $service = der(0x30, der(0xa0, der(2, "\2")) . der(0xa1, der(0x30, der(0x1b, 'krbtgt') . $realm)));
+    my $error = der(0x7e, der(0x30, der(0xa0, der(2, "\5")) . der(0xa1, der(2, "\x1e")) . der(0xa4, der(0x18, '20260101000000Z'))
+        . der(0xa5, der(2, "\0")) . der(0xa6, der(2, "\6")) . der(0xa9, $realm) . der(0xaa, $service)));
+    $c->{in} = '';
+    $c->put(pack('N', length $error) . $error);
+    return;
+}
+
+package SlowKDC::Peer;
+
+use parent -norequire, 'RPCH::Peer';
+
+sub received { my ($self) = @_; $self->{kdc}->refuse($self) if $self->{kdc}{prompt} && length $self->{in}; return }
+
+package main;
+
+my $root = vars('serverroot');
+my $own_so = dirname(File::Spec->rel2abs($ENV{RPCPROXY_SO} // 'build/mod_rpcproxy.so', vars('top_dir'))) . '/mod_rpc_backend_auth.so';
+my $kdc = SlowKDC->new;
+put("$root/slow.conf", <<"CONF");
+[libdefaults]
+default_realm = SLOW.TEST
+dns_lookup_kdc = false
+dns_lookup_realm = false
+dns_canonicalize_hostname = false
+rdns = false
+udp_preference_limit = 1
+[realms]
+SLOW.TEST = {
+kdc = 127.0.0.1:$kdc->{port}
+}
+CONF
+open my $ktutil, '|-', RPCH::KDC::find('ktutil') . ' >/dev/null' or die "ktutil: $!\n";
+print $ktutil "addent -password -p HTTP/front.test\@SLOW.TEST -k 1 -e aes256-cts-hmac-sha1-96\nsecret\nwkt $root/slow.keytab\n";
+close $ktutil or die "ktutil: $?\n";
+chmod 0644, "$root/slow.keytab";
+
+my $server = server(echo => 1);
+my $behind = RPCH::WebServer->new(answer => sub { return RPCH::WebServer::answer('200 OK', 'welcome') });
+my $back = RPCH::Httpd->new(conf => RPCH::Httpd->location)->start;
+my $KERBEROS = "AuthType Basic\nAuthName x\nAuthUserFile $root/conf/users\nRequire valid-user\nRpcBackendAuth kerberos HTTP/cas.test\n";
+my $RPC = qq(SetHandler rpcproxy\nRpcRequireTLS off\nRpcValidPorts "127.0.0.1:$server->{port}"\nRpcBackend 127.0.0.1 http://127.0.0.1:$back->{port}/rpc/rpcproxy.dll\n);
+my $front = do {
+    local $ENV{KRB5_CONFIG} = "$root/slow.conf";
+    local $ENV{KRB5_CLIENT_KTNAME} = "$root/slow.keytab";
+    RPCH::Httpd->new(conf => join '', map({ "LoadModule ${_}_module $modules/mod_$_.so\n" } qw(proxy proxy_http)),
+        "LoadModule rpc_backend_auth_module $own_so\n",
+        "<Location /app>\nProxyPass http://127.0.0.1:$behind->{port}/app\n$KERBEROS</Location>\n",
+        "<Location /rpc/rpcproxy.dll>\n$RPC</Location>\n", "<Location /user/rpcproxy.dll>\n$RPC$KERBEROS</Location>\n")->start;
+};
+sub ask { my ($user, $password) = @_; return RPCH::HTTP->dial(port => $front->{port}, name => $user)->request('GET', '/app/', user => $user, password => $password) }
+sub dials { my ($path, @who) = @_; return plain(port => $front->{port}, target => $server->target, path => "/$path/rpcproxy.dll", @who) }
+
+# ---- nobody answers ----
+my $open = dials('rpc')->connect;
+my $alice = ask(alice => 'secret');
+ok(eval { wait_for('a question', sub { turn(0.02); $kdc->asked }) } ? 1 : 0, 'the KDC has been asked, and says nothing');
+my $channel = dials('user', user => 'bob', password => 'hidden')->open_out;
+ok($open->works, 'a channel that is open goes on');
+my $other = dials('rpc')->connect;
+ok($other->works, 'another one is opened');
+ok(scalar $kdc->asked, 'while the KDC is still silent');
+is($alice->head->{status}, 504, 'the request does not wait for it for long');
+ok($front->logs(qr/RpcBackendAuth kerberos: the request of user "alice" does not go to http:\S+ no KDC has answered within \d+ seconds/), 'as the log says');
+is($channel->head->{status}, 504, 'nor does a channel that needs a ticket');
+is(scalar @{ $behind->{peers} }, 0, 'the server behind was not asked');
+
+# ---- an answer that is late, and answers that are not ----
+$kdc->refuse($_) for $kdc->asked;
+$kdc->{prompt} = 1;
+my $bob = ask(bob => 'hidden');
+is($bob->head->{status}, 502, 'when the KDC answers, so does this server');
+ok($front->logs(qr/user "bob" does not go to .*HTTP\/front\.test\@SLOW\.TEST/), 'and says what the KDC has said');
+is(scalar(() = $front->log =~ /RpcBackendAuth kerberos: the request/g), 3, 'one line for each request');
+
+diag $front->log if $ENV{SHOW};
+$_->close for $open, $other, $alice, $bob, $channel, $behind, $server, $kdc;
+done_testing;
