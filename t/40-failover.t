@@ -130,11 +130,18 @@ sub open_to {
     $c->replace_in;
     ok(eval { $c->finish_in; 1 }, 'a successor of the IN channel') or diag $@;
     ok(calls($c), 'follows its connection');
-    $two->{vcs}{ $c->{vc} }->recycle_out;
-    $c->expect('OUT_R1/A2');
-    $c->replace_out;
-    is(eval { $c->finish_out } // $@, 'OUT_R1', 'and one of the OUT channel');
-    ok(calls($c), 'too');
+    # The form tells whether the successor is in another child (R1). The same child may take it, too.
+    my (%forms, $works);
+    for (1 .. 40) {
+        $two->{vcs}{ $c->{vc} }->recycle_out;
+        $c->expect('OUT_R1/A2');
+        $c->replace_out;
+        $forms{ eval { $c->finish_out } // $@ } = 1;
+        $works = calls($c);
+        last if $forms{OUT_R1} || !$works;
+    }
+    ok($forms{OUT_R1}, 'one of the OUT channel, in another child') or diag explain [keys %forms];
+    ok($works, 'too');
     is($later->connections, $before, 'nothing of it came to the first server');
     $_->close for $c, $later;
 }

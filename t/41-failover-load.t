@@ -32,6 +32,20 @@ sub answered {
     return defined $answer && rpc_parse($answer)->{stub} eq $k->{stub};
 }
 
+# Clients of the pool, connected: CLIENTS, or more where the hash of their names left a server without
+# any (the port is part of the hash, so this differs from run to run).
+sub pool_of {
+    my ($httpd, $server) = @_;
+    my (@pool, %share);
+    while (@pool < CLIENTS || keys %share < keys %$server) {
+        die "200 names, and some server has none\n" if @pool == 200;
+        push @pool, my $k = client_of($httpd, 'pool' . @pool);
+        $k->{c}->connect;
+        $share{ $k->{at} = at($k, values %$server) }++;
+    }
+    return (\%share, @pool);
+}
+
 # The one of SERVERS that has both halves of the virtual connection.
 sub at {
     my ($k, @servers) = @_;
@@ -45,14 +59,13 @@ for my $mpm (qw(event prefork)) {
         . "AuthType Basic\nAuthName rpc\nAuthUserFile $users\nRequire valid-user\nRpcRequireTLS off\nRpcValidPorts *.contoso.test:6001\n"
         . 'RpcBackend order.contoso.test ' . join(' ', map { binding($_) } @hosts) . "\n"
         . 'RpcBackend *.contoso.test ' . join(' ', map { binding($_) . ' weight=1' } @hosts) . "\n</Location>\n")->start;
-    my @load = map { client_of($httpd, "pool$_") } 1 .. CLIENTS;
-    push @load, map { client_of($httpd, 'order') } 1 .. CLIENTS / 2;
-    $_->{c}->connect for @load;
-    $_->{at} = at($_, values %server) for @load;
-    my %share;
-    $share{ $_->{at} }++ for @load[0 .. CLIENTS - 1];
-    is_deeply([sort keys %share], [sort @hosts], "$mpm: the load is on all servers");
-    is(scalar(grep { $_->{at} eq $hosts[0] } @load[CLIENTS .. $#load]), CLIENTS / 2, "$mpm: or on the first of them");
+    my ($share, @pool) = pool_of($httpd, \%server);
+    is_deeply([sort keys %$share], [sort @hosts], "$mpm: the load is on all servers");
+    my @ordered = map { client_of($httpd, 'order') } 1 .. CLIENTS / 2;
+    $_->{c}->connect for @ordered;
+    $_->{at} = at($_, values %server) for @ordered;
+    is(scalar(grep { $_->{at} eq $hosts[0] } @ordered), CLIENTS / 2, "$mpm: or on the first of them");
+    my @load = (@pool, @ordered);
     ask($_) for @load;
     is(scalar(grep { answered($_) } @load), scalar @load, "$mpm: every call is answered");
 
@@ -91,10 +104,10 @@ for my $mpm (qw(event prefork)) {
         $k->{c}->close;
         return $there || (turn(0.1) && 0);
     }, AVOIDED);
-    my @new = map { client_of($httpd, "pool$_") } 1 .. CLIENTS;
+    my @new = map { client_of($httpd, $_->{name}) } @pool;
     $_->{c}->connect for @new;
-    my @moved = grep { at($new[$_], values %server) ne $load[$_]{at} } 0 .. $#new;
-    is(scalar(@moved), $share{ $hosts[0] }, "$mpm: the server is back, and has its share");
+    my @moved = grep { at($new[$_], values %server) ne $pool[$_]{at} } 0 .. $#new;
+    is(scalar(@moved), $share->{ $hosts[0] }, "$mpm: the server is back, and has its share");
     ask($_) for @load, @new;
     is(scalar(grep { answered($_) } @load, @new), @load + @new, "$mpm: those that went elsewhere meanwhile stay there, and all work");
     $_->{c}->close for @load, @new;

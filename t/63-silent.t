@@ -6,6 +6,7 @@ use strict;
 use warnings;
 use Test::More;
 use IO::Poll qw(POLLIN);
+use IO::Select;
 use IO::Socket::IP;
 use MIME::Base64 qw(encode_base64);
 use RPCH::Httpd;
@@ -78,6 +79,17 @@ sub is_asked {
     return;
 }
 
+# Accepts N connections of the server that hangs, and says nothing on them. Returns them.
+my @silent;
+sub reach_hung {
+    my ($n) = @_;
+    my $end = time + 60;
+    my @got;
+    while (@got < $n && IO::Select->new($hung)->can_read($end - time)) { push @got, scalar $hung->accept }
+    push @silent, @got;
+    return @got;
+}
+
 sub works {
     my ($httpd, $user, $name, %arg) = @_;
     my $c = client_of($httpd, $user, %arg);
@@ -143,13 +155,15 @@ my $small = httpd("RpcMaxUnpairedChannels 200\n");
     close $_ for @$open;
 }
 {
-    my ($serial, @open, @refused) = 0;
+    my @open;
     my $b1 = sub { client_of($small, 'alice')->b1 };
     for ([alice => '127.0.0.2', 50, 50], [bob => '127.0.0.3', 50, 37]) {
         my ($user, $from, $n, $most) = @$_;
         my ($open, $answers) = ask($small, $n, $most, path => 'many', target => $hung_target, user => $user, from => $from, bytes => $b1);
         is_asked($open, $answers, $most, $n, "a server that hangs, $user");
         push @open, @$open;
+        # Who is connected to the server has been counted before: the next user finds all of them.
+        is(scalar(reach_hung($most)), $most, "a server that hangs, $user: $most get there");
     }
     ok($small->logs(qr/rpcproxy:warn.*: too-many-unpaired-of-target.*127\.0\.0\.1.${\ $hung->sockport}/), 'logged, with its name');
     works($small, 'bob', 'at another server, a virtual connection');

@@ -39,7 +39,7 @@ my $apart = Behind->new;
 my $behind = $clear;
 my $target = 'mail.contoso.test:6001';
 my %place = (
-    rpc => '', short => "ProxyTimeout 1", setup => 'RpcSetupTimeout 1',
+    rpc => '', narrow => "ProxyReceiveBufferSize 65536", short => "ProxyTimeout 1", setup => 'RpcSetupTimeout 1',
     first => 'RpcFirstPduTimeout 1', waits => 'Proxy100Continue On', says => 'Proxy100Continue Off',
     mapped => "ProxyPassReverse http://127.0.0.1:$behind->{port}\nProxyPassReverseCookiePath /rpc /mapped",
     balanced => 'ProxyPassReverse balancer://cas/mapped/', few => 'RpcMaxChannelsPerAddress 2',
@@ -51,7 +51,7 @@ my $conf = join '', map { "LoadModule ${_}_module $modules/mod_$_.so\n" } qw(pro
 $conf .= "<Proxy balancer://cas>\nBalancerMember http://127.0.0.1:$behind->{port}\n</Proxy>\n";
 # Some of these directives are for a whole host.
 for my $name (sort keys %place) {
-    my ($host, $here) = $place{$name} =~ /^ProxyTimeout/ ? ($place{$name}, '') : ('', $place{$name});
+    my ($host, $here) = $place{$name} =~ /^Proxy(?:Timeout|ReceiveBufferSize)/ ? ($place{$name}, '') : ('', $place{$name});
     my $url = "http://127.0.0.1:$clear->{port}";
     $url = "http://127.0.0.1:$apart->{port}" if $name eq 'few';
     if ($name eq 'tls') {
@@ -96,8 +96,9 @@ my $C2 = rts('CONN/C2', window => 65_536, timeout => 120_000);
 # An OUT channel up to its answer: the client, its channel, the connection behind.
 sub out {
     my ($place, %arg) = @_;
+    my $over = delete $arg{over} || {};
     my $c = asker($place, %arg);
-    my $out = $c->open_out;
+    my $out = $c->open_out(%$over);
     $c->send_a1;
     return ($c, $out, asked());
 }
@@ -159,7 +160,8 @@ $behind = $clear;
 
 # ---- back-pressure ----
 {
-    my ($c, $out, $up) = opened();
+    # With small receive buffers all sockets together hold less than half of what is sent.
+    my ($c, $out, $up) = opened('narrow', over => { dial => { rcvbuf => 65_536 } });
     my $pdu = response_pdu('x' x 5000);
     $out->stop_reading;
     $up->put($pdu x 4000);
