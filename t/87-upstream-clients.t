@@ -25,6 +25,7 @@ my $gssapi = eval { require GSSAPI; GSSAPI->import; 1 } && !RPCH::KDC::missing()
 my $conf = vars('serverroot') . '/conf';
 my $cacert = "$conf/server.crt";
 my $path = '/rpc/rpcproxy.dll';
+my $gateway = '/remoteDesktopGateway/';
 my $user = RPCH::Samba::user();
 my $samba = RPCH::Samba->start;
 my $target = tcp_server(quiet => 1);
@@ -61,7 +62,8 @@ sub host {
     my ($port, $before, @lines) = @_;
     return join "\n", "Listen 127.0.0.1:$port", "<VirtualHost 127.0.0.1:$port>", 'ServerName localhost', 'SSLEngine on',
         "SSLCertificateFile $cacert", "SSLCertificateKeyFile $conf/server.key", $before, "<Location $path>", 'SetHandler rpcproxy',
-        @lines, "RpcValidPorts $ALLOWED", '</Location>', '</VirtualHost>', '';
+        @lines, "RpcValidPorts $ALLOWED", '</Location>', "<Location $gateway>", grep({ !/ ncacn_ip_tcp:/ } @lines), '</Location>',
+        '</VirtualHost>', '';
 }
 sub last_one {
     my ($port, $way) = @_;
@@ -151,6 +153,16 @@ subtest 'NTLM' => sub {
 subtest 'FreeRDP' => sub {
     ok(freerdp_opens($at{$_}{bound}), "$_ layers, bound: the tunnel is open") for qw(two three);
     seen(alice => qr/RPC_OUT_DATA \S+\?localhost:3388 HTTP\/1\.1/);
+};
+
+# FreeRDP's own way of today. The last one is no gateway and says 405, but to whom it knows.
+subtest 'FreeRDP, RDG_OUT_DATA' => sub {
+    for my $layers (qw(two three)) {
+        my $freerdp = RPCH::FreeRDP->start($at{$layers}{ntlm}, undef, RPCH::Samba::DOMAIN, 'http');
+        ok(eval { $freerdp->exit_code; 1 }, "$layers layers: FreeRDP ends") or diag $@;
+        ok($httpd{3}->logs(qr{(?:^alice "RDG_OUT_DATA \Q$gateway\E HTTP/1\.1" 405 (?s:.*?)){@{[ $layers eq 'two' ? 1 : 2 ]}}}m, 'access_log'),
+           "$layers layers: the last one has seen alice") or diag $freerdp->log;
+    }
 };
 
 subtest 'winbind' => sub {

@@ -27,6 +27,7 @@ srand($ENV{RPCH_SEED} //= int rand 1 << 30);
 diag "RPCH_SEED=$ENV{RPCH_SEED}" if $ENV{SHOW};
 
 my $RPC = '/rpc/rpcproxy.dll';
+my $GATEWAY = '/remoteDesktopGateway/';
 my $root = vars('serverroot');
 my %PASSWORD = (alice => 'secret', bob => 'hidden');
 my %HASH = map { $_ => nt_hash($PASSWORD{$_}) } keys %PASSWORD;
@@ -52,6 +53,14 @@ RpcValidPorts *:6001
 RpcBackend * ncacn_ip_tcp:127.0.0.1[$server->{port}]
 Header always set X-User expr=%{REMOTE_USER}
 </Location>
+<Location $GATEWAY>
+AuthType NTLM
+AuthName rpc
+AuthNtlmUserFile $smbpasswd
+AuthNtlmPinnedConnections On
+Require valid-user
+Header always set X-User expr=%{REMOTE_USER}
+</Location>
 <Location /page>
 AuthType Basic
 AuthName page
@@ -68,6 +77,7 @@ sub front {
     my ($url, $more) = @_;
     return ($more // '')
         . "<Location $RPC>\nSetHandler rpcproxy\nRpcRequireTLS off\nRpcValidPorts *:6001\nRpcBackend * $url\n</Location>\n"
+        . "<Location $GATEWAY>\nSetHandler rpcproxy\nRpcRequireTLS off\nRpcBackend * $url\n</Location>\n"
         . "ProxyPass /page $url/page\n"     # by the worker that is there already
         . "<Location /passed/rpcproxy.dll>\nProxyPass $url$RPC\nRpcRequireTLS off\nRpcValidPorts *:6001\n</Location>\n";
 }
@@ -99,7 +109,8 @@ sub ask {
     my ($http, $user, $token, %opt) = @_;
     $asked++;
     my @headers = defined $token ? 'Authorization: NTLM ' . encode_base64($token, '') : ();
-    $http->request('RPC_IN_DATA', ($opt{path} // $RPC) . ($opt{bare} ? '' : "?$user:6001"), length => 0, headers => \@headers);
+    push @headers, @{ $opt{headers} || [] };
+    $http->request($opt{method} // 'RPC_IN_DATA', ($opt{path} // $RPC) . ($opt{bare} ? '' : "?$user:6001"), length => 0, headers => \@headers);
     return;
 }
 # The answer is for USER, with this status.
@@ -107,7 +118,7 @@ sub answered {
     my ($http, $user, $status, $what) = @_;
     my $head = $http->head;
     my $got = $head ? "$head->{status} " . ($head->{headers}{'x-user'} // '') : 'closed';
-    my $want = "$status " . ($status == 200 ? $user : '');
+    my $want = "$status " . ($status == 401 ? '' : $user);
     $got =~ s/^401 .*/401 /;
     wrong("$what of $user: $got") if $got ne $want;
     $seen{"$what $status"}++;
@@ -129,7 +140,7 @@ sub knocks {
 sub logs_in {
     my ($http, $login, %opt) = @_;
     return (knocks($http, $login, %opt), sub { ask($http, $login->{user}, $login->authenticate, %opt) },
-            sub { answered($http, $login->{user}, 200, 'a login') });
+            sub { answered($http, $login->{user}, $opt{status} // 200, 'a login') });
 }
 sub echoes {
     my ($http, $user, $status, %opt) = @_;
@@ -178,6 +189,16 @@ my %does = (
         my @logins = map { login($user) } 1 .. 2;
         return (knocks($mine, $logins[0]), knocks($yours, $logins[1]), sub { ask($mine, 'nobody', $logins[1]->authenticate) },
                 sub { answered($mine, 'nobody', 401, 'a stolen challenge') }, echoes($mine, 'nobody', 401), sub { $_->close for $mine, $yours });
+    },
+    # What the proxy behind knows nothing of; but it knows who asks.
+    'asks a gateway' => sub {
+        my ($place, $user) = @_;
+        my @ways = ({ method => 'RDG_OUT_DATA', status => 405 },
+                    { method => 'GET', status => 404, headers => ['Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Key: abc'] });
+        return map {
+            my ($http, %opt) = (dial($place), path => $GATEWAY, %$_);
+            (logs_in($http, login($user), %opt), (map { echoes($http, $user, $opt{status}, %opt) } 1 .. 2), sub { $http->close });
+        } @ways;
     },
     'looks at pages' => sub {
         my ($place) = @_;
@@ -233,7 +254,7 @@ while ($asked < $REQUESTS || @clients) {
 }
 is_deeply(\@wrong, [], "$asked requests: each was answered as who had sent it") or diag "RPCH_SEED=$ENV{RPCH_SEED}", @wrong > 1 ? map { substr "$_\n", 0, 200 } @wrong : ();
 cmp_ok($seen{$_} // 0, '>=', 5, "$_: often enough") for sort 'a page 200', 'a page 401', 'a challenge 401', 'a login 200', 'an echo 200',
-    'an echo 401', 'a wrong password 401', 'a stolen challenge 401', 'a channel 200';
+    'an echo 401', 'a wrong password 401', 'a stolen challenge 401', 'a channel 200', 'a login 404', 'a login 405';
 
 # ---- a proxy behind that takes a whole connection for its user's, whatever comes on it ----
 # The connections of mod_proxy_http, which serves what is no channel, are everybody's.
