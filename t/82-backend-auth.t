@@ -314,6 +314,29 @@ subtest 'own account' => sub {
     refused($none, get($none, '/app/', 'alice'), 502, qr{no keytab of this server's account: KRB5_CLIENT_KTNAME .*missing.keytab}, 'without a keytab');
 };
 
+# ---- conf/sites/exchange.conf, with Kerberos ----
+
+subtest 'a whole site' => sub {
+    my $server_crt = "$root/conf/server.crt";
+    my $exchange = RPCH::WebServer->new(answer => $behind->{answer}, tls => { SSL_cert_file => $server_crt, SSL_key_file => "$root/conf/server.key" });
+    my $https = RPCH::Root::free_ports(1);
+    my $site = RPCH::Httpd->site('exchange.conf', EXCHANGE_NAME => 'localhost', EXCHANGE => "https://localhost:$exchange->{port}",
+        EXCHANGE_CERTIFICATE => $server_crt, EXCHANGE_KEY => "$root/conf/server.key", EXCHANGE_CA => $server_crt,
+        EXCHANGE_LOGON => 'kerberos HTTP/cas.test', EXCHANGE_USERS => "$root/delegated") =~ s/<VirtualHost \*:443>/<VirtualHost 127.0.0.1:$https>/r;
+    my $mail = httpd('front', "Listen 127.0.0.1:$https", $site);
+    my %tls = (tls => { SSL_ca_file => $server_crt, SSL_hostname => 'localhost' });
+    acts(get({ port => $https }, $_, 'alice', %tls), 'alice', $_) for '/owa/', '/ecp/', '/Autodiscover/Autodiscover.xml', '/Microsoft-Server-ActiveSync?Cmd=Sync';
+    acts(get({ port => $https }, $_, 'carol', %tls, method => 'POST', length => 0), 'carol', "$_, another user") for '/EWS/Exchange.asmx', '/mapi/emsmdb/';
+    acts(get({ port => $https }, '/rpc/rpcproxy.dll', 'alice', %tls, method => 'RPC_IN_DATA', length => 0), 'alice', 'an echo');
+    my $c = RPCH::Client->new(port => $https, %tls, user => 'alice', password => 'secret', target => 'mail.example.com:6001', raw => 1);
+    my $out = $c->open_out;
+    $c->send_a1;
+    acts($out->head, 'alice', 'a channel');
+    is(get({ port => $https }, '/owa/', undef, %tls)->{status}, 401, 'nobody');
+    refused($mail, get({ port => $https }, '/owa/', 'bob', %tls), 403, qr/"bob" does not go to https:.*NOT_DELEGATED/, 'a user who is sensitive');
+    $_->close for $c, $exchange;
+};
+
 # ---- a KDC that is gone ----
 
 subtest 'a restart' => sub {

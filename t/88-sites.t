@@ -3,7 +3,6 @@
 
 use strict;
 use warnings;
-use File::Basename qw(dirname);
 use MIME::Base64 qw(decode_base64 encode_base64);
 use Test::More;
 use RPCH::File qw(put slurp);
@@ -23,7 +22,6 @@ chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
 my $RPC = '/rpc/rpcproxy.dll';
 my ($MAIL, $RDG) = qw(mail.example.com rdg.example.com);
 my $root = vars('serverroot');
-my $build = dirname($ENV{RPCPROXY_SO} // vars('top_dir') . '/build/mod_rpcproxy.so');
 my $users = "$root/conf/users";
 
 put("$root/sites.cnf", "[req]\nprompt=no\ndistinguished_name=dn\nx509_extensions=ext\n[dn]\nCN=$MAIL\n[ext]\n"
@@ -90,16 +88,7 @@ my $gateway = RPCH::WebServer->new(tls => { SSL_cert_file => $crt, SSL_key_file 
 
 # ---- the sites ----
 
-sub site {
-    my ($file, %value) = @_;
-    my $text = slurp("conf/sites/$file");
-    for my $name (sort keys %value) {
-        $text =~ s{^Define $name +.*(?:\\\n.*)?$}{Define $name "$value{$name}"}m or die "$file has no $name\n";
-    }
-    $text =~ s{ /usr/lib/apache2/modules/mod_rpc}{ $build/mod_rpc}g;
-    $text =~ s{ /usr/lib/apache2/modules/}{ $modules/}g;
-    return $text;
-}
+sub site { return RPCH::Httpd->site(@_) }
 my %exchange = (EXCHANGE => "https://localhost:$port", EXCHANGE_CA => $crt, EXCHANGE_CERTIFICATE => $crt, EXCHANGE_KEY => $key,
                 EXCHANGE_USERS => $users);
 my %rdgateway = (RDGATEWAY => "https://localhost:$gateway->{port}", RDGATEWAY_CA => $crt, RDGATEWAY_CERTIFICATE => $crt, RDGATEWAY_KEY => $key);

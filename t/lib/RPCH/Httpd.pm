@@ -5,6 +5,8 @@ package RPCH::Httpd;
 
 use strict;
 use warnings;
+use File::Basename qw(dirname);
+use RPCH::File qw(slurp);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
 use RPCH::Settle qw(children_of);
@@ -89,6 +91,20 @@ RpcTargetNetworks loopback
 RpcProfile none
 </Location>
 CONF
+}
+
+# The text of conf/sites/FILE with these NAME => VALUE of its lines "Define".
+sub site {
+    my ($class, $file, %value) = @_;
+    chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
+    my $build = dirname($ENV{RPCPROXY_SO} // vars('top_dir') . '/build/mod_rpcproxy.so');
+    my $text = slurp(vars('top_dir') . "/conf/sites/$file");
+    for my $name (sort keys %value) {
+        $text =~ s{^(?:# )?Define $name +.*(?:\\\n.*)?$}{Define $name "$value{$name}"}m or die "$file has no $name\n";
+    }
+    $text =~ s{ /usr/lib/apache2/modules/mod_rpc}{ $build/mod_rpc}g;
+    $text =~ s{ /usr/lib/apache2/modules/}{ $modules/}g;
+    return $text;
 }
 
 # Exit status, or else the signal that ended it, and messages of httpd with these arguments.
