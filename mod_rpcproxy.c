@@ -28,6 +28,7 @@
 #include "httpd/endpoint_parent.h"
 #include "httpd/engine.h"
 #include "httpd/farm_exchange.h"
+#include "httpd/farm_guesses.h"
 #include "httpd/handler.h"
 #include "httpd/health_check.h"
 #include "httpd/interned.h"
@@ -357,6 +358,7 @@ static void register_hooks(apr_pool_t *p)
     rpc_status_page_register(p, &context);
     rpc_status_auto_register(p, &context);
     rpc_upstream_register(p, &context);
+    rpc_farm_guesses_register(&context);
     ap_hook_pre_config(pre_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_check_config(check_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_test_config(test_config, NULL, NULL, APR_HOOK_MIDDLE);

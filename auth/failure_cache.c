@@ -18,6 +18,7 @@
 #include <http_log.h>
 #include <util_mutex.h>
 
+#include "auth/failure_farm.h"
 #include "auth/provider.h"
 #include "base/clock.h"
 
@@ -88,6 +89,8 @@ auth_failure_key_t auth_failure_key(const request_rec *r, char kind, int window,
     HMAC(EVP_sha256(), secret, secret_size, (const unsigned char *)text, (size_t)head + size,
          digest, NULL);
     memcpy(key.id, digest, AUTH_FAILURE_KEY);
+    key.farm = strcmp(cache->name, CACHE_DEFAULT) == 0
+               ? auth_failure_farm_name(text, (size_t)head + size) : 0;
     return key;
 }
 

@@ -21,6 +21,7 @@
 
 typedef struct auth_failure_key {
     unsigned char id[AUTH_FAILURE_KEY];
+    apr_uint64_t farm;          /* its name at other machines (auth/failure_farm.h); 0: none */
 } auth_failure_key_t;
 
 typedef struct auth_failure_record {

@@ -14,6 +14,7 @@
 #include <http_log.h>
 
 #include "auth/failure_cache.h"
+#include "auth/failure_farm.h"
 #include "auth/provider.h"
 #include "base/clock.h"
 #include "base/who.h"
@@ -72,8 +73,15 @@ typedef struct tallies {
     auth_failure_record_t account, address;
 } tallies_t;
 
-/* Reads both tallies. The account's tally counts as empty at an address where the account is
- * known. */
+static void add_elsewhere(const auth_failures_limit_t *limit, const subject_t *s, tallies_t *t)
+{
+    auth_failure_farm_add(&s->address, limit->seconds, &t->address);
+    if (s->has_account)
+        auth_failure_farm_add(&s->account, limit->seconds, &t->account);
+}
+
+/* Reads both tallies, with what other machines have counted. The account's tally counts as empty at
+ * an address where the account is known. */
 static apr_status_t look_up_failures(request_rec *r, const auth_failures_limit_t *limit,
                                      const subject_t *s, tallies_t *t)
 {
@@ -85,10 +93,12 @@ static apr_status_t look_up_failures(request_rec *r, const auth_failures_limit_t
     rv = auth_failure_fetch(r, &s->address, limit->seconds, &t->address);
     if (rv == APR_SUCCESS && s->has_account)
         rv = auth_failure_fetch(r, &s->account, limit->seconds, &t->account);
+    add_elsewhere(limit, s, t);
     if (rv == APR_SUCCESS && t->account.count >= (unsigned)limit->max) {
         auth_failure_record_t known;
 
         rv = auth_failure_fetch(r, &s->known, KNOWN_FOR, &known);
+        auth_failure_farm_add(&s->known, KNOWN_FOR, &known);
         if (known.count)
             t->account.count = 0;
     }
@@ -131,6 +141,7 @@ static apr_status_t raise_tally(request_rec *r, const auth_failure_key_t *key, i
     if (rv != APR_SUCCESS)
         return rv;
     tally->count++;
+    auth_failure_farm_tell(key, seconds);
     return auth_failure_store(r, key, seconds, tally);
 }
 
@@ -147,6 +158,7 @@ static void count_failure(request_rec *r, const auth_failures_limit_t *limit,
             rv = raise_tally(r, &s.account, limit->seconds, &t.account);
         auth_failure_unlock(r, 1);
     }
+    add_elsewhere(limit, &s, &t);
     cache_failed(r, "count a failure", rv);
     ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
                   "AuthNtlmFailures: failed try from %s, user \"%s\": %s, "
@@ -176,6 +188,7 @@ static apr_status_t remember_success(request_rec *r, const subject_t *s)
         return rv;
     rv = auth_failure_store(r, &s->known, KNOWN_FOR, &known);
     auth_failure_unlock(r, 1);
+    auth_failure_farm_tell(&s->known, KNOWN_FOR);
     return rv;
 }
 

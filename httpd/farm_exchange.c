@@ -75,6 +75,7 @@ typedef struct exchange {
     /* Of the process that writes. */
     int began;
     apr_time_t retry[RPC_FARM_STORES];
+    rpc_farm_sums_t sums;                       /* of this machine */
     list_t here;
     rpc_farm_entry_t *noted;                    /* room for RPC_FARM_NOTED */
     page_t own[PAGES];
@@ -265,13 +266,12 @@ static void fill_sums(const rpc_context_t *context, rpc_farm_sums_t *sums)
 
 static void put_head(exchange_t *x)
 {
-    head_t head = { .clock = rpc_clock_now() };
+    head_t head = { .clock = rpc_clock_now(), .sums = x->sums };
     char name[NAME_SIZE];
     unsigned page;
     int i;
 
     memcpy(head.name, x->name, sizeof(head.name));
-    fill_sums(x->context, &head.sums);
     for (page = 0; page < PAGES; page++)
         head.versions[page] = x->own[page].version;
     put_sealed(x, head_name(x, rpc_farm_machine(x->farm), name), &head, sizeof(head), ALIVE);
@@ -542,7 +542,7 @@ static void tell_facts(exchange_t *x)
 
     *this = (rpc_farm_machine_t){ .number = rpc_farm_machine(x->farm), .heard = rpc_clock_now() };
     memcpy(this->name, x->name, sizeof(this->name));
-    fill_sums(x->context, &this->sums);
+    this->sums = x->sums;
     for (i = 0; i < RPC_FARM_MACHINES; i++) {
         const peer_t *peer = &x->peers[i];
 
@@ -591,6 +591,7 @@ static void make_round(exchange_t *x)
     if (!rpc_farm_lease(x->farm, (uint32_t)getpid(), LEASE) || (!x->began && !begin(x)))
         return;
     all = open_stores(x);
+    fill_sums(x->context, &x->sums);
     collect(x, rpc_clock_now());
     put_pages(x, all);
     put_head(x);

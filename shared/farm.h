@@ -51,7 +51,8 @@ uint64_t rpc_farm_hash(const rpc_farm_t *farm, const void *data, size_t size);
 /* What the other machines say of HASH, all together. 0: nothing. FARM may be NULL. */
 int rpc_farm_find(const rpc_farm_t *farm, rpc_farm_kind_t kind, uint64_t hash,
                   rpc_farm_entry_t *entry);
-/* For the other machines: one more wrong password, or a success, which counts for TIME. */
+/* For the other machines: one more wrong password, or a success, which counts for TIME. One that
+ * counts longer is not driven out. */
 void rpc_farm_guess(const rpc_farm_t *farm, uint64_t hash, apr_interval_time_t time);
 
 /* ---- the writer ---- */

@@ -23,7 +23,7 @@ chmod 0600, $secret;
 sub location { my ($path, $more) = @_; return RPCH::Httpd->location($more) =~ s{^<Location \S+>}{<Location /$path>}mr }
 my $farm = 'RpcSharedStore ' . $redis->url . "\nRpcSharedStoreSecret $secret\n";
 my $conf = $farm . status_conf() . location('rpc') . location('user', 'RpcMaxChannelsPerUser 2')
-         . location('address', 'RpcMaxChannelsPerAddress 2');
+         . location('address', 'RpcMaxChannelsPerAddress 2') . location('guess', 'AuthNtlmFailures 3 600');
 my @machines = map { RPCH::Httpd->new(conf => $conf) } 0 .. 2;
 $_->start for @machines[0, 1];
 
@@ -43,9 +43,15 @@ sub answer {
 }
 sub comes { my ($what, $check) = @_; return eval { wait_for($what, sub { turn(0.05); $check->() }) } ? 1 : 0 }
 
-# Waits until MACHINE has heard of so many entries from the others: two for a user and an address, and one
-# for a cookie.
-sub heard { my ($machine, $n) = @_; return RPCH::Status->new(port => $machines[$machine]{port})->awaits(sub { $_[0]{farm}{entries} == $n }) }
+# Waits until MACHINE has heard that the others have so many channels, and that all of these are opened.
+sub heard {
+    my ($machine, $n) = @_;
+    return RPCH::Status->new(port => $machines[$machine]{port})->awaits(sub {
+        my %sum;
+        for my $other (grep { !$_->{this} } @{ $_[0]{farm}{machines} }) { $sum{$_} += $other->{$_} for qw(channels unpaired) }
+        return $sum{channels} == $n && $sum{unpaired} == 0;
+    });
+}
 
 ok($_->logs(qr/RpcSharedStore: 127\.0\.0\.1:\d+ is there/), 'a machine finds the store') for @machines[0, 1];
 
@@ -58,7 +64,7 @@ for my $case (['user', 'too-many-of-user', [], { from => '127.0.90.1' }], ['addr
     is(answer(at(1, $path, user => 'RPCSRV\\alice', password => 'secret', from => '127.0.90.3')), 'taken', "$path: another one is served");
     if ($path eq 'user') {
         # A successor comes to the machine where its predecessor is not
-        heard(1, 3);
+        heard(1, 2);
         ok(eval { $c->replace_in(dial => { port => $machines[1]{port} }); $c->finish_in; $c->call(request_pdu(1, 'on')); 1 }, "$path: a successor is served beyond the limit") or diag $@;
         my $thief = at(1, $path, from => '127.0.90.1');
         is(answer($thief, rts('OUT_R1/A3', vc => $thief->{vc}, old => $c->{out_cookie}, new => RPCH::Client::cookie(), window => 65536)), 'RPC Error: 6bb', "$path: a successor of nothing is not");
@@ -71,7 +77,7 @@ for my $case (['user', 'too-many-of-user', [], { from => '127.0.90.1' }], ['addr
 {
     heard($_, 0) for 0, 1;
     my $c = at(0, 'rpc')->connect;
-    heard(1, 3);
+    heard(1, 2);
     is(answer(at(1, 'rpc', %BOB, vc => $c->{vc})), 'RPC Error: 5', 'a stolen cookie is known at the other machine');
     ok($machines[1]->logs(qr/user "bob" ended: peer-mismatch/), 'as peer-mismatch');
     ok($c->works, 'its owner goes on');
@@ -80,6 +86,21 @@ for my $case (['user', 'too-many-of-user', [], { from => '127.0.90.1' }], ['addr
     my ($id) = ($machines[0]->log =~ /channel of virtual connection ([0-9a-f]{16})/g)[-1];
     ok($machines[1]->logs(qr/IN_DATA channel, a successor, of virtual connection $id/), 'a virtual connection has one name at all machines');
     $c->close;
+}
+
+# ---- a guesser ----
+{
+    my $n = 0;
+    my $try = sub { my ($machine, $from, $password) = @_; return at($machine, 'guess', %BOB, from => "127.0.90.$from", password => $password)->out_status };
+    is($try->(0, 20, 'hidden'), 200, 'its owner logs on');
+    is(join(' ', map { $try->($_, 21, 'guess') } 0, 0, 0), '401 401 401', 'three wrong passwords');
+    # Each time from another address, since a success would make it known
+    ok(comes('a block', sub { $try->(1, 30 + $n++ % 200, 'hidden') == 401 }), 'block the account at the other machine, too');
+    ok($machines[1]->logs(qr/blocked try from 127\.0\.90\.\d+, user "bob": 3 failures of the account, passwords are not checked for another (?:5\d\d|600) s/), 'for the same time');
+    is($try->(1, 20, 'hidden'), 200, 'but not for its owner, who is known by all machines');
+    is(at(1, 'guess', from => '127.0.90.21')->out_status, 401, 'and not the address of the guesser');
+    ok($machines[1]->logs(qr/blocked try from 127\.0\.90\.21, user "alice": 3 failures of the address/), 'for whatever account');
+    is(at(1, 'guess', from => '127.0.90.23')->out_status, 200, 'others are served');
 }
 
 # ---- what stands in the store ----
