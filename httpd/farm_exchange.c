@@ -556,6 +556,28 @@ static void tell_facts(exchange_t *x)
     rpc_farm_tell(x->farm, &x->facts);
 }
 
+/* What the others say of the servers that this machine knows. */
+static void tell_health(exchange_t *x)
+{
+    rpc_health_t *health = x->context->health;
+    apr_time_t now = rpc_clock_now();
+    rpc_health_view_t server;
+    rpc_farm_entry_t entry;
+    int i;
+
+    for (i = 0; i < RPC_HEALTH_SLOTS; i++) {
+        if (!rpc_health_view(health, i, now, &server))
+            continue;
+        if (!rpc_farm_find(x->farm, RPC_FARM_SERVER, server_hash(x, &server), &entry))
+            entry.a = entry.b = 0;
+        if (rpc_health_heard(health, server.host, server.port, (apr_time_t)entry.a,
+                             (apr_time_t)entry.b))
+            ap_log_error(APLOG_MARK, APLOG_INFO, 0, x->s,
+                         "RpcSharedStore: %s port %u is avoided, since another machine could not "
+                         "reach it", server.host, server.port);
+    }
+}
+
 /* ---- rounds ---- */
 
 /* This process has become the writer. What is known of the stores has been told before. */
@@ -603,6 +625,7 @@ static void make_round(exchange_t *x)
             drop_peer(x, &x->peers[n]);
     if (x->changed)
         fill_table(x);
+    tell_health(x);
     tell_facts(x);
 }
 

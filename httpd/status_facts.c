@@ -80,7 +80,8 @@ const char *rpc_status_store_state(const rpc_farm_store_t *store)
 
 const char *rpc_status_server_state(const rpc_health_view_t *server)
 {
-    return server->drained ? "draining" : server->unfit ? "down" : server->avoided ? "avoided"
+    return server->drained ? "draining" : server->unfit ? "down"
+         : server->avoided || server->elsewhere ? "avoided"
          : server->suspect ? "suspect" : "up";
 }
 

@@ -391,7 +391,8 @@ static void put_servers(const rpc_status_request_t *q)
     int i;
 
     begin_section(q->r, "servers", "Servers",
-                  "Avoided: the last connection failed, and it is tried last for a while. "
+                  "Avoided: the last connection failed, here or at another machine of the farm, "
+                  "and it is tried last for a while. "
                   "Suspect: that while is over, and nobody has tried since. "
                   "Down: its last health check failed.");
     put_head(q->r, names, 9);

@@ -188,7 +188,7 @@ typedef uint64_t server_number_t(const rpc_status_request_t *q, const rpc_health
 
 static uint64_t is_up(const rpc_status_request_t *q, const rpc_health_view_t *s)
 {
-    return !s->avoided && !s->unfit;
+    return !s->avoided && !s->unfit && !s->elsewhere;
 }
 
 static uint64_t is_draining(const rpc_status_request_t *q, const rpc_health_view_t *s)

@@ -33,6 +33,8 @@ typedef struct slot {
     _Atomic int64_t avoid;      /* how long the last time; 0: it is healthy */
     _Atomic int64_t unfit;      /* a failed check counts until then; 0: no check has failed */
     _Atomic int64_t drain;      /* 0: it is not drained; 1: without an end; else its end */
+    _Atomic int64_t good;       /* when it was reached last, or a check succeeded */
+    _Atomic int64_t elsewhere;  /* avoided until then, since another machine does so */
     /* For people. */
     _Atomic int64_t since, failed, checked;
     _Atomic uint64_t connects, failures, checks, bad_checks;
@@ -176,6 +178,8 @@ static slot_t *claim_slot(rpc_health_t *health, const char *host, uint16_t port,
     atomic_store(&slot->avoid, 0);
     atomic_store(&slot->until, 0);
     atomic_store(&slot->unfit, 0);
+    atomic_store(&slot->good, 0);
+    atomic_store(&slot->elsewhere, 0);
     atomic_store(&slot->since, 0);
     atomic_store(&slot->failed, 0);
     atomic_store(&slot->checked, 0);
@@ -228,12 +232,35 @@ void rpc_health_explain(rpc_health_t *health, const char *host, uint16_t port, c
         write_texts(slot, host, port, why);
 }
 
+/* What this machine has seen itself says more than what another one has seen before. */
+static void set_good(slot_t *slot)
+{
+    atomic_store_explicit(&slot->good, rpc_clock_now(), memory_order_relaxed);
+    if (atomic_load(&slot->elsewhere))
+        atomic_store(&slot->elsewhere, 0);
+}
+
+int rpc_health_heard(rpc_health_t *health, const char *host, uint16_t port, apr_time_t failed,
+                     apr_time_t until)
+{
+    slot_t *slot = find_slot(health, hash_server(host, port));
+    apr_time_t before;
+
+    if (!slot)
+        return 0;
+    if (failed <= atomic_load(&slot->good))
+        until = 0;
+    before = atomic_exchange(&slot->elsewhere, until);
+    return until > rpc_clock_now() && before <= rpc_clock_now();
+}
+
 void rpc_health_good(rpc_health_t *health, const char *host, uint16_t port)
 {
     slot_t *slot = health ? claim_slot(health, host, port, rpc_clock_now()) : NULL;
 
     if (!slot)
         return;
+    set_good(slot);
     atomic_fetch_add_explicit(&slot->connects, 1, memory_order_relaxed);
     if (atomic_load(&slot->avoid)) {
         atomic_store(&slot->avoid, 0);
@@ -259,6 +286,7 @@ int rpc_health_checked(rpc_health_t *health, const char *host, uint16_t port, in
         changed = atomic_exchange(&slot->unfit, until) == 0;
     }
     else {
+        set_good(slot);
         atomic_store(&slot->until, 0);
         changed = atomic_exchange(&slot->unfit, 0) != 0;
         if (atomic_exchange(&slot->avoid, 0))
@@ -282,7 +310,7 @@ int rpc_health_up(const rpc_health_t *health, const char *host, uint16_t port, a
     slot_t *slot = health ? find_slot((rpc_health_t *)health, hash_server(host, port)) : NULL;
 
     return !slot || (atomic_load(&slot->until) <= now && atomic_load(&slot->unfit) <= now
-                     && !atomic_load(&slot->drain));
+                     && atomic_load(&slot->elsewhere) <= now && !atomic_load(&slot->drain));
 }
 
 /* ---- draining ---- */
@@ -329,6 +357,7 @@ int rpc_health_view(const rpc_health_t *health, int number, apr_time_t now, rpc_
     view->suspect = !view->avoided && atomic_load(&slot->avoid) != 0;
     view->unfit = atomic_load(&slot->unfit) > now;
     view->drained = drain != 0;
+    view->elsewhere = atomic_load(&slot->elsewhere) > now;
     view->configured = configuration && atomic_load(&slot->reserved) == configuration;
     view->since = atomic_load(&slot->since);
     view->until = end_of(slot);

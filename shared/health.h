@@ -46,6 +46,11 @@ int rpc_health_checked(rpc_health_t *health, const char *host, uint16_t port, in
                        apr_time_t now, apr_time_t until);
 /* A check had no result: the result of the last one counts until UNTIL. */
 void rpc_health_unchecked(rpc_health_t *health, const char *host, uint16_t port, apr_time_t until);
+/* Another machine could not reach the server at FAILED, and avoids it until UNTIL; then this one
+ * does, too, unless it has reached the server itself since FAILED. Returns 1 when that begins. 0
+ * for UNTIL: no other machine avoids it now. */
+int rpc_health_heard(rpc_health_t *health, const char *host, uint16_t port, apr_time_t failed,
+                     apr_time_t until);
 /* An administrator drains the server: no new virtual connection goes there, until he ends that. Old
  * ones live on; END_AT: they end then, 0: by themselves. 0: it has no slot. */
 int rpc_health_drain(rpc_health_t *health, const char *host, uint16_t port, apr_time_t end_at);
@@ -68,6 +73,7 @@ typedef struct rpc_health_view {
     unsigned suspect:1;             /* that is over, and none has succeeded since */
     unsigned unfit:1;               /* the last health check has failed */
     unsigned drained:1;
+    unsigned elsewhere:1;           /* another machine of the farm avoids it, and so does this one */
     unsigned configured:1;          /* a directive names it */
     apr_time_t since;               /* of the state, as rpc_clock_now(); 0: since the start */
     apr_time_t until;

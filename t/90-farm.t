@@ -24,8 +24,10 @@ sub location { my ($path, $more) = @_; return RPCH::Httpd->location($more) =~ s{
 my $farm = 'RpcSharedStore ' . $redis->url . "\nRpcSharedStoreSecret $secret\n";
 my $conf = $farm . status_conf() . location('rpc') . location('user', 'RpcMaxChannelsPerUser 2')
          . location('address', 'RpcMaxChannelsPerAddress 2') . location('guess', 'AuthNtlmFailures 3 600');
-my @machines = map { RPCH::Httpd->new(conf => $conf) } 0 .. 2;
-$_->start for @machines[0, 1];
+my $gone = RPCH::Root::free_ports(1);
+$conf .= location('two', "RpcValidPorts two.contoso.test:6001\nRpcBackend two.contoso.test ncacn_http:127.0.0.1[$gone] ncacn_http:127.0.0.1[$native->{port}]");
+my @machines = map { RPCH::Httpd->new(conf => $_) } "RpcHealthCheck connect interval=1\n$conf", $conf;
+$_->start for @machines;
 
 sub at { my ($machine, $path, %more) = @_; return plain(port => $machines[$machine]{port}, path => "/$path/rpcproxy.dll", target => $native->target, %more) }
 my %BOB = (user => 'bob', password => 'hidden');
@@ -53,7 +55,7 @@ sub heard {
     });
 }
 
-ok($_->logs(qr/RpcSharedStore: 127\.0\.0\.1:\d+ is there/), 'a machine finds the store') for @machines[0, 1];
+ok($_->logs(qr/RpcSharedStore: 127\.0\.0\.1:\d+ is there/), 'a machine finds the store') for @machines;
 
 # ---- a user's limit, and an address's ----
 for my $case (['user', 'too-many-of-user', [], { from => '127.0.90.1' }], ['address', 'too-many-of-address', [%BOB, from => '127.0.90.2'], { from => '127.0.90.2' }]) {
@@ -101,6 +103,20 @@ for my $case (['user', 'too-many-of-user', [], { from => '127.0.90.1' }], ['addr
     is(at(1, 'guess', from => '127.0.90.21')->out_status, 401, 'and not the address of the guesser');
     ok($machines[1]->logs(qr/blocked try from 127\.0\.90\.21, user "alice": 3 failures of the address/), 'for whatever account');
     is(at(1, 'guess', from => '127.0.90.23')->out_status, 200, 'others are served');
+}
+
+# ---- a server that is down: one machine probes it, the other has never asked for it ----
+{
+    my $status = RPCH::Status->new(port => $machines[1]{port});
+    my $state = sub { my ($state) = @_; return $status->awaits(sub { my ($s) = grep { $_->{port} == $gone } @{ $_[0]{servers} }; $s && $s->{state} eq $state && $s->{failures} == 0 }) };
+    ok($state->('avoided'), 'a server that one machine finds down is avoided at the other');
+    ok($machines[1]->logs(qr/RpcSharedStore: 127\.0\.0\.1 port $gone is avoided, since another machine could not reach it/), 'which says so');
+    my $c = at(1, 'two', target => 'two.contoso.test:6001')->connect;
+    ok($c->works && $state->('avoided'), 'and uses another one, without a try');
+    $c->close;
+    my $back = server(port => $gone);
+    ok($state->('up'), 'until it is back');
+    $back->close;
 }
 
 # ---- what stands in the store ----
