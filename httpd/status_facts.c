@@ -72,6 +72,28 @@ const rpc_farm_facts_t *rpc_status_farm(const rpc_status_request_t *q)
     return facts;
 }
 
+rpc_farm_sums_t rpc_status_farm_sums(const rpc_farm_facts_t *farm)
+{
+    rpc_farm_sums_t all = { 0 };
+    unsigned i;
+
+    for (i = 0; i < farm->machine_count; i++) {
+        const rpc_farm_sums_t *one = &farm->machines[i].sums;
+
+        all.channels += one->channels;
+        all.unpaired += one->unpaired;
+        all.begun += one->begun;
+        all.ended += one->ended;
+        all.refused += one->refused;
+        all.connections += one->connections;
+        all.in += one->in;
+        all.out += one->out;
+        if (!all.started || one->started < all.started)
+            all.started = one->started;
+    }
+    return all;
+}
+
 const char *rpc_status_store_state(const rpc_farm_store_t *store)
 {
     return store->state == RPC_STORE_UP ? "up" : store->state == RPC_STORE_AWAY ? "away"

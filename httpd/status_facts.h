@@ -16,6 +16,7 @@ typedef struct rpc_status_query {
     const char *find_text, *state_text;     /* as written */
     apr_size_t rows, page;                  /* virtual connections of a page; its number, from 1 */
     int refresh;                            /* seconds; 0: never */
+    int farm;                               /* the farm alone */
 } rpc_status_query_t;
 
 typedef struct rpc_status_request {
@@ -52,6 +53,8 @@ apr_size_t rpc_status_server_channels(const rpc_status_request_t *q,
 
 /* The farm as this machine knows it, in the request's pool; NULL: RpcSharedStore is not set. */
 const rpc_farm_facts_t *rpc_status_farm(const rpc_status_request_t *q);
+/* All machines together. */
+rpc_farm_sums_t rpc_status_farm_sums(const rpc_farm_facts_t *farm);
 /* The word for a store's state: "up", "away" or "unknown". */
 const char *rpc_status_store_state(const rpc_farm_store_t *store);
 

@@ -332,6 +332,77 @@ static void put_end_form(const rpc_status_request_t *q)
     }
 }
 
+/* ---- the farm ---- */
+
+static void put_store(const rpc_status_request_t *q, const rpc_farm_store_t *store)
+{
+    const char *state = rpc_status_store_state(store);
+
+    ap_rprintf(q->r, "<p>The store <strong>%s</strong> is <span class=\"%s\">%s</span>, since ",
+               ap_escape_html(q->r->pool, store->name),
+               store->state == RPC_STORE_UP ? "good" : store->state == RPC_STORE_AWAY ? "bad"
+               : "warn", state);
+    put_ago(q, rpc_status_day(q, store->since), "");
+    if (store->state == RPC_STORE_AWAY) {
+        ap_rputs(": ", q->r);
+        text(q->r, store->why);
+        ap_rputs(". Unless another store is up, this machine acts for itself", q->r);
+    }
+    ap_rputs(".</p>\n", q->r);
+}
+
+static void put_machine(const rpc_status_request_t *q, const char *name, const char *number,
+                        const rpc_farm_sums_t *sums)
+{
+    request_rec *r = q->r;
+
+    row_head(r, "Machine", name);
+    open_cell(r, "Number", 0);
+    ap_rprintf(r, "<span class=\"id\">%s</span>", number);
+    close_cell(r);
+    count_cell(r, "Channels", sums->channels);
+    count_cell(r, "Waiting", sums->unpaired);
+    count_cell(r, "Begun", sums->begun);
+    count_cell(r, "Refused", sums->refused);
+    count_cell(r, "Connections ended", sums->connections);
+    number_cell(r, "From clients", bytes(r->pool, sums->in));
+    number_cell(r, "To clients", bytes(r->pool, sums->out));
+    open_cell(r, "Since", 0);
+    put_ago(q, sums->started, "");
+    close_cell(r);
+    end_row(r);
+}
+
+/* Without RpcSharedStore it says so. */
+static void put_farm(const rpc_status_request_t *q)
+{
+    static const char *const names[] = { "Machine", "Number", "#Channels", "#Waiting", "#Begun",
+                                         "#Refused", "#Connections ended", "#From clients",
+                                         "#To clients", "Since" };
+    const rpc_farm_facts_t *farm = rpc_status_farm(q);
+    rpc_farm_sums_t all;
+    unsigned i;
+
+    begin_section(q->r, "farm", "Farm", NULL);
+    if (!farm) {
+        ap_rputs("<p>No other machines are known: RpcSharedStore is not set.</p></section>\n",
+                 q->r);
+        return;
+    }
+    for (i = 0; i < farm->store_count; i++)
+        put_store(q, &farm->stores[i]);
+    ap_rputs("<table role=\"table\"><caption>This machine is the first; of the others, what they "
+             "have told within the last seconds.</caption>\n", q->r);
+    put_head(q->r, names, 10);
+    for (i = 0; i < farm->machine_count; i++)
+        put_machine(q, farm->machines[i].name,
+                    apr_psprintf(q->r->pool, "%016" PRIx64, farm->machines[i].number),
+                    &farm->machines[i].sums);
+    all = rpc_status_farm_sums(farm);
+    put_machine(q, "all", "", &all);
+    end_section(q->r);
+}
+
 /* ---- servers ---- */
 
 static void put_state(request_rec *r, const char *state)
@@ -654,6 +725,28 @@ static void put_reasons(const rpc_status_request_t *q)
 
 /* ---- the page ---- */
 
+/* The page of the farm has one section. */
+static void put_links(const rpc_status_request_t *q)
+{
+    request_rec *r = q->r;
+    const char *scope = q->query.farm ? "&amp;scope=farm" : "";
+
+    ap_rputs("<nav aria-label=\"Sections\"><ul>", r);
+    if (q->query.farm)
+        ap_rputs("<li><a href=\"?\">This machine</a></li>", r);
+    else
+        ap_rputs("<li><a href=\"#limits\">Limits</a></li>"
+                 "<li><a href=\"#servers\">Servers</a></li>"
+                 "<li><a href=\"#connections\">Virtual connections</a></li>"
+                 "<li><a href=\"#failures\">Last failures</a></li>"
+                 "<li><a href=\"#reasons\">Reasons</a></li>", r);
+    if (!q->query.farm && q->context->farm)
+        ap_rputs("<li><a href=\"?scope=farm\">Farm</a></li>", r);
+    ap_rprintf(r, "<li><a href=\"?format=json%s\">JSON</a></li>"
+               "<li><a href=\"?format=openmetrics%s\">OpenMetrics</a></li>"
+               "</ul></nav>", scope, scope);
+}
+
 static void put_top(const rpc_status_request_t *q)
 {
     request_rec *r = q->r;
@@ -666,17 +759,13 @@ static void put_top(const rpc_status_request_t *q)
     ap_rprintf(r, "%d connections, ", (int)q->view->all);
     text(r, ap_get_server_name(r));
     ap_rprintf(r, "</title>\n<style>%s</style></head>\n"
-               "<body><a class=\"skip\" href=\"#connections\">Skip to the virtual connections</a>\n"
-               "<header><h1>RPC over HTTP on ", style);
+               "<body><a class=\"skip\" href=\"#%s</a>\n<header><h1>RPC over HTTP on ", style,
+               q->query.farm ? "farm\">Skip to the farm"
+                             : "connections\">Skip to the virtual connections");
     text(r, ap_get_server_name(r));
-    ap_rputs("</h1><nav aria-label=\"Sections\"><ul><li><a href=\"#limits\">Limits</a></li>"
-             "<li><a href=\"#servers\">Servers</a></li>"
-             "<li><a href=\"#connections\">Virtual connections</a></li>"
-             "<li><a href=\"#failures\">Last failures</a></li>"
-             "<li><a href=\"#reasons\">Reasons</a></li>"
-             "<li><a href=\"?format=json\">JSON</a></li>"
-             "<li><a href=\"?format=openmetrics\">OpenMetrics</a></li>"
-             "</ul></nav></header>\n<main>\n", r);
+    ap_rputs("</h1>", r);
+    put_links(q);
+    ap_rputs("</header>\n<main>\n", r);
 }
 
 void rpc_status_html(const rpc_status_request_t *q)
@@ -684,12 +773,16 @@ void rpc_status_html(const rpc_status_request_t *q)
     apr_time_exp_t t;
 
     put_top(q);
-    put_summary(q);
-    put_limits(q);
-    put_servers(q);
-    put_connections(q);
-    put_mishaps(q);
-    put_reasons(q);
+    if (q->query.farm)
+        put_farm(q);
+    else {
+        put_summary(q);
+        put_limits(q);
+        put_servers(q);
+        put_connections(q);
+        put_mishaps(q);
+        put_reasons(q);
+    }
     apr_time_exp_gmt(&t, q->now);
     ap_rprintf(q->r, "</main>\n<footer><p class=\"dim\">mod_rpcproxy " RPCPROXY_VERSION
                ", %04d-%02d-%02d %02d:%02d:%02d UTC</p></footer></body></html>\n", t.tm_year + 1900,

@@ -253,6 +253,11 @@ void rpc_status_json(const rpc_status_request_t *q)
     ap_rputc('{', r);
     text(r, "version", RPCPROXY_VERSION);
     day(r, "time", q->now);
+    put_farm(q);
+    if (q->query.farm) {
+        ap_rputs("\"scope\":\"farm\"}\n", r);
+        return;
+    }
     day(r, "started", atomic_load(&q->context->tally->started));
     number(r, "virtual_connections", q->view->all);
     number(r, "channels", q->view->channels);
@@ -260,7 +265,6 @@ void rpc_status_json(const rpc_status_request_t *q)
     number(r, "bytes_out", total.out);
     put_limits(q);
     put_servers(q);
-    put_farm(q);
     put_connections(q);
     put_mishaps(q);
     put_reasons(q);

@@ -252,15 +252,76 @@ static void put_servers(writer_t *w, const rpc_status_request_t *q)
     by_server(w, q, bad_checks);
 }
 
+/* ---- the farm ---- */
+
+static void by_store(writer_t *w, const rpc_farm_facts_t *farm)
+{
+    unsigned i;
+
+    family(w, "store_up", GAUGE, "", "1: the shared store answers; 0: it is away.");
+    for (i = 0; i < farm->store_count; i++)
+        sample(w, "store", farm->stores[i].name, farm->stores[i].state == RPC_STORE_UP);
+}
+
+/* The label is the machine's number, since several may have one name. */
+static void by_machine(const writer_t *w, const rpc_farm_facts_t *farm, size_t offset)
+{
+    unsigned i;
+
+    for (i = 0; i < farm->machine_count; i++) {
+        const char *sums = (const char *)&farm->machines[i].sums;
+
+        sample(w, "machine",
+               apr_psprintf(w->r->pool, "%016" PRIx64, farm->machines[i].number),
+               *(const uint64_t *)(sums + offset));
+    }
+}
+
+static void put_farm(writer_t *w, const rpc_farm_facts_t *farm)
+{
+    static const struct {
+        const char *name, *unit, *help;
+        family_t type;
+        size_t offset;
+    } all[] = {
+#define SUM(field) offsetof(rpc_farm_sums_t, field)
+        { "farm_channels", "", "Channels that live.", GAUGE, SUM(channels) },
+        { "farm_channels_unpaired", "", "Channels that wait for their server.", GAUGE,
+          SUM(unpaired) },
+        { "farm_channels_begun", "", "Requests that became channels.", COUNTER, SUM(begun) },
+        { "farm_channels_ended", "", "Channels that have ended.", COUNTER, SUM(ended) },
+        { "farm_requests_refused", "", "Requests that did not become channels.", COUNTER,
+          SUM(refused) },
+        { "farm_virtual_connections_ended", "", "Virtual connections that have ended.", COUNTER,
+          SUM(connections) },
+        { "farm_received_bytes", "bytes", "Bytes from clients, within channels.", COUNTER, SUM(in) },
+        { "farm_sent_bytes", "bytes", "Bytes to clients, within channels.", COUNTER, SUM(out) },
+#undef SUM
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        family(w, all[i].name, all[i].type, all[i].unit, all[i].help);
+        by_machine(w, farm, all[i].offset);
+    }
+}
+
 void rpc_status_metrics(const rpc_status_request_t *q, int old)
 {
+    const rpc_farm_facts_t *farm = rpc_status_farm(q);
     writer_t w = { .r = q->r, .old = old };
 
-    put_now(&w, q);
-    put_limits(&w, q);
-    put_counts(&w, q);
-    put_histograms(&w, q->context->tally);
-    put_servers(&w, q);
+    if (!q->query.farm) {
+        put_now(&w, q);
+        put_limits(&w, q);
+        put_counts(&w, q);
+        put_histograms(&w, q->context->tally);
+        put_servers(&w, q);
+    }
+    if (farm)
+        by_store(&w, farm);
+    if (farm && q->query.farm)
+        put_farm(&w, farm);
     if (!old)
         ap_rputs("# EOF\n", q->r);
 }

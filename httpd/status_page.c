@@ -71,6 +71,7 @@ static void read_query(const apr_table_t *args, rpc_status_query_t *query)
     read_sort(rpc_status_value(args, "sort"), &query->filter);
     query->rows = (apr_size_t)number_of(args, "rows", 1, ROWS_MAX, ROWS_DEFAULT);
     query->page = (apr_size_t)number_of(args, "page", 1, 1000000, 1);
+    query->farm = strcmp(rpc_status_value(args, "scope"), "farm") == 0;
     query->refresh = number_of(args, "refresh", REFRESH_MIN, REFRESH_MAX, 0);
 }
 

@@ -119,6 +119,33 @@ for my $case (['user', 'too-many-of-user', [], { from => '127.0.90.1' }], ['addr
     $back->close;
 }
 
+# ---- the status page, of a machine and of the farm ----
+{
+    heard(0, 0);
+    my $c = at(0, 'rpc')->connect;
+    heard(1, 2);
+    my $status = RPCH::Status->new(port => $machines[1]{port});
+    my $farm = $status->json->{farm};
+    is_deeply([map { $_->{channels} } @{ $farm->{machines} }], [0, 2], 'JSON: the channels of each machine');
+    is_deeply([map { @$_{qw(name state)} } @{ $farm->{stores} }], ["127.0.0.1:$redis->{port}", 'up'], 'and the store');
+    is($status->json('&scope=farm')->{scope}, 'farm', 'the farm alone');
+    my $html = $status->html('?scope=farm');
+    like($html, qr/<h2 id="farm">.*is <span class="good">up<.*data-label="Machine"><span>all<.*data-label="Channels"><span>2</s, 'HTML: the farm, with its sum');
+    unlike($html, qr/id="connections"/, 'alone');
+    like($status->html, qr/<a href="\?scope=farm">Farm</, 'to which the page leads');
+    my %all = $status->samples('openmetrics&scope=farm');
+    is($all{qq(rpcproxy_farm_channels{machine="$farm->{machines}[1]{number}"})}, 2, 'OpenMetrics: a machine');
+    is($all{qq(rpcproxy_store_up{store="127.0.0.1:$redis->{port}"})}, 1, 'the store');
+    is({ $status->samples }->{qq(rpcproxy_store_up{store="127.0.0.1:$redis->{port}"})}, 1, 'also without the farm');
+    SKIP: {
+        skip 'promtool (Debian: prometheus) is not installed', 1 if system('command -v promtool >/dev/null');
+        open my $promtool, '|-', 'promtool check metrics >/dev/null 2>&1' or die "promtool: $!\n";
+        print {$promtool} $status->get('?format=prometheus&scope=farm')->{content};
+        ok(close($promtool), 'promtool finds no fault');
+    }
+    $c->close;
+}
+
 # ---- what stands in the store ----
 {
     my $c = at(0, 'rpc')->connect;
@@ -139,6 +166,7 @@ for my $case (['user', 'too-many-of-user', [], { from => '127.0.90.1' }], ['addr
     $load->();
     for my $i (0, 1) {
         ok(comes('the warning', sub { $load->(); $machines[$i]->log =~ /:warn\].*RpcSharedStore: 127\.0\.0\.1:\d+ is away: / }), 'it is away, which is told');
+        like(RPCH::Status->new(port => $machines[$i]{port})->html('?scope=farm'), qr/is <span class="bad">away</, 'on the page, too');
     }
     ok(comes('a machine for itself', sub { answer(at(1, 'user', from => '127.0.90.1')) eq 'taken' }), 'each machine acts for itself');
     $redis->start;
