@@ -88,6 +88,7 @@ static const char *take_status(rpc_http_head_t *head, size_t size)
         || !is_text(line, size))
         return "its first line is no status line";
     line[size] = '\0';
+    head->minor = line[VERSION_SIZE] - '0';
     head->status = atoi(line + STATUS_AT);
     head->phrase = line + FIRST_LINE + (size > FIRST_LINE);
     head->length = -1;
@@ -221,7 +222,8 @@ static int lists(const rpc_http_field_t *list, const char *name, size_t size)
 int rpc_http_field_is_of_hop(const rpc_http_head_t *head, const rpc_http_field_t *field)
 {
     static const char *const names[] = { "Connection", "Keep-Alive", "Proxy-Connection", "TE",
-                                         "Trailer", "Transfer-Encoding", "Upgrade" };
+                                         "Trailer", "Transfer-Encoding", "Upgrade",
+                                         "Proxy-Authenticate", "Proxy-Authentication-Info" };
     rpc_http_field_t other;
     size_t i, at = 0;
 

@@ -21,6 +21,7 @@ typedef struct rpc_http_head {
     int count;              /* of fields */
     const char *error;      /* what is wrong with it; NULL: nothing so far */
     int complete;           /* then, of all of it: */
+    int minor;              /* of its version: 1 in HTTP/1.1 */
     int status;             /* 100 to 999 */
     const char *phrase;     /* perhaps empty */
     int64_t length;         /* Content-Length; -1: none that counts */
