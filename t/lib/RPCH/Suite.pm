@@ -7,6 +7,11 @@ package RPCH::Suite;
 #
 # A job is a test file under an MPM, or a command that has to succeed. What a job writes is kept,
 # and shown whole when it fails.
+#
+# A file that fails beside others runs once more, by itself, because a machine that is too busy for a
+# moment says nothing about the program. What it wrote at first is shown, and the summary names it: such
+# a test is to be cured. A file that fails by itself, too, has failed, and so has a run with more than
+# MOST_AGAIN of them, or with a crash.
 
 use strict;
 use warnings;
@@ -15,6 +20,8 @@ use POSIX ();
 use TAP::Parser;
 use Time::HiRes ();
 use RPCH::Root;
+
+use constant MOST_AGAIN => 3;
 
 my @MPMS = qw(prefork worker event);    # in this order: the short suites first, so that no shard ends late
 
@@ -55,6 +62,7 @@ sub run {
     my @all = 0 .. $#{ $self->{jobs} };
     $self->round($self->{shards}, grep { !$self->{jobs}[$_]{alone} } @all);
     $self->round(1, grep { $self->{jobs}[$_]{alone} } @all);
+    $self->again(grep { $self->{jobs}[$_]{file} && $self->has_failed($self->{jobs}[$_]) } @all);
     $self->keep_times;
     return $self->summary(Time::HiRes::time() - $begin);
 }
@@ -113,8 +121,22 @@ sub round {
     return;
 }
 
+sub has_failed { my ($self, $job) = @_; return $job->{wrong} && @{ $job->{wrong} } }
+
+# Runs the jobs with these numbers once more, one after the other, and counts only what comes now.
+sub again {
+    my ($self, @numbers) = @_;
+    return if @numbers > MOST_AGAIN;
+    for my $job (@{ $self->{jobs} }[@numbers]) {
+        $self->{$_} -= $job->{$_} for qw(passed failed);
+        $job->{at_first} = join ', ', @{ delete $job->{wrong} };
+        print "Once more, by itself: $job->{name}\n";
+    }
+    return $self->round(1, @numbers);
+}
+
 # Reads the counts from a job's output and prints a line; if something is wrong, all of the output is
-# printed.
+# printed, behind a margin because it is not yet the result.
 sub finished {
     my ($self, $job, $file) = @_;
     my $output = do { open my $fh, '<', $file or die "$job->{name}: $!\n"; local $/; <$fh> // '' };
@@ -122,8 +144,9 @@ sub finished {
     my ($passed, $failed, @wrong) = $job->{file} ? judge($output) : $status ? (0, 1) : (1, 0);
     push @wrong, $status >> 8 ? 'exit status ' . ($status >> 8) : "signal $status" if $status;
     $job->{wrong} = \@wrong;
-    $self->{passed} += $passed;
-    $self->{failed} += @wrong && !$failed ? 1 : $failed;
+    @$job{qw(passed failed)} = ($passed, @wrong && !$failed ? 1 : $failed);
+    $self->{$_} += $job->{$_} for qw(passed failed);
+    $output =~ s/^/    | /mg if @wrong && $job->{file} && !$job->{at_first};
     print $output if @wrong || $self->{verbose};
     printf "%-36s %s %6.1f s %6.1f CPU  %s\n", $job->{name}, @wrong ? 'FAILED' : 'ok    ', @$job{qw(seconds cpu)},
            @wrong ? join ', ', @wrong : $output =~ /^1\.\.0 # SKIP (.*)/mi ? "skipped: $1" : $passed == 1 ? '1 test' : "$passed tests";
@@ -153,6 +176,8 @@ sub ranges {
 sub summary {
     my ($self, $seconds) = @_;
     my @bad = grep { !$_->{wrong} || @{ $_->{wrong} } } @{ $self->{jobs} };
+    print "\nFailed beside others, passed by itself: $_->{name}: $_->{at_first}\n"
+        for grep { $_->{at_first} && !$self->has_failed($_) } @{ $self->{jobs} };
     $self->{failed} += grep { !$_->{wrong} } @bad;
     $self->{failed} += $self->{failed_shards} || 0;
     if ($self->{failed}) {
