@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include <apr_atomic.h>
+#include <apr_optional.h>
 #include <apr_optional_hooks.h>
 #include <apr_portable.h>
 #include <apr_strings.h>
@@ -26,6 +27,7 @@
 #include <http_log.h>
 #include <http_protocol.h>
 #include <http_ssl.h>
+#include <mod_ssl.h>
 #include <util_filter.h>
 
 #include "base/descriptors.h"
@@ -213,10 +215,14 @@ const char *rpc_detach_obstacle(request_rec *r)
     return NULL;
 }
 
+/* Not by ap_ssl_var_lookup(): httpd looks up mod_ssl's functions anew only behind post_config. Until
+ * then it would call into the mod_ssl of the pass before, which is no longer in memory. */
 int rpc_detach_possible(apr_pool_t *pool, server_rec *s)
 {
-    const char *theirs = ap_ssl_var_lookup(pool, s, NULL, NULL, "SSL_VERSION_LIBRARY");
+    APR_OPTIONAL_FN_TYPE(ssl_var_lookup) *look_up = APR_RETRIEVE_OPTIONAL_FN(ssl_var_lookup);
     char *ours = apr_pstrdup(pool, OpenSSL_version(OPENSSL_VERSION)), *space = strchr(ours, ' ');
+    char name[] = "SSL_VERSION_LIBRARY";
+    const char *theirs = look_up ? look_up(pool, s, NULL, NULL, name) : NULL;
 
     if (!theirs || !*theirs)
         return 1;

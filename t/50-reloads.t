@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 use Test::More;
+use RPCH::File qw(put slurp);
 use RPCH::Httpd;
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Test;
@@ -224,6 +225,25 @@ sub taken {
         return 0 if ($f[1] // '') =~ /:(\w+)$/ && hex $1 == $httpd->{port} && $f[4] !~ /:00000000$/;
     }
     return 1;
+}
+
+# ---- modules that come to lie elsewhere in memory ----
+# At each start and restart httpd loads the modules anew, here in another order, so that mod_ssl gets
+# another address. Whoever keeps a pointer to the mod_ssl before ends the parent.
+{
+    my $all = slurp(vars('serverroot') . '/conf/modules.conf');
+    my ($ours) = $all =~ /^(LoadModule rpcproxy_module .*\n)/m;
+    my $others = $all =~ s/^LoadModule rpcproxy_module .*\n//mr;
+    my @orders = ("$ours$others", join('', reverse split /^/, $others) . $ours);
+    my $httpd = RPCH::Httpd->new(mpm => 'event', conf => RPCH::Httpd->location);
+    put("$httpd->{dir}/httpd.conf", slurp("$httpd->{dir}/httpd.conf") =~ s{^Include \S+/conf/modules\.conf$}{Include $httpd->{dir}/modules.conf}mr);
+    my $begun = 0;
+    for my $order (0, 1, 0, 1) {
+        put("$httpd->{dir}/modules.conf", $orders[$order]);
+        $begun ||= !!$httpd->start, next if !$begun;
+        ok(eval { $httpd->restart; 1 }, "a restart with the modules in order $order") or diag($@), last;
+    }
+    ok(page($httpd), 'after that httpd serves');
 }
 
 $server->close;
