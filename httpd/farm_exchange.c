@@ -26,12 +26,14 @@ APLOG_USE_MODULE(rpcproxy);
 #define INTERVAL apr_time_from_msec(200)
 #define STORE_TIME apr_time_from_sec(1)     /* for a store in a round */
 #define RETRY apr_time_from_sec(1)          /* between two looks for a store that is away */
+#define REST 4                              /* times what a round computes, but no more than: */
+#define REST_MOST apr_time_from_msec(400)
 #define LEASE apr_time_from_sec(10)         /* longer than a round may take */
 #define ALIVE 5                             /* seconds that a machine is remembered */
 #define PAGE_LIFE 60                        /* seconds */
-#define PAGES 256u
-#define RENEWED 8u                          /* pages that a round writes again, changed or not */
-#define BATCH 32                            /* pages that are read at a time */
+#define PAGES 1024u
+#define RENEWED 32u                         /* pages that a round writes again, changed or not */
+#define BATCH 256                           /* pages that are read at a time */
 #define NAME_SIZE 64
 #define LAYOUT "1"                          /* of what stands in the store */
 
@@ -58,9 +60,11 @@ typedef struct peer {
     page_t pages[PAGES];
 } peer_t;
 
+/* The entries of a page as they are collected. */
 typedef struct list {
     rpc_farm_entry_t *at;
     size_t count, room;
+    uint64_t sum;               /* of all of them, whatever their order */
 } list_t;
 
 typedef struct exchange {
@@ -75,10 +79,11 @@ typedef struct exchange {
     /* Of the process that writes. */
     int began;
     apr_time_t retry[RPC_FARM_STORES];
+    apr_time_t rest;                            /* no round before */
     rpc_farm_sums_t sums;                       /* of this machine */
-    list_t here;
+    list_t here[PAGES];
+    struct { uint64_t version, sum; } own[PAGES];   /* as they were written last */
     rpc_farm_entry_t *noted;                    /* room for RPC_FARM_NOTED */
-    page_t own[PAGES];
     unsigned renewed;
     unsigned commands[RPC_FARM_STORES];         /* whose replies are to come */
     peer_t *peers;                              /* RPC_FARM_MACHINES of them */
@@ -90,10 +95,26 @@ static const char exchange_key[] = "rpcproxy-exchange";
 
 /* ---- what is here ---- */
 
-static void add(list_t *list, const rpc_farm_entry_t *entry)
+static unsigned page_of(uint64_t key)
 {
+    return (unsigned)(key >> 54) % PAGES;
+}
+
+/* The same for the same entries in any order. */
+static uint64_t mix(const rpc_farm_entry_t *entry)
+{
+    uint64_t h = entry->key ^ entry->a * 0x9e3779b97f4a7c15u ^ entry->b * 0xc2b2ae3d27d4eb4fu;
+
+    h = (h ^ h >> 32) * 0xd6e8feb86659fd93u;
+    return h ^ h >> 32;
+}
+
+static void add(exchange_t *x, const rpc_farm_entry_t *entry)
+{
+    list_t *list = &x->here[page_of(entry->key)];
+
     if (list->count == list->room) {
-        size_t room = list->room ? 2 * list->room : 4096;
+        size_t room = list->room ? 2 * list->room : 16;
         rpc_farm_entry_t *at = realloc(list->at, room * sizeof(*at));
 
         if (!at)
@@ -102,6 +123,7 @@ static void add(list_t *list, const rpc_farm_entry_t *entry)
         list->room = room;
     }
     list->at[list->count++] = *entry;
+    list->sum += mix(entry);
 }
 
 static uint64_t server_hash(const exchange_t *x, const rpc_health_view_t *server)
@@ -121,9 +143,27 @@ static void add_servers(exchange_t *x, apr_time_t now)
     for (i = 0; i < RPC_HEALTH_SLOTS; i++)
         if (rpc_health_view(x->context->health, i, now, &server)
             && (server.avoided || server.unfit))
-            add(&x->here, &(rpc_farm_entry_t){
+            add(x, &(rpc_farm_entry_t){
                     rpc_farm_key(RPC_FARM_SERVER, server_hash(x, &server)),
                     (uint64_t)server.failed, (uint64_t)server.until });
+}
+
+static void collect(exchange_t *x, apr_time_t now)
+{
+    uint32_t row, mark = rpc_status_mark(x->context->live);
+    rpc_farm_entry_t told[RPC_STATUS_TOLD];
+    unsigned page;
+    size_t i;
+    int k, count;
+
+    for (page = 0; page < PAGES; page++)
+        x->here[page].count = x->here[page].sum = 0;
+    for (row = 0; row < mark; row++)
+        for (k = 0, count = rpc_status_tell(x->context->live, row, told); k < count; k++)
+            add(x, &told[k]);
+    for (i = rpc_farm_noted(x->farm, x->noted); i > 0; i--)
+        add(x, &x->noted[i - 1]);
+    add_servers(x, now);
 }
 
 static int by_key(const void *one, const void *other)
@@ -133,35 +173,20 @@ static int by_key(const void *one, const void *other)
     return a->key < b->key ? -1 : a->key > b->key;
 }
 
-/* In the order of their keys, one entry for each. */
-static void collect(exchange_t *x, apr_time_t now)
+/* One entry for each key. */
+static void join_entries(list_t *list)
 {
-    uint32_t row, mark = rpc_status_mark(x->context->live);
-    rpc_farm_entry_t told[RPC_STATUS_TOLD];
     size_t i, n = 0;
-    int k, count;
 
-    x->here.count = 0;
-    for (row = 0; row < mark; row++)
-        for (k = 0, count = rpc_status_tell(x->context->live, row, told); k < count; k++)
-            add(&x->here, &told[k]);
-    for (i = rpc_farm_noted(x->farm, x->noted); i > 0; i--)
-        add(&x->here, &x->noted[i - 1]);
-    add_servers(x, now);
-    if (x->here.count)
-        qsort(x->here.at, x->here.count, sizeof(*x->here.at), by_key);
-    for (i = 0; i < x->here.count; i++) {
-        if (n && x->here.at[n - 1].key == x->here.at[i].key)
-            rpc_farm_join(&x->here.at[n - 1], &x->here.at[i]);
+    if (list->count)
+        qsort(list->at, list->count, sizeof(*list->at), by_key);
+    for (i = 0; i < list->count; i++) {
+        if (n && list->at[n - 1].key == list->at[i].key)
+            rpc_farm_join(&list->at[n - 1], &list->at[i]);
         else
-            x->here.at[n++] = x->here.at[i];
+            list->at[n++] = list->at[i];
     }
-    x->here.count = n;
-}
-
-static unsigned page_of(uint64_t key)
-{
-    return (unsigned)(key >> 56) % PAGES;
+    list->count = n;
 }
 
 /* ---- writing ---- */
@@ -203,39 +228,25 @@ static uint64_t put_sealed(exchange_t *x, const char *name, const void *text, si
     return done ? number : 0;
 }
 
-/* The COUNT entries at AT are what PAGE has now. ALWAYS: it is written though it has not changed. */
-static void put_page(exchange_t *x, unsigned page, const rpc_farm_entry_t *at, size_t count,
-                     int always)
-{
-    page_t *own = &x->own[page];
-    size_t size = count * sizeof(*at);
-    char name[NAME_SIZE];
-
-    if (count == own->count && !always && (!count || memcmp(at, own->at, size) == 0))
-        return;
-    free(own->at);
-    own->at = count ? malloc(size) : NULL;
-    own->count = own->at ? count : 0;
-    own->version = 0;
-    if (!own->at)
-        return;
-    memcpy(own->at, at, size);
-    page_name(x, rpc_farm_machine(x->farm), page, name);
-    own->version = put_sealed(x, name, at, size, PAGE_LIFE);
-}
-
-/* A few pages are always written again, so that none is lost when it would end, or when a store has
- * been emptied. */
+/* Only pages that have changed. A few are always written again, so that none is lost when it would
+ * end, or when a store has been emptied. */
 static void put_pages(exchange_t *x, int all)
 {
-    size_t at = 0, end;
+    char name[NAME_SIZE];
     unsigned page;
 
-    for (page = 0; page < PAGES; page++, at = end) {
-        for (end = at; end < x->here.count && page_of(x->here.at[end].key) == page; )
-            end++;
-        put_page(x, page, x->here.at + at, end - at,
-                 all || (page - x->renewed) % PAGES < RENEWED);
+    for (page = 0; page < PAGES; page++) {
+        list_t *list = &x->here[page];
+        uint64_t *version = &x->own[page].version;
+
+        if (list->sum == x->own[page].sum && !all && (page - x->renewed) % PAGES >= RENEWED)
+            continue;
+        x->own[page].sum = list->sum;
+        join_entries(list);
+        *version = 0;
+        if (list->count)
+            *version = put_sealed(x, page_name(x, rpc_farm_machine(x->farm), page, name), list->at,
+                                  list->count * sizeof(*list->at), PAGE_LIFE);
     }
     x->renewed = (x->renewed + RENEWED) % PAGES;
 }
@@ -605,28 +616,49 @@ static int begin(exchange_t *x)
     return x->began = x->changed = 1;
 }
 
-static void make_round(exchange_t *x)
+static void drop_silent(exchange_t *x)
 {
     unsigned n;
-    int i, all;
 
-    if (!rpc_farm_lease(x->farm, (uint32_t)getpid(), LEASE) || (!x->began && !begin(x)))
-        return;
-    all = open_stores(x);
-    fill_sums(x->context, &x->sums);
-    collect(x, rpc_clock_now());
-    put_pages(x, all);
-    put_head(x);
-    for (i = 0; i < x->stores->nelts; i++)
-        read_store(x, i);
     for (n = 0; n < RPC_FARM_MACHINES; n++)
         if (x->peers[n].number
             && x->peers[n].heard + apr_time_from_sec(ALIVE) < rpc_clock_now())
             drop_peer(x, &x->peers[n]);
+}
+
+/* What there is, to the stores. */
+static void write_all(exchange_t *x, int all_pages)
+{
+    fill_sums(x->context, &x->sums);
+    collect(x, rpc_clock_now());
+    put_pages(x, all_pages);
+    put_head(x);
+}
+
+/* A great farm costs no more than a part of a processor: the next round waits for a multiple of
+ * what this one has computed. */
+static void make_round(exchange_t *x)
+{
+    apr_time_t began, took;
+    int i, all;
+
+    if (rpc_clock_now() < x->rest || !rpc_farm_lease(x->farm, (uint32_t)getpid(), LEASE)
+        || (!x->began && !begin(x)))
+        return;
+    all = open_stores(x);
+    began = rpc_clock_now();
+    write_all(x, all);
+    took = rpc_clock_now() - began;
+    for (i = 0; i < x->stores->nelts; i++)
+        read_store(x, i);
+    began = rpc_clock_now();
+    drop_silent(x);
     if (x->changed)
         fill_table(x);
     tell_health(x);
     tell_facts(x);
+    took += rpc_clock_now() - began;
+    x->rest = rpc_clock_now() + (took * REST < REST_MOST ? took * REST : REST_MOST);
 }
 
 static apr_status_t on_watch(int state, void *data, apr_pool_t *pool)

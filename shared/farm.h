@@ -78,7 +78,7 @@ void rpc_farm_begin(const rpc_farm_t *farm, size_t count);
 void rpc_farm_put(const rpc_farm_t *farm, const rpc_farm_entry_t *entry);
 void rpc_farm_publish(const rpc_farm_t *farm);
 void rpc_farm_good_until(const rpc_farm_t *farm, apr_time_t until);
-#define RPC_FARM_ENTRIES 262144u        /* no more fit */
+#define RPC_FARM_ENTRIES (1u << 20)        /* no more fit */
 
 /* ---- for people ---- */
 

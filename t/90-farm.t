@@ -26,7 +26,7 @@ my $conf = $farm . status_conf() . location('rpc') . location('user', 'RpcMaxCha
          . location('address', 'RpcMaxChannelsPerAddress 2') . location('guess', 'AuthNtlmFailures 3 600');
 my $gone = RPCH::Root::free_ports(1);
 $conf .= location('two', "RpcValidPorts two.contoso.test:6001\nRpcBackend two.contoso.test ncacn_http:127.0.0.1[$gone] ncacn_http:127.0.0.1[$native->{port}]");
-my @machines = map { RPCH::Httpd->new(conf => $_) } "RpcHealthCheck connect interval=1\n$conf", $conf;
+my @machines = map { RPCH::Httpd->new(conf => $_) } "RpcHealthCheck connect interval=1\n$conf", $conf, $conf;
 $_->start for @machines;
 
 sub at { my ($machine, $path, %more) = @_; return plain(port => $machines[$machine]{port}, path => "/$path/rpcproxy.dll", target => $native->target, %more) }
@@ -45,12 +45,14 @@ sub answer {
 }
 sub comes { my ($what, $check) = @_; return eval { wait_for($what, sub { turn(0.05); $check->() }) } ? 1 : 0 }
 
-# Waits until MACHINE has heard that the others have so many channels, and that all of these are opened.
+# Waits until MACHINE has heard of all others, that they have so many channels, and that all of these are opened.
 sub heard {
     my ($machine, $n) = @_;
     return RPCH::Status->new(port => $machines[$machine]{port})->awaits(sub {
         my %sum;
-        for my $other (grep { !$_->{this} } @{ $_[0]{farm}{machines} }) { $sum{$_} += $other->{$_} for qw(channels unpaired) }
+        my @others = grep { !$_->{this} } @{ $_[0]{farm}{machines} };
+        return 0 if @others != $#machines;
+        for my $other (@others) { $sum{$_} += $other->{$_} for qw(channels unpaired) }
         return $sum{channels} == $n && $sum{unpaired} == 0;
     });
 }
@@ -63,6 +65,7 @@ for my $case (['user', 'too-many-of-user', [], { from => '127.0.90.1' }], ['addr
     my $c = at(0, $path, @$who)->connect;
     ok(comes('a refusal', sub { answer(at(1, $path, %$newcomer)) eq 'RPC Error: 6bb' }), "$path: full at one machine, refused at the other");
     ok($machines[1]->logs(qr/$reason/), "$path: as $reason");
+    ok(comes('a refusal', sub { answer(at(2, $path, %$newcomer)) eq 'RPC Error: 6bb' }), "$path: and at a third one");
     is(answer(at(1, $path, user => 'RPCSRV\\alice', password => 'secret', from => '127.0.90.3')), 'taken', "$path: another one is served");
     if ($path eq 'user') {
         # A successor comes to the machine where its predecessor is not
@@ -121,12 +124,13 @@ for my $case (['user', 'too-many-of-user', [], { from => '127.0.90.1' }], ['addr
 
 # ---- the status page, of a machine and of the farm ----
 {
-    heard(0, 0);
+    heard($_, 0) for 0 .. 2;
     my $c = at(0, 'rpc')->connect;
     heard(1, 2);
     my $status = RPCH::Status->new(port => $machines[1]{port});
     my $farm = $status->json->{farm};
-    is_deeply([map { $_->{channels} } @{ $farm->{machines} }], [0, 2], 'JSON: the channels of each machine');
+    is($farm->{machines}[0]{channels}, 0, 'JSON: this machine is the first');
+    is_deeply([sort map { $_->{channels} } @{ $farm->{machines} }], [0, 0, 2], 'JSON: the channels of each machine');
     is_deeply([map { @$_{qw(name state)} } @{ $farm->{stores} }], ["127.0.0.1:$redis->{port}", 'up'], 'and the store');
     is($status->json('&scope=farm')->{scope}, 'farm', 'the farm alone');
     my $html = $status->html('?scope=farm');
@@ -134,7 +138,7 @@ for my $case (['user', 'too-many-of-user', [], { from => '127.0.90.1' }], ['addr
     unlike($html, qr/id="connections"/, 'alone');
     like($status->html, qr/<a href="\?scope=farm">Farm</, 'to which the page leads');
     my %all = $status->samples('openmetrics&scope=farm');
-    is($all{qq(rpcproxy_farm_channels{machine="$farm->{machines}[1]{number}"})}, 2, 'OpenMetrics: a machine');
+    is_deeply([sort map { $all{qq(rpcproxy_farm_channels{machine="$_->{number}"})} } @{ $farm->{machines} }], [0, 0, 2], 'OpenMetrics: a machine');
     is($all{qq(rpcproxy_store_up{store="127.0.0.1:$redis->{port}"})}, 1, 'the store');
     is({ $status->samples }->{qq(rpcproxy_store_up{store="127.0.0.1:$redis->{port}"})}, 1, 'also without the farm');
     SKIP: {
@@ -150,7 +154,7 @@ for my $case (['user', 'too-many-of-user', [], { from => '127.0.90.1' }], ['addr
 {
     my $c = at(0, 'rpc')->connect;
     my ($vc, $contents) = ($c->{vc}, '');
-    ok(comes('pages', sub { $contents = $redis->contents; $contents =~ /^rpcproxy:\w+:\w+:\d+ /m }), 'the store has pages');
+    ok(comes('pages', sub { $contents = $redis->contents; $contents =~ /^rpcproxy:\w+:\w+:\d+$/m }), 'the store has pages');
     unlike($contents, qr/alice|bob|127\.0|\Q$vc\E|contoso|localhost/, 'but no name, address or cookie');
     like($redis->ask('TTL', (grep { !/machines$/ } split /\n/, $redis->ask('KEYS', '*'))[0]), qr/^\d+$/, 'and all of it expires');
     $c->close;
@@ -159,6 +163,8 @@ for my $case (['user', 'too-many-of-user', [], { from => '127.0.90.1' }], ['addr
 # ---- the store is killed, and comes back, under load ----
 {
     my @clients = map { at($_ % 2, 'rpc', %BOB)->connect } 0 .. 5;
+    my $held = at(0, 'user')->connect;
+    ok(comes('a refusal', sub { answer(at(1, 'user')) eq 'RPC Error: 6bb' }), 'a user has all at one machine');
     my $errors = 0;
     my $load = sub { for my $c (@clients) { my $stub = rand; $errors++ if !eval { $c->call(request_pdu(1, $stub)); 1 } } };
     $load->();
@@ -168,29 +174,22 @@ for my $case (['user', 'too-many-of-user', [], { from => '127.0.90.1' }], ['addr
         ok(comes('the warning', sub { $load->(); $machines[$i]->log =~ /:warn\].*RpcSharedStore: 127\.0\.0\.1:\d+ is away: / }), 'it is away, which is told');
         like(RPCH::Status->new(port => $machines[$i]{port})->html('?scope=farm'), qr/is <span class="bad">away</, 'on the page, too');
     }
-    ok(comes('a machine for itself', sub { answer(at(1, 'user', from => '127.0.90.1')) eq 'taken' }), 'each machine acts for itself');
+    ok(comes('a machine for itself', sub { $load->(); answer(at(1, 'user')) eq 'taken' }), 'each machine acts for itself');
     $redis->start;
     for my $i (0, 1) {
         ok(comes('the notice', sub { $load->(); $machines[$i]->log =~ /:notice\].*RpcSharedStore: 127\.0\.0\.1:\d+ is back/ }), 'it is back, which is told');
         is(scalar(() = $machines[$i]->log =~ /is away/g), 1, 'once each');
     }
-    my @third = (user => 'RPCSRV\\alice', password => 'secret');
-    my $c = at(0, 'user', @third)->connect;
-    ok(comes('a refusal', sub { $load->(); answer(at(1, 'user', @third)) eq 'RPC Error: 6bb' }), 'and the machines are one again');
+    ok(comes('a refusal', sub { $load->(); answer(at(1, 'user')) eq 'RPC Error: 6bb' }), 'and the machines are one again');
     is($errors, 0, 'nothing has ended meanwhile');
-    $_->close for @clients, $c;
+    $_->close for @clients, $held;
 }
 
 # ---- a machine dies ----
-{
-    heard($_, 0) for 0, 1;
-    my $c = at(0, 'user')->connect;
-    ok(comes('a refusal', sub { answer(at(1, 'user')) eq 'RPC Error: 6bb' }), 'a user has all at one machine');
-    kill KILL => $machines[0]->children, $machines[0]{pid};
-    ok(comes('its end', sub { answer(at(1, 'user')) eq 'taken' }), 'which dies: what it had is forgotten');
-    delete $machines[0]{pid};
-    $c->close;
-}
+heard($_, 0) for 0, 1;
+my $last = at(0, 'user')->connect;
+ok(comes('a refusal', sub { answer(at(1, 'user')) eq 'RPC Error: 6bb' }), 'a user has all at one machine');
+kill KILL => $machines[0]->children, $machines[0]{pid};     # and what it had is forgotten some seconds later, see below
 
 # ---- configtest ----
 for my $case (["RpcSharedStore redis://127.0.0.1:1\n", qr/RpcSharedStore needs RpcSharedStoreSecret and a file/],
@@ -214,5 +213,7 @@ for my $case (["RpcSharedStore redis://127.0.0.1:1\n", qr/RpcSharedStore needs R
     like($out, $message, "configtest: $shown");
 }
 
-$native->close;
+ok(comes('its end', sub { answer(at(1, 'user')) eq 'taken' }), 'what a dead machine had is forgotten');
+delete $machines[0]{pid};
+$_->close for $last, $native;
 done_testing;

@@ -43,7 +43,9 @@ sub ask {
 # All that it holds, names and values.
 sub contents {
     my ($self) = @_;
-    return join '', map { "$_ " . $self->ask($self->ask('TYPE', $_) =~ /^set/ ? 'SMEMBERS' : 'GET', $_) } split /\n/, $self->ask('KEYS', '*');
+    my @names = split /\n/, $self->ask('KEYS', '*');
+    my ($machines) = grep { /:machines$/ } @names;
+    return join "\n", @names, $self->ask('MGET', 'none', grep { !/:machines$/ } @names), $machines ? $self->ask('SMEMBERS', $machines) : ();
 }
 
 sub stop {
