@@ -118,6 +118,7 @@ check: $(CORE_O) $(GLUE_O) $(NTLM_O) $(AUTH_O) $(DELEG_O) $(DOOR_O) $(BUILD)/rpc
 	tools/check_circles.sh $(filter %.o,$^)
 	tools/check_citations.pl
 	tools/check_reasons.pl
+	tools/check_messages.pl
 	CC="$(CC)" RPCPING=$(BUILD)/rpcping prove -e '' t/unit/check_test.sh t/unit/release_test.sh
 
 deps:

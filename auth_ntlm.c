@@ -27,6 +27,7 @@
 #include "auth/passed_watch.h"
 #include "auth/provider.h"
 #include "auth/shared_connection.h"
+#include "base/message_id.h"
 #include "base/version.h"
 #include "ntlm/spnego.h"
 
@@ -153,7 +154,7 @@ static void keep_connection(request_rec *r)
 
     if (!r->server->keep_alive)
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
-                      "NTLM needs a connection that stays open: set KeepAlive On");
+                      RPCNO(0101) "NTLM needs a connection that stays open: set KeepAlive On");
     if (!r->expecting_100 || r->connection->keepalive == AP_CONN_CLOSE
         || (length && !ap_parse_strict_length(&size, length)))
         return;
@@ -173,7 +174,7 @@ static int take_token(request_rec *r, const char *scheme, const char *text)
     auth_ntlm_step_t step;
 
     if (wrong) {
-        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "%s refused: %s", scheme, wrong);
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, RPCNO(0102) "%s refused: %s", scheme, wrong);
         auth_ntlm_forget(r);
         return refuse_request(r);
     }
@@ -206,7 +207,8 @@ static void log_shared(request_rec *r, const char *why)
 {
     if (auth_ntlm_conn_told(r->connection->master ? r->connection->master : r->connection))
         return;
-    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM is neither offered nor accepted here: %s%s",
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
+                  RPCNO(0103) "NTLM is neither offered nor accepted here: %s%s",
                   why, r->connection->master ? "" : "; see AuthNtlmPinnedConnections");
 }
 
@@ -247,7 +249,7 @@ static int authenticate(request_rec *r)
     if (ap_cstr_casecmp(scheme, "Negotiate") == 0 && auth_ntlm_config(r)->negotiate > 0)
         return take_token(r, "Negotiate", header);
     ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
-                  "the client used the scheme \"%s\", which is not offered",
+                  RPCNO(0104) "the client used the scheme \"%s\", which is not offered",
                   ap_escape_logitem(r->pool, scheme));
     return refuse_request(r);
 }

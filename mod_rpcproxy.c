@@ -20,6 +20,7 @@
 #include <http_protocol.h>
 #include <mpm_common.h>
 
+#include "base/message_id.h"
 #include "base/version.h"
 #include "httpd/config.h"
 #include "httpd/detach.h"
@@ -192,7 +193,7 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
         rv = prepare_status(s);
         if (rv != APR_SUCCESS) {
             ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s,
-                         "no shared memory for the channel table");
+                         RPCNO(0069) "no shared memory for the channel table");
             return HTTP_INTERNAL_SERVER_ERROR;
         }
         rpc_record_prepare(pconf);
@@ -311,7 +312,8 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
     rpc_interned_start(pchild);
     rv = start_threads(pchild, s);
     if (rv != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "cannot start the threads of the module");
+        ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s,
+                     RPCNO(0070) "cannot start the threads of the module");
         exit(APEXIT_CHILDSICK);
     }
     apr_pool_cleanup_register(pchild, NULL, forget_engine, apr_pool_cleanup_null);

@@ -20,6 +20,7 @@
 #include <http_protocol.h>
 #include <mod_proxy.h>
 
+#include "base/message_id.h"
 #include "base/version.h"
 #include "delegate/answer.h"
 #include "delegate/config.h"
@@ -56,7 +57,7 @@ static int refuse(request_rec *r, const run_t *run, int status, const char *why)
 {
     note_reason(r);
     ap_log_rerror(APLOG_MARK, status == HTTP_BAD_GATEWAY ? APLOG_ERR : APLOG_WARNING, 0, r,
-                  "RpcBackendAuth %s: the request of user \"%s\" does not go to %s: %s",
+                  RPCNO(0146) "RpcBackendAuth %s: the request of user \"%s\" does not go to %s: %s",
                   run->mode == DELEGATE_BASIC ? "basic" : "kerberos", r->user ? r->user : "",
                   run->server, why);
     return status;
@@ -117,15 +118,16 @@ static int refuse_answer(request_rec *r, const char *offered, void *data)
     note_reason(r);
     if (run->mode == DELEGATE_BASIC) {
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
-                      "RpcBackendAuth basic: %s has refused the password of user \"%s\": 401, "
-                      "WWW-Authenticate: %s", run->server, r->user, offered);
+                      RPCNO(0147) "RpcBackendAuth basic: %s has refused the password of user "
+                      "\"%s\": 401, WWW-Authenticate: %s", run->server, r->user, offered);
         return HTTP_FORBIDDEN;
     }
     delegate_kerberos_refused(kerberos, &run->errand);
     ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
-                  "RpcBackendAuth kerberos: %s has refused the ticket of user \"%s\" (%s for %s): "
-                  "401, WWW-Authenticate: %s; does the service use the account of this name, and "
-                  "is its clock right?", run->server, r->user, run->errand.names.client,
+                  RPCNO(0148) "RpcBackendAuth kerberos: %s has refused the ticket of user \"%s\" "
+                  "(%s for %s): 401, WWW-Authenticate: %s; does the service use the account of "
+                  "this name, and is its clock right?",
+                  run->server, r->user, run->errand.names.client,
                   run->errand.names.service, offered);
     return HTTP_BAD_GATEWAY;
 }
@@ -221,7 +223,8 @@ static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, 
         any = any->next;
     fault = any ? delegate_gss_keytab_fault(ptemp) : NULL;
     if (fault)
-        ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_STARTUP, 0, s, "RpcBackendAuth kerberos: %s",
+        ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_STARTUP, 0, s,
+                     RPCNO(0149) "RpcBackendAuth kerberos: %s",
                      fault);
     return OK;
 }

@@ -21,6 +21,7 @@
 #include "auth/config.h"
 #include "auth/failures.h"
 #include "auth/provider.h"
+#include "base/message_id.h"
 #include "ntlm/unicode.h"
 
 APLOG_USE_MODULE(auth_ntlm);
@@ -121,7 +122,7 @@ int auth_ntlm_basic(request_rec *r)
 
     r->ap_auth_type = "Basic";
     if (!auth_ntlm_offers_basic(r)) {
-        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "Basic refused: %s", cfg->basic
+        ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, RPCNO(0111) "Basic refused: %s", cfg->basic
                       ? "the connection does not use TLS" : "there is no AuthNtlmBasicProvider");
         return HTTP_UNAUTHORIZED;
     }
@@ -130,7 +131,7 @@ int auth_ntlm_basic(request_rec *r)
     else if (!read_text(r, &user, &password))
         why = apr_psprintf(r->pool, "its text is neither UTF-8 nor %s", cfg->basic_charset);
     if (why) {
-        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "Basic refused: %s", why);
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, RPCNO(0112) "Basic refused: %s", why);
         auth_failures_count(r, &cfg->failures, &nobody);
         return HTTP_UNAUTHORIZED;
     }

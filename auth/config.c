@@ -14,6 +14,7 @@
 #include "auth/failure_cache.h"
 #include "auth/provider.h"
 #include "auth/targets.h"
+#include "base/message_id.h"
 #include "base/who.h"
 
 APLOG_USE_MODULE(auth_ntlm);
@@ -104,13 +105,13 @@ static const char *set_provider(cmd_parms *cmd, void *config, const char *name)
 
     if (!provider)
         return apr_psprintf(cmd->pool,
-                            "AuthNtlmProvider: \"%s\": expected file, winbind, or a provider "
-                            "of another module",
+                            RPCNO(0127) "AuthNtlmProvider: \"%s\": expected file, winbind, or a "
+                            "provider of another module",
                             name);
     missing = provider->configured && strcmp(name, AUTH_NTLM_FILE) != 0
               ? provider->configured(cmd->pool, NULL) : NULL;
     if (missing)
-        return apr_psprintf(cmd->pool, "AuthNtlmProvider %s: %s", name, missing);
+        return apr_psprintf(cmd->pool, RPCNO(0128) "AuthNtlmProvider %s: %s", name, missing);
     return add_name(cmd, &cfg->providers, name);
 }
 
@@ -122,9 +123,9 @@ static const char *set_basic_provider(cmd_parms *cmd, void *config, const char *
 
     if (!provider || !provider->check_password)
         return apr_psprintf(cmd->pool,
-                            "AuthNtlmBasicProvider: \"%s\" does not check passwords: expected a "
-                            "provider as for AuthBasicProvider; is its module (mod_authn_%s?) "
-                            "loaded?",
+                            RPCNO(0129) "AuthNtlmBasicProvider: \"%s\" does not check passwords: "
+                            "expected a provider as for AuthBasicProvider; is its module "
+                            "(mod_authn_%s?) loaded?",
                             name, name);
     return add_name(cmd, &cfg->basic, name);
 }
@@ -138,10 +139,11 @@ static const char *set_user_file(cmd_parms *cmd, void *config, const char *arg)
 
     cfg->user_file = ap_server_root_relative(cmd->pool, arg);
     if (!cfg->user_file)
-        return apr_psprintf(cmd->pool, "AuthNtlmUserFile: \"%s\" is not a path", arg);
+        return apr_psprintf(cmd->pool, RPCNO(0130) "AuthNtlmUserFile: \"%s\" is not a path", arg);
     missing = provider && provider->configured ? provider->configured(cmd->pool, cfg->user_file)
                                                : NULL;
-    return missing ? apr_psprintf(cmd->pool, "AuthNtlmUserFile %s: %s", cfg->user_file, missing)
+    return missing ? apr_psprintf(cmd->pool,
+                                  RPCNO(0131) "AuthNtlmUserFile %s: %s", cfg->user_file, missing)
                    : NULL;
 }
 
@@ -158,7 +160,8 @@ static const char *set_protection(cmd_parms *cmd, void *config, const char *arg)
         }
     }
     return apr_psprintf(cmd->pool,
-                        "AuthNtlmExtendedProtection: \"%s\": expected off, allow or require", arg);
+                        RPCNO(0132) "AuthNtlmExtendedProtection: \"%s\": expected off, allow or "
+                        "require", arg);
 }
 
 /* The field for "name=", and the greatest length of its value. */
@@ -194,11 +197,12 @@ static const char *set_target(cmd_parms *cmd, void *config, const char *arg)
     field = equals ? target_field(cfg->target, arg, (size_t)(equals - arg), &max) : NULL;
     if (!field)
         return apr_psprintf(cmd->pool,
-                            "AuthNtlmTargetInfo: \"%s\": expected domain=, computer=, dnsdomain=, "
-                            "dnscomputer= or dnstree= with a name", arg);
+                            RPCNO(0133) "AuthNtlmTargetInfo: \"%s\": expected domain=, computer=, "
+                            "dnsdomain=, dnscomputer= or dnstree= with a name", arg);
     if (!equals[1] || strlen(equals + 1) > max)
         return apr_psprintf(cmd->pool,
-                            "AuthNtlmTargetInfo: \"%s\": expected a name of 1 to %d characters",
+                            RPCNO(0134) "AuthNtlmTargetInfo: \"%s\": expected a name of 1 to %d "
+                            "characters",
                             arg, (int)max);
     *field = equals + 1;
     return NULL;
@@ -219,9 +223,9 @@ static const char *set_pinned(cmd_parms *cmd, void *config, int on)
     cfg->pinned = on;
     if (on)
         ap_log_perror(APLOG_MARK, APLOG_NOTICE | APLOG_STARTUP, 0, cmd->temp_pool,
-                      "AuthNtlmPinnedConnections On (%s line %d): where a front end sends requests "
-                      "of several clients on one connection, each client is served as the user who "
-                      "has logged on",
+                      RPCNO(0135) "AuthNtlmPinnedConnections On (%s line %d): where a front end "
+                      "sends requests of several clients on one connection, each client is served "
+                      "as the user who has logged on",
                       cmd->directive->filename, cmd->directive->line_num);
     return NULL;
 }
@@ -235,14 +239,15 @@ static const char *set_basic_charset(cmd_parms *cmd, void *config, const char *a
     return apr_xlate_open(&set, "UTF-8", arg, cmd->temp_pool) == APR_SUCCESS
              ? NULL
              : apr_psprintf(cmd->pool,
-                            "AuthNtlmBasicCharset: \"%s\" is not a character set of this system: "
-                            "see iconv -l",
+                            RPCNO(0136) "AuthNtlmBasicCharset: \"%s\" is not a character set of "
+                            "this system: see iconv -l",
                             arg);
 }
 
 static const char *failures_fault(cmd_parms *cmd, const char *arg, const char *expected)
 {
-    return apr_psprintf(cmd->pool, "AuthNtlmFailures: \"%s\": expected %s", arg, expected);
+    return apr_psprintf(cmd->pool,
+                        RPCNO(0137) "AuthNtlmFailures: \"%s\": expected %s", arg, expected);
 }
 
 static int parse_number(const char *arg)

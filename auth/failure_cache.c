@@ -21,6 +21,7 @@
 #include "auth/failure_farm.h"
 #include "auth/provider.h"
 #include "base/clock.h"
+#include "base/message_id.h"
 
 APLOG_USE_MODULE(auth_ntlm);
 
@@ -217,7 +218,7 @@ const char *auth_failure_cache_set(cmd_parms *cmd, void *config, const char *arg
     wrong = open_cache(cache, cmd->pool, cmd->temp_pool,
                        colon ? apr_pstrmemdup(cmd->pool, arg, (apr_size_t)(colon - arg)) : arg,
                        colon ? colon + 1 : NULL);
-    return wrong ? apr_psprintf(cmd->pool, "AuthNtlmFailuresSOCache: %s", wrong) : NULL;
+    return wrong ? apr_psprintf(cmd->pool, RPCNO(0139) "AuthNtlmFailuresSOCache: %s", wrong) : NULL;
 }
 
 const char *auth_failure_cache_set_secret(cmd_parms *cmd, void *config, const char *arg)
@@ -228,8 +229,9 @@ const char *auth_failure_cache_set_secret(cmd_parms *cmd, void *config, const ch
         return wrong;
     if (strlen(arg) < SECRET_TEXT_MIN)
         return apr_psprintf(cmd->pool,
-                            "AuthNtlmFailuresSecret: expected %d characters or more that nobody "
-                            "can guess, such as those that \"openssl rand -hex 32\" prints",
+                            RPCNO(0140) "AuthNtlmFailuresSecret: expected %d characters or more "
+                            "that nobody can guess, such as those that \"openssl rand -hex 32\" "
+                            "prints",
                             SECRET_TEXT_MIN);
     cache_of_pool(cmd->server->process->pconf)->secret = arg;
     return NULL;
@@ -278,7 +280,7 @@ static int pre_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp)
     if (rv == APR_SUCCESS)
         return OK;
     ap_log_perror(APLOG_MARK, APLOG_CRIT, rv, plog,
-                  "AuthNtlmFailures: cannot register mutex %s, or find "
+                  RPCNO(0141) "AuthNtlmFailures: cannot register mutex %s, or find "
                   "random bytes", CACHE_ID);
     return !OK;
 }
@@ -294,16 +296,16 @@ static int check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, 
     if (cache->instance) {
         if (!cache->secret && strcmp(cache->name, CACHE_DEFAULT) != 0)
             ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_STARTUP, 0, s,
-                         "AuthNtlmFailuresSOCache %s: without AuthNtlmFailuresSecret each machine, "
-                         "and each start of httpd, finds only the failures that it has counted "
-                         "itself: set the same secret on all machines",
+                         RPCNO(0142) "AuthNtlmFailuresSOCache %s: without AuthNtlmFailuresSecret "
+                         "each machine, and each start of httpd, finds only the failures that it "
+                         "has counted itself: set the same secret on all machines",
                          cache->name);
         return OK;
     }
     wrong = open_cache(cache, pconf, ptemp, CACHE_DEFAULT, CACHE_ARGUMENTS);
     if (!wrong)
         return OK;
-    ap_log_error(APLOG_MARK, APLOG_CRIT | APLOG_STARTUP, 0, s, "AuthNtlmFailures: %s; "
+    ap_log_error(APLOG_MARK, APLOG_CRIT | APLOG_STARTUP, 0, s, RPCNO(0143) "AuthNtlmFailures: %s; "
                  "or choose another cache by AuthNtlmFailuresSOCache", wrong);
     return !OK;
 }
@@ -333,7 +335,7 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
         rv = cache->provider->init(cache->instance, CACHE_ID, &hints, s, pconf);
     if (rv != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_CRIT, rv, s,
-                     "AuthNtlmFailures: cannot set up mutex and cache (%s)",
+                     RPCNO(0144) "AuthNtlmFailures: cannot set up mutex and cache (%s)",
                      cache->name);
         return !OK;
     }
@@ -351,7 +353,7 @@ static void failure_cache_child_init(apr_pool_t *p, server_rec *s)
     rv = apr_global_mutex_child_init(&cache->mutex, apr_global_mutex_lockfile(cache->mutex), p);
     if (rv != APR_SUCCESS)
         ap_log_error(APLOG_MARK, APLOG_CRIT, rv, s,
-                     "AuthNtlmFailures: this child cannot use mutex %s", CACHE_ID);
+                     RPCNO(0145) "AuthNtlmFailures: this child cannot use mutex %s", CACHE_ID);
 }
 
 void auth_failure_cache_register(apr_pool_t *p)

@@ -17,6 +17,7 @@
 #include "auth/failure_farm.h"
 #include "auth/provider.h"
 #include "base/clock.h"
+#include "base/message_id.h"
 #include "base/who.h"
 
 APLOG_USE_MODULE(auth_ntlm);
@@ -61,7 +62,7 @@ static int cache_failed(request_rec *r, const char *what, apr_status_t rv)
     if (rv == APR_SUCCESS)
         return 0;
     ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, r,
-                  "AuthNtlmFailures: cannot %s (cache %s); until it can, tries are "
+                  RPCNO(0113) "AuthNtlmFailures: cannot %s (cache %s); until it can, tries are "
                   "not limited",
                   what, auth_failure_cache_name(r));
     return 1;
@@ -123,7 +124,7 @@ static int is_over_limit(request_rec *r, const auth_failures_limit_t *limit,
         return 0;
     left = full->start + apr_time_from_sec(limit->seconds) - rpc_clock_now();
     ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
-                  "AuthNtlmFailures: blocked try from %s, user \"%s\": %u "
+                  RPCNO(0114) "AuthNtlmFailures: blocked try from %s, user \"%s\": %u "
                   "failures of the %s, passwords are not checked for another %d s",
                   r->useragent_ip, ap_escape_logitem(r->pool, account->name), full->count,
                   full == &t.account ? "account" : "address",
@@ -161,7 +162,7 @@ static void count_failure(request_rec *r, const auth_failures_limit_t *limit,
     add_elsewhere(limit, &s, &t);
     cache_failed(r, "count a failure", rv);
     ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
-                  "AuthNtlmFailures: failed try from %s, user \"%s\": %s, "
+                  RPCNO(0115) "AuthNtlmFailures: failed try from %s, user \"%s\": %s, "
                   "account %u and address %u of %u within %d s", r->useragent_ip,
                   ap_escape_logitem(r->pool, account->name),
                   s.has_account ? "wrong password or unknown user" : "no user in it",

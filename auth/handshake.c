@@ -28,6 +28,7 @@
 #include "auth/shared_connection.h"
 #include "auth/targets.h"
 #include "base/clock.h"
+#include "base/message_id.h"
 
 APLOG_USE_MODULE(auth_ntlm);
 
@@ -131,7 +132,7 @@ static int is_another(request_rec *r, ntlm_conn_t *nc)
     if (strcmp(nc->asker, asker) == 0)
         return 0;
     ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
-                  "NTLM refused: the connection is shared: its handshake came "
+                  RPCNO(0106) "NTLM refused: the connection is shared: its handshake came "
                   "from \"%s\", and a request comes from \"%s\"",
                   ap_escape_logitem(r->pool, nc->asker), ap_escape_logitem(r->pool, asker));
     handshake_begin(r, nc);
@@ -199,7 +200,7 @@ static uint64_t filetime(apr_time_t t)
 
 static auth_ntlm_step_t handshake_refuse(request_rec *r, const char *why)
 {
-    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM refused: %s", why);
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, RPCNO(0107) "NTLM refused: %s", why);
     return AUTH_NTLM_STEP_REFUSED;
 }
 
@@ -215,13 +216,14 @@ static auth_ntlm_step_t take_negotiate(request_rec *r, ntlm_conn_t *nc, const ui
     if (wrong)
         return handshake_refuse(r, wrong);
     if (RAND_bytes(challenge.challenge, sizeof(challenge.challenge)) != 1) {
-        ap_log_rerror(APLOG_MARK, APLOG_CRIT, 0, r, "no random bytes for an NTLM challenge");
+        ap_log_rerror(APLOG_MARK, APLOG_CRIT, 0, r,
+                      RPCNO(0108) "no random bytes for an NTLM challenge");
         return AUTH_NTLM_STEP_ERROR;
     }
     nc->challenge_size = ntlmssp_write_challenge(&challenge, negotiate.flags, buf, sizeof(buf));
     if (!nc->challenge_size) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
-                      "an NTLM challenge cannot be written: see AuthNtlmTargetInfo");
+                      RPCNO(0109) "an NTLM challenge cannot be written: see AuthNtlmTargetInfo");
         return AUTH_NTLM_STEP_ERROR;
     }
     nc->challenge = apr_pmemdup(nc->pool, buf, nc->challenge_size);
@@ -332,8 +334,8 @@ static auth_ntlm_step_t handshake_grant(request_rec *r, ntlm_conn_t *nc,
     }
     else if (!auth_ntlm_conn_told(r->connection))
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
-                      "NTLM: each request on this connection needs a login of its own: without "
-                      "\"Connection: keep-alive\" a proxy may have sent it, and share the "
+                      RPCNO(0110) "NTLM: each request on this connection needs a login of its own: "
+                      "without \"Connection: keep-alive\" a proxy may have sent it, and share the "
                       "connection");
     return AUTH_NTLM_STEP_GRANTED;
 }

@@ -10,6 +10,7 @@
 #include <apr_strings.h>
 #include <http_log.h>
 
+#include "base/message_id.h"
 #include "ntlm/spnego.h"
 
 APLOG_USE_MODULE(auth_ntlm);
@@ -18,7 +19,7 @@ APLOG_USE_MODULE(auth_ntlm);
 
 static auth_ntlm_step_t negotiate_refuse(request_rec *r, const char *why)
 {
-    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "Negotiate refused: %s", why);
+    ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, RPCNO(0105) "Negotiate refused: %s", why);
     return AUTH_NTLM_STEP_REFUSED;
 }
 

@@ -14,6 +14,7 @@
 #include <http_log.h>
 
 #include "auth/config.h"
+#include "base/message_id.h"
 #include "ntlm/smbpasswd.h"
 
 APLOG_USE_MODULE(auth_ntlm);
@@ -77,7 +78,8 @@ static snapshot_t *snapshot_read(request_rec *r, const char *path)
     snap->pool = pool;
     rv = read_all(path, pool, &snap->info, &text, &size);
     if (rv != APR_SUCCESS) {
-        ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, r, "AuthNtlmUserFile %s cannot be read%s", path,
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, r,
+                      RPCNO(0117) "AuthNtlmUserFile %s cannot be read%s", path,
                       snap->info.size > FILE_MAX ? ": larger than 16 MiB" : "");
         apr_pool_destroy(pool);
         return NULL;
@@ -85,7 +87,7 @@ static snapshot_t *snapshot_read(request_rec *r, const char *path)
     snap->table = smbpasswd_read(pool, text, size);
     if (snap->table->malformed)
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
-                      "AuthNtlmUserFile %s: %u lines are not "
+                      RPCNO(0118) "AuthNtlmUserFile %s: %u lines are not "
                       "name:uid:LM:NT:[flags]:..., the first is line %u",
                       path, snap->table->malformed, snap->table->first_malformed);
     return snap;
@@ -164,7 +166,7 @@ static auth_ntlm_verdict_t check_user(request_rec *r, const auth_ntlm_attempt_t 
                                    : "wrong password";
 
     if (why) {
-        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM user \"%s\": %s",
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, RPCNO(0119) "NTLM user \"%s\": %s",
                       ap_escape_logitem(r->pool, attempt->user), why);
         return user ? AUTH_NTLM_DENIED : AUTH_NTLM_UNKNOWN;
     }
@@ -182,7 +184,7 @@ static auth_ntlm_verdict_t file_check(request_rec *r, const auth_ntlm_attempt_t 
 
     if (!path) {
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
-                      "the provider \"file\" has no users here: set AuthNtlmUserFile");
+                      RPCNO(0120) "the provider \"file\" has no users here: set AuthNtlmUserFile");
         return AUTH_NTLM_ERROR;
     }
     snap = snapshot_take(r, path);
@@ -206,7 +208,7 @@ static const char *file_configured(apr_pool_t *p, const char *path)
         return "is not a file";
     if (info.protection & (APR_FPROT_WREAD | APR_FPROT_WWRITE))
         ap_log_perror(APLOG_MARK, APLOG_WARNING, 0, p,
-                      "every user can read AuthNtlmUserFile %s, and "
+                      RPCNO(0121) "every user can read AuthNtlmUserFile %s, and "
                       "its hashes are as good as passwords: chmod o-rwx", path);
     return NULL;
 }

@@ -3,6 +3,7 @@
  * has its own, with a connection to winbindd, made when the thread first needs it.
  */
 #include "auth/provider.h"
+#include "base/message_id.h"
 
 #include <apr_strings.h>
 #include <ap_provider.h>
@@ -86,11 +87,13 @@ static auth_ntlm_verdict_t winbind_refused(request_rec *r, const ntlmssp_authent
         mend =
             ": httpd's User must be in the group of winbindd's privileged socket (winbindd_priv)";
     if (verdict == AUTH_NTLM_ERROR)
-        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r, "winbind cannot check user \"%s\" of domain "
-                      "\"%s\": %s (%08x)%s", ap_escape_logitem(r->pool, user),
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      RPCNO(0122) "winbind cannot check user \"%s\" of domain \"%s\": %s (%08x)%s",
+                      ap_escape_logitem(r->pool, user),
                       ap_escape_logitem(r->pool, auth->domain), text, error->nt_status, mend);
     else
-        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r, "NTLM user \"%s\": winbind answers %s",
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
+                      RPCNO(0123) "NTLM user \"%s\": winbind answers %s",
                       ap_escape_logitem(r->pool, user), text);
     return verdict;
 }
@@ -107,7 +110,7 @@ static auth_ntlm_verdict_t winbind_granted(request_rec *r, const auth_ntlm_attem
 {
     if (info->user_flags & WBC_AUTH_USER_INFO_GUEST) {
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
-                      "NTLM user \"%s\": winbind would accept the user as a guest",
+                      RPCNO(0124) "NTLM user \"%s\": winbind would accept the user as a guest",
                       ap_escape_logitem(r->pool, attempt->user));
         return AUTH_NTLM_DENIED;
     }
@@ -134,7 +137,7 @@ static auth_ntlm_verdict_t winbind_check(request_rec *r, const auth_ntlm_attempt
 
     if (!name_fits(auth->user) || !name_fits(auth->domain) || !name_fits(auth->workstation)) {
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
-                      "NTLM user \"%s\": a name is too long for winbind",
+                      RPCNO(0125) "NTLM user \"%s\": a name is too long for winbind",
                       ap_escape_logitem(r->pool, attempt->user));
         return AUTH_NTLM_UNKNOWN;
     }
@@ -148,7 +151,7 @@ static auth_ntlm_verdict_t winbind_check(request_rec *r, const auth_ntlm_attempt
         verdict = winbind_refused(r, auth, attempt->user, error);
     else
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
-                      "cannot connect to winbind: %s: does winbindd run, and is "
+                      RPCNO(0126) "cannot connect to winbind: %s: does winbindd run, and is "
                       "httpd's User in the group of its privileged socket (winbindd_priv)?",
                       wbcErrorString(rv));
     wbcFreeMemory(info);

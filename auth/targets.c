@@ -11,6 +11,7 @@
 
 #include "auth/config.h"
 #include "auth/handshake.h"
+#include "base/message_id.h"
 
 #define ANY "any"
 #define HTTP "HTTP"
@@ -105,7 +106,7 @@ const char *auth_ntlm_add_target(cmd_parms *cmd, apr_array_header_t **list, cons
 
     if (!*spn.service || !*spn.host || strchr(spn.host, '*'))
         return apr_psprintf(cmd->pool,
-                            "AuthNtlmTargets: \"%s\": expected any, a host such as "
+                            RPCNO(0138) "AuthNtlmTargets: \"%s\": expected any, a host such as "
                             "mail.example.com, or a service and a host such as "
                             "HTTP/mail.example.com",
                             arg);

@@ -7,6 +7,8 @@
 #include <http_core.h>
 #include <http_log.h>
 
+#include "base/message_id.h"
+
 APLOG_USE_MODULE(rpc_backend_auth);
 
 typedef struct server_config {
@@ -58,9 +60,9 @@ static void warn_of_nobody(const cmd_parms *cmd, const char *mode)
 
     if (type && ap_cstr_casecmp(type, "None") == 0)
         ap_log_perror(APLOG_MARK, APLOG_WARNING | APLOG_STARTUP, 0, cmd->temp_pool,
-                      "RpcBackendAuth %s (%s line %d): AuthType is None here, so nobody is "
-                      "authenticated, and all requests are refused, unless a certificate names the "
-                      "user", mode, cmd->directive->filename, cmd->directive->line_num);
+                      RPCNO(0150) "RpcBackendAuth %s (%s line %d): AuthType is None here, so "
+                      "nobody is authenticated, and all requests are refused, unless a certificate "
+                      "names the user", mode, cmd->directive->filename, cmd->directive->line_num);
 }
 
 /* Is TEXT "HTTP/host" or "HTTP/host@REALM", with any class of service? */
@@ -87,13 +89,16 @@ static const char *set_backend_auth(cmd_parms *cmd, void *config, const char *mo
             cfg->mode = i;
     }
     if (cfg->mode == DELEGATE_UNSET)
-        return apr_psprintf(cmd->pool, "RpcBackendAuth: \"%s\": expected passthrough, basic or "
+        return apr_psprintf(cmd->pool,
+                            RPCNO(0151) "RpcBackendAuth: \"%s\": expected passthrough, basic or "
                             "kerberos", mode);
     if (service && cfg->mode != DELEGATE_KERBEROS)
-        return apr_psprintf(cmd->pool, "RpcBackendAuth: \"%s\": only kerberos has a second "
+        return apr_psprintf(cmd->pool,
+                            RPCNO(0152) "RpcBackendAuth: \"%s\": only kerberos has a second "
                             "argument", service);
     if (service && !is_service(service))
-        return apr_psprintf(cmd->pool, "RpcBackendAuth kerberos: \"%s\": expected the service "
+        return apr_psprintf(cmd->pool,
+                            RPCNO(0153) "RpcBackendAuth kerberos: \"%s\": expected the service "
                             "principal name of the server behind, such as HTTP/cas.example.com or "
                             "HTTP/cas.example.com@EXAMPLE.COM", service);
     cfg->service = service;

@@ -21,6 +21,7 @@
 
 #include "base/address.h"
 #include "base/list.h"
+#include "base/message_id.h"
 
 /* ---- virtual connections ---- */
 
@@ -176,7 +177,7 @@ static void newcomer_refuse(rpc_leg_t *leg, rpc_reason_t reason, int abort)
     /* The proxies of this server log it. A proxy of version 1 would pass what is sent here to its
      * client. */
     rpc_log(ep->params.log, leg->ours ? RPC_LOG_INFO : rpc_endpoint_level(reason), 0,
-            "endpoint: leg of user \"%s\" to %s refused: %s; client %s%s",
+            RPCNO(0038) "endpoint: leg of user \"%s\" to %s refused: %s; client %s%s",
             rpc_preface_user(leg->preface), leg->preface ? leg->preface->target : "unknown",
             rpc_reason_info(reason)->token, rpc_preface_client(leg->preface),
             rpc_endpoint_name_text(leg->name, name));
@@ -214,7 +215,7 @@ static void make_room_for_leg(rpc_endpoint_t *ep, const rpc_endpoint_listener_t 
         return;
     if (!ep->crowded || now - ep->crowded > apr_time_from_sec(60)) {
         rpc_log(ep->params.log, RPC_LOG_WARN, 0,
-                "endpoint: %u connections to %s%s say nothing: whenever "
+                RPCNO(0039) "endpoint: %u connections to %s%s say nothing: whenever "
                 "another one comes the oldest of them is closed",
                 ep->params.silent_max, via ? "RpcEndpointListen " : "the Unix socket",
                 via ? via->name : "");
@@ -277,8 +278,9 @@ static void refuse_stranger(rpc_leg_t *leg)
     leg->refused = RPC_REASON_BAD_PDU;
     getsockopt(leg->stream->watch.fd, SOL_SOCKET, SO_PEERCRED, &peer, &len);
     rpc_log(leg->ep->params.log, RPC_LOG_WARN, 0,
-            "endpoint: a leg on the Unix socket is refused, for it begins without the secret of "
-            "this server: process %ld of user id %ld, which has connected, is none of its proxies",
+            RPCNO(0040) "endpoint: a leg on the Unix socket is refused, for it begins without the "
+            "secret of this server: process %ld of user id %ld, which has connected, is none of "
+            "its proxies",
             (long)peer.pid, (long)peer.uid);
 }
 
@@ -611,7 +613,7 @@ static rpc_leg_t *newcomer_create(rpc_endpoint_t *ep, int fd, const rpc_endpoint
         if (leg)
             free(leg->preface);
         free(leg);
-        rpc_log(ep->params.log, RPC_LOG_ERR, APR_ENOMEM, "endpoint: cannot take a leg");
+        rpc_log(ep->params.log, RPC_LOG_ERR, APR_ENOMEM, RPCNO(0041) "endpoint: cannot take a leg");
         return NULL;
     }
     rpc_stream_keepalive(leg->stream, 0);

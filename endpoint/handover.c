@@ -7,6 +7,7 @@
 #include <apr_hash.h>
 #include <apr_strings.h>
 
+#include "base/message_id.h"
 #include "io/pass.h"
 #include "wire/preface.h"
 
@@ -97,7 +98,7 @@ static void line_flush(line_t *line)
         if (APR_STATUS_IS_EAGAIN(rv))
             return;
         if (rv != APR_SUCCESS && rv != APR_EOF)
-            rpc_log(h->params.log, RPC_LOG_ERR, rv, "endpoint: cannot hand a leg over");
+            rpc_log(h->params.log, RPC_LOG_ERR, rv, RPCNO(0046) "endpoint: cannot hand a leg over");
         drop_first(line);
     }
 }
@@ -169,8 +170,9 @@ static void line_out_of_patience(rpc_timer_t *timer)
 {
     line_t *line = RPC_OWNER_OF(timer, line_t, patience);
 
-    rpc_log(line->h->params.log, RPC_LOG_WARN, 0, "endpoint: an endpoint process of before the "
-            "restart does not answer; legs for what it has may be refused");
+    rpc_log(line->h->params.log, RPC_LOG_WARN, 0,
+            RPCNO(0047) "endpoint: an endpoint process of before the restart does not answer; legs "
+            "for what it has may be refused");
     line->told = 1;
     go_on(line->h);
 }
@@ -209,8 +211,9 @@ static void line_succeeded(line_t *line, const uint8_t *data, size_t len)
     h->params.succeeded(h->params.ctx);
     if (len != 1 || data[0] != VERSION) {
         rpc_log(h->params.log, RPC_LOG_NOTICE, 0,
-                "endpoint: the process after this one is of another version of the module: "
-                "channels of virtual connections that are open here cannot be replaced any more");
+                RPCNO(0048) "endpoint: the process after this one is of another version of the "
+                "module: channels of virtual connections that are open here cannot be replaced any "
+                "more");
         line->over = 1;
         return;
     }

@@ -3,6 +3,7 @@
  * The preface contains the rules of its section of the configuration as text, because the
  * configuration may be newer than this process. Each pair of texts is parsed once.
  */
+#include "base/message_id.h"
 #include "endpoint/vc.h"
 
 #include <apr_strings.h>
@@ -59,7 +60,7 @@ rpc_dial_t *rpc_endpoint_dial(rpc_endpoint_t *ep, const rpc_preface_t *preface,
 
     if (!rules) {
         rpc_log(ep->params.log, RPC_LOG_ERR, 0,
-                "endpoint: no place for the address rules of \"%s\"; "
+                RPCNO(0044) "endpoint: no place for the address rules of \"%s\"; "
                 "restart httpd",
                 preface->target);
         return NULL;
@@ -70,7 +71,7 @@ rpc_dial_t *rpc_endpoint_dial(rpc_endpoint_t *ep, const rpc_preface_t *preface,
         dial = rpc_dial_start(ep->loop, &ep->params.dialer, &params, done, ctx);
     else
         rpc_log(ep->params.log, RPC_LOG_ERR, 0,
-                "endpoint: the servers \"%s\" of \"%s\" cannot be read", preface->host,
+                RPCNO(0045) "endpoint: the servers \"%s\" of \"%s\" cannot be read", preface->host,
                 preface->target);
     apr_pool_clear(ep->scratch);
     return dial;

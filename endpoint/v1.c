@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/list.h"
+#include "base/message_id.h"
 #include "io/pipe.h"
 
 struct rpc_v1 {
@@ -31,8 +32,9 @@ static void v1_log_end(const rpc_v1_t *v1, rpc_reason_t reason, apr_status_t sta
     apr_time_t lived = rpc_loop_now(v1->ep->loop) - v1->born;
 
     rpc_log(v1->ep->params.log, rpc_endpoint_level(reason), status,
-            "endpoint: connection (version 1) of user \"%s\" to %s (%s port %u) ended: %s%s%s; "
-            "client %s, %" APR_UINT64_T_FMT " bytes in, %" APR_UINT64_T_FMT " bytes out, %d.%03d s",
+            RPCNO(0043) "endpoint: connection (version 1) of user \"%s\" to %s (%s port %u) ended: "
+            "%s%s%s; client %s, %" APR_UINT64_T_FMT " bytes in, %" APR_UINT64_T_FMT " bytes out, "
+            "%d.%03d s",
             rpc_preface_user(p), p->target, v1->served ? v1->served : p->host, p->port,
             rpc_reason_info(reason)->token, v1->why[0] ? ", " : "", v1->why, rpc_preface_client(p),
             v1->pipe.server ? v1->pipe.server->sent : 0,

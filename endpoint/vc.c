@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/list.h"
+#include "base/message_id.h"
 #include "wire/farewell.h"
 
 void rpc_endpoint_count_down(rpc_endpoint_t *ep)
@@ -220,8 +221,8 @@ static void vc_log_end(const rpc_vc_t *vc, int said)
     char name[32];
 
     rpc_log(vc->ep->params.log, level_of(vc, said), vc->status,
-            "endpoint: virtual connection of user \"%s\" to %s (%s port %u) ended: %s%s%s; "
-            "client %s, %" APR_UINT64_T_FMT " bytes in, %" APR_UINT64_T_FMT " bytes out, "
+            RPCNO(0042) "endpoint: virtual connection of user \"%s\" to %s (%s port %u) ended: "
+            "%s%s%s; client %s, %" APR_UINT64_T_FMT " bytes in, %" APR_UINT64_T_FMT " bytes out, "
             "%d.%03d s%s",
             rpc_preface_user(p), p->target, vc->served ? vc->served : p->host, p->port,
             rpc_reason_info(vc->reason)->token, vc->detail[0] ? ", " : "", vc->detail,

@@ -10,6 +10,7 @@
 #include <http_protocol.h>
 #include <util_filter.h>
 
+#include "base/message_id.h"
 #include "httpd/module.h"
 
 APLOG_USE_MODULE(rpcproxy);
@@ -38,7 +39,7 @@ static apr_status_t read_nothing(ap_filter_t *f, body_t *body, apr_bucket_brigad
 {
     if (!body->asked_for)
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, f->r,
-                      "%s: another module reads the request's "
+                      RPCNO(0009) "%s: another module reads the request's "
                       "body and gets an empty one, because the body of a channel has no end",
                       f->r->method);
     body->asked_for = 1;

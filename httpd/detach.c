@@ -32,6 +32,7 @@
 
 #include "base/descriptors.h"
 #include "base/list.h"
+#include "base/message_id.h"
 #include "httpd/module.h"
 #include "httpd/request_channel.h"
 
@@ -156,8 +157,8 @@ static int check_library(server_rec *s, apr_pool_t *p, int is_proxy, SSL_CTX *ct
     if (is_proxy || SSL_CTX_get_ssl_method(ctx) == TLS_server_method())
         return OK;
     ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s,
-                 "mod_ssl uses a copy of libssl that mod_rpcproxy does not share: both have to be "
-                 "linked with the same shared library");
+                 RPCNO(0013) "mod_ssl uses a copy of libssl that mod_rpcproxy does not share: both "
+                 "have to be linked with the same shared library");
     return APR_EGENERAL;
 }
 
@@ -232,7 +233,8 @@ int rpc_detach_possible(apr_pool_t *pool, server_rec *s)
     if (strcmp(ours, theirs) == 0)
         return 1;
     ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s,
-                 "mod_ssl uses %s, but mod_rpcproxy %s: they have to be built on the same libssl",
+                 RPCNO(0014) "mod_ssl uses %s, but mod_rpcproxy %s: they have to be built on the "
+                 "same libssl",
                  theirs, ours);
     return 0;
 }
@@ -391,7 +393,7 @@ static detached_t *detached_create(request_rec *r, const rpc_channel_spec_t *spe
 /* No answer can be made any more. */
 static int give_up_channel(request_rec *r, const rpc_channel_spec_t *spec, detached_t *d)
 {
-    ap_log_rerror(APLOG_MARK, APLOG_ERR, APR_ENOMEM, r, "a channel is not opened");
+    ap_log_rerror(APLOG_MARK, APLOG_ERR, APR_ENOMEM, r, RPCNO(0015) "a channel is not opened");
     rpc_request_leave(spec);
     if (d->ssl)
         SSL_free(d->ssl);
@@ -449,8 +451,8 @@ int rpc_detach(request_rec *r, const rpc_channel_spec_t *spec, const rpc_detach_
     rv = take_ahead(c, &d->client);
     if (rv != APR_SUCCESS) {
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
-                      "the client has sent more than %d bytes before its channel was opened, "
-                      "or there is no memory for them",
+                      RPCNO(0016) "the client has sent more than %d bytes before its channel was "
+                      "opened, or there is no memory for them",
                       AHEAD_MAX);
         d->client.socket.s.error = rv;
     }

@@ -13,6 +13,7 @@
 #include <http_core.h>
 #include <http_log.h>
 
+#include "base/message_id.h"
 #include "httpd/module.h"
 #include "httpd/config.h"
 #include "httpd/directives.h"
@@ -49,16 +50,13 @@ int rpc_directives_need_endpoint(void)
 static const char *configtest_fault(const cmd_parms *cmd, const char *arg,
                                     const rpc_syntax_error_t *err)
 {
-    const char *name = cmd->directive->directive;
+    const char *where = strcmp(arg, err->element) == 0 ? ""
+                      : strlen(arg) > ECHO_MAX ? " of the argument"
+                      : apr_psprintf(cmd->temp_pool, " of \"%s\"", arg);
 
-    if (!strcmp(arg, err->element))
-        return apr_psprintf(cmd->pool, "%s: \"%s\" at column %d: expected %s",
-                            name, err->element, err->column, err->expected);
-    if (strlen(arg) > ECHO_MAX)
-        return apr_psprintf(cmd->pool, "%s: \"%s\" at column %d of the argument: expected %s",
-                            name, err->element, err->column, err->expected);
-    return apr_psprintf(cmd->pool, "%s: \"%s\" at column %d of \"%s\": expected %s",
-                        name, err->element, err->column, arg, err->expected);
+    return apr_psprintf(cmd->pool, RPCNO(0078) "%s: \"%s\" at column %d%s: expected %s",
+                        cmd->directive->directive, err->element, err->column, where,
+                        err->expected);
 }
 
 /* The whole argument is at fault. */
@@ -199,11 +197,11 @@ static const char *set_failed_targets(cmd_parms *cmd, void *dir_config, const ch
 }
 
 /* At configtest only, a warning about what stands in this line. */
-static void advise(const cmd_parms *cmd, const char *text, const char *advice)
+static void advise(const cmd_parms *cmd, const char *id, const char *text, const char *advice)
 {
     if (ap_state_query(AP_SQ_RUN_MODE) == AP_SQ_RM_CONFIG_TEST)
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, cmd->server, "%s in line %d of %s: %s: %s",
-                     cmd->directive->directive, cmd->directive->line_num,
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, cmd->server, "%s%s in line %d of %s: %s: %s",
+                     id, cmd->directive->directive, cmd->directive->line_num,
                      cmd->directive->filename, text, advice);
 }
 
@@ -213,7 +211,7 @@ static void tell_surprise(const cmd_parms *cmd, const char *pattern)
     const char *what = rpc_pattern_surprise(cmd->temp_pool, pattern);
 
     if (what)
-        advise(cmd, apr_psprintf(cmd->temp_pool, "pattern \"%s\"", pattern), what);
+        advise(cmd, RPCNO(0079), apr_psprintf(cmd->temp_pool, "pattern \"%s\"", pattern), what);
 }
 
 void rpc_directive_surprises(const cmd_parms *cmd, const rpc_valid_ports_t *list,
@@ -297,8 +295,8 @@ static const char *set_backend(cmd_parms *cmd, void *dir_config, int argc, char 
     int arg, i;
 
     if (argc < 2)
-        return "RpcBackend: expected server:ports as clients name it, then its bindings such as "
-               "ncacn_http:host[port], or the https:// URLs of RPC proxies";
+        return RPCNO(0080) "RpcBackend: expected server:ports as clients name it, then its "
+               "bindings such as ncacn_http:host[port], or the https:// URLs of RPC proxies";
     if (rpc_backend_parse(cmd->pool, args, argc, &backend, &err, &arg) != APR_SUCCESS)
         return configtest_fault(cmd, args[arg - 1], &err);
     if (!dc->backends)
@@ -306,8 +304,9 @@ static const char *set_backend(cmd_parms *cmd, void *dir_config, int argc, char 
     APR_ARRAY_PUSH(dc->backends, rpc_backend_t *) = backend;
     tell_surprise(cmd, backend->pattern);
     if (backend->lacks_weights)
-        advise(cmd, backend->text, "a server without weight=N counts as weight=1 beside those that "
-               "have one; write a weight for each server, or for none");
+        advise(cmd, RPCNO(0081), backend->text,
+               "a server without weight=N counts as weight=1 beside those that have one; write a "
+               "weight for each server, or for none");
     if (backend->places[0].url && (wrong = rpc_upstream_define(cmd, backend)))
         return wrong;
     if (backend->places[0].url)
@@ -381,8 +380,8 @@ static const char *set_nspi_servers(cmd_parms *cmd, void *dir_config, int argc, 
                                            "gc2 %s; RpcNspiProtocolSequences names the port that "
                                            "clients ask for", last));
     if (!argc)
-        return "RpcNspiServers: expected global catalog servers, and optionally their port as the "
-               "last argument";
+        return RPCNO(0082) "RpcNspiServers: expected global catalog servers, and optionally their "
+               "port as the last argument";
     for (i = 0; i < argc && !wrong; i++)
         wrong = add_nspi_server(cmd, dc, argv[i]);
     return wrong;
@@ -432,8 +431,8 @@ static const char *rules_too_long(cmd_parms *cmd, const char *text)
     return strlen(text) <= RULES_TEXT_MAX
              ? NULL
              : apr_psprintf(cmd->pool,
-                            "%s: at most %d characters in one section, because they are sent with "
-                            "every channel",
+                            RPCNO(0083) "%s: at most %d characters in one section, because they "
+                            "are sent with every channel",
                             cmd->cmd->name, RULES_TEXT_MAX);
 }
 
@@ -610,7 +609,7 @@ static const char *set_shared_store(cmd_parms *cmd, void *dir_config, const char
         return wrong;
     wrong = rpc_store_parse(cmd->pool, arg, &server_config(cmd)->stores);
     /* The argument may hold a password, so it is not repeated. */
-    return wrong ? apr_psprintf(cmd->pool, "RpcSharedStore: expected %s", wrong) : NULL;
+    return wrong ? apr_psprintf(cmd->pool, RPCNO(0084) "RpcSharedStore: expected %s", wrong) : NULL;
 }
 
 static const char *set_shared_store_secret(cmd_parms *cmd, void *dir_config, const char *arg)
@@ -623,7 +622,8 @@ static const char *set_shared_store_secret(cmd_parms *cmd, void *dir_config, con
     path = ap_server_root_relative(cmd->pool, arg);
     wrong = path ? rpc_seal_read_secret(cmd->pool, path, secret) : "is not a path";
     if (wrong)
-        return apr_psprintf(cmd->pool, "RpcSharedStoreSecret: %s %s", path ? path : arg, wrong);
+        return apr_psprintf(cmd->pool,
+                            RPCNO(0085) "RpcSharedStoreSecret: %s %s", path ? path : arg, wrong);
     server_config(cmd)->store_secret = secret;
     return NULL;
 }

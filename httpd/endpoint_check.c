@@ -14,6 +14,7 @@
 #include <http_log.h>
 #include <mpm_common.h>
 
+#include "base/message_id.h"
 #include "httpd/endpoint_listen.h"
 #include "httpd/module.h"
 
@@ -100,7 +101,8 @@ static int check_listen(const char *name, apr_pool_t *p, server_rec *s)
     if (owner == PORT_OURS)
         return 0;
     ap_log_error(APLOG_MARK, owner == PORT_UNKNOWN ? APLOG_WARNING : APLOG_ERR, error, s,
-                 "cannot listen at RpcEndpointListen %s: %s", name, owner == PORT_UNKNOWN
+                 RPCNO(0064) "cannot listen at RpcEndpointListen %s: %s",
+                 name, owner == PORT_UNKNOWN
                  ? "only root can find out whether this httpd itself uses the address" : hint);
     return owner != PORT_UNKNOWN;
 }
@@ -113,21 +115,21 @@ static int check_socket(const char *path, apr_pool_t *p, server_rec *s)
 
     if (strlen(path) > RPC_LISTEN_PATH_MAX)
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, s,
-                     "RpcEndpointSocket %s: the path of a socket may have up to %d characters "
-                     "here: name a shorter path",
+                     RPCNO(0065) "RpcEndpointSocket %s: the path of a socket may have up to %d "
+                     "characters here: name a shorter path",
                      path, RPC_LISTEN_PATH_MAX);
     else if (access(apr_pstrcat(p, folder, "/.", NULL), F_OK) < 0)
         ap_log_error(APLOG_MARK, APLOG_ERR, errno, s,
-                     "RpcEndpointSocket %s: create the folder %s, or name "
+                     RPCNO(0066) "RpcEndpointSocket %s: create the folder %s, or name "
                      "another one",
                      path, folder);
     else if (access(folder, W_OK | X_OK) < 0)
         ap_log_error(APLOG_MARK, APLOG_ERR, errno, s,
-                     "RpcEndpointSocket %s: httpd may not write into the folder %s: change its "
-                     "rights, or name another one", path, folder);
+                     RPCNO(0067) "RpcEndpointSocket %s: httpd may not write into the folder %s: "
+                     "change its rights, or name another one", path, folder);
     else if (open)
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, s,
-                     "RpcEndpointSocket %s: httpd's User may write into the folder "
+                     RPCNO(0068) "RpcEndpointSocket %s: httpd's User may write into the folder "
                      "%s, so that any script could put its own socket in this place: let only root "
                      "write there (chown root, chmod go-w), or name another folder", path, open);
     else

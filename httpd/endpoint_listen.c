@@ -20,6 +20,7 @@
 #include <http_log.h>
 #include <unixd.h>
 
+#include "base/message_id.h"
 #include "httpd/module.h"
 
 APLOG_USE_MODULE(rpcproxy);
@@ -326,7 +327,7 @@ static apr_status_t open_listener(rpc_listen_t *l, server_rec *s, int level)
     if (l->fd >= 0)
         return APR_SUCCESS;
     rv = errno;
-    ap_log_error(APLOG_MARK, level, rv, s, "cannot listen at %s %s: %s%s",
+    ap_log_error(APLOG_MARK, level, rv, s, RPCNO(0063) "cannot listen at %s %s: %s%s",
                  is_unix(l) ? "RpcEndpointSocket" : "RpcEndpointListen", l->name, hint,
                  level == APLOG_ERR ? "; httpd continues without it until a restart" : "");
     return rv;

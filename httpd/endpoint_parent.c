@@ -39,6 +39,7 @@
 #include <mpm_common.h>
 
 #include "base/clock.h"
+#include "base/message_id.h"
 #include "httpd/endpoint_process.h"
 #include "httpd/endpoint_secret.h"
 #include "httpd/module.h"
@@ -118,7 +119,8 @@ static void tell_process(const process_t *p, server_rec *s, char what, int fd)
     /* At the end of file it is about to have ended, which is well, too. */
     if (rv != APR_SUCCESS && rv != APR_EOF)
         ap_log_error(APLOG_MARK, APLOG_WARNING, rv, s,
-                     "cannot tell endpoint process %d of the restart", (int)p->proc.pid);
+                     RPCNO(0055) "cannot tell endpoint process %d of the restart",
+                     (int)p->proc.pid);
 }
 
 /* Reads which processes serve. */
@@ -182,8 +184,8 @@ static process_t *free_place(retained_t *kept, server_rec *s)
             oldest = p;
     }
     ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
-                 "endpoint process %d, which was started %d restarts ago, is ended with its "
-                 "virtual connections, because there may be at most %d such processes",
+                 RPCNO(0056) "endpoint process %d, which was started %d restarts ago, is ended "
+                 "with its virtual connections, because there may be at most %d such processes",
                  (int)oldest->proc.pid, PROCESSES, PROCESSES);
     tell_process(oldest, s, RPC_SAY_LEAVE, -1);
     process_gone(oldest);
@@ -293,7 +295,7 @@ static apr_status_t start_process(supervisor_t *sup)
     if (rv != APR_SUCCESS)
         return rv;
     watch(sup, &p->proc);
-    ap_log_error(APLOG_MARK, APLOG_INFO, 0, sup->s, "endpoint process %d started",
+    ap_log_error(APLOG_MARK, APLOG_INFO, 0, sup->s, RPCNO(0057) "endpoint process %d started",
                  (int)p->proc.pid);
     return APR_SUCCESS;
 }
@@ -410,7 +412,7 @@ static void start_or_put_off(supervisor_t *sup)
         return;
     if (!kept->attempts++)
         ap_log_error(APLOG_MARK, APLOG_CRIT, rv, sup->s,
-                     "cannot start the endpoint process; httpd tries "
+                     RPCNO(0058) "cannot start the endpoint process; httpd tries "
                      "again with pauses of up to a minute; until then %s",
                      is_served(kept) ? "the process from before the restart serves"
                                      : "its clients are answered 503");
@@ -447,12 +449,13 @@ static void log_death(const supervisor_t *sup, pid_t pid, apr_wait_t status,
         return;
     if (pause)
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s,
-                     "endpoint process %d died (exit code or signal %d) like those before it: the "
-                     "next one is started in %d s, and until then its clients are answered 503",
+                     RPCNO(0059) "endpoint process %d died (exit code or signal %d) like those "
+                     "before it: the next one is started in %d s, and until then its clients are "
+                     "answered 503",
                      (int)pid, (int)status, (int)apr_time_sec(pause));
     else
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s,
-                     "endpoint process %d died (exit code or signal %d): "
+                     RPCNO(0060) "endpoint process %d died (exit code or signal %d): "
                      "httpd starts another one",
                      (int)pid, (int)status);
 }
@@ -493,7 +496,7 @@ static void process_ended(supervisor_t *sup, process_t *p, apr_wait_t status)
         newest_ended(sup, pid, status, young);
     else if (status)
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, sup->s,
-                     "endpoint process %d from before the restart died "
+                     RPCNO(0061) "endpoint process %d from before the restart died "
                      "(exit code or signal %d)",
                      (int)pid, (int)status);
 }
@@ -642,7 +645,8 @@ apr_status_t rpc_endpointd_start(apr_pool_t *pconf, server_rec *s,
 
     if (rv != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s,
-                     "the endpoint has no secret, because this system provides no random bytes");
+                     RPCNO(0062) "the endpoint has no secret, because this system provides no "
+                     "random bytes");
         return rv;
     }
     sup->s = s;

@@ -34,6 +34,7 @@
 #include <mpm_common.h>
 #include <unixd.h>
 
+#include "base/message_id.h"
 #include "endpoint/handover.h"
 #include "httpd/endpoint_secret.h"
 #include "httpd/module.h"
@@ -104,7 +105,8 @@ static void accept_failed(listener_t *l, int error)
 {
     if (error == EAGAIN) {
         if (l->starved)
-            rpc_log(&l->me->log, RPC_LOG_NOTICE, 0, "endpoint: all connections are accepted again");
+            rpc_log(&l->me->log, RPC_LOG_NOTICE, 0,
+                    RPCNO(0049) "endpoint: all connections are accepted again");
         l->starved = 0;
         return;
     }
@@ -114,7 +116,7 @@ static void accept_failed(listener_t *l, int error)
     }
     if (!l->starved)
         rpc_log(&l->me->log, RPC_LOG_ERR, error,
-                "endpoint: cannot accept a connection; it is tried "
+                RPCNO(0050) "endpoint: cannot accept a connection; it is tried "
                 "again several times a second, and until then clients wait");
     l->starved = 1;
     accept_later(l->me);    /* out of descriptors */
@@ -215,7 +217,7 @@ static void out_of_time(rpc_timer_t *timer)
     process_t *me = RPC_OWNER_OF(timer, process_t, limit);
 
     rpc_log(&me->log, RPC_LOG_NOTICE, 0,
-                 "endpoint: RpcGracefulTimeout is over; %u virtual "
+                 RPCNO(0051) "endpoint: RpcGracefulTimeout is over; %u virtual "
                  "connections from before the restart are ended", rpc_endpoint_count(me->endpoint));
     endpoint_leave(me);
 }
@@ -490,8 +492,8 @@ static void cannot_begin(const process_t *me, apr_status_t rv)
         shutdown(set->at[i].fd, SHUT_RDWR);     /* the parent will close them in a moment */
     if (!me->birth->attempts)
         rpc_log(&me->log, RPC_LOG_ERR, rv,
-                "endpoint: cannot start; it is tried again with pauses of up to a minute; until "
-                "then %s",
+                RPCNO(0052) "endpoint: cannot start; it is tried again with pauses of up to a "
+                "minute; until then %s",
                 me->birth->alone ? "its clients are answered 503"
                                  : "the process from before the restart serves");
     rpc_server_log_finish();
@@ -525,11 +527,12 @@ static void announce_serving(process_t *me)
         if (me->birth->lines[i] >= 0 && rpc_handover_follow(me->handover,
                                                             me->birth->lines[i]) != APR_SUCCESS)
             rpc_log(&me->log, RPC_LOG_ERR, 0,
-                         "endpoint: cannot reach a process from before the restart");
+                         RPCNO(0053) "endpoint: cannot reach a process from before the restart");
     rpc_pass_send(me->control.fd, &part, 1, -1);
     if (me->birth->attempts)
         rpc_log(&me->log, RPC_LOG_NOTICE, 0,
-                     "endpoint: process %d serves, after %d failed attempts", (int)getpid(),
+                     RPCNO(0054) "endpoint: process %d serves, after %d failed attempts",
+                     (int)getpid(),
                      me->birth->attempts);
 }
 

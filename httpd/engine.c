@@ -20,6 +20,7 @@
 #include <http_log.h>
 #include <http_main.h>
 
+#include "base/message_id.h"
 #include "httpd/detach.h"
 #include "httpd/module.h"
 #include "httpd/server_log.h"
@@ -161,7 +162,8 @@ static void end_those(engine_loop_t *el)
     apr_atomic_add32(&engine->ended, rpc_proxy_end_all(el->proxy, RPC_REASON_SHUTDOWN));
     if (apr_atomic_dec32(&engine->to_end) == 0)
         rpc_log(&engine->log, RPC_LOG_NOTICE, 0,
-                "this child, which has been told to go, ends its %u channels (shutdown): %s",
+                RPCNO(0017) "this child, which has been told to go, ends its %u channels "
+                "(shutdown): %s",
                 apr_atomic_read32(&engine->ended), engine->why);
 }
 

@@ -9,6 +9,7 @@
 #include <apr_strings.h>
 #include <http_log.h>
 
+#include "base/message_id.h"
 #include "httpd/module.h"
 
 APLOG_USE_MODULE(rpcproxy);
@@ -44,7 +45,8 @@ void rpc_log_refused(const rpc_context_t *context, request_rec *r, int level, rp
     rpc_log_who_t who = rpc_log_who(r);
 
     apr_table_setn(r->subprocess_env, "RPC_REASON", token);
-    ap_log_rerror(APLOG_MARK, level, 0, r, "%s refused: %s: %s; user \"%s\", client %s, target %s",
+    ap_log_rerror(APLOG_MARK, level, 0, r,
+                  RPCNO(0001) "%s refused: %s: %s; user \"%s\", client %s, target %s",
                   who.method, token, why, who.user, who.client, who.target);
     rpc_count(&context->tally->refused[reason]);
     if (level <= APLOG_WARNING || reason == RPC_REASON_NOT_AUTHENTICATED)
@@ -61,8 +63,8 @@ static void log_channel(const rpc_log_t *log, const rpc_log_channel_t *ch, const
     if (!rpc_log_is(log, level))
         return;
     apr_snprintf(line, sizeof(line),
-                 "%s channel to %s of user \"%s\" ended: %s, %s%s%s; client %s, server %s, "
-                 "%" APR_UINT64_T_FMT " bytes in, %" APR_UINT64_T_FMT " out, "
+                 RPCNO(0002) "%s channel to %s of user \"%s\" ended: %s, %s%s%s; client %s, "
+                 "server %s, %" APR_UINT64_T_FMT " bytes in, %" APR_UINT64_T_FMT " out, "
                  "%" APR_INT64_T_FMT " ms",
                  ch->who->method, ch->who->target, ch->who->user,
                  rpc_reason_info(end->reason)->token, end->where ? end->where : "",
@@ -94,8 +96,8 @@ void rpc_log_connection(const rpc_context_t *context, const rpc_log_t *log,
     if (!rpc_log_is(log, RPC_LOG_INFO))
         return;
     apr_snprintf(line, sizeof(line),
-                 "virtual connection ended: connection=%016" PRIx64 " user=\"%s\" client=%s "
-                 "target=%s server=%s version=%d opened=%s in=%" APR_UINT64_T_FMT
+                 RPCNO(0003) "virtual connection ended: connection=%016" PRIx64 " user=\"%s\" "
+                 "client=%s target=%s server=%s version=%d opened=%s in=%" APR_UINT64_T_FMT
                  " out=%" APR_UINT64_T_FMT " seconds=%d.%03d successors=%u by=%s reason=%s "
                  "why=\"%s\"",
                  last->connection, last->who->user, last->who->client, last->who->target,

@@ -14,6 +14,7 @@
 #include <http_log.h>
 
 #include "base/clock.h"
+#include "base/message_id.h"
 #include "httpd/farm_seal.h"
 #include "httpd/farm_store.h"
 #include "httpd/module.h"
@@ -452,11 +453,11 @@ static void note_store(exchange_t *x, int i)
     fact->since = rpc_clock_now();
     if (state == RPC_STORE_AWAY)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, x->s,
-                     "RpcSharedStore: %s is away: %s; until it is back this machine knows of the "
-                     "others only what another store tells", store->name, fact->why);
+                     RPCNO(0028) "RpcSharedStore: %s is away: %s; until it is back this machine "
+                     "knows of the others only what another store tells", store->name, fact->why);
     else
         ap_log_error(APLOG_MARK, before == RPC_STORE_AWAY ? APLOG_NOTICE : APLOG_INFO, 0, x->s,
-                     "RpcSharedStore: %s is %s", store->name,
+                     RPCNO(0029) "RpcSharedStore: %s is %s", store->name,
                      before == RPC_STORE_AWAY ? "back" : "there");
 }
 
@@ -584,8 +585,8 @@ static void tell_health(exchange_t *x)
         if (rpc_health_heard(health, server.host, server.port, (apr_time_t)entry.a,
                              (apr_time_t)entry.b))
             ap_log_error(APLOG_MARK, APLOG_INFO, 0, x->s,
-                         "RpcSharedStore: %s port %u is avoided, since another machine could not "
-                         "reach it", server.host, server.port);
+                         RPCNO(0030) "RpcSharedStore: %s port %u is avoided, since another machine "
+                         "could not reach it", server.host, server.port);
     }
 }
 
@@ -689,9 +690,10 @@ int rpc_exchange_possible(server_rec *s)
 
     if (!missing && sc->store_secret && !sc->stores)
         ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_STARTUP, 0, s,
-                     "RpcSharedStoreSecret has no effect without RpcSharedStore");
+                     RPCNO(0031) "RpcSharedStoreSecret has no effect without RpcSharedStore");
     if (missing)
-        ap_log_error(APLOG_MARK, APLOG_EMERG | APLOG_STARTUP, 0, s, "RpcSharedStore needs %s",
+        ap_log_error(APLOG_MARK, APLOG_EMERG | APLOG_STARTUP, 0, s,
+                     RPCNO(0032) "RpcSharedStore needs %s",
                      missing);
     return !missing;
 }

@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "base/descriptors.h"
+#include "base/message_id.h"
 #include "httpd/body_watch.h"
 #include "httpd/config.h"
 #include "httpd/detach.h"
@@ -359,7 +360,8 @@ static apr_int64_t channel_length(const request_rec *r, int role)
 static int fall_back(request_rec *r)
 {
     ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
-                  "%s over HTTP/2: a channel needs HTTP/1.1, and the client is told so", r->method);
+                  RPCNO(0010) "%s over HTTP/2: a channel needs HTTP/1.1, and the client is told so",
+                  r->method);
     apr_table_setn(r->subprocess_env, "RPC_REASON", rpc_reason_info(RPC_REASON_BAD_REQUEST)->token);
     apr_table_setn(r->notes, "ssl-renegotiate-forbidden", "channel");
     return HTTP_FORBIDDEN;

@@ -12,6 +12,7 @@
 #include <http_log.h>
 
 #include "base/clock.h"
+#include "base/message_id.h"
 #include "httpd/module.h"
 #include "httpd/named_servers.h"
 #include "httpd/server_log.h"
@@ -88,7 +89,7 @@ static void add_named(checks_t *checks, const rpc_named_server_t *named,
         add_check(checks, named, main_server, APR_ARRAY_IDX(ports, i, apr_port_t));
     if (!ports)
         ap_log_error(APLOG_MARK, APLOG_INFO, 0, named->s,
-                     "%s in line %d of %s: no health check of %s, "
+                     RPCNO(0018) "%s in line %d of %s: no health check of %s, "
                      "because its port is the one that clients ask for",
                      named->where->directive, named->where->line_num, named->where->filename,
                      named->host);
@@ -137,12 +138,13 @@ static void report_check(checks_t *checks, const check_t *check, rpc_reason_t re
         return;
     if (reason)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, checks->s,
-                     "health check: %s port %u: %s (%s); it is "
+                     RPCNO(0019) "health check: %s port %u: %s (%s); it is "
                      "avoided until a check succeeds",
                      check->host, check->port, rpc_reason_info(reason)->text, why);
     else
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, checks->s,
-                     "health check: %s port %u answers again", check->host, check->port);
+                     RPCNO(0020) "health check: %s port %u answers again",
+                     check->host, check->port);
 }
 
 /* The next check begins one interval after the last one began, or now if that took longer. */
@@ -253,7 +255,7 @@ int rpc_check_possible(server_rec *s)
     if (!rpc_config_check(sc, NULL, NULL) || rpc_watchdog_possible())
         return 1;
     ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s,
-                 "RpcHealthCheck needs mod_watchdog: add \"LoadModule "
+                 RPCNO(0021) "RpcHealthCheck needs mod_watchdog: add \"LoadModule "
                  "watchdog_module modules/mod_watchdog.so\"");
     return 0;
 }

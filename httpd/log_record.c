@@ -25,6 +25,7 @@
 #include <http_ssl.h>
 #include <util_cfgtree.h>
 
+#include "base/message_id.h"
 #include "httpd/ask_in_time.h"
 #include "httpd/log_writer.h"
 #include "httpd/logio.h"
@@ -340,7 +341,8 @@ static void drop_access(rpc_line_t *line)
 static void say_missing(unsigned long lines)
 {
     ap_log_error(APLOG_MARK, APLOG_WARNING, 0, ap_server_conf,
-                 "the access log takes lines again: %lu lines of channels are missing in it",
+                 RPCNO(0034) "the access log takes lines again: %lu lines of channels are missing "
+                 "in it",
                  lines);
 }
 
@@ -349,8 +351,8 @@ static void say_full(void)
     rpc_log_t log = rpc_server_log(ap_server_conf);
 
     rpc_log(&log, RPC_LOG_WARN, 0,
-            "the access log, or the program that it is piped to, takes no lines: too many wait, "
-            "and those of further channels are dropped until it takes lines again");
+            RPCNO(0035) "the access log, or the program that it is piped to, takes no lines: too "
+            "many wait, and those of further channels are dropped until it takes lines again");
 }
 
 static void say_lost(unsigned long lines)
@@ -358,8 +360,8 @@ static void say_lost(unsigned long lines)
     rpc_log_t log = rpc_server_log(ap_server_conf);
 
     rpc_log(&log, RPC_LOG_WARN, 0,
-            "the access log, or the program that it is piped to, takes no lines: this child ends, "
-            "and %lu lines of channels are lost",
+            RPCNO(0036) "the access log, or the program that it is piped to, takes no lines: this "
+            "child ends, and %lu lines of channels are lost",
             lines);
 }
 
@@ -486,9 +488,9 @@ int rpc_record_possible(server_rec *s)
     if (threads > 1 || !logs_are_buffered())
         return 1;
     ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s,
-                 "BufferedLogs is On, but under this MPM a child has one thread, for which httpd "
-                 "does not lock the buffers, and the lines of channels are written by another: set "
-                 "BufferedLogs Off, or use the event MPM");
+                 RPCNO(0037) "BufferedLogs is On, but under this MPM a child has one thread, for "
+                 "which httpd does not lock the buffers, and the lines of channels are written by "
+                 "another: set BufferedLogs Off, or use the event MPM");
     return 0;
 }
 

@@ -8,6 +8,7 @@
 #include <http_log.h>
 
 #include "base/descriptors.h"
+#include "base/message_id.h"
 #include "httpd/module.h"
 
 APLOG_USE_MODULE(rpcproxy);
@@ -23,9 +24,9 @@ static int query_mpm(int query)
 static void check_restarts(server_rec *s, int children, int restarts)
 {
     ap_log_error(APLOG_MARK, restarts < 1 ? APLOG_WARNING : APLOG_NOTICE, 0, s,
-                 "channels outlive %d graceful restarts within RpcGracefulTimeout, because "
-                 "ServerLimit is %d and MaxRequestWorkers / ThreadsPerChild is %d; one more "
-                 "restart ends the channels of the oldest child%s",
+                 RPCNO(0071) "channels outlive %d graceful restarts within RpcGracefulTimeout, "
+                 "because ServerLimit is %d and MaxRequestWorkers / ThreadsPerChild is %d; one "
+                 "more restart ends the channels of the oldest child%s",
                  restarts, query_mpm(AP_MPMQ_HARD_LIMIT_DAEMONS), children,
                  restarts < 1 ? ": raise ServerLimit" : "");
 }
@@ -35,9 +36,9 @@ static void warn_of_retiring(server_rec *s, const char *name, int is, const char
 {
     if (is < wanted)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                     "%s is %d: the MPM will end children that look idle, and the channels of a "
-                     "child that it ends live on for RpcGracefulTimeout at most; raise %s to %s "
-                     "(%d)",
+                     RPCNO(0072) "%s is %d: the MPM will end children that look idle, and the "
+                     "channels of a child that it ends live on for RpcGracefulTimeout at most; "
+                     "raise %s to %s (%d)",
                      name, is, name, wanted_name, wanted);
 }
 
@@ -51,8 +52,8 @@ static void check_retiring(server_rec *s, int children, int threads)
                          "MaxRequestWorkers", children);
     if (query_mpm(AP_MPMQ_MAX_REQUESTS_DAEMON) > 0)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                     "MaxConnectionsPerChild %d ends children that still have channels, which live "
-                     "on for RpcGracefulTimeout at most: set it to 0",
+                     RPCNO(0073) "MaxConnectionsPerChild %d ends children that still have "
+                     "channels, which live on for RpcGracefulTimeout at most: set it to 0",
                      query_mpm(AP_MPMQ_MAX_REQUESTS_DAEMON));
 }
 
@@ -75,9 +76,9 @@ static void check_descriptors(server_rec *s, int max_channels, int children)
 
     if (limit < wanted)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, s,
-                     "RpcMaxChannels %d needs about %lu open files in each child, but the limit is "
-                     "%lu: raise it (APACHE_ULIMIT_MAX_FILES=\"ulimit -n %lu\" in Debian's "
-                     "envvars, elsewhere LimitNOFILE of the service)",
+                     RPCNO(0074) "RpcMaxChannels %d needs about %lu open files in each child, but "
+                     "the limit is %lu: raise it (APACHE_ULIMIT_MAX_FILES=\"ulimit -n %lu\" in "
+                     "Debian's envvars, elsewhere LimitNOFILE of the service)",
                      max_channels, wanted, limit, rounded(wanted));
 }
 
@@ -86,16 +87,17 @@ static void check_children(server_rec *s, int children, int threads)
 {
     if (children > 1 && !query_mpm(AP_MPMQ_IS_THREADED))
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
-                     "channels are spread over %d children: sessions of clients that can replace a "
-                     "channel only within one child (FreeRDP) end after RpcChannelLifetime bytes; "
-                     "the event MPM has room for all channels in one child",
+                     RPCNO(0075) "channels are spread over %d children: sessions of clients that "
+                     "can replace a channel only within one child (FreeRDP) end after "
+                     "RpcChannelLifetime bytes; the event MPM has room for all channels in one "
+                     "child",
                      children);
     else if (children > 1)
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
-                     "channels are spread over %d children: sessions of clients that can replace a "
-                     "channel only within one child (FreeRDP) end after RpcChannelLifetime bytes; "
-                     "set MaxRequestWorkers %d, like ThreadsPerChild, so that one child has all "
-                     "channels",
+                     RPCNO(0076) "channels are spread over %d children: sessions of clients that "
+                     "can replace a channel only within one child (FreeRDP) end after "
+                     "RpcChannelLifetime bytes; set MaxRequestWorkers %d, like ThreadsPerChild, so "
+                     "that one child has all channels",
                      children, threads);
 }
 
@@ -104,9 +106,9 @@ static void check_silence(server_rec *s)
 {
     if (!ap_find_linked_module("mod_reqtimeout.c"))
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
-                     "mod_reqtimeout is not loaded: a client that stops in the middle of a TLS "
-                     "handshake or a request holds a worker for Timeout seconds; load it and set "
-                     "RequestReadTimeout");
+                     RPCNO(0077) "mod_reqtimeout is not loaded: a client that stops in the middle "
+                     "of a TLS handshake or a request holds a worker for Timeout seconds; load it "
+                     "and set RequestReadTimeout");
 }
 
 void rpc_limits_check(server_rec *s, int max_channels, const rpc_room_t *room)

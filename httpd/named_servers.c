@@ -6,6 +6,7 @@
 #include <apr_cstr.h>
 #include <http_log.h>
 
+#include "base/message_id.h"
 #include "httpd/module.h"
 #include "target/resolver.h"
 
@@ -86,7 +87,7 @@ void rpc_servers_check_networks(apr_pool_t *pconf, const rpc_dir_config_t *main_
 
         if (rule)
             ap_log_error(APLOG_MARK, APLOG_WARNING, 0, named->s,
-                         "%s in line %d of %s: %s is denied by "
+                         RPCNO(0092) "%s in line %d of %s: %s is denied by "
                          "RpcTargetNetworks %s, so its clients will be answered 503: name another "
                          "address, or remove that network",
                          named->where->directive, named->where->line_num, named->where->filename,
@@ -180,7 +181,7 @@ static void warn(const asked_t *asked)
 
     if (asked->look_up || asked->error)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, named->s,
-                     "%s in line %d of %s: \"%s\" does not "
+                     RPCNO(0093) "%s in line %d of %s: \"%s\" does not "
                      "resolve (%s), so its clients will be answered 503: correct the name, or "
                      "add it to the DNS or the hosts file",
                      named->where->directive, named->where->line_num, named->where->filename,

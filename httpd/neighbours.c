@@ -18,6 +18,7 @@
 #include <http_log.h>
 #include <http_request.h>
 
+#include "base/message_id.h"
 #include "httpd/config.h"
 #include "httpd/module.h"
 #include "httpd/request_target.h"
@@ -201,7 +202,7 @@ static void take_back(request_rec *r, const char *from)
     const char *query = apr_table_get(r->notes, ASKED_QUERY);
 
     ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
-                  "%s %s is not given to %s: SetHandler rpcproxy is configured "
+                  RPCNO(0011) "%s %s is not given to %s: SetHandler rpcproxy is configured "
                   "for it",
                   r->method, r->uri, from);
     r->proxyreq = PROXYREQ_NONE;

@@ -8,6 +8,7 @@
 #include <http_log.h>
 #include <http_main.h>
 
+#include "base/message_id.h"
 #include "base/passed_on.h"
 #include "httpd/log_writer.h"
 #include "httpd/module.h"
@@ -60,8 +61,8 @@ static void count_verdict(rpc_line_t *line, apr_pool_t *pool)
 static void say_uncounted(unsigned long verdicts)
 {
     ap_log_error(APLOG_MARK, APLOG_WARNING, 0, ap_server_conf,
-                 "AuthNtlmFailures: %lu answers of proxies behind this one were not counted: its "
-                 "cache, or the lock around it, was too slow", verdicts);
+                 RPCNO(0116) "AuthNtlmFailures: %lu answers of proxies behind this one were not "
+                 "counted: its cache, or the lock around it, was too slow", verdicts);
 }
 
 static apr_status_t finish_counting(void *data)

@@ -17,6 +17,7 @@
 #include <http_protocol.h>
 
 #include "base/clock.h"
+#include "base/message_id.h"
 #include "base/who.h"
 #include "httpd/block.h"
 #include "httpd/endpoint_parent.h"
@@ -69,8 +70,9 @@ rpc_budget_who_t rpc_request_asker(const request_rec *r)
 }
 
 /* What the log says when the limit has been reached. */
-#define IN_VAIN "user \"%s\" at %s has asked for %u targets in vain within %d seconds " \
-                "(RpcMaxFailedTargets): nothing is served there until they are over"
+#define IN_VAIN RPCNO(0004) \
+    "user \"%s\" at %s has asked for %u targets in vain within %d seconds " \
+    "(RpcMaxFailedTargets): nothing is served there until they are over"
 
 void rpc_request_in_vain(const rpc_context_t *context, request_rec *r, const char *target)
 {
@@ -268,7 +270,8 @@ static void channel_refused(void *ctx, rpc_reason_t reason, const char *text)
     channel_t *ch = ctx;
 
     if (ch->refused++ < REFUSED_LOGGED)
-        rpc_log(ch->spec->log, RPC_LOG_WARN, 0, "channel to %s of user \"%s\": %s; client %s%s",
+        rpc_log(ch->spec->log, RPC_LOG_WARN, 0,
+                RPCNO(0005) "channel to %s of user \"%s\": %s; client %s%s",
                 ch->who.target, ch->who.user, text, ch->who.client,
                 ch->refused == REFUSED_LOGGED ? "; further refusals on this channel are not logged"
                                               : "");

@@ -1,6 +1,7 @@
 /* httpd/require.c: authz providers. */
 #include "httpd/require.h"
 
+#include "base/message_id.h"
 #include "httpd/directives.h"
 #include "httpd/module.h"
 #include "httpd/request_target.h"
@@ -26,12 +27,13 @@ static const char *parse_target(cmd_parms *cmd, const char *line, const void **p
     while (*(word = ap_getword_conf(cmd->pool, &line))) {
         if (rpc_valid_ports_parse(cmd->pool, word, list, &list, &err) != APR_SUCCESS)
             return apr_psprintf(cmd->pool,
-                                "Require rpc-target: \"%s\" at column %d of \"%s\": expected %s",
+                                RPCNO(0094) "Require rpc-target: \"%s\" at column %d of \"%s\": "
+                                "expected %s",
                                 err.element, err.column, word, err.expected);
     }
     rpc_directive_surprises(cmd, list, NULL);
     if (!list)
-        return "Require rpc-target: expected server:ports, as for RpcValidPorts";
+        return RPCNO(0095) "Require rpc-target: expected server:ports, as for RpcValidPorts";
     *parsed = list;
     return NULL;
 }
@@ -133,7 +135,8 @@ static const char *parse_require_interface(cmd_parms *cmd, const char *line, con
 
     if (rpc_firewall_rules_only(cmd->pool, line, &rules, &err) != APR_SUCCESS)
         return apr_psprintf(cmd->pool,
-                            "Require rpc-interface: \"%s\" at column %d of \"%s\": expected %s",
+                            RPCNO(0096) "Require rpc-interface: \"%s\" at column %d of \"%s\": "
+                            "expected %s",
                             err.element, err.column, line, err.expected);
     *parsed = rules;
     return NULL;

@@ -16,6 +16,7 @@
 #include <http_core.h>
 #include <http_log.h>
 
+#include "base/message_id.h"
 #include "httpd/config.h"
 #include "httpd/module.h"
 #include "httpd/request_target.h"
@@ -35,9 +36,9 @@ typedef struct views {
     int hidden;                     /* sections that no view shows set RpcValidPorts */
 } views_t;
 
-static void warn(const view_t *view, const char *text, const char *cure)
+static void warn(const view_t *view, const char *id, const char *text, const char *cure)
 {
-    ap_log_error(APLOG_MARK, APLOG_WARNING, 0, view->s, "%s%s: %s: %s",
+    ap_log_error(APLOG_MARK, APLOG_WARNING, 0, view->s, "%s%s%s: %s: %s", id,
                  view->path ? "section " : "server ",
                  view->path ? view->path : view->s->server_hostname ? view->s->server_hostname
                                                                     : "without name",
@@ -167,7 +168,7 @@ static void check_backends(apr_pool_t *pool, const views_t *views, const view_t 
 
         if (!is_reached(views, has_backend, be, be->pattern, be->low, be->high, &first)
             && first == view)
-            warn(view, apr_psprintf(pool, "RpcBackend %s has no effect", be->text),
+            warn(view, RPCNO(0086), apr_psprintf(pool, "RpcBackend %s has no effect", be->text),
                  "no entry of RpcValidPorts allows clients to name this server and port; add one");
     }
 }
@@ -188,13 +189,14 @@ static void check_nspi(apr_pool_t *pool, const views_t *views, const view_t *vie
 
         if (!is_reached(views, has_nspi_ports, ports, any_server, port, port, &first)
             && first == view)
-            warn(view, apr_psprintf(pool, "RpcNspiProtocolSequences ncacn_http:%d has no effect",
-                                    (int)port),
+            warn(view, RPCNO(0087),
+                 apr_psprintf(pool, "RpcNspiProtocolSequences ncacn_http:%d has no effect",
+                              (int)port),
                  apr_psprintf(pool, "no entry of RpcValidPorts has the port %d; add server:%d",
                               (int)port, (int)port));
     }
     if (view->ours && view->dc->nspi_servers && !ports)
-        warn(view, "RpcNspiServers has no effect without RpcNspiProtocolSequences",
+        warn(view, RPCNO(0088), "RpcNspiServers has no effect without RpcNspiProtocolSequences",
              "name the ports of the address book, as in RpcNspiProtocolSequences ncacn_http:6004");
 }
 
@@ -215,7 +217,7 @@ static void check_rules(apr_pool_t *pool, const views_t *views, const view_t *vi
         if (strncmp(text, "RpcAllowInterfaces", 18) == 0
             && !is_reached(views, has_rules, view->dc->rules, any_server, low, high, &first)
             && first == view)
-            warn(view, apr_psprintf(pool, "%s has no effect", text),
+            warn(view, RPCNO(0089), apr_psprintf(pool, "%s has no effect", text),
                  "no entry of RpcValidPorts has such a port; add one, or remove the rule");
     }
 }
@@ -248,8 +250,9 @@ static void check_unnamed_ports(apr_pool_t *pool, const view_t *view)
     for (i = 0; (entry = rpc_valid_ports_entry(list, i)); i++) {
         if (!(port = unnamed_port(view->dc, entry)))
             continue;
-        warn(view, apr_psprintf(pool, "%s of RpcValidPorts allows every interface at port %d",
-                                entry->text, (int)port),
+        warn(view, RPCNO(0090),
+             apr_psprintf(pool, "%s of RpcValidPorts allows every interface at port %d",
+                          entry->text, (int)port),
              "no RpcAllowInterfaces or RpcProfile names this port, though others are named; add a "
              "rule for it, or remove the port");
         return;
@@ -259,7 +262,8 @@ static void check_unnamed_ports(apr_pool_t *pool, const view_t *view)
 static void check_view(apr_pool_t *pool, const views_t *views, const view_t *view)
 {
     if (view->ours && !rpc_config_valid_ports(view->dc) && !views->hidden && !is_gateways(view))
-        warn(view, "SetHandler rpcproxy without RpcValidPorts answers every channel with 503",
+        warn(view, RPCNO(0091),
+             "SetHandler rpcproxy without RpcValidPorts answers every channel with 503",
              "name the servers that clients may reach, as in RpcValidPorts \"exch1:6001-6002\"");
     if (view->ours)
         check_unnamed_ports(pool, view);

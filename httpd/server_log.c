@@ -10,6 +10,7 @@
 #include <http_main.h>
 
 #include "base/clock.h"
+#include "base/message_id.h"
 #include "httpd/module.h"
 
 APLOG_USE_MODULE(rpcproxy);
@@ -89,7 +90,7 @@ void rpc_server_log_give(rpc_line_t *line)
 static void missing(unsigned long lines)
 {
     ap_log_error(APLOG_MARK, APLOG_WARNING, 0, ap_server_conf,
-                 "the error log has not taken lines for a while: %lu "
+                 RPCNO(0033) "the error log has not taken lines for a while: %lu "
                  "lines about channels had to be dropped",
                  lines);
 }

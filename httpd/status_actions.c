@@ -18,6 +18,7 @@
 #include <util_script.h>
 
 #include "base/clock.h"
+#include "base/message_id.h"
 #include "httpd/module.h"
 
 APLOG_USE_MODULE(rpcproxy);
@@ -123,7 +124,8 @@ static void log_act(const rpc_status_request_t *q, const char *what, const char 
 {
     request_rec *r = q->r;
 
-    ap_log_rerror(APLOG_MARK, APLOG_NOTICE, 0, r, "status page: %s of %s, by user \"%s\" at %s",
+    ap_log_rerror(APLOG_MARK, APLOG_NOTICE, 0, r,
+                  RPCNO(0025) "status page: %s of %s, by user \"%s\" at %s",
                   what, ap_escape_logitem(r->pool, of),
                   r->user ? ap_escape_logitem(r->pool, r->user) : "", r->useragent_ip);
 }
@@ -201,7 +203,7 @@ void rpc_status_actions_monitor(const rpc_context_t *context, server_rec *s)
         rpc_health_drain(context->health, server.host, server.port, 0);
         n = order_end(context, &(rpc_view_filter_t){ "", "", "", "", name, .state = -1 });
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
-                     "the time of draining %s is over: its %d channels end", name, n);
+                     RPCNO(0026) "the time of draining %s is over: its %d channels end", name, n);
     }
 }
 
@@ -217,7 +219,7 @@ int rpc_status_act(const rpc_status_request_t *q)
         return rv;
     if (!is_allowed(q, rpc_status_value(form, "token"))) {
         ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, q->r,
-                      "status page: refused, the token is missing, wrong or too old");
+                      RPCNO(0027) "status page: refused, the token is missing, wrong or too old");
         return HTTP_FORBIDDEN;
     }
     rv = strcmp(action, "end") == 0 ? end_those(q, form)

@@ -12,6 +12,7 @@
 #include <http_log.h>
 #include <http_protocol.h>
 
+#include "base/message_id.h"
 #include "base/who.h"
 #include "httpd/front.h"
 #include "httpd/handler.h"
@@ -155,7 +156,8 @@ static void set_maps(request_rec *r, const rpc_upstream_way_t *way, rpc_upstream
 static int fail(request_rec *r, const rpc_upstream_way_t *way, rpc_reason_t reason, const char *why,
                 int status)
 {
-    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r, "%s: the proxy at %s:%u is not used: %s",
+    ap_log_rerror(APLOG_MARK, APLOG_WARNING, 0, r,
+                  RPCNO(0012) "%s: the proxy at %s:%u is not used: %s",
                   r->method, way->worker->s->hostname_ex, way->worker->s->port, why);
     apr_table_setn(r->notes, FAILED_NOTE, rpc_reason_info(reason)->token);
     return status;

@@ -9,6 +9,7 @@
 #include <http_log.h>
 #include <util_cfgtree.h>
 
+#include "base/message_id.h"
 #include "httpd/module.h"
 
 APLOG_USE_MODULE(rpcproxy);
@@ -85,7 +86,8 @@ static int leads_to_tls(const ap_directive_t *d, const char *url)
 
 static int fault(server_rec *s, const ap_directive_t *d, const char *url, const char *what)
 {
-    ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s, "%s %s in line %d of %s: %s", d->directive, url,
+    ap_log_error(APLOG_MARK, APLOG_EMERG, 0, s,
+                 RPCNO(0100) "%s %s in line %d of %s: %s", d->directive, url,
                  d->line_num, d->filename, what);
     return 0;
 }

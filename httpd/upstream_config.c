@@ -7,6 +7,7 @@
 #include <ap_provider.h>
 #include <http_core.h>
 
+#include "base/message_id.h"
 #include "httpd/config.h"
 #include "httpd/module.h"
 #include "httpd/proxy_api.h"
@@ -128,11 +129,13 @@ static const char *check_urls(const cmd_parms *cmd, const rpc_backend_t *backend
 
     for (i = 1; i < backend->count; i++)
         if (strcmp(behind_host(backend->places[i].url), first) != 0)
-            return apr_psprintf(cmd->pool, "RpcBackend: \"%s\": expected the same path as in the "
+            return apr_psprintf(cmd->pool,
+                                RPCNO(0097) "RpcBackend: \"%s\": expected the same path as in the "
                                 "first URL: \"%s\"", backend->places[i].url, first);
     for (i = 0; i < backend->count; i++)
         if (is_balancer(backend->places[i].url) && backend->count > 1)
-            return "RpcBackend: a balancer:// stands alone, because the balancer chooses";
+            return RPCNO(0098) "RpcBackend: a balancer:// stands alone, because the balancer "
+                   "chooses";
     return NULL;
 }
 
@@ -146,8 +149,8 @@ const char *rpc_upstream_define(cmd_parms *cmd, rpc_backend_t *backend)
     if (wrong)
         return wrong;
     if (!api || !ap_find_linked_module("mod_proxy_http.c"))
-        return "RpcBackend: a URL needs mod_proxy and mod_proxy_http: add LoadModule lines for "
-               "proxy_module and proxy_http_module";
+        return RPCNO(0099) "RpcBackend: a URL needs mod_proxy and mod_proxy_http: add LoadModule "
+               "lines for proxy_module and proxy_http_module";
     /* httpd makes the settings of a module with its first directive. */
     ap_set_config_vectors(cmd->server, cmd->context, cmd->path, api->proxy_module, cmd->pool);
     conf = rpc_proxy_server_conf(api, cmd->server);

@@ -11,6 +11,7 @@
 #include <http_log.h>
 
 #include "base/clock.h"
+#include "base/message_id.h"
 #include "base/thread.h"
 #include "httpd/detach.h"
 #include "httpd/module.h"
@@ -201,12 +202,14 @@ static void report(const probe_t *p)
 
     if (p->why && !before)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, p->to->server,
-                     "health check: the proxy at %s: %s; %s", p->member->s->name_ex, p->why,
+                     RPCNO(0022) "health check: the proxy at %s: %s; %s",
+                     p->member->s->name_ex, p->why,
                      p->fails ? "requests still go there, for it is the only one"
                               : "it is avoided until a check succeeds");
     else if (!p->why && before)
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, p->to->server,
-                     "health check: the proxy at %s answers again", p->member->s->name_ex);
+                     RPCNO(0023) "health check: the proxy at %s answers again",
+                     p->member->s->name_ex);
 }
 
 /* What no thread can be made for is not asked this time. */

@@ -3,6 +3,7 @@
 
 #include <http_log.h>
 
+#include "base/message_id.h"
 #include "httpd/module.h"
 
 APLOG_USE_MODULE(rpcproxy);
@@ -26,6 +27,7 @@ apr_status_t rpc_watchdog_start(apr_pool_t *pconf, server_rec *s, const char *na
     if (rv == APR_SUCCESS)
         rv = call(watchdog, interval, data, on_watch);
     if (rv != APR_SUCCESS)
-        ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s, "cannot start the watchdog %s", name);
+        ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s,
+                     RPCNO(0024) "cannot start the watchdog %s", name);
     return rv;
 }

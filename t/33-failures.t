@@ -125,9 +125,9 @@ $httpd->start;
     is(status($httpd, 'account', 'bob', 'hidden', from => '127.0.1.5'), 200, 'another user goes on');
     is(status($httpd, 'account', undef, undef, from => '127.0.1.1'), 401, 'without a password: 401 as ever');
     is(status($httpd, 'address', 'alice', 'secret', from => '127.0.1.5'), 200, 'another window counts apart');
-    like($httpd->log, qr/:warn\] \[pid [^\]]*\] \[client 127\.0\.1\.1:\d+\] AuthNtlmFailures: failed try from 127\.0\.1\.1, user "alice": wrong password or unknown user, account 3 and address 3 of 3 within 600 s$/m,
+    like($httpd->log, qr/:warn\] \[pid [^\]]*\] \[client 127\.0\.1\.1:\d+\] RPC\d{4}: AuthNtlmFailures: failed try from 127\.0\.1\.1, user "alice": wrong password or unknown user, account 3 and address 3 of 3 within 600 s$/m,
          'a failure is logged');
-    like($httpd->log, qr/\[client 127\.0\.1\.3:\d+\] AuthNtlmFailures: blocked try from 127\.0\.1\.3, user "alice": 3 failures of the account, passwords are not checked for another \d+ s$/m,
+    like($httpd->log, qr/\[client 127\.0\.1\.3:\d+\] RPC\d{4}: AuthNtlmFailures: blocked try from 127\.0\.1\.3, user "alice": 3 failures of the account, passwords are not checked for another \d+ s$/m,
          'so is a blocked try');
     is(seen($httpd, qr/blocked try from 127\.0\.1\./), 7, 'each one once, and none without a password');
 }
@@ -156,7 +156,7 @@ $httpd->start;
     is(seen($httpd, qr/blocked try from 127\.0\.3\.14, user "x{900}/), 1, 'is counted like any');
     my $fake = '[client 10.0.0.1] AuthNtlmFailures failed try from 10.0.0.1, user "b"';
     status($httpd, 'odd', "a\"\n[] $fake", 'guess', from => '127.0.3.20', headers => ["Referer: $fake"]);
-    like($httpd->log, qr/\[client 127\.0\.3\.20:\d+\] AuthNtlmFailures: failed try from 127\.0\.3\.20, user "a\\+"\\+n\[\] \[client 10\.0\.0\.1\]/,
+    like($httpd->log, qr/\[client 127\.0\.3\.20:\d+\] RPC\d{4}: AuthNtlmFailures: failed try from 127\.0\.3\.20, user "a\\+"\\+n\[\] \[client 10\.0\.0\.1\]/,
          'an ugly name stays within its line');
 }
 
@@ -243,7 +243,7 @@ is(seen($httpd, qr/AuthNtlmFailures: .*127\.0\.9\.1/), 0, 'and no line');
         my @six = (host => '::1', port => $port6, from => '::1');
         status($httpd, 'v6', "user$_", 'guess', @six) for 7 .. 9;
         is(status($httpd, 'v6', 'bob', 'hidden', @six), 401, 'a client of IPv6');
-        like($httpd->log, qr/\[client ::1:\d+\] AuthNtlmFailures: blocked try from ::1, user "bob"/, 'logged');
+        like($httpd->log, qr/\[client ::1:\d+\] RPC\d{4}: AuthNtlmFailures: blocked try from ::1, user "bob"/, 'logged');
     }
 }
 

@@ -105,7 +105,7 @@ sub ntlm_leg {
 
 sub counted {
     my ($from, $user, $account, $address, $name) = @_;
-    return ok($front->logs(qr/auth_ntlm:warn\] \[pid [^\]]*\] \[client \Q$from\E:\d+\] AuthNtlmFailures: failed try from \Q$from\E, user "\Q$user\E": wrong password or unknown user, account $account and address $address of 3 /),
+    return ok($front->logs(qr/auth_ntlm:warn\] \[pid [^\]]*\] \[client \Q$from\E:\d+\] RPC\d{4}: AuthNtlmFailures: failed try from \Q$from\E, user "\Q$user\E": wrong password or unknown user, account $account and address $address of 3 /),
               $name // "$from: failure $account of $user is counted");
 }
 sub blocked {

@@ -10,6 +10,7 @@
 #include <apr_errno.h>
 
 #include "base/clock.h"
+#include "base/message_id.h"
 
 struct rpc_dial {
     rpc_loop_t *loop;
@@ -84,7 +85,7 @@ static int is_last(rpc_dial_t *d)
 static void dial_finish(rpc_dial_t *d, rpc_reason_t reason, apr_status_t status, int fd)
 {
     if (!reason && d->tried[0])
-        rpc_log(d->params.log, RPC_LOG_WARN, 0, "%s", d->tried);
+        rpc_log(d->params.log, RPC_LOG_WARN, 0, RPCNO(0006) "%s", d->tried);
     d->done(d->ctx, reason, status, fd, d->host, d->port, d->tried);
     free(d);
 }

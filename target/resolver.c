@@ -27,6 +27,7 @@
 
 #include "base/clock.h"
 #include "base/list.h"
+#include "base/message_id.h"
 #include "base/thread.h"
 
 /* getaddrinfo() returns no time to live. Names that change usually have one of a minute or more. An
@@ -320,7 +321,7 @@ static void give_old(name_t *name, rpc_look_up_t *l, int error)
     name->stale = 1;
     if (r->params.log)
         rpc_log(r->params.log, RPC_LOG_WARN, 0,
-                "the name %s cannot be looked up (%s): until it can, the "
+                RPCNO(0007) "the name %s cannot be looked up (%s): until it can, the "
                 "addresses that it had %d seconds ago are used, for up to an hour",
                 name->host, error ? gai_strerror(error) : "no answer yet",
                 (int)apr_time_sec(now_of(r) - name->good_at));
@@ -343,7 +344,8 @@ static void note_good(rpc_resolver_t *r, name_t *name, const rpc_addresses_t *fo
     name->good_at = now_of(r);
     name->until = name->good_at + GOOD_FOR;
     if (name->stale && r->params.log)
-        rpc_log(r->params.log, RPC_LOG_NOTICE, 0, "the name %s can be looked up again", name->host);
+        rpc_log(r->params.log, RPC_LOG_NOTICE, 0,
+                RPCNO(0008) "the name %s can be looked up again", name->host);
     name->stale = 0;
 }
 
