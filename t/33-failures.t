@@ -254,7 +254,7 @@ is(seen($httpd, qr/AuthNtlmFailures: .*127\.0\.9\.1/), 0, 'and no line');
     $re =~ s/<ADDR>/([0-9A-Fa-f.:]+)/;
     # fail2ban removes the time before it compares a line
     my @lines = map { s/^\[[A-Z][^\]]*\]/[]/r } split /\n/, $httpd->log;
-    my @ours = grep { /\] AuthNtlmFailures: (?:failed|blocked) try/ } @lines;
+    my @ours = grep { /\] RPC0\d+: AuthNtlmFailures: (?:failed|blocked) try/ } @lines;
     my @found = map { $_ =~ $re ? $1 : () } @lines;
     is(@found, @ours, 'the filter finds every line');
     cmp_ok(scalar @found, '>', 40, scalar(@found) . ' of them');
@@ -274,7 +274,7 @@ $httpd->signal('TERM')->wait_gone;
     my $h = httpd(location('all', '3 600'), mpm => 'prefork', limits => "ServerLimit 4\nStartServers 4\nMinSpareServers 1\nMaxRequestWorkers 4\n")->start;
     my @held = map { dial($h, from => "127.0.10.$_") } 1 .. 3;      # each is held by another child
     is(join(' ', map { on($_, 'all', 'alice', 'guess')->{status} } @held), '401 401 401', 'three children, a wrong password each');
-    my %pids = map { $_ => 1 } $h->log =~ /\[pid (\d+)[^\]]*\] \[client [^\]]*\] AuthNtlmFailures: failed/g;
+    my %pids = map { $_ => 1 } $h->log =~ /\[pid (\d+)[^\]]*\] \[client [^\]]*\] RPC0\d+: AuthNtlmFailures: failed/g;
     is(scalar keys %pids, 3, 'three children have counted');
     is(status($h, 'all', 'alice', 'secret', from => '127.0.10.4'), 401, 'the account is blocked in the fourth');
     $_->close for @held;

@@ -95,7 +95,7 @@ keys %message > 100 or die "there are no messages: has their form changed?\n";
 sub is_told {
     my ($message, $row) = @_;
     my $pattern = join '.*', map { quotemeta } grep { /[a-z]/i } map { s/^\s+|\s+$//gr } split /%/, $message;
-    return $row =~ /$pattern/;
+    return $row =~ /(?:$pattern)/;
 }
 
 my ($next) = text_of('base/message_id.h') =~ /#define RPC_NEXT_NO (\d{4})\n/ or die "base/message_id.h: no RPC_NEXT_NO\n";

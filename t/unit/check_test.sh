@@ -76,6 +76,33 @@ rm "$dir/src/io/cite.c"
 echo '[cellar](#cellar)' >> "$dir/src/doc/protocol.md"
 ok 'a link that leads nowhere' astray doc/protocol.md '#cellar'
 
+# Messages: one without an id, a second one with the id of another, one without a row, and the like.
+messages() { (cd "$dir/src" && "$OLDPWD/tools/check_messages.pl" > "$dir/said" 2>&1); }
+mute() { ! messages && says "$@"; }
+said() {
+    echo "static void say(void) { $2; }" > "$dir/src/io/say.c"
+    ok "$1" mute io/say.c:1 "$3"
+    rm "$dir/src/io/say.c"
+}
+cp -r delegate "$dir/src"
+ok 'the messages are as they should be' messages
+said 'a line without an id' 'rpc_log(log, RPC_LOG_WARN, 0, "cellar")' 'has no id'
+said 'an id that another has' 'rpc_log(log, RPC_LOG_WARN, 0, RPCNO(0008) "cellar")' 'RPC0008 stands at'
+said 'an id that is not below the next' 'rpc_log(log, RPC_LOG_WARN, 0, RPCNO(9999) "cellar")' 'not below'
+said 'an id without a row' 'rpc_log(log, RPC_LOG_WARN, 0, RPCNO(9999) "cellar")' 'no row'
+said 'a line at debug with an id' 'rpc_log(log, RPC_LOG_DEBUG, 0, RPCNO(9999) "cellar")' 'have no id'
+row() {
+    cp -p "$dir/src/doc/messages.md" "$dir/kept"
+    sed -i "$2" "$dir/src/doc/messages.md"
+    ok "$1" mute "$3"
+    cp -p "$dir/kept" "$dir/src/doc/messages.md"
+}
+row 'a row without a message' '$a | RPC9999 | err | cellar | It is dark there. | Light a lamp. |' 'no message RPC9999'
+row 'a row that is gone' '/RPC0008/d' 'RPC0008 has no row'
+row 'another text' 's/can be looked up again/is in the cellar/' 'RPC0008 says'
+row 'another level' 's/RPC0008 | notice/RPC0008 | err/' 'level of RPC0008'
+row 'an id that is used again' 's/RPC0008 | notice/RPC0008 | gone/' "another message's"
+
 # Three objects; the circle is closed by what the last of them needs.
 compile() { echo "$2" | ${CC:-cc} -x c -c -o "$dir/$1.o" -; }
 compile one   'int two(void); int one(void) { return two(); }'
