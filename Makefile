@@ -5,6 +5,8 @@
 #   make test            the whole suite
 #   make bench           beside HAProxy, with bounds; make bench-all: every MPM, plain HTTP, and more
 #   make check           the order of the house: who includes, needs and cites what; long lines
+#   make lint            spelling, shell and Perl: codespell, shellcheck, perlcritic
+#   make ci-matrix       all that can be tried, one after the other, with a table; tools/matrix.sh names it
 #   make sanitize        the suite again under AddressSanitizer and UBSan
 #   make fuzz            codecs and state machines against libFuzzer, see fuzz/fuzz.mk
 #   make install         modules, rpcping, manual pages and samples; PREFIX, DESTDIR, uninstall
@@ -116,10 +118,19 @@ check: $(CORE_O) $(GLUE_O) $(NTLM_O) $(AUTH_O) $(DELEG_O) $(DOOR_O) $(BUILD)/rpc
 	awk -f tools/check_includes.awk *.[ch] */*.[ch]
 	awk -f tools/check_lines.awk *.[ch] */*.[ch] t/*/*.[ch]
 	tools/check_circles.sh $(filter %.o,$^)
+	tools/check_api.pl $(call apxs,INCLUDEDIR) *.[ch] httpd/*.[ch] auth/*.[ch] delegate/*.[ch]
 	tools/check_citations.pl
 	tools/check_reasons.pl
 	tools/check_messages.pl
 	CC="$(CC)" RPCPING=$(BUILD)/rpcping prove -e '' t/unit/check_test.sh t/unit/release_test.sh
+
+lint:
+	tools/deps.sh lint
+	tools/lint.sh
+
+# STEPS names some of them.
+ci-matrix:
+	tools/matrix.sh $(STEPS)
 
 deps:
 	tools/deps.sh all

@@ -45,4 +45,11 @@ const rpc_proxy_api_t *rpc_proxy_api_find(void);
 #define rpc_proxy_dir_conf(api, section) \
     ((proxy_dir_conf *)ap_get_module_config(section, (api)->proxy_module))
 
+/* The URL of a worker. Before 2.4.53 httpd has the shorter field alone. */
+#if AP_MODULE_MAGIC_AT_LEAST(20120211, 124)
+#define rpc_proxy_worker_url(worker) ((worker)->s->name_ex)
+#else
+#define rpc_proxy_worker_url(worker) ((worker)->s->name)
+#endif
+
 #endif

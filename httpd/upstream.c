@@ -117,7 +117,7 @@ static void add_url(request_rec *r, proxy_server_conf *conf, apr_array_header_t 
     for (i = 0; balancer && i < balancer->workers->nelts; i++) {
         const proxy_worker *member = APR_ARRAY_IDX(balancer->workers, i, proxy_worker *);
 
-        add_map(maps, RPC_MAP_URL, apr_pstrcat(r->pool, member->s->name_ex,
+        add_map(maps, RPC_MAP_URL, apr_pstrcat(r->pool, rpc_proxy_worker_url(member),
                                                host + 3 + strcspn(host + 3, "/"), NULL), to);
     }
 }

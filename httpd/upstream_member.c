@@ -148,7 +148,7 @@ static int keep_member(proxy_worker **worker, proxy_balancer **balancer, request
         return DECLINED;
     *worker = kept->worker;
     *balancer = asked;
-    *url = apr_pstrcat(r->pool, kept->worker->s->name_ex, path, NULL);
+    *url = apr_pstrcat(r->pool, rpc_proxy_worker_url(kept->worker), path, NULL);
     __atomic_fetch_add(&kept->worker->s->elected, 1, __ATOMIC_RELAXED);
     rpc_upstream_begins(kept->worker);
     apr_pool_cleanup_register(r->pool, kept->worker, not_busy, apr_pool_cleanup_null);

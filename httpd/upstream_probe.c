@@ -99,7 +99,8 @@ static proxy_worker *make_worker(apr_pool_t *pool, const probes_t *probes, serve
     const rpc_proxy_api_t *api = rpc_proxy_api();
     proxy_worker *worker = NULL;
 
-    if (api->ap_proxy_define_worker(pool, &worker, NULL, NULL, member->s->name_ex, 0) != NULL)
+    if (api->ap_proxy_define_worker(pool, &worker, NULL, NULL, rpc_proxy_worker_url(member), 0)
+        != NULL)
         return NULL;
     worker->s->status |= PROXY_WORKER_IGNORE_ERRORS | PROXY_WORKER_GENERIC;
     worker->s->conn_timeout_set = worker->s->timeout_set = 1;
@@ -154,7 +155,7 @@ static void add_probe(const probes_t *probes, apr_array_header_t *round,
     p.way = (rpc_upstream_way_t){
         .worker = make_worker(p.pool, probes, to->server, member),
         .conf = rpc_proxy_server_conf(rpc_proxy_api(), to->server),
-        .url = apr_pstrcat(p.pool, member->s->name_ex, "/", NULL),
+        .url = apr_pstrcat(p.pool, rpc_proxy_worker_url(member), "/", NULL),
     };
     if (p.way.worker)
         APR_ARRAY_PUSH(round, probe_t) = p;
@@ -203,13 +204,13 @@ static void report(const probe_t *p)
     if (p->why && !before)
         ap_log_error(APLOG_MARK, APLOG_WARNING, 0, p->to->server,
                      RPCNO(0022) "health check: the proxy at %s: %s; %s",
-                     p->member->s->name_ex, p->why,
+                     rpc_proxy_worker_url(p->member), p->why,
                      p->fails ? "requests still go there, for it is the only one"
                               : "it is avoided until a check succeeds");
     else if (!p->why && before)
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, p->to->server,
                      RPCNO(0023) "health check: the proxy at %s answers again",
-                     p->member->s->name_ex);
+                     rpc_proxy_worker_url(p->member));
 }
 
 /* What no thread can be made for is not asked this time. */

@@ -63,7 +63,8 @@ make -s build/rpcdemo
 quietly make_root
 apart /root/deb_life.sh "$before" "$version" "$architecture"
 quietly make_tests
-for test in $(sed -n 's/^Tests: //p' debian/tests/control); do
+mapfile -t tests < <(sed -n 's/^Tests: //p' debian/tests/control)
+for test in "${tests[@]}"; do
     echo "debian/tests/$test"
     apart sh -c 'cd /root/source && AUTOPKGTEST_TMP=$(mktemp -d) debian/tests/$0' "$test"
 done

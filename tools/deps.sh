@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs the Debian packages that a purpose needs and that are missing.
-# usage: deps.sh build|run|test|bench|fuzz|deb|all   (SAMBA=1 adds Samba to "run")
+# usage: deps.sh build|run|test|bench|fuzz|deb|lint|all   (SAMBA=1 adds Samba to "run")
 set -euo pipefail
 
 build="gcc make pkg-config libc6-dev apache2-bin apache2-dev libssl-dev libcurl4-openssl-dev libwbclient-dev libutf8proc-dev
@@ -18,6 +18,7 @@ tests="$run $samba clang libapache2-mod-perl2 libapache2-mod-perl2-dev libio-soc
 bench="$run haproxy linux-perf strace valgrind"
 fuzz="$build clang libclang-rt-14-dev"
 deb="$build debhelper lintian debootstrap iproute2"
+lint="git codespell shellcheck libperl-critic-perl"
 
 case "${1:-all}" in
     build) want=$build ;;
@@ -26,8 +27,9 @@ case "${1:-all}" in
     bench) want=$bench ;;
     fuzz)  want=$fuzz ;;
     deb)   want=$deb ;;
-    all)   want="$tests $bench $fuzz" ;;
-    *)     echo "usage: $0 build|run|test|bench|fuzz|deb|all" >&2; exit 2 ;;
+    lint)  want=$lint ;;
+    all)   want="$tests $bench $fuzz $lint" ;;
+    *)     echo "usage: $0 build|run|test|bench|fuzz|deb|lint|all" >&2; exit 2 ;;
 esac
 
 missing=()

@@ -59,6 +59,15 @@ printf 'int ok;\n/* %105s */\n' wine > "$dir/line.c"
 ok 'a line of 111 columns' too_long line.c:2: '111 columns'
 rm "$dir/line.c"
 
+# A folder of headers in which a function has come after 2.4.52, and a source that calls it.
+api() { tools/check_api.pl "$dir" "$dir/api.c" > "$dir/said" 2>&1; }
+too_new() { ! api && says "$@"; }
+printf ' * 20120211.121 (2.4.51-dev) Add ap_old_one()\n * 20120211.122 (2.4.53-dev) Add ap_new_one()\n */\n' > "$dir/ap_mmn.h"
+printf '/* ap_new_one() */\nap_old_one();\n#if AP_MODULE_MAGIC_AT_LEAST(20120211, 122)\nap_new_one();\n#endif\n' > "$dir/api.c"
+ok 'what httpd 2.4.52 has, and what is guarded' api
+echo 'ap_new_one();' >> "$dir/api.c"
+ok 'what httpd 2.4.52 does not have' too_new api.c:6: ap_new_one
+
 # Citations: a comment is planted that names a heading, a document or a number.
 citations() { (cd "$dir/src" && "$OLDPWD/tools/check_citations.pl" > "$dir/said" 2>&1); }
 astray() { ! citations && says "$@"; }

@@ -1,0 +1,47 @@
+#!/bin/bash
+# usage: matrix.sh [STEP...]. What `make ci-matrix` runs, one step after the other, each with a log of its own in
+# build/matrix; then a table. A step that fails keeps no other from running. FUZZ_TIME are the seconds for each
+# fuzzer. The steps deb-bookworm and deb-trixie are as root, with the mirror that apt of this machine has.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit
+logs=build/matrix
+fuzz_time=${FUZZ_TIME:-60}
+
+# NAME COMMAND, in the order in which they tell most soonest.
+steps() {
+    cat <<STEPS
+check          make -s check
+lint           make -s lint
+gcc            make -s BUILD=build/gcc CC=gcc all load unit
+clang          make -s BUILD=build/clang CC=clang all load unit
+test           make -s test
+sanitize       make -s sanitize
+tsan           make -s BUILD=build/tsan CC=clang SAN=thread unit
+fuzz           make -s fuzz FUZZ_TIME=$fuzz_time
+deb-bookworm   RELEASE=bookworm make -s deb-test
+deb-trixie     RELEASE=trixie make -s deb-test
+STEPS
+}
+
+# NAME COMMAND: 1 if it fails. Its row goes into the table.
+step() {
+    local begin=$SECONDS said=ok
+    sh -c "$2" >"$logs/$1.log" 2>&1 || said=FAILED
+    printf '%-14s %-7s %5d s   %s\n' "$1" "$said" $((SECONDS - begin)) "$2" | tee -a "$logs/table"
+    [ "$said" = ok ]
+}
+
+mkdir -p "$logs"
+: >"$logs/table"
+failed=0
+known=" $(steps | awk '{ printf "%s ", $1 }')"
+for name; do
+    [[ $known = *" $name "* ]] || { echo "matrix: there is no step $name; there are$known" >&2; exit 2; }
+done
+while read -r name command; do
+    [ $# -eq 0 ] || [[ " $* " = *" $name "* ]] || continue
+    step "$name" "$command" </dev/null || { failed=1; tail -n 20 "$logs/$name.log" >&2; }
+done < <(steps)
+echo
+cat "$logs/table"
+exit "$failed"
