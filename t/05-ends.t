@@ -92,10 +92,6 @@ for my $case (
 }
 
 # ---- the server cannot be reached ----
-sub refused_port {
-    my $s = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0, Listen => 1);
-    return $s->sockport;
-}
 # One channel of each kind to this target.
 sub both {
     my ($name, $code, $reason, %arg) = @_;

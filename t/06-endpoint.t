@@ -152,10 +152,9 @@ SKIP: {
     logged($mark, qr/endpoint.*bad-pdu/, 'a TCP server that talks nonsense: bad-pdu');
     $c->close;
 
-    my $port = $tcp->{port};
     $tcp->close;
     $mark = mark();
-    $c = client(target => "tcp.contoso.test:$port", raw => 1);
+    $c = client(target => 'tcp.contoso.test:' . refused_port(), raw => 1);
     $c->open_in;
     $c->open_out;
     $c->send_a1->send_b1;

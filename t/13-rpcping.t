@@ -28,7 +28,7 @@ sub says {
 
 my $demo = RPCH::Demo->new;
 my $port = $demo->{port};
-my $free = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0, Listen => 1)->sockport;
+my $free = refused_port();
 
 my @alice = qw(-u alice:secret);
 says([@alice, $url, "tcp.contoso.test:$port"], 0, qr/mgmt/, 'all works');

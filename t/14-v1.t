@@ -20,12 +20,11 @@ RpcRequireTLS off
 RpcProtocolVersions v1 $more
 RpcValidPorts "127.0.0.1:1024-65535;tcp.contoso.test:1024-65535"
 RpcBackend tcp.contoso.test ncacn_ip_tcp:127.0.0.1
-RpcConnectTimeout 1
-RpcSetupTimeout 1
 CONF
 my $httpd = RPCH::Httpd->new(conf => join '', "RpcProtocolVersions v1 v2\n",
     "RpcEndpointListen 127.0.0.1:$endpoint_port ncacn_ip_tcp:127.0.0.1[$behind->{port}]\n",
-    '<LocationMatch "^/(one)?$">', "\n", $v1_only->(''), "</LocationMatch>\n",
+    '<LocationMatch "^/(one|hasty)?$">', "\n", $v1_only->(''), "</LocationMatch>\n",
+    "<Location /hasty>\nRpcSetupTimeout 1\n</Location>\n",
     '<Location /rpc/rpcproxy.dll>', "\n", $v1_only->('v2'), "</Location>\n",
     RPCH::Httpd->location =~ s{/rpc/}{/two/}r =~ s{(SetHandler)}{RpcProtocolVersions v2\n$1}r)->start;
 
@@ -95,11 +94,11 @@ sub refused {
     ok($httpd->logs(qr/ends: $reason/), "$name: $reason in the log");
     return;
 }
-my $free = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0, Listen => 1)->sockport;
+my $free = refused_port();
 refused('nobody listens', ask("/?127.0.0.1:$free"), 'connect-failed');
 {
     my $server = tcp_server(quiet => 1);
-    my $c = ask("/?127.0.0.1:$server->{port}");
+    my $c = ask("/hasty?127.0.0.1:$server->{port}");
     $server->connection;
     refused('a server without a banner', $c, 'setup-timeout');
     $c = ask("/?127.0.0.1:$server->{port}");

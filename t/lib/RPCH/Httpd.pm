@@ -207,7 +207,8 @@ END {
     my $end = Time::HiRes::time() + 15;
     for my $pid (@ending) {
         turn(0.02) while kill(0, $pid) && Time::HiRes::time() < $end;
-        kill KILL => children_of($pid), $pid if kill 0, $pid;
+        # The parent first, so that it does not log that its children were killed
+        kill KILL => $pid, children_of($pid) if kill 0, $pid;
     }
 }
 

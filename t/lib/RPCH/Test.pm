@@ -16,11 +16,11 @@ use RPCH::Server;
 use RPCH::TCPServer;
 
 our @EXPORT = qw(vars client plain http open_v1 server tcp_server mark logged not_logged accessed same_pdu dies
-                 lines_since is_answer is_rpc_error have_ipv6);
+                 lines_since is_answer is_rpc_error have_ipv6 refused_port);
 
 # Ends a test file that hangs.
 $SIG{ALRM} = sub { die "the file took too long\n" };
-alarm($ENV{RPCH_ALARM} || 150);
+alarm($ENV{RPCH_ALARM} || 300);
 $SIG{PIPE} = 'IGNORE';
 $SIG{$_} = sub { exit 1 } for qw(INT TERM);     # so that servers of the test end with the test
 
@@ -68,6 +68,13 @@ sub tcp_server { return RPCH::TCPServer->new(@_) }
 
 sub have_ipv6 {
     return IO::Socket::IP->new(LocalHost => '::1', LocalPort => 0, Listen => 1) ? 1 : 0;
+}
+
+# A port of 127.0.0.1 at which nobody listens as long as the test runs: a socket that is bound holds it.
+my @bound;
+sub refused_port {
+    push @bound, IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0, Type => Socket::SOCK_STREAM()) || die "no port: $@\n";
+    return $bound[-1]->sockport;
 }
 
 # The present end of a log, as a mark for the functions below.
