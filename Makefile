@@ -10,6 +10,7 @@
 #   make sanitize        the suite again under AddressSanitizer and UBSan
 #   make fuzz            codecs and state machines against libFuzzer, see fuzz/fuzz.mk
 #   make install         modules, rpcping, manual pages and samples; PREFIX, DESTDIR, uninstall
+#   make doc             the manual as HTML, in build/doc
 #   make deb             Debian packages;  make deb-test  tries them in a clean root
 #   make CC=clang SAN=address,undefined BUILD=build/asan
 #                        another compiler, sanitizers, another folder
@@ -24,7 +25,7 @@ PREFIX   ?= /usr
 apxs      = $(shell $(APXS) -q $(1) 2>/dev/null)
 sysinc    = $(patsubst -I%,-isystem %,$(1))
 WARN     := -Wall -Wextra -Werror -Wmissing-prototypes -Wshadow -Wno-unused-parameter
-BASE_CF   = -std=gnu11 -I. $(WARN) $(OPT) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) \
+BASE_CF   = -std=gnu11 -I. -I$(BUILD) $(WARN) $(OPT) $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer) \
             -fPIC -fvisibility=hidden -pthread $(CPPFLAGS) $(CFLAGS)
 ALL_CF    = $(BASE_CF) $(APR_CF)
 ALL_LD    = $(if $(SAN),-fsanitize=$(SAN)) -pthread $(LDFLAGS)
@@ -67,7 +68,7 @@ PING_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcping*.c) tools/dce.c
 DEMO_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcdemo*.c) tools/dce.c tools/ndr.c firewall/interfaces.c)
 UNITS    := $(patsubst t/unit/%.c,$(BUILD)/unit/%,$(wildcard t/unit/*_test.c))
 
-.PHONY: all module tools load unit check test mixing sanitize run bench bench-all deps install uninstall deb deb-test clean
+.PHONY: all module tools load unit check test mixing sanitize run bench bench-all deps install uninstall deb deb-test doc clean
 all: module tools
 
 include fuzz/fuzz.mk
@@ -80,6 +81,11 @@ $(GLUE_O) $(AUTH_O) $(DOOR_O): ALL_CF += $(HTTPD_CF)
 $(DELEG_O) $(DOOR_O) $(BUILD)/unit/delegate_test: ALL_CF += $(KRB5_CF)
 $(BUILD)/auth/provider_winbind.o: ALL_CF += $(if $(WBCLIENT),-DHAVE_WBCLIENT \
     $(call sysinc,$(shell pkg-config --cflags wbclient)))
+# What `httpd -L` says of directives, from the manual.
+$(GLUE_O) $(AUTH_O) $(DOOR_O): | $(BUILD)/base/directive_help.h
+$(BUILD)/base/directive_help.h: $(wildcard doc/mod_*.md) tools/manual.pl
+	@mkdir -p $(@D)
+	tools/manual.pl help > $@.new && mv $@.new $@
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CF) -MMD -MP -c -o $@ $<
@@ -114,7 +120,7 @@ $(BUILD)/unit/%: t/unit/%.c $(CORE_O) $(NTLM_O) $(DELEG_O)
 unit: $(UNITS)
 	prove -e '' $(UNITS)
 
-check: $(CORE_O) $(GLUE_O) $(NTLM_O) $(AUTH_O) $(DELEG_O) $(DOOR_O) $(BUILD)/rpcping
+check: $(CORE_O) $(GLUE_O) $(NTLM_O) $(AUTH_O) $(DELEG_O) $(DOOR_O) $(BUILD)/rpcping module
 	awk -f tools/check_includes.awk *.[ch] */*.[ch]
 	awk -f tools/check_lines.awk *.[ch] */*.[ch] t/*/*.[ch]
 	tools/check_circles.sh $(filter %.o,$^)
@@ -122,6 +128,7 @@ check: $(CORE_O) $(GLUE_O) $(NTLM_O) $(AUTH_O) $(DELEG_O) $(DOOR_O) $(BUILD)/rpc
 	tools/check_citations.pl
 	tools/check_reasons.pl
 	tools/check_messages.pl
+	APXS=$(APXS) tools/manual.pl check $(BUILD) $(call apxs,SBINDIR)/$(call apxs,PROGNAME)
 	CC="$(CC)" RPCPING=$(BUILD)/rpcping prove -e '' t/unit/check_test.sh t/unit/release_test.sh
 
 lint:
@@ -165,6 +172,10 @@ install: all
 	$(place) install
 uninstall:
 	@$(place) uninstall
+
+# The manual as HTML, by pandoc.
+doc:
+	@tools/manual_html.sh $(BUILD)/doc
 
 # Debian packages, in $(BUILD)/deb.
 deb:

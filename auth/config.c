@@ -1,6 +1,7 @@
 /* auth/config.c: the directives of mod_auth_ntlm. They may stand where AuthType may stand, except
  * in .htaccess: the administrator decides who checks passwords.
  */
+#include "base/directive_help.h"
 #include "auth/config.h"
 
 #include <apr_lib.h>
@@ -297,36 +298,30 @@ static const char *set_failures(cmd_parms *cmd, void *config, const char *max, c
 
 const command_rec auth_ntlm_commands[] = {
     AP_INIT_ITERATE("AuthNtlmProvider", set_provider, NULL, RSRC_CONF | ACCESS_CONF,
-                    "the providers that check NTLM responses, asked in order: file, winbind"),
+                    HELP_AuthNtlmProvider),
     AP_INIT_ITERATE("AuthNtlmBasicProvider", set_basic_provider, NULL, RSRC_CONF | ACCESS_CONF,
-                    "offers Basic in addition to NTLM, under TLS; providers as for "
-                    "AuthBasicProvider"),
+                    HELP_AuthNtlmBasicProvider),
     AP_INIT_TAKE1("AuthNtlmUserFile", set_user_file, NULL, RSRC_CONF | ACCESS_CONF,
-                  "the file with users and NT hashes, in the format of smbpasswd"),
+                    HELP_AuthNtlmUserFile),
     AP_INIT_FLAG("AuthNtlmNegotiate", ap_set_flag_slot, FLAG_OF(negotiate), RSRC_CONF | ACCESS_CONF,
-                 "On: NTLM is also offered as Negotiate, with or without SPNEGO"),
+                    HELP_AuthNtlmNegotiate),
     AP_INIT_FLAG("AuthNtlmOmitDomain", ap_set_flag_slot, FLAG_OF(omit_domain),
-                 RSRC_CONF | ACCESS_CONF, "On: REMOTE_USER is the user without DOMAIN\\"),
+                 RSRC_CONF | ACCESS_CONF, HELP_AuthNtlmOmitDomain),
     AP_INIT_TAKE1("AuthNtlmExtendedProtection", set_protection, NULL, RSRC_CONF | ACCESS_CONF,
-                  "whether a response must be bound to this server's certificate: off, allow, "
-                  "require"),
+                    HELP_AuthNtlmExtendedProtection),
     AP_INIT_ITERATE("AuthNtlmTargetInfo", set_target, NULL, RSRC_CONF | ACCESS_CONF,
-                    "what clients are told about the server: domain= computer= dnsdomain= "
-                    "dnscomputer= dnstree="),
+                    HELP_AuthNtlmTargetInfo),
     AP_INIT_ITERATE("AuthNtlmTargets", add_target, NULL, RSRC_CONF | ACCESS_CONF,
-                    "the services that a response may be made for, such as HTTP/mail.example.com; "
-                    "or any"),
+                    HELP_AuthNtlmTargets),
     AP_INIT_FLAG("AuthNtlmPinnedConnections", set_pinned, NULL, RSRC_CONF | ACCESS_CONF,
-                 "On: the front end sends requests of one client only on each connection to this "
-                 "server"),
+                    HELP_AuthNtlmPinnedConnections),
     AP_INIT_TAKE1("AuthNtlmBasicCharset", set_basic_charset, NULL, RSRC_CONF | ACCESS_CONF,
-                  "the character set of Basic that is not UTF-8, such as windows-1252"),
+                    HELP_AuthNtlmBasicCharset),
     AP_INIT_TAKE12("AuthNtlmFailures", set_failures, NULL, RSRC_CONF | ACCESS_CONF,
-                   "the number of failures of a user or an address, and the time within which "
-                   "they count, as in 10 10min"),
+                    HELP_AuthNtlmFailures),
     AP_INIT_TAKE1("AuthNtlmFailuresSOCache", auth_failure_cache_set, NULL, RSRC_CONF,
-                  "the cache that counts failures, as for AuthnCacheSOCache"),
+                    HELP_AuthNtlmFailuresSOCache),
     AP_INIT_TAKE1("AuthNtlmFailuresSecret", auth_failure_cache_set_secret, NULL, RSRC_CONF,
-                  "the secret for hashes in the cache, the same on all machines that share it"),
+                    HELP_AuthNtlmFailuresSecret),
     { .name = NULL }
 };

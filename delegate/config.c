@@ -3,6 +3,8 @@
  */
 #include "delegate/config.h"
 
+#include "base/directive_help.h"
+
 #include <apr_strings.h>
 #include <http_core.h>
 #include <http_log.h>
@@ -110,7 +112,6 @@ static const char *set_backend_auth(cmd_parms *cmd, void *config, const char *mo
 
 const command_rec delegate_commands[] = {
     AP_INIT_TAKE12("RpcBackendAuth", set_backend_auth, NULL, RSRC_CONF | ACCESS_CONF,
-                   "how a user who has logged on here logs on to the server behind: passthrough, "
-                   "basic, or kerberos with the name of its service"),
+                    HELP_RpcBackendAuth),
     { .name = NULL }
 };

@@ -91,12 +91,12 @@ static apr_int64_t value_or(apr_int64_t value, apr_int64_t otherwise)
 }
 
 /* receive_window_of() and so on: the value that is set, or the default of its row. */
-#define VALUE_IN_DIR(field, directive, scale, low, high, zero, otherwise, help) \
+#define VALUE_IN_DIR(field, directive, scale, low, high, zero, otherwise) \
     static apr_int64_t field##_of(const rpc_dir_config_t *dc) \
     { \
         return value_or(dc->field, otherwise); \
     }
-#define VALUE_IN_SERVER(field, directive, scale, low, high, zero, otherwise, help) \
+#define VALUE_IN_SERVER(field, directive, scale, low, high, zero, otherwise) \
     static apr_int64_t field##_of(const rpc_server_config_t *sc) \
     { \
         return value_or(sc->field, otherwise); \

@@ -13,6 +13,7 @@
 #include <http_core.h>
 #include <http_log.h>
 
+#include "base/directive_help.h"
 #include "base/message_id.h"
 #include "httpd/module.h"
 #include "httpd/config.h"
@@ -99,11 +100,11 @@ typedef struct number {
     int zero;                   /* RPC_OR_ZERO: 0 is allowed, whatever the range */
 } number_t;
 
-#define NUMBER_IN_DIR(field, directive, scale, low, high, zero, otherwise, help) \
+#define NUMBER_IN_DIR(field, directive, scale, low, high, zero, otherwise) \
     static const number_t field##_number = { \
         offsetof(rpc_dir_config_t, field), 0, scale, low, high, zero \
     };
-#define NUMBER_IN_SERVER(field, directive, scale, low, high, zero, otherwise, help) \
+#define NUMBER_IN_SERVER(field, directive, scale, low, high, zero, otherwise) \
     static const number_t field##_number = { \
         offsetof(rpc_server_config_t, field), 1, scale, low, high, zero \
     };
@@ -629,64 +630,39 @@ static const char *set_shared_store_secret(cmd_parms *cmd, void *dir_config, con
 }
 
 #define ANYWHERE (RSRC_CONF | ACCESS_CONF)
-#define DIR_COMMAND(field, directive, scale, low, high, zero, otherwise, help) \
-    AP_INIT_TAKE1(directive, set_number, (void *)&field##_number, ANYWHERE, help),
-#define SERVER_COMMAND(field, directive, scale, low, high, zero, otherwise, help) \
-    AP_INIT_TAKE1(directive, set_number, (void *)&field##_number, RSRC_CONF, help),
+#define DIR_COMMAND(field, directive, scale, low, high, zero, otherwise) \
+    AP_INIT_TAKE1(#directive, set_number, (void *)&field##_number, ANYWHERE, HELP_##directive),
+#define SERVER_COMMAND(field, directive, scale, low, high, zero, otherwise) \
+    AP_INIT_TAKE1(#directive, set_number, (void *)&field##_number, RSRC_CONF, HELP_##directive),
 
 const command_rec rpc_directives[] = {
-    AP_INIT_RAW_ARGS("RpcValidPorts", set_valid_ports, NULL, ANYWHERE,
-                     "the servers and ports that clients may name: "
-                     "\"server:6001-6002;server:6004\"; a '+' before the list adds it to the "
-                     "outer one; none allows nothing"),
-    AP_INIT_TAKE_ARGV("RpcBackend", set_backend, NULL, ANYWHERE,
-                      "where a server is: server:ports as clients name it, then one or more of "
-                      "ncacn_http:host[port] or ncacn_ip_tcp:host[port], or the https:// URLs of "
-                      "RPC proxies, optionally each with weight=N; or env=NAME"),
+    AP_INIT_RAW_ARGS("RpcValidPorts", set_valid_ports, NULL, ANYWHERE, HELP_RpcValidPorts),
+    AP_INIT_TAKE_ARGV("RpcBackend", set_backend, NULL, ANYWHERE, HELP_RpcBackend),
     AP_INIT_ITERATE("RpcNspiProtocolSequences", set_nspi_sequence, NULL, ANYWHERE,
-                    "ports of the address book, as in the registry of a global catalog server: "
-                    "ncacn_http:6004"),
-    AP_INIT_TAKE_ARGV("RpcNspiServers", set_nspi_servers, NULL, ANYWHERE,
-                      "the global catalog servers that serve these ports, and optionally their "
-                      "port"),
+                    HELP_RpcNspiProtocolSequences),
+    AP_INIT_TAKE_ARGV("RpcNspiServers", set_nspi_servers, NULL, ANYWHERE, HELP_RpcNspiServers),
     AP_INIT_RAW_ARGS("RpcTargetNetworks", set_target_networks, NULL, ANYWHERE,
-                     "networks that the addresses of servers may belong to, or with '!' may not; "
-                     "by default all but loopback, link-local and multicast"),
-    AP_INIT_RAW_ARGS("RpcSourceAddress", set_source_address, NULL, ANYWHERE,
-                     "addresses of this machine from which the proxy connects to servers, in turn"),
+                    HELP_RpcTargetNetworks),
+    AP_INIT_RAW_ARGS("RpcSourceAddress", set_source_address, NULL, ANYWHERE, HELP_RpcSourceAddress),
     AP_INIT_RAW_ARGS("RpcAllowInterfaces", set_allow_interfaces, NULL, ANYWHERE,
-                     "a port or range, then the RPC interfaces that clients may bind to there, by "
-                     "name or UUID, optionally with @version: 6001-6002 emsmdb rfr"),
-    AP_INIT_ITERATE("RpcProfile", set_profile, NULL, ANYWHERE,
-                    "exchange, rdgateway, samba, or several of them: the RpcAllowInterfaces that "
-                    "their clients need; or none"),
-    AP_INIT_TAKE1("RpcMinAuthLevel", set_min_auth_level, NULL, ANYWHERE,
-                  "the lowest authentication level of binds: none, connect, integrity or privacy; "
-                  "default none"),
-    AP_INIT_TAKE1("RpcAllowAnonymous", set_allow_anonymous, NULL, ANYWHERE,
-                  "On: requests without an authenticated user are served; default Off"),
-    AP_INIT_TAKE1("RpcRequireTLS", set_require_tls, NULL, ANYWHERE,
-                  "On, Off, or the number of bits that a cipher must have; default On, 128 bits"),
-    AP_INIT_ITERATE("RpcProtocolVersions", set_versions, NULL, ANYWHERE,
-                    "v1, v2 or both; default v2"),
+                    HELP_RpcAllowInterfaces),
+    AP_INIT_ITERATE("RpcProfile", set_profile, NULL, ANYWHERE, HELP_RpcProfile),
+    AP_INIT_TAKE1("RpcMinAuthLevel", set_min_auth_level, NULL, ANYWHERE, HELP_RpcMinAuthLevel),
+    AP_INIT_TAKE1("RpcAllowAnonymous", set_allow_anonymous, NULL, ANYWHERE, HELP_RpcAllowAnonymous),
+    AP_INIT_TAKE1("RpcRequireTLS", set_require_tls, NULL, ANYWHERE, HELP_RpcRequireTLS),
+    AP_INIT_ITERATE("RpcProtocolVersions", set_versions, NULL, ANYWHERE, HELP_RpcProtocolVersions),
     RPC_DIR_NUMBERS(DIR_COMMAND)
     AP_INIT_TAKE12("RpcMaxFailedTargets", set_failed_targets, NULL, ANYWHERE,
-                   "how many different targets a user may ask for unsuccessfully, and optionally "
-                   "within which time; 0 for no limit; default 100 60"),
+                    HELP_RpcMaxFailedTargets),
     RPC_SERVER_NUMBERS(SERVER_COMMAND)
     AP_INIT_TAKE1("RpcEndpointSocket", set_endpoint_socket, NULL, RSRC_CONF,
-                  "the socket of the endpoint process, relative to DefaultRuntimeDir"),
-    AP_INIT_TAKE_ARGV("RpcHealthCheck", set_health_check, NULL, RSRC_CONF,
-                      "off, connect, handshake or echo: servers that RpcBackend and RpcNspiServers name are "
-                      "probed every interval=10s, each for timeout=3s"),
+                    HELP_RpcEndpointSocket),
+    AP_INIT_TAKE_ARGV("RpcHealthCheck", set_health_check, NULL, RSRC_CONF, HELP_RpcHealthCheck),
     AP_INIT_TAKE2("RpcEndpointListen", set_endpoint_listen, NULL, RSRC_CONF,
-                  "address:port where the endpoint serves the proxies of other machines, then the "
-                  "server that is reached there, ncacn_ip_tcp:host[port]"),
-    AP_INIT_TAKE1("RpcSharedStore", set_shared_store, NULL, RSRC_CONF,
-                  "redis://[[user]:password@]host:port[,host:port...]: a Redis or Valkey by which "
-                  "the machines of a farm act as one"),
+                    HELP_RpcEndpointListen),
+    AP_INIT_TAKE1("RpcSharedStore", set_shared_store, NULL, RSRC_CONF, HELP_RpcSharedStore),
     AP_INIT_TAKE1("RpcSharedStoreSecret", set_shared_store_secret, NULL, RSRC_CONF,
-                  "a file with the secret that only the machines of the farm know"),
+                  HELP_RpcSharedStoreSecret),
     AP_INIT_TAKE1("SetHandler", note_handler, NULL, OR_FILEINFO, "rpcproxy: RPC over HTTP"),
     { .name = NULL }
 };

@@ -1,4 +1,4 @@
-/* httpd/directives.h: the table of the module's directives. httpd/config.h and README explain what
+/* httpd/directives.h: the table of the module's directives. httpd/config.h and the manual explain what
  * they mean and where they may stand.
  */
 #ifndef RPC_DIRECTIVES_H

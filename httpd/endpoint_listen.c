@@ -144,7 +144,7 @@ const char *rpc_listen_user_writes(const char *path, apr_pool_t *pool)
     int inner = 1;
 
     if (geteuid() != 0 || ap_unixd_config.user_id == 0 || !slash)
-        return NULL;    /* nobody could do better: see README */
+        return NULL;    /* nobody could do better: see doc/mod_rpcproxy.md */
     slash[slash == folder] = '\0';
     if (!realpath(folder, real))
         return NULL;    /* bind() says what is wrong */

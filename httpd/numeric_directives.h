@@ -1,10 +1,12 @@
 /* httpd/numeric_directives.h: the directives that set a number, a size or a time, one row each.
  *
  * A row has the field of the configuration, the directive, the scale of its argument (rpc_scale_t),
- * the lowest and the highest value, RPC_OR_ZERO where 0 is allowed as well, the default, and the
- * help text of `httpd -L`. RPC_UNSET as default means that the getter computes it. Fields are
- * apr_int64_t; times are microseconds. httpd/config.[ch] make the fields, the merging and the
- * getters from these rows, httpd/directives.c the command table and the configtest messages.
+ * the lowest and the highest value, RPC_OR_ZERO where 0 is allowed as well, and the default.
+ * RPC_UNSET as default means that the getter computes it. Fields are apr_int64_t; times are
+ * microseconds. httpd/config.[ch] make the fields, the merging and the getters from these rows,
+ * httpd/directives.c the command table and the configtest messages. What `httpd -L` says of a
+ * directive comes from its entry in doc/mod_rpcproxy.md, which t/unit/manual_test.c compares with
+ * the numbers here.
  */
 #ifndef RPC_NUMERIC_DIRECTIVES_H
 #define RPC_NUMERIC_DIRECTIVES_H
@@ -25,70 +27,50 @@ typedef enum { RPC_COUNT, RPC_SIZE, RPC_TIME } rpc_scale_t;
 
 /* For each section. Limits of channels are at least 2, because a virtual connection has two. */
 #define RPC_DIR_NUMBERS(ROW) \
-    ROW(receive_window, "RpcReceiveWindow", RPC_SIZE, \
-        RPC_FLOW_WINDOW_MIN, RPC_FLOW_WINDOW_MAX, RPC_NOT_ZERO, RPC_FLOW_WINDOW_MAX, \
-        "bytes that a peer may send ahead, 8K to 256K; default 256K") \
-    ROW(connection_timeout, "RpcConnectionTimeout", RPC_TIME, \
+    ROW(receive_window, RpcReceiveWindow, RPC_SIZE, \
+        RPC_FLOW_WINDOW_MIN, RPC_FLOW_WINDOW_MAX, RPC_NOT_ZERO, RPC_FLOW_WINDOW_MAX) \
+    ROW(connection_timeout, RpcConnectionTimeout, RPC_TIME, \
         RPC_SECONDS(RTS_TIMEOUT_MIN_SECONDS), RPC_SECONDS(RTS_TIMEOUT_MAX_SECONDS), RPC_NOT_ZERO, \
-        RPC_SECONDS(RTS_TIMEOUT_MIN_SECONDS), \
-        "time announced to clients; a client that is idle for half of it is pinged, and a client " \
-        "whose TCP does not answer for twice this time is dead; 120s to 4h, default 120s") \
-    ROW(channel_lifetime, "RpcChannelLifetime", RPC_SIZE, \
-        RTS_LIFETIME_MIN, RTS_LIFETIME_MAX, RPC_NOT_ZERO, 1024 * 1024 * 1024, \
-        "bytes of one OUT channel before it is replaced, 128K to 2G; default 1G") \
-    ROW(connect_timeout, "RpcConnectTimeout", RPC_TIME, \
-        RPC_SECONDS(1), RPC_SECONDS(600), RPC_NOT_ZERO, RPC_SECONDS(10), \
-        "time to look up and reach a server, up to 10min; default 10s") \
-    ROW(first_pdu_timeout, "RpcFirstPduTimeout", RPC_TIME, \
-        RPC_SECONDS(1), RPC_SECONDS(3600), RPC_NOT_ZERO, RPC_SECONDS(10), \
-        "time for the first PDU of a channel, at most RpcSetupTimeout; default 10s") \
-    ROW(setup_timeout, "RpcSetupTimeout", RPC_TIME, \
-        RPC_SECONDS(1), RPC_SECONDS(3600), RPC_NOT_ZERO, RPC_SECONDS(60), \
-        "time in which a virtual connection has to open, up to 1h; default 60s") \
-    ROW(idle_timeout, "RpcIdleTimeout", RPC_TIME, \
-        RPC_SECONDS(240), RPC_SECONDS(86400), RPC_OR_ZERO, 0, \
-        "time after which a silent client is ended although its TCP answers, 4min to 24h; " \
-        "default 0, never") \
-    ROW(session_time, "RpcMaxSessionTime", RPC_TIME, \
-        RPC_SECONDS(1), RPC_SECONDS(2592000), RPC_OR_ZERO, 0, \
-        "time after which a virtual connection ends, so that its client has to authenticate anew, " \
-        "up to 30 days; default 0, never") \
-    ROW(max_of_user, "RpcMaxChannelsPerUser", RPC_COUNT, \
-        2, RPC_CHANNELS_MAX, RPC_OR_ZERO, 200, \
-        "channels of one user in the whole server, 0 for no limit; default 200") \
-    ROW(max_of_address, "RpcMaxChannelsPerAddress", RPC_COUNT, \
-        2, RPC_CHANNELS_MAX, RPC_OR_ZERO, 0, \
-        "channels of one client address (in IPv6 one /64) in the whole server; default 0, no limit")
+        RPC_SECONDS(RTS_TIMEOUT_MIN_SECONDS)) \
+    ROW(channel_lifetime, RpcChannelLifetime, RPC_SIZE, \
+        RTS_LIFETIME_MIN, RTS_LIFETIME_MAX, RPC_NOT_ZERO, 1024 * 1024 * 1024) \
+    ROW(connect_timeout, RpcConnectTimeout, RPC_TIME, \
+        RPC_SECONDS(1), RPC_SECONDS(600), RPC_NOT_ZERO, RPC_SECONDS(10)) \
+    ROW(first_pdu_timeout, RpcFirstPduTimeout, RPC_TIME, \
+        RPC_SECONDS(1), RPC_SECONDS(3600), RPC_NOT_ZERO, RPC_SECONDS(10)) \
+    ROW(setup_timeout, RpcSetupTimeout, RPC_TIME, \
+        RPC_SECONDS(1), RPC_SECONDS(3600), RPC_NOT_ZERO, RPC_SECONDS(60)) \
+    ROW(idle_timeout, RpcIdleTimeout, RPC_TIME, \
+        RPC_SECONDS(240), RPC_SECONDS(86400), RPC_OR_ZERO, 0) \
+    ROW(session_time, RpcMaxSessionTime, RPC_TIME, \
+        RPC_SECONDS(1), RPC_SECONDS(2592000), RPC_OR_ZERO, 0) \
+    ROW(max_of_user, RpcMaxChannelsPerUser, RPC_COUNT, \
+        2, RPC_CHANNELS_MAX, RPC_OR_ZERO, 200) \
+    ROW(max_of_address, RpcMaxChannelsPerAddress, RPC_COUNT, \
+        2, RPC_CHANNELS_MAX, RPC_OR_ZERO, 0)
 
 /* The arguments of directives of a section that take two. */
 #define RPC_DIR_PARTS(ROW) \
-    ROW(max_failed, "RpcMaxFailedTargets", RPC_COUNT, 1, RPC_BUDGET_MAX, RPC_OR_ZERO, 100, "") \
-    ROW(failed_window, "RpcMaxFailedTargets", RPC_TIME, \
-        RPC_SECONDS(1), RPC_SECONDS(3600), RPC_NOT_ZERO, RPC_SECONDS(60), "")
+    ROW(max_failed, RpcMaxFailedTargets, RPC_COUNT, 1, RPC_BUDGET_MAX, RPC_OR_ZERO, 100) \
+    ROW(failed_window, RpcMaxFailedTargets, RPC_TIME, \
+        RPC_SECONDS(1), RPC_SECONDS(3600), RPC_NOT_ZERO, RPC_SECONDS(60))
 
 /* For the main server. */
 #define RPC_SERVER_NUMBERS(ROW) \
-    ROW(max_channels, "RpcMaxChannels", RPC_COUNT, 1, RPC_CHANNELS_MAX, RPC_NOT_ZERO, 10000, \
-        "channels of the whole server; default 10000") \
-    ROW(max_unpaired, "RpcMaxUnpairedChannels", RPC_COUNT, \
-        2, RPC_CHANNELS_MAX, RPC_OR_ZERO, RPC_UNSET, \
-        "channels whose server has not answered yet, 0 for no limit; default half of " \
-        "RpcMaxChannels, at least 100") \
-    ROW(max_unpaired_of_user, "RpcMaxUnpairedPerUser", RPC_COUNT, \
-        2, RPC_CHANNELS_MAX, RPC_OR_ZERO, RPC_UNSET, \
-        "how many of these one user may have, 0 for no shares; an address or a target may have " \
-        "more; default a tenth of RpcMaxUnpairedChannels, at least 50") \
-    ROW(io_threads, "RpcIOThreads", RPC_COUNT, 1, 64, RPC_NOT_ZERO, 1, \
-        "I/O threads of a child, 1 to 64; default 1") \
-    ROW(graceful_timeout, "RpcGracefulTimeout", RPC_TIME, \
-        RPC_SECONDS(1), RPC_SECONDS(604800), RPC_OR_ZERO, RPC_SECONDS(3600), \
-        "time for which channels continue when a child retires, 0 for no limit; default 1h")
+    ROW(max_channels, RpcMaxChannels, RPC_COUNT, 1, RPC_CHANNELS_MAX, RPC_NOT_ZERO, 10000) \
+    ROW(max_unpaired, RpcMaxUnpairedChannels, RPC_COUNT, \
+        2, RPC_CHANNELS_MAX, RPC_OR_ZERO, RPC_UNSET) \
+    ROW(max_unpaired_of_user, RpcMaxUnpairedPerUser, RPC_COUNT, \
+        2, RPC_CHANNELS_MAX, RPC_OR_ZERO, RPC_UNSET) \
+    ROW(io_threads, RpcIOThreads, RPC_COUNT, 1, 64, RPC_NOT_ZERO, 1) \
+    ROW(graceful_timeout, RpcGracefulTimeout, RPC_TIME, \
+        RPC_SECONDS(1), RPC_SECONDS(604800), RPC_OR_ZERO, RPC_SECONDS(3600))
 
 /* RpcHealthCheck's options. */
 #define RPC_SERVER_PARTS(ROW) \
-    ROW(check_interval, "RpcHealthCheck", RPC_TIME, \
-        RPC_SECONDS(1), RPC_SECONDS(3600), RPC_NOT_ZERO, RPC_SECONDS(10), "") \
-    ROW(check_timeout, "RpcHealthCheck", RPC_TIME, \
-        RPC_SECONDS(1), RPC_SECONDS(60), RPC_NOT_ZERO, RPC_SECONDS(3), "")
+    ROW(check_interval, RpcHealthCheck, RPC_TIME, \
+        RPC_SECONDS(1), RPC_SECONDS(3600), RPC_NOT_ZERO, RPC_SECONDS(10)) \
+    ROW(check_timeout, RpcHealthCheck, RPC_TIME, \
+        RPC_SECONDS(1), RPC_SECONDS(60), RPC_NOT_ZERO, RPC_SECONDS(3))
 
 #endif

@@ -1,4 +1,4 @@
-# Front ends that speak HTTP, set up by the lines of the README: each PDU of a channel passes them at
+# Front ends that speak HTTP, set up by the lines of doc/fronts.md: each PDU of a channel passes them at
 # once. And nginx without settings for its buffers.
 
 use strict;
@@ -13,9 +13,9 @@ RPCH::Front->need(qw(nginx haproxy squid));
 my $server = server(echo => 1);
 my $httpd = RPCH::Httpd->new(conf => RPCH::Httpd->location)->start;
 
-# The lines of an example in the README: the indented lines behind a line with this text, without braces.
-my $readme = do { open my $fh, '<', 'README' or die "README: $!\n"; local $/; <$fh> };
-sub example { my ($title) = @_; my ($lines) = $readme =~ /^\Q$title\E\n\n((?: {4}.*\n|\n(?= {4}))+)/m or die "no $title"; return $lines }
+# The lines of an example there: the indented lines behind a line with this text, without braces.
+my $page = do { open my $fh, '<', 'doc/fronts.md' or die "doc/fronts.md: $!\n"; local $/; <$fh> };
+sub example { my ($title) = @_; my ($lines) = $page =~ /^\Q$title\E\n\n((?: {4}.*\n|\n(?= {4}))+)/m or die "no $title"; return $lines }
 my ($nginx_lines) = example('nginx:') =~ /\{\n(.*)\}/s;
 $nginx_lines =~ s{proxy_pass \S+;}{proxy_pass http://back;};
 my ($frontend, $backend) = split /^ {4}backend.*\n/m, example('HAProxy, mode http:');
@@ -28,8 +28,8 @@ my $squid_lines = join '', map { s/mail\.example\.com/localhost/r } grep { !/^(?
 my $squid = RPCH::Front->squid($httpd->{port}, $squid_lines, 'localhost');
 
 # Many small calls, one after the other, each with its answer.
-for (['nginx by the README' => $nginx->{port}{readme}], ['nginx that buffers' => $nginx->{port}{buffers}],
-     ['HAProxy by the README' => $haproxy->{port}{readme}], ['Squid by the README' => $squid->{port}{squid}]) {
+for (['nginx by the manual' => $nginx->{port}{readme}], ['nginx that buffers' => $nginx->{port}{buffers}],
+     ['HAProxy by the manual' => $haproxy->{port}{readme}], ['Squid by the manual' => $squid->{port}{squid}]) {
     my ($name, $port) = @$_;
     my $c = plain(port => $port, target => $server->target);
     ok(eval { $c->connect }, "$name: a virtual connection") or diag $@;

@@ -62,6 +62,9 @@ place 644 doc/man/mod_rpc_backend_auth.8 "$man/man8/mod_rpc_backend_auth.8"
 for text in README CHANGES SECURITY.md LICENSE; do
     place 644 "$text" "$doc/$text"
 done
+for text in doc/*.md; do
+    place 644 "$text" "$doc/manual/${text##*/}"
+done
 # The samples, in the folders that they have in conf/.
 while read -r sample; do
     place_text "$sample" "$doc/examples/${sample#conf/}"
