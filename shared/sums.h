@@ -35,7 +35,7 @@ uint32_t rpc_sums_hold(rpc_sums_t *sums, uint64_t connection, int successor, apr
 /* The endpoint process has reached this server, host[port], for the virtual connection. */
 void rpc_sums_served(rpc_sums_t *sums, uint64_t connection, const char *server);
 /* That server, into TO; 1, or 0: it is not known. */
-#define RPC_SUMS_SERVER 80
+#define RPC_SUMS_SERVER 264
 int rpc_sums_server(const rpc_sums_t *sums, uint32_t slot, char to[RPC_SUMS_SERVER]);
 void rpc_sums_opened(rpc_sums_t *sums, uint32_t slot);
 /* The channel has ended, with these bytes and this reason. 1: it was the last, and *ALL says

@@ -90,6 +90,10 @@ static void test_long(rpc_board_t *b)
     rpc_board_reached(b, 1, server);
     rpc_board_read(b, 1, &view);
     is_int((int)strlen(view.row.server), RPC_BOARD_SERVER - 1, "a text that is too long is cut");
+    strcpy(server + 255, "[65535]");
+    rpc_board_reached(b, 1, server);
+    rpc_board_read(b, 1, &view);
+    is_str(view.row.server, server, "the longest name of a server is not");
     rpc_board_leave(b, 1);
 }
 
