@@ -121,6 +121,20 @@ for ([user => 'bob'], [server => "127.0.0.1[$tcp->{port}]"]) {
     $_->close for $c, $other, $new;
 }
 
+# The endpoint process knows of it, too.
+{
+    my $name = "127.0.0.1[$tcp->{port}]";
+    my $c = to('tcp.contoso.test:6001')->connect;
+    is(act(action => 'drain', server => $name), 303, 'a server behind the endpoint is drained');
+    is(to('tcp.contoso.test:6001')->out_status, 503, 'a new virtual connection is refused');
+    ok($httpd->logs(qr/RPC0002: RPC_OUT_DATA channel to tcp\.contoso\.test:6001 of user "alice" ended: server-draining/), 'for this reason');
+    ok(!$c->in->{eof} && !$c->out->{eof}, 'the old one lives on');
+    is(act(action => 'undrain', server => $name), 303, 'the server is used again');
+    my $new = to('tcp.contoso.test:6001')->connect;
+    ok($new, 'by new connections');
+    $_->close for $c, $new;
+}
+
 # ---- sessions ----
 {
     my $c = to('one.contoso.test:6001', path => '/short/rpcproxy.dll', %BOB)->connect;
