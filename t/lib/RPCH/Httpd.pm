@@ -142,15 +142,31 @@ sub signal {
 }
 
 # Restarts gracefully, with the configuration CONF if it is given, and waits until the new generation
-# runs.
+# runs and no child of the old one accepts connections: otherwise chance decides which one gets the next.
 sub restart {
     my ($self, $conf) = @_;
     my $restarts = sub { return scalar(() = $self->log =~ /resuming normal operations/g) };
     my $before = $restarts->();
+    my @old = grep { !is_endpoint($_) } $self->children;
     $self->configure($conf) if defined $conf;
     $self->signal('USR1');
     wait_for('the restart', sub { turn(0.02); $restarts->() > $before });
+    wait_for('the old children to stop listening', sub { turn(0.02); !grep { $self->listens($_) } @old });
     return $self;
+}
+
+sub is_endpoint {     # or a process that waits to start one
+    my ($pid) = @_;
+    open my $fh, '<', "/proc/$pid/comm" or return;
+    return (<$fh> // '') =~ /^rpc-/;
+}
+
+# Does this child have the listening socket?
+sub listens {
+    my ($self, $pid) = @_;
+    open my $fh, '<', '/proc/net/tcp' or return;
+    my %inode = map { my @f = split; $f[3] eq '0A' && $f[1] =~ /:(\w+)$/ && hex $1 == $self->{port} ? ("socket:[$f[9]]" => 1) : () } <$fh>;
+    return scalar grep { $inode{ readlink // '' } } glob "/proc/$pid/fd/*";
 }
 
 sub settle {
