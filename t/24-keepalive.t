@@ -103,7 +103,7 @@ sub is_due {
         $due = probe($leg);
         return 1 if defined $due ? $due =~ /^[\d.]+\z/ && $seconds && $due <= $seconds + 0.1 && $due > $seconds - 20 : !$seconds;
         return turn(0.02) && 0;
-    }, 5) };
+    }) };
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     return ok($ok, $name) || diag('the kernel probes in ' . ($due // 'never'));
 }
