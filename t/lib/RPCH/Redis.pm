@@ -24,6 +24,7 @@ sub start {
     my ($self) = @_;
     my $pid = $self->{pid} = fork // die "fork: $!\n";
     if (!$pid) {
+        delete $ENV{LD_PRELOAD};        # it has an allocator of its own, which is not a sanitizer's
         exec 'redis-server', '--port', $self->{port}, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', $self->{dir},
             '--logfile', $self->{log}, '--requirepass', PASSWORD or POSIX::_exit(127);
     }
@@ -35,6 +36,7 @@ sub start {
 sub ask {
     my ($self, @command) = @_;
     local $ENV{REDISCLI_AUTH} = PASSWORD;
+    delete local $ENV{LD_PRELOAD};
     open my $fh, '-|', 'redis-cli', '-p', $self->{port}, '--raw', @command or die "redis-cli: $!\n";
     local $/;
     return scalar <$fh> // '';
