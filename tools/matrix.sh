@@ -1,7 +1,7 @@
 #!/bin/bash
 # usage: matrix.sh [STEP...]. What `make ci-matrix` runs, one step after the other, each with a log of its own in
 # build/matrix; then a table. A step that fails keeps no other from running. FUZZ_TIME are the seconds for each
-# fuzzer. The steps deb-bookworm and deb-trixie are as root, with the mirror that apt of this machine has.
+# fuzzer. The steps deb and trixie are as root, with the mirror that apt of this machine has.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 logs=build/matrix
@@ -18,8 +18,8 @@ test           make -s test
 sanitize       make -s sanitize
 tsan           make -s BUILD=build/tsan CC=clang SAN=thread unit
 fuzz           make -s fuzz FUZZ_TIME=$fuzz_time
-deb-bookworm   RELEASE=bookworm make -s deb-test
-deb-trixie     RELEASE=trixie make -s deb-test
+deb            make -s deb-test
+trixie         tools/root_build.sh trixie
 STEPS
 }
 
