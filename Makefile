@@ -68,7 +68,7 @@ PING_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcping*.c) tools/dce.c
 DEMO_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcdemo*.c) tools/dce.c tools/ndr.c firewall/interfaces.c)
 UNITS    := $(patsubst t/unit/%.c,$(BUILD)/unit/%,$(wildcard t/unit/*_test.c))
 
-.PHONY: all module tools load unit check test mixing sanitize run bench bench-all deps install uninstall deb deb-test doc clean
+.PHONY: all module tools load unit check test sanitize run bench bench-all deps install uninstall deb deb-test doc lint ci-matrix mixing clean
 all: module tools
 
 include fuzz/fuzz.mk
