@@ -25,15 +25,8 @@ struct rpc_board {
     shared_row_t *rows;     /* shared */
 };
 
-static apr_status_t unmap(void *data)
-{
-    rpc_board_t *board = data;
-
-    munmap(board->mark, (board->count + 1) * sizeof(shared_row_t));
-    return APR_SUCCESS;
-}
-
-/* The system does not set memory aside for rows that nobody uses. */
+/* The system does not set memory aside for rows that nobody uses. They are never unmapped: httpd
+ * destroys the pool of the process when this module is unloaded already, so that no cleanup can. */
 static void *map_rows(uint32_t count)
 {
     void *base = mmap(NULL, (count + 1) * sizeof(shared_row_t), PROT_READ | PROT_WRITE,
@@ -52,7 +45,6 @@ apr_status_t rpc_board_create(rpc_board_t **out, uint32_t most, apr_pool_t *pool
             return errno;
     board->mark = base;     /* in the place of a row, alone on its cache line */
     board->rows = (shared_row_t *)base + 1;
-    apr_pool_cleanup_register(pool, board, unmap, apr_pool_cleanup_null);
     *out = board;
     return APR_SUCCESS;
 }

@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 use Test::More;
+use POSIX ();
 use RPCH::File qw(put);
 use RPCH::Httpd;
 use RPCH::Poll qw(wait_for turn);
@@ -144,6 +145,7 @@ for my $mpm (qw(event worker prefork)) {
         $wrong += !echoes($_, $n) for @c;
     }
     is($wrong, 0, "$mpm: sessions echo while their children retire") or diag $httpd->log;
+    wait_for('a line of each channel', sub { turn(0.02); 2 * $SESSIONS <= (() = $httpd->log =~ /DATA channel of virtual connection/g) });
     my %pids = map { $_ => 1 } $httpd->log =~ /pid (\d+):.* channel of virtual connection/g;
     cmp_ok(scalar(keys %pids), '>', 1, "$mpm: they are in several children");
     my ($victim) = grep { kill 0, $_ } sort { $a <=> $b } keys %pids;
@@ -186,6 +188,21 @@ sub reload_slow {
     ok(eval { $c->opened; echoes($c, 'after the restart') }, "$mpm: a restart while httpd still has the connection") or diag $@, $httpd->log;
     $c->close;
     return;
+}
+
+# ---- the parent ends well, too: when it releases what lives as long as the process, the modules are gone ----
+for my $mpm (qw(event worker prefork)) {
+    my $httpd = RPCH::Httpd->new(mpm => $mpm, limits => $LIMITS{$mpm}, conf => RPCH::Httpd->location);
+    defined(my $pid = fork) or die "fork: $!\n";
+    if (!$pid) {
+        POSIX::setsid();    # when httpd stops, it sends the signal to its process group
+        exec "exec $httpd->{httpd} -f $httpd->{dir}/httpd.conf -DFOREGROUND 2>$httpd->{dir}/said" or POSIX::_exit(127);
+    }
+    $httpd->{pid} = $pid;
+    ok(eval { wait_for('its start', sub { turn(0.02); $httpd->log =~ /resuming normal operations/ }) }, "$mpm: a server in the foreground") or diag $@;
+    $httpd->restart->signal('TERM');
+    waitpid $pid, 0;
+    is($?, 0, "$mpm: a restart, a stop, and its parent has ended by itself");
 }
 
 $server->close;
