@@ -9,7 +9,7 @@ use File::Basename qw(dirname);
 use RPCH::File qw(slurp);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
-use RPCH::Settle qw(children_of);
+use RPCH::Settle qw(children_of is_endpoint);
 use RPCH::Test qw(vars);
 use Scalar::Util ();
 use Time::HiRes ();
@@ -155,12 +155,6 @@ sub restart {
     return $self;
 }
 
-sub is_endpoint {     # or a process that waits to start one
-    my ($pid) = @_;
-    open my $fh, '<', "/proc/$pid/comm" or return;
-    return (<$fh> // '') =~ /^rpc-/;
-}
-
 # Does this child have the listening socket?
 sub listens {
     my ($self, $pid) = @_;
@@ -171,7 +165,7 @@ sub listens {
 
 sub settle {
     my ($self) = @_;
-    RPCH::Settle::settle($self->{pid}, sub { turn(0.01) }, $self->{port}) if $self->{mpm} eq 'event';
+    RPCH::Settle::settle($self->{mpm}, $self->{pid}, sub { turn(0.01) }, $self->{port});
     return;
 }
 

@@ -1,24 +1,37 @@
 package RPCH::Settle;
 
-# When the event MPM is stopped, it aborts the sockets that its workers use. If a worker finishes with
-# a socket at that moment, the MPM reads freed memory and the child dies of a signal, whatever
-# modules are loaded. So before a test stops a server, it waits a moment until the server has closed
-# the connections that its clients have closed.
+# An MPM cannot be stopped at any moment, whatever modules are loaded. A child that begins may end in the
+# handler of the signal, which may have found malloc() at work. A child of the event MPM aborts the sockets
+# that its workers use, and if a worker finishes with a socket at that moment, it reads freed memory. Both
+# die of another signal. So before a test stops a server, it waits a moment until all children have
+# begun, and have closed the connections that their clients have closed.
 
 use strict;
 use warnings;
 use Exporter qw(import);
 use Time::HiRes ();
 
-our @EXPORT_OK = qw(settle children_of);
+our @EXPORT_OK = qw(settle children_of is_endpoint);
 
-# Calls WAIT, for two seconds at most, until the children of PARENT have closed the connections that the
-# clients of PORTS have closed.
+# Calls WAIT, for two seconds at most, until the children of PARENT, which serve PORTS, can be told to end.
 sub settle {
-    my ($parent, $wait, @ports) = @_;
+    my ($mpm, $parent, $wait, @ports) = @_;
     my $end = Time::HiRes::time() + 2;
-    $wait->() while closing($parent, @ports) && Time::HiRes::time() < $end;
+    $wait->() while (beginning($parent) || ($mpm eq 'event' && closing($parent, @ports))) && Time::HiRes::time() < $end;
     return;
+}
+
+# Is there a child without the threads of mod_rpcproxy, which it starts as the last thing?
+sub beginning {
+    my ($parent) = @_;
+    return scalar grep { !is_endpoint($_) && 1 == (() = glob "/proc/$_/task/*") } children_of($parent);
+}
+
+# The endpoint process, or one that waits to start it.
+sub is_endpoint {
+    my ($pid) = @_;
+    open my $fh, '<', "/proc/$pid/comm" or return;
+    return (<$fh> // '') =~ /^rpc-/;
 }
 
 # Is there a connection that its client has closed, and a child has not? Such a connection is in
