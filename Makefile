@@ -6,7 +6,7 @@
 #   make bench           beside HAProxy, with bounds; make bench-all: every MPM, plain HTTP, and more
 #   make check           the order of the house: who includes, needs and cites what; long lines
 #   make lint            spelling, shell and Perl: codespell, shellcheck, perlcritic
-#   make ci-matrix       all that can be tried, one after the other, with a table; tools/matrix.sh names it
+#   make ci-matrix       all that can be tried, one after the other, with a table (tools/matrix.sh)
 #   make sanitize        the suite again under AddressSanitizer and UBSan
 #   make fuzz            codecs and state machines against libFuzzer, see fuzz/fuzz.mk
 #   make install         modules, rpcping, manual pages and samples; PREFIX, DESTDIR, uninstall
@@ -68,7 +68,8 @@ PING_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcping*.c) tools/dce.c
 DEMO_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcdemo*.c) tools/dce.c tools/ndr.c firewall/interfaces.c)
 UNITS    := $(patsubst t/unit/%.c,$(BUILD)/unit/%,$(wildcard t/unit/*_test.c))
 
-.PHONY: all module tools load unit check test sanitize run bench bench-all deps install uninstall deb deb-test doc lint ci-matrix mixing clean
+.PHONY: all module tools load unit check test mixing sanitize run bench bench-all deps install \
+        uninstall deb deb-test doc lint ci-matrix clean
 all: module tools
 
 include fuzz/fuzz.mk

@@ -65,8 +65,8 @@ typedef struct rpc_board_view {
     int64_t heard;
 } rpc_board_view_t;
 
-/* With room for the rows below MOST; fewer if the system refuses so much memory. The rows live as long
- * as the process and its children. */
+/* With room for the rows below MOST; fewer if the system refuses so much memory. The rows live as
+ * long as the process and its children. */
 apr_status_t rpc_board_create(rpc_board_t **board, uint32_t most, apr_pool_t *pool);
 
 /* ---- the owner of a row ---- */

@@ -57,19 +57,7 @@ package main;
 my $root = vars('serverroot');
 my $own_so = dirname(File::Spec->rel2abs($ENV{RPCPROXY_SO} // 'build/mod_rpcproxy.so', vars('top_dir'))) . '/mod_rpc_backend_auth.so';
 my $kdc = SlowKDC->new;
-put("$root/slow.conf", <<"CONF");
-[libdefaults]
-default_realm = SLOW.TEST
-dns_lookup_kdc = false
-dns_lookup_realm = false
-dns_canonicalize_hostname = false
-rdns = false
-udp_preference_limit = 1
-[realms]
-SLOW.TEST = {
-kdc = 127.0.0.1:$kdc->{port}
-}
-CONF
+put("$root/slow.conf", RPCH::KDC::krb5_conf('SLOW.TEST', $kdc->{port}));
 open my $ktutil, '|-', RPCH::KDC::find('ktutil') . ' >/dev/null' or die "ktutil: $!\n";
 print $ktutil "addent -password -p HTTP/front.test\@SLOW.TEST -k 1 -e aes256-cts-hmac-sha1-96\nsecret\nwkt $root/slow.keytab\n";
 close $ktutil or die "ktutil: $?\n";

@@ -4,21 +4,16 @@
 # later, unless AP_MODULE_MAGIC_AT_LEAST guards it. usage: check_api.pl INCLUDEDIR FILE...
 use strict;
 use warnings;
+use FindBin qw($Bin);
+use lib $Bin;
+use Check qw(fault faults text_of);
 
 my $OLDEST = 121;       # MODULE_MAGIC_NUMBER_MINOR of 2.4.52
 
 my ($folder, @files) = @ARGV;
 my %newer = newer_names("$folder/ap_mmn.h");
-my $faults = 0;
 check($_) for @files;
-exit($faults ? 1 : 0);
-
-sub text_of {
-    my ($file) = @_;
-    open my $in, '<', $file or die "$file: $!\n";
-    local $/;
-    return scalar <$in>;
-}
+exit(faults() ? 1 : 0);
 
 # NAME => the number with which it came. A name is what looks like none of English: it has a "_".
 sub newer_names {
@@ -46,8 +41,8 @@ sub check {
         elsif ($line =~ /^\s*#\s*endif/) { pop @guarded }
         next if grep { $_ } @guarded;
         for my $name (grep { $newer{$_} } $line =~ /\b(\w+_\w+)\b/g) {
-            print STDERR "$file:$n: $name came with $newer{$name}, after httpd 2.4.52: guard it by AP_MODULE_MAGIC_AT_LEAST\n";
-            $faults++;
+            fault("$file:$n: $name came with $newer{$name}, after httpd 2.4.52: "
+                  . 'guard it by AP_MODULE_MAGIC_AT_LEAST');
         }
     }
     return;

@@ -6,16 +6,9 @@
 # with the level "gone", so its number is not used again.
 use strict;
 use warnings;
-
-my $faults = 0;
-sub fault { print STDERR "@_\n"; $faults++; return }
-
-sub text_of {
-    my ($file) = @_;
-    open my $in, '<', $file or die "$file: $!\n";
-    local $/;
-    return scalar <$in>;
-}
+use FindBin qw($Bin);
+use lib $Bin;
+use Check qw(fault faults text_of);
 
 # These pass on lines that have an id already.
 my %PASSES_ON = map { $_ => 1 } qw(base/log.c httpd/server_log.c httpd/log_record.c);
@@ -123,4 +116,4 @@ for my $number (1 .. $next - 1) {
     my $id = sprintf '%04d', $number;
     fault("doc/messages.md: RPC$id is missing") if !$row{$id} && !$message{$id};
 }
-exit($faults ? 1 : 0);
+exit(faults() ? 1 : 0);

@@ -3,16 +3,9 @@
 # doc/reasons.md, and for a row there whose token does not exist, or that lacks cause or cure.
 use strict;
 use warnings;
-
-my $faults = 0;
-sub fault { print STDERR "@_\n"; $faults++; return }
-
-sub text_of {
-    my ($file) = @_;
-    open my $in, '<', $file or die "$file: $!\n";
-    local $/;
-    return scalar <$in>;
-}
+use FindBin qw($Bin);
+use lib $Bin;
+use Check qw(fault faults text_of);
 
 my %tokens = map { $_ => 1 } text_of('base/reason.c') =~ /ROW(?:_AT)?\(\w+,\s*"([a-z-]+)"/g;
 keys %tokens > 20 or die "base/reason.c: no table of reasons found\n";
@@ -25,4 +18,4 @@ for my $line (split /\n/, text_of('doc/reasons.md')) {
     fault("doc/reasons.md: there is no reason $token in base/reason.c") if !$tokens{$token};
 }
 fault("base/reason.c: $_ has no row in doc/reasons.md") for grep { !$rows{$_} } sort keys %tokens;
-exit($faults ? 1 : 0);
+exit(faults() ? 1 : 0);

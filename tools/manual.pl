@@ -10,22 +10,15 @@
 use strict;
 use warnings;
 use File::Temp qw(tempdir);
+use FindBin qw($Bin);
+use lib $Bin;
+use Check qw(fault faults text_of);
 
 my @FIELDS = qw(Description Syntax Default Context Override Status Module Compatibility);
 my %CONTEXT = (
     'server config'                             => qr/only outside <Directory>/,
     'server config, virtual host, directory'    => qr/anywhere/,
 );
-my $faults = 0;
-sub fault { print STDERR "@_\n"; $faults++; return }
-
-sub text_of {
-    my ($file) = @_;
-    open my $in, '<', $file or die "$file: $!\n";
-    local $/;
-    return scalar <$in>;
-}
-
 # The entries of all pages: { name, file, text, the fields }.
 sub entries {
     my @entries;
@@ -118,4 +111,4 @@ my ($action, @args) = @ARGV;
 my %do = (help => \&help, check => \&check);
 die "usage: $0 help | check BUILD HTTPD\n" if !$action || !$do{$action};
 $do{$action}->(@args);
-exit($faults ? 1 : 0);
+exit(faults() ? 1 : 0);

@@ -51,8 +51,10 @@ static void test_table(rpc_farm_t *farm)
     rpc_farm_good_until(farm, now + apr_time_from_sec(3600));
     ok(rpc_farm_find(farm, RPC_FARM_USER, 7, &e) && e.a == 5 && e.b == 1, "channels add up");
     ok(rpc_farm_find(farm, RPC_FARM_ADDRESS, 7, &e) && e.a == 1, "each kind for itself");
-    ok(rpc_farm_find(farm, RPC_FARM_COOKIE, 8, &e) && e.a == 41 && e.b == 6, "a cookie in two roles");
-    ok(rpc_farm_find(farm, RPC_FARM_COOKIE, 9, &e) && e.a == 0, "a cookie of two users is nobody's");
+    ok(rpc_farm_find(farm, RPC_FARM_COOKIE, 8, &e) && e.a == 41 && e.b == 6,
+       "a cookie in two roles");
+    ok(rpc_farm_find(farm, RPC_FARM_COOKIE, 9, &e) && e.a == 0,
+       "a cookie of two users is nobody's");
     ok(rpc_farm_find(farm, RPC_FARM_GUESSES, 8, &e) && e.a == 3 && e.b == 500, "guesses add up");
     ok(rpc_farm_find(farm, RPC_FARM_SERVER, 8, &e) && e.a == 10 && e.b == 20,
        "a server is avoided for the longer time");

@@ -53,10 +53,10 @@ sub enter {
     return;
 }
 
-sub configure {
-    my ($self) = @_;
-    my ($dir, $port, $realm) = (@$self{qw(dir port)}, REALM);
-    $self->write('krb5.conf', <<"CONF");
+# What a client needs to find the KDC of REALM at PORT, and to ask no name server.
+sub krb5_conf {
+    my ($realm, $port) = @_;
+    return <<"CONF";
 [libdefaults]
     default_realm = $realm
     dns_lookup_kdc = false
@@ -68,6 +68,13 @@ sub configure {
     $realm = {
         kdc = 127.0.0.1:$port
     }
+CONF
+}
+
+sub configure {
+    my ($self) = @_;
+    my ($dir, $port, $realm) = (@$self{qw(dir port)}, REALM);
+    $self->write('krb5.conf', krb5_conf($realm, $port) . <<"CONF");
 [domain_realm]
     localhost = $realm
 [logging]
