@@ -9,7 +9,7 @@ use File::Basename qw(dirname);
 use RPCH::File qw(slurp);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
-use RPCH::Settle qw(children_of is_endpoint);
+use RPCH::Settle qw(children_of is_endpoint stop_by);
 use RPCH::Test qw(vars);
 use Scalar::Util ();
 use Time::HiRes ();
@@ -136,8 +136,8 @@ sub read_pid {
 
 sub signal {
     my ($self, $signal) = @_;
-    $self->settle if $signal =~ /^(?:TERM|HUP)$/;
-    kill $signal => $self->{pid};
+    if ($signal !~ /^(?:TERM|HUP)$/) { kill $signal => $self->{pid} }
+    else { stop_by($signal, $self->{mpm}, $self->{pid}, sub { turn(0.01) }, $self->{port}) }
     return $self;
 }
 
@@ -161,12 +161,6 @@ sub listens {
     open my $fh, '<', '/proc/net/tcp' or return;
     my %inode = map { my @f = split; $f[3] eq '0A' && $f[1] =~ /:(\w+)$/ && hex $1 == $self->{port} ? ("socket:[$f[9]]" => 1) : () } <$fh>;
     return scalar grep { $inode{ readlink // '' } } glob "/proc/$pid/fd/*";
-}
-
-sub settle {
-    my ($self) = @_;
-    RPCH::Settle::settle($self->{mpm}, $self->{pid}, sub { turn(0.01) }, $self->{port});
-    return;
 }
 
 # Waits until the parent has ended; all peers are served meanwhile.

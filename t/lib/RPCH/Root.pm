@@ -218,8 +218,8 @@ sub stop_servers {
     for my $file (glob "$self->{dir}/*/*.pid") {
         open my $fh, '<', $file or next;
         my ($pid) = (<$fh> // '') =~ /^(\d+)$/ or next;
-        RPCH::Settle::settle($self->{mpm}, $pid, sub { select undef, undef, undef, 0.02 }, map { $self->{ports} + $_ } 1 .. 3);
-        kill TERM => $pid;
+        RPCH::Settle::stop_by('TERM', $self->{mpm}, $pid, sub { select undef, undef, undef, 0.02 },
+                              map { $self->{ports} + $_ } 1 .. 3);
         my $end = time + 10;
         select undef, undef, undef, 0.05 while kill(0, $pid) && time < $end;
     }

@@ -3,21 +3,24 @@ package RPCH::Settle;
 # An MPM cannot be stopped at any moment, whatever modules are loaded. A child that begins may end in the
 # handler of the signal, which may have found malloc() at work. A child of the event MPM aborts the sockets
 # that its workers use, and if a worker finishes with a socket at that moment, it reads freed memory. Both
-# die of another signal. So before a test stops a server, it waits a moment until all children have
-# begun, and have closed the connections that their clients have closed.
+# die of another signal. So a test stops a server when all children have begun, and have closed the
+# connections that their clients have closed; meanwhile the parent is halted, and makes no new ones.
 
 use strict;
 use warnings;
 use Exporter qw(import);
 use Time::HiRes ();
 
-our @EXPORT_OK = qw(settle children_of is_endpoint);
+our @EXPORT_OK = qw(stop_by children_of is_endpoint);
 
-# Calls WAIT, for two seconds at most, until the children of PARENT, which serve PORTS, can be told to end.
-sub settle {
-    my ($mpm, $parent, $wait, @ports) = @_;
+# Sends SIGNAL, which ends all children, to PARENT, which serves PORTS, when they can bear it. Calls WAIT until
+# then, for two seconds at most.
+sub stop_by {
+    my ($signal, $mpm, $parent, $wait, @ports) = @_;
     my $end = Time::HiRes::time() + 2;
+    kill STOP => $parent;
     $wait->() while (beginning($parent) || ($mpm eq 'event' && closing($parent, @ports))) && Time::HiRes::time() < $end;
+    kill $_ => $parent for $signal, 'CONT';
     return;
 }
 
