@@ -110,7 +110,7 @@ static int order_end(const rpc_context_t *context, const rpc_view_filter_t *filt
     int n = 0;
 
     for (row = 0; row < mark; row++) {
-        if (!rpc_view_row(context, row, &view) || !rpc_view_is(filter, &view.row))
+        if (!rpc_view_row(context->board, context->sums, row, &view) || !rpc_view_is(filter, &view.row))
             continue;
         rpc_board_end(context->board, row, view.row.serial);
         n++;

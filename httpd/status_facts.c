@@ -22,7 +22,7 @@ static const char *busiest(const rpc_status_request_t *q, const rpc_busiest_t *b
 {
     rpc_board_view_t view;
 
-    if (!b->count || !rpc_view_row(q->context, b->row, &view))
+    if (!b->count || !rpc_view_row(q->context->board, q->context->sums, b->row, &view))
         return "";
     if (allowed)
         *allowed = user ? view.row.of_user : view.row.of_address;
@@ -110,10 +110,6 @@ const char *rpc_status_server_state(const rpc_health_view_t *server)
 apr_size_t rpc_status_server_channels(const rpc_status_request_t *q,
                                       const rpc_health_view_t *server)
 {
-    char *name = apr_psprintf(q->r->pool, "%s[%u]", server->host, server->port);
-    const apr_size_t *count;
-
-    ap_str_tolower(name);
-    count = apr_hash_get(q->view->servers, name, APR_HASH_KEY_STRING);
-    return count ? *count : 0;
+    return rpc_view_at_server(q->view, apr_psprintf(q->r->pool, "%s[%u]", server->host,
+                                                    server->port));
 }

@@ -8,7 +8,7 @@
 
 #include "httpd/config.h"
 #include "httpd/context.h"
-#include "httpd/status_view.h"
+#include "shared/view.h"
 
 /* What was asked for, and when. */
 typedef struct rpc_status_query {

@@ -574,7 +574,7 @@ static void put_connection(const rpc_status_request_t *q, const rpc_vc_view_t *v
     request_rec *r = q->r;
     rpc_board_view_t b;
 
-    if (!rpc_view_texts(q->context, vc, &b))
+    if (!rpc_view_texts(q->view, vc, &b))
         return;
     row_head(r, "User", b.row.user[0] ? b.row.user : "nobody");
     cell(r, "Address", b.row.client);
@@ -613,7 +613,7 @@ static void put_pages(const rpc_status_request_t *q, apr_size_t first, apr_size_
 {
     request_rec *r = q->r;
 
-    if (last >= q->view->count && first == 0)
+    if (last >= q->view->matching && first == 0)
         return;
     ap_rputs("<nav aria-label=\"Pages of virtual connections\"><ul>", r);
     if (first) {
@@ -621,7 +621,7 @@ static void put_pages(const rpc_status_request_t *q, apr_size_t first, apr_size_
         put_query(q, sort_text(q), q->query.page - 1);
         ap_rputs("#connections\">Previous page</a></li>", r);
     }
-    if (last < q->view->count) {
+    if (last < q->view->matching) {
         ap_rputs("<li><a rel=\"next\" href=\"", r);
         put_query(q, sort_text(q), q->query.page + 1);
         ap_rputs("#connections\">Next page</a></li>", r);
@@ -632,7 +632,7 @@ static void put_pages(const rpc_status_request_t *q, apr_size_t first, apr_size_
 static void put_connections(const rpc_status_request_t *q)
 {
     request_rec *r = q->r;
-    apr_size_t count = q->view->count, first = (q->query.page - 1) * q->query.rows, last, i;
+    apr_size_t count = q->view->matching, first = (q->query.page - 1) * q->query.rows, last, i;
     apr_pool_t *scratch;
 
     first = first < count ? first : 0;
@@ -645,7 +645,9 @@ static void put_connections(const rpc_status_request_t *q)
                                                    (int)q->view->all) : "");
     put_connection_head(q);
     apr_pool_create(&scratch, r->pool);
-    for (i = first; i < last && !r->connection->aborted; i++) {
+    rpc_view_skip(q->view, first);
+    rpc_view_next(q->view, q->query.rows);
+    for (i = 0; i < q->view->count && !r->connection->aborted; i++) {
         put_connection(q, &q->view->at[i], scratch);
         apr_pool_clear(scratch);
     }

@@ -1,6 +1,6 @@
 /* httpd/status_json.c: all of the status page for programs. Times are seconds since 1970, or null;
- * all virtual connections that match are in it, whatever their number, and go out as they are
- * written.
+ * all virtual connections that match are in it, whatever their number; they are read and go out in
+ * pieces.
  */
 #include "httpd/status_facts.h"
 
@@ -141,13 +141,13 @@ static void put_connections(const rpc_status_request_t *q)
     int n = 0;
 
     ap_rputs("\"connections\":[", q->r);
-    for (i = 0; i < q->view->count && !q->r->connection->aborted; i++) {
-        const rpc_vc_view_t *vc = &q->view->at[i];
-
-        if (!rpc_view_texts(q->context, vc, &b))
-            continue;
-        ap_rputs(n++ ? ",\n{" : "\n{", q->r);
-        put_connection(q, vc, &b.row);
+    while (!q->r->connection->aborted && rpc_view_next(q->view, RPC_VIEW_MOST)) {
+        for (i = 0; i < q->view->count; i++) {
+            if (!rpc_view_texts(q->view, &q->view->at[i], &b))
+                continue;
+            ap_rputs(n++ ? ",\n{" : "\n{", q->r);
+            put_connection(q, &q->view->at[i], &b.row);
+        }
     }
     ap_rputs("],\n", q->r);
 }

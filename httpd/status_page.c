@@ -132,7 +132,7 @@ static int status_handler(request_rec *r)
     set_headers(r);
     if (r->method_number == M_POST)
         return rpc_status_act(&q);
-    q.view = rpc_view_make(context, &q.query.filter, r->pool);
+    q.view = rpc_view_make(context->board, context->sums, &q.query.filter, r->pool);
     return q.view ? answer(&q, rpc_status_value(args, "format")) : HTTP_INTERNAL_SERVER_ERROR;
 }
 

@@ -2,12 +2,13 @@
  * and why somebody was refused; for people, for programs and for monitoring systems.
  *
  *   status_page      the handler: the request and its query string
- *   status_view      the virtual connections, joined, filtered and sorted
  *   status_html      a page without scripts;  ?format=json: status_json
  *   status_metrics   ?format=openmetrics, ?format=prometheus
  *   status_actions   POST: ends connections, drains servers
  *   status_facts     what these have in common
  *   status_out       texts, escaped
+ *
+ * shared/view joins, filters and sorts the virtual connections.
  */
 #ifndef RPC_STATUS_PAGE_H
 #define RPC_STATUS_PAGE_H
