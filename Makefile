@@ -33,6 +33,7 @@ APR_CF   := $(call sysinc,$(shell apr-1-config --includes --cppflags 2>/dev/null
                           $(shell apu-1-config --includes 2>/dev/null))
 APR_LD   := $(shell apr-1-config --link-ld --libs 2>/dev/null) $(shell apu-1-config --link-ld 2>/dev/null)
 HTTPD_CF := -isystem $(call apxs,INCLUDEDIR)
+HTTPD     = $(call apxs,SBINDIR)/$(call apxs,PROGNAME)
 LIBEXEC   = $(call apxs,LIBEXECDIR)
 SYSCONF   = $(call apxs,SYSCONFDIR)
 # Debian's a2enmod looks there; empty where httpd has no such folder.
@@ -66,15 +67,17 @@ DOOR_O   := $(DOOR:%=$(BUILD)/%.o)
 CODEC_O  := $(BUILD)/wire/rts.o $(BUILD)/wire/dcerpc.o $(BUILD)/wire/flow.o
 PING_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcping*.c) tools/dce.c tools/ndr.c firewall/interfaces.c)
 DEMO_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcdemo*.c) tools/dce.c tools/ndr.c firewall/interfaces.c)
+MAN      := $(patsubst doc/%.md,$(BUILD)/man/%.8,$(wildcard doc/mod_*.md)) $(BUILD)/man/rpcping.1
 UNITS    := $(patsubst t/unit/%.c,$(BUILD)/unit/%,$(wildcard t/unit/*_test.c))
 
-.PHONY: all module tools load unit check test mixing sanitize run bench bench-all deps install \
+.PHONY: all module tools man load unit check test mixing sanitize run bench bench-all deps install \
         uninstall deb deb-test doc lint ci-matrix clean
-all: module tools
+all: module tools man
 
 include fuzz/fuzz.mk
 
 module: $(BUILD)/mod_rpcproxy.so $(BUILD)/mod_auth_ntlm.so $(BUILD)/mod_rpc_backend_auth.so
+man: $(MAN)
 tools: $(BUILD)/rpcping $(BUILD)/rpcdemo
 load: $(BUILD)/rpcload $(BUILD)/rpcserver $(BUILD)/firewall_cost
 
@@ -87,6 +90,14 @@ $(GLUE_O) $(AUTH_O) $(DOOR_O): | $(BUILD)/base/directive_help.h
 $(BUILD)/base/directive_help.h: $(wildcard doc/mod_*.md) tools/manual.pl
 	@mkdir -p $(@D)
 	tools/manual.pl help > $@.new && mv $@.new $@
+# The manual pages are chapters of the manual.
+$(MAN): tools/man_page.pl tools/Check.pm base/version.h debian/changelog
+$(BUILD)/man/%.8: doc/%.md
+	@mkdir -p $(@D)
+	tools/man_page.pl $< 8 > $@.new && mv $@.new $@
+$(BUILD)/man/%.1: doc/%.md
+	@mkdir -p $(@D)
+	tools/man_page.pl $< 1 > $@.new && mv $@.new $@
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CF) -MMD -MP -c -o $@ $<
@@ -121,7 +132,7 @@ $(BUILD)/unit/%: t/unit/%.c $(CORE_O) $(NTLM_O) $(DELEG_O)
 unit: $(UNITS)
 	prove -e '' $(UNITS)
 
-check: $(CORE_O) $(GLUE_O) $(NTLM_O) $(AUTH_O) $(DELEG_O) $(DOOR_O) $(BUILD)/rpcping module
+check: $(CORE_O) $(GLUE_O) $(NTLM_O) $(AUTH_O) $(DELEG_O) $(DOOR_O) $(BUILD)/rpcping module man
 	awk -f tools/check_includes.awk *.[ch] */*.[ch]
 	awk -f tools/check_lines.awk *.[ch] */*.[ch] t/*/*.[ch]
 	tools/check_circles.sh $(filter %.o,$^)
@@ -129,8 +140,9 @@ check: $(CORE_O) $(GLUE_O) $(NTLM_O) $(AUTH_O) $(DELEG_O) $(DOOR_O) $(BUILD)/rpc
 	tools/check_citations.pl
 	tools/check_reasons.pl
 	tools/check_messages.pl
-	APXS=$(APXS) tools/manual.pl check $(BUILD) $(call apxs,SBINDIR)/$(call apxs,PROGNAME)
-	CC="$(CC)" RPCPING=$(BUILD)/rpcping prove -e '' t/unit/check_test.sh t/unit/release_test.sh
+	tools/check_release.pl
+	APXS=$(APXS) tools/manual.pl check $(BUILD) $(HTTPD)
+	CC="$(CC)" BUILD=$(BUILD) APXS=$(APXS) HTTPD=$(HTTPD) prove -e '' t/unit/check_test.sh t/unit/release_test.sh
 
 lint:
 	tools/deps.sh lint

@@ -140,7 +140,7 @@ like($info->body, qr{Server Version:.*$components}, 'so has the page of mod_info
 for (['mod_rpcproxy', 'mod_rpcproxy.c'], ['mod_auth_ntlm', 'mod_auth_ntlm.c'], ['mod_rpc_backend_auth', 'mod_rpc_backend_auth.c']) {
     my ($module, $source) = @$_;
     my $said = RPCH::HTTP->dial(port => $site->{port}, name => $module)->request('GET', "/info?$source", version => '1.0')->body;
-    my %described = map { $_ => 1 } slurp("$dest/usr/share/man/man8/$module.8") =~ /^\.It Ic ((?:Rpc|AuthNtlm)\w+)/mg;
+    my %described = map { $_ => 1 } slurp("$dest/usr/share/man/man8/$module.8") =~ /^\.SS ((?:Rpc|AuthNtlm)\w+)$/mg;
     my %known = map { $_ => 1 } $said =~ m{<tt>((?:Rpc|AuthNtlm)\w+) - <i>}g;
     is_deeply([sort keys %described], [sort keys %known], "$module(8) has each of " . keys(%known) . ' directives, and no others');
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/perl
 # Do citations lead anywhere? Sources and documents cite a document of the project as
 # doc/protocol.md, "Pings". This fails for a heading that is not in that document, for a document
-# that is not in the tree, for a link within a document that leads nowhere, for two headings of one
+# that is not in the tree, for a link to a heading that leads nowhere, for two headings of one
 # document that have one name, and for numbers of notes or of sections that [MS-RPCH] does not have:
 # its sections 2 and 3 are what sources cite, its notes stand in doc/protocol.md, "Windows values".
 use strict;
@@ -57,9 +57,9 @@ sub check_line {
     fault($file, $n, "$1 names no section of [MS-RPCH]: cite a heading of doc/protocol.md")
         if $text =~ /(\bnote [0-9]+\b|\(n[0-9]+\)|\([4-9]\.[0-9]+[ ,)])/ && $file !~ /^doc\//;
     return if !$headings{$file};
-    my %anchors = map { anchor($_) => 1 } keys %{ $headings{$file} };
-    while ($text =~ /\]\((#[^)]*)\)/g) {
-        fault($file, $n, "the link $1 leads nowhere") if !$anchors{$1};
+    while ($text =~ /\]\(([\w-]*(?:\.md)?)(#[^)]*)\)/g) {
+        my ($doc, $to) = (length $1 ? "doc/$1" : $file, $2);
+        fault($file, $n, "the link $1$2 leads nowhere") if !grep { anchor($_) eq $to } keys %{ $headings{$doc} };
     }
 }
 

@@ -44,7 +44,17 @@ inventory() {
         ! -path '/var/log/*' ! -path '/run/*.pid' ! -name '*.pyc' | sort
 }
 serves() { rpcping -u alice:secret --cacert cert.pem https://localhost:18444 localhost:6001 "$@"; }
-server_version() { tac "$error_log" | grep -m 1 'resuming normal operations' | grep -F "mod_rpcproxy/$1"; }
+server_version() { tac "$error_log" | grep -m 1 'resuming normal operations' | grep -F "$1/$2"; }
+# The status of a page of the server at 18445, with Basic of alice and this password.
+page_status() {
+    local answer
+    exec 3<>/dev/tcp/127.0.0.1/18445
+    printf 'GET /behind/ HTTP/1.0\r\nAuthorization: Basic %s\r\n\r\n' "$(printf 'alice:%s' "$1" | base64)" >&3
+    read -r _ answer _ <&3
+    exec 3>&-
+    echo "$answer"
+}
+behind_serves() { [ "$(page_status secret)" = 200 ] && [ "$(page_status wrong)" = 401 ]; }
 
 mkdir -p /run/apache2 /run/lock
 service apache2 start >/dev/null 2>&1
@@ -56,11 +66,14 @@ ok 'installed' apt_install "$before"
 [ "$failed" -eq 0 ] || { echo 'Bail out!'; exit 1; }
 ok 'it depends on the interface of httpd that it is built for' \
     sh -c "dpkg-query -W -f='\${Depends}' libapache2-mod-rpcproxy | grep -w apache2-api-20120211"
+ok 'and dpkg does not take that interface away' \
+    sh -c 'dpkg --simulate --remove apache2-bin 2>&1 | grep "libapache2-mod-rpcproxy depends on apache2-api"'
 for module in rpcproxy auth_ntlm; do
     ok "$module is enabled" a2query -m "$module"
 done
 ok 'httpd has accepted it' apache2ctl configtest
-ok 'and has it' await server_version "$before"
+ok 'and has it' await server_version mod_rpcproxy "$before"
+ok 'the third module waits for a2enmod' not a2query -m rpc_backend_auth
 
 # ---- a site ----
 openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -addext subjectAltName=DNS:localhost \
@@ -81,9 +94,35 @@ Listen 127.0.0.1:18444 https
         RpcAllowInterfaces 6001 mgmt
     </Location>
 </VirtualHost>
+
+# A server behind mod_proxy, which asks for the password itself.
+Listen 127.0.0.1:18445
+Listen 127.0.0.1:18446
+<VirtualHost 127.0.0.1:18445>
+    <Location /behind>
+        AuthType       Basic
+        AuthName       front
+        AuthUserFile   /etc/apache2/rpc.users
+        Require        valid-user
+        ProxyPass      http://127.0.0.1:18446
+        RpcBackendAuth basic
+    </Location>
+</VirtualHost>
+<VirtualHost 127.0.0.1:18446>
+    DocumentRoot /var/www/html
+    <Location />
+        AuthType     Basic
+        AuthName     behind
+        AuthUserFile /etc/apache2/rpc.users
+        Require      user alice
+    </Location>
+</VirtualHost>
 CONF
-(a2enmod -q ssl && a2enconf -q rpcproxy && a2ensite -q try && service apache2 restart) >/dev/null 2>&1
+(a2enmod -q ssl proxy_http rpc_backend_auth && a2enconf -q rpcproxy && a2ensite -q try && service apache2 restart) \
+    >/dev/null 2>&1
 ok 'the sample site serves' await serves
+ok 'a2enmod has enabled the third module' server_version mod_rpc_backend_auth "$before"
+ok 'which logs on to the server behind' await behind_serves
 
 # ---- upgraded under load ----
 # 20 virtual connections with 400 calls each, ten a second; and one new connection after the other.
@@ -103,9 +142,11 @@ touch going
 (while [ -e going ]; do serves -q || touch missed; done) >new.log 2>&1 &
 newcomers=$!
 ok 'upgraded' apt_install "$version"
-ok 'httpd runs the new version' await server_version "$version"
+for module in rpcproxy auth_ntlm rpc_backend_auth; do
+    ok "httpd runs the new version of $module" await server_version "mod_$module" "$version"
+done
 ok 'it has been restarted gracefully: the process is the same' test "$(cat /run/apache2/apache2.pid)" = "$parent"
-ok 'once for both modules' test "$(graceful_restarts)" -eq $((restarts + 1))
+ok 'once for all modules' test "$(graceful_restarts)" -eq $((restarts + 1))
 ok 'the 20 clients are still there' all_there
 sleep 1
 rm going
@@ -114,18 +155,29 @@ ok 'those who connected meanwhile have been served' not test -e missed
 ok "there were some: $(grep -c . new.log)" test -s new.log
 ok 'all calls of the 20 have been answered' all_served
 
+# ---- open files ----
+# The drop-in of systemd, of which there is none here: apache2ctl gets the variable that it sets.
+drop_in=/usr/share/doc/libapache2-mod-rpcproxy/examples/systemd/apache2.service.d/rpcproxy.conf
+variable=$(sed -n 's/^Environment="\(.*\)"$/\1/p' $drop_in)
+apache2ctl stop && await not pgrep -x apache2
+env "$variable" apache2ctl start
+open_files() { grep -E "^Max open files +$1 " "/proc/$(cat /run/apache2/apache2.pid)/limits"; }
+ok "the drop-in sets the limit of open files: $variable" await open_files "${variable##* }"
+ok 'with which the site serves' await serves
+
 # ---- disabled by the administrator ----
 a2dismod -q auth_ntlm >/dev/null
 ok 'installed once more' apt_install "$before"
 ok 'what the administrator has disabled stays so' not a2query -m auth_ntlm
+ok 'what has been enabled, too' a2query -m rpc_backend_auth
 ok 'and the other one serves' await serves
 a2enmod -q auth_ntlm >/dev/null
 
 # ---- removed, purged ----
 (a2dissite -p -q try && a2disconf -p -q rpcproxy) >/dev/null
 ok 'removed' apt-get remove -q -y libapache2-mod-rpcproxy rpcping
-ok 'no module is left' not sh -c "ls $modules | grep -E 'rpcproxy|ntlm'"
-ok 'nothing loads them' not sh -c 'ls /etc/apache2/mods-enabled | grep -E "rpcproxy|ntlm"'
+ok 'no module is left' not sh -c "ls $modules | grep -E 'rpc|ntlm'"
+ok 'nothing loads them' not sh -c 'ls /etc/apache2/mods-enabled | grep -E "rpc|ntlm"'
 ok 'httpd goes on' apache2ctl configtest
 ok 'with its processes' await pgrep -x apache2
 ok 'the configuration is still there' test -e /etc/apache2/mods-available/rpcproxy.conf

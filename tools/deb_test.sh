@@ -44,11 +44,11 @@ make_root() {
     fetching apt-get install -q -y --no-install-recommends --download-only "${packages[@]}"
 }
 
-# The sources and what debian/tests needs beside the packages.
+# The sources, and what debian/tests and their runner need.
 make_tests() {
     dpkg-source -x "$folder/mod-rpcproxy_$version.dsc" "$root/root/source"
     fetching apt-get build-dep -q -y --no-install-recommends /root/source
-    fetching apt-get install -q -y --no-install-recommends apache2-utils "${packages[@]}"
+    fetching apt-get install -q -y --no-install-recommends apache2-utils autopkgtest "${packages[@]}"
 }
 
 # COMMAND...: its output goes to a log, whose end is shown if it fails.
@@ -63,9 +63,6 @@ make -s build/rpcdemo
 quietly make_root
 apart /root/deb_life.sh "$before" "$version" "$architecture"
 quietly make_tests
-mapfile -t tests < <(sed -n 's/^Tests: //p' debian/tests/control)
-for test in "${tests[@]}"; do
-    echo "debian/tests/$test"
-    apart sh -c 'cd /root/source && AUTOPKGTEST_TMP=$(mktemp -d) debian/tests/$0' "$test"
-done
+# debian/tests, by Debian's own runner. The root is what isolation-container asks for.
+apart autopkgtest --ignore-restrictions=isolation-container "${packages[@]}" /root/source -- null
 echo 'All packages have passed.'

@@ -6,7 +6,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 action=$1
 doc=$PREFIX/share/doc/libapache2-mod-rpcproxy
-man=$PREFIX/share/man
 
 # FILE with the paths of the httpd that is there.
 localized() {
@@ -55,10 +54,9 @@ place 644 "$BUILD/mod_auth_ntlm.so" "$LIBEXEC/mod_auth_ntlm.so"
 place 644 "$BUILD/mod_rpc_backend_auth.so" "$LIBEXEC/mod_rpc_backend_auth.so"
 place 755 "$BUILD/rpcping" "$PREFIX/bin/rpcping"
 place 644 tools/rpcping.bash "$PREFIX/share/bash-completion/completions/rpcping"
-place 644 doc/man/rpcping.1 "$man/man1/rpcping.1"
-place 644 doc/man/mod_rpcproxy.8 "$man/man8/mod_rpcproxy.8"
-place 644 doc/man/mod_auth_ntlm.8 "$man/man8/mod_auth_ntlm.8"
-place 644 doc/man/mod_rpc_backend_auth.8 "$man/man8/mod_rpc_backend_auth.8"
+for page in rpcping.1 mod_rpcproxy.8 mod_auth_ntlm.8 mod_rpc_backend_auth.8; do
+    place 644 "$BUILD/man/$page" "$PREFIX/share/man/man${page##*.}/$page"
+done
 for text in README CHANGES SECURITY.md LICENSE; do
     place 644 "$text" "$doc/$text"
 done

@@ -20,9 +20,9 @@ check() {
 files() { git ls-files -z | grep -zE -- "$1" | grep -zvE -- "${2:-^$}"; }
 scripts() { git grep -lzE -e '^#!/bin/(bash|sh)$'; }
 
-# Words that are right: names of protocols (TE, lsat), of APR and of Perl, and the macro .Nd of mdoc.
+# Words that are right: names of protocols (TE, lsat), of APR and of Perl, and the bullet of man(7).
 files . '^fuzz/(corpus|regressions)/' | check spelling codespell \
-    --ignore-words-list=te,lsat,nd,parms,upto,isnt,ordner,keep-alives
+    --ignore-words-list=te,lsat,bu,parms,upto,isnt,ordner,keep-alives
 # apache2-maintscript-helper is only seen where apache2 is installed; and $ in single quotes is meant for others.
 scripts | check shell shellcheck -x -e SC1091,SC2016
 files '\.(pl|pm|t)$|^t/(TEST|SUITE)$' | check perl perlcritic --quiet --gentle --profile .perlcriticrc
