@@ -35,6 +35,7 @@ $text = $samba->python('imp_call.py', @proxy, @rpc[0 .. 2], '127.0.0.9', 'mgmt:6
 like($text, qr/RPC proxy .*6ba|6ba|0x6ba|SERVER_UNAVAILABLE/i, 'a target that is not allowed');
 $text = $samba->python('imp_call.py', @proxy, @rpc[0 .. 2], '127.0.0.9', 'mgmt:6001:0');
 like($text, qr/6ba|SERVER_UNAVAILABLE/i, 'a server that is not there');
+logged($mark, qr/RPC_OUT_DATA channel to 127\.0\.0\.9:6001 .* ended: connect-failed/, 'as the log says');
 not_logged($mark, qr/protocol-error|bad-pdu/, 'nothing that it sent was taken for an error');
 
 done_testing;

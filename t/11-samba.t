@@ -30,6 +30,7 @@ like($samba->python('s4_call.py', @wrong, "mgmt:$port{samr}:"), qr/LOGON_FAILURE
 @wrong = @args;
 $wrong[5] = '127.0.0.9';
 like($samba->python('s4_call.py', @wrong, 'mgmt:6002:'), qr/NTSTATUS|NT_STATUS/, 'a target that is not allowed');
+logged($mark, qr/RPC_OUT_DATA channel to \S+:$port{winreg} .* ended: /, 'the channels have ended');
 not_logged($mark, qr/protocol-error|bad-pdu/, 'nothing that it sent was taken for an error');
 
 done_testing;

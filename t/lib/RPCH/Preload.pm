@@ -6,7 +6,7 @@ package RPCH::Preload;
 #   name NAME     the answer of getaddrinfo() for NAME and names below it: one or two addresses, "hang"
 #                 (until the file says something else), "fail" or "none"
 #   host ADDRESS  the answer of getnameinfo() for this address: a name, or "hang"
-#   shift_by      moves the two clocks, by seconds
+#   shift_by      moves the two clocks, by seconds; whoever waits in epoll_wait() notices at once
 #   fail CALL     socket() or connect() for TCP fail with this errno; "later" is the error that SO_ERROR
 #                 tells after connect()
 #
@@ -27,6 +27,7 @@ my $SOURCE = <<'C';
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -172,6 +173,21 @@ int pthread_cond_clockwait(pthread_cond_t *cond, pthread_mutex_t *mutex, clockid
     if (id == CLOCK_REALTIME || id == CLOCK_MONOTONIC)
         kernel.tv_sec -= shift_of(id == CLOCK_MONOTONIC);
     return REAL(pthread_cond_clockwait)(cond, mutex, id, &kernel);
+}
+
+/* Nor does it end a wait when the clock is moved. */
+int epoll_wait(int fd, struct epoll_event *events, int room, int timeout)
+{
+    const int piece = 10;
+    long long shift = shift_of(1);
+    int n;
+
+    for (;;) {
+        n = REAL(epoll_wait)(fd, events, room, timeout > piece ? piece : timeout);
+        timeout -= timeout > piece ? piece : timeout;
+        if (n || timeout <= 0 || shift_of(1) != shift)
+            return n;
+    }
 }
 
 int gettimeofday(struct timeval *restrict tv, void *restrict zone)

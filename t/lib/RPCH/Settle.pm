@@ -14,10 +14,10 @@ use Time::HiRes ();
 our @EXPORT_OK = qw(stop_by children_of is_endpoint);
 
 # Sends SIGNAL, which ends all children, to PARENT, which serves PORTS, when they can bear it. Calls WAIT until
-# then, for two seconds at most.
+# then, for ten seconds at most.
 sub stop_by {
     my ($signal, $mpm, $parent, $wait, @ports) = @_;
-    my $end = Time::HiRes::time() + 2;
+    my $end = Time::HiRes::time() + 10;
     kill STOP => $parent;
     $wait->() while (beginning($parent) || ($mpm eq 'event' && closing($parent, @ports))) && Time::HiRes::time() < $end;
     kill $_ => $parent for $signal, 'CONT';

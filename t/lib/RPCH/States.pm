@@ -219,7 +219,7 @@ sub log_says { my ($s, $text) = @_; return $s->log_has($s->{mark}, qr/\Q$text\E/
 # A leg to the endpoint process, as the proxies of this module open it.
 sub dial {
     my ($s, $name, %over) = @_;
-    my ($path) = glob vars('serverroot') . '/run/rpcproxy.sock*';
+    my ($path) = glob +($s->{run} // vars('serverroot') . '/run') . '/rpcproxy.sock*';
     my ($server) = $path =~ /(\d+)$/ or die "no socket of the endpoint\n";
     my %preface = (secret => secret_of($server), user => 'alice', vhost => 'localhost:' . vars('plainport'), target => $s->{c}{target},
                    host => '127.0.0.1', port => target()->{port}, networks => 'loopback', sources => '', %over);

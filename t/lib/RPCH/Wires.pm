@@ -76,13 +76,14 @@ sub behind {
     return $s;
 }
 
-# Opens a virtual connection by legs that the test itself connects to the endpoint's socket.
+# Opens a virtual connection by legs that the test itself connects to the endpoint's socket, which is in the
+# folder RUN.
 sub legs {
     my ($class, %arg) = @_;
-    my $tcp = delete $arg{tcp};
+    my ($tcp, $run) = delete @arg{qw(tcp run)};
     my $windows = { %WINDOW_OF_ENDPOINT, %{ delete $arg{windows} // {} } };
     my $s = $class->make(target => "tcp.contoso.test:$tcp->{port}", %arg);
-    @$s{qw(played lifetime windows)} = ($tcp->{port}, $FIRST{lifetime}, $windows);
+    @$s{qw(played lifetime windows run)} = ($tcp->{port}, $FIRST{lifetime}, $windows, $run);
     $s->put(il => 'CONN/B2')->put(ol => 'CONN/A2');
     $s->{end}{tcp} = $tcp->connection;
     $s->{end}{ol}->pdu;
