@@ -297,6 +297,18 @@ static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t r
     return begin_channel(r, spec, spent ? RPC_REASON_TOO_MANY_FAILED : RPC_REASON_NONE, by);
 }
 
+/* The number of bytes that a client of RD Gateway may send. A request that only opens a way back, or
+ * wants a WebSocket, has no body: what the proxy behind took for one would be the next request. -1:
+ * the request is wrong. */
+static apr_int64_t gateway_length(const request_rec *r, rpc_request_kind_t kind, int chunked)
+{
+    apr_int64_t length = chunked ? INT64_MAX : body_length(r);
+
+    if (kind.role == RPC_OUTBOUND && length)
+        return -1;
+    return kind.carry == RPC_CARRY_UPGRADE ? INT64_MAX : length;
+}
+
 /* Of RD Gateway's own protocol, which names its targets within: the gateway behind is all that we
  * know. Its answer tells whether it is a channel or a leg of a handshake. */
 static int open_gateway(request_rec *r, rpc_request_kind_t kind, const rpc_service_t *by)
@@ -306,9 +318,8 @@ static int open_gateway(request_rec *r, rpc_request_kind_t kind, const rpc_servi
     const char *coding = apr_table_get(r->headers_in, "Transfer-Encoding"), *wrong;
     int chunked = coding && ap_cstr_casecmp(coding, "chunked") == 0;
 
-    spec->content_length = chunked || kind.carry == RPC_CARRY_UPGRADE ? INT64_MAX : body_length(r);
-    if (spec->content_length < 0
-        || (kind.role == RPC_OUTBOUND && kind.carry == RPC_CARRY_BODY && spec->content_length))
+    spec->content_length = gateway_length(r, kind, chunked);
+    if (spec->content_length < 0)
         return refuse_request(r, RPC_REASON_BAD_REQUEST,
                               "the length of its body is not clear, or it must not have one");
     if (kind.role == RPC_INBOUND && spec->content_length <= RPC_ECHO_MAX)

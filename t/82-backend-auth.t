@@ -6,13 +6,15 @@ use strict;
 use warnings;
 use File::Basename qw(dirname);
 use File::Spec;
-use MIME::Base64 qw(decode_base64 encode_base64);
+use Digest::SHA qw(hmac_sha256);
+use MIME::Base64 qw(decode_base64 encode_base64 encode_base64url);
 use Test::More;
 use RPCH::AD;
 use RPCH::CA;
 use RPCH::File qw(put);
 use RPCH::Httpd;
 use RPCH::NTLM;
+use RPCH::Poll qw(wait_for);
 use RPCH::Test;
 use RPCH::WebServer;
 
@@ -69,6 +71,7 @@ my $behind = RPCH::WebServer->new(answer => sub {
     push @seen, { uri => $request->{uri}, user => $user, n => $request->{n}, headers => $request->{headers} };
     return RPCH::WebServer::answer('401 Unauthorized', 'who are you?', 'WWW-Authenticate: Negotiate', 'WWW-Authenticate: NTLM')
         if $user eq '' || $refuse && $request->{uri} !~ m{^/open};
+    return "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n" if $request->{headers} =~ /^Upgrade: websocket/m;
     return RPCH::WebServer::answer('200 OK', 'welcome', "X-User: $user", 'WWW-Authenticate: Negotiate oRQwEqADCgEA', 'Persistent-Auth: true');
 });
 my $url = "http://127.0.0.1:$behind->{port}";
@@ -86,6 +89,9 @@ chown 0, scalar getgrnam(vars('group')), "$root/smbpasswd-$$" if $> == 0;
 my $BASIC = "AuthType Basic\nAuthName x\nAuthBasicProvider file\nAuthUserFile $root/delegated\nRequire valid-user";
 my $LOAD = join '', map { "LoadModule ${_}_module $modules/mod_$_.so\n" } qw(proxy proxy_http headers auth_gssapi proxy_balancer lbmethod_byrequests slotmem_shm);
 $LOAD .= "LoadModule rpc_backend_auth_module $own_so\n";
+my $oidc = -e "$modules/mod_auth_openidc.so";
+BAIL_OUT('package not installed: libapache2-mod-auth-openidc') if !$oidc && ($ENV{CI} // '') eq 'true';
+$LOAD .= "LoadModule auth_openidc_module $modules/mod_auth_openidc.so\nOIDCOAuthVerifySharedKeys plain##the-key-of-all-tokens-of-this-test\n" if $oidc;
 
 sub location { my ($path, @lines) = @_; return join "\n", "<Location $path>", @lines, "</Location>\n" }
 
@@ -157,6 +163,8 @@ my $front = httpd('front', "ProxyPass /open $url/open",
     location('/ntlm', "ProxyPass $url/ntlm", 'AuthType NTLM', 'AuthName x', 'AuthNtlmProvider file', "AuthNtlmUserFile $root/smbpasswd-$$",
         'Require valid-user', $KERBEROS),
     location('/gss', "ProxyPass $url/gss", $GSSAPI, $KERBEROS),
+    $oidc ? location('/oidc', "ProxyPass $url/oidc", 'AuthType oauth20', 'Require valid-user', $KERBEROS) : (),
+    location('/remoteDesktopGateway/', 'SetHandler rpcproxy', 'RpcRequireTLS off', "RpcBackend * $url", $BASIC, $KERBEROS),
     location('/left', "ProxyPass $url/left", $GSSAPI, $KERBEROS, 'GssapiUseS4U2Proxy On', "GssapiDelegCcacheDir $root/left-$$",
         'GssapiDelegCcacheUnique On', 'GssapiCredStore client_keytab:' . $ad->keytab('front'), "GssapiCredStore ccache:FILE:$root/left-$$/own"),
     location('/wrong', "ProxyPass $url/wrong", $BASIC, $KERBEROS, "SetEnv KRB5CCNAME $carol"),
@@ -200,6 +208,13 @@ sub ticket {
     return (headers => ['Authorization: Negotiate ' . encode_base64($token, '')]);
 }
 
+# What OpenID Connect sends for USER: a token that is good for SECONDS.
+sub bearer {
+    my ($user, $seconds) = @_;
+    my $text = join '.', map { encode_base64url($_) } '{"alg":"HS256","typ":"JWT"}', sprintf '{"sub":"%s","iat":%d,"exp":%d}', $user, time - 7200, time + $seconds;
+    return (headers => ["Authorization: Bearer $text." . encode_base64url(hmac_sha256($text, 'the-key-of-all-tokens-of-this-test'))]);
+}
+
 subtest 'any authentication' => sub {
     my $ntlm = RPCH::NTLM->new(user => 'alice', password => 'secret', domain => 'OTHER');
     my $http = RPCH::HTTP->dial(port => $front->{port}, name => 'NTLM');
@@ -213,6 +228,12 @@ subtest 'any authentication' => sub {
     acts($head, 'alice', 'Kerberos, by the principal that mod_auth_gssapi names');
     like($head->{headers}{'www-authenticate'}, qr/^Negotiate (?!oRQwEqADCgEA)\S+$/, "the server's own proof goes to the client, not that of the server behind");
     acts(get($front, '/left/', undef, ticket($alice)), 'alice', 'Kerberos, by the ticket that mod_auth_gssapi has left');
+  SKIP: {
+        skip 'package not installed: libapache2-mod-auth-openidc', 3 if !$oidc;
+        acts(get($front, '/oidc/', undef, bearer('alice', 60)), 'alice', 'a token of OpenID Connect');
+        is(get($front, '/oidc/', undef, bearer('alice', -3600))->{status}, 401, 'one that has expired is none');
+        refused($front, get($front, '/oidc/', undef, bearer('bob', 60)), 403, qr/"bob" does not go .*NOT_DELEGATED/, "a token of a user who is sensitive");
+    }
     refused($front, get($front, '/wrong/', 'alice'), 403, qr/the ticket is not one of alice\@AD.TEST but of "carol\@AD.TEST": it is not used/,
             "somebody else's tickets in KRB5CCNAME");
 };
@@ -302,6 +323,28 @@ subtest 'channels' => sub {
                 qr/RpcBackendAuth $mode: .*has refused the (?:ticket|password) of user "alice".*: 401/, "an echo, to $mode");
     }
     $refuse = 0;
+};
+
+# ---- RD Gateway ----
+
+subtest 'RD Gateway' => sub {
+    my %way = (RDG_OUT_DATA => [length => 0], RDG_IN_DATA => [headers => ['Transfer-Encoding: chunked']],
+               GET => [headers => ['Upgrade: websocket', 'Connection: Upgrade', 'Sec-WebSocket-Key: abc']]);
+    for my $method (sort keys %way) {
+        my $http = RPCH::HTTP->dial(port => $front->{port}, name => $method);
+        @seen = ();
+        $http->request($method, '/remoteDesktopGateway/', user => 'alice', password => 'secret', @{ $way{$method} });
+        wait_for('an answer', sub { $http->{head} || @{ $http->{interim} } || $http->{eof} });
+        like($http->{head} ? $http->{head}{line} : $http->{interim}[0], qr/ (?:200|101) /, "$method: it is open");
+        is(join(' ', map { "$_->{user} $_->{n}" } @seen), 'alice 1', "$method: as alice, at once");
+        is($http->{head}{headers}{'www-authenticate'}, undef, "$method: she hears nothing of it") if $http->{head};
+        $http->close;
+        is(get($front, '/remoteDesktopGateway/', 'bob', method => $method, @{ $way{$method} })->{status}, 403, "$method: nobody is bob");
+        $refuse = 1;
+        my $head = get($front, '/remoteDesktopGateway/', 'alice', method => $method, @{ $way{$method} });
+        is("$head->{status} " . ($head->{headers}{'www-authenticate'} // 'none'), '502 none', "$method: a ticket that is refused is no question to the client");
+        $refuse = 0;
+    }
 };
 
 # ---- this server's own account ----

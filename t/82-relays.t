@@ -15,27 +15,11 @@ use RPCH::Test;
 chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
 -e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_") for qw(proxy proxy_http proxy_balancer slotmem_shm lbmethod_byrequests);
 
-package Behind;     # the proxy behind, one connection for each request
-
-use parent -norequire, 'RPCH::TCPServer';
-
-# The client is another process, so that a handshake may wait.
-sub can_read {
-    my ($self) = @_;
-    while (my $fh = $self->{fh}->accept) {
-        next if $self->{tls_of_peers} && !IO::Socket::SSL->start_SSL($fh, SSL_server => 1, %{ $self->{tls_of_peers} });
-        $fh->setsockopt(Socket::IPPROTO_TCP(), Socket::TCP_NODELAY(), 1);
-        push @{ $self->{new} }, my $c = RPCH::Peer->new(fh => $fh, name => 'upstream connection');
-        push @{ $self->{all} }, $c;
-    }
-}
-
-package main;
-
 my $root = vars('serverroot');
-my $clear = Behind->new;
-my $secure = Behind->new(tls_of_peers => { SSL_cert_file => "$root/conf/server.crt", SSL_key_file => "$root/conf/server.key" });
-my $apart = Behind->new;
+# The proxies behind: one connection for each request.
+my $clear = RPCH::TCPServer->new(raw => 1);
+my $secure = RPCH::TCPServer->new(raw => 1, tls => { SSL_cert_file => "$root/conf/server.crt", SSL_key_file => "$root/conf/server.key" });
+my $apart = RPCH::TCPServer->new(raw => 1);
 my $behind = $clear;
 my $target = 'mail.contoso.test:6001';
 my %place = (

@@ -3,9 +3,11 @@
 
 use strict;
 use warnings;
+use IO::Socket::IP;
 use Test::More;
 use RPCH::HTTP;
 use RPCH::Httpd;
+use RPCH::PDU qw(rts);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
 use RPCH::Test;
@@ -55,25 +57,39 @@ sub open_requests { my ($double) = @_; return grep { $_->{n} && !$_->{eof} && !$
 
 # ---- mod_proxy_hcheck, and balancer-manager ----
 my $hcheck = -e "$modules/mod_proxy_hcheck.so";
-my %ill;
+my (%ill, $channel);
 my %double = map { my $name = $_; $name => RPCH::WebServer->new(answer => sub {
-    my ($request) = @_;
+    my ($request, $peer) = @_;
     return RPCH::WebServer::answer('503 Ill', '') if $ill{$name} && $request->{method} =~ /^(?:GET|OPTIONS|HEAD)$/;
+    if ($request->{method} eq 'RPC_OUT_DATA') { $channel = $peer; return "HTTP/1.1 200 $name\r\nContent-Type: application/rpc\r\n\r\n" }
     return RPCH::WebServer::answer("200 $name", 'healthy');
 }) } qw(A B);
+# A port that nobody else can take, and at which nobody listens yet.
+my $later = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0, Type => Socket::SOCK_STREAM()) or die "no port: $@\n";
+my $T = 'http://127.0.0.1:' . $later->sockport;
 sub balancer {
     my ($name, $check) = @_;
     my @set = ($check ? "hcinterval=1 hcpasses=1 hcfails=1 $check" : '', '');
     return "<Proxy balancer://$name>\nBalancerMember @{[ url($double{A}) ]} lbset=0 $set[0]\nBalancerMember @{[ url($double{B}) ]} lbset=1\n</Proxy>\n";
 }
 my %method = (get => 'hcmethod=GET hcuri=/rpc/healthcheck.htm', options => 'hcmethod=OPTIONS hcuri=/rpc/rpcproxy.dll');
+my $TCP = "<Proxy balancer://by-tcp>\nBalancerMember $T lbset=0 hcinterval=1 hcpasses=1 hcfails=1 hcmethod=TCP\nBalancerMember @{[ url($double{B}) ]} lbset=1\n</Proxy>\n";
+my $standby = "<Proxy balancer://by-standby>\nBalancerMember @{[ url($double{A}) ]}\nBalancerMember @{[ url($double{B}) ]} status=+H\n</Proxy>\n";
 my $front = RPCH::Httpd->new(conf => join '', $LOAD, $hcheck ? "LoadModule proxy_hcheck_module $modules/mod_proxy_hcheck.so\n" : '',
-    balancer('by-hand'), $hcheck ? map({ balancer("by-$_", $method{$_}) } sort keys %method) : (),
+    balancer('by-hand'), $standby, $hcheck ? $TCP : (), $hcheck ? map({ balancer("by-$_", $method{$_}) } sort keys %method) : (),
     "<Location /manager>\nSetHandler balancer-manager\nRequire local\n</Location>\n",
-    section(map { "RpcBackend $_ balancer://by-$_" } 'hand', $hcheck ? sort keys %method : ()))->start;
+    section(map { "RpcBackend $_ balancer://by-$_" } qw(hand standby), $hcheck ? ('tcp', sort keys %method) : ()))->start;
 
 SKIP: {
-    skip 'no mod_proxy_hcheck', 6 if !$hcheck;
+    skip 'no mod_proxy_hcheck', 11 if !$hcheck;
+    ok($front->logs(qr/Health check DISABLING \Q$T\E/i), 'mod_proxy_hcheck, TCP: a member at whose port nobody listens');
+    is(served_by($front, 'tcp'), 'B', 'the other one serves');
+    unlike($front->log, qr/the proxy at \S+ is not used/, 'without a try of the first');
+    $later->listen(64);
+    my $up = RPCH::WebServer->new(fh => $later, answer => sub { return RPCH::WebServer::answer('200 T', 'healthy') });
+    ok(eval { wait_for('the first member', sub { turn(0.05); $front->log =~ /Health check ENABLING \Q$T\E/i }) }, 'somebody listens') or diag $front->log;
+    is(served_by($front, 'tcp'), 'T', 'and serves');
+    $up->close;
     is(served_by($front, $_), 'A', "$_: the first member serves") for sort keys %method;
     $ill{A} = 1;
     serves_in_the_end($front, $_, 'B', "mod_proxy_hcheck, $_: a member that fails is avoided") for sort keys %method;
@@ -92,17 +108,33 @@ sub manager {
     $http->close;
     return $page;
 }
-sub set_disabled {
-    my ($on) = @_;
+# Sets (1) or clears (0) a flag of member A: D, disabled; N, drains; S, stopped.
+sub set {
+    my ($balancer, $flag, $on) = @_;
     my $port = $double{A}->{port};
-    my ($query) = manager() =~ m{href=["']/manager\?(b=by-hand&(?:amp;)?w=[^"']*127\.0\.0\.1[^"']*?${port}\b[^"']*)["']};
-    return manager(($query // '') =~ s/&amp;/&/gr . "&w_status_D=$on");
+    my ($query) = manager() =~ m{href=["']/manager\?(b=\Q$balancer\E&(?:amp;)?w=[^"']*127\.0\.0\.1[^"']*?${port}\b[^"']*)["']};
+    return manager(($query // '') =~ s/&amp;/&/gr . "&w_status_$flag=$on");
 }
 is(served_by($front, 'hand'), 'A', 'balancer-manager: the first member serves');
-set_disabled(1);
-is(served_by($front, 'hand'), 'B', 'balancer-manager: a member that is disabled does not');
-set_disabled(0);
-is(served_by($front, 'hand'), 'A', 'balancer-manager: until it is enabled');
+my $c = plain(port => $front->{port}, target => 'hand:6001', user => undef, raw => 1);
+my $out = $c->open_out;
+$c->send_a1;
+is($out->head->{reason}, 'A', 'a channel by it');
+for (['D', 'is disabled'], ['N', 'drains'], ['S', 'is stopped']) {
+    my ($flag, $name) = @$_;
+    set('by-hand', $flag, 1);
+    is(served_by($front, 'hand'), 'B', "balancer-manager: a member that $name gets no more clients");
+    $channel->put(my $pdu = $flag eq 'D' ? rts('CONN/A3', timeout => 120_000) : rts('Ping'));
+    is($out->pdu, $pdu, 'but its channel lives on');
+    set('by-hand', $flag, 0);
+    is(served_by($front, 'hand'), 'A', "until it $name no more");
+}
+is(served_by($front, 'standby'), 'A', 'a member that is hot-standby waits');
+set('by-standby', 'D', 1);
+is(served_by($front, 'standby'), 'B', 'until there is no other');
+set('by-standby', 'D', 0);
+is(served_by($front, 'standby'), 'A', 'and rests again');
+$c->close;
 
 diag $front->log if $ENV{SHOW};
 $_->close for values %double;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <apr_cstr.h>
 #include <apr_strings.h>
+#include <apr_uri.h>
 #include "target/backend.h"
 #include "target/pattern.h"
 
@@ -36,8 +37,10 @@ static int is_url(const char *text)
 static apr_status_t parse_url(const rpc_syntax_t *x, const char *text, rpc_place_t *place)
 {
     const char *host = strstr(text, "://") + 3, *end = host + strcspn(host, "/?");
+    apr_uri_t uri;
 
-    if (end == host || strspn(host, URL_HOST) < (size_t)(end - host) || *end == '?')
+    if (end == host || strspn(host, URL_HOST) < (size_t)(end - host) || *end == '?'
+        || apr_uri_parse(x->pool, text, &uri) != APR_SUCCESS)
         return rpc_syntax_fail(x, text, strlen(text),
                                "scheme://host, perhaps with :port and /path");
     if (strcspn(text, "# \t") < strlen(text))
@@ -56,6 +59,9 @@ static apr_status_t parse_place(const rpc_syntax_t *x, rpc_backend_t *be, const 
         return rpc_syntax_fail(x, text, strlen(text), "at most %d servers", RPC_ROUTE_MAX);
     if (be->count && !is_url(text) != !be->places[0].url)
         return rpc_syntax_fail(x, text, strlen(text), "bindings alone, or URLs alone");
+    if (!is_url(text) && strchr(text, '/'))     /* which no binding has */
+        return rpc_syntax_fail(x, text, strlen(text),
+                               "a URL of http://, https:// or balancer://");
     rv = is_url(text) ? parse_url(x, text, place)
                       : rpc_binding_parse(x->pool, text, &place->binding, x->err);
     if (rv != APR_SUCCESS)

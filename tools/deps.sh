@@ -10,7 +10,7 @@ run="$build openssl curl"
 samba="samba samba-common-bin smbclient"
 tests="$run $samba clang libapache2-mod-perl2 libapache2-mod-perl2-dev libio-socket-ssl-perl
        groff-base mandoc bash-completion libwww-perl python3-samba python3-impacket procps freerdp2-x11 xvfb
-       libapache2-mod-auth-gssapi gss-ntlmssp winbind libnss-wrapper
+       libapache2-mod-auth-gssapi libapache2-mod-auth-openidc gss-ntlmssp winbind libnss-wrapper
        krb5-kdc krb5-admin-server krb5-user libgssapi-perl
        samba-ad-provision samba-dsdb-modules samba-vfs-modules
        nginx-light haproxy squid libapache2-mod-security2 modsecurity-crs

@@ -20,6 +20,8 @@ use constant { USER => 'alice', PASSWORD => 'secret', DOMAIN => 'CONTOSO', NEGOT
 my %PACKAGES = ('freerdp2-x11' => 'xfreerdp', xvfb => 'Xvfb', 'libapache2-mod-auth-gssapi' => 'mod_auth_gssapi.so',
                 'gss-ntlmssp' => 'mech.ntlmssp.conf');
 
+my $serial = 0;
+
 # The path of one of these programs, or undef.
 sub find {
     my ($file) = @_;
@@ -68,10 +70,10 @@ CONF
 }
 
 # Starts the screen and the client of the gateway at PORT. PRELOAD: a library that is loaded into
-# the client. DOMAIN: the user's domain. TRANSPORT: rpc, or auto as FreeRDP does by itself.
+# the client. DOMAIN: the user's domain. TRANSPORT: rpc, http, "http,no-websockets", or auto as FreeRDP does by itself.
 sub start {
     my ($class, $port, $preload, $domain, $transport) = @_;
-    my $dir = vars('serverroot') . "/freerdp-$$-$port";
+    my $dir = vars('serverroot') . "/freerdp-$$-" . ++$serial;
     mkdir $dir or die "$dir: $!\n";
     my $self = bless { dir => $dir, owner => $$ }, $class;
     my %env = (DISPLAY => $self->display, LD_PRELOAD => $preload // '');

@@ -9,23 +9,27 @@ use IO::Socket::IP;
 use RPCH::Poll qw(wait_for);
 use parent -norequire, 'RPCH::Peer';
 
-# ARG: host, port, quiet (answers nothing), stalled (reads nothing).
+# ARG: host, port, quiet (answers nothing), stalled (reads nothing), raw (leaves all bytes in {in}), tls
+# (hash for IO::Socket::SSL).
 sub new {
     my ($class, %arg) = @_;
     my $host = $arg{host} // '127.0.0.1';
     my $fh = IO::Socket::IP->new(LocalHost => $host, LocalPort => $arg{port} // 0, Listen => 1024, ReuseAddr => 1,
                                  GetAddrInfoFlags => 0) or die "cannot listen on $host: $@\n";
-    my $self = $class->SUPER::new(%arg, fh => $fh, name => 'TCP server', new => [], all => []);
+    my $self = $class->SUPER::new(%arg, fh => $fh, tls_of_peers => $arg{tls}, name => 'TCP server', new => [], all => []);
     $self->{port} = $fh->sockport;
     return $self;
 }
 
+# The client is another process, so a handshake may wait.
 sub can_read {
     my ($self) = @_;
+    my $class = $self->{raw} ? 'RPCH::Peer' : 'RPCH::TCPServer::Connection';
     while (my $fh = $self->{fh}->accept) {
-        setsockopt $fh, Socket::IPPROTO_TCP(), Socket::TCP_NODELAY(), 1;
-        my $c = RPCH::TCPServer::Connection->new(fh => $fh, server => $self, got => [], rts => 0,
-                                                 name => 'TCP connection', reading => !$self->{stalled});
+        my $tls = $self->{tls_of_peers};
+        next if $tls && !IO::Socket::SSL->start_SSL($fh, SSL_server => 1, %$tls);
+        $fh->setsockopt(Socket::IPPROTO_TCP(), Socket::TCP_NODELAY(), 1);
+        my $c = $class->new(fh => $fh, server => $self, got => [], rts => 0, name => 'TCP connection', reading => !$self->{stalled});
         push @{ $self->{new} }, $c;
         push @{ $self->{all} }, $c;
     }

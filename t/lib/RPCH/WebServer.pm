@@ -11,10 +11,11 @@ use IO::Socket::SSL;
 use RPCH::PDU qw(rts);
 use parent -norequire, 'RPCH::Peer';
 
-# ARG: answer, host, tls (hash for IO::Socket::SSL, or nothing), greeting (bytes for each connection).
+# ARG: answer, host, fh (a socket that listens, instead of one of its own), tls (hash for IO::Socket::SSL, or
+# nothing), greeting (bytes for each connection).
 sub new {
     my ($class, %arg) = @_;
-    my $fh = IO::Socket::IP->new(LocalHost => $arg{host} // '127.0.0.1', LocalPort => 0, Listen => 64) or die "cannot listen: $@\n";
+    my $fh = $arg{fh} // IO::Socket::IP->new(LocalHost => $arg{host} // '127.0.0.1', LocalPort => 0, Listen => 64) or die "cannot listen: $@\n";
     my $self = $class->SUPER::new(%arg, fh => $fh, tls_of_peers => $arg{tls}, name => 'web server', peers => []);
     $self->{port} = $fh->sockport;
     return $self;
