@@ -47,6 +47,7 @@
 #include "httpd/upstream_check.h"
 #include "httpd/upstream_config.h"
 #include "httpd/upstream_probe.h"
+#include "httpd/watchdog.h"
 #include "shared/channel_table.h"
 
 static rpc_context_t context;
@@ -283,9 +284,7 @@ static int prefork_is_graceful(void)
 
 static void child_stopping(apr_pool_t *pchild, int graceful)
 {
-    rpc_check_stop(ap_server_conf->process->pconf);
-    rpc_upstream_probe_stop(ap_server_conf->process->pconf);
-    rpc_exchange_stop(ap_server_conf->process->pconf);
+    rpc_watchdog_end();
     if (!context.engine)
         return;
     if (graceful || (!is_threaded() && prefork_is_graceful())) {
@@ -310,6 +309,7 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
     rpc_status_set_pid(context.live, (uint32_t)getpid());
     rpc_endpointd_child_init();
     rpc_interned_start(pchild);
+    rpc_watchdog_child_init(pchild);
     rv = start_threads(pchild, s);
     if (rv != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s,

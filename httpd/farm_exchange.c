@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <apr_atomic.h>
 #include <apr_network_io.h>
 #include <apr_strings.h>
 #include <http_log.h>
@@ -76,7 +75,7 @@ typedef struct exchange {
     apr_array_header_t *stores;                 /* rpc_store_t */
     char prefix[NAME_SIZE / 2];
     char name[RPC_FARM_NAME];                   /* of this machine */
-    volatile apr_uint32_t stopping;
+    rpc_watchdog_t watchdog;
     /* Of the process that writes. */
     int began;
     apr_time_t retry[RPC_FARM_STORES];
@@ -91,8 +90,6 @@ typedef struct exchange {
     int changed;                                /* what the others have told */
     rpc_farm_facts_t facts;
 } exchange_t;
-
-static const char exchange_key[] = "rpcproxy-exchange";
 
 /* ---- what is here ---- */
 
@@ -466,7 +463,7 @@ static int open_stores(exchange_t *x)
 {
     int i, opened = 0;
 
-    for (i = 0; i < x->stores->nelts; i++) {
+    for (i = 0; i < x->stores->nelts && !rpc_watchdog_ends(); i++) {
         rpc_store_t *store = store_at(x, i);
 
         x->commands[i] = 0;
@@ -638,8 +635,9 @@ static void write_all(exchange_t *x, int all_pages)
 
 /* A great farm costs no more than a part of a processor: the next round waits for a multiple of
  * what this one has computed. */
-static void make_round(exchange_t *x)
+static void make_round(void *data, apr_pool_t *pool)
 {
+    exchange_t *x = data;
     apr_time_t began, took;
     int i, all;
 
@@ -650,7 +648,7 @@ static void make_round(exchange_t *x)
     began = rpc_clock_now();
     write_all(x, all);
     took = rpc_clock_now() - began;
-    for (i = 0; i < x->stores->nelts; i++)
+    for (i = 0; i < x->stores->nelts && !rpc_watchdog_ends(); i++)
         read_store(x, i);
     began = rpc_clock_now();
     drop_silent(x);
@@ -662,19 +660,15 @@ static void make_round(exchange_t *x)
     x->rest = rpc_clock_now() + (took * REST < REST_MOST ? took * REST : REST_MOST);
 }
 
-static apr_status_t on_watch(int state, void *data, apr_pool_t *pool)
+/* Another child may go on. */
+static void leave_farm(void *data)
 {
     exchange_t *x = data;
     int i;
 
-    if (state == AP_WATCHDOG_STATE_RUNNING && !apr_atomic_read32(&x->stopping))
-        make_round(x);
-    else {
-        for (i = 0; i < x->stores->nelts; i++)
-            rpc_store_close(store_at(x, i));
-        rpc_farm_yield(x->farm, (uint32_t)getpid());
-    }
-    return APR_SUCCESS;
+    for (i = 0; i < x->stores->nelts; i++)
+        rpc_store_close(store_at(x, i));
+    rpc_farm_yield(x->farm, (uint32_t)getpid());
 }
 
 /* ---- beginning and end ---- */
@@ -715,7 +709,6 @@ apr_status_t rpc_exchange_start(apr_pool_t *pconf, server_rec *s, rpc_context_t 
     const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
     rpc_farm_t *farm = context->farm;
     exchange_t *x;
-    apr_status_t rv;
 
     if (!sc->stores) {
         context->farm = NULL;
@@ -730,17 +723,6 @@ apr_status_t rpc_exchange_start(apr_pool_t *pconf, server_rec *s, rpc_context_t 
     x->stores = sc->stores;
     name_farm(x, farm);
     rpc_status_join(context->live, farm);
-    rv = rpc_watchdog_start(pconf, s, WATCHDOG, INTERVAL, x, on_watch);
-    if (rv == APR_SUCCESS)
-        apr_pool_userdata_setn(x, exchange_key, NULL, pconf);
-    return rv;
-}
-
-void rpc_exchange_stop(apr_pool_t *pconf)
-{
-    void *x = NULL;
-
-    apr_pool_userdata_get(&x, exchange_key, pconf);
-    if (x)
-        apr_atomic_set32(&((exchange_t *)x)->stopping, 1);
+    x->watchdog = (rpc_watchdog_t){ WATCHDOG, INTERVAL, make_round, leave_farm, .data = x };
+    return rpc_watchdog_start(pconf, s, &x->watchdog);
 }

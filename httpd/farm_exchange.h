@@ -25,7 +25,5 @@ int rpc_exchange_possible(server_rec *s);
 /* This machine joins the farm, if RpcSharedStore is set; else CONTEXT has no farm from now on.
  * From post_config. Logs what goes wrong. */
 apr_status_t rpc_exchange_start(apr_pool_t *pconf, server_rec *s, rpc_context_t *context);
-/* The child ends; another one may go on. */
-void rpc_exchange_stop(apr_pool_t *pconf);
 
 #endif

@@ -7,7 +7,6 @@
 
 #include <stdlib.h>
 
-#include <apr_atomic.h>
 #include <apr_cstr.h>
 #include <http_log.h>
 
@@ -33,17 +32,15 @@ typedef struct check {
     rpc_sources_t *sources;
 } check_t;
 
-/* Of one configuration: userdata of pconf. */
+/* Of one configuration. */
 typedef struct checks {
     server_rec *s;
     rpc_health_t *health;
     apr_array_header_t *list;       /* check_t */
     int handshake;
     apr_interval_time_t interval, timeout;
-    volatile apr_uint32_t stopping;
+    rpc_watchdog_t watchdog;
 } checks_t;
-
-static const char checks_key[] = "rpcproxy-checks";
 
 /* ---- which servers ---- */
 
@@ -187,7 +184,7 @@ static void look_for_end(rpc_timer_t *timer)
 {
     watch_t *watch = RPC_OWNER_OF(timer, watch_t, look);
 
-    if (apr_atomic_read32(&watch->checks->stopping))
+    if (rpc_watchdog_ends())
         rpc_loop_stop(watch->loop);
     else
         rpc_timer_set(watch->loop, timer, rpc_loop_now(watch->loop) + LOOK);
@@ -219,8 +216,9 @@ static void end_checks(watch_t *watch)
     rpc_timer_cancel(watch->loop, &watch->look);
 }
 
-static void keep_watch(checks_t *checks, apr_pool_t *pool)
+static void keep_watch(void *data, apr_pool_t *pool)
 {
+    checks_t *checks = data;
     watch_t *watch = apr_pcalloc(pool, sizeof(*watch));
     rpc_resolver_params_t params = { .log = &watch->log };
 
@@ -235,15 +233,6 @@ static void keep_watch(checks_t *checks, apr_pool_t *pool)
     rpc_loop_post(watch->loop, &watch->begin);
     rpc_loop_run(watch->loop);
     end_checks(watch);
-}
-
-static apr_status_t on_watch(int state, void *data, apr_pool_t *pool)
-{
-    checks_t *checks = data;
-
-    if (state == AP_WATCHDOG_STATE_RUNNING && !apr_atomic_read32(&checks->stopping))
-        keep_watch(checks, pool);
-    return APR_SUCCESS;
 }
 
 /* ---- beginning and end ---- */
@@ -283,24 +272,12 @@ apr_status_t rpc_check_start(apr_pool_t *pconf, server_rec *s, rpc_health_t *hea
 {
     const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
     checks_t *checks;
-    apr_status_t rv;
 
     if (!rpc_config_check(sc, NULL, NULL))
         return APR_SUCCESS;
     checks = make_checks(pconf, s, health);
     if (!checks->list->nelts)
         return APR_SUCCESS;
-    rv = rpc_watchdog_start(pconf, s, WATCHDOG, checks->interval, checks, on_watch);
-    if (rv == APR_SUCCESS)
-        apr_pool_userdata_setn(checks, checks_key, NULL, pconf);
-    return rv;
-}
-
-void rpc_check_stop(apr_pool_t *pconf)
-{
-    void *checks = NULL;
-
-    apr_pool_userdata_get(&checks, checks_key, pconf);
-    if (checks)
-        apr_atomic_set32(&((checks_t *)checks)->stopping, 1);
+    checks->watchdog = (rpc_watchdog_t){ WATCHDOG, checks->interval, keep_watch, .data = checks };
+    return rpc_watchdog_start(pconf, s, &checks->watchdog);
 }

@@ -12,7 +12,5 @@
 int rpc_check_possible(server_rec *s);
 /* From post_config. Logs what goes wrong. */
 apr_status_t rpc_check_start(apr_pool_t *pconf, server_rec *s, rpc_health_t *health);
-/* This child is about to end: checks under way end at once. Any thread. */
-void rpc_check_stop(apr_pool_t *pconf);
 
 #endif

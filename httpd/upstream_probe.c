@@ -4,7 +4,6 @@
  */
 #include "httpd/upstream_probe.h"
 
-#include <apr_atomic.h>
 #include <apr_lib.h>
 #include <apr_strings.h>
 #include <http_config.h>
@@ -25,16 +24,14 @@ APLOG_USE_MODULE(rpcproxy);
 #define ECHO_PATH "/rpc/rpcproxy.dll"
 #define AT_ONCE 32              /* threads */
 
-/* Of one configuration: userdata of pconf. */
+/* Of one configuration. */
 typedef struct probes {
     const apr_array_header_t *places;   /* rpc_upstream_place_t */
     char *fails;                /* for each place that is no balancer: the last probe has failed */
     const rpc_context_t *context;
     apr_interval_time_t timeout;
-    volatile apr_uint32_t stopping;
+    rpc_watchdog_t watchdog;
 } probes_t;
-
-static const char probes_key[] = "rpcproxy-probes";
 
 /* ---- one probe ---- */
 
@@ -229,22 +226,19 @@ static void run_some(probe_t *some, int count)
     }
 }
 
-static apr_status_t on_watch(int state, void *data, apr_pool_t *pool)
+static void make_round(void *data, apr_pool_t *pool)
 {
-    probes_t *probes = data;
+    const probes_t *probes = data;
     apr_array_header_t *round = apr_array_make(pool, AT_ONCE, sizeof(probe_t));
     int i;
 
-    if (state != AP_WATCHDOG_STATE_RUNNING || !probes->context->engine)
-        return APR_SUCCESS;
     for (i = 0; i < probes->places->nelts; i++)
         add_probes(probes, round, i);
-    for (i = 0; i < round->nelts && !apr_atomic_read32(&probes->stopping); i += AT_ONCE)
+    for (i = 0; i < round->nelts && !rpc_watchdog_ends(); i += AT_ONCE)
         run_some(&APR_ARRAY_IDX(round, i, probe_t),
                  round->nelts - i < AT_ONCE ? round->nelts - i : AT_ONCE);
     for (; i < round->nelts; i++)
         apr_pool_destroy(APR_ARRAY_IDX(round, i, probe_t).pool);
-    return APR_SUCCESS;
 }
 
 apr_status_t rpc_upstream_probe_start(apr_pool_t *pconf, server_rec *s,
@@ -259,15 +253,6 @@ apr_status_t rpc_upstream_probe_start(apr_pool_t *pconf, server_rec *s,
     if (rpc_config_check(sc, &interval, &probes->timeout) != RPC_CHECK_ECHO || !probes->places)
         return APR_SUCCESS;
     probes->fails = apr_pcalloc(pconf, (apr_size_t)probes->places->nelts);
-    apr_pool_userdata_setn(probes, probes_key, NULL, pconf);
-    return rpc_watchdog_start(pconf, s, WATCHDOG, interval, probes, on_watch);
-}
-
-void rpc_upstream_probe_stop(apr_pool_t *pconf)
-{
-    void *probes = NULL;
-
-    apr_pool_userdata_get(&probes, probes_key, pconf);
-    if (probes)
-        apr_atomic_set32(&((probes_t *)probes)->stopping, 1);
+    probes->watchdog = (rpc_watchdog_t){ WATCHDOG, interval, make_round, .data = probes };
+    return rpc_watchdog_start(pconf, s, &probes->watchdog);
 }

@@ -13,7 +13,4 @@
 apr_status_t rpc_upstream_probe_start(apr_pool_t *pconf, server_rec *s,
                                       const rpc_context_t *context);
 
-/* This child is about to end: no further probe begins. Any thread. */
-void rpc_upstream_probe_stop(apr_pool_t *pconf);
-
 #endif

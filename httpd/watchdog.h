@@ -1,17 +1,37 @@
-/* rpc_watchdog: work that httpd's mod_watchdog does at intervals, in one child at a time. */
+/* rpc_watchdog: work that httpd's mod_watchdog does at intervals, in one child at a time, on a
+ * thread of its own. mod_watchdog does not wait for that thread when the child ends, so this does:
+ * a round must not run on while pools and libraries end below it.
+ */
 #ifndef RPC_WATCHDOG_H
 #define RPC_WATCHDOG_H
 
 #include <httpd.h>
-#include <mod_watchdog.h>
+
+/* What is to be done, in pconf. */
+typedef struct rpc_watchdog {
+    const char *name;               /* its first character is '_' */
+    apr_interval_time_t interval;
+    void (*round)(void *data, apr_pool_t *pool);    /* POOL lives as long as the round. A long
+                                                     * round asks rpc_watchdog_ends() */
+    void (*leave)(void *data);      /* no round follows; may come more than once. NULL: nothing */
+    void *data;
+    /* Of watchdog.c: */
+    struct rpc_watchdog *next;
+    int busy;                       /* it is in a round */
+} rpc_watchdog_t;
 
 /* Is mod_watchdog loaded? */
 int rpc_watchdog_possible(void);
 
-/* Has a watchdog NAME, whose first character is '_', call ON_WATCH with DATA. From post_config, if
- * mod_watchdog is loaded. Logs what goes wrong. */
-apr_status_t rpc_watchdog_start(apr_pool_t *pconf, server_rec *s, const char *name,
-                                apr_interval_time_t interval, const void *data,
-                                ap_watchdog_callback_fn_t *on_watch);
+/* From post_config, if mod_watchdog is loaded. Logs what goes wrong. */
+apr_status_t rpc_watchdog_start(apr_pool_t *pconf, server_rec *s, rpc_watchdog_t *watchdog);
+
+/* From child_init: POOL, the child's, waits for rounds before it ends, but no longer than for two
+ * seconds, and leaves. */
+void rpc_watchdog_child_init(apr_pool_t *pool);
+
+/* This child is about to end: no further round begins. Any thread. */
+void rpc_watchdog_end(void);
+int rpc_watchdog_ends(void);
 
 #endif

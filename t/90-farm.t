@@ -3,6 +3,7 @@
 
 use strict;
 use warnings;
+use IO::Select;
 use Test::More;
 use RPCH::File qw(put);
 use RPCH::Httpd;
@@ -11,6 +12,7 @@ use RPCH::Poll qw(wait_for turn);
 use RPCH::RPC qw(request_pdu);
 use RPCH::Redis;
 use RPCH::Root;
+use RPCH::Settle qw(is_endpoint);
 use RPCH::Status qw(status_conf);
 use RPCH::Test;
 
@@ -190,6 +192,19 @@ heard($_, 0) for 0, 1;
 my $last = at(0, 'user')->connect;
 ok(comes('a refusal', sub { answer(at(1, 'user')) eq 'RPC Error: 6bb' }), 'a user has all at one machine');
 kill KILL => $machines[0]->children, $machines[0]{pid};     # and what it had is forgotten some seconds later, see below
+
+# ---- a child ends while it waits for its stores, which say nothing, for a second each ----
+{
+    my $silent = tcp_server(stalled => 1);
+    my $httpd = RPCH::Httpd->new(conf => 'RpcSharedStore redis://' . join(',', ("127.0.0.1:$silent->{port}") x 4) . "\nRpcSharedStoreSecret $secret\n")->start;
+    my ($old) = grep { !is_endpoint($_) } $httpd->children;
+    my $asked = $silent->connection;
+    wait_for('a question', sub { IO::Select->new($asked->{fh})->can_read(0.1) });
+    $httpd->restart;
+    ok($httpd->logs(qr/pid $old:.*RpcSharedStore: \S+ is away: no answer in time/), 'a child that ends waits for what its thread does with a store');
+    ok(comes('its end', sub { !kill 0, $old }), 'but not for the next store');
+    unlike($httpd->log, qr/exit signal/, 'without a crash');
+}
 
 # ---- configtest ----
 for my $case (["RpcSharedStore redis://127.0.0.1:1\n", qr/RpcSharedStore needs RpcSharedStoreSecret and a file/],
