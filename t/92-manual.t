@@ -1,20 +1,25 @@
 # The manual: httpd takes each configuration in doc/*.md, commands are ones that a shell takes, and those
-# that need nothing run; each link leads somewhere. (t/76-fronts.t runs the samples of front ends.)
+# that need nothing run; each link leads somewhere; and what is quoted of logs and programs is what these
+# say. (t/76-fronts.t runs the samples of front ends, t/93-first-steps.t the pages of sites.)
 
 use strict;
 use warnings;
 use Test::More;
+use Text::ParseWords qw(shellwords);
+use RPCH::CA;
 use RPCH::File qw(put slurp);
 use RPCH::Httpd;
+use RPCH::Manual qw(blocks commands);
 use RPCH::NTLM;
 use RPCH::Root;
 use RPCH::Test;
 
-my @pages = grep { !m{/(?:architecture|protocol)\.md$} } sort glob 'doc/*.md';
+my @pages = RPCH::Manual::pages();
 cmp_ok(scalar @pages, '>=', 20, 'there are pages');
 my %text = map { $_ => slurp($_) } @pages, 'doc/architecture.md', 'doc/protocol.md';
 my $root = vars('serverroot');
 my $modules = RPCH::Root::ask_apxs(vars('apxs'), 'LIBEXECDIR');
+my $build = ($ENV{RPCPROXY_SO} // vars('top_dir') . '/build/mod_rpcproxy.so') =~ s{/[^/]*$}{}r;
 
 # ---- links ----
 sub anchors { my ($file) = @_; return map { lc s/[^\w -]//gr =~ s/ /-/gr } $text{$file} =~ /^#+ (.*)$/mg }
@@ -34,52 +39,137 @@ for my $page (@pages) {
 put("$root/manual.smbpasswd", RPCH::NTLM::smbpasswd_line(alice => 'secret'));
 put("$root/farm.secret", 'f' x 32);
 chmod 0600, "$root/farm.secret";
+my $ca = RPCH::CA->new('Staff');
+my %path = ('rpc.users' => "$root/conf/users", 'rpc.groups' => "$root/conf/users", 'rpc.smbpasswd' => "$root/manual.smbpasswd", 'rpc-farm.secret' => "$root/farm.secret",
+            'rpc.keytab' => "$root/farm.secret", 'rpc-ca.crt' => $ca->certificate, 'rpc-ca.crl' => $ca->revocations,
+            'mail.pem' => "$root/conf/server.crt", 'mail.key' => "$root/conf/server.key", 'ca-certificates.crt' => "$root/conf/server.crt");
 my %frame = (
     ''       => ['', ''],
     location => ["<Location /framed>\nSetHandler rpcproxy\nRpcValidPorts *:1-65535\n", "\n</Location>\n"],
     ntlm     => ["<Location /framed>\nAuthType NTLM\nAuthName x\nAuthNtlmUserFile $root/manual.smbpasswd\nRequire valid-user\n", "\n</Location>\n"],
+    vhost    => ["<VirtualHost 127.0.0.1:1>\nServerName framed\n", "\n</VirtualHost>\n"],
 );
 my $common = join '', map { "LoadModule ${_}_module $modules/mod_$_.so\n" }
-    grep { my $m = $_; -e "$modules/mod_$m.so" && slurp("$root/conf/modules.conf") !~ /\b${m}_module\b/ } qw(setenvif proxy proxy_http);
-my $so = ($ENV{RPCPROXY_SO} // vars('top_dir') . '/build/mod_rpcproxy.so') =~ s{mod_rpcproxy\.so$}{mod_rpc_backend_auth.so}r;
-$common .= "LoadModule rpc_backend_auth_module $so\n" if slurp("$root/conf/modules.conf") !~ /rpc_backend_auth_module/;
+    grep { my $m = $_; -e "$modules/mod_$m.so" && slurp("$root/conf/modules.conf") !~ /\b${m}_module\b/ }
+    qw(setenvif headers authz_groupfile proxy proxy_http slotmem_shm proxy_balancer auth_gssapi);
+$common .= "LoadModule rpc_backend_auth_module $build/mod_rpc_backend_auth.so\n" if slurp("$root/conf/modules.conf") !~ /rpc_backend_auth_module/;
 # All blocks of a page in one httpd; one that fails is then looked for.
 my $httpd = RPCH::Httpd->new;
 sub configtest { my ($blocks) = @_; return $httpd->configure($common . $blocks)->configtest }
 for my $page (@pages) {
-    my @blocks;
-    while ($text{$page} =~ /^```apache ?(\w*)\n(.*?)^```$/msg) {
-        my ($kind, $block) = ($1, $2);
+    my @found;
+    for my $block (grep { $_->{kind} eq 'apache' && $_->{info} !~ /^edit / } blocks($text{$page})) {
+        my ($kind, $text) = @$block{qw(info text)};
         $frame{$kind} or fail("$page: there is no frame $kind"), next;
-        $block =~ s{/etc/apache2/rpc\.users}{$root/conf/users}g;
-        $block =~ s{/etc/apache2/rpc\.smbpasswd}{$root/manual.smbpasswd}g;
-        $block =~ s{/etc/apache2/rpc-farm\.secret}{$root/farm.secret}g;
-        $block =~ s{CustomLog logs/}{CustomLog $httpd->{dir}/}g;
-        push @blocks, $frame{$kind}[0] . $block . $frame{$kind}[1];
+        SKIP: {
+            skip "no mod_auth_gssapi: $page", 1 if $text =~ /^\s*Gssapi/m && $common !~ /auth_gssapi/;
+            $text =~ s{/etc/(?:apache2|ssl/certs|ssl/private)/([\w.-]+)}{$path{$1} // "/no/$1"}ge;
+            $text =~ s{CustomLog logs/}{CustomLog $httpd->{dir}/}g;
+            $text =~ s{<VirtualHost \*:443>}{<VirtualHost 127.0.0.1:1>}g;
+            $text =~ s{^RpcEndpointListen \K\S+}{"127.0.0.1:" . RPCH::Root::free_ports(1)}mge;
+            push @found, $frame{$kind}[0] . $text . $frame{$kind}[1];
+        }
     }
-    next if !@blocks;
+    next if !@found;
     # A directive of the main server may stand once in a page.
-    my ($status, $said) = configtest(join '', @blocks);
-    is($status, 0, "$page: configtest of " . @blocks . ' blocks') or do {
+    my ($status, $said) = configtest(join '', @found);
+    is($status, 0, "$page: configtest of " . @found . ' blocks') or do {
         diag $said;
-        for my $block (@blocks) { my ($s, $m) = configtest($block); diag "$block\n$m" if $s }
+        for my $block (@found) { my ($s, $m) = configtest($block); diag "$block\n$m" if $s }
     };
 }
-# The defaults are what may be written.
+# The defaults are what may be written, and the installed file names the same.
 {
     my %defaults = map { $_ => 1 } map { $text{$_} =~ /^- \*\*Default:\*\* `((?:Rpc|AuthNtlm)\w+ .*)`$/mg } grep { /mod_/ } @pages;
     cmp_ok(scalar keys %defaults, '>=', 20, 'there are defaults');
     my ($status, $said) = configtest(join '', map { "$_\n" } sort keys %defaults);
     is($status, 0, 'each default is one that httpd takes') or diag $said;
+    my $seconds = sub { return $_[0] =~ s/\b(\d+)(min|h|s)\b/$1 * { min => 60, h => 3600, s => 1 }->{$2}/ger };
+    my %same = map { $seconds->($_) => 1 } keys %defaults;
+    my @other = grep { !$same{ $seconds->($_) } } slurp('conf/mods-available/rpcproxy.conf') =~ /^#(Rpc\w+ .*)$/mg;
+    is("@other", 'RpcMaxUnpairedChannels 5000 RpcMaxUnpairedPerUser 500', 'mods-available/rpcproxy.conf has these defaults, and two that follow from another');
+}
+# What a page repeats of a sample is the same.
+{
+    my ($rule) = slurp('conf/rpcproxy.conf') =~ /^(<IfModule security2_module>.*?^<\/IfModule>)/ms;
+    like($text{'doc/neighbours.md'}, qr/^\Q$rule\E$/m, 'the rule for mod_security is that of conf/rpcproxy.conf');
 }
 
 # ---- commands ----
 for my $page (@pages) {
-    for my $command ($text{$page} =~ /^```sh\n(.*?)^```$/msg) {
+    for my $command (map { $_->{text} } grep { $_->{kind} eq 'sh' } blocks($text{$page})) {
         my $said = qx(bash -c '@{[ $command =~ s/'/'\\''/gr ]}' 2>&1);
         is($?, 0, "$page: $command") or diag $said;
         like($said, qr/8846f7eaee8fb117ad06bdd830b7586c/i, 'which is the hash') if $command =~ /md4/;
     }
+}
+# Those that change a system: their programs and options exist, and what they name comes with us, or with httpd.
+my %options = (rpcping => scalar qx($build/rpcping --help), curl => scalar qx(LD_PRELOAD= curl --help all 2>&1));
+my %known = map { $_ => 1 } qw(apachectl systemctl chmod chgrp mkdir grep openssl klist kinit haproxy fail2ban-regex fail2ban-client setsebool semanage restorecon ln);
+sub option_exists { my ($program, $option) = @_; $option =~ s/=.*//; return $options{$program} =~ /(?:^|[\s,])\Q$option\E(?:[\s,]|$)/m }
+my %check = (
+    rpcping => sub { return grep { /^-/ && !option_exists(rpcping => $_) } @_ },
+    curl    => sub { return grep { /^-/ && !option_exists(curl => $_) } @_ },
+    cp      => sub { my ($from) = @_; my $file = $from =~ s{^/usr/share/doc/libapache2-mod-rpcproxy/examples/}{conf/}r; return -e $file ? () : $from },
+    a2enmod => sub { return grep { !-e "$modules/mod_$_.so" && !-e "$build/mod_$_.so" } @_ },
+    a2enconf => sub { my $page = pop; return grep { my $name = $_; $page !~ m{/conf-available/} || $page !~ m{/\Q$name\E\.conf} } @_ },
+    a2ensite => sub { my $page = pop; return grep { my $name = $_; $name ne 'default-ssl' && $page !~ m{/sites-available/\Q$name\E\.conf} } @_ },
+    apt      => sub { return grep { !/^(?:install|\.\/(?:libapache2-mod-rpcproxy|rpcping)_1\.0\.0-1_amd64\.deb|libapache2-mod-auth-gssapi)$/ } @_ },
+    htpasswd => sub { return grep { /^-/ && !/^-[Bcv]$/ } @_ },
+);
+for my $page (@pages) {
+    my @wrong;
+    my @commands = map { commands($_) } grep { $_->{kind} eq 'console' } blocks($text{$page});
+    for my $command (@commands) {
+        my ($program, @words) = shellwords($command);
+        my $check = $check{$program} // ($known{$program} ? sub { return } : sub { return "program $program" });
+        push @wrong, map { "$_ in: $command" } $check->(@words, $program =~ /^a2en(?:conf|site)$/ ? $text{$page} : ());
+    }
+    # Also those in a row of a table or in a sentence
+    push @wrong, map { "$_->[0] in: $_->[1]" } map { my $line = $_; map { [$_, $line] } $check{rpcping}->(split ' ', $line) } $text{$page} =~ /`rpcping ([^`]*)`/g;
+    is(join("\n", @wrong), '', "$page: its " . @commands . ' commands');
+}
+
+# ---- what is quoted ----
+my %message = $text{'doc/messages.md'} =~ /^\| (RPC\d{4}) \| [^|]+ \| ((?:[^|\\]|\\.)+) \|/mg;
+my %reason = map { $_ => 1 } $text{'doc/reasons.md'} =~ /^\| ([a-z-]+) \|/mg;
+cmp_ok(scalar keys %message, '>=', 140, 'there are messages');
+sub words_in { my ($text) = @_; return join ' ', $text =~ /"((?:\\.|[^"\\])*)"/g }
+my $sources = join "\n", map { slurp($_) =~ s/"\s*\n\s*"//gr } glob '*.c {auth,base,delegate,endpoint,firewall,httpd,io,ntlm,proxy,shared,target,tools,wire}/*.[ch]';
+# What others say, as the pages quote it: httpd and its modules, libcurl, OpenSSL, FreeRDP, Samba, impacket.
+# t/94-tickets.t hears the most important ones from the programs themselves.
+my @foreign = ('Could not resolve host', 'Connection refused', 'Permission denied', 'SSL certificate problem', 'SSL: no alternative certificate subject name matches', 'fault',
+    'authentication failure', 'Password Mismatch', 'not found', 'Could not open password file', 'client used wrong authentication scheme', 'authorization failure',
+    'GSS ERROR', 'GSS ERROR ... gss_accept_sec_context()', 'not found in keytab', 'not found in keytab; keytab is likely out of date', 'SPNEGO cannot find mechanisms to negotiate', 'Clock skew too great', 'NO AUTH DATA',
+    'peer did not return a certificate', 'unable to get local issuer certificate', 'certificate revoked', 'CRL has expired', 'cannot perform post-handshake authentication',
+    'http_response_recv: Retries exceeded', 'error! Status Code: 503', 'rpc_channel_read: Out of retries', 'tsg_check failure',
+    'Server response: Access denied', 'Server response: RPC error', 'roh_recv_CONN_C2_done: Error receiving PDU', 'Basic authentication failed in RPC_IN_DATA channel',
+    'NTLM authentication failed in RPC_IN_DATA channel', 'No supported auth offered by URL', 'Address already in use', "Invalid command 'RpcValidPorts'", "Invalid command 'SSLEngine'", 'RPC Error:');
+my %foreign = map { $_ => 1 } @foreign;
+for my $page (qw(doc/troubleshooting.md doc/auth-basic.md doc/auth-kerberos.md doc/auth-certificates.md doc/neighbours.md)) {
+    my (@wrong, %ids);
+    for my $row ($text{$page} =~ /^\| (.*) \|$/mg) {
+        my @cells = split / \| /, $row;
+        for my $cell (@cells[0 .. ($#cells > 1 ? 1 : 0)]) {
+            my ($id) = $cell =~ /\b(RPC\d{4})\b/;
+            push @wrong, "no message $_" for grep { !$message{$_} } $cell =~ /\b(RPC\d{4})\b/g;
+            push @wrong, map { "\"$_\"" } grep { !$foreign{$_} && index($sources, $_) < 0 } grep { !/^(?:trying to connect|disconnected)$/ } $cell =~ /"([^"]+)"/g;
+            push @wrong, map { "no reason $_" } grep { !$reason{$_} } map { split /,(?: or)? / } $cell =~ /\bRPC000[125] ((?:[a-z]+(?:-[a-z]+)+(?:, (?:or )?)?)+)/g;
+            push @wrong, "no reason $1" if $cell =~ /\breason=([a-z-]+)/ && !$reason{$1};
+        }
+    }
+    is(join("\n", @wrong), '', "$page: what it quotes is what is said");
+}
+# Whole lines of the log, with their ids.
+for my $page (grep { !/messages\.md$/ } @pages) {
+    my @wrong;
+    while ($text{$page} =~ /^    (?:\[[^\n]*\] )?(RPC\d{4}): ((?:[^\n]+)(?:\n    (?!RPC)[^\n]+)*)/mg) {
+        my ($id, $line) = ($1, $2);
+        $line =~ s/\s*\n\s*/ /g;
+        my $like = join '.+?', map { quotemeta } split /(?:[A-Z]+(?: [A-Z]+)*(?::[A-Z]+)?|\bN\b)/, $message{$id} // 'no message';
+        push @wrong, "$id: $line" if $line !~ /\.\.\.$/ && $line !~ /^$like/;
+    }
+    is(join("\n", @wrong), '', "$page: its lines of the log") if $text{$page} =~ /^    .*RPC\d{4}: /m;
 }
 
 # ---- variables ----
