@@ -20,8 +20,8 @@
 
 typedef struct rpc_board rpc_board_t;
 
-/* Bytes of each text, with its NUL; multiples of 8. A server is looked for by its name, which is
- * therefore never cut: 255 characters and [65535]. */
+/* Bytes of each text, with its NUL; their sum is a multiple of 8. A server is looked for by its
+ * name, which is therefore never cut: 255 characters and [65535]. */
 #define RPC_BOARD_USER 80
 #define RPC_BOARD_CLIENT 48
 #define RPC_BOARD_VHOST 64

@@ -97,6 +97,61 @@ static void test_long(rpc_board_t *b)
     rpc_board_leave(b, 1);
 }
 
+/* Texts of all lengths, in a row and beyond its own room. */
+static void test_texts(rpc_board_t *b)
+{
+    rpc_board_row_t row = row_of("", 1);
+    rpc_board_view_t view;
+    int n, wrong = 0;
+
+    for (n = 0; n < RPC_BOARD_SERVER; n++) {
+        char server[RPC_BOARD_SERVER] = "";
+
+        memset(server, 's', (size_t)n);
+        snprintf(row.user, sizeof(row.user), "%.*s", n, server);
+        snprintf(row.vhost, sizeof(row.vhost), "%.*s", n / 2, server);
+        rpc_board_enter(b, 2, &row);
+        rpc_board_reached(b, 2, server);
+        wrong += !rpc_board_read(b, 2, &view) || strcmp(view.row.user, row.user) != 0
+              || strcmp(view.row.client, row.client) != 0 || strcmp(view.row.vhost, row.vhost) != 0
+              || strcmp(view.row.target, row.target) != 0 || strcmp(view.row.server, server) != 0;
+    }
+    is_int(wrong, 0, "texts of any length are read as they were written");
+    rpc_board_leave(b, 2);
+}
+
+/* KB of shared memory that this process has touched. */
+static long shared_kb(void)
+{
+    FILE *f = fopen("/proc/self/status", "r");
+    char line[128];
+    long kb = -1;
+
+    while (f && fgets(line, sizeof(line), f))
+        sscanf(line, "RssShmem: %ld", &kb);
+    if (f)
+        fclose(f);
+    return kb;
+}
+
+static void test_memory(apr_pool_t *pool)
+{
+    long before = shared_kb(), after;
+    rpc_board_row_t row = row_of("EXAMPLE\\a.user", 1);
+    rpc_board_t *b;
+    int i;
+
+    if (rpc_board_create(&b, ROWS, pool) != APR_SUCCESS)
+        return;
+    for (i = 0; i < 1000; i++) {
+        rpc_board_enter(b, i, &row);
+        rpc_board_reached(b, i, "mailbox-server-1.example.com[6001]");
+    }
+    after = shared_kb();
+    ok(after - before > 0 && after - before <= 350,
+       "1000 rows with texts of ordinary lengths take %ld KB of memory", after - before);
+}
+
 /* Is the row one that a writer has written, and not a mixture? */
 static int is_whole(const rpc_board_row_t *row)
 {
@@ -358,6 +413,8 @@ int main(void)
         return unit_done();
     test_row(board);
     test_long(board);
+    test_texts(board);
+    test_memory(pool);
     test_dying_writer(board);
     test_sums(sums);
     test_sums_crowd(sums);
