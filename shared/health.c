@@ -27,7 +27,6 @@ typedef struct texts {
 _Static_assert(sizeof(texts_t) % sizeof(uint64_t) == 0, "whole words");
 
 typedef struct slot {
-    _Atomic uint64_t server;    /* hash of host:port; 0: the slot was never used */
     _Atomic uint32_t reserved;  /* by this configuration */
     _Atomic int64_t until;      /* avoided until then */
     _Atomic int64_t avoid;      /* how long the last time; 0: it is healthy */
@@ -45,6 +44,9 @@ typedef struct slot {
 
 struct rpc_health {
     _Atomic uint32_t configuration;     /* counted; the first is 1 */
+    /* Hashes of host:port, apart from the slots: whoever looks for a server, or at all, touches no
+     * memory of slots that were never used. 0: it was never used. */
+    _Atomic uint64_t servers[SLOTS];
     slot_t slots[SLOTS];
 };
 
@@ -115,11 +117,11 @@ static slot_t *find_slot(rpc_health_t *health, uint64_t server)
     unsigned i;
 
     for (i = 0; i < PROBES; i++) {
-        slot_t *slot = &health->slots[(server + i) % SLOTS];
-        uint64_t holds = atomic_load(&slot->server);
+        size_t n = (server + i) % SLOTS;
+        uint64_t holds = atomic_load(&health->servers[n]);
 
         if (holds == server)
-            return slot;
+            return &health->slots[n];
         if (!holds)
             return NULL;
     }
@@ -150,9 +152,10 @@ static slot_t *find_free(rpc_health_t *health, uint64_t server, apr_time_t now)
     unsigned i;
 
     for (i = 0; i < PROBES; i++) {
-        slot_t *slot = &health->slots[(server + i) % SLOTS];
+        size_t n = (server + i) % SLOTS;
+        slot_t *slot = &health->slots[n];
 
-        if (!atomic_load(&slot->server))
+        if (!atomic_load(&health->servers[n]))
             return slot;
         if (is_kept(slot, configuration))
             continue;
@@ -168,11 +171,13 @@ static slot_t *claim_slot(rpc_health_t *health, const char *host, uint16_t port,
 {
     uint64_t server = hash_server(host, port), holds;
     slot_t *slot = find_slot(health, server);
+    _Atomic uint64_t *place;
 
     if (slot || !(slot = find_free(health, server, now)))
         return slot;
-    holds = atomic_load(&slot->server);
-    if (!atomic_compare_exchange_strong(&slot->server, &holds, server))
+    place = &health->servers[slot - health->slots];
+    holds = atomic_load(place);
+    if (!atomic_compare_exchange_strong(place, &holds, server))
         return holds == server ? slot : NULL;
     atomic_store(&slot->reserved, 0);
     atomic_store(&slot->avoid, 0);
@@ -344,11 +349,13 @@ int rpc_health_view(const rpc_health_t *health, int number, apr_time_t now, rpc_
 {
     slot_t *slot = (slot_t *)&health->slots[number];
     uint32_t configuration = atomic_load(&((rpc_health_t *)health)->configuration);
-    int64_t drain = atomic_load(&slot->drain);
+    int64_t drain;
     texts_t texts;
 
-    if (!atomic_load(&slot->server) || !read_texts(slot, &texts) || !texts.host[0])
+    if (!atomic_load(&((rpc_health_t *)health)->servers[number]) || !read_texts(slot, &texts)
+        || !texts.host[0])
         return 0;
+    drain = atomic_load(&slot->drain);
     memset(view, 0, sizeof(*view));
     memcpy(view->host, texts.host, sizeof(view->host));
     memcpy(view->why, texts.why, sizeof(view->why));
@@ -378,6 +385,7 @@ void rpc_health_gone(rpc_health_t *health, uint32_t pid)
     for (i = 0; i < SLOTS; i++) {
         uint32_t dead = pid;
 
-        atomic_compare_exchange_strong(&health->slots[i].writer, &dead, 0);
+        if (atomic_load(&health->servers[i]))
+            atomic_compare_exchange_strong(&health->slots[i].writer, &dead, 0);
     }
 }
