@@ -72,6 +72,8 @@ static void attach(rpc_virtual_t *v, rpc_channel_t *ch)
     ch->virt = v;
     ch->client->owner = &v->turn;
     v->successor = ch;
+    free(ch->first);
+    ch->first = NULL;
     rpc_channel_opened(ch);
     v->role->attached(v);
     rpc_loop_schedule(v->proxy->loop, &v->turn);
@@ -117,7 +119,7 @@ static int may_move_away(const rpc_virtual_t *v)
 static void replace(rpc_virtual_t *v, rpc_channel_t *ch)
 {
     const rpc_channel_t *newest = v->successor ? v->successor : v->current;
-    int follows = rts_cookie_equal(rts_cookie(&ch->first, 1), &newest->cookie);
+    int follows = rts_cookie_equal(rts_cookie(ch->first, 1), &newest->cookie);
 
     if (strcmp(v->current->spec->identity, ch->spec->identity) != 0)
         channel_refuse(ch, RPC_REASON_PEER_MISMATCH,
@@ -152,7 +154,7 @@ static int claim_cookie(rpc_channel_t *ch, int replacing)
     rpc_reason_t reason = RPC_REASON_NONE;
 
     if (spec->claim)
-        reason = spec->claim(spec->ctx, rts_cookie(&ch->first, 0), replacing, &ch->first_server);
+        reason = spec->claim(spec->ctx, rts_cookie(ch->first, 0), replacing, &ch->first_server);
     if (!reason)
         return 1;
     channel_refuse(ch, reason, claim_fault(reason));
@@ -163,7 +165,7 @@ static int claim_cookie(rpc_channel_t *ch, int replacing)
 static void place(rpc_channel_t *ch, int replacing)
 {
     rpc_virtual_t *v = apr_hash_get(ch->proxy->tables[ch->spec->role],
-                                    rts_cookie(&ch->first, 0)->b, sizeof(rts_cookie_t));
+                                    rts_cookie(ch->first, 0)->b, sizeof(rts_cookie_t));
 
     if (v && replacing)
         replace(v, ch);
@@ -192,14 +194,14 @@ static void dispatch(rpc_job_t *job)
 {
     rpc_channel_t *ch = RPC_OWNER_OF(job, rpc_channel_t, turn);
     const rpc_role_ops_t *role = role_of(ch);
-    int replacing = rts_identify(&ch->first, role->from_client) == role->replacer;
+    int replacing = rts_identify(ch->first, role->from_client) == role->replacer;
 
     rpc_timer_cancel(ch->proxy->loop, &ch->timer);
     ch->turn.run = channel_newcomer_turn;
-    ch->cookie = *rts_cookie(&ch->first, replacing ? 2 : 1);
+    ch->cookie = *rts_cookie(ch->first, replacing ? 2 : 1);
     ch->heard = ch->spoke = rpc_loop_now(ch->proxy->loop);
     rpc_flow_receiver_start(&ch->hop1, ch->spec->receive_window);
-    rpc_flow_sender_start(&ch->hop4, rts_u32(&ch->first, RTS_CMD_RECEIVE_WINDOW_SIZE, 0));
+    rpc_flow_sender_start(&ch->hop4, rts_u32(ch->first, RTS_CMD_RECEIVE_WINDOW_SIZE, 0));
     /* An order that came while the channel was between two loops has found it on neither. */
     if (rpc_meter_verdict(&ch->spec->metered, rpc_loop_now(ch->proxy->loop)))
         channel_refuse(ch, RPC_REASON_ADMINISTRATOR,
@@ -230,7 +232,7 @@ static void channel_arrive(rpc_job_t *job)
 
 static void go_home(rpc_channel_t *ch)
 {
-    unsigned hash = (unsigned)rts_cookie(&ch->first, 0)->b[15];
+    unsigned hash = (unsigned)rts_cookie(ch->first, 0)->b[15];
     rpc_proxy_t *home = ch->proxy->siblings[hash % ch->proxy->count];
 
     if (home == ch->proxy) {
@@ -250,15 +252,21 @@ static void go_home(rpc_channel_t *ch)
 static void channel_first_pdu(rpc_channel_t *ch, const uint8_t *data, const dcerpc_header_t *header)
 {
     const rpc_role_ops_t *role = role_of(ch);
-    const char *wrong = header->ptype == DCERPC_RTS
-        ? rts_parse(data, header->frag_length, &ch->first) : "the first PDU is no RTS PDU";
+    const char *wrong;
     rts_pdu_id_t id;
 
+    ch->first = malloc(sizeof(*ch->first));
+    if (!ch->first) {
+        channel_refuse(ch, RPC_REASON_NO_MEMORY, "no memory for its first PDU");
+        return;
+    }
+    wrong = header->ptype == DCERPC_RTS ? rts_parse(data, header->frag_length, ch->first)
+                                        : "the first PDU is no RTS PDU";
     if (wrong) {
         channel_refuse(ch, RPC_REASON_BAD_PDU, wrong);
         return;
     }
-    id = rts_identify(&ch->first, role->from_client);
+    id = rts_identify(ch->first, role->from_client);
     rpc_log(ch->spec->log, RPC_LOG_DEBUG, 0, "%s channel: %s from the client", role->name,
             rts_info(id)->name);
     if (id == role->opener || id == role->replacer)

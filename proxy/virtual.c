@@ -21,6 +21,7 @@
 
 /* The number of rounds of reading and writing before the other channels get their turn. */
 #define TURN_ROUNDS 4
+#define WHY_MAX 480         /* bytes of the words why it ends */
 
 const char *rpc_state_name(rpc_state_t state)
 {
@@ -66,6 +67,7 @@ void rpc_channel_free(rpc_channel_t *ch, rpc_reason_t reason, const char *why, i
     RPC_LIST_REMOVE(ch->proxy->channels, ch);
     dcerpc_framer_reset(&ch->framer);
     rpc_pdus_clear(&ch->held);
+    free(ch->first);
     show(ch);
     ch->spec->ended(ch->spec->ctx, &end);
     rpc_stream_close(client, reason == RPC_REASON_CLIENT_ERROR);
@@ -74,16 +76,18 @@ void rpc_channel_free(rpc_channel_t *ch, rpc_reason_t reason, const char *why, i
 
 void rpc_virtual_end(rpc_virtual_t *v, rpc_reason_t reason, const char *fmt, ...)
 {
+    char why[WHY_MAX];
     va_list args;
 
     if (v->reason)
         return;
     v->reason = reason;
     va_start(args, fmt);
-    apr_vsnprintf(v->why, sizeof(v->why), fmt, args);
+    apr_vsnprintf(why, sizeof(why), fmt, args);
     va_end(args);
+    v->why = strdup(why);
     rpc_log(rpc_virtual_log(v), RPC_LOG_DEBUG, 0, "%s channel in %s ends: %s: %s",
-            v->role->name, rpc_state_name(v->state), rpc_reason_info(reason)->token, v->why);
+            v->role->name, rpc_state_name(v->state), rpc_reason_info(reason)->token, why);
     rpc_loop_schedule(v->proxy->loop, &v->turn);
 }
 
@@ -146,6 +150,7 @@ void rpc_virtual_free(rpc_virtual_t *v)
     dcerpc_framer_reset(&v->leg_framer);
     rpc_pdus_clear(&v->waiting);
     free(v->farewell_why);
+    free(v->why);
     free(v);
 }
 
@@ -586,7 +591,9 @@ static void virtual_connect_done(void *ctx, rpc_reason_t reason, apr_status_t st
         spec->reached(spec->ctx, host, port);
     if (spec->preface_len)
         rpc_put_leg(v, spec->preface, (uint32_t)spec->preface_len);
-    v->role->connected(v, &v->current->first);
+    v->role->connected(v, v->current->first);
+    free(v->current->first);
+    v->current->first = NULL;
     rpc_loop_schedule(v->proxy->loop, &v->turn);
 }
 
@@ -604,9 +611,9 @@ int rpc_virtual_open(rpc_channel_t *ch, const rpc_role_ops_t *role, int replacin
     v->role = role;
     v->current = ch;
     v->replacing = replacing;
-    v->cookie = *rts_cookie(&ch->first, 0);
+    v->cookie = *rts_cookie(ch->first, 0);
     if (replacing)
-        v->old_cookie = *rts_cookie(&ch->first, 1);
+        v->old_cookie = *rts_cookie(ch->first, 1);
     v->turn.run = virtual_turn;
     v->timer.fire = virtual_timer;
     ch->virt = v;

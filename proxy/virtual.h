@@ -70,7 +70,7 @@ struct rpc_channel {
     rpc_job_t turn;             /* while in Open_Start */
     rpc_timer_t timer;          /* Open_Start: for the first PDU; OUT: after its client's end of
                                  * file */
-    rts_pdu_t first;            /* the first PDU */
+    rts_pdu_t *first;           /* the first PDU, malloc'ed; NULL: it has not come, or has served */
     rpc_virtual_t *awaits;      /* a successor that waits until the replacement before it is over */
     rpc_channel_t *released;    /* the next of its virtual channel's released ones */
     rpc_channel_t *next, *prev; /* all channels of the proxy */
@@ -107,7 +107,7 @@ struct rpc_virtual {
     unsigned leaves:1;          /* inbound: A5 has come before B3 or B2 */
     unsigned in_table:1;
     rpc_reason_t reason;        /* set: ends at the end of this turn */
-    char why[480];              /* with it, in words */
+    char *why;                  /* with it, in words, malloc'ed; NULL: the reason's own */
     rpc_reason_t farewell;      /* set: our endpoint is about to close the leg, ... */
     char *farewell_why;         /* ... why in words, malloc'ed; NULL: without memory */
     rpc_job_t turn;
