@@ -147,6 +147,7 @@ check: $(CORE_O) $(GLUE_O) $(NTLM_O) $(AUTH_O) $(DELEG_O) $(DOOR_O) $(BUILD)/rpc
 lint:
 	tools/deps.sh lint
 	tools/lint.sh
+	prove -e '' t/unit/lint_test.sh
 
 # STEPS names some of them.
 ci-matrix:

@@ -5,7 +5,8 @@ set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 failed=0
 
-# CHECK COMMAND...: the files come at the end of the command, from the standard input.
+# CHECK COMMAND...: the files come at the end of the command, from the standard input. That is no pipe, behind which
+# check() would set a variable of another shell.
 check() {
     local name=$1
     shift
@@ -21,9 +22,9 @@ files() { git ls-files -z | grep -zE -- "$1" | grep -zvE -- "${2:-^$}"; }
 scripts() { git grep -lzE -e '^#!/bin/(bash|sh)$'; }
 
 # Words that are right: names of protocols (TE, lsat), of APR and of Perl, and the bullet of man(7).
-files . '^fuzz/(corpus|regressions)/' | check spelling codespell \
-    --ignore-words-list=te,lsat,bu,parms,upto,isnt,ordner,keep-alives
+check spelling codespell --ignore-words-list=te,lsat,bu,parms,upto,isnt,ordner,keep-alives \
+    < <(files . '^fuzz/(corpus|regressions)/')
 # apache2-maintscript-helper is only seen where apache2 is installed; and $ in single quotes is meant for others.
-scripts | check shell shellcheck -x -e SC1091,SC2016
-files '\.(pl|pm|t)$|^t/(TEST|SUITE)$' | check perl perlcritic --quiet --gentle --profile .perlcriticrc
+check shell shellcheck -x -e SC1091,SC2016 < <(scripts)
+check perl perlcritic --quiet --gentle --profile .perlcriticrc < <(files '\.(pl|pm|t)$|^t/(TEST|SUITE)$')
 exit "$failed"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # usage: matrix.sh [STEP...]. What `make ci-matrix` runs, one step after the other, each with a log of its own in
 # build/matrix; then a table. A step that fails keeps no other from running. FUZZ_TIME are the seconds for each
-# fuzzer. The steps deb and trixie are as root, with the mirror that apt of this machine has.
+# fuzzer. The steps deb, bookworm and trixie are as root, with the mirror that apt of this machine has.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 logs=build/matrix
@@ -14,11 +14,13 @@ check          make -s check
 lint           make -s lint
 gcc            make -s BUILD=build/gcc CC=gcc all load unit
 clang          make -s BUILD=build/clang CC=clang all load unit
+oldest         tools/oldest.sh
 test           make -s test
 sanitize       make -s sanitize
 tsan           make -s BUILD=build/tsan CC=clang SAN=thread unit
 fuzz           make -s fuzz FUZZ_TIME=$fuzz_time
 deb            make -s deb-test
+bookworm       tools/root_build.sh bookworm
 trixie         tools/root_build.sh trixie
 STEPS
 }
