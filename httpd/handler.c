@@ -448,6 +448,9 @@ int rpc_request_serve(request_rec *r, const rpc_service_t *by)
     const char *obstacle;
     apr_int64_t length;
 
+    if (by->upstream && strchr(r->uri, '\\'))
+        return refuse_request(r, RPC_REASON_BAD_REQUEST,
+                              "the path has a backslash, which a proxy behind may take for a slash");
     if (by->upstream && kind.carry != RPC_CARRY_RPC) {
         if ((rv = check_tls(r, dc)) != OK)
             return rv;

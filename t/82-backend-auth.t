@@ -169,6 +169,8 @@ my $front = httpd('front', "ProxyPass /open $url/open",
         'GssapiDelegCcacheUnique On', 'GssapiCredStore client_keytab:' . $ad->keytab('front'), "GssapiCredStore ccache:FILE:$root/left-$$/own"),
     location('/wrong', "ProxyPass $url/wrong", $BASIC, $KERBEROS, "SetEnv KRB5CCNAME $carol"),
     location('/rpc/rpcproxy.dll', @RPC, "RpcBackend 127.0.0.1 http://127.0.0.1:$back->{port}/rpc/rpcproxy.dll", $BASIC, $KERBEROS),
+    location('/by-ntlm/rpcproxy.dll', @RPC, "RpcBackend 127.0.0.1 http://127.0.0.1:$back->{port}/rpc/rpcproxy.dll", 'AuthType NTLM', 'AuthName x',
+        'AuthNtlmProvider file', "AuthNtlmUserFile $root/smbpasswd-$$", 'Require valid-user', $KERBEROS),
     location('/refused/rpcproxy.dll', @RPC, "RpcBackend 127.0.0.1 $url/refused", $BASIC, $KERBEROS),
     location('/password/rpcproxy.dll', @RPC, "RpcBackend 127.0.0.1 $url/password", $BASIC, 'RpcBackendAuth basic'),
     "<Proxy balancer://behind>\nBalancerMember http://localhost:$behind->{port}\n</Proxy>",
@@ -311,6 +313,18 @@ subtest 'channels' => sub {
     ok($front->logs(qr/^bob "RPC_OUT_DATA .* 403 .* upstream-logon$/m, 'access_log'), 'RPC_REASON in the access log');
     unlike($front->log, qr/RPC_OUT_DATA refused/, 'and no second line in the error log');
     unlike($back->log('access_log'), qr/RPC_OUT_DATA.*RPC_OUT_DATA.*RPC_OUT_DATA/s, 'nor has the proxy behind heard of it');
+    $c = plain(port => $front->{port}, user => undef, target => $server->target, path => '/by-ntlm/rpcproxy.dll');
+    for my $which (qw(in out)) {
+        my ($http, $open) = ($c->dial($which), "open_$which");
+        is(RPCH::NTLM->new(user => 'alice', password => 'secret')->login($http, $c->uri, method => 'RPC_IN_DATA', length => 0)->{status}, 200, 'alice logs in by NTLM, with an echo');
+        $c->$open(connection => $http, user => undef);
+    }
+    ok(eval { $c->send_a1->send_b1->opened; $c->works }, 'and has a channel on the same connection, without any credentials') || diag $@;
+    $c->close;
+    ok($back->logs(qr/(?:^alice\@AD\.TEST "RPC_(?:IN|OUT)_DATA .*?){8}/ms, 'access_log'), 'the proxy behind has seen alice each time') || diag $back->log('access_log');
+    $c = plain(port => $front->{port}, user => 'alice', password => 'secret', target => $server->target, path => '/password/rpcproxy.dll');
+    acts($c->open_out->head, 'Basic alice:secret', 'a channel, and Basic there');
+    $c->close;
     $refuse = 1;
     for my $case (['kerberos', '/refused/rpcproxy.dll', 502], ['basic', '/password/rpcproxy.dll', 403]) {
         my ($mode, $path, $status) = @$case;

@@ -5,10 +5,11 @@ use strict;
 use warnings;
 use Test::More;
 use RPCH::Client;
+use RPCH::HTTP;
 use RPCH::Httpd;
 use RPCH::PDU qw(rts);
 use RPCH::Poll qw(wait_for turn);
-use RPCH::RPC qw(contexts_pdu request_pdu response_pdu MGMT);
+use RPCH::RPC qw(bind_ack_pdu bind_pdu contexts_pdu request_pdu response_pdu MGMT);
 use RPCH::TCPServer;
 use RPCH::Test;
 
@@ -25,19 +26,24 @@ my $target = 'mail.contoso.test:6001';
 my %place = (
     rpc => '', short => "ProxyTimeout 1", setup => 'RpcSetupTimeout 1',
     first => 'RpcFirstPduTimeout 1', waits => 'Proxy100Continue On', says => 'Proxy100Continue Off',
-    mapped => "ProxyPassReverse http://127.0.0.1:$behind->{port}\nProxyPassReverseCookiePath /rpc /mapped",
+    mapped => "ProxyPassReverse http://127.0.0.1:$behind->{port}\nProxyPassReverseCookiePath /rpc /mapped\nProxyPassReverseCookieDomain behind.test front.test",
     balanced => 'ProxyPassReverse balancer://cas/mapped/', few => 'RpcMaxChannelsPerAddress 2',
     nspi => "RpcNspiProtocolSequences ncacn_http:6001\nRpcNspiServers gc1 gc2\nRpcBackend gc2 http://127.0.0.1:$behind->{port}/gc2/rpcproxy.dll",
+    impatient => '', v1 => 'RpcProtocolVersions v1 v2', session => 'RpcMaxSessionTime 1', spent => 'RpcMaxFailedTargets 1 3600',
+    renamed => "RpcValidPorts *.example.com:6001\nRpcBackend *.example.com http://127.0.0.1:$behind->{port}/cas/rpcproxy.dll?*.corp.test:6001",
+    judged => "<RequireAll>\nRequire rpc-target mail.contoso.test:6001\nRequire rpc-interface emsmdb\n</RequireAll>",
     tls => '', guarded => "RpcAllowInterfaces 6001 emsmdb\nRpcMinAuthLevel none",
 );
 my %port;
 my $conf = join '', map { "LoadModule ${_}_module $modules/mod_$_.so\n" } qw(proxy proxy_http proxy_balancer slotmem_shm lbmethod_byrequests);
-$conf .= "<Proxy balancer://cas>\nBalancerMember http://127.0.0.1:$behind->{port}\n</Proxy>\n";
+$conf .= "<Proxy balancer://cas>\nBalancerMember http://127.0.0.1:$behind->{port}\n</Proxy>\n"
+    . "<Proxy balancer://impatient>\nBalancerMember http://127.0.0.1:$behind->{port} timeout=1\n</Proxy>\n";
 # Some of these directives are for a whole host.
 for my $name (sort keys %place) {
     my ($host, $here) = $place{$name} =~ /^ProxyTimeout/ ? ($place{$name}, '') : ('', $place{$name});
     my $url = "http://127.0.0.1:$clear->{port}";
     $url = "http://127.0.0.1:$apart->{port}" if $name eq 'few';
+    $url = 'balancer://impatient' if $name eq 'impatient';
     if ($name eq 'tls') {
         $host = "SSLProxyEngine on\nSSLProxyVerify require\nSSLProxyCACertificateFile $root/conf/server.crt";
         $url = "https://localhost:$secure->{port}";
@@ -149,31 +155,38 @@ for my $place (qw(rpc tls)) {
 $behind = $clear;
 
 # ---- back-pressure ----
-{
-    # More than the kernel's buffers hold: two that send, the relay's that receives, and a small one
-    my ($c, $out, $up) = opened('rpc', over => { dial => { rcvbuf => 65_536 } });
-    my $pdu = response_pdu('x' x 5000);
-    my $count = int((2 * buffer_limit('w') + buffer_limit('r') + 4_000_000) / length $pdu);
-    $out->stop_reading;
-    $up->put($pdu x $count);
+# FROM sends more than the buffers of the kernel hold to TO, which reads only later; two ends send, and READERS read.
+sub stalls {
+    my ($from, $to, $readers, $pdu, $name) = @_;
+    my $count = int((2 * buffer_limit('w') + $readers * buffer_limit('r') + 4_000_000) / length $pdu);
+    $to->stop_reading;
+    $from->put($pdu x $count);
     my $before = -1;
-    wait_for('the upstream to stall', sub { my $same = $up->{total_out} == $before; $before = $up->{total_out}; turn(0.2); $same });
-    cmp_ok(length $up->{out}, '>', 1_000_000, 'a client that does not read stops the upstream');
+    wait_for('a stall', sub { my $same = $from->{total_out} == $before; $before = $from->{total_out}; turn(0.2); $same });
+    cmp_ok(length $from->{out}, '>', 1_000_000, "$name that does not read stops the other side");
     my ($c2, $out2, $up2) = opened();
     $_->close for $out2, $up2;
-    $out->stop_reading(0);
-    wait_for('all of it', sub { length $out->{in} == $count * length $pdu });
-    ok($out->{in} eq $pdu x $count, 'all arrives in the end');
+    $to->stop_reading(0);
+    wait_for('all of it', sub { length $to->{in} == $count * length $pdu });
+    return ok($to->{in} eq $pdu x $count, 'all arrives in the end');
+}
+{
+    my ($c, $out, $up) = opened('rpc', over => { dial => { rcvbuf => 65_536 } });
+    stalls($up, $out, 1, response_pdu('x' x 5000), 'a client');
     $_->close for $out, $up;
+    ($c, my $in, $up) = in();
+    gets($up, $c->b1, 'CONN/B1 goes on');
+    stalls($in, $up, 2, request_pdu(1, 'x' x 5000), 'an upstream');
+    $_->close for $in, $up;
 }
 
 # ---- answers that are none ----
 for (['another protocol', 'upstream-answer', 502, "SSH-2.0-OpenSSH\r\n"],
      ['nothing', 'upstream-answer', 502, ''],
      ['half a header', 'upstream-answer', 502, "HTTP/1.1 200 OK\r\nContent-Le"],
-     ['silence', 'upstream-silent', 504, undef]) {
-    my ($name, $reason, $status, $text) = @$_;
-    my $place = defined $text ? 'rpc' : 'short';
+     ['silence', 'upstream-silent', 504, undef], ['silence of a member with timeout=1', 'upstream-silent', 504, undef, 'impatient']) {
+    my ($name, $reason, $status, $text, $place) = @$_;
+    $place //= defined $text ? 'rpc' : 'short';
     my ($c, $out, $up) = out($place);
     $up->put($text)->flush->close if defined $text;
     is($out->head->{line} =~ s/, EEInfo.*//r, "HTTP/1.0 $status RPC Error: 6ba", $name);
@@ -213,9 +226,14 @@ for (['another protocol', 'upstream-answer', 502, "SSH-2.0-OpenSSH\r\n"],
 {
     my ($c, $out, $up) = out('mapped');
     $up->put("HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:$behind->{port}/elsewhere\r\n"
-             . "Set-Cookie: a=b; path=/rpc/x\r\nContent-Length: 0\r\n\r\n");
+             . "Set-Cookie: a=b; path=/rpc/x; Domain=BEHIND.test\r\nContent-Length: 0\r\n\r\n");
     like($out->head->{headers}{location}, qr{^http://localhost(?::\d+)?(?:/rpc/rpcproxy\.dll)?/elsewhere$}, 'ProxyPassReverse');
-    is($out->{head}{headers}{'set-cookie'}, 'a=b; path=/mapped/x', 'ProxyPassReverseCookiePath');
+    is($out->{head}{headers}{'set-cookie'}, 'a=b; path=/mapped/x; Domain=front.test', 'ProxyPassReverseCookiePath and ProxyPassReverseCookieDomain');
+}
+{
+    my ($c, $out, $up) = out('renamed', target => 'Box7.example.com:6001');
+    like($up->{head}, qr{^RPC_OUT_DATA /cas/rpcproxy\.dll\?box7\.corp\.test:6001 HTTP}i, "a query of the RpcBackend's own, with what its pattern has matched");
+    $_->close for $out, $up;
 }
 
 {
@@ -241,6 +259,51 @@ for (['another protocol', 'upstream-answer', 502, "SSH-2.0-OpenSSH\r\n"],
     says(qr/(?:refused|ended): too-many-of-address\b.*RpcMaxChannelsPerAddress (?:2 )?is reached/);
     $_->close for $out, map { $_->[1] } @of_one;
     $behind = $clear;
+}
+
+# ---- version 1 ----
+{
+    my $http = RPCH::HTTP->dial(port => $port{v1}, name => 'version 1')->request('RPC_CONNECT', "/rpc/rpcproxy.dll?$target");
+    my $up = asked();
+    like($up->{head}, qr{^RPC_CONNECT /rpc/rpcproxy\.dll\?\Q$target\E HTTP/1\.1\r\n}, 'version 1: the request line');
+    unlike($up->{head}, qr/^(?:Content-Length|Transfer-Encoding):/mi, 'version 1: a body without a length');
+    $http->put(my $bind = bind_pdu());
+    gets($up, $bind, 'version 1: what the client says');
+    $up->put("HTTP/1.1 200 OK\r\n\r\n" . (my $ack = bind_ack_pdu()));
+    is($http->head->{status}, 200, 'version 1: the answer');
+    gets($http, $ack, 'version 1: what the server says');
+    $up->dribble(my $pdu = response_pdu('x' x 3000), 1, 100, 1000);
+    gets($http, $pdu, 'version 1: and more of it');
+    $up->close;
+    $http->wait_eof;
+    $http->close;
+    $http = RPCH::HTTP->dial(port => $port{v1}, name => 'version 1')->request('RPC_CONNECT', '/rpc/rpcproxy.dll?mail.contoso.test:1');
+    like(($http->head || {})->{line}, qr/ 503 RPC Error: 6ba/, 'version 1: a target that is not allowed');
+    $http->close;
+}
+
+# ---- Require, RpcMaxFailedTargets ----
+{
+    my ($c, $in, $up) = in('judged');
+    gets($up, $c->b1, 'Require rpc-target: CONN/B1 goes on');
+    $in->put(contexts_pdu([[MGMT, 1]]));
+    says(qr/bind to mgmt.*refused: interface-refused: nearest rule is Require rpc-interface/);
+    $_->close for $in, $up;
+    my $other = asker('judged', target => 'mail.contoso.test:6002');
+    my $out = $other->open_out;
+    $other->send_a1;
+    is(($out->head || {})->{status}, 403, 'Require rpc-target: another one');
+    $out->close;
+    my %from = (dial => { from => '127.0.0.77' });
+    for (['a target that is not allowed', 'mail.contoso.test:1'], ['and then one that is', $target]) {
+        my ($name, $asked) = @$_;
+        $c = asker('spent', target => $asked);
+        $out = $c->open_out(%from);
+        $c->send_a1;
+        like(($out->head || {})->{line}, qr/^HTTP\/1\.0 503 RPC Error: 6ba/, "RpcMaxFailedTargets 1: $name");
+        $out->close;
+    }
+    ok($httpd->logs(qr/ too-many-failed$/m, 'access_log'), 'RpcMaxFailedTargets: the reason');
 }
 
 # ---- 100-continue ----
@@ -304,6 +367,10 @@ for (['waits', 1], ['says', 0]) {
     $up->put($OK . $A3);
     $out->wait_eof;
     ends('setup-timeout');
+    ($c, my $in, $up) = in('session');
+    gets($up, $c->b1, 'CONN/B1 goes on');
+    $in->wait_eof;
+    ends('session-over');
 }
 
 # ---- an IN channel, and the end of all ----

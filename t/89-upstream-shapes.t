@@ -79,6 +79,8 @@ refused(qr/^400$/, "a WebSocket, $_->[0]", 'GET', $RDG, [@UPGRADE, $_->[1]], $sm
     ['a length', 'Content-Length: 40'], ['chunked', 'Transfer-Encoding: chunked'];
 refused(qr/^400$/, 'RDG_OUT_DATA and a WebSocket, a length', 'RDG_OUT_DATA', $RDG, [@UPGRADE, 'Content-Length: 40'], $smuggled);
 
+refused(qr/^400$/, 'a WebSocket, and a backslash that leads elsewhere for IIS', 'GET', "$RDG..%5Cowa", \@UPGRADE);
+
 # "Connection" takes fields out; not the one that says where the body ends.
 for my $what ('Content-Length', 'Transfer-Encoding') {
     my @length = $what eq 'Content-Length' ? 'Content-Length: 1000' : 'Transfer-Encoding: chunked';
