@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 use Test::More;
+use RPCH::Manual;
 use RPCH::Samba;
 use RPCH::Test;
 
@@ -27,6 +28,8 @@ says("mgmt:$port{samr}:0", qr/^mgmt 0: [1-9]\d* interfaces$/, 'mgmt: inq_if_ids'
 says("samr:$port{samr}:$_", qr/^samr $_: Builtin RPCSRV$/, "samr: domains, authentication level $_") for 5, 6;
 says("winreg:$port{winreg}:6", qr/^winreg 6: version \d+$/, 'winreg: HKLM');
 accessed($access, qr/^RPCSRV\\\\?alice "RPC_OUT_DATA \S+\?\Q$samba->{address}\E:$port{winreg} HTTP\/1\.1" 200 /, 'the access log has the user');
+like(RPCH::Manual::program(impacket => 'dc1[135]' => "$samba->{address}\[$port{samr}]", 'https://mail.example.com/rpc/rpcproxy.dll' => $proxy[0],
+                           EXAMPLE => RPCH::Samba::DOMAIN), qr/^interfaces: [1-9]/, 'the program of the manual');
 
 # What impacket reports for a wrong password and for a refused target
 my $text = $samba->python('imp_call.py', $proxy[0], 'alice', 'wrong', @rpc, "mgmt:$port{samr}:0");

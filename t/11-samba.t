@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 use Test::More;
+use RPCH::Manual;
 use RPCH::Samba;
 use RPCH::Test;
 
@@ -23,6 +24,8 @@ says("mgmt:$port{samr}:$_", qr/^mgmt $_: [1-9]\d* interfaces$/m, "mgmt: inq_if_i
 says("samr:$port{samr}:$_", qr/^samr $_: Builtin RPCSRV$/m, "samr: domains, $_") for qw(connect sign seal);
 says("winreg:$port{winreg}:$_", qr/^winreg $_: version \d+$/m, "winreg: HKLM, $_") for qw(sign seal);
 accessed($access, qr/"RPC_OUT_DATA \S+\?\Q$samba->{address}\E:$port{winreg} HTTP\/1\.0" 200 /, 'it speaks HTTP/1.0');
+like(RPCH::Manual::program(Samba => 'dc1[135,RpcProxy=203.0.113.5:443' => "$samba->{address}\[$port{samr},RpcProxy=$args[1]", '/etc/samba/smb.conf' => $args[0],
+                           EXAMPLE => RPCH::Samba::DOMAIN, alice => RPCH::Samba::user(), secret => RPCH::Samba::PASSWORD), qr/^interfaces: [1-9]/m, 'the program of the manual');
 
 my @wrong = @args;
 $wrong[3] = 'wrong';
