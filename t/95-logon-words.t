@@ -26,7 +26,7 @@ sub curl {
 # The row of CHAPTER that has CAUSE: its first quotation, or id, has been said by HTTPD's log or in SAID.
 sub row_says {
     my ($chapter, $cause, $httpd, $said) = @_;
-    my ($row) = grep { "@$_" =~ $cause } rows(slurp("doc/auth-$chapter.md"), 'When it fails');
+    my ($row) = grep { "@$_" =~ $cause } rows(slurp(join '', 'doc/auth-', $chapter, '.md'), 'When it fails');
     return fail("$chapter: no row $cause") if !$row;
     my @quoted = map { /"([^"]+)"/g } @$row[0 .. 1];
     my ($said_it) = grep { my $words = $_; index($said // '', $words) >= 0 || $httpd->logs(qr/\Q$words\E/) } $quoted[-1] // ("@$row" =~ /(AH\d+)/)[0];
