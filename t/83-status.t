@@ -6,6 +6,7 @@ use warnings;
 use File::Spec;
 use IPC::Open2 qw(open2);
 use Test::More;
+use RPCH::File qw(slurp);
 use RPCH::Httpd;
 use RPCH::PDU qw(rts);
 use RPCH::Poll qw(wait_for turn);
@@ -57,6 +58,9 @@ sub to { my ($target, %more) = @_; return plain(port => $httpd->{port}, target =
     like($page->{content}, qr/<html lang="en">.*<h1>.*<h2 id="connections">/s, 'with a language and headings');
     like($page->{content}, qr/Nothing has failed yet/, 'nothing has failed');
     unlike($page->{content}, qr/<script/i, 'no script');
+    my ($version) = slurp('base/version.h') =~ /RPCPROXY_VERSION "(.*)"/;
+    like($page->{content}, qr/mod_rpcproxy \Q$version\E/, 'it says the version of the module');
+    is($status->json->{version}, $version, 'so does JSON');
     is_deeply([@{ $status->json }{qw(virtual_connections channels connections failures)}], [0, 0, [], []], 'nobody in JSON');
     is($status->get('?format=nonsense')->{status}, 404, 'there is no other format');
     is($status->{http}->request(DELETE => $status->url)->{status}, 405, 'nor another method');
