@@ -70,14 +70,16 @@ CONF
 }
 
 # Starts the screen and the client of the gateway at PORT. PRELOAD: a library that is loaded into
-# the client. DOMAIN: the user's domain. TRANSPORT: rpc, http, "http,no-websockets", or auto as FreeRDP does by itself.
+# the client. DOMAIN: the user's domain. TRANSPORT: rpc, http, "http,no-websockets", or auto as FreeRDP does by
+# itself. HOST: the name of the gateway.
 sub start {
-    my ($class, $port, $preload, $domain, $transport) = @_;
+    my ($class, $port, $preload, $domain, $transport, $host) = @_;
     my $dir = vars('serverroot') . "/freerdp-$$-" . ++$serial;
     mkdir $dir or die "$dir: $!\n";
     my $self = bless { dir => $dir, owner => $$ }, $class;
     my %env = (DISPLAY => $self->display, LD_PRELOAD => $preload // '');
-    my @options = ('/v:target.contoso.test', '/u:user', '/p:password', "/g:127.0.0.1:$port", '/gt:' . ($transport // 'rpc'), '/gu:' . USER,
+    my @options = ('/v:target.contoso.test', '/u:user', '/p:password', '/g:' . ($host // '127.0.0.1') . ":$port",
+                   '/gt:' . ($transport // 'rpc'), '/gu:' . USER,
                    '/gp:' . PASSWORD, '/gd:' . ($domain // DOMAIN), '/sec:rdp', '/cert:ignore', '/log-level:DEBUG');
     $self->{pid} = $self->spawn(client => \%env, 'stdbuf', '-oL', find('xfreerdp'), @options);
     return $self;
