@@ -105,7 +105,7 @@ for my $page (@pages) {
 }
 # Those that change a system: their programs and options exist, and what they name comes with us, or with httpd.
 my %options = (rpcping => scalar qx($build/rpcping --help), curl => scalar qx(LD_PRELOAD= curl --help all 2>&1));
-my %known = map { $_ => 1 } qw(apachectl systemctl chmod chgrp mkdir grep openssl klist kinit haproxy fail2ban-regex fail2ban-client setsebool semanage restorecon ln);
+my %known = map { $_ => 1 } qw(apachectl systemctl chmod chgrp mkdir grep openssl klist kinit haproxy fail2ban-regex fail2ban-client setsebool semanage restorecon adduser);
 sub option_exists { my ($program, $option) = @_; $option =~ s/=.*//; return $options{$program} =~ /(?:^|[\s,])\Q$option\E(?:[\s,]|$)/m }
 my %check = (
     rpcping => sub { return grep { /^-/ && !option_exists(rpcping => $_) } @_ },
@@ -146,7 +146,7 @@ my @foreign = ('Could not resolve host', 'Connection refused', 'Permission denie
     'Server response: Access denied', 'Server response: RPC error', 'roh_recv_CONN_C2_done: Error receiving PDU', 'Basic authentication failed in RPC_IN_DATA channel',
     'NTLM authentication failed in RPC_IN_DATA channel', 'No supported auth offered by URL', 'Address already in use', "Invalid command 'RpcValidPorts'", "Invalid command 'SSLEngine'", 'RPC Error:');
 my %foreign = map { $_ => 1 } @foreign;
-for my $page (qw(doc/troubleshooting.md doc/auth-basic.md doc/auth-kerberos.md doc/auth-certificates.md doc/neighbours.md)) {
+for my $page (qw(doc/troubleshooting.md doc/auth-basic.md doc/auth-ntlm.md doc/auth-kerberos.md doc/auth-certificates.md doc/neighbours.md)) {
     my (@wrong, %ids);
     for my $row ($text{$page} =~ /^\| (.*) \|$/mg) {
         my @cells = split / \| /, $row;
@@ -159,6 +159,23 @@ for my $page (qw(doc/troubleshooting.md doc/auth-basic.md doc/auth-kerberos.md d
         }
     }
     is(join("\n", @wrong), '', "$page: what it quotes is what is said");
+}
+# Numbers in sentences are those of the sources. (What a directive's default is t/unit/manual_test.c knows.)
+for my $case (['delegation', 'keeps up to 1,000 tickets', 'delegate/kerberos.c', 'TICKETS_MAX 1000'],
+              ['delegation', 'tickets, each for an hour', 'delegate/kerberos.c', 'KEPT_MAX apr_time_from_sec(3600)'],
+              ['delegation', 'waits five seconds for the KDC', 'delegate/kerberos.c', 'ANSWER_SECONDS 5'],
+              ['delegation', 'Eight requests of a child', 'delegate/kerberos.c', '.at_once = 8, .patience = apr_time_from_sec(5), .pause = apr_time_from_sec(5)'],
+              ['log', 'At most 8 MiB of lines of the error log', 'httpd/server_log.c', 'ROOM ((size_t)8 << 20)'],
+              ['log', 'and 16 MiB of those of the access logs', 'httpd/log_record.c', 'ROOM ((size_t)16 << 20)'],
+              ['access', 'up to ten for a channel', 'httpd/request_channel.c', 'REFUSED_LOGGED 10'],
+              ['status', 'the last 100 failures', 'shared/mishaps.h', 'RPC_MISHAPS_SHOWN 100'],
+              ['auth-ntlm', 'for a day', 'auth/failures.c', 'KNOWN_FOR (24 * 60 * 60)'],
+              ['auth-ntlm', 'off by more than 30 minutes', 'auth/handshake.c', 'SKEW_MAX apr_time_from_sec(30 * 60)'],
+              ['machines', 'each machine acts for itself after five seconds', 'httpd/farm_exchange.c', 'ALIVE 5'],
+              ['mod_rpcproxy', 'is avoided for 2 to 60 seconds', 'shared/health.c', "AVOID_FIRST apr_time_from_sec(2)\n#define AVOID_MAX apr_time_from_sec(60)"]) {
+    my ($page, $says, $source, $has) = @$case;
+    like($text{join '', 'doc/', $page, '.md'} =~ s/\s+/ /gr, qr/\Q$says\E/, "$page: \"$says\"");
+    like(slurp($source), qr/\Q$has\E/, "$source: so it is");
 }
 # Whole lines of the log, with their ids.
 for my $page (grep { !/messages\.md$/ } @pages) {

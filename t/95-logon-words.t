@@ -1,4 +1,4 @@
-# The tables "When it fails" of the chapters on Basic, Kerberos and certificates: each fault that can be made
+# The tables "When it fails" of the chapters on Basic, NTLM, Kerberos and certificates: each fault that can be made
 # here is made, and httpd's log, or the client, says what the row has.
 
 use strict;
@@ -9,6 +9,7 @@ use RPCH::File qw(put slurp);
 use RPCH::Httpd;
 use RPCH::KDC;
 use RPCH::Manual qw(rows);
+use RPCH::NTLM;
 use RPCH::Root;
 use RPCH::Test;
 
@@ -53,6 +54,26 @@ subtest 'Basic' => sub {
     row_says('basic', qr/Require does not allow/, $httpd);
     curl($httpd, 'few', '-u alice:wrong') for 1 .. 2;
     row_says('basic', qr/AuthNtlmFailures is full/, $httpd);
+};
+
+subtest 'NTLM' => sub {
+    put("$root/words.smbpasswd", RPCH::NTLM::smbpasswd_line(alice => 'secret'));
+    my $users = "AuthType NTLM\nAuthNtlmUserFile $root/words.smbpasswd\nRequire valid-user";
+    my $httpd = RPCH::Httpd->new(conf => join '', $tls, location(rpc => $users), location(require => "$users\nAuthNtlmExtendedProtection require"),
+        location(few => "$users\nAuthNtlmFailures 1 600"))->start;
+    my $with = sub { my ($path, $who, $more) = @_; return curl($httpd, $path, "--ntlm -u '$who' " . ($more // '')) };
+    is($with->('rpc', 'EXAMPLE\\alice:secret'), "200\n", 'the chapter\'s command: 200');
+    is($with->('require', 'alice:secret'), "401\n", 'curl sends no channel binding');
+    is($with->('rpc', 'alice:wrong'), "401\n", 'a wrong password');
+    row_says('ntlm', qr/another one/, $httpd);
+    is($with->('rpc', 'carol:secret'), "401\n", 'an unknown user');
+    row_says('ntlm', qr/no such user/, $httpd);
+    is($with->('rpc', 'alice:secret', "-H 'Via: 1.1 front'"), "403\n", 'a front end, and nothing else on offer');
+    row_says('ntlm', qr/HTTP\/2/, $httpd);
+    is(curl($httpd, 'rpc', '-u alice:secret'), "401\n", 'Basic');
+    row_says('ntlm', qr/client sends Basic/, $httpd);
+    $with->('few', 'alice:wrong') for 1 .. 2;
+    row_says('ntlm', qr/too many wrong passwords/, $httpd);
 };
 
 subtest 'Kerberos' => sub {
