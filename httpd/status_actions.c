@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <apr_general.h>
+#include <apr_lib.h>
 #include <apr_strings.h>
 #include <http_core.h>
 #include <http_log.h>
@@ -24,7 +25,7 @@
 APLOG_USE_MODULE(rpcproxy);
 
 #define FORM_MAX 8192           /* bytes */
-#define DRAIN_MINUTES_MAX 10080
+#define DRAIN_MOST apr_time_from_sec(7 * 86400)
 #define HOUR ((apr_int64_t)apr_time_from_sec(3600))
 
 apr_status_t rpc_status_actions_create(rpc_context_t *context)
@@ -170,19 +171,23 @@ static const char *parse_server(apr_pool_t *pool, const char *text, uint16_t *po
 static int drain(const rpc_status_request_t *q, const apr_table_t *form, int on)
 {
     const char *server = rpc_status_value(form, "server");
-    int minutes = atoi(rpc_status_value(form, "after"));
+    const char *after = rpc_status_value(form, "after");
+    apr_interval_time_t time = 0;
     uint16_t port;
     const char *host = parse_server(q->r->pool, server, &port);
-    apr_time_t end = minutes > 0 ? q->clock + apr_time_from_sec(60) * minutes : 0;
+    apr_time_t end;
 
-    if (!host || minutes < 0 || minutes > DRAIN_MINUTES_MAX)
+    if (!host || (*after && !apr_isdigit(*after))
+        || (*after && ap_timeout_parameter_parse(after, &time, "min") != APR_SUCCESS)
+        || time > DRAIN_MOST)
         return HTTP_BAD_REQUEST;
+    end = time ? q->clock + time : 0;
     if (!(on ? rpc_health_drain(q->context->health, host, port, end)
              : rpc_health_undrain(q->context->health, host, port)))
         return HTTP_CONFLICT;
     log_act(q, !on ? "end of draining"
-               : end ? apr_psprintf(q->r->pool, "draining, old connections end in %d minutes,",
-                                    minutes)
+               : end ? apr_psprintf(q->r->pool, "draining, old connections end in %d s,",
+                                    (int)apr_time_sec(time))
                      : "draining", server);
     return OK;
 }
@@ -200,7 +205,7 @@ void rpc_status_actions_monitor(const rpc_context_t *context, server_rec *s)
             || server.drain_end > now)
             continue;
         apr_snprintf(name, sizeof(name), "%s[%u]", server.host, server.port);
-        rpc_health_drain(context->health, server.host, server.port, 0);
+        rpc_health_drain_over(context->health, server.host, server.port);
         n = order_end(context, &(rpc_view_filter_t){ "", "", "", "", name, .state = -1 });
         ap_log_error(APLOG_MARK, APLOG_NOTICE, 0, s,
                      RPCNO(0026) "the time of draining %s is over: its %d channels end", name, n);

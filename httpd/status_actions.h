@@ -1,8 +1,8 @@
 /* httpd/status_actions.h: what an administrator does on the status page: POST with action=
  *
  *   end       the virtual connections of connection=, user=, address= or server=, in all children
- *   drain     server=: no new virtual connections go there; after=: old ones end after so many
- *             minutes
+ *   drain     server=: no new virtual connections go there; after=: old ones end after so long
+ *             ("90s", "10min", "2h"; a number alone is in minutes)
  *   undrain   server=: it is used again
  *
  * Each has to bear a token that only the page of the same user at the same address has told, so

@@ -39,11 +39,12 @@ static const char style[] =
     "input,select,button{font:inherit;color:inherit;background:var(--paper);min-height:2.6rem;"
     "border:1px solid var(--dim);border-radius:.3rem;padding:.3rem .6rem}"
     "button{background:var(--band);cursor:pointer}"
-    "table{border-collapse:collapse;width:100%}caption{text-align:left;color:var(--dim);"
-    "padding:.2rem 0}th,td{text-align:left;vertical-align:top;padding:.4rem .6rem;"
+    "table{border-collapse:collapse;width:100%;font-size:.92rem}caption{text-align:left;color:var(--dim);"
+    "padding:.2rem 0}th,td{text-align:left;vertical-align:top;padding:.4rem .5rem;"
     "border-bottom:1px solid var(--line);overflow-wrap:anywhere}section{overflow-x:auto}"
-    "thead th{background:var(--band);overflow-wrap:break-word}td:not(.n){min-width:6.4rem}"
+    "thead th{background:var(--band);overflow-wrap:break-word}td:not(.n){min-width:4.5rem}"
     "th[scope=row]{font-weight:600;overflow-wrap:break-word}"
+    "td.h{overflow-wrap:break-word;max-width:18rem}td.a{white-space:nowrap}"
     "td.n{text-align:right;font-variant-numeric:tabular-nums;"
     "white-space:nowrap}thead th.n{text-align:right}"
     "progress{width:6rem;height:.7rem;accent-color:var(--bar)}"
@@ -51,8 +52,8 @@ static const char style[] =
     "@media(max-width:64rem){table,tbody,tr,th[scope=row],td,caption{display:block}"
     "thead{position:absolute;left:-999rem}tr{border:1px solid var(--line);border-radius:.4rem;"
     "margin:.6rem 0;padding:.3rem .6rem;background:var(--band)}"
-    "td,td.n,th[scope=row]{display:flex;justify-content:space-between;gap:1rem;text-align:right;"
-    "border:0;padding:.15rem 0;white-space:normal}"
+    "td,td.n,td.h,td.a,th[scope=row]{display:flex;max-width:none;justify-content:space-between;"
+    "gap:1rem;text-align:right;border:0;padding:.15rem 0;white-space:normal}"
     "td::before,th[scope=row]::before{content:attr(data-label);color:var(--dim);"
     "font-weight:400;text-align:left;flex:none}td:has(>span:empty){display:none}}"
     "summary{cursor:pointer;color:var(--link);padding:.2rem 0;white-space:nowrap}"
@@ -138,10 +139,16 @@ static void row_head(request_rec *r, const char *label, const char *t)
     ap_rputs("</span></th>", r);
 }
 
+/* KIND: "n" for a number, "a" for an address, "h" for a host; "": other. */
+static void open_cell_of(request_rec *r, const char *label, const char *kind)
+{
+    ap_rprintf(r, "<td role=\"cell\"%s%s%s data-label=\"%s\"><span>", *kind ? " class=\"" : "",
+               kind, *kind ? "\"" : "", label);
+}
+
 static void open_cell(request_rec *r, const char *label, int number)
 {
-    ap_rprintf(r, "<td role=\"cell\"%s data-label=\"%s\"><span>", number ? " class=\"n\"" : "",
-               label);
+    open_cell_of(r, label, number ? "n" : "");
 }
 
 static void close_cell(request_rec *r)
@@ -153,6 +160,37 @@ static void cell(request_rec *r, const char *label, const char *t)
 {
     open_cell(r, label, 0);
     text(r, t);
+    close_cell(r);
+}
+
+static void address_cell(request_rec *r, const char *label, const char *t)
+{
+    open_cell_of(r, label, "a");
+    text(r, t);
+    close_cell(r);
+}
+
+/* A name of a host, with its port. Where there is no room for all of it, the next line begins with a
+ * dot or the port. */
+static void put_host(request_rec *r, const char *t)
+{
+    char part[RPC_BOARD_SERVER];
+
+    while (*t) {
+        size_t n = 1 + strcspn(t + 1, ".:[");
+
+        apr_cpystrn(part, t, n < sizeof(part) ? n + 1 : sizeof(part));
+        text(r, part);
+        t += n;
+        if (*t)
+            ap_rputs("<wbr>", r);
+    }
+}
+
+static void host_cell(request_rec *r, const char *label, const char *t)
+{
+    open_cell_of(r, label, "h");
+    put_host(r, t);
     close_cell(r);
 }
 
@@ -313,8 +351,8 @@ static void put_drain_button(const rpc_status_request_t *q, const rpc_health_vie
                  s->drained ? "undrain" : "drain");
     put_hidden(q->r, "server", server);
     if (!s->drained)
-        ap_rputs("<label>minutes until old connections end; empty: never <input name=\"after\" "
-                 "inputmode=\"numeric\" size=\"5\"></label>", q->r);
+        ap_rputs("<label>minutes until old connections end, or 90s, or 2h; empty: never "
+                 "<input name=\"after\" size=\"5\"></label>", q->r);
     end_button(q->r, s->drained ? "Use again" : "Drain", server);
 }
 
@@ -577,9 +615,9 @@ static void put_connection(const rpc_status_request_t *q, const rpc_vc_view_t *v
     if (!rpc_view_texts(q->view, vc, &b))
         return;
     row_head(r, "User", b.row.user[0] ? b.row.user : "nobody");
-    cell(r, "Address", b.row.client);
-    cell(r, "Target", b.row.target);
-    cell(r, "Server", b.row.server);
+    address_cell(r, "Address", b.row.client);
+    host_cell(r, "Target", b.row.target);
+    host_cell(r, "Server", b.row.server);
     open_cell(r, "State", 0);
     ap_rprintf(r, "<span class=\"%s\">%s</span>", vc->state == RPC_BOARD_OPEN ? "good" : "warn",
                state_text(vc));
@@ -594,12 +632,12 @@ static void put_connection(const rpc_status_request_t *q, const rpc_vc_view_t *v
     close_cell(r);
     count_cell(r, "Successors", vc->successors);
     count_cell(r, "Refused binds", vc->refused);
-    open_cell(r, "Connection", 0);
+    open_cell_of(r, "Connection", "h");
     put_id(r, vc->connection);
     if (vc->version == 1)
         ap_rputs(" version 1", r);
     ap_rputs(" <span class=\"dim\">", r);
-    text(r, b.row.vhost);
+    put_host(r, b.row.vhost);
     ap_rputs("</span>", r);
     close_cell(r);
     open_cell(r, "Action", 0);
@@ -670,13 +708,13 @@ static void put_mishap(const rpc_status_request_t *q, const rpc_mishap_t *m)
         ap_rprintf(r, ", %u times", m->times);
     close_cell(r);
     cell(r, "User", m->user[0] ? m->user : "nobody");
-    cell(r, "Address", m->client);
-    cell(r, "Target", m->target);
+    address_cell(r, "Address", m->client);
+    host_cell(r, "Target", m->target);
     open_cell(r, "Reason", 0);
     ap_rprintf(r, "<strong>%s</strong>", rpc_reason_info((rpc_reason_t)m->reason)->token);
     close_cell(r);
     cell(r, "Why", m->why);
-    cell(r, "Server", m->server);
+    host_cell(r, "Server", m->server);
     open_cell(r, "Connection", 0);
     put_id(r, m->connection);
     close_cell(r);

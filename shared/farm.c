@@ -145,6 +145,10 @@ void rpc_farm_join(rpc_farm_entry_t *entry, const rpc_farm_entry_t *other)
         if (other->b > entry->b)
             *entry = *other;
         break;
+    case RPC_FARM_DRAINED:
+        if (other->a > entry->a)
+            *entry = *other;
+        break;
     default:
         entry->a += other->a;
         entry->b += other->b;

@@ -32,6 +32,7 @@ typedef struct slot {
     _Atomic int64_t avoid;      /* how long the last time; 0: it is healthy */
     _Atomic int64_t unfit;      /* a failed check counts until then; 0: no check has failed */
     _Atomic int64_t drain;      /* 0: it is not drained; 1: without an end; else its end */
+    _Atomic uint64_t decision;  /* that is what DRAIN follows; see rpc_health_view_t */
     _Atomic int64_t good;       /* when it was reached last, or a check succeeded */
     _Atomic int64_t elsewhere;  /* avoided until then, since another machine does so */
     /* For people. */
@@ -183,6 +184,7 @@ static slot_t *claim_slot(rpc_health_t *health, const char *host, uint16_t port,
     atomic_store(&slot->avoid, 0);
     atomic_store(&slot->until, 0);
     atomic_store(&slot->unfit, 0);
+    atomic_store(&slot->decision, 0);
     atomic_store(&slot->good, 0);
     atomic_store(&slot->elsewhere, 0);
     atomic_store(&slot->since, 0);
@@ -324,16 +326,43 @@ int rpc_health_drain(rpc_health_t *health, const char *host, uint16_t port, apr_
 {
     slot_t *slot = claim_slot(health, host, port, rpc_clock_now());
 
-    if (slot)
-        atomic_store(&slot->drain, end_at ? end_at : 1);
-    return slot != NULL;
+    if (!slot)
+        return 0;
+    atomic_store(&slot->decision, (atomic_load(&slot->decision) + 1) | 1);
+    atomic_store(&slot->drain, end_at ? end_at : 1);
+    return 1;
 }
 
 int rpc_health_undrain(rpc_health_t *health, const char *host, uint16_t port)
 {
     slot_t *slot = find_slot(health, hash_server(host, port));
 
-    return slot && atomic_exchange(&slot->drain, 0) != 0;
+    if (!slot || atomic_exchange(&slot->drain, 0) == 0)
+        return 0;
+    atomic_store(&slot->decision, (atomic_load(&slot->decision) | 1) + 1);
+    return 1;
+}
+
+void rpc_health_drain_over(rpc_health_t *health, const char *host, uint16_t port)
+{
+    slot_t *slot = find_slot(health, hash_server(host, port));
+    int64_t drain = slot ? atomic_load(&slot->drain) : 0;
+
+    if (drain)
+        atomic_compare_exchange_strong(&slot->drain, &drain, 1);
+}
+
+int rpc_health_decided(rpc_health_t *health, const char *host, uint16_t port, uint64_t decision,
+                       apr_time_t end_at)
+{
+    slot_t *slot = find_slot(health, hash_server(host, port));
+    int64_t drain = !(decision & 1) ? 0 : end_at ? end_at : 1, before;
+
+    if (!slot || atomic_load(&slot->decision) >= decision)
+        return 0;
+    atomic_store(&slot->decision, decision);
+    before = atomic_exchange(&slot->drain, drain);
+    return !before != !drain;
 }
 
 int rpc_health_drains(const rpc_health_t *health, const char *host, uint16_t port)
@@ -371,6 +400,7 @@ int rpc_health_view(const rpc_health_t *health, int number, apr_time_t now, rpc_
     view->failed = atomic_load(&slot->failed);
     view->checked = atomic_load(&slot->checked);
     view->drain_end = drain > 1 ? drain : 0;
+    view->decision = atomic_load(&slot->decision);
     view->connects = atomic_load(&slot->connects);
     view->failures = atomic_load(&slot->failures);
     view->checks = atomic_load(&slot->checks);

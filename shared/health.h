@@ -55,6 +55,12 @@ int rpc_health_heard(rpc_health_t *health, const char *host, uint16_t port, apr_
  * ones live on; END_AT: they end then, 0: by themselves. 0: it has no slot. */
 int rpc_health_drain(rpc_health_t *health, const char *host, uint16_t port, apr_time_t end_at);
 int rpc_health_undrain(rpc_health_t *health, const char *host, uint16_t port);
+/* The server is still drained, but its END_AT is over. */
+void rpc_health_drain_over(rpc_health_t *health, const char *host, uint16_t port);
+/* What was decided at another machine (rpc_health_view_t), and until when old ones live there. Of
+ * two decisions the later counts. Returns 1 when the server begins or ends to be drained by it. */
+int rpc_health_decided(rpc_health_t *health, const char *host, uint16_t port, uint64_t decision,
+                       apr_time_t end_at);
 int rpc_health_drains(const rpc_health_t *health, const char *host, uint16_t port);
 
 /* May the server be tried as usual? 0: it is avoided, or drained. HEALTH may be NULL. */
@@ -80,6 +86,8 @@ typedef struct rpc_health_view {
     apr_time_t failed;              /* the last failure; 0: none */
     apr_time_t checked;             /* the last health check; 0: none */
     apr_time_t drain_end;           /* its channels end then; 0: never */
+    uint64_t decision;              /* odd: to drain it, even: to end that; each is greater than
+                                     * the one before. 0: none was made */
     uint64_t connects, failures;    /* connections that succeeded, and that failed */
     uint64_t checks, bad_checks;    /* health checks in all, and those that failed */
 } rpc_health_view_t;

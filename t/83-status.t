@@ -15,6 +15,30 @@ use RPCH::Root;
 use RPCH::Status qw(status_conf);
 use RPCH::Test;
 
+my $PYTHON = '/usr/bin/python3';
+
+# Runs PROGRAM with TEXT as its input: exit status and output.
+sub judged_by {
+    my ($text, @command) = @_;
+    my $pid = open2(my $out, my $in, '/bin/sh', '-c', '"$@" 2>&1', 'sh', @command);
+    print $in $text;
+    close $in;
+    my $said = do { local $/; <$out> };
+    waitpid $pid, 0;
+    return ($? >> 8, $said);
+}
+
+# A page as a keyboard, a screen reader and eyes have it; t/partners/read_page.py says what is looked at.
+sub reads_well {
+    my ($html, $name) = @_;
+    SKIP: {
+        skip 'python3-html5lib is not installed', 1 if system("$PYTHON -c 'import html5lib' 2>/dev/null") != 0;
+        my ($exit, $said) = judged_by($html, $PYTHON, vars('top_dir') . '/t/partners/read_page.py');
+        is("$exit $said", '0 ', "$name reads well");
+    }
+    return;
+}
+
 my $native = server(host => '127.0.0.2', echo => 1);
 my $tcp = tcp_server(quiet => 1);
 my $gone = RPCH::Root::free_ports(1);
@@ -61,6 +85,8 @@ sub to { my ($target, %more) = @_; return plain(port => $httpd->{port}, target =
     my ($version) = slurp('base/version.h') =~ /RPCPROXY_VERSION "(.*)"/;
     like($page->{content}, qr/mod_rpcproxy \Q$version\E/, 'it says the version of the module');
     is($status->json->{version}, $version, 'so does JSON');
+    reads_well($page->{content}, 'an idle page');
+    reads_well($status->html('?scope=farm'), 'a farm of one machine');
     is_deeply([@{ $status->json }{qw(virtual_connections channels connections failures)}], [0, 0, [], []], 'nobody in JSON');
     is($status->get('?format=nonsense')->{status}, 404, 'there is no other format');
     is($status->{http}->request(DELETE => $status->url)->{status}, 405, 'nor another method');
@@ -141,6 +167,8 @@ my %failed;
     like($html, qr/&lt;b&gt;&quot;x&quot;&amp;/, 'what a client sends is escaped');
     unlike($html, qr/<b>/, 'everywhere');
     like($html, qr/<strong>not-authenticated<\/strong>/, 'a wrong password in HTML');
+    reads_well($html, 'a busy page');
+    reads_well($status->html('?sort=-target&rows=1&q=contoso'), 'the first of several pages');
     is(to('exch9.other.test:6001')->out_status, 503, 'the same again');
     ok($status->awaits(sub { grep { $_->{reason} eq 'target-refused' && $_->{times} == 2 } @{ $_[0]{failures} } }), 'has no second entry');
     cmp_ok($json->{reasons}{'not-authenticated'}{refused}, '>=', 2, 'and all are counted');
@@ -177,16 +205,6 @@ $_->close for $c, $t;
 
 # ---- metrics ----
 
-# Runs PROGRAM with TEXT as its input: exit status and output.
-sub judged_by {
-    my ($text, @command) = @_;
-    my $pid = open2(my $out, my $in, '/bin/sh', '-c', '"$@" 2>&1', 'sh', @command);
-    print $in $text;
-    close $in;
-    my $said = do { local $/; <$out> };
-    waitpid $pid, 0;
-    return ($? >> 8, $said);
-}
 my %before = $status->samples;
 {
     my $page = $status->get('?format=openmetrics');
@@ -201,9 +219,8 @@ my %before = $status->samples;
     is($before{'rpcproxy_setup_seconds_count{role="out"}'}, $before{'rpcproxy_channels_opened_total{role="out"}'}, 'set-up times');
     cmp_ok($before{'rpcproxy_channel_life_seconds_bucket{role="in",le="+Inf"}'}, '>=', 3, 'lives');
     SKIP: {
-        my $python = '/usr/bin/python3';
-        skip 'python3-prometheus-client is not installed', 1 if system("$python -c 'import prometheus_client' 2>/dev/null") != 0;
-        my ($exit, $said) = judged_by($page->{content}, $python, '-c',
+        skip 'python3-prometheus-client is not installed', 1 if system("$PYTHON -c 'import prometheus_client' 2>/dev/null") != 0;
+        my ($exit, $said) = judged_by($page->{content}, $PYTHON, '-c',
             'import sys; from prometheus_client.openmetrics.parser import text_string_to_metric_families as p; print(len(list(p(sys.stdin.read()))))');
         is($exit, 0, 'a parser of OpenMetrics takes it') or diag $said;
     }

@@ -43,6 +43,23 @@ sub ended { my ($c) = @_; return eval { wait_for('the end', sub { turn(0.02); ($
 sub act { my (%form) = @_; return $status->post({ token => $status->token, %form })->{status} }
 sub users { return join ' ', sort map { $_->{user} } @{ $status->json->{connections} } }
 
+# ---- servers whose draining has an end, which is awaited below ----
+my ($relaying, $behind) = map { RPCH::Httpd->new } 1, 2;
+my $backends = "RpcBackend ends.contoso.test ncacn_http:127.0.0.2[$one->{port}]\nRpcBackend tcp.contoso.test ncacn_ip_tcp:127.0.0.1[$tcp->{port}]\n"
+             . "RpcBackend stays.contoso.test ncacn_http:127.0.0.3[$two->{port}]\n";
+my $plain_section = "SetHandler rpcproxy\nRpcRequireTLS off\nRpcAllowAnonymous on\nRpcValidPorts *.contoso.test:6001\n";
+$relaying->configure(join('', map { "LoadModule ${_}_module $lib/mod_$_.so\n" } qw(proxy proxy_http)) . status_conf()
+    . "<Location /rpc/rpcproxy.dll>\n$plain_section${backends}RpcBackend relay.contoso.test http://127.0.0.1:$behind->{port}/rpc/rpcproxy.dll\n</Location>\n")->start;
+$behind->configure("<Location /rpc/rpcproxy.dll>\n${plain_section}RpcBackend relay.contoso.test ncacn_http:127.0.0.3[$two->{port}]\n</Location>\n")->start;
+my $late = RPCH::Status->new(port => $relaying->{port});
+my %place = (ends => "127.0.0.2[$one->{port}]", tcp => "127.0.0.1[$tcp->{port}]", relay => "127.0.0.1[$behind->{port}]", stays => "127.0.0.3[$two->{port}]");
+my $late_act = sub { my (%form) = @_; return $late->post({ token => $late->token, %form })->{status} };
+my $late_to = sub { my ($name, %more) = @_; return plain(port => $relaying->{port}, user => undef, target => "$name.contoso.test:6001", %more) };
+my %old = map { $_ => $late_to->($_)->connect } sort keys %place;
+is($late_act->(action => 'drain', server => $place{ends}, after => $_), 400, "a time of $_ is none") for 'soon', '1y', '-1', '9999999';
+is($late_act->(action => 'drain', server => $place{$_}, after => $_ eq 'stays' ? '2h' : '1s'), 303, "$_: drained") for sort keys %place;
+ok($relaying->logs(qr/status page: draining, old connections end in 7200 s, of \Q$place{stays}\E, by user/), 'the notice says for how long');
+
 # ---- who may ----
 {
     my $c = to('native.contoso.test:6001')->connect;
@@ -153,5 +170,18 @@ for ([user => 'bob'], [server => "127.0.0.1[$tcp->{port}]"]) {
     is($successor->head->{status}, 401, 'a successor of a user who is not allowed any more is refused');
     $_->close for $successor, $c;
 }
+
+# ---- draining that is over ----
+ok(ended($old{$_}), "$_: its old connection ends when the time of draining is over") for qw(ends tcp relay);
+ok($relaying->logs(qr/RPC0026: the time of draining \Q$place{$_}\E is over: its [24] channels end/), "$_: which the log says") for qw(ends tcp relay);
+ok($old{stays}->works, 'one with more time lives on');
+is($late_to->($_)->out_status, 503, "$_: new ones are still refused") for sort keys %place;
+is($late_act->(action => 'undrain', server => $place{$_}), 303, "$_: it is used again") for sort keys %place;
+for my $name (sort keys %place) {
+    my $new = $late_to->($name)->connect;
+    ok($new, "$name: by new connections");
+    $new->close;
+}
+$old{stays}->close;
 
 done_testing;
