@@ -4,6 +4,7 @@
  */
 #include "httpd/upstream_probe.h"
 
+#include <apr_fnmatch.h>
 #include <apr_lib.h>
 #include <apr_strings.h>
 #include <http_config.h>
@@ -35,9 +36,36 @@ typedef struct probes {
 
 /* ---- one probe ---- */
 
-/* What mod_proxy and mod_ssl want to see of a request. */
-static request_rec *make_request(apr_pool_t *pool, server_rec *s, ap_conf_vector_t *section)
+static int is_for(const proxy_dir_conf *section, const char *url)
 {
+    return section->r ? ap_regexec(section->r, url, 0, NULL, 0) == 0
+           : section->p_is_fnmatch ? apr_fnmatch(section->p, url, 0) == APR_SUCCESS
+           : strncmp(section->p, url, strlen(section->p)) == 0;
+}
+
+/* What a request for URL finds: the settings of the server, and of the <Proxy> sections, in which
+ * the certificates may be. */
+static ap_conf_vector_t *settings_for(apr_pool_t *pool, const rpc_upstream_place_t *to)
+{
+    const rpc_proxy_api_t *api = rpc_proxy_api();
+    const apr_array_header_t *all = rpc_proxy_server_conf(api, to->server)->sec_proxy;
+    const char *url = apr_pstrcat(pool, to->name, *to->path ? to->path : ECHO_PATH, NULL);
+    ap_conf_vector_t *settings = to->server->lookup_defaults;
+    int i;
+
+    for (i = 0; i < all->nelts; i++) {
+        ap_conf_vector_t *section = APR_ARRAY_IDX(all, i, ap_conf_vector_t *);
+
+        if (is_for(rpc_proxy_dir_conf(api, section), url))
+            settings = ap_merge_per_dir_configs(pool, settings, section);
+    }
+    return settings;
+}
+
+/* What mod_proxy and mod_ssl want to see of a request. */
+static request_rec *make_request(apr_pool_t *pool, const rpc_upstream_place_t *to)
+{
+    server_rec *s = to->server;
     request_rec *r = apr_pcalloc(pool, sizeof(*r));
 
     r->pool = pool;
@@ -45,8 +73,7 @@ static request_rec *make_request(apr_pool_t *pool, server_rec *s, ap_conf_vector
     r->connection = rpc_detach_nobody(pool, s);
     r->connection->notes = apr_table_make(pool, 2);
     r->connection->client_ip = "127.0.0.1";
-    r->per_dir_config = section ? ap_merge_per_dir_configs(pool, s->lookup_defaults, section)
-                                : s->lookup_defaults;
+    r->per_dir_config = settings_for(pool, to);
     r->request_config = ap_create_request_config(pool);
     r->headers_in = apr_table_make(pool, 2);
     r->headers_out = apr_table_make(pool, 2);
@@ -141,14 +168,13 @@ static void *run_probe(void *data)
 /* ---- all of them ---- */
 
 static void add_probe(const probes_t *probes, apr_array_header_t *round,
-                      const rpc_upstream_place_t *to, proxy_worker *member,
-                      ap_conf_vector_t *section, char *fails)
+                      const rpc_upstream_place_t *to, proxy_worker *member, char *fails)
 {
     probe_t p = { .probes = probes, .to = to, .member = member, .fails = fails };
 
     if (apr_pool_create_unmanaged_ex(&p.pool, NULL, NULL) != APR_SUCCESS)
         return;
-    p.r = make_request(p.pool, to->server, section);
+    p.r = make_request(p.pool, to);
     p.way = (rpc_upstream_way_t){
         .worker = make_worker(p.pool, probes, to->server, member),
         .conf = rpc_proxy_server_conf(rpc_proxy_api(), to->server),
@@ -170,11 +196,10 @@ static void add_probes(const probes_t *probes, apr_array_header_t *round, int in
     int i;
 
     for (i = 0; balancer && i < balancer->workers->nelts; i++)
-        add_probe(probes, round, to, APR_ARRAY_IDX(balancer->workers, i, proxy_worker *),
-                  balancer->section_config, NULL);
+        add_probe(probes, round, to, APR_ARRAY_IDX(balancer->workers, i, proxy_worker *), NULL);
     if (balancer || !(only = api->ap_proxy_get_worker(round->pool, NULL, conf, to->name)))
         return;
-    add_probe(probes, round, to, only, only->section_config, &probes->fails[index]);
+    add_probe(probes, round, to, only, &probes->fails[index]);
 }
 
 /* Whether the probe before has failed. A member that fails is out of use; the only one is not, for

@@ -3,8 +3,9 @@
 
 use strict;
 use warnings;
-use Test::More;
 use MIME::Base64 qw(decode_base64 encode_base64);
+use Test::More;
+use RPCH::File qw(put);
 use RPCH::FreeRDP;
 use RPCH::Gateway;
 use RPCH::HTTP;
@@ -21,7 +22,7 @@ my $own_so = ($ENV{RPCPROXY_SO} // vars('top_dir') . '/build/mod_rpcproxy.so') =
 my $RDG = '/remoteDesktopGateway/';
 my $conf = vars('serverroot') . '/conf';
 my $smbpasswd = "$conf/gateway-$$";
-RPCH::File::put($smbpasswd, smbpasswd_line(alice => 'secret'));
+put($smbpasswd, smbpasswd_line(alice => 'secret'));
 
 # ---- gateways: one that asks nobody, one for NTLM, which believes each name, and one for Basic ----
 
@@ -141,7 +142,7 @@ SKIP: {
         for my $transport ('http', 'http,no-websockets') {
             $gateway->forget;
             my $freerdp = RPCH::FreeRDP->start($port{$place}, undef, 'CONTOSO', $transport);
-            my $tunnel = eval { wait_for('a tunnel, or the end', sub { turn(0.05); grep({ length $_->{heard} } values %{ $gateway->{tunnels} }) || !$freerdp->running }); $gateway->tunnel };
+            my $tunnel = eval { wait_for('a tunnel, or the end', sub { turn(0.05); grep({ length $_->{heard} } values %{ $gateway->{tunnels} }) || !$freerdp->running }, 60); $gateway->tunnel };
             ok($tunnel, "$place, $transport: FreeRDP opens a channel") or diag($@, grep { !/Build|FLAGS/ } $freerdp->log =~ /.*\n/g), next;
             like($tunnel->{heard}, qr/Cookie: mstshash=/, "$place, $transport: which carries what it says first");
             is(join(' ', sort keys %{ $tunnel->{user} }), $transport eq 'http' ? 'socket' : 'in out', "$place, $transport: by");

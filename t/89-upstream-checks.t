@@ -55,6 +55,31 @@ sub open_requests { my ($double) = @_; return grep { $_->{n} && !$_->{eof} && !$
     $_->close for @hung;
 }
 
+# ---- RpcHealthCheck echo over TLS: the certificate is verified as for a client's request ----
+SKIP: {
+    -e "$modules/mod_ssl.so" or skip 'no mod_ssl', 6;
+    my $conf = vars('serverroot') . '/conf';
+    my %tls = (answer => sub { return RPCH::WebServer::echo() }, tls => { SSL_cert_file => "$conf/server.crt", SSL_key_file => "$conf/server.key" });
+    my ($single, $member) = map { RPCH::WebServer->new(%tls) } 1 .. 2;
+    my $misnamed = RPCH::WebServer->new(%tls, host => '127.0.0.2');
+    my $verify = "SSLProxyEngine on\nSSLProxyVerify require\nSSLProxyCACertificateFile $conf/server.crt\n";
+    my @host = map { RPCH::Root::free_ports(1) } 1 .. 2;
+    my $front = RPCH::Httpd->new(conf => join '', $LOAD, "RpcHealthCheck echo interval=1 timeout=20\n",
+        "Listen 127.0.0.1:$host[0]\n<VirtualHost 127.0.0.1:$host[0]>\n$verify",
+        section("RpcBackend single https://localhost:$single->{port}", "RpcBackend misnamed https://127.0.0.2:$misnamed->{port}"), "</VirtualHost>\n",
+        "Listen 127.0.0.1:$host[1]\n<VirtualHost 127.0.0.1:$host[1]>\n<Proxy balancer://safe>\nBalancerMember https://localhost:$member->{port}\n$verify</Proxy>\n",
+        section('RpcBackend safe balancer://safe'), "</VirtualHost>\n")->start;
+    ok($front->logs(qr{health check: the proxy at https://127\.0\.0\.2:$misnamed->{port}: its certificate is for another name}), 'TLS: a certificate that is no good');
+    is(scalar(grep { $_->{n} } @{ $misnamed->{peers} }), 0, 'TLS: and is told nothing');
+    my $asked = sub { my ($double) = @_; return scalar grep { $_->{n} } @{ $double->{peers} } };
+    for (['a single proxy', $single], ['a member, with the settings of its <Proxy>', $member]) {
+        my ($name, $double) = @$_;
+        ok(eval { wait_for('two probes', sub { turn(0.02); $asked->($double) >= 2 }) } ? 1 : 0, "TLS: $name is asked") or diag $front->log;
+        unlike($front->log, qr/the proxy at \S+:$double->{port}\b/, "TLS: $name answers");
+    }
+    $_->close for $single, $member, $misnamed;
+}
+
 # ---- mod_proxy_hcheck, and balancer-manager ----
 my $hcheck = -e "$modules/mod_proxy_hcheck.so";
 my (%ill, $channel);

@@ -6,9 +6,9 @@ use warnings;
 use Test::More;
 use RPCH::HTTP;
 use RPCH::Httpd;
-use RPCH::PDU qw(rts);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
+use RPCH::RPC qw(request_pdu);
 use RPCH::TCPServer;
 use RPCH::Test;
 use RPCH::WebServer;
@@ -129,6 +129,19 @@ for my $what ('Content-Length', 'Transfer-Encoding') {
     is($up->{in}, 'echo', 'and has not gone on');
     $_->close for $http, $up;
 
+    # An echo and a channel in one write: each byte of the channel arrives.
+    my $c = plain(port => $port{rpc}, target => 'mail:6001', user => undef, raw => 1);
+    my $pdus = $c->b1 . request_pdu(1, 'x' x 2000);
+    $http = dial()->put(raw('RPC_IN_DATA', "$RPC?mail:6001", ['Connection: keep-alive', 'Content-Length: 0'])
+                        . raw('RPC_IN_DATA', "$RPC?mail:6001", ['Content-Length: 1073741824'], $pdus));
+    $up = asked();
+    $up->put(RPCH::WebServer::echo());
+    is(status($http), 200, 'an echo and a channel in one write: the echo');
+    my $next = eval { wait_for('the channel', sub { $up->{in} =~ /\r\n\r\n/ || @{ $behind->{new} } }); asked(length $up->{in} ? $up : undef) };
+    wait_for('its PDUs', sub { length $next->{in} >= length $pdus || $next->{eof} });
+    ok($next->{in} eq $pdus, 'the channel, with all its bytes');
+    $_->close for $http, $up, $next;
+
     $http = dial()->put(raw('RDG_IN_DATA', $RDG, ['Content-Length: 20'], 'x' x 20 . $smuggled));
     $up = asked();
     $up->put("HTTP/1.1 200 OK\r\n\r\n");
@@ -144,6 +157,17 @@ for my $what ('Content-Length', 'Transfer-Encoding') {
     $http->wait_eof;
     $up->wait_eof;
     is($up->{in}, "3\r\nabc\r\n0\r\nX-Trailer: 1\r\n\r\n", 'which has not gone on');
+    $_->close for $http, $up;
+}
+
+# ---- chunks that two readers could understand in two ways ----
+for my $bad ("5\nhello\r\n", "0x5\r\nhello\r\n", " 5\r\nhello\r\n", "+5\r\nhello\r\n", "5\r\nhelloXX", "10000000000000005\r\nhello", "5;\n\r\nhello\r\n", "0\r\nX : y\n\n") {
+    my $http = dial()->put(raw('RDG_IN_DATA', $RDG, ['Transfer-Encoding: chunked'], "3\r\nabc\r\n"));
+    my $up = asked();
+    wait_for('a good chunk', sub { length $up->{in} >= 8 });
+    $http->put($bad . $smuggled);
+    ok(eval { $up->wait_eof }, 'a chunk that is none ends the channel: ' . unpack 'H*', $bad) or diag $up->{in};
+    unlike($up->{in}, qr/owa/, 'and nothing behind it goes on');
     $_->close for $http, $up;
 }
 
