@@ -156,13 +156,16 @@ ok "there were some: $(grep -c . new.log)" test -s new.log
 ok 'all calls of the 20 have been answered' all_served
 
 # ---- open files ----
-# The drop-in of systemd, of which there is none here: apache2ctl gets the variable that it sets.
+# The drop-in of systemd, of which there is none here: apache2ctl gets the variable that it sets, with a smaller number
+# where the one who runs this may not have so many.
 drop_in=/usr/share/doc/libapache2-mod-rpcproxy/examples/systemd/apache2.service.d/rpcproxy.conf
 variable=$(sed -n 's/^Environment="\(.*\)"$/\1/p' $drop_in)
-apache2ctl stop && await not pgrep -x apache2
-env "$variable" apache2ctl start
+wanted=${variable##* }
+(ulimit -n "$wanted") 2>/dev/null || wanted=$(ulimit -Hn)
+apache2ctl stop >/dev/null 2>&1 && await not pgrep -x apache2
+env "${variable% *} $wanted" apache2ctl start >/dev/null 2>&1
 open_files() { grep -E "^Max open files +$1 " "/proc/$(cat /run/apache2/apache2.pid)/limits"; }
-ok "the drop-in sets the limit of open files: $variable" await open_files "${variable##* }"
+ok "the drop-in sets the limit of open files: $variable" await open_files "$wanted"
 ok 'with which the site serves' await serves
 
 # ---- disabled by the administrator ----
