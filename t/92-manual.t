@@ -161,21 +161,21 @@ for my $page (qw(doc/troubleshooting.md doc/auth-basic.md doc/auth-ntlm.md doc/a
     is(join("\n", @wrong), '', "$page: what it quotes is what is said");
 }
 # Numbers in sentences are those of the sources. (What a directive's default is t/unit/manual_test.c knows.)
-for my $case (['delegation', 'keeps up to 1,000 tickets', 'delegate/kerberos.c', 'TICKETS_MAX 1000'],
-              ['delegation', 'tickets, each for an hour', 'delegate/kerberos.c', 'KEPT_MAX apr_time_from_sec(3600)'],
-              ['delegation', 'waits five seconds for the KDC', 'delegate/kerberos.c', 'ANSWER_SECONDS 5'],
-              ['delegation', 'Eight requests of a child', 'delegate/kerberos.c', '.at_once = 8, .patience = apr_time_from_sec(5), .pause = apr_time_from_sec(5)'],
-              ['log', 'At most 8 MiB of lines of the error log', 'httpd/server_log.c', 'ROOM ((size_t)8 << 20)'],
-              ['log', 'and 16 MiB of those of the access logs', 'httpd/log_record.c', 'ROOM ((size_t)16 << 20)'],
-              ['access', 'up to ten for a channel', 'httpd/request_channel.c', 'REFUSED_LOGGED 10'],
-              ['status', 'the last 100 failures', 'shared/mishaps.h', 'RPC_MISHAPS_SHOWN 100'],
-              ['auth-ntlm', 'for a day', 'auth/failures.c', 'KNOWN_FOR (24 * 60 * 60)'],
-              ['auth-ntlm', 'off by more than 30 minutes', 'auth/handshake.c', 'SKEW_MAX apr_time_from_sec(30 * 60)'],
-              ['machines', 'each machine acts for itself after five seconds', 'httpd/farm_exchange.c', 'ALIVE 5'],
-              ['mod_rpcproxy', 'is avoided for 2 to 60 seconds', 'shared/health.c', "AVOID_FIRST apr_time_from_sec(2)\n#define AVOID_MAX apr_time_from_sec(60)"]) {
-    my ($page, $says, $source, $has) = @$case;
+for my $case (['delegation', 'keeps up to 1,000 tickets', 'TICKETS_MAX 1000'],
+              ['delegation', 'tickets, each for an hour', 'KEPT_MAX apr_time_from_sec(3600)'],
+              ['delegation', 'waits five seconds for the KDC', 'ANSWER_SECONDS 5'],
+              ['delegation', 'Eight requests of a child', '.at_once = 8, .patience = apr_time_from_sec(5), .pause = apr_time_from_sec(5)'],
+              ['log', 'At most 8 MiB of lines of the error log', 'ROOM ((size_t)8 << 20)'],
+              ['log', 'and 16 MiB of those of the access logs', 'ROOM ((size_t)16 << 20)'],
+              ['access', 'up to ten for a channel', 'REFUSED_LOGGED 10'],
+              ['status', 'the last 100 failures', 'RPC_MISHAPS_SHOWN 100'],
+              ['auth-ntlm', 'for a day', 'KNOWN_FOR (24 * 60 * 60)'],
+              ['auth-ntlm', 'off by more than 30 minutes', 'SKEW_MAX apr_time_from_sec(30 * 60)'],
+              ['machines', 'each machine acts for itself after five seconds', 'ALIVE 5'],
+              ['mod_rpcproxy', 'is avoided for 2 to 60 seconds', "AVOID_FIRST apr_time_from_sec(2)\n#define AVOID_MAX apr_time_from_sec(60)"]) {
+    my ($page, $says, $has) = @$case;
     like($text{join '', 'doc/', $page, '.md'} =~ s/\s+/ /gr, qr/\Q$says\E/, "$page: \"$says\"");
-    like(slurp($source), qr/\Q$has\E/, "$source: so it is");
+    ok(index($sources, $has) >= 0, "... as the sources have it: $has");
 }
 # Whole lines of the log, with their ids.
 for my $page (grep { !/messages\.md$/ } @pages) {
