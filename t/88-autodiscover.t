@@ -1,8 +1,9 @@
 # The site conf/sites/autodiscover.conf: what a client that is set up by Autodiscover is told, and who is told
-# nothing.
+# nothing; and that the profiles of conf/outlook/ say the same.
 
 use strict;
 use warnings;
+use Encode qw(decode);
 use MIME::Base64 qw(encode_base64);
 use Test::More;
 use RPCH::File qw(put slurp);
@@ -64,4 +65,40 @@ for my $case (['alice', 'alice'], ['EXAMPLE\\bob', 'bob'], ['carol@example.com',
 is((ask('POST', '/autodiscover/autodiscover.xml', undef, undef, 0))[0]{status}, 401, 'without a password: refused');
 is((ask('POST', '/autodiscover/autodiscover.xml', 'alice', 'wrong', 0))[0]{status}, 401, 'with a wrong one: refused');
 is((ask('POST', '/autodiscover/autodiscover.xml', 'alice', 'secret', 100_000))[0]{status}, 413, 'a body of 100 kB: refused');
+
+# ---- profiles that are set up without it: conf/outlook/ ----
+
+my ($prf, $reg) = map { slurp("conf/outlook/outlook.$_") } qw(prf reg);
+is(scalar(() = /(?<!\r)\n/g), 0, 'Windows reads each line to its end') for $prf, $reg;
+s/\r\n/\n/g for $prf, $reg;
+my %scheme = (Basic => 1, Ntlm => 2);
+my ($USE, $TLS_ONLY, $CERTIFICATE) = (1, 2, 4);
+sub agrees {
+    my ($name, $server, $principal, $flags, $scheme) = @_;
+    my $expr = $protocol{EXPR};
+    is("$server $principal", "$expr->{Server} $expr->{CertPrincipalName}", "$name: the proxy and the name in its certificate");
+    is($flags & ($USE | $TLS_ONLY | $CERTIFICATE), $USE | ($expr->{SSL} eq 'On' ? $TLS_ONLY | $CERTIFICATE : 0), "$name: RPC over HTTP, TLS, and the certificate");
+    return is($scheme, $scheme{ $expr->{AuthPackage} }, "$name: how clients log on");
+}
+my %section = map { my ($name, $lines) = /^\[(.*)\]\n(.*)/s; $name => { $lines =~ /^([^;=\n]+)=(.*)$/mg } } $prf =~ /(^\[.*?)(?=^\[|\z)/msg;
+my $egs = $section{ServiceEGS};
+agrees('outlook.prf', @$egs{qw(RPCProxyServer RPCProxyPrincipalName)}, map { hex $egs->{$_} } qw(RPCoverHTTPflags RPCProxyAuthScheme));
+is($_->{HomeServer}, $protocol{EXCH}{Server}, 'outlook.prf: the mailbox server') for $egs, $section{Service1};
+for my $service (['ServiceEGS', 'Exchange Global Section'], ['Service1', 'Microsoft Exchange Server']) {
+    is($section{'Service List'}{ $service->[0] }, $service->[1], "outlook.prf: $service->[0]");
+    is(join(' ', grep { !$section{ $service->[1] }{$_} && !/ExistingService|UniqueService/ } sort keys %{ $section{ $service->[0] } }), '', 'with a property for each of its lines');
+}
+# The numbers of the properties are the documented ones, and name the values of the registry.
+my %documented = (RPCProxyServer => 'PT_UNICODE,0x6622', RPCoverHTTPflags => 'PT_LONG,0x6623', RPCProxyPrincipalName => 'PT_UNICODE,0x6625',
+                  RPCProxyAuthScheme => 'PT_LONG,0x6627');
+is_deeply({ map { $_ => $section{'Exchange Global Section'}{$_} } keys %documented }, \%documented, 'outlook.prf: the numbers of the properties');
+my %hex = $reg =~ s/\\\n +//gr =~ /^"([0-9a-f]{8})"=hex:([0-9a-f,]+)$/mg;
+is(join(' ', sort keys %hex), join(' ', sort map { (/UNICODE/ ? '001f' : '0003') . substr $_, -4 } values %documented), 'outlook.reg: the same numbers');
+my %bytes = map { $_ => pack 'C*', map { hex } split /,/, $hex{$_} } keys %hex;
+my @words = map { decode('UTF-16LE', $bytes{$_}) =~ s/\0\z//r } qw(001f6622 001f6625);
+agrees('outlook.reg', @words, map { unpack 'V', $bytes{$_} } qw(00036623 00036627));
+my ($command) = $reg =~ /^;   (printf .*)$/m;
+chomp(my $made = qx(bash -c '@{[ $command =~ s/'/'\\''/gr ]}'));
+is($made, $hex{'001f6622'}, 'outlook.reg: the command makes such a value');
+like($reg, qr/\AWindows Registry Editor Version 5\.00\n\n/, 'outlook.reg: regedit knows it');
 done_testing;
