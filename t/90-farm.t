@@ -6,6 +6,8 @@ use warnings;
 use IO::Select;
 use Test::More;
 use RPCH::File qw(put);
+use RPCH::Front;
+use RPCH::HTTP;
 use RPCH::Httpd;
 use RPCH::PDU qw(rts);
 use RPCH::Poll qw(wait_for turn);
@@ -28,6 +30,10 @@ my $conf = $farm . status_conf() . location('rpc') . location('user', 'RpcMaxCha
          . location('address', 'RpcMaxChannelsPerAddress 2') . location('guess', 'AuthNtlmFailures 3 600');
 my $gone = RPCH::Root::free_ports(1);
 $conf .= location('two', "RpcValidPorts two.contoso.test:6001\nRpcBackend two.contoso.test ncacn_http:127.0.0.1[$gone] ncacn_http:127.0.0.1[$native->{port}]");
+my $lib = RPCH::Root::ask_apxs(vars('apxs'), 'LIBEXECDIR');
+my $balancer_address = '127.0.91.1';
+$conf = "LoadModule remoteip_module $lib/mod_remoteip.so\nRemoteIPProxyProtocol On\nRemoteIPProxyProtocolExceptions 127.0.0.0/24 127.0.90.0/24\n"
+      . "RpcMaxUnpairedPerUser 6\n$conf";
 my @machines = map { RPCH::Httpd->new(conf => $_) } "RpcHealthCheck connect interval=1\n$conf", $conf, $conf;
 $_->start for @machines;
 
@@ -122,6 +128,62 @@ for my $case (['user', 'too-many-of-user', [], { from => '127.0.90.1' }], ['addr
     my $back = server(port => $gone);
     ok($state->('up'), 'until it is back');
     $back->close;
+}
+
+# ---- channels that wait for their server ----
+{
+    heard($_, 0) for 0 .. 2;
+    my @waiting = map { at($_ % 2, 'rpc', %BOB) } 0 .. 5;
+    for my $c (@waiting) { $c->open_out; $c->send_a1 }
+    ok(comes('a refusal', sub { answer(at(2, 'rpc', %BOB)) eq 'RPC Error: 6bb' }), 'what waits at two machines fills the limit at a third');
+    ok($machines[2]->logs(qr/too-many-unpaired-of-user/), 'as too-many-unpaired-of-user');
+    is(answer(at(2, 'rpc')), 'taken', 'of this user alone');
+    $_->close for @waiting;
+}
+
+# ---- HAProxy, round robin: whichever machine a connection comes to ----
+SKIP: {
+    skip 'haproxy is not installed', 1 if !RPCH::Front::find('haproxy');
+    heard($_, 0) for 0 .. 2;
+    my $front = RPCH::Front->balancer($balancer_address, map { $_->{port} } @machines);
+    my $by = sub { my ($path, %more) = @_; return plain(port => $front->{port}{all}, path => "/$path/rpcproxy.dll", target => $native->target, from => '127.0.92.1', %more) };
+    my @status = map { RPCH::Status->new(port => $_->{port}) } @machines;
+    # All machines know that the farm has N channels, which are opened
+    my $know = sub { my ($n) = @_; $_->awaits(sub { my ($all, $unpaired) = (0, 0);
+                         for my $m (@{ $_[0]{farm}{machines} }) { $all += $m->{channels}; $unpaired += $m->{unpaired} }
+                         return @{ $_[0]{farm}{machines} } == 3 && $all == $n && $unpaired == 0 }) or return 0 for @status; return 1 };
+    # Three in a row come to three machines
+    my $thrice = sub { my ($what) = @_; return join ', ', map { $what->() } 0 .. 2 };
+    my $c = $by->('user')->connect;
+    ok($know->(2), 'all machines know of two channels');
+    is($thrice->(sub { answer($by->('user')) }), 'RPC Error: 6bb, RPC Error: 6bb, RPC Error: 6bb', 'a user is beyond the limit at each machine');
+    is($thrice->(sub { answer($by->('rpc', %BOB, vc => $c->{vc})) }), 'RPC Error: 5, RPC Error: 5, RPC Error: 5', 'a stolen cookie is of no use at any');
+    ok($c->works, 'and its owner goes on');
+    $c->close;
+    ok($know->(0), 'and ends');
+
+    my $last = 2;
+    my $tries = sub { my ($password, $from) = @_; my $http = RPCH::HTTP->dial(port => $front->{port}{all}, from => $from // '127.0.92.' . ++$last, name => 'a try');
+                      $http->request(GET => '/guess/rpcproxy.dll', user => 'alice', password => $password); my $status = $http->head->{status}; $http->close; return $status };
+    is($thrice->(sub { $tries->('guess', '127.0.92.2') }), '401, 401, 401', 'a guesser comes to three machines');
+    ok(comes('blocks', sub { $thrice->(sub { $tries->('secret') }) eq '401, 401, 401' }), 'and has blocked the account at each');
+
+    my $is = sub { my ($port, $state) = @_; return 3 == grep { my $s = $_; $s->awaits(sub { grep { $_->{port} == $port && $_->{state} eq $state } @{ $_[0]{servers} } }) } @status };
+    $status[$_]->awaits(sub { grep { $_->{port} == $gone && $_->{state} ne 'up' } @{ $_[0]{servers} } }) for 0 .. 2;
+    my $two = $by->('two', target => 'two.contoso.test:6001')->connect;
+    ok($two->works, 'a server that is down costs nobody anything');
+    $two->close;
+    # ---- draining ----
+    my $place = "127.0.0.1[$native->{port}]";
+    is($status[0]->post({ token => $status[0]->token, action => 'drain', server => $place })->{status}, 303, 'a server is drained at one machine');
+    ok($is->($native->{port}, 'draining'), 'and so at all');
+    ok($machines[2]->logs(qr/:notice\].*RPC0154: RpcSharedStore: 127\.0\.0\.1\[$native->{port}\] is drained, as was said at another machine/), 'which the log says');
+    is($thrice->(sub { $by->('rpc')->out_status }), '503, 503, 503', 'none takes a new virtual connection');
+    is($status[1]->post({ token => $status[1]->token, action => 'undrain', server => $place })->{status}, 303, 'another machine ends that');
+    ok($is->($native->{port}, 'up'), 'for all');
+    my $new = $by->('rpc')->connect;
+    ok($new->works, 'and it is used again');
+    $new->close;
 }
 
 # ---- the status page, of a machine and of the farm ----

@@ -65,6 +65,31 @@ ${frontends}backend back
 CONF
 }
 
+# A balancer in mode tcp: each connection goes to the next of PORTS, which learn the client's address by the
+# PROXY protocol, from an address of the balancer's own, FROM.
+sub balancer {
+    my ($class, $from, @ports) = @_;
+    my $self = $class->new('all');
+    my $servers = join '', map { "    server m$_ 127.0.0.1:$ports[$_] send-proxy\n" } 0 .. $#ports;
+    return $self->start(<<"CONF", find('haproxy'), '-db', '-f', "$self->{dir}/conf");
+global
+    nbthread 1
+    maxconn 200
+defaults
+    mode tcp
+    timeout connect 20s
+    timeout client 60s
+    timeout server 60s
+frontend all
+    bind 127.0.0.1:$self->{port}{all}
+    default_backend machines
+backend machines
+    balance roundrobin
+    source $from
+$servers
+CONF
+}
+
 # LINES of squid.conf; HOST is the name that clients ask for.
 sub squid {
     my ($class, $port, $lines, $host) = @_;
