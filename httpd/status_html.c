@@ -39,12 +39,13 @@ static const char style[] =
     "input,select,button{font:inherit;color:inherit;background:var(--paper);min-height:2.6rem;"
     "border:1px solid var(--dim);border-radius:.3rem;padding:.3rem .6rem}"
     "button{background:var(--band);cursor:pointer}"
-    "table{border-collapse:collapse;width:100%;font-size:.92rem}caption{text-align:left;color:var(--dim);"
-    "padding:.2rem 0}th,td{text-align:left;vertical-align:top;padding:.4rem .5rem;"
+    "table{border-collapse:collapse;width:100%;font-size:.92rem}"
+    "caption{text-align:left;color:var(--dim);padding:.2rem 0}th,td{text-align:left;vertical-align:top;padding:.4rem .5rem;"
     "border-bottom:1px solid var(--line);overflow-wrap:anywhere}section{overflow-x:auto}"
     "thead th{background:var(--band);overflow-wrap:break-word}td:not(.n){min-width:4.5rem}"
     "th[scope=row]{font-weight:600;overflow-wrap:break-word}"
-    "td.h{overflow-wrap:break-word;max-width:18rem}td.a{white-space:nowrap}"
+    "td.h{overflow-wrap:break-word;min-width:8.8rem;max-width:18rem}"
+    "td.a{white-space:nowrap}"
     "td.n{text-align:right;font-variant-numeric:tabular-nums;"
     "white-space:nowrap}thead th.n{text-align:right}"
     "progress{width:6rem;height:.7rem;accent-color:var(--bar)}"
@@ -52,8 +53,9 @@ static const char style[] =
     "@media(max-width:64rem){table,tbody,tr,th[scope=row],td,caption{display:block}"
     "thead{position:absolute;left:-999rem}tr{border:1px solid var(--line);border-radius:.4rem;"
     "margin:.6rem 0;padding:.3rem .6rem;background:var(--band)}"
-    "td,td.n,td.h,td.a,th[scope=row]{display:flex;max-width:none;justify-content:space-between;"
-    "gap:1rem;text-align:right;border:0;padding:.15rem 0;white-space:normal}"
+    "td,td.n,td.h,td.a,th[scope=row]{display:flex;min-width:0;max-width:none;"
+    "justify-content:space-between;gap:1rem;text-align:right;"
+    "border:0;padding:.15rem 0;white-space:normal}"
     "td::before,th[scope=row]::before{content:attr(data-label);color:var(--dim);"
     "font-weight:400;text-align:left;flex:none}td:has(>span:empty){display:none}}"
     "summary{cursor:pointer;color:var(--link);padding:.2rem 0;white-space:nowrap}"
@@ -170,8 +172,8 @@ static void address_cell(request_rec *r, const char *label, const char *t)
     close_cell(r);
 }
 
-/* A name of a host, with its port. Where there is no room for all of it, the next line begins with a
- * dot or the port. */
+/* A name of a host, with its port. Where there is no room for all of it, the next line begins with
+ * a dot or the port. */
 static void put_host(request_rec *r, const char *t)
 {
     char part[RPC_BOARD_SERVER];

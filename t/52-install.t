@@ -32,7 +32,7 @@ my @wanted = sort(
     '/usr/share/bash-completion/completions/rpcping', '/usr/share/man/man1/rpcping.1',
     (map { "/usr/share/man/man8/mod_$_.8" } qw(rpcproxy auth_ntlm rpc_backend_auth)),
     (map { "$sysconf/mods-available/$_" } qw(rpcproxy.load rpcproxy.conf auth_ntlm.load rpc_backend_auth.load)),
-    (map { "$doc/$_" } qw(README CHANGES SECURITY.md LICENSE)), (map { "$doc/manual/" . s{^doc/}{}r } glob 'doc/*.md'), (map { "$doc/examples/$_" } @samples));
+    (map { "$doc/$_" } qw(README CHANGES SECURITY.md LICENSE)), (map { "$doc/manual/" . s{^doc/}{}r } glob 'doc/*.md doc/*.png'), (map { "$doc/examples/$_" } @samples));
 is_deeply([map { s{^\Q$dest\E}{}r } files($dest)], \@wanted, 'it installs these files');
 my @strange = grep { ((stat "$dest$_")[2] & 07777) != (m{/bin/} ? 0755 : 0644) } @wanted;
 is("@strange", '', 'which all may read, and the owner alone may change');

@@ -60,7 +60,7 @@ done
 for text in README CHANGES SECURITY.md LICENSE; do
     place 644 "$text" "$doc/$text"
 done
-for text in doc/*.md; do
+for text in doc/*.md doc/*.png; do
     place 644 "$text" "$doc/manual/${text##*/}"
 done
 # The samples, in the folders that they have in conf/.

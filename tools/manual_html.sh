@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 to=$1
 command -v pandoc > /dev/null || { echo "make doc needs pandoc: apt-get install pandoc" >&2; exit 1; }
 mkdir -p "$to"
-cp doc/manual.css "$to"
+cp doc/manual.css doc/*.png "$to"
 for page in doc/*.md; do
     name=$(basename "$page" .md)
     title=$(sed -n '1s/^# //p' "$page")
