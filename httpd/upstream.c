@@ -304,6 +304,12 @@ static int is_http(const char *url)
     return ap_cstr_casecmpn(url, "http://", 7) == 0 || ap_cstr_casecmpn(url, "https://", 8) == 0;
 }
 
+/* Its server is the one that the URL names. Probes change other bits meanwhile. */
+static int is_generic(const proxy_worker *worker)
+{
+    return (__atomic_load_n(&worker->s->status, __ATOMIC_RELAXED) & PROXY_WORKER_GENERIC) != 0;
+}
+
 static int handle_scheme(request_rec *r, proxy_worker *worker, proxy_server_conf *conf, char *url,
                          const char *proxy_host, apr_port_t proxy_port)
 {
@@ -318,7 +324,7 @@ static int handle_scheme(request_rec *r, proxy_worker *worker, proxy_server_conf
         keep_apart(r);
         return DECLINED;
     }
-    if (PROXY_WORKER_IS_GENERIC(worker) && apr_uri_parse(r->pool, url, &uri) == APR_SUCCESS) {
+    if (is_generic(worker) && apr_uri_parse(r->pool, url, &uri) == APR_SUCCESS) {
         by.upstream = uri.hostname;
         by.port = uri.port ? uri.port : apr_uri_port_of_scheme(uri.scheme);
     }
