@@ -7,7 +7,8 @@
 #   make check           the order of the house: who includes, needs and cites what; long lines
 #   make lint            spelling, shell and Perl: codespell, shellcheck, perlcritic
 #   make ci-matrix       all that can be tried, one after the other, with a table (tools/matrix.sh)
-#   make sanitize        the suite again under AddressSanitizer and UBSan
+#   make sanitize        the suite again under AddressSanitizer and UBSan; SANITIZER=thread or
+#                        memcheck, FILES="t/FILE.t ...": see tools/sanitize.sh
 #   make fuzz            codecs and state machines against libFuzzer, see fuzz/fuzz.mk
 #   make install         modules, rpcping, manual pages and samples; PREFIX, DESTDIR, uninstall
 #   make doc             the manual as HTML, in build/doc
@@ -174,8 +175,8 @@ mixing: all
 
 sanitize:
 	tools/deps.sh test
-	tools/deps.sh fuzz
-	tools/sanitize.sh
+	tools/deps.sh sanitize
+	SANITIZER="$(SANITIZER)" FILES="$(FILES)" tools/sanitize.sh
 
 bench bench-all:
 	tools/deps.sh bench

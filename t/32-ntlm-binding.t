@@ -106,6 +106,7 @@ change('old');
 $httpd->configure(<<"CONF" . join('', map { "Listen 127.0.0.1:$_\n" } sort values %port)
 KeepAlive On
 MaxKeepAliveRequests 0
+KeepAliveTimeout 100
 LogLevel auth_ntlm:debug
 SSLRandomSeed startup builtin
 SSLSessionCache "shmcb:$dir/ssl(512000)"

@@ -17,7 +17,8 @@ clang          make -s BUILD=build/clang CC=clang all load unit
 oldest         tools/oldest.sh
 test           make -s test
 sanitize       make -s sanitize
-tsan           make -s BUILD=build/tsan CC=clang SAN=thread unit
+tsan           make -s sanitize SANITIZER=thread FILES='t/02-connect.t t/07-lifecycle.t t/09-recycle.t t/82-relays.t t/90-farm.t'
+memcheck       make -s sanitize SANITIZER=memcheck
 fuzz           make -s fuzz FUZZ_TIME=$fuzz_time
 deb            make -s deb-test
 bookworm       tools/root_build.sh bookworm

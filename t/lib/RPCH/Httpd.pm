@@ -6,6 +6,7 @@ package RPCH::Httpd;
 use strict;
 use warnings;
 use File::Basename qw(dirname);
+use File::Spec;
 use RPCH::File qw(slurp);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
@@ -97,7 +98,7 @@ CONF
 sub site {
     my ($class, $file, %value) = @_;
     chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
-    my $build = dirname($ENV{RPCPROXY_SO} // vars('top_dir') . '/build/mod_rpcproxy.so');
+    my $build = dirname(File::Spec->rel2abs($ENV{RPCPROXY_SO} // 'build/mod_rpcproxy.so', vars('top_dir')));
     my $text = slurp(vars('top_dir') . "/conf/sites/$file");
     for my $name (sort keys %value) {
         $text =~ s{^(?:# )?Define $name +.*(?:\\\n.*)?$}{Define $name "$value{$name}"}m or die "$file has no $name\n";
