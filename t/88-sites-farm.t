@@ -32,18 +32,18 @@ my $root = vars('serverroot');
 my $users = "$root/conf/users";
 my $user = RPCH::Samba::user();
 
-put("$root/sites.cnf", "[req]\nprompt=no\ndistinguished_name=dn\nx509_extensions=ext\n[dn]\nCN=$MAIL\n[ext]\nsubjectAltName="
+put("$root/sites-farm.cnf", "[req]\nprompt=no\ndistinguished_name=dn\nx509_extensions=ext\n[dn]\nCN=$MAIL\n[ext]\nsubjectAltName="
     . join(',', 'IP:127.0.0.1', map { "DNS:$_" } @NAMES) . "\nbasicConstraints=critical,CA:TRUE\n");
-my ($crt, $key) = ("$root/sites.crt", "$root/sites.key");
-qx(openssl req -x509 -newkey rsa:2048 -nodes -days 2 -config $root/sites.cnf -keyout $key -out $crt 2>&1);
+my ($crt, $key) = ("$root/sites-farm.crt", "$root/sites-farm.key");
+qx(openssl req -x509 -newkey rsa:2048 -nodes -days 2 -config $root/sites-farm.cnf -keyout $key -out $crt 2>&1);
 is($?, 0, 'a certificate for all sites, on both sides');
-put("$root/sites.smbpasswd", map { RPCH::NTLM::smbpasswd_line(@$_) } [alice => 'secret'], [$user => RPCH::Samba::PASSWORD]);
-chmod 0640, "$root/sites.smbpasswd";
-chown 0, scalar getgrnam(vars('group')), "$root/sites.smbpasswd" if $> == 0;
-put("$root/sites.secret", 'f' x 32);
-chmod 0600, "$root/sites.secret";
-mkdir "$root/autodiscover";
-put("$root/autodiscover/autodiscover.xml", slurp('conf/autodiscover/autodiscover.xml'));
+put("$root/sites-farm.smbpasswd", map { RPCH::NTLM::smbpasswd_line(@$_) } [alice => 'secret'], [$user => RPCH::Samba::PASSWORD]);
+chmod 0640, "$root/sites-farm.smbpasswd";
+chown 0, scalar getgrnam(vars('group')), "$root/sites-farm.smbpasswd" if $> == 0;
+put("$root/sites-farm.secret", 'f' x 32);
+chmod 0600, "$root/sites-farm.secret";
+mkdir "$root/sites-farm-autodiscover";
+put("$root/sites-farm-autodiscover/autodiscover.xml", slurp('conf/autodiscover/autodiscover.xml'));
 
 # ---- what is behind ----
 
@@ -78,7 +78,7 @@ ProxyPass / http://127.0.0.1:$pages->{port}/ nocanon
 SetHandler rpcproxy
 AuthType NTLM
 AuthName rpc
-AuthNtlmUserFile $root/sites.smbpasswd
+AuthNtlmUserFile $root/sites-farm.smbpasswd
 AuthNtlmPinnedConnections On
 AuthNtlmTargets $MAIL $RDG
 AuthNtlmBasicProvider file
@@ -94,7 +94,7 @@ CONF
 # ---- two machines behind HAProxy ----
 
 my $redis = RPCH::Redis->new;
-my $hashes = "AuthNtlmUserFile $root/sites.smbpasswd";     # for the provider "file": winbindd wants root
+my $hashes = "AuthNtlmUserFile $root/sites-farm.smbpasswd";     # for the provider "file": winbindd wants root
 sub site { return RPCH::Httpd->site(@_) }
 my %tls = map { $_ . '_CERTIFICATE' => $crt, $_ . '_KEY' => $key } qw(EXCHANGE EXCHANGE2007 RDGATEWAY SAMBA AUTODISCOVER);
 sub of { my ($prefix, %value) = @_; return map { $_ => $value{$_} // $tls{$_} } keys %value, grep { /^${prefix}_/ } keys %tls }
@@ -109,9 +109,9 @@ my @sites = (
         EXCHANGE2007_ADDRESS => $mailbox, EXCHANGE2007_CATALOGS => $catalog))
         =~ s{^( +AuthNtlmProvider .*)}{$1\n$hashes}mr,
     site('rdgateway.conf', of(RDGATEWAY => RDGATEWAY => "https://localhost:$behind_at", RDGATEWAY_CA => $crt)),
-    site('autodiscover.conf', of(AUTODISCOVER => AUTODISCOVER_USERS => $users, AUTODISCOVER_FOLDER => "$root/autodiscover")),
+    site('autodiscover.conf', of(AUTODISCOVER => AUTODISCOVER_USERS => $users, AUTODISCOVER_FOLDER => "$root/sites-farm-autodiscover")),
 );
-my $farm = site('farm.conf', FARM_STORE => $redis->url, FARM_SECRET => "$root/sites.secret", FARM_DIRECT => '127.0.0.9');
+my $farm = site('farm.conf', FARM_STORE => $redis->url, FARM_SECRET => "$root/sites-farm.secret", FARM_DIRECT => '127.0.0.9');
 
 # An httpd that listens at these addresses. configtest has nothing to say.
 sub httpd {
@@ -145,8 +145,8 @@ my $at = $front->{port}{https};
 # ---- clients ----
 
 # Names are looked up in a file.
-put("$root/hosts", "127.0.0.1 @NAMES\n");
-sub named { my ($run) = @_; local @ENV{qw(LD_PRELOAD NSS_WRAPPER_HOSTS)} = ('libnss_wrapper.so', "$root/hosts"); return $run->() }
+put("$root/sites-farm.hosts", "127.0.0.1 @NAMES\n");
+sub named { my ($run) = @_; local @ENV{qw(LD_PRELOAD NSS_WRAPPER_HOSTS)} = ('libnss_wrapper.so', "$root/sites-farm.hosts"); return $run->() }
 # What a command prints; the doubles of this process serve it meanwhile.
 sub said {
     my ($command) = @_;
@@ -200,7 +200,7 @@ put("$samba->{dir}/sites.conf", slurp("$samba->{dir}/client.conf") =~ s/(tls caf
 like($samba->python('s4_call.py', "$samba->{dir}/sites.conf", "127.0.0.1:$at", @rpc, 'dc1', "samr:$samba->{ports}{samr}:seal"),
      qr/^samr seal: Builtin RPCSRV$/m, "Samba's client, which knows the address only, and has no setting for TLS");
 {
-    local $ENV{NSS_WRAPPER_HOSTS} = "$root/hosts";
+    local $ENV{NSS_WRAPPER_HOSTS} = "$root/sites-farm.hosts";
     my $freerdp = RPCH::FreeRDP->start($at, 'libnss_wrapper.so', undef, 'rpc', $RDG);
     my $gateway;
     ok(eval {
