@@ -1,6 +1,7 @@
 /* io/client.c: see io/client.h. */
 #include "io/client.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,7 +39,7 @@ static apr_status_t read_junk(rpc_client_t *client, void *buf, size_t room)
         total += len;
         len = room;
         if (total > JUNK_MAX)
-            return APR_EGENERAL;
+            return EMSGSIZE;
         if (rpc_tls_tired(&client->tls))
             return APR_EAGAIN;
     }

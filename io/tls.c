@@ -86,9 +86,10 @@ static int bio_write(BIO *bio, const char *buf, int len)
     size_t n = tls->unsent.size ? 0 : to_socket(tls, &all, 1, tls->more);
 
     BIO_clear_retry_flags(bio);
-    if (!tls->error && n < all.iov_len
-        && (tls->unsent.size > UNSENT_MAX
-            || rpc_bytes_put(&tls->unsent, buf + n, all.iov_len - n) != 0))
+    if (!tls->error && n < all.iov_len && tls->unsent.size > UNSENT_MAX)
+        tls->error = ENOBUFS;
+    else if (!tls->error && n < all.iov_len
+             && rpc_bytes_put(&tls->unsent, buf + n, all.iov_len - n) != 0)
         tls->error = ENOMEM;
     return tls->error ? -1 : len;
 }
@@ -147,12 +148,12 @@ static apr_status_t tls_status(const rpc_tls_t *tls)
     case SSL_ERROR_ZERO_RETURN:
         return APR_EOF;
     default:
-        return tls->error ? tls->error : tls->eof ? APR_EOF : APR_EGENERAL;
+        return tls->error ? tls->error : tls->eof ? APR_EOF : EPROTO;
     }
 }
 
 /* An end of file behind the last bytes has been read together with them. The next read has to
- * report it, because no event will. */
+ * report it, because no event will. OpenSSL reads on when it could not send an alert. */
 apr_status_t rpc_tls_read(rpc_tls_t *tls, void *buf, size_t *len)
 {
     size_t room = *len, n;
@@ -161,14 +162,16 @@ apr_status_t rpc_tls_read(rpc_tls_t *tls, void *buf, size_t *len)
     tls->drained = tls->tired = 0;
     tls->turns = READS_MAX;
     ERR_clear_error();
-    for (*len = 0; *len < room && rv == APR_SUCCESS; *len += n) {
+    for (*len = 0; *len < room && rv == APR_SUCCESS && !tls->error; *len += n) {
         if (!SSL_read_ex(tls->ssl, (uint8_t *)buf + *len, room - *len, &n)) {
             n = 0;
             rv = tls_status(tls);
         }
     }
+    if (tls->error)
+        rv = tls->error;
     if (rv != APR_SUCCESS && !APR_STATUS_IS_EAGAIN(rv))
-        tls->drained = 0;
+        tls->drained = tls->tired = 0;
     return *len ? APR_SUCCESS : rv;
 }
 

@@ -49,7 +49,8 @@ typedef struct rpc_tls_kind {
 int rpc_tls_adopt(rpc_tls_t *tls, SSL *ssl, int fd, const rpc_tls_kind_t *kind);
 
 /* Reads until BUF is full or there is no more; *LEN in and out. As the read of a stream
- * (io/stream.h); a connection that ends without a good-bye has ended. */
+ * (io/stream.h); a connection that ends without a good-bye has ended. EPROTO: the peer breaks the
+ * rules of TLS; ENOBUFS: it makes OpenSSL answer, again and again, and does not read. */
 apr_status_t rpc_tls_read(rpc_tls_t *tls, void *buf, size_t *len);
 /* Has the last read taken all that there was? */
 int rpc_tls_drained(const rpc_tls_t *tls);

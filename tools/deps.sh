@@ -8,7 +8,7 @@ build="gcc make pkg-config libc6-dev apache2-bin apache2-dev libssl-dev libcurl4
        libkrb5-dev"
 run="$build openssl curl"
 samba="samba samba-common-bin smbclient"
-tests="$run $samba clang libapache2-mod-perl2 libapache2-mod-perl2-dev libio-socket-ssl-perl
+tests="$run $samba clang libapache2-mod-perl2 libapache2-mod-perl2-dev libio-socket-ssl-perl libcryptx-perl
        groff-base mandoc bash-completion libwww-perl python3-samba python3-impacket procps freerdp2-x11 xvfb
        libapache2-mod-auth-gssapi libapache2-mod-auth-openidc gss-ntlmssp winbind libnss-wrapper
        krb5-kdc krb5-admin-server krb5-user libgssapi-perl

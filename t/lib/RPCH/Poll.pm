@@ -10,7 +10,7 @@ use Time::HiRes ();
 use Exporter 'import';
 
 our @EXPORT_OK = qw(wait_for turn);
-our $TIMEOUT = $ENV{RPCH_TIMEOUT} || 20;    # seconds to wait for one event
+our $TIMEOUT = $ENV{RPCH_TIMEOUT} || 60;    # seconds to wait for one event, however busy the machine is
 
 our $PACE = 0.05;                             # seconds between two looks at what no peer tells, such as a log
 

@@ -2,7 +2,8 @@ package RPCH::Relay;
 
 # A relay that takes plain TCP and speaks TLS to a server, for things that Perl's TLS cannot do. It changes
 # its keys before each piece that it sends (KeyUpdate, and asks the server to do the same), and it can
-# send a line before the handshake. It passes on each piece that it reads in one record.
+# send a line before the handshake. It passes on each piece that it reads in one record. One that floods
+# reads no more when its client has sent all, and changes its keys until the server closes the connection.
 
 use strict;
 use warnings;
@@ -29,11 +30,21 @@ static struct sockaddr_in loopback(int port)
     return sa;
 }
 
-static int to_server(SSL *ssl, int client)
+static void flood(SSL *ssl)
+{
+    while (SSL_version(ssl) == TLS1_3_VERSION && SSL_key_update(ssl, SSL_KEY_UPDATE_REQUESTED) == 1
+           && SSL_do_handshake(ssl) == 1)
+        ;
+    exit(0);
+}
+
+static int to_server(SSL *ssl, int client, int floods)
 {
     char buf[4096];
     ssize_t n = read(client, buf, sizeof(buf));
 
+    if (n <= 0 && floods)
+        flood(ssl);
     if (n <= 0)
         return 0;
     if (SSL_version(ssl) == TLS1_3_VERSION)
@@ -51,7 +62,7 @@ static int to_client(SSL *ssl, int client)
     return write(client, buf, (size_t)n) == n;
 }
 
-static void relay(SSL_CTX *ctx, int client, int port, const char *line)
+static void relay(SSL_CTX *ctx, int client, int port, const char *line, int floods)
 {
     struct sockaddr_in sa = loopback(port);
     int server = socket(AF_INET, SOCK_STREAM, 0);
@@ -69,7 +80,7 @@ static void relay(SSL_CTX *ctx, int client, int port, const char *line)
         if (!SSL_pending(ssl) && poll(fds, 2, -1) < 0)
             exit(1);
         if (((fds[1].revents || SSL_pending(ssl)) && !to_client(ssl, client))
-            || (fds[0].revents && !to_server(ssl, client)))
+            || (fds[0].revents && !to_server(ssl, client, floods)))
             exit(0);
     }
 }
@@ -94,17 +105,17 @@ int main(int argc, char **argv)
 
         if (client >= 0 && fork() == 0) {
             close(listener);
-            relay(ctx, client, atoi(argv[1]), argc > 2 ? argv[2] : "");
+            relay(ctx, client, atoi(argv[1]), argc > 2 ? argv[2] : "", argc > 3);
         }
         close(client);
     }
 }
 C
 
-# Starts a relay to the server at PORT, which first sends LINE. Returns nothing when the relay cannot be
-# built.
+# Starts a relay to the server at PORT, which first sends LINE, and FLOODS or not. Returns nothing when the relay
+# cannot be built.
 sub new {
-    my ($class, $port, $line) = @_;
+    my ($class, $port, $line, $floods) = @_;
     my $file = vars('serverroot') . "/relay-$$";
     if (!-e $file) {
         open my $fh, '>', "$file.c" or die "$file: $!\n";
@@ -112,7 +123,7 @@ sub new {
         close $fh or die "$file: $!\n";
         system("cc -O1 -o $file $file.c -lssl -lcrypto") == 0 or return;
     }
-    my $pid = open my $out, '-|', $file, $port, $line // '' or die "$file: $!\n";
+    my $pid = open my $out, '-|', $file, $port, $line // '', $floods ? 'floods' : () or die "$file: $!\n";
     chomp(my $own = <$out>);
     return bless { port => $own, pid => $pid, out => $out, owner => $$ }, $class;
 }
