@@ -11,7 +11,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,7 +43,6 @@
 
 APLOG_USE_MODULE(rpcproxy);
 
-#define KEPT_MEMORY (1 << 20)   /* bytes that are free and stay in the process */
 #define ACCEPT_AGAIN apr_time_from_msec(100)
 /* The number of legs that one listener takes before other listeners and the new legs get their
  * turn. */
@@ -536,15 +534,6 @@ static void announce_serving(process_t *me)
                      me->birth->attempts);
 }
 
-/* The buffers of bulk transfers come and go. Otherwise glibc would give their memory back to the
- * kernel, and ask for it again, several times per megabyte. */
-static void keep_memory(void)
-{
-#ifdef __GLIBC__
-    mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY);
-#endif
-}
-
 void rpc_endpointd_process(const rpc_endpointd_birth_t *birth)
 {
     process_t me = { .birth = birth, .s = birth->s };
@@ -552,7 +541,6 @@ void rpc_endpointd_process(const rpc_endpointd_birth_t *birth)
     ap_close_listeners();
     prctl(PR_SET_NAME, "rpc-endpoint");
     close_others(&me);
-    keep_memory();
     me.log = rpc_server_log(me.s);
     me.again.fire = accept_again;
     me.limit.fire = out_of_time;

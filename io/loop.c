@@ -15,6 +15,7 @@
 #include "io/loop.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,7 @@
 #include "io/timers.h"
 
 #define LOOP_EVENTS 256
+#define KEPT_MEMORY (1 << 20)   /* bytes that are free and stay in the process */
 /* What runs between two looks at the descriptors. */
 #define TIMERS_A_TURN 32
 typedef enum { QUEUE_NOW, QUEUE_MORE, QUEUE_END, QUEUES } queue_kind_t;
@@ -340,10 +342,22 @@ static apr_status_t loop_cleanup(void *data)
     return APR_SUCCESS;
 }
 
+/* The buffers of bulk transfers come and go. Otherwise glibc would give their memory back to the
+ * system and ask for it again, many pages a megabyte, which costs more than the transfer. glibc sets
+ * both thresholds to these values by itself when a mapped block of 512 KB has been freed. */
+static void keep_memory(void)
+{
+#ifdef __GLIBC__
+    mallopt(M_MMAP_THRESHOLD, KEPT_MEMORY / 2);
+    mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY);
+#endif
+}
+
 apr_status_t rpc_loop_create(rpc_loop_t **out, apr_pool_t *pool)
 {
     rpc_loop_t *loop = apr_pcalloc(pool, sizeof(*loop));
 
+    keep_memory();
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     loop->wakeup.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     loop->wakeup.ready = woken;
