@@ -49,6 +49,22 @@ die "what is \"$unknown\"? See the top of $0\n" if defined $unknown;
 
 # ---- helpers ----
 
+# The rest happens in a session of its own. Where the system shares out the CPUs by sessions and root asks,
+# it comes before all others: medians hide what else a machine does only while that is little.
+sub begin_session {
+    my $pid = fork // die "fork: $!\n";
+
+    if ($pid) {
+        $SIG{INT} = $SIG{TERM} = sub { kill TERM => $pid };
+        1 until waitpid($pid, 0) == $pid;
+        exit($? & 127 ? 1 : $? >> 8);
+    }
+    POSIX::setsid();
+    open my $f, '>', '/proc/self/autogroup' or return;
+    print $f "-20\n";
+    close $f;   # may be refused
+}
+
 sub number {
     my ($name, $default) = @_;
 
@@ -146,12 +162,13 @@ sub relay {
         $table->add($side, { pss => $crowd->finish->{pss} });
     });
     $table->show('before another proxy, by TLS: ping-pong', [ping_p50 => 'p50, us', 1],
-                 [ping_cpu => 'CPU us a round trip', 1]);
-    $table->show("bulk, $amount{in} MB", [in_speed => 'IN, MB/s', 0], [in_cpu => 'IN, CPU s a GB', 2],
-                 [out_speed => 'OUT, MB/s', 0], [out_cpu => 'OUT, CPU s a GB', 2]);
-    $table->show('set-ups, 32 at a time', [setups => 'a second', 0], [setup_user => 'CPU, user, ms', 2],
-                 [setup_sys => 'CPU, system, ms', 2]);
-    $table->show("$n idle virtual connections", [pss => 'PSS a connection, KB', 1]);
+                 [ping_cpu => 'CPU us a round trip', 1, bound('<= 1.00')]);
+    $table->show("bulk, $amount{in} MB", [in_speed => 'IN, MB/s', 0],
+                 [in_cpu => 'IN, CPU s a GB', 2, bound('<= 0.90')],
+                 [out_speed => 'OUT, MB/s', 0], [out_cpu => 'OUT, CPU s a GB', 2, bound('<= 0.85')]);
+    $table->show('set-ups, 32 at a time', [setups => 'a second', 0, bound('>= 0.80')],
+                 [setup_user => 'CPU, user, ms', 2], [setup_sys => 'CPU, system, ms', 2]);
+    $table->show("$n idle virtual connections", [pss => 'PSS a connection, KB', 1, bound('<= 1.15')]);
 }
 
 # ---- many ----
@@ -165,7 +182,7 @@ sub crowd {
 
         by_turns($n == 1000 ? 3 : 1, sub { $table->add($_[0], crowd_of($_[0], $n)) });
         $table->show("$n idle virtual connections",
-                     [pss => 'PSS a connection, KB', 1, $n == 1000 ? bound('<= 1.05') : ()],
+                     [pss => 'PSS a connection, KB', 1, $n >= 1000 ? bound('<= 1.05') : ()],
                      [threads => 'threads', 0], [descriptors => 'descriptors a virtual connection', 2],
                      [setups => 'set-ups a second', 0], [setup_user => 'CPU of a set-up, user, ms', 2],
                      [setup_sys => 'CPU of a set-up, system, ms', 2],
@@ -325,6 +342,7 @@ sub variant {
     $parts{$_}->() for @todo;
 }
 
+begin_session();
 printf "%s; %s, 1 thread; %d CPUs; %d virtual connections at most\n",
     qx(apache2 -v 2>/dev/null || httpd -v) =~ /version: (.*)/, qx(haproxy -v) =~ /^(.*?) *-/, qx(nproc), most();
 if ($all) {
