@@ -54,9 +54,15 @@ static ap_generation_t running(void)
     return ap_scoreboard_image->global->running_generation;
 }
 
+/* The main thread of this process may be writing that (mark()). */
+static int quiesces(int slot)
+{
+    return __atomic_load_n(&child(slot)->quiescing, __ATOMIC_RELAXED);
+}
+
 static int retires(int slot)
 {
-    return child(slot)->pid && (child(slot)->quiescing || child(slot)->generation != running());
+    return child(slot)->pid && (quiesces(slot) || child(slot)->generation != running());
 }
 
 /* Has the child a thread whose status is between these? */
@@ -79,7 +85,7 @@ static int is_free(int slot)
     if (!child(slot)->pid)
         return 1;
     return mpm(AP_MPMQ_IS_THREADED) == AP_MPMQ_STATIC && !mpm(AP_MPMQ_IS_ASYNC)
-        && child(slot)->quiescing && has_thread(slot, SERVER_DEAD, SERVER_DEAD);
+        && quiesces(slot) && has_thread(slot, SERVER_DEAD, SERVER_DEAD);
 }
 
 static int is_idle(int slot)
@@ -157,7 +163,7 @@ static void mark(const rpc_room_t *room, int leaves)
 
     if (slot < 0)
         return;
-    ap_scoreboard_image->parent[slot].quiescing = leaves;
+    __atomic_store_n(&ap_scoreboard_image->parent[slot].quiescing, (char)leaves, __ATOMIC_RELAXED);
     if (leaves)
         ap_update_child_status_from_indexes(slot, 0, SERVER_GRACEFUL, NULL);
 }
