@@ -8,6 +8,7 @@
 # thread      ThreadSanitizer, by gcc; all tests
 # memcheck    valgrind; a test of each thing that a channel meets, since all would take hours
 #
+# The unit tests come first, unless FILES are named.
 # All takes several times as long, so tests are more patient: RPCH_TIMEOUT, seconds for an event, and
 # RPCH_ALARM, for a file. SHARDS test files run at a time. Reports are kept in build/sanitize-reports.
 set -euo pipefail
@@ -17,6 +18,8 @@ sanitizer=${SANITIZER:-address}
 build=build/sanitize-$sanitizer
 kept=build/sanitize-reports
 read -ra files <<<"${*:-${FILES:-}}"
+unit=unit
+[ ${#files[@]} = 0 ] || unit=
 reports=$(mktemp -d)
 trap 'rm -rf "$reports"' EXIT
 chmod 1777 "$reports"       # httpd's children are another user
@@ -47,7 +50,7 @@ address() {
     runtime=$(clang -print-file-name=libclang_rt.asan-x86_64.so)
     export UBSAN_OPTIONS="print_stacktrace=1" ASAN_OPTIONS="log_path=$reports/report"
     # APR's rings take their offsets from a null pointer, unless offsetof() is known before APR is.
-    make -s CC=clang SAN=address,undefined BUILD="$build" all load unit \
+    make -s CC=clang SAN=address,undefined BUILD="$build" all load $unit \
         CPPFLAGS="-include stddef.h" LDFLAGS="-shared-libasan -Wl,-rpath,$(dirname "$runtime")"
     # httpd's own start-up memory is not ours to judge, so leaks are looked for in the unit tests.
     ASAN_OPTIONS="detect_leaks=0:$ASAN_OPTIONS" suite "$(preload "$runtime")"
@@ -60,20 +63,20 @@ thread() {
     runtime=$(gcc -print-file-name=libtsan.so.2)
     export TSAN_OPTIONS="log_path=$reports/report report_signal_unsafe=0 report_thread_leaks=0 \
 suppressions=$PWD/tools/sanitize.tsan"
-    setarch -R make -s CC=gcc SAN=thread BUILD="$build" all load unit
+    setarch -R make -s CC=gcc SAN=thread BUILD="$build" all load $unit
     suite "setarch -R $(preload "$runtime")"
 }
 
 # mod_ssl seeds OpenSSL with what happens to lie on its stack, and no byte of TLS is defined then. So
 # that seed is dropped.
 memcheck() {
-    local unit valgrind="valgrind -q --num-callers=30 --fair-sched=yes \
+    local program valgrind="valgrind -q --num-callers=30 --fair-sched=yes \
 --suppressions=$PWD/tools/sanitize.memcheck --log-file=$reports/report.%p"
     [ ${#files[@]} -gt 0 ] || files=(t/02-connect.t t/05-ends.t t/06-endpoint.t t/09-recycle.t
         t/30-ntlm.t t/35-kerberos.t t/82-relays.t t/83-status.t t/90-farm.t)
-    make -s BUILD="$build" all load unit
-    for unit in "$build"/unit/*_test; do
-        $valgrind --leak-check=full --show-leak-kinds=definite "$unit" >/dev/null
+    make -s BUILD="$build" all load $unit
+    for program in ${unit:+"$build"/unit/*_test}; do
+        $valgrind --leak-check=full --show-leak-kinds=definite "$program" >/dev/null
     done
     echo 'void RAND_seed(const void *buf, int num) { }' \
         | cc -shared -fPIC -o "$reports/no_seed.so" -x c -
