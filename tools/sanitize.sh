@@ -67,10 +67,10 @@ suppressions=$PWD/tools/sanitize.tsan"
     suite "setarch -R $(preload "$runtime")"
 }
 
-# mod_ssl seeds OpenSSL with what happens to lie on its stack, and no byte of TLS is defined then. So
-# that seed is dropped.
+# The usual build. mod_ssl seeds OpenSSL with what happens to lie on its stack, and no byte of TLS is
+# defined then. So that seed is dropped.
 memcheck() {
-    local program valgrind="valgrind -q --num-callers=30 --fair-sched=yes \
+    local build=build program valgrind="valgrind -q --num-callers=30 --fair-sched=yes \
 --suppressions=$PWD/tools/sanitize.memcheck --log-file=$reports/report.%p"
     [ ${#files[@]} -gt 0 ] || files=(t/02-connect.t t/05-ends.t t/06-endpoint.t t/09-recycle.t
         t/30-ntlm.t t/35-kerberos.t t/82-relays.t t/83-status.t t/90-farm.t)
