@@ -270,35 +270,54 @@ static void flush_filters(request_rec *r, ap_filter_t *filters)
     ap_fflush(filters, apr_brigade_create(r->pool, r->connection->bucket_alloc));
 }
 
+/* Adds to the header; returns whether it is complete. The empty line behind it is left out. */
+static int add_to_header(rpc_client_t *client, const char *text, apr_size_t len)
+{
+    size_t had = client->header ? strlen(client->header) : 0;
+    char *header = realloc(client->header, had + len + 1), *end;
+
+    if (!header)
+        return 0;
+    client->header = header;
+    memcpy(header + had, text, len);
+    header[had + len] = '\0';
+    end = strstr(header, "\r\n\r\n");
+    if (end)
+        end[2] = '\0';
+    return end != NULL;
+}
+
 /* Below all filters of the request, above those of the connection: from here on nothing that httpd
- * says reaches the client. The first to come is the header. */
+ * says reaches the client. The first to come is the header, perhaps in pieces. */
 static apr_status_t capture(ap_filter_t *f, apr_bucket_brigade *bb)
 {
     detached_t *d = f->ctx;
     char *text;
     apr_size_t len;
 
-    if (d && !d->client.header && apr_brigade_pflatten(bb, &text, &len, f->c->pool) == APR_SUCCESS
-        && len > 4 && (d->client.header = malloc(len - 1))) {
-        memcpy(d->client.header, text, len - 2);    /* without the empty line */
-        d->client.header[len - 2] = '\0';
-    }
-    f->ctx = NULL;
+    if (d && apr_brigade_pflatten(bb, &text, &len, f->c->pool) == APR_SUCCESS && len
+        && add_to_header(&d->client, text, len))
+        f->ctx = NULL;
     apr_brigade_cleanup(bb);
     return APR_SUCCESS;
 }
 
-/* Has httpd make the header of a response, with all that its modules add to one. */
+/* Has httpd make the header of a response, with all that its modules add to one. A filter that holds
+ * it back, for it waits for the end of a body (mod_security's), is left out. */
 static void make_header(request_rec *r, detached_t *d, rpc_role_t role)
 {
+    ap_filter_t *f;
+
     r->status = HTTP_OK;
     r->status_line = role == RPC_MIXED ? "200 OK" : "200 Success";
     apr_table_setn(r->subprocess_env, "no-gzip", "1");
     apr_table_setn(r->subprocess_env, "no-brotli", "1");
+    apr_table_unset(r->subprocess_env, "rate-limit");       /* mod_ratelimit would wait here */
     ap_set_content_type(r, "application/rpc");
     ap_set_content_length(r, RPC_CLIENT_LENGTH);
     ap_add_output_filter(CAPTURE, d, r, r->connection);
-    flush_filters(r, r->output_filters);
+    for (f = r->output_filters; f != r->connection->output_filters && !d->client.header; f = f->next)
+        flush_filters(r, f);
     apr_table_unset(r->headers_out, "Content-Length");      /* the client's answer tells it */
 }
 

@@ -45,7 +45,7 @@ sub round_of {
 {
     my ($good, $silent) = (server(host => '127.0.0.2', echo => 1), server(host => '127.0.0.3', manual => 1));
     my $gone = RPCH::Root::free_ports(1);
-    my $httpd = httpd('RpcHealthCheck handshake interval=1 timeout=1', "RpcBackend silent.contoso.test " . at(3, $silent->{port}) . ' ' . at(2, $good->{port}),
+    my $httpd = httpd('RpcHealthCheck handshake interval=1 timeout=3', "RpcBackend silent.contoso.test " . at(3, $silent->{port}) . ' ' . at(2, $good->{port}),
                       "RpcBackend gone.contoso.test:7001 " . at(4, $gone) . ' ' . at(2, $good->{port}),
                       "RpcBackend any.contoso.test " . at(5, ''), "RpcBackend *.star.contoso.test ncacn_http:*")->start;
     ok(down($httpd, '127.0.0.3', $silent->{port}, 'the server did not answer the handshake in time'), 'a server that takes connections and no more fails');
@@ -77,7 +77,7 @@ for (['another PDU', sub { my ($leg) = @_; $leg->put(rts('Ping')) }, 'a PDU that
      ['the end', sub { my ($leg) = @_; $leg->close }, 'closed without an answer']) {
     my ($name, $answer, $why) = @$_;
     my $server = server(host => '127.0.0.2', manual => 1);
-    my $httpd = httpd('RpcHealthCheck handshake interval=1 timeout=2', 'RpcBackend x.contoso.test ' . at(2, $server->{port}))->start;
+    my $httpd = httpd('RpcHealthCheck handshake interval=1 timeout=20', 'RpcBackend x.contoso.test ' . at(2, $server->{port}))->start;
     wait_for('the finding', sub {
         $answer->($_) for splice @{ $server->{new} };
         turn(0.02);

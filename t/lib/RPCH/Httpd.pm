@@ -50,6 +50,7 @@ TypesConfig $root/conf/mime.types
 DocumentRoot $root/htdocs
 $rights
 $self->{limits}
+KeepAliveTimeout 30
 ErrorLog $self->{dir}/error_log
 LogLevel info rpcproxy:debug
 LogFormat "%u \\"%r\\" %>s %B %I %O %{RPC_REASON}e" rpc

@@ -1,0 +1,142 @@
+# Modules that change or watch what a connection carries, all of them set up for the whole server, as
+# distributions and administrators do: none sees, delays or changes a channel, and each still does its work for
+# other requests, for what is refused, and for the header of an answer.
+
+use strict;
+use warnings;
+use MIME::Base64 qw(encode_base64);
+use Test::More;
+use RPCH::File qw(put);
+use RPCH::HTTP;
+use RPCH::Httpd;
+use RPCH::NTLM qw(smbpasswd_line);
+use RPCH::Relay;
+use RPCH::Root;
+use RPCH::Test;
+
+chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
+my $root = vars('serverroot');
+my $server = server(echo => 1);
+my @loaded = grep { -e "$modules/mod_$_.so" } qw(filter headers deflate brotli ratelimit remoteip unique_id security2), vars('mpm') eq 'prefork' ? () : 'http2';
+my %has = map { $_ => 1 } @loaded;
+my %port = map { $_ => RPCH::Root::free_ports(1) } qw(tls proxied);
+my $httpd = RPCH::Httpd->new;
+put("$httpd->{dir}/smbpasswd", smbpasswd_line(alice => 'secret'));
+put("$httpd->{dir}/page.html", 'a page ' x 1000);
+my $security = !$has{security2} ? '' : <<"CONF";
+SecRuleEngine On
+SecRequestBodyAccess On
+SecRequestBodyLimit 1073741824
+SecResponseBodyAccess On
+SecResponseBodyMimeType text/html application/rpc
+SecTmpDir $httpd->{dir}
+SecDataDir $httpd->{dir}
+SecAuditEngine On
+SecAuditLogParts AFHZ
+SecAuditLogRelevantStatus .
+SecAuditLog $httpd->{dir}/audit_log
+SecRule REQUEST_METHOD "\@rx ." "id:1,phase:1,pass,log,msg:'phase one'"
+SecRule RESPONSE_STATUS "\@rx ." "id:3,phase:3,pass,log,msg:'phase three %{RESPONSE_STATUS}'"
+SecRule REQUEST_METHOD "\@rx ." "id:5,phase:5,pass,log,msg:'phase five'"
+CONF
+my $tls = "SSLEngine On\nSSLCertificateFile $root/conf/server.crt\nSSLCertificateKeyFile $root/conf/server.key\n";
+$httpd->configure(join '', map({ "LoadModule ${_}_module $modules/mod_$_.so\n" } @loaded), $has{http2} ? "Protocols h2 http/1.1\n" : '', $security, <<"CONF", RPCH::Httpd->location)->start;
+RemoteIPHeader X-Client
+RemoteIPTrustedProxy 127.0.0.1
+RequestReadTimeout header=5-10,MinRate=500 body=1,MinRate=100000
+LimitRequestBody 65536
+SetOutputFilter @{[ join ';', $has{brotli} ? 'BROTLI_COMPRESS' : (), 'DEFLATE', 'RATE_LIMIT' ]}
+SetInputFilter DEFLATE
+<LocationMatch "^/(rpc|ntlm)/">
+SetEnv rate-limit 1
+</LocationMatch>
+ErrorDocument 401 "log on"
+ErrorDocument 503 "later"
+ErrorDocument 403 "no"
+Header always set X-Always always
+Header set X-Success success
+LogFormat "%a %u %r %>s" who
+CustomLog who_log who
+Alias /page.html $httpd->{dir}/page.html
+<Directory $httpd->{dir}>
+Require all granted
+</Directory>
+<Location /ntlm/rpcproxy.dll>
+SetHandler rpcproxy
+AuthType NTLM
+AuthName here
+AuthNtlmUserFile $httpd->{dir}/smbpasswd
+Require valid-user
+RpcValidPorts 127.0.0.1:1024-65535
+</Location>
+Listen 127.0.0.1:$port{tls}
+<VirtualHost 127.0.0.1:$port{tls}>
+ServerName localhost
+$tls
+</VirtualHost>
+Listen 127.0.0.1:$port{proxied}
+<VirtualHost 127.0.0.1:$port{proxied}>
+ServerName localhost
+RemoteIPProxyProtocol On
+$tls
+</VirtualHost>
+CONF
+
+# A channel to and fro, larger than a filter could let pass in time.
+sub unharmed {
+    my ($c, $name) = @_;
+    my %head = %{ $c->out->head->{headers} };
+    is($head{'x-always'}, 'always', "$name: the header of the answer has what modules add");
+    is($head{'x-success'}, 'success', "$name: on success, too");
+    is($head{'content-encoding'}, undef, "$name: it is not compressed");
+    is($head{'content-type'}, 'application/rpc', "$name: and of its own type");
+    is(scalar(grep { $c->works('x' x 5000) } 1 .. 100), 100, "$name: a megabyte, as fast as it comes");
+    return $c->close;
+}
+my %tls = (tls => { SSL_ca_file => "$root/conf/server.crt", SSL_hostname => 'localhost', $has{http2} ? (SSL_alpn_protocols => ['http/1.1']) : () });
+unharmed(RPCH::Client->new(port => $port{tls}, %tls, target => $server->target, user => 'alice', password => 'secret', headers => ['X-Client: 192.0.2.9', 'Accept-Encoding: br, gzip'])->connect, 'Basic, over TLS');
+ok($httpd->logs(qr/^192\.0\.2\.9 alice RPC_OUT_DATA \S+ HTTP\/1\.1 200$/m, 'who_log'), 'the client is the one that the front end names');
+ok($httpd->logs(qr/RPC_IN_DATA channel .* client 192\.0\.2\.9,/), 'in the error log, too');
+
+SKIP: {
+    my $front = RPCH::Relay->new($port{proxied}, "PROXY TCP4 192.0.2.7 127.0.0.1 5000 443\r\n") or skip 'no compiler, or no libssl', 7;
+    my $c = RPCH::Client->new(port => $front->{port}, path => '/ntlm/rpcproxy.dll', target => $server->target);
+    for my $way (qw(in out)) {
+        my ($http, $ntlm) = ($c->dial("$way channel"), RPCH::NTLM->new);
+        is($ntlm->knock($http, $c->uri, method => 'RPC_' . uc($way) . '_DATA', length => 0)->{status}, 401, "NTLM: a challenge for $way");
+        my $open = "open_$way";
+        $c->$open(connection => $http, headers => ['Authorization: NTLM ' . encode_base64($ntlm->authenticate, '')]);
+    }
+    unharmed($c->send_a1->send_b1->opened, 'NTLM, over TLS behind a PROXY line');
+    ok($httpd->logs(qr/^192\.0\.2\.7 alice RPC_OUT_DATA \S+ HTTP\/1\.1 200$/m, 'who_log'), 'the client is the one of the PROXY line');
+}
+
+# ---- what is refused, and other requests ----
+my $refused = RPCH::Client->new(port => $port{tls}, %tls, target => '127.0.0.1:' . refused_port(), user => 'alice', password => 'secret');
+$refused->open_out;
+$refused->send_a1;
+is($refused->out->head->{headers}{'x-always'}, 'always', 'a server that is not there: the header has what modules add');
+is_rpc_error($refused->out, '6ba', 'and ErrorDocument does not take its place', 0x5a0);
+$refused->close;
+my $http = RPCH::HTTP->dial(port => $httpd->{port}, name => 'a stranger')->request('RPC_IN_DATA', '/rpc/rpcproxy.dll', length => 0);
+is_answer($http->head, 401, 'who has not logged on');
+$http->close;
+$http = RPCH::HTTP->dial(port => $httpd->{port}, name => 'a page')->request('GET', '/page.html', headers => ['Accept-Encoding: gzip']);
+is(join(' ', map { $_ // '-' } $http->head->{status}, $http->head->{headers}{'content-encoding'}), '200 gzip', 'a page is compressed');
+$http->close;
+
+# ---- mod_security: its phases and its audit log, when the channel begins ----
+SKIP: {
+    skip 'no mod_security', 3 if !$has{security2};
+    put("$httpd->{dir}/audit_log", '');
+    my $phases = sub { my ($phase) = @_; return scalar(() = $httpd->log('audit_log') =~ /^Message: .*\[msg "phase $phase"\]/mg) };
+    my $c = RPCH::Client->new(port => $port{tls}, %tls, target => $server->target, user => 'alice', password => 'secret')->connect;
+    ok($httpd->logs(qr/(?:^Apache-Handler: rpcproxy\n.*){2}/ms, 'audit_log'), 'the audit log has both channels as soon as they are open') or diag $httpd->log('audit_log');
+    is(join(' ', map { $phases->($_) } 'three 200', 'five'), '2 2', 'each has passed the phases of an answer once');
+    ok($c->works, 'and goes on');
+    $c->close;
+}
+my @bad = grep { /exit signal|:(?:crit|alert|emerg)\]/ } $httpd->log =~ /^.*\n/mg;
+is(join('', @bad), '', 'no child has died');
+$server->close;
+done_testing;
