@@ -7,6 +7,7 @@ use Test::More;
 use RPCH::File qw(put slurp);
 use RPCH::Httpd;
 use RPCH::Poll qw(wait_for turn);
+use RPCH::Preload;
 use RPCH::Test;
 
 alarm 2 * ($ENV{RPCH_ALARM} || 150);    # each restart takes httpd some seconds, and more when other tests run at the same time
@@ -14,8 +15,9 @@ alarm 2 * ($ENV{RPCH_ALARM} || 150);    # each restart takes httpd some seconds,
 my $server = server(echo => 1);
 
 sub httpd {
-    my ($mpm, $limits, $conf) = @_;
-    return RPCH::Httpd->new(mpm => $mpm, limits => $limits, conf => ($conf // '') . "Timeout 15\n" . RPCH::Httpd->location)->start;
+    my ($mpm, $limits, $conf, $clock) = @_;
+    my $httpd = RPCH::Httpd->new(mpm => $mpm, limits => $limits, conf => ($conf // '') . "Timeout 15\n" . RPCH::Httpd->location);
+    return $clock ? $clock->start($httpd) : $httpd->start;
 }
 # When a step fails, a test fails and prints the cause, and the file goes on.
 sub opened {
@@ -172,16 +174,18 @@ my $ROOMY = "ServerLimit 20\nStartServers 12\nMinSpareServers 8\nMaxSpareServers
 }
 
 # ---- requests that have begun before a restart: half of a header. Prefork drops such requests for any
-# module, so under prefork a session is open instead ----
+# module, so under prefork a session is open instead. The test sets the clock forward ----
+my $clock = RPCH::Preload->new or BAIL_OUT('no C compiler');
 for ([event => $EVENT], [worker => $EVENT =~ s/Async.*\n//r =~ s/MaxRequestWorkers 10/MaxRequestWorkers 40/r], [prefork => $ROOMY]) {
     my ($mpm, $limits) = @$_;
-    my $httpd = httpd($mpm => $limits, "RpcGracefulTimeout 3\n");
+    my $httpd = httpd($mpm => $limits, "RpcGracefulTimeout 600\n", $clock);
     my $c = session($httpd);
     ok(eval { $mpm eq 'prefork' ? $c->connect : begin($c); 1 }, "$mpm: requests begin") or diag $@;
     ok(eval { wait_for('httpd to read what there is', sub { turn(0.02); taken($httpd) }) }, "$mpm: and are read") or diag $@;
     ok(reload($httpd), "$mpm: a restart while requests are on their way");
     finish($c) if $mpm ne 'prefork';
     ok(eval { $c->opened if $mpm ne 'prefork'; $c->works }, "$mpm: they are served");
+    $clock->shift_by(0, 600);
     ok(ended($c), "$mpm: until RpcGracefulTimeout is over");
     ok($httpd->logs(qr/notice.*ends its \d channels? ?\(shutdown\): RpcGracefulTimeout is over/), "$mpm: with a notice");
     # Under prefork each half has a process of its own, and when one half ends the other may end with it.
