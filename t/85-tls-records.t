@@ -103,11 +103,6 @@ sub drowns {
     ok(eval { wait_for('the line', sub { turn(0.02); substr($httpd->log, $mark) =~ $line }) }, "$what: the log says why") or diag substr $httpd->log, $mark;
     return $c->close;
 }
-{
-    my $c = open_records(rcvbuf => 4096);
-    $c->in->stop_reading;
-    drowns($c, 'handshakes without end', sub { $c->in->put_raw(map { $c->in->hello } 1 .. 500) if !length $c->in->{out} });
-}
 SKIP: {
     my $relay = RPCH::Relay->new($port{modern}, '', 1) or skip 'no compiler, or no libssl', 3;
     my $c = plain(port => $relay->{port}, target => $server->target)->connect;
