@@ -173,17 +173,19 @@ Listen 127.0.0.1:$port
 RpcValidPorts "host:6001"
 </VirtualHost>
 CONF
-    # the log line tells a refused target from one that was allowed but has no address
+    # one line (RPC0001 or RPC0002) tells a refused target from one that was allowed but has no address
     my $ask = sub {
         my ($at, $path, $server) = @_;
         my $c = plain(port => $at, path => "/$path/rpcproxy.dll", target => "$server:6001");
-        my $seen = () = $httpd->log =~ /target-refused|resolve-failed/g;
+        my $verdicts = sub { return $httpd->log =~ /(?:refused|ended): (target-refused|resolve-failed)/g };
+        my $seen = () = $verdicts->();
         $c->open_out;
         $c->send_a1;
         $c->out->head;
         $c->close;
-        RPCH::Poll::wait_for('its log line', sub { RPCH::Poll::turn(0.01); (() = $httpd->log =~ /target-refused|resolve-failed/g) > $seen });
-        return ($httpd->log =~ /(target-refused|resolve-failed)(?!.*(?:target-refused|resolve-failed))/s)[0] eq 'resolve-failed';
+        my @now;
+        RPCH::Poll::wait_for('its log line', sub { RPCH::Poll::turn(0.01); (@now = $verdicts->()) > $seen });
+        return $now[-1] eq 'resolve-failed';
     };
     ok($ask->($httpd->{port}, 'rpc', 'main'), 'a location has what the server has');
     ok(!$ask->($httpd->{port}, 'rpc', 'inner'), 'and nothing else');
