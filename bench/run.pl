@@ -166,7 +166,7 @@ sub relay {
     $table->show("bulk, $amount{in} MB", [in_speed => 'IN, MB/s', 0],
                  [in_cpu => 'IN, CPU s a GB', 2, bound('<= 0.90')],
                  [out_speed => 'OUT, MB/s', 0], [out_cpu => 'OUT, CPU s a GB', 2, bound('<= 0.85')]);
-    $table->show('set-ups, 32 at a time', [setups => 'a second', 0, bound('>= 0.80')],
+    $table->show('set-ups, 32 at a time', [setups => 'a second', 0, bound('>= 0.75')],
                  [setup_user => 'CPU, user, ms', 2], [setup_sys => 'CPU, system, ms', 2]);
     $table->show("$n idle virtual connections", [pss => 'PSS a connection, KB', 1, bound('<= 1.15')]);
 }
