@@ -270,43 +270,55 @@ static void flush_filters(request_rec *r, ap_filter_t *filters)
     ap_fflush(filters, apr_brigade_create(r->pool, r->connection->bucket_alloc));
 }
 
-/* Adds to the header; returns whether it is complete. The empty line behind it is left out. */
-static int add_to_header(rpc_client_t *client, const char *text, apr_size_t len)
-{
-    size_t had = client->header ? strlen(client->header) : 0;
-    char *header = realloc(client->header, had + len + 1), *end;
-
-    if (!header)
-        return 0;
-    client->header = header;
-    memcpy(header + had, text, len);
-    header[had + len] = '\0';
-    end = strstr(header, "\r\n\r\n");
-    if (end)
-        end[2] = '\0';
-    return end != NULL;
-}
-
 /* Below all filters of the request, above those of the connection: from here on nothing that httpd
- * says reaches the client. The first to come is the header, perhaps in pieces. */
+ * says reaches the client. While a header is made it is kept, later it is dropped. */
 static apr_status_t capture(ap_filter_t *f, apr_bucket_brigade *bb)
 {
-    detached_t *d = f->ctx;
-    char *text;
-    apr_size_t len;
+    apr_bucket_brigade *kept = f->ctx;
 
-    if (d && apr_brigade_pflatten(bb, &text, &len, f->c->pool) == APR_SUCCESS && len
-        && add_to_header(&d->client, text, len))
-        f->ctx = NULL;
+    if (kept)
+        return ap_save_brigade(f, &kept, &bb, f->c->pool);
     apr_brigade_cleanup(bb);
     return APR_SUCCESS;
 }
 
-/* Has httpd make the header of a response, with all that its modules add to one. A filter that holds
- * it back, for it waits for the end of a body (mod_security's), is left out. */
-static void make_header(request_rec *r, detached_t *d, rpc_role_t role)
+static int has_data(apr_bucket_brigade *bb)
 {
-    ap_filter_t *f;
+    apr_off_t length;
+
+    return apr_brigade_length(bb, 0, &length) == APR_SUCCESS && length != 0;
+}
+
+/* Takes the header that MADE begins with, without the empty line behind it. Returns 0 when MADE has
+ * another status, or is whole: a filter has answered in our place, as rules of mod_security's phase 3
+ * do. */
+static int take_header(rpc_client_t *client, apr_bucket_brigade *made, apr_pool_t *pool)
+{
+    char *text, *end;
+    apr_size_t len;
+    apr_bucket *b;
+
+    for (b = APR_BRIGADE_FIRST(made); b != APR_BRIGADE_SENTINEL(made); b = APR_BUCKET_NEXT(b))
+        if (APR_BUCKET_IS_EOS(b))
+            return 0;
+    if (apr_brigade_pflatten(made, &text, &len, pool) != APR_SUCCESS)
+        return 0;
+    end = memmem(text, len, "\r\n\r\n", 4);
+    if (!end || end - text < (ptrdiff_t)strlen("HTTP/1.1 200 ")
+        || memcmp(text + strlen("HTTP/1.1"), " 200 ", strlen(" 200 ")) != 0)
+        return 0;
+    client->header = strndup(text, (size_t)(end - text) + 2);
+    return client->header != NULL;
+}
+
+/* Has httpd make the header of a response, with all that its modules add to one. A filter that holds
+ * it back, for it waits for the end of a body (mod_security's), is left out. Returns 0 when a filter
+ * has answered instead, which is on its way to the client. */
+static int make_header(request_rec *r, rpc_client_t *client, rpc_role_t role)
+{
+    conn_rec *c = r->connection;
+    apr_bucket_brigade *made = apr_brigade_create(c->pool, c->bucket_alloc);
+    ap_filter_t *f, *capturing;
 
     r->status = HTTP_OK;
     r->status_line = role == RPC_MIXED ? "200 OK" : "200 Success";
@@ -315,10 +327,18 @@ static void make_header(request_rec *r, detached_t *d, rpc_role_t role)
     apr_table_unset(r->subprocess_env, "rate-limit");       /* mod_ratelimit would wait here */
     ap_set_content_type(r, "application/rpc");
     ap_set_content_length(r, RPC_CLIENT_LENGTH);
-    ap_add_output_filter(CAPTURE, d, r, r->connection);
-    for (f = r->output_filters; f != r->connection->output_filters && !d->client.header; f = f->next)
+    capturing = ap_add_output_filter(CAPTURE, made, r, c);
+    for (f = r->output_filters; f != c->output_filters && !has_data(made); f = f->next)
         flush_filters(r, f);
+    if (!take_header(client, made, c->pool)) {
+        ap_remove_output_filter(capturing);
+        ap_pass_brigade(c->output_filters, made);
+        return 0;
+    }
+    capturing->ctx = NULL;
+    apr_brigade_cleanup(made);
     apr_table_unset(r->headers_out, "Content-Length");      /* the client's answer tells it */
+    return 1;
 }
 
 /* Takes what the filters below hold of the body. Afterwards the rest of it is in the socket, but
@@ -409,17 +429,22 @@ static detached_t *detached_create(request_rec *r, const rpc_channel_spec_t *spe
     return d;
 }
 
+/* Of a connection that stays httpd's. */
+static void detached_drop(detached_t *d)
+{
+    SSL_free(d->ssl);
+    close(d->client.socket.s.watch.fd);
+    rpc_bytes_clear(&d->client.ahead);
+    free(d->client.header);
+    free(d);
+}
+
 /* No answer can be made any more. */
 static int give_up_channel(request_rec *r, const rpc_channel_spec_t *spec, detached_t *d)
 {
     ap_log_rerror(APLOG_MARK, APLOG_ERR, APR_ENOMEM, r, RPCNO(0015) "a channel is not opened");
     rpc_request_leave(spec);
-    if (d->ssl)
-        SSL_free(d->ssl);
-    close(d->client.socket.s.watch.fd);
-    rpc_bytes_clear(&d->client.ahead);
-    free(d->client.header);
-    free(d);
+    detached_drop(d);
     return DONE;
 }
 
@@ -461,7 +486,10 @@ int rpc_detach(request_rec *r, const rpc_channel_spec_t *spec, const rpc_detach_
     if (r->expecting_100)
         send_continue(r);
     flush_filters(r, c->output_filters);
-    make_header(r, d, spec->role);
+    if (!make_header(r, &d->client, spec->role)) {
+        detached_drop(d);
+        return OK;
+    }
     if (tie->ssl) {
         SSL_up_ref(tie->ssl);
         /* Else a ticket that comes ends a read early. */

@@ -254,12 +254,37 @@ static int refuse_short(request_rec *r)
                           rpc_descriptors_limit());
 }
 
+/* In place of the header that the channel was to have. An ErrorDocument may have made further
+ * requests of R; the access log shows the last. */
+static int tell_answered(request_rec *r)
+{
+    request_rec *last = r;
+
+    while (last->next)
+        last = last->next;
+    rpc_log_refused(context, r, APLOG_WARNING, RPC_REASON_OTHER_MODULE,
+                    apr_psprintf(r->pool,
+                                 "another module has answered %d in place of the header of the "
+                                 "channel's response. If it is mod_security, put the SecRule of "
+                                 "conf/rpcproxy.conf before its rules",
+                                 last->status));
+    apr_table_setn(last->subprocess_env, "RPC_REASON",
+                   rpc_reason_info(RPC_REASON_OTHER_MODULE)->token);
+    return OK;
+}
+
 int rpc_request_hand_over(request_rec *r, const rpc_channel_spec_t *spec)
 {
-    int rv = rpc_engine_hand_over(context->engine, r, spec);
-
-    return rv == DONE ? rv : rv == HTTP_INSUFFICIENT_STORAGE ? refuse_short(r)
-           : refuse_request(r, RPC_REASON_STOPPING, "this child accepts no new channels");
+    switch (rpc_engine_hand_over(context->engine, r, spec)) {
+    case DONE:
+        return DONE;
+    case OK:
+        return tell_answered(r);
+    case HTTP_INSUFFICIENT_STORAGE:
+        return refuse_short(r);
+    default:
+        return refuse_request(r, RPC_REASON_STOPPING, "this child accepts no new channels");
+    }
 }
 
 static int channel_here(request_rec *r, rpc_channel_spec_t *spec, void *ctx)

@@ -10,8 +10,10 @@ use RPCH::File qw(put);
 use RPCH::HTTP;
 use RPCH::Httpd;
 use RPCH::NTLM qw(smbpasswd_line);
+use RPCH::Poll qw(turn wait_for);
 use RPCH::Relay;
 use RPCH::Root;
+use RPCH::Status qw(status_conf);
 use RPCH::Test;
 
 chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
@@ -20,9 +22,24 @@ my $server = server(echo => 1);
 my @loaded = grep { -e "$modules/mod_$_.so" } qw(filter headers deflate brotli ratelimit remoteip unique_id security2), vars('mpm') eq 'prefork' ? () : 'http2';
 my %has = map { $_ => 1 } @loaded;
 my %port = map { $_ => RPCH::Root::free_ports(1) } qw(tls proxied);
+my %deny = map { $_ => RPCH::Root::free_ports(1) } qw(words page redirect tls);
 my $httpd = RPCH::Httpd->new;
 put("$httpd->{dir}/smbpasswd", smbpasswd_line(alice => 'secret'));
 put("$httpd->{dir}/page.html", 'a page ' x 1000);
+put("$httpd->{dir}/denied.html", 'a page that says no');
+my $tls = "SSLEngine On\nSSLCertificateFile $root/conf/server.crt\nSSLCertificateKeyFile $root/conf/server.key\n";
+sub denying_host {
+    my ($name) = @_;
+    my $page = $name eq 'page' ? 'ErrorDocument 403 /denied.html' : '';
+    my $way = $name eq 'redirect' ? 'redirect:http://localhost/elsewhere' : 'deny,status:403';
+    return <<"CONF" . ($name eq 'tls' ? $tls : '') . "</VirtualHost>\n";
+Listen 127.0.0.1:$deny{$name}
+<VirtualHost 127.0.0.1:$deny{$name}>
+ServerName localhost
+$page
+SecRule RESPONSE_CONTENT_TYPE "\@streq application/rpc" "id:7,phase:3,$way"
+CONF
+}
 my $security = !$has{security2} ? '' : <<"CONF";
 SecRuleEngine On
 SecRequestBodyAccess On
@@ -38,9 +55,10 @@ SecAuditLog $httpd->{dir}/audit_log
 SecRule REQUEST_METHOD "\@rx ." "id:1,phase:1,pass,log,msg:'phase one'"
 SecRule RESPONSE_STATUS "\@rx ." "id:3,phase:3,pass,log,msg:'phase three %{RESPONSE_STATUS}'"
 SecRule REQUEST_METHOD "\@rx ." "id:5,phase:5,pass,log,msg:'phase five'"
+Alias /denied.html $httpd->{dir}/denied.html
+@{[ map { denying_host($_) } sort keys %deny ]}
 CONF
-my $tls = "SSLEngine On\nSSLCertificateFile $root/conf/server.crt\nSSLCertificateKeyFile $root/conf/server.key\n";
-$httpd->configure(join '', map({ "LoadModule ${_}_module $modules/mod_$_.so\n" } @loaded), $has{http2} ? "Protocols h2 http/1.1\n" : '', $security, <<"CONF", RPCH::Httpd->location)->start;
+$httpd->configure(join '', map({ "LoadModule ${_}_module $modules/mod_$_.so\n" } @loaded), $has{http2} ? "Protocols h2 http/1.1\n" : '', $security, status_conf(), <<"CONF", RPCH::Httpd->location)->start;
 RemoteIPHeader X-Client
 RemoteIPTrustedProxy 127.0.0.1
 RequestReadTimeout header=5-10,MinRate=500 body=1,MinRate=100000
@@ -129,12 +147,37 @@ $http->close;
 SKIP: {
     skip 'no mod_security', 3 if !$has{security2};
     put("$httpd->{dir}/audit_log", '');
-    my $phases = sub { my ($phase) = @_; return scalar(() = $httpd->log('audit_log') =~ /^Message: .*\[msg "phase $phase"\]/mg) };
+    my $of_channels = sub { return join '', grep { /^Apache-Handler: rpcproxy$/m } split /^--\w+-A--$/m, $httpd->log('audit_log') };
+    my $phases = sub { my ($phase) = @_; return scalar(() = $of_channels->() =~ /^Message: .*\[msg "phase $phase"\]/mg) };
     my $c = RPCH::Client->new(port => $port{tls}, %tls, target => $server->target, user => 'alice', password => 'secret')->connect;
     ok($httpd->logs(qr/(?:^Apache-Handler: rpcproxy\n.*){2}/ms, 'audit_log'), 'the audit log has both channels as soon as they are open') or diag $httpd->log('audit_log');
-    is(join(' ', map { $phases->($_) } 'three 200', 'five'), '2 2', 'each has passed the phases of an answer once');
+    is(join(' ', map { $phases->($_) } 'three 200', 'five'), '2 2', 'each has passed the phases of an answer once') or diag $httpd->log('audit_log');
     ok($c->works, 'and goes on');
     $c->close;
+}
+
+# ---- mod_security: a rule of phase 3 that denies what would open a channel ----
+SKIP: {
+    skip 'no mod_security', 42 if !$has{security2};
+    my $files = sub { my ($pid) = @_; return scalar(() = glob "/proc/$pid/fd/*") };
+    my %before = map { $_ => $files->($_) } $httpd->children;
+    for (['words', 403, qr/^no$/], ['page', 403, qr/^a page that says no$/], ['redirect', 302, qr/elsewhere/], ['tls', 403, qr/^no$/]) {
+        my ($name, $status, $body) = @$_;
+        for my $method (qw(RPC_OUT_DATA RPC_IN_DATA)) {
+            my ($log, $access) = map { length $httpd->log($_) } qw(error_log access_log);
+            my $http = RPCH::HTTP->dial(port => $deny{$name}, name => "$method, $name", $name eq 'tls' ? %tls : ())
+                ->request($method, '/rpc/rpcproxy.dll?' . $server->target, user => 'alice', password => 'secret', length => $method eq 'RPC_IN_DATA' ? 1 << 30 : 76);
+            is_answer($http->head, $status, "denied in phase 3, $method, $name");
+            ok(eval { $http->wait_eof }, 'and it is the end');
+            like($http->{in}, $body, 'with what httpd has to say');
+            $http->close;
+            ok(eval { wait_for('the line', sub { turn(0.02); substr($httpd->log('access_log'), $access) =~ /"\Q$method\E .*" $status .* other-module$/m }) }, 'RPC_REASON is known');
+            is(join("\n", substr($httpd->log, $log) =~ /rpcproxy:warn\].* (\S+ refused: .*?)\. /g), "$method refused: other-module: another module has answered $status in place of the header of the channel's response",
+                'and the log has one line');
+        }
+    }
+    ok(RPCH::Status->new(port => $httpd->{port})->awaits(sub { $_[0]{channels} == 0 }), 'none is counted');
+    ok(eval { wait_for('the files', sub { turn(0.02); !grep { $files->($_) > $before{$_} + 4 } keys %before }) }, 'and no socket is left open');
 }
 my @bad = grep { /exit signal|:(?:crit|alert|emerg)\]/ } $httpd->log =~ /^.*\n/mg;
 is(join('', @bad), '', 'no child has died');
