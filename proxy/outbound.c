@@ -370,19 +370,38 @@ static void ping(rpc_virtual_t *v)
     }
 }
 
+static int before_c2(const rpc_virtual_t *v)
+{
+    return v->state == RPC_CONNECTING || v->state == RPC_C1W;
+}
+
+static apr_interval_time_t time_to_look(const rpc_virtual_t *v, const rpc_channel_t *ch)
+{
+    return before_c2(v) || ch == v->successor ? CLOSED_LOOK_LATE : CLOSED_LOOK;
+}
+
+/* Before C2 nothing else is written, so the look is repeated. A balancer that has passed the end of
+ * file on (HAProxy in mode tcp) accepts the first ping, learns by it that the client is gone, and
+ * refuses the next. */
 static void look_if_closed(rpc_timer_t *timer)
 {
     rpc_channel_t *ch = RPC_OWNER_OF(timer, rpc_channel_t, timer);
     rpc_virtual_t *v = ch->virt;
+    apr_time_t now = rpc_loop_now(v->proxy->loop);
 
-    if (ch == v->successor)
+    if (ch == v->successor) {
         rpc_virtual_end(v, RPC_REASON_CLIENT_CLOSED,
                         "the successor's client closed its connection");
-    else if (ch == v->current && ch->answered && !v->said_last && !v->reason
-             && ch->spoke <= ch->ended) {
+        return;
+    }
+    if (ch != v->current || v->said_last || v->reason)
+        return;
+    if (ch->answered && ch->spoke + time_to_look(v, ch) <= now) {
         ping(v);
         rpc_loop_schedule(v->proxy->loop, &v->turn);
     }
+    if (before_c2(v))
+        rpc_timer_set(v->proxy->loop, timer, now + CLOSED_LOOK_LATE);
 }
 
 /* Has the client sent all that it must? Then it may have closed only its sending side, as HTTP
@@ -398,9 +417,7 @@ static int out_client_ended(rpc_virtual_t *v, rpc_channel_t *from)
     if (!from->ended) {
         from->ended = rpc_loop_now(v->proxy->loop);
         from->timer.fire = look_if_closed;
-        rpc_timer_set(v->proxy->loop, &from->timer,
-                      from->ended + (v->state == RPC_C1W || from == v->successor ? CLOSED_LOOK_LATE
-                                                                                 : CLOSED_LOOK));
+        rpc_timer_set(v->proxy->loop, &from->timer, from->ended + time_to_look(v, from));
     }
     return 1;
 }

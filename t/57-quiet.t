@@ -172,6 +172,7 @@ for my $method (qw(RPC_IN_DATA RPC_OUT_DATA)) {
 {
     my $server = server(manual => 1);
     my $half = sub { my ($ch) = @_; $ch->flush; shutdown $ch->{fh}, SHUT_WR };
+    my $next = sub { my ($ch) = @_; my $pdu; do { $pdu = $ch->pdu } while defined $pdu && $pdu eq rts('Ping'); return $pdu };
     my $c = plain(target => $server->target, raw => 1);
     $c->open_in;
     $c->open_out;
@@ -185,18 +186,15 @@ for my $method (qw(RPC_IN_DATA RPC_OUT_DATA)) {
     $in->put(rts('CONN/B3', window => 65536));
     is_answer($c->out->head, 200, 'closed behind A1: answered');
     same_pdu($c->out->pdu, rts('CONN/A3', timeout => 120_000), 'A3');
-    same_pdu($c->out->pdu, rts('CONN/C2', window => 65536, timeout => 120_000), 'C2');
+    same_pdu($next->($c->out), rts('CONN/C2', window => 65536, timeout => 120_000), 'C2');
     $out->put(my $response = response_pdu('it goes on'));
-    my $pdu = $c->out->pdu;
-    $pdu = $c->out->pdu if defined $pdu && $pdu eq rts('Ping');
-    same_pdu($pdu, $response, 'and RPC PDUs come');
+    same_pdu($next->($c->out), $response, 'and RPC PDUs come');
     $c->in->put(bind_pdu());
     same_pdu($in->pdu, bind_pdu(), 'the other way too');
 
     # Successors as well
     $out->put(rts('OUT_R1/A1'));
-    do { $pdu = $c->out->pdu } while defined $pdu && $pdu eq rts('Ping');
-    same_pdu($pdu, rts('OUT_R1/A2'), 'A2');
+    same_pdu($next->($c->out), rts('OUT_R1/A2'), 'A2');
     my $old = $c->out;
     my $new = $c->replace_out;
     $out->expect('OUT_R2/A4');
@@ -206,9 +204,7 @@ for my $method (qw(RPC_IN_DATA RPC_OUT_DATA)) {
     $out->put(rts('OUT_R2/B1'));
     is_answer($new->head, 200, 'a successor that has closed behind C1 is answered');
     $out->put($response);
-    $pdu = $new->pdu;
-    $pdu = $new->pdu if defined $pdu && $pdu eq rts('Ping');
-    same_pdu($pdu, $response, 'and goes on');
+    same_pdu($next->($new), $response, 'and goes on');
 
     # A client that has closed completely is noticed as soon as this can be seen
     my $mark = mark();

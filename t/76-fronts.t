@@ -1,5 +1,6 @@
 # Front ends that speak HTTP, set up by the lines of doc/fronts.md: each PDU of a channel passes them at
-# once. And nginx without settings for its buffers.
+# once. And nginx without settings for its buffers, and HAProxy in mode tcp, which passes the end of a client
+# on as an end of what it sends only.
 
 use strict;
 use warnings;
@@ -7,11 +8,20 @@ use Test::More;
 use RPCH::Front;
 use RPCH::Httpd;
 use RPCH::RPC qw(request_pdu rpc_parse);
+use RPCH::Root;
 use RPCH::Test;
 
 RPCH::Front->need(qw(nginx haproxy squid));
 my $server = server(echo => 1);
-my $httpd = RPCH::Httpd->new(conf => RPCH::Httpd->location)->start;
+chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
+my $balanced = RPCH::Root::free_ports(1);
+my $httpd = RPCH::Httpd->new(conf => "LoadModule remoteip_module $modules/mod_remoteip.so\n" . RPCH::Httpd->location('RpcSetupTimeout 900') . <<"CONF")->start;
+Listen 127.0.0.1:$balanced
+<VirtualHost 127.0.0.1:$balanced>
+ServerName localhost
+RemoteIPProxyProtocol On
+</VirtualHost>
+CONF
 
 # The lines of an example there: the indented lines behind a line with this text, without braces.
 my $page = do { open my $fh, '<', 'doc/fronts.md' or die "doc/fronts.md: $!\n"; local $/; <$fh> };
@@ -48,5 +58,14 @@ my $http = RPCH::HTTP->dial(port => $httpd->{port}, name => 'echo')
     ->request('RPC_OUT_DATA', '/rpc/rpcproxy.dll', user => 'alice', password => 'secret', length => 0);
 is($http->head->{headers}{'x-accel-buffering'}, undef, 'an echo has no word of it');
 $http->close;
+
+# The client goes before the other half comes, and long before RpcSetupTimeout
+my $tcp = RPCH::Front->balancer('127.0.0.1', $balanced);
+my $half = plain(port => $tcp->{port}{all}, target => $server->target);
+$half->open_out;
+$half->send_a1;
+is_answer($half->out->head, 200, 'half a virtual connection, through HAProxy in mode tcp');
+$half->close;
+ok($httpd->logs(qr/RPC_OUT_DATA channel .* ended: client-(?:closed|error), outbound in C1W/), 'a client that has gone is noticed') or diag $httpd->log;
 $server->close;
 done_testing;
