@@ -107,7 +107,7 @@ my $demo = RPCH::Demo->new;
 my $demo_port = $demo->{port};
 
 # Most of these wait in vain, all at the same time; those that wait for something get it sooner.
-my $patience = 15;
+my $patience = 8;
 my @quick = ('-t', $patience);
 my @alice = qw(-u alice:secret);
 sub by_tls { my ($name) = @_; return ('--cacert', $cert, "--path=/$name/rpcproxy.dll", "https://localhost:$tls_port") }

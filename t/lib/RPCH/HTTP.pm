@@ -63,12 +63,16 @@ sub received {
     return;
 }
 
-# Returns N bytes of the body, or fewer if it ends before. Without N: as many as Content-Length says.
+# Returns N bytes of the body, or fewer if it ends before. Without N: as many as Content-Length says, or
+# all chunks as they are.
 sub body {
     my ($self, $n) = @_;
-    $n //= $self->head->{headers}{'content-length'};
-    wait_for("a body on $self->{name}",
-             sub { $self->{eof} || defined $n && length $self->{in} >= $n });
+    my $headers = defined $n ? {} : $self->head->{headers};
+    $n //= $headers->{'content-length'};
+    my $chunked = ($headers->{'transfer-encoding'} // '') eq 'chunked';
+    wait_for("a body on $self->{name}", sub {
+        $self->{eof} || defined $n && length $self->{in} >= $n || $chunked && $self->{in} =~ /(?:^|\r\n)0\r\n\r\n\z/;
+    });
     return substr $self->{in}, 0, defined $n && $n < length $self->{in} ? $n : length $self->{in}, '';
 }
 

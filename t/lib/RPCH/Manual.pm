@@ -36,7 +36,8 @@ sub rows {
     return @rows;
 }
 
-# What the program below a heading of doc/clients.md prints, with TEXT => OTHER in it replaced.
+# What the program below a heading of doc/clients.md prints, with TEXT => OTHER in it replaced.  Python runs it
+# apart (-I): it would take files that other tests have put beside it for its modules.
 sub program {
     my ($heading, %replace) = @_;
     my ($program) = slurp('doc/clients.md') =~ /^## \Q$heading\E\n.*?^```python\n(.*?)^```/ms or die "no program $heading\n";
@@ -45,7 +46,7 @@ sub program {
     }
     my $file = vars('serverroot') . "/manual-$heading.py";
     put($file, $program);
-    return scalar qx(LD_PRELOAD= timeout 60 /usr/bin/python3 $file 2>&1);
+    return scalar qx(LD_PRELOAD= timeout 60 /usr/bin/python3 -I $file 2>&1);
 }
 
 1;
