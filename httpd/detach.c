@@ -270,16 +270,26 @@ static void flush_filters(request_rec *r, ap_filter_t *filters)
     ap_fflush(filters, apr_brigade_create(r->pool, r->connection->bucket_alloc));
 }
 
-/* Below all filters of the request, above those of the connection: from here on nothing that httpd
- * says reaches the client. While a header is made it is kept, later it is dropped. */
+typedef struct captured {
+    enum { KEEP, PASS, DROP } mode;
+    apr_bucket_brigade *made;
+} captured_t;
+
+/* Below all filters of the request, above those of the connection. While a header is made it is
+ * kept. Later nothing that httpd says reaches the client, unless a filter has answered instead. */
 static apr_status_t capture(ap_filter_t *f, apr_bucket_brigade *bb)
 {
-    apr_bucket_brigade *kept = f->ctx;
+    captured_t *captured = f->ctx;
 
-    if (kept)
-        return ap_save_brigade(f, &kept, &bb, f->c->pool);
-    apr_brigade_cleanup(bb);
-    return APR_SUCCESS;
+    switch (captured->mode) {
+    case KEEP:
+        return ap_save_brigade(f, &captured->made, &bb, f->c->pool);
+    case PASS:
+        return ap_pass_brigade(f->next, bb);
+    default:
+        apr_brigade_cleanup(bb);
+        return APR_SUCCESS;
+    }
 }
 
 static int has_data(apr_bucket_brigade *bb)
@@ -317,6 +327,7 @@ static int take_header(rpc_client_t *client, apr_bucket_brigade *made, apr_pool_
 static int make_header(request_rec *r, rpc_client_t *client, rpc_role_t role)
 {
     conn_rec *c = r->connection;
+    captured_t *captured = apr_pcalloc(c->pool, sizeof(*captured));
     apr_bucket_brigade *made = apr_brigade_create(c->pool, c->bucket_alloc);
     ap_filter_t *f, *capturing;
 
@@ -327,15 +338,16 @@ static int make_header(request_rec *r, rpc_client_t *client, rpc_role_t role)
     apr_table_unset(r->subprocess_env, "rate-limit");       /* mod_ratelimit would wait here */
     ap_set_content_type(r, "application/rpc");
     ap_set_content_length(r, RPC_CLIENT_LENGTH);
-    capturing = ap_add_output_filter(CAPTURE, made, r, c);
+    captured->made = made;
+    capturing = ap_add_output_filter(CAPTURE, captured, r, c);
     for (f = r->output_filters; f != c->output_filters && !has_data(made); f = f->next)
         flush_filters(r, f);
     if (!take_header(client, made, c->pool)) {
-        ap_remove_output_filter(capturing);
-        ap_pass_brigade(c->output_filters, made);
+        captured->mode = PASS;
+        ap_pass_brigade(capturing->next, made);
         return 0;
     }
-    capturing->ctx = NULL;
+    captured->mode = DROP;
     apr_brigade_cleanup(made);
     apr_table_unset(r->headers_out, "Content-Length");      /* the client's answer tells it */
     return 1;

@@ -111,7 +111,8 @@ static int order_end(const rpc_context_t *context, const rpc_view_filter_t *filt
     int n = 0;
 
     for (row = 0; row < mark; row++) {
-        if (!rpc_view_row(context->board, context->sums, row, &view) || !rpc_view_is(filter, &view.row))
+        if (!rpc_view_row(context->board, context->sums, row, &view)
+            || !rpc_view_is(filter, &view.row))
             continue;
         rpc_board_end(context->board, row, view.row.serial);
         n++;
@@ -179,7 +180,7 @@ static int drain(const rpc_status_request_t *q, const apr_table_t *form, int on)
 
     if (!host || (*after && !apr_isdigit(*after))
         || (*after && ap_timeout_parameter_parse(after, &time, "min") != APR_SUCCESS)
-        || time > DRAIN_MOST)
+        || time < 0 || time > DRAIN_MOST)
         return HTTP_BAD_REQUEST;
     end = time ? q->clock + time : 0;
     if (!(on ? rpc_health_drain(q->context->health, host, port, end)

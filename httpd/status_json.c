@@ -142,7 +142,7 @@ static void put_connections(const rpc_status_request_t *q)
 
     ap_rputs("\"connections\":[", q->r);
     while (!q->r->connection->aborted && rpc_view_next(q->view, RPC_VIEW_MOST)) {
-        for (i = 0; i < q->view->count; i++) {
+        for (i = 0; i < q->view->count && !q->r->connection->aborted; i++) {
             if (!rpc_view_texts(q->view, &q->view->at[i], &b))
                 continue;
             ap_rputs(n++ ? ",\n{" : "\n{", q->r);

@@ -77,6 +77,18 @@ static void by_reason(const writer_t *w, const _Atomic uint64_t counts[RPC_REASO
 
 /* ---- histograms ---- */
 
+/* A bound in seconds, in the canonical form of OpenMetrics: 0.01, 1.0. Whole milliseconds. */
+static void put_bound(request_rec *r, apr_interval_time_t bound)
+{
+    int seconds = (int)apr_time_sec(bound), ms = (int)apr_time_msec(bound), digits = 3;
+
+    while (digits > 1 && ms % 10 == 0) {
+        ms /= 10;
+        digits--;
+    }
+    ap_rprintf(r, "%d.%0*d", seconds, digits, ms);
+}
+
 static void put_histogram(const writer_t *w, const char *role, const rpc_histogram_t *h,
                           const apr_interval_time_t *bounds)
 {
@@ -87,10 +99,7 @@ static void put_histogram(const writer_t *w, const char *role, const rpc_histogr
         n += atomic_load(&h->upto[i]);
         ap_rprintf(w->r, "rpcproxy_%s_bucket{role=\"%s\",le=\"", w->name, role);
         if (i < RPC_TALLY_BUCKETS - 1)
-            ap_rprintf(w->r, "%d.%s", (int)apr_time_sec(bounds[i]),
-                       bounds[i] % APR_USEC_PER_SEC
-                           ? apr_psprintf(w->r->pool, "%03d", (int)apr_time_msec(bounds[i]))
-                           : "0");
+            put_bound(w->r, bounds[i]);
         else
             ap_rputs("+Inf", w->r);
         ap_rprintf(w->r, "\"} %" APR_UINT64_T_FMT "\n", (apr_uint64_t)n);

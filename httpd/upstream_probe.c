@@ -257,6 +257,8 @@ static void make_round(void *data, apr_pool_t *pool)
     apr_array_header_t *round = apr_array_make(pool, AT_ONCE, sizeof(probe_t));
     int i;
 
+    if (!probes->context->engine)   /* this child begins, or has ended */
+        return;
     for (i = 0; i < probes->places->nelts; i++)
         add_probes(probes, round, i);
     for (i = 0; i < round->nelts && !rpc_watchdog_ends(); i += AT_ONCE)

@@ -153,7 +153,8 @@ static apr_status_t tls_status(const rpc_tls_t *tls)
 }
 
 /* An end of file behind the last bytes has been read together with them. The next read has to
- * report it, because no event will. OpenSSL reads on when it could not send an alert. */
+ * report it, because no event will. OpenSSL reads on when it could not send an alert, for a peer
+ * that takes nothing. A peer to whom a write has failed may have said something before. */
 apr_status_t rpc_tls_read(rpc_tls_t *tls, void *buf, size_t *len)
 {
     size_t room = *len, n;
@@ -162,14 +163,14 @@ apr_status_t rpc_tls_read(rpc_tls_t *tls, void *buf, size_t *len)
     tls->drained = tls->tired = 0;
     tls->turns = READS_MAX;
     ERR_clear_error();
-    for (*len = 0; *len < room && rv == APR_SUCCESS && !tls->error; *len += n) {
+    for (*len = 0; *len < room && rv == APR_SUCCESS && tls->error != ENOBUFS; *len += n) {
         if (!SSL_read_ex(tls->ssl, (uint8_t *)buf + *len, room - *len, &n)) {
             n = 0;
             rv = tls_status(tls);
         }
     }
-    if (tls->error)
-        rv = tls->error;
+    if (tls->error == ENOBUFS)
+        rv = ENOBUFS;
     if (rv != APR_SUCCESS && !APR_STATUS_IS_EAGAIN(rv))
         tls->drained = tls->tired = 0;
     return *len ? APR_SUCCESS : rv;

@@ -355,6 +355,11 @@ static void out_leg_ended(rpc_virtual_t *v, rpc_reason_t reason, const char *why
         rpc_virtual_end(v, reason, "%s", why);
 }
 
+static int before_c2(const rpc_virtual_t *v)
+{
+    return v->state == RPC_CONNECTING || v->state == RPC_C1W;
+}
+
 static void ping(rpc_virtual_t *v)
 {
     rts_pdu_t pdu;
@@ -362,17 +367,12 @@ static void ping(rpc_virtual_t *v)
     rts_begin(&pdu, RTS_PING);
     rpc_send_client(v, v->current, &pdu);
     v->ping_bytes += RTS_HEADER_SIZE;
-    if (v->ping_bytes > PING_NOTIFY) {
+    if (v->ping_bytes > PING_NOTIFY && !before_c2(v)) {
         rts_begin(&pdu, RTS_PING_TRAFFIC_SENT_NOTIFY);
         rts_set_u32(&pdu, RTS_CMD_PING_TRAFFIC_SENT_NOTIFY, v->ping_bytes);
         rpc_send_leg(v, &pdu);
         v->ping_bytes = 0;
     }
-}
-
-static int before_c2(const rpc_virtual_t *v)
-{
-    return v->state == RPC_CONNECTING || v->state == RPC_C1W;
 }
 
 static apr_interval_time_t time_to_look(const rpc_virtual_t *v, const rpc_channel_t *ch)

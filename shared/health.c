@@ -320,7 +320,7 @@ int rpc_health_up(const rpc_health_t *health, const char *host, uint16_t port, a
                      && atomic_load(&slot->elsewhere) <= now && !atomic_load(&slot->drain));
 }
 
-/* ---- draining ---- */
+/* ---- draining: a decision is stored behind what was decided, and read before it ---- */
 
 int rpc_health_drain(rpc_health_t *health, const char *host, uint16_t port, apr_time_t end_at)
 {
@@ -328,8 +328,8 @@ int rpc_health_drain(rpc_health_t *health, const char *host, uint16_t port, apr_
 
     if (!slot)
         return 0;
-    atomic_store(&slot->decision, (atomic_load(&slot->decision) + 1) | 1);
     atomic_store(&slot->drain, end_at ? end_at : 1);
+    atomic_store(&slot->decision, (atomic_load(&slot->decision) + 1) | 1);
     return 1;
 }
 
@@ -360,8 +360,8 @@ int rpc_health_decided(rpc_health_t *health, const char *host, uint16_t port, ui
 
     if (!slot || atomic_load(&slot->decision) >= decision)
         return 0;
-    atomic_store(&slot->decision, decision);
     before = atomic_exchange(&slot->drain, drain);
+    atomic_store(&slot->decision, decision);
     return !before != !drain;
 }
 
@@ -384,8 +384,9 @@ int rpc_health_view(const rpc_health_t *health, int number, apr_time_t now, rpc_
     if (!atomic_load(&((rpc_health_t *)health)->servers[number]) || !read_texts(slot, &texts)
         || !texts.host[0])
         return 0;
-    drain = atomic_load(&slot->drain);
     memset(view, 0, sizeof(*view));
+    view->decision = atomic_load(&slot->decision);
+    drain = atomic_load(&slot->drain);
     memcpy(view->host, texts.host, sizeof(view->host));
     memcpy(view->why, texts.why, sizeof(view->why));
     view->port = (uint16_t)texts.port;
@@ -400,7 +401,6 @@ int rpc_health_view(const rpc_health_t *health, int number, apr_time_t now, rpc_
     view->failed = atomic_load(&slot->failed);
     view->checked = atomic_load(&slot->checked);
     view->drain_end = drain > 1 ? drain : 0;
-    view->decision = atomic_load(&slot->decision);
     view->connects = atomic_load(&slot->connects);
     view->failures = atomic_load(&slot->failures);
     view->checks = atomic_load(&slot->checks);

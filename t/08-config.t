@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use Test::More;
 use RPCH::Httpd;
+use RPCH::Status;
 use RPCH::Test;
 
 my $httpd = RPCH::Httpd->new;
@@ -208,6 +209,7 @@ CONF
     is_rpc_error($c->out, '6ba', 'without RpcValidPorts nothing is allowed');
     ok($httpd->logs(qr/127\.0\.0\.1:593 is not in RpcValidPorts, nearest is none/), 'and logged');
     $c->close;
+    is(RPCH::Status->new(port => $httpd->{port})->get->{status}, 404, 'nor is there a status page');
     $httpd->signal('TERM')->wait_gone;
 }
 

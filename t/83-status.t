@@ -187,6 +187,8 @@ $_->close for $c, $t;
        'one line for the virtual connection');
     ok($httpd->logs(qr/virtual connection ended: connection=$ids->{bob} user="bob"/), 'and for the other');
     is(scalar(() = $httpd->log =~ /\[rpcproxy:info\][^\n]*$ids->{alice}/g), 1, 'no other at info') or diag $httpd->log;
+    ok($httpd->logs(qr/$_ channel to native\.contoso\.test:6001 .* ended: .*; connection=$ids->{alice}\b/), "$_: its own line has the id")
+        for qw(RPC_IN_DATA RPC_OUT_DATA);
     ok($status->awaits(sub { !@{ $_[0]{connections} } }), 'nobody is left');
 }
 
@@ -218,6 +220,7 @@ my %before = $status->samples;
     is($before{'rpcproxy_channels_opened_total{role="v1"}'}, 1, 'channels that opened');
     is($before{'rpcproxy_setup_seconds_count{role="out"}'}, $before{'rpcproxy_channels_opened_total{role="out"}'}, 'set-up times');
     cmp_ok($before{'rpcproxy_channel_life_seconds_bucket{role="in",le="+Inf"}'}, '>=', 3, 'lives');
+    unlike($page->{content}, qr/le="\d+\.\d+0"/, 'bounds are written as OpenMetrics writes numbers');
     SKIP: {
         skip 'python3-prometheus-client is not installed', 1 if system("$PYTHON -c 'import prometheus_client' 2>/dev/null") != 0;
         my ($exit, $said) = judged_by($page->{content}, $PYTHON, '-c',

@@ -3,6 +3,7 @@
 
 use strict;
 use warnings;
+use HTTP::Tiny;
 use Test::More;
 use RPCH::File qw(put);
 use RPCH::Httpd;
@@ -19,8 +20,9 @@ my ($users, $groups) = (vars('serverroot') . '/conf/users', vars('serverroot') .
 put($groups, "mail: alice bob\n");
 END { unlink $groups if $groups }
 my $lib = RPCH::Root::ask_apxs(vars('apxs'), 'LIBEXECDIR');
+my %as = (path => '/rpc-status-as', more => "AuthType Basic\nAuthName s\nAuthUserFile $users\nRequire valid-user\n");
 my $httpd = RPCH::Httpd->new(conf => "LoadModule authz_groupfile_module $lib/mod_authz_groupfile.so\n"
-    . join('', map { <<"CONF" } ['rpc', ''], ['short', "RpcMaxSessionTime 2\n"]) . status_conf())->start;
+    . join('', map { <<"CONF" } ['rpc', ''], ['short', "RpcMaxSessionTime 2\n"]) . status_conf() . status_conf(%as))->start;
 <Location /$_->[0]/rpcproxy.dll>
 SetHandler rpcproxy
 AuthType Basic
@@ -48,7 +50,7 @@ my ($relaying, $behind) = map { RPCH::Httpd->new } 1, 2;
 my $backends = "RpcBackend ends.contoso.test ncacn_http:127.0.0.2[$one->{port}]\nRpcBackend tcp.contoso.test ncacn_ip_tcp:127.0.0.1[$tcp->{port}]\n"
              . "RpcBackend stays.contoso.test ncacn_http:127.0.0.3[$two->{port}]\n";
 my $plain_section = "SetHandler rpcproxy\nRpcRequireTLS off\nRpcAllowAnonymous on\nRpcValidPorts *.contoso.test:6001\n";
-$relaying->configure(join('', map { "LoadModule ${_}_module $lib/mod_$_.so\n" } qw(proxy proxy_http)) . status_conf()
+$relaying->configure("LogFormat \"%{RPC_TARGET}e %{RPC_BACKEND}e %{RPC_CONNECTION}e %{RPC_REASON}e\" joined\nCustomLog $relaying->{dir}/joined joined\n" . join('', map { "LoadModule ${_}_module $lib/mod_$_.so\n" } qw(proxy proxy_http)) . status_conf()
     . "<Location /rpc/rpcproxy.dll>\n$plain_section${backends}RpcBackend relay.contoso.test http://127.0.0.1:$behind->{port}/rpc/rpcproxy.dll\n</Location>\n")->start;
 $behind->configure("<Location /rpc/rpcproxy.dll>\n${plain_section}RpcBackend relay.contoso.test ncacn_http:127.0.0.3[$two->{port}]\n</Location>\n")->start;
 my $late = RPCH::Status->new(port => $relaying->{port});
@@ -79,6 +81,16 @@ ok($relaying->logs(qr/status page: draining, old connections end in 7200 s, of \
     ok($httpd->logs(qr/\[rpcproxy:notice\].*status page: end of 2 channels of connection=$form{connection} .*, by user "" at 127\.0\.0\.1/), 'a notice says who did it');
     ok($httpd->logs(qr/virtual connection ended: connection=$form{connection} .* by=administrator reason=administrator/), 'and the line of the connection');
     $c->close;
+}
+
+# ---- an administrator with a name ----
+{
+    my %alice = (Authorization => 'Basic YWxpY2U6c2VjcmV0');
+    my $named = RPCH::Status->new(port => $httpd->{port}, path => '/rpc-status-as', http => HTTP::Tiny->new(timeout => 20, default_headers => \%alice));
+    my %form = (action => 'end', user => 'nobody');
+    is($named->post({ %form, token => $status->token }, %alice)->{status}, 403, "somebody else's token is none");
+    is($named->post({ %form, token => $named->token }, %alice)->{status}, 303, 'his own is one');
+    ok($httpd->logs(qr/:notice\].*RPC0025: status page: end of 0 channels .*, by user "alice" at 127\.0\.0\.1/), 'the notice has his name');
 }
 
 # ---- a user, an address, a server ----
@@ -152,6 +164,17 @@ for ([user => 'bob'], [server => "127.0.0.1[$tcp->{port}]"]) {
     $_->close for $c, $new;
 }
 
+# ---- who is ended, and not allowed any more, does not come back ----
+{
+    my $c = to('one.contoso.test:6001', %BOB)->connect;
+    put($groups, "mail: alice\n");
+    is(act(action => 'end', user => 'bob'), 303, 'a user is ended');
+    ok(ended($c), 'at once');
+    is(to('one.contoso.test:6001', %BOB)->out_status, 401, 'and does not come back');
+    put($groups, "mail: alice bob\n");
+    $c->close;
+}
+
 # ---- sessions ----
 {
     my $c = to('one.contoso.test:6001', path => '/short/rpcproxy.dll', %BOB)->connect;
@@ -174,6 +197,8 @@ for ([user => 'bob'], [server => "127.0.0.1[$tcp->{port}]"]) {
 # ---- draining that is over ----
 ok(ended($old{$_}), "$_: its old connection ends when the time of draining is over") for qw(ends tcp relay);
 ok($relaying->logs(qr/RPC0026: the time of draining \Q$place{$_}\E is over: its [24] channels end/), "$_: which the log says") for qw(ends tcp relay);
+ok($relaying->logs(qr/^relay\.contoso\.test:6001 \Q$place{relay}\E [0-9a-f]{16} administrator$/m, 'joined'), 'a relay has RPC_BACKEND and the id in the access log');
+ok($relaying->logs(qr/RPC0003: .* target=relay\.contoso\.test:6001 server=\Q$place{relay}\E /), 'and the line of its virtual connection');
 ok($old{stays}->works, 'one with more time lives on');
 is($late_to->($_)->out_status, 503, "$_: new ones are still refused") for sort keys %place;
 is($late_act->(action => 'undrain', server => $place{$_}), 303, "$_: it is used again") for sort keys %place;

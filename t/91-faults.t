@@ -52,6 +52,7 @@ sub found {
     my ($row) = grep { $_->{reason} eq $reason && $_->{user} eq $user } @{ $json ? $json->{failures} : [] };
     is_deeply([@{ $row // {} }{qw(address target)}], ['127.0.0.1', $target], "$name: the page says who, from where, to what");
     like($row->{why}, $why, "$name: and why");
+    like($status->html =~ /id="failures".*?<\/table>/s ? $& : '', qr/\Q$user\E.*\b\Q$reason\E\b/s, "$name: so does the page in HTML");
     ok($httpd->logs($line), "$name: one line of the log says all of it") or diag $httpd->log;
     return;
 }

@@ -42,6 +42,8 @@ if not any(words(node) for node in all_of('title')):
 for node in all_of('meta'):
     if node.get('name') == 'viewport' and re.search('user-scalable|maximum-scale', node.get('content', '')):
         fault('a page that cannot be enlarged')
+if not any(node.get('name') == 'viewport' for node in all_of('meta')):
+    fault('a page for wide screens only')
 levels = [int(node.tag[-1]) for node in all_of('h1', 'h2', 'h3', 'h4')]
 if levels[:1] != [1] or levels.count(1) != 1 or any(b > a + 1 for a, b in zip(levels, levels[1:])):
     fault(f'headings of levels {levels}')
