@@ -100,7 +100,7 @@ $tls
 </VirtualHost>
 CONF
 
-# A channel to and fro, larger than a filter could let pass in time.
+# A channel in both directions, larger than a filter could let pass in time.
 sub unharmed {
     my ($c, $name) = @_;
     my %head = %{ $c->out->head->{headers} };

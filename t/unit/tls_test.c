@@ -1,6 +1,7 @@
 /* tls_test: a read of TLS stops after a while, whatever the peer sends, and the next read
  * continues. The records of these peers contain one byte each, or none. Both ends are in this
  * process. */
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -119,9 +120,28 @@ static void large_records(void)
     free_pair(&p);
 }
 
+/* A server that takes no more may have said why before. */
+static void last_words(void)
+{
+    pair_t p;
+    char buf[16] = "who";
+    size_t len = sizeof(buf), written;
+
+    ok(make_pair(&p), "a session");
+    is_int(SSL_write(p.peer, "why", 3), 3, "the peer says something");
+    shutdown(p.fds[0], SHUT_RD);
+    rpc_tls_write(&p.tls, &(struct iovec){ buf, 3 }, 1, &written);
+    rpc_tls_push(&p.tls);
+    is_int(p.tls.error, EPIPE, "a write to it fails");
+    is_int(rpc_tls_read(&p.tls, buf, &len), APR_SUCCESS, "what it has said can be read");
+    ok(len == 3 && memcmp(buf, "why", 3) == 0, "all of it");
+    free_pair(&p);
+}
+
 int main(void)
 {
     tiny_records();
     large_records();
+    last_words();
     return unit_done();
 }
