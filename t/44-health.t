@@ -20,14 +20,20 @@ sub httpd {
 }
 sub at { return "ncacn_http:127.0.0.$_[0]" . "[$_[1]]" }
 
-# Opens a virtual connection and makes a call. Returns the one of SERVERS that had a leg of it.
+# Opens a virtual connection and makes a call. Returns the server that the line of its end names; what
+# connections the servers have does not tell, since checks go on.
 sub reached {
     my ($httpd, $target, @servers) = @_;
-    my %before = map { $_ => $_->connections } @servers;
+    my $hosts = sub { return $httpd->log =~ /virtual connection ended: .* target=\Q$target\E server=([\d.]+)\[/g };
+    my $ended = () = $hosts->();
     my $c = plain(port => $httpd->{port}, target => $target);
     my $answer = eval { $c->connect; $c->call($servers[0]->isa('RPCH::TCPServer') ? bind_pdu(call => 3) : request_pdu(1, 'call')) };
+    my $why = $@;
     $c->close;
-    return defined $answer ? join ' ', map { $_->{host} } grep { $_->connections > $before{$_} } @servers : "no answer: $@";
+    return "no answer: $why" if !defined $answer;
+    my @now;
+    wait_for('the line of its end', sub { turn(0.02); (@now = $hosts->()) > $ended });
+    return $now[-1];
 }
 sub down { my ($httpd, $host, $port, $why) = @_; return $httpd->logs(qr/\[rpcproxy:warn\].*health check: \Q$host\E port $port: .*$why.*; it is avoided until a check succeeds/) }
 sub back { my ($httpd, $host, $port) = @_; return $httpd->logs(qr/\[rpcproxy:notice\].*health check: \Q$host\E port $port answers again/) }
