@@ -300,8 +300,8 @@ static int has_data(apr_bucket_brigade *bb)
 }
 
 /* Takes the header that MADE begins with, without the empty line behind it. Returns 0 when MADE has
- * another status, or is whole: a filter has answered in our place, as rules of mod_security's phase 3
- * do. */
+ * another status, or is whole: a filter has answered in our place, as rules of mod_security's
+ * phase 3 do. */
 static int take_header(rpc_client_t *client, apr_bucket_brigade *made, apr_pool_t *pool)
 {
     char *text, *end;
@@ -321,9 +321,9 @@ static int take_header(rpc_client_t *client, apr_bucket_brigade *made, apr_pool_
     return client->header != NULL;
 }
 
-/* Has httpd make the header of a response, with all that its modules add to one. A filter that holds
- * it back, for it waits for the end of a body (mod_security's), is left out. Returns 0 when a filter
- * has answered instead, which is on its way to the client. */
+/* Has httpd make the header of a response, with all that its modules add to one. A filter that
+ * holds it back, for it waits for the end of a body (mod_security's), is left out. Returns 0 when a
+ * filter has answered instead, which is on its way to the client. */
 static int make_header(request_rec *r, rpc_client_t *client, rpc_role_t role)
 {
     conn_rec *c = r->connection;

@@ -49,10 +49,10 @@ conn_rec *rpc_detach_nobody(apr_pool_t *pool, server_rec *s);
 const char *rpc_detach_obstacle(request_rec *r);
 
 /* Takes R's connection, on R's worker thread, as the last act of a handler, whose return value it
- * gives: DONE; OK when a filter of httpd has answered in place of the header that the channel was to
- * have, and the connection, which ends with that answer, is still httpd's; or
- * HTTP_INSUFFICIENT_STORAGE when memory or descriptors are short, and nothing has changed. A pending
- * 100-continue is sent. SPEC is copied; it may live in R's pool. */
+ * gives: DONE; OK when a filter of httpd has answered in place of the header that the channel was
+ * to have, and the connection, which ends with that answer, is still httpd's; or
+ * HTTP_INSUFFICIENT_STORAGE when memory or descriptors are short, and nothing has changed. A
+ * pending 100-continue is sent. SPEC is copied; it may live in R's pool. */
 int rpc_detach(request_rec *r, const rpc_channel_spec_t *spec, const rpc_detach_home_t *home);
 
 /* httpd's threads have ended, and its pools go next: connections of TIES, which httpd has not let

@@ -322,9 +322,9 @@ static int open_channel(request_rec *r, const rpc_dir_config_t *dc, rpc_role_t r
     return begin_channel(r, spec, spent ? RPC_REASON_TOO_MANY_FAILED : RPC_REASON_NONE, by);
 }
 
-/* The number of bytes that a client of RD Gateway may send. A request that only opens a way back, or
- * wants a WebSocket, has no body: what the proxy behind took for one would be the next request. -1:
- * the request is wrong. */
+/* The number of bytes that a client of RD Gateway may send. A request that only opens a way back,
+ * or wants a WebSocket, has no body: what the proxy behind took for one would be the next request.
+ * -1: the request is wrong. */
 static apr_int64_t gateway_length(const request_rec *r, rpc_request_kind_t kind, int chunked)
 {
     apr_int64_t length = chunked ? INT64_MAX : body_length(r);
@@ -475,7 +475,8 @@ int rpc_request_serve(request_rec *r, const rpc_service_t *by)
 
     if (by->upstream && strchr(r->uri, '\\'))
         return refuse_request(r, RPC_REASON_BAD_REQUEST,
-                              "the path has a backslash, which a proxy behind may take for a slash");
+                              "the path has a backslash, which a proxy behind may take for a "
+                              "slash");
     if (by->upstream && kind.carry != RPC_CARRY_RPC) {
         if ((rv = check_tls(r, dc)) != OK)
             return rv;

@@ -27,7 +27,7 @@ typedef enum {
     RPC_FARM_COOKIE,            /* hash of its user, 0: machines disagree; bits of roles */
     RPC_FARM_GUESSES,           /* wrong passwords, or successes; time until which they count */
     RPC_FARM_SERVER,            /* times: of the failure; until when the server is avoided */
-    RPC_FARM_DRAINED,           /* decision (shared/health.h); when what it has is to end, 0: never */
+    RPC_FARM_DRAINED,           /* decision (shared/health.h); when what it has is to end, or 0 */
     RPC_FARM_KINDS
 } rpc_farm_kind_t;
 
