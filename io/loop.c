@@ -343,8 +343,9 @@ static apr_status_t loop_cleanup(void *data)
 }
 
 /* The buffers of bulk transfers come and go. Otherwise glibc would give their memory back to the
- * system and ask for it again, many pages a megabyte, which costs more than the transfer. glibc sets
- * both thresholds to these values by itself when a mapped block of 512 KB has been freed. */
+ * system and ask for it again, many pages a megabyte, which costs more than the transfer. glibc
+ * sets both thresholds to these values by itself when a mapped block of 512 KB has been freed. They
+ * are the process's, so its first loop sets them. */
 static void keep_memory(void)
 {
 #ifdef __GLIBC__
@@ -355,9 +356,10 @@ static void keep_memory(void)
 
 apr_status_t rpc_loop_create(rpc_loop_t **out, apr_pool_t *pool)
 {
+    static pthread_once_t kept = PTHREAD_ONCE_INIT;
     rpc_loop_t *loop = apr_pcalloc(pool, sizeof(*loop));
 
-    keep_memory();
+    pthread_once(&kept, keep_memory);
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
     loop->wakeup.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     loop->wakeup.ready = woken;
