@@ -36,8 +36,7 @@ $h->configure("LoadModule http2_module $modules/mod_http2.so\nProtocols h2 h2c h
     . "AliasMatch ^/in/ $h->{dir}/page\n<Directory $h->{dir}>\nRequire all granted\n</Directory>\n"
     . ntlm('/in/ntlm') . ntlm('/in/both', "AuthNtlmBasicProvider file\nAuthUserFile $root/conf/users\n") . ntlm('/rpc/ntlm', $channels)
     . "<Location /rpc/basic>\nAuthType Basic\nAuthName rpc\nAuthUserFile $root/conf/users\nRequire valid-user\n$channels</Location>\n"
-    . "Listen 127.0.0.1:$tls_port\n<VirtualHost 127.0.0.1:$tls_port>\nServerName localhost\nSSLEngine on\n"
-    . "SSLCertificateFile $root/conf/server.crt\nSSLCertificateKeyFile $root/conf/server.key\n</VirtualHost>\n")->start;
+    . RPCH::Httpd->tls_host($tls_port))->start;
 
 # The version and the status of the last answer, with TLS or without (--http2-prior-knowledge).
 my $tls = "--cacert $root/conf/server.crt --http2 https://localhost:$tls_port";

@@ -21,16 +21,7 @@ my %tls = (SSL_ca_file => "$root/conf/server.crt", SSL_hostname => 'localhost');
 sub hosts {
     my ($httpd, %host) = @_;
     $httpd->{host} = { map { $_ => RPCH::Root::free_ports(1) } sort keys %host };
-    return join '', map { <<"CONF" } sort keys %host;
-Listen 127.0.0.1:$httpd->{host}{$_}
-<VirtualHost 127.0.0.1:$httpd->{host}{$_}>
-ServerName localhost
-SSLEngine on
-SSLCertificateFile $root/conf/server.crt
-SSLCertificateKeyFile $root/conf/server.key
-$host{$_}
-</VirtualHost>
-CONF
+    return join '', map { RPCH::Httpd->tls_host($httpd->{host}{$_}, $host{$_}) } sort keys %host;
 }
 sub load { my @names = @_; return join '', map { "LoadModule ${_}_module $modules/mod_$_.so\n" } @names }
 sub over_tls {

@@ -13,22 +13,13 @@ use RPCH::RPC qw(request_pdu response_pdu rpc_parse);
 use RPCH::Test;
 
 eval { require RPCH::Records } or plan skip_all => 'no AES for Perl (libcryptx-perl)';
-my $root = vars('serverroot');
 my $server = server(echo => 1);
 my %port = map { $_ => RPCH::Root::free_ports(1) } qw(records modern);
 my %conf = (records => 'SSLProtocol TLSv1.2', modern => "SSLProtocol TLSv1.3\nSSLUseStapling On\nSSLStaplingForceURL http://127.0.0.1:" . refused_port() . "/\n");
 my $httpd = RPCH::Httpd->new;
 # One I/O thread: whoever is busy with one channel keeps all others waiting. Small buffers are soon full
-$httpd->configure("RpcIOThreads 1\nSendBufferSize 16384\nSSLStaplingCache shmcb:stapling(32768)\n" . RPCH::Httpd->location . join '', map { <<"CONF" } sort keys %port)->start;
-Listen 127.0.0.1:$port{$_}
-<VirtualHost 127.0.0.1:$port{$_}>
-ServerName localhost
-SSLEngine on
-SSLCertificateFile $root/conf/server.crt
-SSLCertificateKeyFile $root/conf/server.key
-$conf{$_}
-</VirtualHost>
-CONF
+$httpd->configure("RpcIOThreads 1\nSendBufferSize 16384\nSSLStaplingCache shmcb:stapling(32768)\n" . RPCH::Httpd->location
+    . join '', map { RPCH::Httpd->tls_host($port{$_}, $conf{$_}) } sort keys %port)->start;
 
 # A virtual connection whose client makes its own records. ARG: piece, the size of records from the request on.
 sub open_records {

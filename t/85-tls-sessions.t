@@ -22,17 +22,7 @@ sub httpd {
     my ($conf) = @_;
     my $httpd = RPCH::Httpd->new;
     $httpd->{tls} = RPCH::Root::free_ports(1);
-    return $httpd->configure(<<"CONF" . RPCH::Httpd->location)->start;
-$conf
-RpcIOThreads 1
-Listen 127.0.0.1:$httpd->{tls}
-<VirtualHost 127.0.0.1:$httpd->{tls}>
-ServerName localhost
-SSLEngine on
-SSLCertificateFile $root/conf/server.crt
-SSLCertificateKeyFile $root/conf/server.key
-</VirtualHost>
-CONF
+    return $httpd->configure("$conf\nRpcIOThreads 1\n" . RPCH::Httpd->tls_host($httpd->{tls}) . RPCH::Httpd->location)->start;
 }
 sub over_tls {
     my ($httpd, $version, %more) = @_;

@@ -62,6 +62,20 @@ CONF
     return $self;
 }
 
+# A virtual host with TLS at PORT and these lines of configuration. Its certificate is the suite's.
+sub tls_host {
+    my ($class, $port, $lines) = @_;
+    my $conf = vars('serverroot') . '/conf';
+    return <<"CONF" . ($lines // '') . "\n</VirtualHost>\n";
+Listen 127.0.0.1:$port
+<VirtualHost 127.0.0.1:$port>
+ServerName localhost
+SSLEngine on
+SSLCertificateFile $conf/server.crt
+SSLCertificateKeyFile $conf/server.key
+CONF
+}
+
 # A location that relays to any port of 127.0.0.1, natively or through the endpoint.
 sub location {
     my ($class, $more) = @_;
