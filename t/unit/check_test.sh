@@ -5,17 +5,7 @@ cd "$(dirname "$0")/../.." || exit
 top=$PWD
 build=$(cd "${BUILD:-build}" && pwd) || exit
 httpd=${HTTPD:-$(apxs -q SBINDIR)/$(apxs -q PROGNAME)}
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-tests=0
-
-# ok NAME COMMAND...: a test, which the command passes by succeeding.
-ok() {
-    local name=$1
-    shift
-    tests=$((tests + 1))
-    if "$@"; then echo "ok $tests - $name"; else echo "not ok $tests - $name"; fi
-}
+. t/unit/tap.sh
 
 includes() { (cd "$dir/src" && awk -f "$OLDPWD/tools/check_includes.awk" ./*.[ch] ./*/*.[ch] > "$dir/said" 2>&1); }
 circles() { tools/check_circles.sh "$dir"/*.o > "$dir/said" 2>&1; }

@@ -3,17 +3,7 @@
 # its own.
 set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-tests=0
-
-# ok NAME COMMAND...
-ok() {
-    local name=$1
-    shift
-    tests=$((tests + 1))
-    if "$@"; then echo "ok $tests - $name"; else echo "not ok $tests - $name"; sed 's/^/# /' "$dir/said"; fi
-}
+. t/unit/tap.sh
 not() { ! "$@"; }
 lint() { (cd "$dir/tree" && git add -A && tools/lint.sh > "$dir/said" 2>&1); }
 # CHECK FILE: this check alone complains, and names the file.

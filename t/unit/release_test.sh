@@ -5,9 +5,7 @@ set -uo pipefail
 cd "$(dirname "$0")/../.." || exit
 build=${BUILD:-build}
 rpcping=$build/rpcping
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-tests=0
+. t/unit/tap.sh
 
 # is NAME IS SHOULD_BE
 is() {
