@@ -186,7 +186,7 @@ sub wait_gone {
     return 1;
 }
 
-# Process ids below the parent.
+# Process ids below the parent, of those that have not ended.
 sub children { my ($self) = @_; return children_of($self->{pid}) }
 
 sub threads {

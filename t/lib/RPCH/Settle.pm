@@ -24,11 +24,14 @@ sub stop_by {
     return;
 }
 
-# Is there a child without the threads of mod_rpcproxy, which it starts as the last thing?
+# Is there a child without the threads of mod_rpcproxy, which it starts as the last thing? Programs of piped
+# logs are no such children.
 sub beginning {
     my ($parent) = @_;
-    return scalar grep { !is_endpoint($_) && 1 == (() = glob "/proc/$_/task/*") } children_of($parent);
+    my $program = program($parent);
+    return scalar grep { !is_endpoint($_) && program($_) eq $program && 1 == (() = glob "/proc/$_/task/*") } children_of($parent);
 }
+sub program { my ($pid) = @_; return readlink("/proc/$pid/exe") // '' }
 
 # The endpoint process, or one that waits to start it.
 sub is_endpoint {
@@ -54,13 +57,13 @@ sub closing {
     return scalar grep { /^socket:\[(\d+)\]/ && !$inode{$1} } map { readlink($_) // () } map { glob "/proc/$_/fd/*" } children_of($parent);
 }
 
-# Process ids below PARENT.
+# Process ids below PARENT, of those that have not ended: a parent that is halted leaves them as zombies.
 sub children_of {
     my ($parent) = @_;
     my @pids;
     for my $file (glob '/proc/[0-9]*/stat') {
         open my $fh, '<', $file or next;
-        my ($pid, $ppid) = (<$fh> // '') =~ /^(\d+) \(.*\) \S (\d+)/ or next;
+        my ($pid, $ppid) = (<$fh> // '') =~ /^(\d+) \(.*\) [^ZX] (\d+)/ or next;
         push @pids, $pid if $ppid == $parent;
     }
     return sort { $a <=> $b } @pids;
