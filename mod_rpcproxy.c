@@ -206,7 +206,7 @@ static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
     }
     if (prepare_endpoint(pconf, s, first_pass) != APR_SUCCESS
         || (!first_pass && rpc_check_start(pconf, s, context.health) != APR_SUCCESS)
-        || (!first_pass && rpc_upstream_probe_start(pconf, s, &context) != APR_SUCCESS))
+        || (!first_pass && rpc_upstream_probe_start(pconf, s) != APR_SUCCESS))
         return HTTP_INTERNAL_SERVER_ERROR;      /* logged there */
     return OK;
 }

@@ -9,7 +9,7 @@
 int rpc_thread_start(pthread_t *thread, void *(*run)(void *data), void *data);
 
 /* Starts a thread that nobody waits for, not even the end of the process. It uses nothing of a
- * pool, or of anything else that ends with the process. */
+ * pool that ends with the process, nor a library that ends with it (but see httpd/watchdog.h). */
 int rpc_thread_start_detached(void *(*run)(void *data), void *data);
 
 #endif

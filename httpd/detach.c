@@ -39,6 +39,7 @@
 APLOG_USE_MODULE(rpcproxy);
 
 #define AHEAD_MAX 1048576   /* bytes that a client may have sent ahead */
+#define HEADER_MAX 65536    /* bytes of a header; what is longer is somebody else's answer */
 
 typedef struct tie tie_t;
 
@@ -275,15 +276,44 @@ typedef struct captured {
     apr_bucket_brigade *made;
 } captured_t;
 
+/* Has a filter answered in our place, as rules of mod_security's phase 3 do? Our header has status
+ * 200, and nothing of it is an end, is long, or has still to be read from somewhere. */
+static int is_other_answer(apr_bucket_brigade *made)
+{
+    char line[sizeof("HTTP/1.1 200 ") - 1];
+    apr_size_t len = sizeof(line);
+    apr_off_t length;
+    apr_bucket *b;
+
+    for (b = APR_BRIGADE_FIRST(made); b != APR_BRIGADE_SENTINEL(made); b = APR_BUCKET_NEXT(b))
+        if (APR_BUCKET_IS_EOS(b))
+            return 1;
+    apr_brigade_length(made, 0, &length);
+    if (length < 0 || length > HEADER_MAX || apr_brigade_flatten(made, line, &len) != APR_SUCCESS)
+        return 1;
+    return len == sizeof(line)
+        && memcmp(line + strlen("HTTP/1.1"), " 200 ", strlen(" 200 ")) != 0;
+}
+
+static apr_status_t keep_or_pass(ap_filter_t *f, captured_t *captured, apr_bucket_brigade *bb)
+{
+    APR_BRIGADE_PREPEND(bb, captured->made);
+    if (!is_other_answer(bb))
+        return ap_save_brigade(f, &captured->made, &bb, f->c->pool);
+    captured->mode = PASS;
+    return ap_pass_brigade(f->next, bb);
+}
+
 /* Below all filters of the request, above those of the connection. While a header is made it is
- * kept. Later nothing that httpd says reaches the client, unless a filter has answered instead. */
+ * kept. Later nothing that httpd says reaches the client. But somebody else's answer does, as it
+ * comes, for it may be long. */
 static apr_status_t capture(ap_filter_t *f, apr_bucket_brigade *bb)
 {
     captured_t *captured = f->ctx;
 
     switch (captured->mode) {
     case KEEP:
-        return ap_save_brigade(f, &captured->made, &bb, f->c->pool);
+        return keep_or_pass(f, captured, bb);
     case PASS:
         return ap_pass_brigade(f->next, bb);
     default:
@@ -299,36 +329,29 @@ static int has_data(apr_bucket_brigade *bb)
     return apr_brigade_length(bb, 0, &length) == APR_SUCCESS && length != 0;
 }
 
-/* Takes the header that MADE begins with, without the empty line behind it. Returns 0 when MADE has
- * another status, or is whole: a filter has answered in our place, as rules of mod_security's
- * phase 3 do. */
-static int take_header(rpc_client_t *client, apr_bucket_brigade *made, apr_pool_t *pool)
+/* Takes the header that MADE begins with, without the empty line behind it. */
+static rpc_detach_result_t take_header(rpc_client_t *client, apr_bucket_brigade *made,
+                                       apr_pool_t *pool)
 {
     char *text, *end;
     apr_size_t len;
-    apr_bucket *b;
 
-    for (b = APR_BRIGADE_FIRST(made); b != APR_BRIGADE_SENTINEL(made); b = APR_BUCKET_NEXT(b))
-        if (APR_BUCKET_IS_EOS(b))
-            return 0;
     if (apr_brigade_pflatten(made, &text, &len, pool) != APR_SUCCESS)
-        return 0;
+        return RPC_DETACH_LOST;
     end = memmem(text, len, "\r\n\r\n", 4);
-    if (!end || end - text < (ptrdiff_t)strlen("HTTP/1.1 200 ")
-        || memcmp(text + strlen("HTTP/1.1"), " 200 ", strlen(" 200 ")) != 0)
-        return 0;
+    if (!end)
+        return RPC_DETACH_ANSWERED;
     client->header = strndup(text, (size_t)(end - text) + 2);
-    return client->header != NULL;
+    return client->header ? RPC_DETACH_DONE : RPC_DETACH_LOST;
 }
 
 /* Has httpd make the header of a response, with all that its modules add to one. A filter that
- * holds it back, for it waits for the end of a body (mod_security's), is left out. Returns 0 when a
- * filter has answered instead, which is on its way to the client. */
-static int make_header(request_rec *r, rpc_client_t *client, rpc_role_t role)
+ * holds it back, for it waits for the end of a body (mod_security's), is left out. */
+static rpc_detach_result_t make_header(request_rec *r, rpc_client_t *client, rpc_role_t role)
 {
     conn_rec *c = r->connection;
     captured_t *captured = apr_pcalloc(c->pool, sizeof(*captured));
-    apr_bucket_brigade *made = apr_brigade_create(c->pool, c->bucket_alloc);
+    rpc_detach_result_t result = RPC_DETACH_ANSWERED;
     ap_filter_t *f, *capturing;
 
     r->status = HTTP_OK;
@@ -338,19 +361,20 @@ static int make_header(request_rec *r, rpc_client_t *client, rpc_role_t role)
     apr_table_unset(r->subprocess_env, "rate-limit");       /* mod_ratelimit would wait here */
     ap_set_content_type(r, "application/rpc");
     ap_set_content_length(r, RPC_CLIENT_LENGTH);
-    captured->made = made;
+    captured->made = apr_brigade_create(c->pool, c->bucket_alloc);
     capturing = ap_add_output_filter(CAPTURE, captured, r, c);
-    for (f = r->output_filters; f != c->output_filters && !has_data(made); f = f->next)
+    for (f = r->output_filters; f != c->output_filters && captured->mode == KEEP
+                                && !has_data(captured->made); f = f->next)
         flush_filters(r, f);
-    if (!take_header(client, made, c->pool)) {
-        captured->mode = PASS;
-        ap_pass_brigade(capturing->next, made);
-        return 0;
-    }
-    captured->mode = DROP;
-    apr_brigade_cleanup(made);
+    if (captured->mode == KEEP)
+        result = take_header(client, captured->made, c->pool);
+    captured->mode = result == RPC_DETACH_ANSWERED ? PASS : DROP;
+    if (captured->mode == PASS)
+        ap_pass_brigade(capturing->next, captured->made);
+    else
+        apr_brigade_cleanup(captured->made);
     apr_table_unset(r->headers_out, "Content-Length");      /* the client's answer tells it */
-    return 1;
+    return result;
 }
 
 /* Takes what the filters below hold of the body. Afterwards the rest of it is in the socket, but
@@ -421,15 +445,16 @@ static int duplicate_socket(request_rec *r)
     return fd;
 }
 
-static detached_t *detached_create(request_rec *r, const rpc_channel_spec_t *spec,
-                                   const rpc_detach_home_t *home)
+static rpc_detach_result_t detached_create(detached_t **out, request_rec *r,
+                                           const rpc_channel_spec_t *spec,
+                                           const rpc_detach_home_t *home)
 {
-    detached_t *d = calloc(1, sizeof(*d));
+    detached_t *d = *out = calloc(1, sizeof(*d));
     int fd = d ? duplicate_socket(r) : -1;
 
     if (fd < 0) {
         free(d);
-        return NULL;
+        return d ? RPC_DETACH_NO_DESCRIPTORS : RPC_DETACH_NO_MEMORY;
     }
     rpc_client_init(&d->client, home->loop, fd);
     d->client.body_left = spec->content_length;
@@ -438,7 +463,7 @@ static detached_t *detached_create(request_rec *r, const rpc_channel_spec_t *spe
     d->client.gone = detached_gone;
     d->home = home;
     d->arrival.run = detached_arrive;
-    return d;
+    return RPC_DETACH_DONE;
 }
 
 /* Of a connection that stays httpd's. */
@@ -451,13 +476,11 @@ static void detached_drop(detached_t *d)
     free(d);
 }
 
-/* No answer can be made any more. */
-static int give_up_channel(request_rec *r, const rpc_channel_spec_t *spec, detached_t *d)
+static rpc_detach_result_t give_up(request_rec *r, detached_t *d, rpc_detach_result_t result)
 {
-    ap_log_rerror(APLOG_MARK, APLOG_ERR, APR_ENOMEM, r, RPCNO(0015) "a channel is not opened");
-    rpc_request_leave(spec);
+    r->connection->aborted |= result == RPC_DETACH_LOST;
     detached_drop(d);
-    return DONE;
+    return result;
 }
 
 /* FIELDS, and of a header that httpd has made, those that its modules have added, Header's among
@@ -481,16 +504,18 @@ static const char *added_fields(apr_pool_t *pool, const char *fields, const char
     return fields;
 }
 
-int rpc_detach(request_rec *r, const rpc_channel_spec_t *spec, const rpc_detach_home_t *home)
+rpc_detach_result_t rpc_detach(request_rec *r, const rpc_channel_spec_t *spec,
+                               const rpc_detach_home_t *home)
 {
     conn_rec *c = r->connection;
-    detached_t *d = detached_create(r, spec, home);
+    detached_t *d;
+    rpc_detach_result_t result = detached_create(&d, r, spec, home);
     rpc_channel_spec_t complete = *spec;
     tie_t *tie = tie_of(c);
     apr_status_t rv;
 
-    if (!d)
-        return HTTP_INSUFFICIENT_STORAGE;
+    if (result != RPC_DETACH_DONE)
+        return result;
     if (!tie)
         tie = make_tie(c, NULL);
     c->keepalive = AP_CONN_CLOSE;
@@ -498,10 +523,9 @@ int rpc_detach(request_rec *r, const rpc_channel_spec_t *spec, const rpc_detach_
     if (r->expecting_100)
         send_continue(r);
     flush_filters(r, c->output_filters);
-    if (!make_header(r, &d->client, spec->role)) {
-        detached_drop(d);
-        return OK;
-    }
+    result = make_header(r, &d->client, spec->role);
+    if (result != RPC_DETACH_DONE)
+        return give_up(r, d, result);
     if (tie->ssl) {
         SSL_up_ref(tie->ssl);
         /* Else a ticket that comes ends a read early. */
@@ -523,14 +547,14 @@ int rpc_detach(request_rec *r, const rpc_channel_spec_t *spec, const rpc_detach_
     r->eos_sent = 1;
     c->aborted = 1;
     if (!d->spec)
-        return give_up_channel(r, spec, d);
+        return give_up(r, d, RPC_DETACH_LOST);
     apr_atomic_inc32(home->alive);
     pthread_mutex_lock(&home->ties->lock);
     d->tie = tie;
     tie->leaves = d;
     RPC_LIST_PUSH(home->ties->first, d);
     pthread_mutex_unlock(&home->ties->lock);
-    return DONE;
+    return RPC_DETACH_DONE;
 }
 
 void rpc_detach_register(apr_pool_t *p)

@@ -48,12 +48,22 @@ conn_rec *rpc_detach_nobody(apr_pool_t *pool, server_rec *s);
 /* What stands between R's connection and a channel, in words; NULL: nothing. */
 const char *rpc_detach_obstacle(request_rec *r);
 
-/* Takes R's connection, on R's worker thread, as the last act of a handler, whose return value it
- * gives: DONE; OK when a filter of httpd has answered in place of the header that the channel was
- * to have, and the connection, which ends with that answer, is still httpd's; or
- * HTTP_INSUFFICIENT_STORAGE when memory or descriptors are short, and nothing has changed. A
- * pending 100-continue is sent. SPEC is copied; it may live in R's pool. */
-int rpc_detach(request_rec *r, const rpc_channel_spec_t *spec, const rpc_detach_home_t *home);
+typedef enum rpc_detach_result {
+    RPC_DETACH_DONE,            /* the channel has the connection, and SPEC */
+    RPC_DETACH_ENDING,          /* this child takes no more channels; nothing has changed */
+    RPC_DETACH_NO_DESCRIPTORS,  /* they are short; nothing has changed */
+    RPC_DETACH_NO_MEMORY,       /* the same */
+    RPC_DETACH_ANSWERED,        /* a filter of httpd answers in place of the header that the channel
+                                 * was to have; the connection is still httpd's, and ends with that
+                                 * answer */
+    RPC_DETACH_LOST             /* memory has run out on the way: the connection is aborted, for no
+                                 * answer can be made any more */
+} rpc_detach_result_t;
+
+/* Takes R's connection, on R's worker thread, as the last act of a handler. A pending 100-continue
+ * is sent. SPEC is copied; it may live in R's pool, and is still the caller's unless it is DONE. */
+rpc_detach_result_t rpc_detach(request_rec *r, const rpc_channel_spec_t *spec,
+                               const rpc_detach_home_t *home);
 
 /* httpd's threads have ended, and its pools go next: connections of TIES, which httpd has not let
  * go of in time, arrive as broken, so that their channels have an end and a line in the log. */

@@ -21,7 +21,6 @@
 #include <http_main.h>
 
 #include "base/message_id.h"
-#include "httpd/detach.h"
 #include "httpd/module.h"
 #include "httpd/server_log.h"
 
@@ -128,10 +127,11 @@ static void limit_sessions(rpc_engine_t *engine)
         rpc_loop_post(engine->loops[i].loop, &engine->loops[i].sessions);
 }
 
-int rpc_engine_hand_over(rpc_engine_t *engine, request_rec *r, const rpc_channel_spec_t *spec)
+rpc_detach_result_t rpc_engine_hand_over(rpc_engine_t *engine, request_rec *r,
+                                         const rpc_channel_spec_t *spec)
 {
     engine_loop_t *el;
-    int rv = HTTP_SERVICE_UNAVAILABLE;
+    rpc_detach_result_t rv = RPC_DETACH_ENDING;
 
     /* This thread counts the connection before it reads "ended"; a loop that ends sets "ended"
      * before it reads the count. So either the loop waits for this connection, or the connection is

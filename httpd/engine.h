@@ -4,6 +4,8 @@
 #define RPC_ENGINE_H
 
 #include <httpd.h>
+
+#include "httpd/detach.h"
 #include "httpd/scoreboard_room.h"
 #include "io/tls.h"
 #include "rpc_channel.h"
@@ -27,8 +29,9 @@ apr_status_t rpc_engine_start(rpc_engine_t **engine, const rpc_engine_params_t *
                               apr_pool_t *pool);
 
 /* Hands a channel request over (see rpc_detach); SPEC, which lives in R's pool, is copied. Returns
- * what that does; HTTP_SERVICE_UNAVAILABLE once the engine's channels end. */
-int rpc_engine_hand_over(rpc_engine_t *engine, request_rec *r, const rpc_channel_spec_t *spec);
+ * what that does; RPC_DETACH_ENDING once the engine's channels end. */
+rpc_detach_result_t rpc_engine_hand_over(rpc_engine_t *engine, request_rec *r,
+                                         const rpc_channel_spec_t *spec);
 
 /* For sessions of TLS that its loops are to have. Any thread. */
 const rpc_tls_kind_t *rpc_engine_tls(const rpc_engine_t *engine);

@@ -128,6 +128,7 @@ static void put_head(exchange_t *x)
 
 /* ---- a store ---- */
 
+/* A store that this child has left because it ends is not away. */
 static void note_store(exchange_t *x, int i)
 {
     const rpc_store_t *store = store_at(x, i);
@@ -135,6 +136,8 @@ static void note_store(exchange_t *x, int i)
     rpc_store_state_t state = store->redis ? RPC_STORE_UP : RPC_STORE_AWAY;
     rpc_store_state_t before = (rpc_store_state_t)fact->state;
 
+    if (rpc_watchdog_ends())
+        return;
     if (!store->redis)
         x->retry[i] = rpc_clock_now() + RETRY;
     if (!store->redis && store->why[0])

@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "httpd/ask_in_time.h"
+#include "httpd/watchdog.h"
 #include "shared/farm.h"
 
 #define SCHEME "redis://"
@@ -100,17 +101,18 @@ void rpc_store_close(rpc_store_t *store)
     fail(store, "");
 }
 
-/* 1: the socket is ready for EVENTS, or has failed. */
+/* 1: the socket is ready for EVENTS, or has failed. 0: it is UNTIL, or this child ends. */
 static int ready(const rpc_store_t *store, short events, apr_time_t until)
 {
-    struct pollfd fd = { .fd = store->redis->fd, .events = events };
+    struct pollfd fds[] = { { .fd = store->redis->fd, .events = events },
+                            { .fd = rpc_watchdog_bell(), .events = POLLIN } };
     apr_interval_time_t left = until - rpc_clock_now();
     int rv;
 
     do
-        rv = poll(&fd, 1, left > 0 ? (int)apr_time_msec(left) + (int)apr_time_sec(left) * 1000 : 0);
+        rv = poll(fds, 2, left > 0 ? (int)apr_time_msec(left) + (int)apr_time_sec(left) * 1000 : 0);
     while (rv < 0 && errno == EINTR);
-    return rv > 0;
+    return rv > 0 && fds[0].revents;
 }
 
 /* A look-up that may never end. */

@@ -1,5 +1,5 @@
-/* rpc_store: a connection to a Redis or Valkey, by hiredis. On one thread, which may wait; but no
- * call waits beyond its time.
+/* rpc_store: a connection to a Redis or Valkey, by hiredis. On a watchdog's thread, which may wait;
+ * but no call waits beyond its time, nor for long when the child ends (httpd/watchdog.h).
  */
 #ifndef RPC_FARM_STORE_H
 #define RPC_FARM_STORE_H

@@ -273,18 +273,33 @@ static int tell_answered(request_rec *r)
     return OK;
 }
 
+/* The connection is closed without an answer, so the status is only for the log. */
+static int tell_lost(request_rec *r)
+{
+    rpc_log_refused(context, r, APLOG_WARNING, RPC_REASON_NO_MEMORY,
+                    "out of memory, so the connection is closed without an answer");
+    r->status = HTTP_SERVICE_UNAVAILABLE;
+    r->eos_sent = 1;
+    return OK;
+}
+
 int rpc_request_hand_over(request_rec *r, const rpc_channel_spec_t *spec)
 {
     switch (rpc_engine_hand_over(context->engine, r, spec)) {
-    case DONE:
+    case RPC_DETACH_DONE:
         return DONE;
-    case OK:
-        return tell_answered(r);
-    case HTTP_INSUFFICIENT_STORAGE:
+    case RPC_DETACH_NO_DESCRIPTORS:
         return refuse_short(r);
-    default:
-        return refuse_request(r, RPC_REASON_STOPPING, "this child accepts no new channels");
+    case RPC_DETACH_NO_MEMORY:
+        return refuse_request(r, RPC_REASON_NO_MEMORY, "out of memory");
+    case RPC_DETACH_ANSWERED:
+        return tell_answered(r);
+    case RPC_DETACH_LOST:
+        return tell_lost(r);
+    case RPC_DETACH_ENDING:
+        break;
     }
+    return refuse_request(r, RPC_REASON_STOPPING, "this child accepts no new channels");
 }
 
 static int channel_here(request_rec *r, rpc_channel_spec_t *spec, void *ctx)

@@ -6,6 +6,7 @@
 #include "httpd/health_check.h"
 
 #include <stdlib.h>
+#include <sys/epoll.h>
 
 #include <apr_cstr.h>
 #include <http_log.h>
@@ -21,7 +22,6 @@
 APLOG_USE_MODULE(rpcproxy);
 
 #define WATCHDOG "_rpcproxy_"
-#define LOOK apr_time_from_msec(100)    /* the time between two checks whether the child ends */
 
 /* A server to be checked. */
 typedef struct check {
@@ -111,7 +111,7 @@ struct watch {
     rpc_log_t log;
     probing_t *probings;
     rpc_job_t begin;
-    rpc_timer_t look;
+    rpc_watch_t bell;
 };
 
 static void report_check(checks_t *checks, const check_t *check, rpc_reason_t reason,
@@ -180,14 +180,10 @@ static void start_probe(rpc_timer_t *timer)
         wait_for_next(probing);
 }
 
-static void look_for_end(rpc_timer_t *timer)
+static void bell_rings(rpc_watch_t *bell, uint32_t events)
 {
-    watch_t *watch = RPC_OWNER_OF(timer, watch_t, look);
-
-    if (rpc_watchdog_ends())
-        rpc_loop_stop(watch->loop);
-    else
-        rpc_timer_set(watch->loop, timer, rpc_loop_now(watch->loop) + LOOK);
+    if (events & EPOLLIN)       /* it can be written to from the beginning */
+        rpc_loop_stop(RPC_OWNER_OF(bell, watch_t, bell)->loop);
 }
 
 static void begin_check(rpc_job_t *job)
@@ -196,7 +192,6 @@ static void begin_check(rpc_job_t *job)
     const apr_array_header_t *list = watch->checks->list;
     int i;
 
-    look_for_end(&watch->look);
     for (i = 0; i < list->nelts; i++) {
         watch->probings[i] = (probing_t){ watch, &APR_ARRAY_IDX(list, i, check_t),
                                           .next.fire = start_probe };
@@ -213,7 +208,6 @@ static void end_checks(watch_t *watch)
         if (watch->probings[i].probe)
             rpc_probe_cancel(watch->probings[i].probe);
     }
-    rpc_timer_cancel(watch->loop, &watch->look);
 }
 
 static void keep_watch(void *data, apr_pool_t *pool)
@@ -225,9 +219,10 @@ static void keep_watch(void *data, apr_pool_t *pool)
     watch->checks = checks;
     watch->log = rpc_server_log(checks->s);
     watch->begin.run = begin_check;
-    watch->look.fire = look_for_end;
+    watch->bell = (rpc_watch_t){ rpc_watchdog_bell(), bell_rings };
     if (rpc_loop_create(&watch->loop, pool) != APR_SUCCESS
-        || rpc_resolver_make(&watch->resolver, &params, pool) != APR_SUCCESS)
+        || rpc_resolver_make(&watch->resolver, &params, pool) != APR_SUCCESS
+        || rpc_watch_add(watch->loop, &watch->bell) != APR_SUCCESS)
         return;
     watch->probings = apr_pcalloc(pool, sizeof(*watch->probings) * (apr_size_t)checks->list->nelts);
     rpc_loop_post(watch->loop, &watch->begin);

@@ -1,9 +1,18 @@
 /* httpd/upstream_probe.c: the probes of a round run side by side, each on a thread of its own, so
  * that a proxy that hangs delays no other; the watchdog's thread, which may wait, waits for all.
  * They connect as a request does (httpd/upstream_connect.h), by a request that nobody has sent.
+ *
+ * mod_proxy cannot be interrupted while it looks up a name or connects. So when the child ends, the
+ * round leaves its probes behind, each with all that it uses.
  */
 #include "httpd/upstream_probe.h"
 
+#include <errno.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <apr_atomic.h>
 #include <apr_fnmatch.h>
 #include <apr_lib.h>
 #include <apr_strings.h>
@@ -29,7 +38,6 @@ APLOG_USE_MODULE(rpcproxy);
 typedef struct probes {
     const apr_array_header_t *places;   /* rpc_upstream_place_t */
     char *fails;                /* for each place that is no balancer: the last probe has failed */
-    const rpc_context_t *context;
     apr_interval_time_t timeout;
     rpc_watchdog_t watchdog;
 } probes_t;
@@ -133,57 +141,98 @@ static proxy_worker *make_worker(apr_pool_t *pool, const probes_t *probes, serve
     return api->ap_proxy_initialize_worker(worker, s, pool) == APR_SUCCESS ? worker : NULL;
 }
 
+/* In its own pool, which the thread shares with nobody and frees when it has been left behind. */
 typedef struct probe {
-    apr_pool_t *pool;           /* its own: no thread shares it */
+    apr_pool_t *pool;
+    volatile apr_uint32_t over; /* for its thread, or for the round that no longer waits */
     const probes_t *probes;
     const rpc_upstream_place_t *to;
     proxy_worker *member;       /* of a balancer, or the only one */
     char *fails;                /* of the only one; NULL: a balancer's status says so */
     request_rec *r;
     rpc_upstream_way_t way;
-    pthread_t thread;
+    rpc_tls_kind_t tls;
     const char *why;            /* it has failed */
 } probe_t;
 
-static void *run_probe(void *data)
+static int overs = -1;          /* an eventfd: probes that are over. It stays open. */
+
+static const char *do_probe(const probe_t *p)
 {
-    probe_t *p = data;
-    const probes_t *probes = p->probes;
+    apr_interval_time_t timeout = p->probes->timeout;
     const char *why = NULL;
     rpc_reason_t reason;
-    rpc_stream_t *stream = rpc_upstream_connect(p->r, &p->way,
-                                                rpc_engine_tls(probes->context->engine), &reason,
-                                                &why);
+    rpc_stream_t *stream = rpc_upstream_connect(p->r, &p->way, &p->tls, &reason, &why);
 
     if (stream) {
-        why = ask_echo(p->r, stream, p->member, p->to->path, rpc_clock_now() + probes->timeout);
+        why = ask_echo(p->r, stream, p->member, p->to->path, rpc_clock_now() + timeout);
         rpc_secure_drop(stream);
     }
     else if (reason == RPC_REASON_LOCAL_FAILURE)
         why = NULL;             /* this machine cannot ask */
-    p->why = why;
+    return why;
+}
+
+/* The first to come here, the probe's thread or the round, gets 0, and the other may free it. */
+static int is_over(probe_t *p)
+{
+    return apr_atomic_xchg32(&p->over, 1) != 0;
+}
+
+static void *run_probe(void *data)
+{
+    probe_t *p = data;
+    uint64_t one = 1;
+
+    p->why = do_probe(p);
+    if (is_over(p))
+        apr_pool_destroy(p->pool);
+    else
+        while (write(overs, &one, sizeof(one)) < 0 && errno == EINTR)
+            ;
+    rpc_watchdog_thread(-1);
     return NULL;
 }
 
 /* ---- all of them ---- */
 
+static apr_status_t free_method(void *method)
+{
+    BIO_meth_free(method);
+    return APR_SUCCESS;
+}
+
+/* The engine's ends with the child. */
+static BIO_METHOD *make_method(apr_pool_t *pool)
+{
+    BIO_METHOD *method = rpc_tls_method();
+
+    if (method)
+        apr_pool_cleanup_register(pool, method, free_method, apr_pool_cleanup_null);
+    return method;
+}
+
 static void add_probe(const probes_t *probes, apr_array_header_t *round,
                       const rpc_upstream_place_t *to, proxy_worker *member, char *fails)
 {
-    probe_t p = { .probes = probes, .to = to, .member = member, .fails = fails };
+    apr_pool_t *pool;
+    probe_t *p;
 
-    if (apr_pool_create_unmanaged_ex(&p.pool, NULL, NULL) != APR_SUCCESS)
+    if (apr_pool_create_unmanaged_ex(&pool, NULL, NULL) != APR_SUCCESS)
         return;
-    p.r = make_request(p.pool, to);
-    p.way = (rpc_upstream_way_t){
-        .worker = make_worker(p.pool, probes, to->server, member),
+    p = apr_palloc(pool, sizeof(*p));
+    *p = (probe_t){ .pool = pool, .probes = probes, .to = to, .member = member, .fails = fails };
+    p->r = make_request(pool, to);
+    p->way = (rpc_upstream_way_t){
+        .worker = make_worker(pool, probes, to->server, member),
         .conf = rpc_proxy_server_conf(rpc_proxy_api(), to->server),
-        .url = apr_pstrcat(p.pool, rpc_proxy_worker_url(member), "/", NULL),
+        .url = apr_pstrcat(pool, rpc_proxy_worker_url(member), "/", NULL),
     };
-    if (p.way.worker)
-        APR_ARRAY_PUSH(round, probe_t) = p;
+    p->tls = (rpc_tls_kind_t){ make_method(pool), p->r->connection };
+    if (p->way.worker && p->tls.method)
+        APR_ARRAY_PUSH(round, probe_t *) = p;
     else
-        apr_pool_destroy(p.pool);
+        apr_pool_destroy(pool);
 }
 
 static void add_probes(const probes_t *probes, apr_array_header_t *round, int index)
@@ -235,48 +284,68 @@ static void report(const probe_t *p)
                      rpc_proxy_worker_url(p->member));
 }
 
-/* What no thread can be made for is not asked this time. */
-static void run_some(probe_t *some, int count)
+static int start_probe(probe_t *p)
 {
-    int i, started[AT_ONCE];
+    rpc_watchdog_thread(1);
+    if (rpc_thread_start_detached(run_probe, p) == 0)
+        return 1;
+    rpc_watchdog_thread(-1);
+    return 0;
+}
+
+/* Until COUNT probes are over, or this child ends. */
+static void await_probes(int count)
+{
+    struct pollfd fds[] = { { .fd = overs, .events = POLLIN },
+                            { .fd = rpc_watchdog_bell(), .events = POLLIN } };
+    uint64_t some;
+
+    while (count > 0 && !rpc_watchdog_ends())
+        if (poll(fds, 2, -1) > 0 && read(overs, &some, sizeof(some)) == sizeof(some))
+            count -= (int)some;
+}
+
+/* What no thread can be made for is not asked this time. */
+static void run_some(probe_t **some, int count)
+{
+    int i, started[AT_ONCE], all = 0;
 
     for (i = 0; i < count; i++)
-        started[i] = rpc_thread_start(&some[i].thread, run_probe, &some[i]) == 0;
+        all += started[i] = start_probe(some[i]);
+    await_probes(all);
     for (i = 0; i < count; i++) {
-        if (started[i]) {
-            pthread_join(some[i].thread, NULL);
-            report(&some[i]);
-        }
-        apr_pool_destroy(some[i].pool);
+        if (started[i] && !is_over(some[i]))
+            continue;           /* it is left behind */
+        if (started[i])
+            report(some[i]);
+        apr_pool_destroy(some[i]->pool);
     }
 }
 
 static void make_round(void *data, apr_pool_t *pool)
 {
     const probes_t *probes = data;
-    apr_array_header_t *round = apr_array_make(pool, AT_ONCE, sizeof(probe_t));
+    apr_array_header_t *round = apr_array_make(pool, AT_ONCE, sizeof(probe_t *));
     int i;
 
-    if (!probes->context->engine)   /* this child begins, or has ended */
+    if (overs < 0 && (overs = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
         return;
     for (i = 0; i < probes->places->nelts; i++)
         add_probes(probes, round, i);
     for (i = 0; i < round->nelts && !rpc_watchdog_ends(); i += AT_ONCE)
-        run_some(&APR_ARRAY_IDX(round, i, probe_t),
+        run_some(&APR_ARRAY_IDX(round, i, probe_t *),
                  round->nelts - i < AT_ONCE ? round->nelts - i : AT_ONCE);
     for (; i < round->nelts; i++)
-        apr_pool_destroy(APR_ARRAY_IDX(round, i, probe_t).pool);
+        apr_pool_destroy(APR_ARRAY_IDX(round, i, probe_t *)->pool);
 }
 
-apr_status_t rpc_upstream_probe_start(apr_pool_t *pconf, server_rec *s,
-                                      const rpc_context_t *context)
+apr_status_t rpc_upstream_probe_start(apr_pool_t *pconf, server_rec *s)
 {
     const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
     probes_t *probes = apr_pcalloc(pconf, sizeof(*probes));
     apr_interval_time_t interval;
 
     probes->places = rpc_upstream_places(pconf);
-    probes->context = context;
     if (rpc_config_check(sc, &interval, &probes->timeout) != RPC_CHECK_ECHO || !probes->places)
         return APR_SUCCESS;
     probes->fails = apr_pcalloc(pconf, (apr_size_t)probes->places->nelts);

@@ -9,8 +9,7 @@
 
 #include "httpd/request_channel.h"
 
-/* From post_config. CONTEXT's engine is there when the first probe begins. Logs what goes wrong. */
-apr_status_t rpc_upstream_probe_start(apr_pool_t *pconf, server_rec *s,
-                                      const rpc_context_t *context);
+/* From post_config. Logs what goes wrong. */
+apr_status_t rpc_upstream_probe_start(apr_pool_t *pconf, server_rec *s);
 
 #endif

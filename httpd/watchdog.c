@@ -1,10 +1,15 @@
 /* httpd/watchdog.c: see httpd/watchdog.h. */
 #include "httpd/watchdog.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include <apr_atomic.h>
 #include <http_log.h>
+#include <http_main.h>
 #include <mod_watchdog.h>
 
 #include "base/clock.h"
@@ -18,6 +23,8 @@ APLOG_USE_MODULE(rpcproxy);
 static rpc_watchdog_t *first;       /* of this configuration */
 /* Of this child. */
 static volatile apr_uint32_t ending;
+static volatile apr_uint32_t threads;   /* of rounds, and those that rounds may leave behind */
+static int bell = -1;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;    /* guards what follows, and all busy */
 static pthread_cond_t rested = PTHREAD_COND_INITIALIZER;
 static unsigned rounds;             /* that run now */
@@ -32,9 +39,11 @@ static void do_round(rpc_watchdog_t *watchdog, apr_pool_t *pool)
 {
     watchdog->busy = 1;
     rounds++;
+    rpc_watchdog_thread(1);
     pthread_mutex_unlock(&lock);
     watchdog->round(watchdog->data, pool);
     pthread_mutex_lock(&lock);
+    rpc_watchdog_thread(-1);
     watchdog->busy = 0;
     rounds--;
     pthread_cond_broadcast(&rested);
@@ -53,9 +62,9 @@ static apr_status_t on_watch(int state, void *data, apr_pool_t *pool)
     rpc_watchdog_t *watchdog = data;
 
     pthread_mutex_lock(&lock);
-    if (state == AP_WATCHDOG_STATE_RUNNING && !rpc_watchdog_ends())
+    if (state == AP_WATCHDOG_STATE_RUNNING && bell >= 0 && !rpc_watchdog_ends())
         do_round(watchdog, pool);
-    else if (state != AP_WATCHDOG_STATE_STARTING)
+    else if (state == AP_WATCHDOG_STATE_STOPPING || rpc_watchdog_ends())
         leave(watchdog);
     pthread_mutex_unlock(&lock);
     return APR_SUCCESS;
@@ -90,12 +99,35 @@ apr_status_t rpc_watchdog_start(apr_pool_t *pconf, server_rec *s, rpc_watchdog_t
 
 void rpc_watchdog_end(void)
 {
+    uint64_t one = 1;
+    int saved = errno;
+
     apr_atomic_set32(&ending, 1);
+    if (write(bell, &one, sizeof(one)) < 0)
+        errno = saved;      /* there is no bell, and so no round */
 }
 
 int rpc_watchdog_ends(void)
 {
     return apr_atomic_read32(&ending) != 0;
+}
+
+int rpc_watchdog_bell(void)
+{
+    return bell;
+}
+
+void rpc_watchdog_thread(int more)
+{
+    apr_atomic_add32(&threads, (apr_uint32_t)more);
+}
+
+/* The first of all exit handlers, since it was registered last: those of libraries, OpenSSL's say,
+ * would end these below a thread that is within them. */
+static void spare_threads(int status, void *data)
+{
+    if (apr_atomic_read32(&threads))
+        _exit(status);
 }
 
 static apr_status_t await_rounds(void *data)
@@ -108,13 +140,22 @@ static apr_status_t await_rounds(void *data)
     pthread_mutex_lock(&lock);
     while (rounds && !late)
         late = pthread_cond_clockwait(&rested, &lock, CLOCK_MONOTONIC, &limit);
-    for (watchdog = first; watchdog; watchdog = watchdog->next)
+    for (watchdog = first; watchdog; watchdog = watchdog->next) {
+        if (watchdog->busy)
+            ap_log_error(APLOG_MARK, APLOG_DEBUG, 0, ap_server_conf,
+                         "this child ends while a round of the watchdog %s still runs",
+                         watchdog->name);
         leave(watchdog);
+    }
     pthread_mutex_unlock(&lock);
     return APR_SUCCESS;
 }
 
 void rpc_watchdog_child_init(apr_pool_t *pool)
 {
+    pthread_mutex_lock(&lock);
+    bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    pthread_mutex_unlock(&lock);
+    on_exit(spare_threads, NULL);
     apr_pool_pre_cleanup_register(pool, NULL, await_rounds);
 }

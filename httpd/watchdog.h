@@ -1,6 +1,10 @@
 /* rpc_watchdog: work that httpd's mod_watchdog does at intervals, in one child at a time, on a
- * thread of its own. mod_watchdog does not wait for that thread when the child ends, so this does:
- * a round must not run on while pools and libraries end below it.
+ * thread of its own. mod_watchdog does not wait for that thread when the child ends, so this does.
+ *
+ * A round ends soon when the child is to end: whatever it waits for, it also waits for
+ * rpc_watchdog_bell(). What nobody can interrupt, a look-up of names say, is for a thread that the
+ * round leaves behind. Should a round be late all the same, nothing ends below it: it uses nothing
+ * of the child's pool, and the process ends without the exit handlers of libraries.
  */
 #ifndef RPC_WATCHDOG_H
 #define RPC_WATCHDOG_H
@@ -11,9 +15,9 @@
 typedef struct rpc_watchdog {
     const char *name;               /* its first character is '_' */
     apr_interval_time_t interval;
-    void (*round)(void *data, apr_pool_t *pool);    /* POOL lives as long as the round. A long
-                                                     * round asks rpc_watchdog_ends() */
-    void (*leave)(void *data);      /* no round follows; may come more than once. NULL: nothing */
+    void (*round)(void *data, apr_pool_t *pool);    /* POOL lives as long as the round */
+    void (*leave)(void *data);      /* no round runs or follows; may come more than once. NULL:
+                                     * nothing */
     void *data;
     /* Of watchdog.c: */
     struct rpc_watchdog *next;
@@ -26,12 +30,17 @@ int rpc_watchdog_possible(void);
 /* From post_config, if mod_watchdog is loaded. Logs what goes wrong. */
 apr_status_t rpc_watchdog_start(apr_pool_t *pconf, server_rec *s, rpc_watchdog_t *watchdog);
 
-/* From child_init: POOL, the child's, waits for rounds before it ends, but no longer than for two
- * seconds, and leaves. */
+/* From child_init; no round begins before. POOL, the child's, waits for rounds before it ends, but
+ * no longer than for two seconds, and leaves. */
 void rpc_watchdog_child_init(apr_pool_t *pool);
 
-/* This child is about to end: no further round begins. Any thread. */
+/* This child is about to end: no further round begins. Any thread, and signal handlers. */
 void rpc_watchdog_end(void);
 int rpc_watchdog_ends(void);
+/* A descriptor that can be read from then on, to be waited for; nobody reads it. */
+int rpc_watchdog_bell(void);
+
+/* One MORE, or less (-1), of the threads that a round may leave behind. */
+void rpc_watchdog_thread(int more);
 
 #endif

@@ -342,13 +342,33 @@ static apr_status_t loop_cleanup(void *data)
     return APR_SUCCESS;
 }
 
+#ifdef __GLIBC__
+/* Has the administrator set one of malloc's thresholds? They belong together. */
+static int memory_is_tuned(void)
+{
+    static const char *const names[] = { "mmap_threshold", "mmap_max", "top_pad",
+                                         "trim_threshold" };
+    static const char *const variables[] = { "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_",
+                                             "MALLOC_TOP_PAD_", "MALLOC_TRIM_THRESHOLD_" };
+    const char *tunables = getenv("GLIBC_TUNABLES");
+    size_t i;
+
+    for (i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (getenv(variables[i]) || (tunables && strstr(tunables, names[i])))
+            return 1;
+    return 0;
+}
+#endif
+
 /* The buffers of bulk transfers come and go. Otherwise glibc would give their memory back to the
  * system and ask for it again, many pages a megabyte, which costs more than the transfer. glibc
  * sets both thresholds to these values by itself when a mapped block of 512 KB has been freed. They
- * are the process's, so its first loop sets them. */
+ * are the process's, so its first loop sets them, unless the environment has. */
 static void keep_memory(void)
 {
 #ifdef __GLIBC__
+    if (memory_is_tuned())
+        return;
     mallopt(M_MMAP_THRESHOLD, KEPT_MEMORY / 2);
     mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY);
 #endif

@@ -19,18 +19,28 @@ use RPCH::Test;
 chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
 my $root = vars('serverroot');
 my $server = server(echo => 1);
-my @loaded = grep { -e "$modules/mod_$_.so" } qw(filter headers deflate brotli ratelimit remoteip unique_id security2), vars('mpm') eq 'prefork' ? () : 'http2';
+my @loaded = grep { -e "$modules/mod_$_.so" } qw(filter headers deflate brotli ratelimit remoteip unique_id security2 cgi), vars('mpm') eq 'prefork' ? () : 'http2';
 my %has = map { $_ => 1 } @loaded;
 my %port = map { $_ => RPCH::Root::free_ports(1) } qw(tls proxied);
-my %deny = map { $_ => RPCH::Root::free_ports(1) } qw(words page redirect tls);
+my %deny = map { $_ => RPCH::Root::free_ports(1) } qw(words page redirect tls script);
 my $httpd = RPCH::Httpd->new;
 put("$httpd->{dir}/smbpasswd", smbpasswd_line(alice => 'secret'));
 put("$httpd->{dir}/page.html", 'a page ' x 1000);
 put("$httpd->{dir}/denied.html", 'a page that says no');
+mkdir "$httpd->{dir}/$_" for qw(script state);
+put("$httpd->{dir}/script/long", <<"PERL");
+#!$^X
+use Time::HiRes;
+print "Content-Type: text/plain\n\n", 'x' x 100_000;
+\$| = 1;
+Time::HiRes::sleep(0.02) until -e '$httpd->{dir}/state/go';
+print 'y' x 80_000 for 1 .. 100;
+PERL
+chmod 0755, "$httpd->{dir}/script/long";
 my $tls = "SSLEngine On\nSSLCertificateFile $root/conf/server.crt\nSSLCertificateKeyFile $root/conf/server.key\n";
 sub denying_host {
     my ($name) = @_;
-    my $page = $name eq 'page' ? 'ErrorDocument 403 /denied.html' : '';
+    my $page = $name eq 'page' ? 'ErrorDocument 403 /denied.html' : $name eq 'script' ? "ErrorDocument 403 /script/long" : '';
     my $way = $name eq 'redirect' ? 'redirect:http://localhost/elsewhere' : 'deny,status:403';
     return <<"CONF" . ($name eq 'tls' ? $tls : '') . "</VirtualHost>\n";
 Listen 127.0.0.1:$deny{$name}
@@ -76,6 +86,7 @@ Header set X-Success success
 LogFormat "%a %u %r %>s" who
 CustomLog who_log who
 Alias /page.html $httpd->{dir}/page.html
+@{[ $has{cgi} ? "ScriptAlias /script/ $httpd->{dir}/script/" : '' ]}
 <Directory $httpd->{dir}>
 Require all granted
 </Directory>
@@ -158,7 +169,7 @@ SKIP: {
 
 # ---- mod_security: a rule of phase 3 that denies what would open a channel ----
 SKIP: {
-    skip 'no mod_security', 42 if !$has{security2};
+    skip 'no mod_security', 46 if !$has{security2};
     my $files = sub { my ($pid) = @_; return scalar(() = glob "/proc/$pid/fd/*") };
     my %before = map { $_ => $files->($_) } $httpd->children;
     for (['words', 403, qr/^no$/], ['page', 403, qr/^a page that says no$/], ['redirect', 302, qr/elsewhere/], ['tls', 403, qr/^no$/]) {
@@ -175,6 +186,19 @@ SKIP: {
             is(join("\n", substr($httpd->log, $log) =~ /rpcproxy:warn\].* (\S+ refused: .*?)\. /g), "$method refused: other-module: another module has answered $status in place of the header of the channel's response",
                 'and the log has one line');
         }
+    }
+    SKIP: {
+        skip 'no mod_cgi', 4 if !$has{cgi};
+        my $mark = length $httpd->log;
+        my $http = RPCH::HTTP->dial(port => $deny{script}, name => 'a long answer')
+            ->request('RPC_OUT_DATA', '/rpc/rpcproxy.dll?' . $server->target, user => 'alice', password => 'secret', length => 76);
+        is_answer($http->head, 403, 'a long answer of a filter');
+        ok(eval { wait_for('its beginning', sub { turn(0.02); length $http->{in} >= 100_000 }) }, 'comes as it is made: nothing is collected');
+        put("$httpd->{dir}/state/go", '');
+        is(($http->body(1 << 30) =~ tr/xy//), 8_100_000, 'and comes whole');
+        $http->close;
+        ok(eval { wait_for('the line', sub { turn(0.02); substr($httpd->log, $mark) =~ /rpcproxy:warn\].* RPC_OUT_DATA refused: other-module: another module has answered 403 in place/ }) },
+            'and the log has its line');
     }
     ok(RPCH::Status->new(port => $httpd->{port})->awaits(sub { $_[0]{channels} == 0 }), 'none is counted');
     ok(eval { wait_for('the files', sub { turn(0.02); !grep { $files->($_) > $before{$_} + 4 } keys %before }) }, 'and no socket is left open');

@@ -9,6 +9,7 @@ use RPCH::HTTP;
 use RPCH::Httpd;
 use RPCH::PDU qw(rts);
 use RPCH::Poll qw(turn wait_for);
+use RPCH::Preload;
 use RPCH::Root;
 use RPCH::Test;
 use RPCH::WebServer;
@@ -53,6 +54,22 @@ sub open_requests { my ($double) = @_; return grep { $_->{n} && !$_->{eof} && !$
     ok($front->logs(qr{health check: the proxy at @{[ url($_) ]} answers again}), 'one that answers again') for @hung;
     is(served_by($front, $_), 'Success', "$_: a client is served") for qw(one two);
     $_->close for @hung;
+}
+
+# ---- a child that ends waits for no probe: neither for an answer nor for a name ----
+SKIP: {
+    my $world = RPCH::Preload->new or skip 'no compiler', 3;
+    my $silent = RPCH::WebServer->new(answer => sub { return });
+    $world->name('hangs.test', 'hang');
+    my $front = RPCH::Httpd->new(conf => $LOAD . "RpcHealthCheck echo interval=1 timeout=60\n"
+        . section("RpcBackend silent @{[ url($silent) ]}", 'RpcBackend hangs http://hangs.test:81'));
+    $world->start($front);
+    ok(eval { wait_for('both probes', sub { turn(0.02); open_requests($silent) && grep { $_ eq 'hangs.test' } $world->asked }) } ? 1 : 0,
+       'one probe waits for an answer, one for a name');
+    $front->signal('TERM');
+    ok(eval { $front->wait_gone }, 'httpd stops');
+    unlike($front->log, qr/while a round of the watchdog|SIGKILL|exit signal/, 'and no child has waited for them');
+    $silent->close;
 }
 
 # ---- RpcHealthCheck echo over TLS: the certificate is verified as for a client's request ----

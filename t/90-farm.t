@@ -255,7 +255,7 @@ my $last = at(0, 'user')->connect;
 ok(comes('a refusal', sub { answer(at(1, 'user')) eq 'RPC Error: 6bb' }), 'a user has all at one machine');
 kill KILL => $machines[0]->children, $machines[0]{pid};     # and what it had is forgotten some seconds later, see below
 
-# ---- a child ends while it waits for its stores, which say nothing, for a second each ----
+# ---- a child ends while it waits for its stores, which say nothing ----
 {
     my $silent = tcp_server(stalled => 1);
     my $httpd = RPCH::Httpd->new(conf => 'RpcSharedStore redis://' . join(',', ("127.0.0.1:$silent->{port}") x 4) . "\nRpcSharedStoreSecret $secret\n")->start;
@@ -263,9 +263,8 @@ kill KILL => $machines[0]->children, $machines[0]{pid};     # and what it had is
     my $asked = $silent->connection;
     wait_for('a question', sub { IO::Select->new($asked->{fh})->can_read(0.1) });
     $httpd->restart;
-    ok($httpd->logs(qr/pid $old:.*RpcSharedStore: \S+ is away: no answer in time/), 'a child that ends waits for what its thread does with a store');
-    ok(comes('its end', sub { !kill 0, $old }), 'but not for the next store');
-    unlike($httpd->log, qr/exit signal/, 'without a crash');
+    ok(comes('its end', sub { !kill 0, $old }), 'a child that ends leaves its stores');
+    unlike($httpd->log, qr/while a round of the watchdog|exit signal/, 'its thread has ended before it');
 }
 
 # ---- configtest ----

@@ -2,11 +2,13 @@
  * of a test appends one letter to a text. */
 #include "io/loop.h"
 
+#include <dlfcn.h>
 #include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <apr_general.h>
@@ -261,6 +263,37 @@ static void test_memory(apr_pool_t *pool)
        after.ru_minflt - before.ru_minflt);
 }
 
+/* Counts the calls of glibc's. */
+static int thresholds_set;
+int mallopt(int option, int value)
+{
+    int (*real)(int, int) = dlsym(RTLD_NEXT, "mallopt");
+
+    thresholds_set++;
+    return real(option, value);
+}
+
+/* The first loop of a process sets them, so each setting has a process of its own. */
+static void test_tuned(const char *name, const char *value, int want)
+{
+    apr_pool_t *pool;
+    rpc_loop_t *loop;
+    int status = -1;
+    pid_t pid;
+
+    pid = fork();
+    if (pid == 0) {
+        if (value)
+            setenv(name, value, 1);
+        apr_pool_create(&pool, NULL);
+        rpc_loop_create(&loop, pool);
+        _exit(thresholds_set);
+    }
+    waitpid(pid, &status, 0);
+    ok(WIFEXITED(status) && WEXITSTATUS(status) == want, "%s=%s: %d of malloc's thresholds are set",
+       name, value ? value : "", WEXITSTATUS(status));
+}
+
 int main(void)
 {
     apr_pool_t *pool;
@@ -268,6 +301,11 @@ int main(void)
     apr_initialize();
     apr_pool_create(&pool, NULL);
     alarm(60);
+    test_tuned("NOTHING", NULL, 2);
+    test_tuned("MALLOC_TRIM_THRESHOLD_", "131072", 0);
+    test_tuned("MALLOC_TOP_PAD_", "0", 0);
+    test_tuned("GLIBC_TUNABLES", "glibc.malloc.check=0:glibc.malloc.mmap_threshold=65536", 0);
+    test_tuned("GLIBC_TUNABLES", "glibc.malloc.arena_max=2", 2);
     test_memory(pool);      /* before anything else moves glibc's thresholds */
     test_jobs(pool);
     test_timers(pool);
