@@ -108,6 +108,7 @@ for my $page (@pages) {
 my %options = (rpcping => scalar qx($build/rpcping --help), curl => scalar qx(LD_PRELOAD= curl --help all 2>&1));
 my %known = map { $_ => 1 } qw(apachectl systemctl chmod chgrp mkdir grep openssl klist kinit haproxy fail2ban-regex fail2ban-client setsebool semanage adduser);
 sub option_exists { my ($program, $option) = @_; $option =~ s/=.*//; return $options{$program} =~ /(?:^|[\s,])\Q$option\E(?:[\s,]|$)/m }
+my ($version) = slurp('debian/changelog') =~ /^mod-rpcproxy \((\S+)\)/;
 my %check = (
     rpcping => sub { return grep { /^-/ && !option_exists(rpcping => $_) } @_ },
     curl    => sub { return grep { /^-/ && !option_exists(curl => $_) } @_ },
@@ -115,7 +116,7 @@ my %check = (
     a2enmod => sub { return grep { !-e "$modules/mod_$_.so" && !-e "$build/mod_$_.so" } @_ },
     a2enconf => sub { my $page = pop; return grep { my $name = $_; $page !~ m{/conf-available/} || $page !~ m{/\Q$name\E\.conf} } @_ },
     a2ensite => sub { my $page = pop; return grep { my $name = $_; $name ne 'default-ssl' && $page !~ m{/sites-available/\Q$name\E\.conf} } @_ },
-    apt      => sub { return grep { !/^(?:install|\.\/(?:libapache2-mod-rpcproxy|rpcping)_1\.0\.0-1_amd64\.deb|libapache2-mod-auth-gssapi)$/ } @_ },
+    apt      => sub { return grep { !/^(?:install|\.\/(?:libapache2-mod-rpcproxy|rpcping)_\Q$version\E_amd64\.deb|libapache2-mod-auth-gssapi)$/ } @_ },
     htpasswd => sub { return grep { /^-/ && !/^-[Bcv]$/ } @_ },
 );
 for my $page (@pages) {

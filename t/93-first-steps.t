@@ -12,7 +12,7 @@ use Text::ParseWords qw(shellwords);
 use RPCH::Demo;
 use RPCH::File qw(put slurp);
 use RPCH::Httpd;
-use RPCH::Manual qw(blocks commands);
+use RPCH::Manual qw(blocks commands edit);
 use RPCH::NTLM;
 use RPCH::Root;
 use RPCH::Test;
@@ -101,23 +101,6 @@ sub file_here {
     return here($text, $port);
 }
 
-# Each line takes the place of the first one with the same directive (of Define: and the same name), also of
-# one that is commented out. Further ones of a directive are put behind the one before.
-sub edit {
-    my ($file, $lines) = @_;
-    my @file = split /(?<!\\\n)^/m, slurp($file);
-    my ($at, %done);
-    for my $line (split /\n/, $lines) {
-        my ($name) = $line =~ /^(?:# )?(Define \S+|\w+)/;
-        my ($found) = $done{$name}++ ? () : grep { $file[$_] =~ /^\s*(?:# )?\Q$name\E\s/ } 0 .. $#file;
-        if (defined $found) { $file[$found] = "$line\n"; $at = $found }
-        elsif (defined $at) { splice @file, ++$at, 0, "$line\n" }
-        else                { return "no line for $line" }
-    }
-    put($file, join '', @file);
-    return '';
-}
-
 package Walk {
     use Test::More;
 
@@ -142,7 +125,13 @@ package Walk {
         a2ensite => sub { my ($self, @names) = @_; push @{ $self->{files} }, map { "$etc/apache2/sites-available/$_.conf" } @names; return (0, '') },
         apachectl => sub { my ($self) = @_; $self->configure; return $self->{httpd}->configtest },
         systemctl => sub { my ($self) = @_; return eval { $self->{httpd}->start; 1 } ? (0, '') : (1, $@) },
-        htpasswd => sub { my ($self, @args) = @_; my ($user, $file) = reverse @args; main::put($file, "$user:{SHA}" . Digest::SHA::sha1_base64($PASSWORD) . "=\n"); return (0, '') },
+        htpasswd => sub {
+            my ($self, @args) = @_;
+            my ($user, $file) = reverse @args;
+            my $others = (grep { $_ eq '-c' } @args) ? '' : main::slurp($file);
+            main::put($file, $others, "$user:{SHA}" . Digest::SHA::sha1_base64($PASSWORD) . "=\n");
+            return (0, '');
+        },
     );
 
     # The exit status and the output of a command.
@@ -198,7 +187,7 @@ like((Walk->new('site-rdgateway')->walk)[-1], qr/^  authentication +ok .*NTLM, u
     like($said[-3], qr/^  call +ok/m, 'Exchange 2007: a call');
     like($said[$_], qr/^  bind +FAILED.*the server does not offer it/ms, 'a server is asked for the interface') for -2, -1;
 }
-like((Walk->new('site-samba')->walk)[-1], qr/^  call +ok/m, 'a domain controller: a call');
+like((Walk->new('site-samba')->walk)[-2], qr/^  call +ok/m, 'a domain controller: a call');
 {
     my @said = Walk->new('site-autodiscover')->walk;
     like($said[-1], qr{<Type>EXPR</Type>.*<Server>localhost</Server>}s, 'Autodiscover names the proxy');

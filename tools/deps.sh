@@ -12,7 +12,7 @@ tests="$run $samba clang libapache2-mod-perl2 libapache2-mod-perl2-dev libio-soc
        groff-base mandoc bash-completion libwww-perl python3-samba python3-impacket procps freerdp2-x11 xvfb
        libapache2-mod-auth-gssapi libapache2-mod-auth-openidc gss-ntlmssp winbind libnss-wrapper
        krb5-kdc krb5-admin-server krb5-user libgssapi-perl
-       samba-ad-provision samba-dsdb-modules samba-vfs-modules
+       samba-ad-provision samba-dsdb-modules samba-vfs-modules iproute2
        nginx-light haproxy squid libapache2-mod-security2 modsecurity-crs libapache2-mod-evasive
        apparmor semodule-utils sepol-utils selinux-policy-default
        prometheus python3-prometheus-client python3-html5lib redis-server monitoring-plugins-basic"

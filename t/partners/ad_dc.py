@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Makes the database of a private Samba AD domain controller, with its accounts and their keytabs. Nothing is started.
 
-ad_dc.py FOLDER REALM DOMAIN ADDRESS PORT < ACCOUNTS (JSON)
+ad_dc.py FOLDER REALM DOMAIN ADDRESS PORT SERVICES < ACCOUNTS (JSON)
+PORT is the KDC's; SERVICES are those that will be started ("server services" of smb.conf).
 An account: name; password (random); spn and delegate (lists of service principal names); upn; flags (added to userAccountControl). An account with
 services gets NAME.keytab, for the first of them, which is its user principal name as well: as client of a KDC it needs that.
 """
@@ -20,7 +21,7 @@ from samba.param import LoadParm
 from samba.provision import provision
 from samba.samdb import SamDB
 
-folder, realm, domain, address, port = sys.argv[1:]
+folder, realm, domain, address, port, services = sys.argv[1:]
 NORMAL_ACCOUNT, DONT_EXPIRE_PASSWORD = 0x200, 0x10000
 AES = '24'                              # otherwise the keytab has RC4 alone
 
@@ -35,7 +36,8 @@ def configure():
     realm = %s
     workgroup = %s
     server role = active directory domain controller
-    server services = kdc
+    server services = %s
+    disable netbios = yes
     interfaces = %s/8
     bind interfaces only = yes
     krb5 port = %s
@@ -44,7 +46,7 @@ def configure():
     logging = file
     log file = %s/log/%%m.log
     lock directory = %s
-''' % (realm, domain, address, port, folder, folder))
+''' % (realm, domain, services, address, port, folder, folder))
         for option, name in (('private dir', 'private'), ('state directory', 'state'), ('cache directory', 'cache'), ('pid directory', 'pid'),
                              ('ncalrpc dir', 'ncalrpc'), ('winbindd socket directory', 'winbindd'), ('ntp signd socket directory', 'ntp'),
                              ('binddns dir', 'bind-dns')):

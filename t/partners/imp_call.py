@@ -2,13 +2,13 @@
 """Calls of impacket through the proxy, one per name, on one virtual connection each.
 
 imp_call.py [--http=ntlm] URL HTTP_USER HTTP_PASSWORD RPC_USER RPC_PASSWORD DOMAIN HOST NAME:PORT:LEVEL...
-NAME is mgmt, epm, samr, winreg, or alter (samr, then lsarpc beside it, then samr again); LEVEL is the authentication level of DCE/RPC, 0 for none.
+NAME is mgmt, epm (where samr is), epm_drsuapi, samr, winreg, or alter (samr, then lsarpc beside it, then samr again); LEVEL is the authentication level of DCE/RPC, 0 for none.
 HTTP is authenticated by Basic, unless another way is named.
 """
 import sys
 
 from impacket import http
-from impacket.dcerpc.v5 import epm, lsat, mgmt, rrp, samr, transport
+from impacket.dcerpc.v5 import drsuapi, epm, lsat, mgmt, rrp, samr, transport
 
 
 def connect(url, host, port, level):
@@ -31,8 +31,12 @@ def call_mgmt(dce):
     return '%d interfaces' % count
 
 
-def call_epm(dce):
-    return epm.hept_map(host, samr.MSRPC_UUID_SAMR, protocol='ncacn_ip_tcp', dce=dce)
+def call_epm(dce, interface=samr.MSRPC_UUID_SAMR):
+    return epm.hept_map(host, interface, protocol='ncacn_ip_tcp', dce=dce)
+
+
+def call_epm_drsuapi(dce):
+    return call_epm(dce, drsuapi.MSRPC_UUID_DRSUAPI)
 
 
 def call_samr(dce):

@@ -2,13 +2,13 @@
 """Calls of Samba's own client through the proxy, one per name.
 
 s4_call.py [--http=ntlm|negotiate] [--plain] CONF PROXY:PORT USER PASSWORD DOMAIN HOST NAME:PORT:FLAGS...
-NAME is mgmt, samr, winreg, or alter (samr, then lsarpc beside it, then samr again); FLAGS are those of Samba's string bindings (connect, sign, seal).
+NAME is mgmt, samr, winreg, drsuapi (of domain controllers), or alter (samr, then lsarpc beside it, then samr again); FLAGS are those of Samba's string bindings (connect, sign, seal).
 HTTP (Basic, unless another way is named) and DCE/RPC use the same user. It is HTTPS, unless --plain.
 """
 import sys
 
-from samba import credentials, param
-from samba.dcerpc import lsa, mgmt, samr, security, winreg
+from samba import credentials, drs_utils, param
+from samba.dcerpc import drsuapi, lsa, mgmt, samr, security, winreg
 
 
 def call_mgmt(binding):
@@ -45,6 +45,15 @@ def call_winreg(binding):
     version = c.GetVersion(handle)
     c.CloseKey(handle)
     return 'version %d' % version
+
+
+def call_drsuapi(binding):
+    c = drsuapi.drsuapi(binding, lp, creds)
+    handle = drs_utils.drs_DsBind(c)[0]
+    ask = drsuapi.DsGetDCInfoRequest1()
+    ask.domain_name = domain
+    ask.level = 1
+    return ' '.join(dc.netbios_name for dc in c.DsGetDomainControllerInfo(handle, 1, ask)[1].array)
 
 
 http_auth = 'basic'

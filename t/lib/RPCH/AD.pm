@@ -2,6 +2,7 @@ package RPCH::AD;
 
 # A private Samba AD domain controller, of which only the KDC is started, on an address of the loopback
 # of its own; its accounts, their keytabs, and what a client of Kerberos needs. Any user can run it.
+# (RPCH::DC is one with more services.)
 
 use strict;
 use warnings;
@@ -40,10 +41,14 @@ sub start {
     my $self = bless { dir => $dir, address => vars('sambaaddress'), port => RPCH::Root::free_ports(1), owner => $$ }, $class;
     $self->write('krb5.conf', $self->configuration);
     $self->enter;
-    $self->run(\JSON::PP->new->encode(\@accounts), $PYTHON, vars('top_dir') . '/t/partners/ad_dc.py', $dir, REALM, DOMAIN, @$self{qw(address port)});
+    $self->run(\JSON::PP->new->encode(\@accounts), $PYTHON, vars('top_dir') . '/t/partners/ad_dc.py', $dir, REALM, DOMAIN, @$self{qw(address port)}, $self->services);
     $self->serve;
     return $self;
 }
+
+# What is started, in words of smb.conf; and whether it can be used.
+sub services { return 'kdc' }
+sub is_up { my ($self) = @_; return IO::Socket::IP->new(PeerHost => $self->{address}, PeerPort => $self->{port}) }
 
 # Numbers, no names; the realm of NetBIOS's name of the domain is one of the things that are tested.
 sub configuration {
@@ -82,10 +87,10 @@ sub serve {
         exec $SAMBA, '-F', '-s', "$dir/etc/smb.conf", '-l', "$dir/log", '--no-process-group' or POSIX::_exit(127);
     }
     $self->write('samba.pid', "$self->{pid}\n");
-    wait_for("Samba's KDC", sub {
+    wait_for("Samba's domain controller", sub {
         die "samba ended\n" if waitpid($self->{pid}, POSIX::WNOHANG()) == $self->{pid};
         turn(0.02);
-        IO::Socket::IP->new(PeerHost => $self->{address}, PeerPort => $self->{port});
+        $self->is_up;
     });
     return;
 }
@@ -124,7 +129,7 @@ sub whose {
     return ($principal, $account);
 }
 
-# Ends the KDC with all its processes.
+# Ends Samba with all its processes.
 sub stop {
     my ($self) = @_;
     my $pid = delete $self->{pid} or return;

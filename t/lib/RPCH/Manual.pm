@@ -1,14 +1,13 @@
 package RPCH::Manual;
 
-# The manual as tests see it: the pages, the blocks of a page, and the commands in them.
+# The manual as tests see it: the pages, the blocks of a page, the commands in them, and what they tell to change.
 
 use strict;
 use warnings;
 use Exporter 'import';
 use RPCH::File qw(put slurp);
-use RPCH::Test qw(vars);
 
-our @EXPORT_OK = qw(pages blocks commands rows program);
+our @EXPORT_OK = qw(pages blocks commands edit rows program);
 
 # The paths of the pages that are for administrators.
 sub pages { return grep { !m{/(?:architecture|protocol)\.md$} } sort glob 'doc/*.md' }
@@ -23,6 +22,24 @@ sub blocks {
 
 # The commands of a block that an administrator types: a line each, but for those that end with \.
 sub commands { my ($block) = @_; return grep { length } split /\n/, $block->{text} =~ s/\\\n\s*//gr =~ s/ +#.*$//gmr }
+
+# Changes FILE as a block "edit" says. Each line takes the place of the first one with the same directive (of
+# Define: and the same name), also of one that is commented out. Further ones of a directive are put behind the
+# one before. Returns what is wrong, or nothing.
+sub edit {
+    my ($file, $lines) = @_;
+    my @file = split /(?<!\\\n)^/m, slurp($file);
+    my ($at, %done);
+    for my $line (split /\n/, $lines) {
+        my ($name) = $line =~ /^(?:# )?(Define \S+|\w+)/;
+        my ($found) = $done{$name}++ ? () : grep { $file[$_] =~ /^\s*(?:# )?\Q$name\E\s/ } 0 .. $#file;
+        if (defined $found) { $file[$found] = "$line\n"; $at = $found }
+        elsif (defined $at) { splice @file, ++$at, 0, "$line\n" }
+        else                { return "no line for $line" }
+    }
+    put($file, join '', @file);
+    return '';
+}
 
 # The rows of the tables below a heading of a page, each as a list of cells; what a cell repeats from the row
 # above ("the same") is written out.
@@ -44,7 +61,8 @@ sub program {
     for my $text (sort { length $b <=> length $a } keys %replace) {
         $program =~ s/\Q$text\E/$replace{$text}/g or die "the program $heading has no $text\n";
     }
-    my $file = vars('serverroot') . "/manual-$heading.py";
+    require RPCH::Test;
+    my $file = RPCH::Test::vars('serverroot') . "/manual-$heading.py";
     put($file, $program);
     return scalar qx(LD_PRELOAD= timeout 60 /usr/bin/python3 -I $file 2>&1);
 }

@@ -44,15 +44,10 @@ sub start {
     my ($class, %arg) = @_;
     my $dir = vars('serverroot') . "/samba-$$-" . ++$serial;
     my $self = bless { address => vars('sambaaddress'), %arg, dir => $dir, owner => $$ }, $class;
-    mkdir $_ for $dir, map { "$dir/$_" } qw(private state cache lock pid ncalrpc log client);
+    mkdir $_ for $dir, map { "$dir/$_" } qw(private state cache lock pid ncalrpc log);
     $self->write('smb.conf', $self->conf);
     $self->write('smbpasswd', sprintf "%s:%d:%s:%s:[U          ]:LCT-6523A000:\n", user(), $>, 'X' x 32, NT_HASH);
-    my $client = join "\n", '[global]', "netbios name = CLIENT", "workgroup = WORKGROUP",
-        'client min protocol = NT1', 'tls verify peer = ca_only',
-        'tls cafile = ' . vars('serverroot') . '/conf/server.crt',
-        'tls priority = NORMAL:-VERS-TLS1.3',   # its session tickets hang this client
-        map { "$_ = $dir/client" } 'private dir', 'state directory', 'cache directory', 'lock directory', 'pid directory';
-    $self->write('client.conf', "$client\n");
+    $self->client_conf(vars('serverroot') . '/conf/server.crt');
     $self->{pid} = fork // die "fork: $!\n";
     if (!$self->{pid}) {
         POSIX::setsid();
@@ -77,6 +72,18 @@ sub conf {
         'disable netbios = yes', 'rpc start on demand helpers = no', "rpc server dynamic port range = $low-" . ($low + 9),
         'allow dcerpc auth level connect = yes', 'load printers = no', 'printing = bsd', 'printcap name = /dev/null',
         "disable spoolss = yes\n";
+}
+
+# client.conf: what Samba's own client needs to trust the proxy with this certificate.
+sub client_conf {
+    my ($self, $certificate) = @_;
+    my $dir = "$self->{dir}/client";
+    mkdir $dir;
+    my $client = join "\n", '[global]', 'netbios name = CLIENT', 'workgroup = WORKGROUP',
+        'client min protocol = NT1', 'interfaces = 127.0.0.1/8', 'tls verify peer = ca_only', "tls cafile = $certificate",
+        'tls priority = NORMAL:-VERS-TLS1.3',   # its session tickets hang this client
+        map { "$_ = $dir" } 'private dir', 'state directory', 'cache directory', 'lock directory', 'pid directory';
+    return $self->write('client.conf', "$client\n");
 }
 
 sub write { my ($self, $name, $text) = @_; return put("$self->{dir}/$name", $text) }
