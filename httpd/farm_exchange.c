@@ -27,10 +27,15 @@ APLOG_USE_MODULE(rpcproxy);
 #define STORE_TIME apr_time_from_sec(1)     /* for a store in a round */
 #define RETRY apr_time_from_sec(1)          /* between two looks for a store that is away */
 #define REST 4                              /* times what a round computes, but no more than: */
-#define REST_MOST apr_time_from_msec(400)
+#define REST_MOST apr_time_from_msec(300)   /* so others hear of all within a second */
 #define LEASE apr_time_from_sec(10)         /* longer than a round may take */
 #define PAGE_LIFE 60                        /* seconds */
 #define RENEWED 32u                         /* pages that a round writes again, changed or not */
+
+/* A page of this machine as it was written last. */
+typedef struct rpc_own_page {
+    uint64_t version, sum;
+} rpc_own_page_t;
 
 typedef struct exchange {
     server_rec *s;
@@ -46,7 +51,7 @@ typedef struct exchange {
     apr_time_t rest;                            /* no round before */
     rpc_farm_sums_t sums;                       /* of this machine */
     rpc_here_t here;
-    struct { uint64_t version, sum; } own[RPC_FARM_PAGES];   /* as they were written last */
+    rpc_own_page_t own[RPC_FARM_PAGES];
     unsigned renewed;
     unsigned commands[RPC_FARM_STORES];         /* whose replies are to come */
     rpc_peers_t peers;
@@ -88,16 +93,20 @@ static void put_pages(exchange_t *x, int all)
 
     for (page = 0; page < RPC_FARM_PAGES; page++) {
         rpc_here_page_t *list = &x->here.pages[page];
-        uint64_t *version = &x->own[page].version;
+        rpc_own_page_t *own = &x->own[page];
+        uint64_t sealed;
 
-        if (list->sum == x->own[page].sum && !all
+        if (list->sum == own->sum && !all
             && (page - x->renewed) % RPC_FARM_PAGES >= RENEWED)
             continue;
-        x->own[page].sum = list->sum;
         rpc_here_join(list);
         rpc_farm_page_name(&x->place, rpc_farm_machine(x->farm), page, name);
-        *version = !list->count ? 0
-                 : put_sealed(x, name, list->at, list->count * sizeof(*list->at), PAGE_LIFE);
+        sealed = !list->count ? 0
+               : put_sealed(x, name, list->at, list->count * sizeof(*list->at), PAGE_LIFE);
+        if (list->count && !sealed)
+            continue;           /* the next round tries again; the others keep what they know */
+        own->version = sealed;
+        own->sum = list->sum;
     }
     x->renewed = (x->renewed + RENEWED) % RPC_FARM_PAGES;
 }
@@ -121,7 +130,8 @@ static void put_head(exchange_t *x)
             continue;
         redisAppendCommand(redis, "SADD %s:machines %s", x->place.prefix, strrchr(name, ':') + 1);
         redisAppendCommand(redis, "EXPIRE %s:machines 3600", x->place.prefix);
-        redisAppendCommand(redis, "SMEMBERS %s:machines", x->place.prefix);
+        redisAppendCommand(redis, "SRANDMEMBER %s:machines %u", x->place.prefix,
+                           RPC_PEERS_MEMBERS);
         x->commands[i] += 2;        /* and the last, which is read apart */
     }
 }
@@ -212,6 +222,7 @@ static void tell_facts(exchange_t *x)
         rpc_words_text(x->facts.machines[n++].name, RPC_FARM_NAME, peer->head.name);
     }
     x->facts.machine_count = n;
+    x->facts.exchanges++;
     rpc_farm_tell(x->farm, &x->facts);
 }
 
@@ -249,8 +260,10 @@ static void tell_health(exchange_t *x)
 
     for (i = 0; i < RPC_HEALTH_SLOTS; i++)
         if (rpc_health_view(x->context->health, i, now, &server)) {
-            tell_avoided(x, &server, rpc_here_server(x->farm, &server));
-            tell_drained(x, &server, rpc_here_server(x->farm, &server));
+            uint64_t hash = rpc_here_server(x->farm, server.host, server.port);
+
+            tell_avoided(x, &server, hash);
+            tell_drained(x, &server, hash);
         }
 }
 
@@ -268,6 +281,7 @@ static int begin(exchange_t *x)
     if (!rpc_farm_read(x->farm, &x->facts))
         memset(&x->facts, 0, sizeof(x->facts));
     x->facts.store_count = (uint64_t)x->stores->nelts;
+    x->facts.pause = INTERVAL + REST_MOST;
     for (i = 0; i < x->stores->nelts; i++) {
         rpc_farm_store_t *fact = &x->facts.stores[i];
 

@@ -35,6 +35,8 @@
 APLOG_USE_MODULE(rpcproxy);
 
 #define SERVERS_TEXT 1024   /* bytes of a list of servers in the log */
+_Static_assert(RPC_BOARD_KEYS == 3, "user, address and target");
+
 #define REFUSED_LOGGED 10   /* refused binds of a channel that have a line in the log */
 
 /* ---- who asks ---- */
@@ -559,15 +561,8 @@ static void show(channel_t *ch, request_rec *r, rpc_channel_spec_t *spec,
     rpc_words_text(row.vhost, sizeof(row.vhost),
                    apr_psprintf(r->pool, "%s:%u", r->server->server_hostname,
                                 r->connection->local_addr->port));
+    rpc_status_keys(ch->context->live, ch->row, row.keys);
     spec->metered = rpc_board_enter(ch->context->board, ch->row, &row);
-}
-
-static void note_most(const rpc_context_t *context)
-{
-    rpc_status_counts_t now = rpc_status_count(context->live);
-
-    rpc_tally_most(&context->tally->most_channels, now.channels);
-    rpc_tally_most(&context->tally->most_unpaired, now.unpaired);
 }
 
 rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r,
@@ -593,7 +588,6 @@ rpc_reason_t rpc_request_enter(const rpc_context_t *context, request_rec *r,
     if (ch->row == RPC_STATUS_NO_ROW)
         return why;
     show(ch, r, spec, &limits);
-    note_most(context);
     spec->claim = channel_claim;
     spec->reached = channel_reached;
     spec->opened = channel_opened;

@@ -17,7 +17,10 @@ apr_time_t rpc_status_day(const rpc_status_request_t *q, apr_time_t clock)
     return q->now - (q->clock - clock);
 }
 
-static const char *busiest(const rpc_status_request_t *q, const rpc_busiest_t *b, int user,
+typedef enum { BY_USER, BY_ADDRESS, BY_TARGET } busy_t;
+
+/* Who it is; *ALLOWED becomes his limit. */
+static const char *busiest(const rpc_status_request_t *q, const rpc_busiest_t *b, busy_t by,
                            uint64_t *allowed)
 {
     rpc_board_view_t view;
@@ -25,39 +28,48 @@ static const char *busiest(const rpc_status_request_t *q, const rpc_busiest_t *b
     if (!b->count || !rpc_view_row(q->context->board, q->context->sums, b->row, &view))
         return "";
     if (allowed)
-        *allowed = user ? view.row.of_user : view.row.of_address;
-    return apr_pstrdup(q->r->pool, user ? view.row.user : view.row.client);
+        *allowed = by == BY_USER ? view.row.of_user : view.row.of_address;
+    return apr_pstrdup(q->r->pool, by == BY_USER ? view.row.user
+                                 : by == BY_TARGET ? view.row.target : view.row.client);
 }
 
 /* The limits of users and addresses are those of the section where their last channel came. */
-void rpc_status_limits(const rpc_status_request_t *q, rpc_status_limit_t limits[RPC_STATUS_LIMITS])
+void rpc_status_limits(const rpc_status_request_t *q, rpc_status_limit_t limits[RPC_LIMITS])
 {
-    const rpc_tally_t *tally = q->context->tally;
     rpc_unpaired_t unpaired = rpc_config_unpaired(q->sc);
     rpc_status_counts_t now = rpc_status_count(q->context->live);
+    const rpc_view_t *v = q->view;
     const rpc_dir_config_t *dc = ap_get_module_config(q->r->server->lookup_defaults,
                                                       &rpcproxy_module);
     uint64_t of_user = (uint64_t)rpc_config_max_of_user(dc);
     uint64_t of_address = (uint64_t)rpc_config_max_of_address(dc);
-    const char *user = busiest(q, &q->view->user, 1, &of_user);
-    const char *client = busiest(q, &q->view->client, 0, &of_address);
-    const rpc_status_limit_t all[RPC_STATUS_LIMITS] = {
+    const char *user = busiest(q, &v->user, BY_USER, &of_user);
+    const char *client = busiest(q, &v->client, BY_ADDRESS, &of_address);
+    const rpc_status_limit_t all[RPC_LIMITS] = {
         { "RpcMaxChannels", "channels of the server", "", now.channels,
-          (uint64_t)rpc_config_max_channels(q->sc), atomic_load(&tally->most_channels) },
+          (uint64_t)rpc_config_max_channels(q->sc), 0 },
         { "RpcMaxUnpairedChannels", "channels that wait for their server", "", now.unpaired,
-          (uint64_t)unpaired.all, atomic_load(&tally->most_unpaired) },
-        { "RpcMaxChannelsPerUser", "channels of one user", user, q->view->user.count, of_user, 0 },
-        { "RpcMaxChannelsPerAddress", "channels of one address", client, q->view->client.count,
+          (uint64_t)unpaired.all, 0 },
+        { "RpcMaxChannelsPerUser", "channels of one user", user, v->user.count, of_user, 0 },
+        { "RpcMaxChannelsPerAddress", "channels of one address", client, v->client.count,
           of_address, 0 },
         { "RpcMaxUnpairedPerUser", "waiting channels of one user",
-          busiest(q, &q->view->unpaired_user, 1, NULL), q->view->unpaired_user.count,
+          busiest(q, &v->unpaired_user, BY_USER, NULL), v->unpaired_user.count,
           (uint64_t)unpaired.of_user, 0 },
         { "RpcMaxUnpairedPerUser, for an address", "waiting channels of one address",
-          busiest(q, &q->view->unpaired_client, 0, NULL), q->view->unpaired_client.count,
+          busiest(q, &v->unpaired_client, BY_ADDRESS, NULL), v->unpaired_client.count,
           (uint64_t)unpaired.of_address, 0 },
+        { "RpcMaxUnpairedPerUser, for a target", "waiting channels for one target",
+          busiest(q, &v->unpaired_target, BY_TARGET, NULL), v->unpaired_target.count,
+          (uint64_t)unpaired.of_target, 0 },
     };
+    int i;
 
     memcpy(limits, all, sizeof(all));
+    for (i = 0; i < RPC_LIMITS; i++) {
+        rpc_status_seen(q->context->live, (rpc_limit_t)i, (uint32_t)limits[i].used);
+        limits[i].most = rpc_status_most(q->context->live, (rpc_limit_t)i);
+    }
 }
 
 const rpc_farm_facts_t *rpc_status_farm(const rpc_status_request_t *q)

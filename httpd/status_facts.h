@@ -40,10 +40,9 @@ apr_time_t rpc_status_day(const rpc_status_request_t *q, apr_time_t clock);
 typedef struct rpc_status_limit {
     const char *directive, *what, *who;     /* WHO: the user or address with the most; "": all */
     uint64_t used, allowed;                 /* ALLOWED 0: no limit */
-    uint64_t most;                          /* 0: not kept */
+    uint64_t most;
 } rpc_status_limit_t;
-#define RPC_STATUS_LIMITS 6
-void rpc_status_limits(const rpc_status_request_t *q, rpc_status_limit_t limits[RPC_STATUS_LIMITS]);
+void rpc_status_limits(const rpc_status_request_t *q, rpc_status_limit_t limits[RPC_LIMITS]);
 
 /* The word for a server's state: "up", "avoided", "suspect", "down" or "draining". */
 const char *rpc_status_server_state(const rpc_health_view_t *server);

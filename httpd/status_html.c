@@ -296,7 +296,7 @@ static void put_limit(const rpc_status_request_t *q, const rpc_status_limit_t *l
                    "%d %%</progress>", (int)l->allowed, (int)l->used, l->directive,
                    (int)(l->used * 100 / l->allowed));
     close_cell(r);
-    number_cell(r, "Most ever", l->most ? apr_psprintf(r->pool, "%d", (int)l->most) : "");
+    count_cell(r, "Most ever", l->most);
     cell(r, "Who", l->who);
     end_row(r);
 }
@@ -305,14 +305,14 @@ static void put_limits(const rpc_status_request_t *q)
 {
     static const char *const names[] = { "Limit", "What", "#Used", "#Allowed", "Share",
                                          "#Most ever", "Who" };
-    rpc_status_limit_t limits[RPC_STATUS_LIMITS];
+    rpc_status_limit_t limits[RPC_LIMITS];
     int i;
 
     rpc_status_limits(q, limits);
     begin_section(q->r, "limits", "Limits",
-                  "Of users and addresses the one that has the most is shown.");
+                  "Of users, addresses and targets the one that has the most is shown.");
     put_head(q->r, names, 7);
-    for (i = 0; i < RPC_STATUS_LIMITS; i++)
+    for (i = 0; i < RPC_LIMITS; i++)
         put_limit(q, &limits[i]);
     end_section(q->r);
 }
@@ -432,6 +432,8 @@ static void put_farm(const rpc_status_request_t *q)
     }
     for (i = 0; i < farm->store_count; i++)
         put_store(q, &farm->stores[i]);
+    ap_rprintf(q->r, "<p>Exchanges with the stores: %" APR_UINT64_T_FMT ", at most %d ms from one to "
+               "the next.</p>\n", (apr_uint64_t)farm->exchanges, (int)apr_time_as_msec(farm->pause));
     ap_rputs("<table role=\"table\"><caption>This machine is the first; of the others, what they "
              "have told within the last seconds.</caption>\n", q->r);
     put_head(q->r, names, 10);
@@ -446,14 +448,18 @@ static void put_farm(const rpc_status_request_t *q)
 
 /* ---- servers ---- */
 
-static void put_state(request_rec *r, const char *state)
+static void put_state(const rpc_status_request_t *q, const rpc_health_view_t *s)
 {
+    const char *state = rpc_status_server_state(s);
     const char *class = strcmp(state, "up") == 0 ? "good"
                       : strcmp(state, "down") == 0 ? "bad" : "warn";
 
-    open_cell(r, "State", 0);
-    ap_rprintf(r, "<span class=\"%s\">%s</span>", class, state);
-    close_cell(r);
+    open_cell(q->r, "State", 0);
+    ap_rprintf(q->r, "<span class=\"%s\">%s</span>", class, state);
+    if (s->drain_end)
+        ap_rprintf(q->r, ", old connections end in %s",
+                   span(q->r->pool, s->drain_end - q->clock));
+    close_cell(q->r);
 }
 
 static void put_server(const rpc_status_request_t *q, const rpc_health_view_t *s)
@@ -462,7 +468,7 @@ static void put_server(const rpc_status_request_t *q, const rpc_health_view_t *s
     const char *name = apr_psprintf(r->pool, "%s[%u]", s->host, s->port);
 
     row_head(r, "Server", name);
-    put_state(r, rpc_status_server_state(s));
+    put_state(q, s);
     open_cell(r, "Since", 0);
     if (s->since)
         put_ago(q, rpc_status_day(q, s->since), "");

@@ -59,12 +59,12 @@ static void id(request_rec *r, uint64_t connection)
 
 static void put_limits(const rpc_status_request_t *q)
 {
-    rpc_status_limit_t limits[RPC_STATUS_LIMITS];
+    rpc_status_limit_t limits[RPC_LIMITS];
     int i;
 
     rpc_status_limits(q, limits);
     ap_rputs("\"limits\":[", q->r);
-    for (i = 0; i < RPC_STATUS_LIMITS; i++) {
+    for (i = 0; i < RPC_LIMITS; i++) {
         ap_rputs(i ? ",\n{" : "\n{", q->r);
         text(q->r, "directive", limits[i].directive);
         text(q->r, "who", limits[i].who);
@@ -84,6 +84,7 @@ static void put_server(const rpc_status_request_t *q, const rpc_health_view_t *s
     text(r, "state", rpc_status_server_state(s));
     flag(r, "configured", s->configured);
     moment(q, "since", s->since);
+    moment(q, "drain_end", s->drain_end);
     number(r, "channels", rpc_status_server_channels(q, s));
     number(r, "connects", s->connects);
     number(r, "failures", s->failures);
@@ -242,7 +243,10 @@ static void put_farm(const rpc_status_request_t *q)
         ap_rputs(i ? ",\n{" : "\n{", q->r);
         put_machine(q, &farm->machines[i], i == 0);
     }
-    ap_rprintf(q->r, "],\"entries\":%" APR_UINT64_T_FMT "},\n", (apr_uint64_t)farm->entries);
+    ap_rputs("],", q->r);
+    number(q->r, "exchanges", farm->exchanges);
+    day(q->r, "exchange_pause", farm->pause);
+    ap_rprintf(q->r, "\"entries\":%" APR_UINT64_T_FMT "},\n", (apr_uint64_t)farm->entries);
 }
 
 void rpc_status_json(const rpc_status_request_t *q)

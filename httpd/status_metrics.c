@@ -145,24 +145,24 @@ static void put_now(writer_t *w, const rpc_status_request_t *q)
 
 static void put_limits(writer_t *w, const rpc_status_request_t *q)
 {
-    static const char *const names[RPC_STATUS_LIMITS] = {
+    static const char *const names[RPC_LIMITS] = {
         "channels", "unpaired", "channels_of_user", "channels_of_address", "unpaired_of_user",
-        "unpaired_of_address"
+        "unpaired_of_address", "unpaired_of_target"
     };
-    rpc_status_limit_t limits[RPC_STATUS_LIMITS];
+    rpc_status_limit_t limits[RPC_LIMITS];
     int i;
 
     rpc_status_limits(q, limits);
     family(w, "limit", GAUGE, "", "What a limit allows; one that is not set is missing.");
-    for (i = 0; i < RPC_STATUS_LIMITS; i++)
+    for (i = 0; i < RPC_LIMITS; i++)
         if (limits[i].allowed)
             sample(w, "limit", names[i], limits[i].allowed);
     family(w, "limit_used", GAUGE, "",
-           "How much of it is used; of users and addresses, by the one that uses most.");
-    for (i = 0; i < RPC_STATUS_LIMITS; i++)
+           "How much of it is used; of users, addresses and targets, by the one that uses most.");
+    for (i = 0; i < RPC_LIMITS; i++)
         sample(w, "limit", names[i], limits[i].used);
     family(w, "limit_used_most", GAUGE, "", "The most that ever was used.");
-    for (i = 0; i < 2; i++)
+    for (i = 0; i < RPC_LIMITS; i++)
         sample(w, "limit", names[i], limits[i].most);
 }
 
@@ -270,6 +270,8 @@ static void by_store(writer_t *w, const rpc_farm_facts_t *farm)
     family(w, "store_up", GAUGE, "", "1: the shared store answers; 0: it is away.");
     for (i = 0; i < farm->store_count; i++)
         sample(w, "store", farm->stores[i].name, farm->stores[i].state == RPC_STORE_UP);
+    family(w, "store_exchanges", COUNTER, "", "Exchanges of this machine with the shared stores.");
+    sample(w, "", "", farm->exchanges);
 }
 
 /* The label is the machine's number, since several may have one name. */

@@ -16,7 +16,7 @@
 #define LEAST 1024u     /* rows */
 
 #define NUMBERS offsetof(rpc_board_row_t, serial)   /* behind the texts */
-#define NEAR 192                                    /* bytes of texts in the row itself */
+#define NEAR 168                                    /* bytes of texts in the row itself */
 #define FAR (NUMBERS - NEAR)
 
 _Static_assert((sizeof(rpc_board_row_t) - NUMBERS) % sizeof(uint64_t) == 0, "whole words");

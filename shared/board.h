@@ -36,6 +36,10 @@ typedef enum {
     RPC_BOARD_STATES
 } rpc_board_state_t;
 
+/* The user, his address and the server that he asks for, as limits tell them apart. */
+typedef enum { RPC_BOARD_OF_USER, RPC_BOARD_OF_ADDRESS, RPC_BOARD_OF_TARGET, RPC_BOARD_KEYS }
+    rpc_board_key_t;
+
 /* What a row says. */
 typedef struct rpc_board_row {
     char user[RPC_BOARD_USER];          /* "": nobody */
@@ -48,6 +52,7 @@ typedef struct rpc_board_row {
     int64_t since;                      /* rpc_clock_now() when the channel came */
     int64_t began;                      /* the same of its virtual connection; 0: not known */
     uint64_t in_before, out_before;     /* where the meter stood at its beginning */
+    uint64_t keys[RPC_BOARD_KEYS];      /* what limits count it by; 0: they do not */
     uint32_t role;                      /* rpc_role_t; RPC_MIXED is version 1, others version 2 */
     uint32_t state;                     /* rpc_board_state_t */
     uint32_t successors;                /* of the virtual connection, when this channel came */

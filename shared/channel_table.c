@@ -39,6 +39,7 @@
 #include "shared/channel_table.h"
 
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -53,7 +54,8 @@
  * that come on top and are refused. Pages no row of which was ever used take no memory. */
 #define ROWS RPC_STATUS_ROWS
 #define WORDS (ROWS / 64)   /* of bits, one a row */
-#define HEAD_SIZE 64        /* of the shared memory, the mark alone on its cache line */
+#define LINE_SIZE 64        /* of the cache */
+#define HEAD_SIZE (2 * LINE_SIZE)   /* of the shared memory: the mark, and what there was at most */
 #define ROW_SIZE (6 * sizeof(shared64_t) + 3 * sizeof(shared32_t))
 #define NAME_MAX_HASHED 255 /* bytes of a host's name */
 #define TOLD 65536          /* slots */
@@ -91,6 +93,7 @@ typedef enum {
 } index_kind_t;
 
 _Static_assert(INDEX_KINDS <= RPC_ROW_INDEX_KINDS, "the index has room for all");
+_Static_assert(RPC_LIMITS * sizeof(shared32_t) <= LINE_SIZE, "all that is counted is in one line");
 
 struct rpc_status {
     uint8_t key[APR_SIPHASH_KSIZE];
@@ -98,6 +101,7 @@ struct rpc_status {
     const rpc_farm_t *farm; /* NULL: there are no other machines */
     /* Shared. No row at or above *MARK was ever taken. */
     shared32_t *mark;
+    shared32_t *most;       /* RPC_LIMITS of them */
     /* Columns; 0: none. */
     shared64_t *cookie, *identity, *user, *address, *target, *place;
     shared64_t *told;       /* failures of virtual connections that have their line */
@@ -124,6 +128,7 @@ apr_status_t rpc_status_create(rpc_status_t **out, apr_pool_t *pool)
         return rv;
     base = apr_shm_baseaddr_get(shm);
     status->mark = (shared32_t *)base;
+    status->most = (shared32_t *)(base + LINE_SIZE);
     status->cookie = (shared64_t *)(base + HEAD_SIZE);
     status->identity = status->cookie + ROWS;
     status->user = status->identity + ROWS;
@@ -219,7 +224,7 @@ static void clear_bit(shared64_t *bits, uint32_t row)
     atomic_fetch_and(&bits[row / 64], ~((uint64_t)1 << row % 64));
 }
 
-static uint32_t count_bits(rpc_status_t *status, const shared64_t *bits)
+static uint32_t count_bits(const rpc_status_t *status, const shared64_t *bits)
 {
     uint32_t word, words = (atomic_load(status->mark) + 63) / 64, n = 0;
 
@@ -385,65 +390,121 @@ int rpc_status_tell(rpc_status_t *status, uint32_t row, rpc_farm_entry_t to[RPC_
 
 /* ---- limits ---- */
 
+uint32_t rpc_status_most(const rpc_status_t *status, rpc_limit_t limit)
+{
+    return atomic_load_explicit(&status->most[limit], memory_order_relaxed);
+}
+
+void rpc_status_seen(rpc_status_t *status, rpc_limit_t limit, uint32_t now)
+{
+    uint32_t before = rpc_status_most(status, limit);
+
+    while (before < now && !atomic_compare_exchange_weak(&status->most[limit], &before, now))
+        ;
+}
+
 /* Is the row in use, and by a channel that counts? */
 static int counts(rpc_status_t *status, uint32_t row)
 {
     return atomic_load(&status->owner[row]) && !(atomic_load(&status->state[row]) & WAITS);
 }
 
-/* Are there more than LIMIT rows of KIND whose COLUMN is KEY, with those at other machines? Asks no
- * further than it must. 0: no limit, or nobody's. */
-static int more_than(rpc_status_t *status, uint32_t limit, index_kind_t kind,
-                     const shared64_t *column, uint64_t key)
-{
-    rpc_row_walk_t walk;
-    uint32_t row;
-    uint64_t n;
+/* What one of many is counted by: a user, an address, a target. */
+typedef struct share {
+    rpc_limit_t limit;
+    index_kind_t kind;
+    rpc_reason_t reason;
+    size_t allowed;             /* in rpc_status_limits_t */
+} share_t;
 
-    if (!limit || !key)
-        return 0;
-    n = count_elsewhere(status, kind, key);
-    walk = rpc_row_index_walk(&status->index, kind, key, atomic_load(status->mark));
-    while (n <= limit && rpc_row_walk_next(&walk, &row)) {
+/* The narrower one says more, so it is asked first. */
+static const share_t shares[] = {
+    { RPC_LIMIT_OF_USER, BY_USER, RPC_REASON_TOO_MANY_OF_USER,
+      offsetof(rpc_status_limits_t, of_user) },
+    { RPC_LIMIT_OF_ADDRESS, BY_ADDRESS, RPC_REASON_TOO_MANY_OF_ADDRESS,
+      offsetof(rpc_status_limits_t, of_address) },
+    { RPC_LIMIT_UNPAIRED_OF_USER, UNPAIRED_BY_USER, RPC_REASON_TOO_MANY_UNPAIRED_OF_USER,
+      offsetof(rpc_status_limits_t, unpaired_of_user) },
+    { RPC_LIMIT_UNPAIRED_OF_ADDRESS, UNPAIRED_BY_ADDRESS, RPC_REASON_TOO_MANY_UNPAIRED_OF_ADDRESS,
+      offsetof(rpc_status_limits_t, unpaired_of_address) },
+    { RPC_LIMIT_UNPAIRED_OF_TARGET, UNPAIRED_BY_TARGET, RPC_REASON_TOO_MANY_UNPAIRED_OF_TARGET,
+      offsetof(rpc_status_limits_t, unpaired_of_target) },
+};
+#define SHARES (sizeof(shares) / sizeof(shares[0]))
+
+static const shared64_t *column_of(const rpc_status_t *status, index_kind_t kind)
+{
+    return kind == BY_USER || kind == UNPAIRED_BY_USER ? status->user
+         : kind == UNPAIRED_BY_TARGET ? status->target : status->address;
+}
+
+/* How many rows of KIND have KEY and count, here. Asks no further than ENOUGH. */
+static uint32_t count_share(rpc_status_t *status, index_kind_t kind, uint64_t key, uint64_t enough)
+{
+    const shared64_t *column = column_of(status, kind);
+    rpc_row_walk_t walk = rpc_row_index_walk(&status->index, kind, key, atomic_load(status->mark));
+    uint32_t row, n = 0;
+
+    while (n < enough && rpc_row_walk_next(&walk, &row)) {
         if (atomic_load(&column[row]) == key && counts(status, row))
             n++;
     }
-    return n > limit;
+    return n;
 }
 
-/* The limit that row MINE is beyond. The narrower one says more. */
+/* Is row MINE beyond ALLOWED, with what there is at other machines? *HERE: how many there are, as
+ * far as that is asked. 0 allowed: no limit. */
+static int is_beyond(rpc_status_t *status, uint32_t mine, const share_t *share, uint32_t allowed,
+                     uint32_t *here)
+{
+    uint64_t key = atomic_load(&column_of(status, share->kind)[mine]), elsewhere, enough;
+
+    enough = allowed ? (uint64_t)allowed + 1
+           : rpc_status_most(status, share->limit) < RPC_STATUS_COUNTED ? RPC_STATUS_COUNTED : 0;
+    elsewhere = key && allowed ? count_elsewhere(status, share->kind, key) : 0;
+    *here = key ? count_share(status, share->kind, key, enough) : 0;
+    return allowed && *here + elsewhere > allowed;
+}
+
+/* The limit that row MINE is beyond; if none, it is counted. */
 static rpc_reason_t over_limit(rpc_status_t *status, uint32_t mine,
                                const rpc_status_limits_t *limits)
 {
-    const struct {
-        uint32_t limit;
-        index_kind_t kind;
-        const shared64_t *column;
-        rpc_reason_t reason;
-    } all[] = {
-        { limits->of_user, BY_USER, status->user, RPC_REASON_TOO_MANY_OF_USER },
-        { limits->of_address, BY_ADDRESS, status->address, RPC_REASON_TOO_MANY_OF_ADDRESS },
-        { limits->unpaired_of_user, UNPAIRED_BY_USER, status->user,
-          RPC_REASON_TOO_MANY_UNPAIRED_OF_USER },
-        { limits->unpaired_of_address, UNPAIRED_BY_ADDRESS, status->address,
-          RPC_REASON_TOO_MANY_UNPAIRED_OF_ADDRESS },
-        { limits->unpaired_of_target, UNPAIRED_BY_TARGET, status->target,
-          RPC_REASON_TOO_MANY_UNPAIRED_OF_TARGET },
-    };
+    uint32_t now[RPC_LIMITS];
     size_t i;
 
     if (limits->reached)
         return limits->reached;
-    if (limits->channels && count_bits(status, status->counted) > limits->channels)
+    now[RPC_LIMIT_CHANNELS] = count_bits(status, status->counted);
+    if (limits->channels && now[RPC_LIMIT_CHANNELS] > limits->channels)
         return RPC_REASON_TOO_MANY_CHANNELS;
-    for (i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
-        if (more_than(status, all[i].limit, all[i].kind, all[i].column,
-                      atomic_load(&all[i].column[mine])))
-            return all[i].reason;
+    for (i = 0; i < SHARES; i++) {
+        uint32_t allowed = *(const uint32_t *)((const char *)limits + shares[i].allowed);
+
+        if (is_beyond(status, mine, &shares[i], allowed, &now[shares[i].limit]))
+            return shares[i].reason;
     }
-    if (limits->unpaired && count_bits(status, status->unpaired) > limits->unpaired)
+    now[RPC_LIMIT_UNPAIRED] = count_bits(status, status->unpaired);
+    if (limits->unpaired && now[RPC_LIMIT_UNPAIRED] > limits->unpaired)
         return RPC_REASON_TOO_MANY_UNPAIRED;
+    for (i = 0; i < RPC_LIMITS; i++)
+        rpc_status_seen(status, (rpc_limit_t)i, now[i]);
     return RPC_REASON_NONE;
+}
+
+/* Row MINE counts now, although it is beyond the limit of REASON. */
+static void count_beyond(rpc_status_t *status, uint32_t mine, rpc_reason_t reason)
+{
+    size_t i;
+
+    for (i = 0; i < SHARES; i++)
+        if (shares[i].reason == reason)
+            rpc_status_seen(status, shares[i].limit,
+                            count_share(status, shares[i].kind,
+                                        atomic_load(&column_of(status, shares[i].kind)[mine]),
+                                        ROWS));
+    rpc_status_seen(status, RPC_LIMIT_CHANNELS, count_bits(status, status->counted));
+    rpc_status_seen(status, RPC_LIMIT_UNPAIRED, count_bits(status, status->unpaired));
 }
 
 /* The key of LIVE and WAITING. */
@@ -536,6 +597,13 @@ int rpc_status_enter(rpc_status_t *status, const rpc_status_who_t *who,
     return RPC_STATUS_NO_ROW;
 }
 
+void rpc_status_keys(const rpc_status_t *status, int row, uint64_t keys[3])
+{
+    keys[0] = atomic_load(&status->user[row]);
+    keys[1] = atomic_load(&status->address[row]);
+    keys[2] = atomic_load(&status->target[row]);
+}
+
 rpc_status_counts_t rpc_status_count(rpc_status_t *status)
 {
     return (rpc_status_counts_t){ count_bits(status, status->counted),
@@ -583,6 +651,7 @@ static rpc_reason_t judge_claim(rpc_status_t *status, uint32_t mine, unsigned pr
     if (predecessors < 1 || predecessors > PREDECESSORS_MAX)
         return (rpc_reason_t)(state >> LIMIT_SHIFT);
     set_waiting(status, mine, state & ROLE_MASK);
+    count_beyond(status, mine, (rpc_reason_t)(state >> LIMIT_SHIFT));
     return RPC_REASON_NONE;
 }
 

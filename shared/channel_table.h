@@ -50,6 +50,23 @@ typedef struct rpc_status_limits {
     rpc_reason_t reached;           /* one that the caller has found reached; or RPC_REASON_NONE */
 } rpc_status_limits_t;
 
+/* What is limited, in the order of the status page. */
+typedef enum {
+    RPC_LIMIT_CHANNELS, RPC_LIMIT_UNPAIRED,
+    RPC_LIMIT_OF_USER, RPC_LIMIT_OF_ADDRESS,
+    RPC_LIMIT_UNPAIRED_OF_USER, RPC_LIMIT_UNPAIRED_OF_ADDRESS, RPC_LIMIT_UNPAIRED_OF_TARGET,
+    RPC_LIMITS
+} rpc_limit_t;
+
+/* The most that there ever was of it at a time: of users, addresses and targets, of one of them. It
+ * is counted when a channel is taken. Where there is no limit, it is counted so up to
+ * RPC_STATUS_COUNTED, since that would take longer and longer; beyond, it is what people have
+ * seen. */
+uint32_t rpc_status_most(const rpc_status_t *status, rpc_limit_t limit);
+/* Somebody sees that there are so many now. */
+void rpc_status_seen(rpc_status_t *status, rpc_limit_t limit, uint32_t now);
+#define RPC_STATUS_COUNTED 256u
+
 /* Takes a row for a channel. RPC_STATUS_NO_ROW: the limit *WHY is reached. But while channels of
  * the same identity and role live, as many newcomers beyond a limit get a row: each may be the
  * successor of one of them, which rpc_status_claim() finds out. Until then they count for no
@@ -62,6 +79,8 @@ int rpc_status_enter(rpc_status_t *status, const rpc_status_who_t *who,
  * role, and the channel is no successor. A refused channel keeps its row, without a cookie, until
  * rpc_status_leave(). */
 rpc_reason_t rpc_status_claim(rpc_status_t *status, int row, const rts_cookie_t *vc, int replacing);
+/* What the channel is counted by: hashes of user, address and target; 0: none. */
+void rpc_status_keys(const rpc_status_t *status, int row, uint64_t keys[3]);
 /* The leg of the channel is connected to this server. */
 void rpc_status_reached(rpc_status_t *status, int row, const char *host, uint16_t port);
 /* Was the virtual connection at this server when the channel made its claim? */

@@ -113,6 +113,8 @@ typedef struct rpc_farm_facts {
     rpc_farm_machine_t machines[RPC_FARM_MACHINES + 1];     /* the first is this one */
     uint64_t store_count, machine_count;
     uint64_t entries;                   /* that the others have told */
+    uint64_t exchanges;                 /* of this machine with the stores, so far */
+    int64_t pause;                      /* the longest between two of them */
 } rpc_farm_facts_t;
 
 /* By the writer. */

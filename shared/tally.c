@@ -52,11 +52,3 @@ void rpc_tally_life(rpc_tally_t *tally, rpc_role_t role, apr_interval_time_t too
 {
     observe(&tally->life[role], rpc_life_bounds, took);
 }
-
-void rpc_tally_most(_Atomic uint32_t *most, uint32_t now)
-{
-    uint32_t before = atomic_load_explicit(most, memory_order_relaxed);
-
-    while (before < now && !atomic_compare_exchange_weak(most, &before, now))
-        ;
-}

@@ -35,8 +35,6 @@ typedef struct rpc_tally {
     _Atomic uint64_t connections;               /* virtual connections that have ended */
     _Atomic uint64_t successors;                /* channels that have replaced another */
     rpc_histogram_t setup[RPC_ROLES], life[RPC_ROLES];
-    /* The most there ever were at a time. */
-    _Atomic uint32_t most_channels, most_unpaired;
 } rpc_tally_t;
 
 /* All zero, in memory that children inherit. */
@@ -52,8 +50,5 @@ extern const apr_interval_time_t rpc_setup_bounds[RPC_TALLY_BUCKETS - 1];
 extern const apr_interval_time_t rpc_life_bounds[RPC_TALLY_BUCKETS - 1];
 void rpc_tally_setup(rpc_tally_t *tally, rpc_role_t role, apr_interval_time_t took);
 void rpc_tally_life(rpc_tally_t *tally, rpc_role_t role, apr_interval_time_t took);
-
-/* There are so many now. */
-void rpc_tally_most(_Atomic uint32_t *most, uint32_t now);
 
 #endif

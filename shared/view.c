@@ -107,12 +107,17 @@ typedef uint64_t key_of_t(const rpc_board_row_t *row);
 
 static uint64_t by_user(const rpc_board_row_t *row)
 {
-    return row->user[0] ? hash_of(row->user) : 0;
+    return row->keys[RPC_BOARD_OF_USER];
 }
 
 static uint64_t by_client(const rpc_board_row_t *row)
 {
-    return hash_of(row->client);
+    return row->keys[RPC_BOARD_OF_ADDRESS];
+}
+
+static uint64_t by_target(const rpc_board_row_t *row)
+{
+    return row->keys[RPC_BOARD_OF_TARGET];
 }
 
 static uint64_t by_server(const rpc_board_row_t *row)
@@ -449,6 +454,7 @@ rpc_view_t *rpc_view_make(const rpc_board_t *board, const rpc_sums_t *sums,
                           const rpc_view_filter_t *filter, apr_pool_t *pool)
 {
     rpc_view_t *v = apr_pcalloc(pool, sizeof(*v));
+    rpc_busiest_t target = { 0, 0 };
 
     v->board = board;
     v->sums = sums;
@@ -461,6 +467,9 @@ rpc_view_t *rpc_view_make(const rpc_board_t *board, const rpc_sums_t *sums,
     if (!sort_rows(v, by_user, 0))
         return NULL;
     longest_run(v, &v->user, &v->unpaired_user);
+    if (!sort_rows(v, by_target, 0))
+        return NULL;
+    longest_run(v, &target, &v->unpaired_target);
     if (!sort_rows(v, by_server, 0) || !keep_servers(v) || !sort_rows(v, by_connection, 1))
         return NULL;
     count_vcs(v);

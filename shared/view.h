@@ -50,7 +50,7 @@ typedef struct rpc_view_filter {
     int descending;
 } rpc_view_filter_t;
 
-/* The user or address with the most channels. */
+/* The user, address or target with the most channels. */
 typedef struct rpc_busiest {
     uint32_t count, row;            /* row: of one of the channels */
 } rpc_busiest_t;
@@ -65,7 +65,7 @@ typedef struct rpc_view_item {
 typedef struct rpc_view {
     uint32_t channels;
     uint32_t states[RPC_ROLES][RPC_BOARD_STATES];   /* of these */
-    rpc_busiest_t user, client, unpaired_user, unpaired_client;
+    rpc_busiest_t user, client, unpaired_user, unpaired_client, unpaired_target;
     size_t all, matching;           /* virtual connections */
     rpc_vc_view_t *at;              /* those that rpc_view_next() has found, sorted */
     size_t count;

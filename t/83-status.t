@@ -119,6 +119,10 @@ my $ids;
     cmp_ok($limit->{most}, '>=', 4, 'and its high-water mark');
     my ($of_user) = grep { $_->{directive} eq 'RpcMaxChannelsPerUser' } @{ $json->{limits} };
     is_deeply([@$of_user{qw(used allowed)}], [2, 200], 'a limit of users, by who has most');
+    # All are opened, so what waits is over
+    my %most = map { $_->{directive} => [@$_{qw(used most)}] } @{ $json->{limits} };
+    is_deeply(\%most, { RpcMaxChannels => [4, 4], RpcMaxUnpairedChannels => [0, $most{RpcMaxUnpairedChannels}[1]], RpcMaxChannelsPerUser => [2, 2], RpcMaxChannelsPerAddress => [4, 4],
+                        RpcMaxUnpairedPerUser => [0, 2], 'RpcMaxUnpairedPerUser, for an address' => [0, 2], 'RpcMaxUnpairedPerUser, for a target' => [0, 2] }, 'each limit has its high-water mark');
 
     my $html = $status->html;
     like($html, qr/<th role="rowheader" scope="row" data-label="User"><span>$_</, "$_ in HTML") for qw(alice bob);
@@ -258,11 +262,14 @@ sub falls {
     my $json = $status->awaits(sub { @{ $_[0]{connections} } == 1 });
     my $id = $json->{connections}[0]{connection};
     %before = $status->samples;
+    my %most_then = map { /^rpcproxy_limit_used_most\{limit="(.*)"/ ? ($1 => $before{$_}) : () } keys %before;
+    is_deeply([map { $most_then{$_} >= 2 } qw(channels unpaired channels_of_user channels_of_address unpaired_of_user unpaired_of_address unpaired_of_target)], [(1) x 7], 'each limit has had more than is there now');
     kill KILL => grep { !-e "/proc/$_/comm" || do { open my $fh, '<', "/proc/$_/comm"; readline($fh) !~ /^rpc-endpoint/ } } $httpd->children;
     ok($httpd->logs(qr/virtual connection ended: connection=$id user="alice" .* by=httpd reason=child-died/), 'a child dies: the parent tells its connections');
     ok(eval { wait_for('a new child', sub { turn(0.05); ($status->get->{status} // 0) == 200 }) }, 'another serves');
     is(falls(), '', 'and no counter falls');
     my %now = $status->samples;
+    is_deeply({ map { /^rpcproxy_limit_used_most\{limit="(.*)"/ ? ($1 => $now{$_}) : () } keys %now }, { %most_then }, 'nor a high-water mark');
     is($now{'rpcproxy_channels_ended_total{reason="child-died"}'}, 2, 'its channels are counted');
     is_deeply($status->json->{connections}, [], 'and not shown any more');
     $c->close;

@@ -228,6 +228,52 @@ static void test_shares(rpc_status_t *t)
     }
 }
 
+static void is_most(const rpc_status_t *t, const uint32_t most[RPC_LIMITS], const char *name)
+{
+    int i;
+
+    for (i = 0; i < RPC_LIMITS; i++)
+        is_int((int)rpc_status_most(t, (rpc_limit_t)i), (int)most[i], "%s: limit %d", name, i);
+}
+
+/* What there was at most: of all, of one user, one address, one target. */
+static void test_most(apr_pool_t *pool)
+{
+    static const rpc_status_limits_t limits = { .channels = 5, .of_user = 2, .unpaired = 5 };
+    rpc_reason_t why;
+    rpc_status_t *t;
+    int row[5], i;
+
+    rpc_status_create(&t, pool);
+    rpc_status_set_pid(t, 1);
+    is_most(t, (const uint32_t[RPC_LIMITS]){ 0 }, "at first");
+    row[0] = enter_as(t, RPC_INBOUND, &alice, &limits, &why);
+    row[1] = enter_as(t, RPC_OUTBOUND, &alice, &limits, &why);
+    row[2] = enter_as(t, RPC_INBOUND, &bob, &limits, &why);
+    is_most(t, (const uint32_t[RPC_LIMITS]){ 3, 3, 2, 2, 2, 2, 3 }, "three");
+    rpc_status_claim(t, row[0], &(rts_cookie_t){ { 1 } }, 0);
+    row[3] = enter_as(t, RPC_INBOUND, &alice, &limits, &why);
+    is_most(t, (const uint32_t[RPC_LIMITS]){ 3, 3, 2, 2, 2, 2, 3 }, "who waits does not count");
+    is_reason(rpc_status_claim(t, row[3], &(rts_cookie_t){ { 1 } }, 1), RPC_REASON_NONE, "until");
+    is_most(t, (const uint32_t[RPC_LIMITS]){ 4, 4, 3, 2, 2, 2, 3 }, "he succeeds");
+    for (i = 0; i < 4; i++)
+        rpc_status_leave(t, row[i]);
+    row[0] = enter_as(t, RPC_INBOUND, &alice, &no_limits, &why);
+    is_most(t, (const uint32_t[RPC_LIMITS]){ 4, 4, 3, 2, 2, 2, 3 }, "it stays");
+    row[1] = enter_as(t, RPC_MIXED, &alice, &(rpc_status_limits_t){ .of_address = 1 }, &why);
+    is_int(row[1], RPC_STATUS_NO_ROW, "one is refused");
+    is_most(t, (const uint32_t[RPC_LIMITS]){ 4, 4, 3, 2, 2, 2, 3 }, "and was none");
+    for (i = 0; i < 300; i++)
+        row_of(t, RPC_INBOUND, &bob);
+    is_int((int)rpc_status_most(t, RPC_LIMIT_CHANNELS), 301, "of all any number is counted");
+    is_int((int)rpc_status_most(t, RPC_LIMIT_OF_USER), (int)RPC_STATUS_COUNTED,
+           "of one without a limit so many");
+    rpc_status_seen(t, RPC_LIMIT_OF_USER, 300);
+    is_int((int)rpc_status_most(t, RPC_LIMIT_OF_USER), 300, "and what is seen");
+    rpc_status_seen(t, RPC_LIMIT_OF_USER, 7);
+    is_int((int)rpc_status_most(t, RPC_LIMIT_OF_USER), 300, "if it is more");
+}
+
 /* Do two channels of these count as one user's, or one address's? */
 static int same(rpc_status_t *t, const char *user, const char *other, const rts_address_t *address,
                 const rts_address_t *other_address)
@@ -690,6 +736,7 @@ int main(void)
                &(rpc_status_limits_t){ .channels = 9, .unpaired_of_address = 2 }, pool);
     test_crowd(t, "nor more than a target's", 2,
                &(rpc_status_limits_t){ .channels = 9, .unpaired_of_target = 2 }, pool);
+    test_most(pool);
     test_killed(t, pool);
     test_many(t);
     apr_terminate();

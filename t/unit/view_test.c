@@ -36,6 +36,8 @@ static void enter(int row, rpc_role_t role, uint64_t id, int64_t since)
     snprintf(first.user, sizeof(first.user), "user%u", (unsigned)(id % USERS));
     snprintf(first.client, sizeof(first.client), "192.0.2.%u", (unsigned)(id % 250));
     snprintf(first.target, sizeof(first.target), "mail:6001");
+    first.keys[RPC_BOARD_OF_USER] = id % USERS + 1;
+    first.keys[RPC_BOARD_OF_ADDRESS] = id % 250 + 1;
     rpc_board_enter(board, row, &first);
     rpc_board_claimed(board, row, id * 0x9e3779b97f4a7c15u, since, 0, 0);
     rpc_board_reached(board, row, id % 4 ? "MBX1[6001]" : "mbx2[6001]");
