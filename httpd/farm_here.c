@@ -32,11 +32,11 @@ static void add(rpc_here_t *h, const rpc_farm_entry_t *entry)
     list->sum += mix(entry);
 }
 
-uint64_t rpc_here_server(const rpc_farm_t *farm, const rpc_health_view_t *server)
+uint64_t rpc_here_server(const rpc_farm_t *farm, const char *host, uint16_t port)
 {
     char name[RPC_HEALTH_HOST + 8];
 
-    snprintf(name, sizeof(name), "%s:%u", server->host, server->port);
+    snprintf(name, sizeof(name), "%s:%u", host, port);
     ap_str_tolower(name);
     return rpc_farm_hash(farm, name, strlen(name));
 }
@@ -51,7 +51,7 @@ static void add_servers(rpc_here_t *h, apr_time_t now)
 
         if (!rpc_health_view(h->context->health, i, now, &server))
             continue;
-        hash = rpc_here_server(h->context->farm, &server);
+        hash = rpc_here_server(h->context->farm, server.host, server.port);
         if (server.avoided || server.unfit)
             add(h, &(rpc_farm_entry_t){ rpc_farm_key(RPC_FARM_SERVER, hash),
                                         (uint64_t)server.failed, (uint64_t)server.until });

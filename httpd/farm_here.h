@@ -26,6 +26,6 @@ void rpc_here_join(rpc_here_page_t *page);
 /* What is counted. */
 void rpc_here_sums(const rpc_context_t *context, rpc_farm_sums_t *sums);
 /* By which hash the machines know a server. */
-uint64_t rpc_here_server(const rpc_farm_t *farm, const rpc_health_view_t *server);
+uint64_t rpc_here_server(const rpc_farm_t *farm, const char *host, uint16_t port);
 
 #endif

@@ -1,13 +1,19 @@
 /* rpc_farm_layout: what a machine writes into the shared store (httpd/farm_exchange.h): the names,
- * the head, and on which page an entry lies. A change needs another RPC_FARM_LAYOUT, by which
- * machines of different versions are different farms.
+ * the head, and on which page an entry lies. Structures stand there as they are in memory, so both
+ * their fields and the order of bytes are a part of the layout. Whoever changes a field changes
+ * RPC_FARM_LAYOUT, too. The name of the farm follows from it: machines with one secret and different
+ * layouts are different farms, and none reads what another has written.
  */
 #ifndef RPC_FARM_LAYOUT_H
 #define RPC_FARM_LAYOUT_H
 
 #include "shared/farm.h"
 
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define RPC_FARM_LAYOUT "1"
+#else
+#define RPC_FARM_LAYOUT "1, great bytes first"
+#endif
 #define RPC_FARM_PAGES 1024u
 #define RPC_FARM_KEY 64             /* bytes of a name in the store, with its NUL */
 #define RPC_FARM_ALIVE 5            /* seconds that a machine is remembered */

@@ -3,12 +3,15 @@
  */
 #include "httpd/farm_peers.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/clock.h"
 #include "httpd/farm_seal.h"
 
 #define BATCH 256                           /* pages that are read at a time */
+#define DIGITS 16                           /* of a machine's number */
 
 static void drop_page(rpc_peer_page_t *page)
 {
@@ -66,13 +69,13 @@ static void take_head(rpc_peers_t *p, uint64_t number, const redisReply *reply)
 static void take_page(rpc_peers_t *p, rpc_peer_t *peer, unsigned number, const redisReply *reply)
 {
     rpc_peer_page_t *page = &peer->pages[number];
-    size_t size = reply->len - RPC_SEAL_ROOM;
+    size_t size = reply->type == REDIS_REPLY_STRING ? reply->len : 0;
     rpc_farm_entry_t *at;
     char name[RPC_FARM_KEY];
     uint64_t version;
 
-    if (reply->type != REDIS_REPLY_STRING || reply->len <= RPC_SEAL_ROOM
-        || size % sizeof(*at) != 0 || !(at = malloc(size)))
+    if (size <= RPC_SEAL_ROOM || (size -= RPC_SEAL_ROOM) % sizeof(*at) != 0
+        || !(at = malloc(size)))
         return;
     rpc_farm_page_name(p->place, peer->number, number, name);
     if (rpc_unseal(p->place->secret, peer->number, name, reply->str, reply->len, at, &version)
@@ -115,30 +118,45 @@ static void read_pages(rpc_peers_t *p, rpc_store_t *store, rpc_peer_t *peer, apr
     }
 }
 
+/* The number of the machine that the member MEMBER of the list names; 0: it names none. */
+static uint64_t number_of(const redisReply *member)
+{
+    char text[DIGITS + 1], *end;
+    uint64_t number;
+
+    if (member->type != REDIS_REPLY_STRING || member->len != DIGITS)
+        return 0;
+    memcpy(text, member->str, DIGITS);
+    text[DIGITS] = '\0';
+    number = strtoull(text, &end, 16);
+    return *end ? 0 : number;
+}
+
 /* The heads of the machines that MEMBERS names. Those that have none are no longer named. */
 static void read_heads(rpc_peers_t *p, rpc_store_t *store, const redisReply *members,
                        apr_time_t until)
 {
-    size_t i, count = members->type == REDIS_REPLY_ARRAY ? members->elements : 0;
+    uint64_t numbers[RPC_PEERS_MEMBERS], number;
+    size_t i, count = 0, named = members->type == REDIS_REPLY_ARRAY ? members->elements : 0;
     char name[RPC_FARM_KEY];
     unsigned removed = 0;
 
-    for (i = 0; i < count; i++) {
-        uint64_t number = strtoull(members->element[i]->str, NULL, 16);
-
+    for (i = 0; i < named && count < RPC_PEERS_MEMBERS; i++) {
+        if (!(number = number_of(members->element[i])) || number == rpc_farm_machine(p->farm))
+            continue;
+        numbers[count++] = number;
         redisAppendCommand(store->redis, "GET %s", rpc_farm_head_name(p->place, number, name));
     }
     for (i = 0; i < count; i++) {
-        uint64_t number = strtoull(members->element[i]->str, NULL, 16);
         redisReply *reply = rpc_store_reply(store, until);
 
         if (reply && reply->type == REDIS_REPLY_NIL) {
-            redisAppendCommand(store->redis, "SREM %s:machines %s", p->place->prefix,
-                               members->element[i]->str);
+            redisAppendCommand(store->redis, "SREM %s:machines %016" PRIx64, p->place->prefix,
+                               numbers[i]);
             removed++;
         }
-        else if (reply && number && number != rpc_farm_machine(p->farm))
-            take_head(p, number, reply);
+        else if (reply)
+            take_head(p, numbers[i], reply);
         freeReplyObject(reply);
     }
     while (removed-- > 0)

@@ -22,6 +22,7 @@
 
 #define SCHEME "redis://"
 #define PORT 6379
+#define READS_MOST 4096     /* for a reply; hiredis takes 16 KB at a time, so it has 64 MB at most */
 
 /* ---- the directive's argument ---- */
 
@@ -222,19 +223,21 @@ redisReply *rpc_store_reply(rpc_store_t *store, apr_time_t until)
 {
     void *reply = NULL;
     char why[sizeof(store->why)];
+    int reads = READS_MOST;
 
     if (!store->redis)
         return NULL;
     if (!flush(store, until))
         goto failed;
     while (redisGetReplyFromReader(store->redis, &reply) == REDIS_OK && !reply)
-        if (!ready(store, POLLIN, until) || redisBufferRead(store->redis) != REDIS_OK)
+        if (reads-- == 0 || !ready(store, POLLIN, until)
+            || redisBufferRead(store->redis) != REDIS_OK)
             break;
     if (reply && ((redisReply *)reply)->type != REDIS_REPLY_ERROR)
         return reply;
 failed:
     apr_cpystrn(why, reply ? ((redisReply *)reply)->str : store->redis->err ? store->redis->errstr
-                : "no answer in time", sizeof(why));
+                : reads < 0 ? "its answer is too long" : "no answer in time", sizeof(why));
     freeReplyObject(reply);
     fail(store, why);
     return NULL;

@@ -20,6 +20,7 @@
 
 #include "base/clock.h"
 #include "base/message_id.h"
+#include "httpd/farm_here.h"
 #include "httpd/module.h"
 
 APLOG_USE_MODULE(rpcproxy);
@@ -169,6 +170,16 @@ static const char *parse_server(apr_pool_t *pool, const char *text, uint16_t *po
     return apr_pstrmemdup(pool, text, (apr_size_t)(bracket - text));
 }
 
+/* The last decision about that server at other machines. */
+static uint64_t decided_elsewhere(const rpc_context_t *context, const char *host, uint16_t port)
+{
+    rpc_farm_entry_t entry;
+
+    return context->farm && rpc_farm_find(context->farm, RPC_FARM_DRAINED,
+                                          rpc_here_server(context->farm, host, port), &entry)
+           ? entry.a : 0;
+}
+
 static int drain(const rpc_status_request_t *q, const apr_table_t *form, int on)
 {
     const char *server = rpc_status_value(form, "server");
@@ -176,6 +187,7 @@ static int drain(const rpc_status_request_t *q, const apr_table_t *form, int on)
     apr_interval_time_t time = 0;
     uint16_t port;
     const char *host = parse_server(q->r->pool, server, &port);
+    uint64_t before;
     apr_time_t end;
 
     if (!host || (*after && !apr_isdigit(*after))
@@ -183,8 +195,9 @@ static int drain(const rpc_status_request_t *q, const apr_table_t *form, int on)
         || time < 0 || time > DRAIN_MOST)
         return HTTP_BAD_REQUEST;
     end = time ? q->clock + time : 0;
-    if (!(on ? rpc_health_drain(q->context->health, host, port, end)
-             : rpc_health_undrain(q->context->health, host, port)))
+    before = decided_elsewhere(q->context, host, port);
+    if (!(on ? rpc_health_drain(q->context->health, host, port, end, before)
+             : rpc_health_undrain(q->context->health, host, port, before)))
         return HTTP_CONFLICT;
     log_act(q, !on ? "end of draining"
                : end ? apr_psprintf(q->r->pool, "draining, old connections end in %d s,",

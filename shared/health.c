@@ -4,9 +4,11 @@
  */
 #include "shared/health.h"
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
+#include <apr_general.h>
 #include <apr_lib.h>
 
 #include "base/clock.h"
@@ -15,6 +17,7 @@
 #define SLOTS RPC_HEALTH_SLOTS  /* a power of 2; a site has a few dozen servers */
 #define PROBES 16
 #define TRIES 100               /* reads of texts that are being written */
+#define DECISION_BITS 8         /* behind the time of a decision */
 #define AVOID_FIRST apr_time_from_sec(2)
 #define AVOID_MAX apr_time_from_sec(60)
 
@@ -33,6 +36,7 @@ typedef struct slot {
     _Atomic int64_t unfit;      /* a failed check counts until then; 0: no check has failed */
     _Atomic int64_t drain;      /* 0: it is not drained; 1: without an end; else its end */
     _Atomic uint64_t decision;  /* that is what DRAIN follows; see rpc_health_view_t */
+    _Atomic uint32_t decider;   /* of these two: pid; 0: nobody */
     _Atomic int64_t good;       /* when it was reached last, or a check succeeded */
     _Atomic int64_t elsewhere;  /* avoided until then, since another machine does so */
     /* For people. */
@@ -320,27 +324,74 @@ int rpc_health_up(const rpc_health_t *health, const char *host, uint16_t port, a
                      && atomic_load(&slot->elsewhere) <= now && !atomic_load(&slot->drain));
 }
 
-/* ---- draining: a decision is stored behind what was decided, and read before it ---- */
+/* ---- draining ---- */
 
-int rpc_health_drain(rpc_health_t *health, const char *host, uint16_t port, apr_time_t end_at)
+/* One process at a time changes DRAIN and DECISION; readers read the decision first, and what was
+ * decided is stored before it. 0: others do, for as long as one may wait. */
+static int begin_decision(slot_t *slot)
+{
+    int tries;
+
+    for (tries = 0; tries < TRIES; tries++) {
+        uint32_t nobody = 0;
+
+        if (atomic_compare_exchange_strong(&slot->decider, &nobody, (uint32_t)getpid()))
+            return 1;
+        sched_yield();
+    }
+    return 0;
+}
+
+static void end_decision(slot_t *slot)
+{
+    atomic_store(&slot->decider, 0);
+}
+
+/* A decision later than LAST: the time of day, some bits of chance, and whether it is TO_DRAIN. So
+ * it is also later than those that a machine does not know, which has just been started. */
+static uint64_t next_decision(uint64_t last, int to_drain)
+{
+    uint64_t time = (uint64_t)apr_time_now();
+    uint8_t chance = 0;
+
+    apr_generate_random_bytes(&chance, sizeof(chance));
+    if (time <= last >> DECISION_BITS)
+        time = (last >> DECISION_BITS) + 1;
+    return time << DECISION_BITS | (uint64_t)(chance & ~1) | (uint64_t)to_drain;
+}
+
+static uint64_t later_of(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+int rpc_health_drain(rpc_health_t *health, const char *host, uint16_t port, apr_time_t end_at,
+                     uint64_t before)
 {
     slot_t *slot = claim_slot(health, host, port, rpc_clock_now());
 
-    if (!slot)
+    if (!slot || !begin_decision(slot))
         return 0;
     atomic_store(&slot->drain, end_at ? end_at : 1);
-    atomic_store(&slot->decision, (atomic_load(&slot->decision) + 1) | 1);
+    atomic_store(&slot->decision,
+                 next_decision(later_of(atomic_load(&slot->decision), before), 1));
+    end_decision(slot);
     return 1;
 }
 
-int rpc_health_undrain(rpc_health_t *health, const char *host, uint16_t port)
+int rpc_health_undrain(rpc_health_t *health, const char *host, uint16_t port, uint64_t before)
 {
     slot_t *slot = find_slot(health, hash_server(host, port));
+    int drained;
 
-    if (!slot || atomic_exchange(&slot->drain, 0) == 0)
+    if (!slot || !begin_decision(slot))
         return 0;
-    atomic_store(&slot->decision, (atomic_load(&slot->decision) | 1) + 1);
-    return 1;
+    drained = atomic_exchange(&slot->drain, 0) != 0;
+    if (drained)
+        atomic_store(&slot->decision,
+                     next_decision(later_of(atomic_load(&slot->decision), before), 0));
+    end_decision(slot);
+    return drained;
 }
 
 void rpc_health_drain_over(rpc_health_t *health, const char *host, uint16_t port)
@@ -358,10 +409,16 @@ int rpc_health_decided(rpc_health_t *health, const char *host, uint16_t port, ui
     slot_t *slot = find_slot(health, hash_server(host, port));
     int64_t drain = !(decision & 1) ? 0 : end_at ? end_at : 1, before;
 
-    if (!slot || atomic_load(&slot->decision) >= decision)
+    if (!slot || atomic_load(&slot->decision) >= decision || !begin_decision(slot))
         return 0;
-    before = atomic_exchange(&slot->drain, drain);
-    atomic_store(&slot->decision, decision);
+    before = atomic_load(&slot->drain);
+    if (atomic_load(&slot->decision) < decision) {
+        atomic_store(&slot->drain, drain);
+        atomic_store(&slot->decision, decision);
+    }
+    else
+        drain = before;
+    end_decision(slot);
     return !before != !drain;
 }
 
@@ -415,7 +472,10 @@ void rpc_health_gone(rpc_health_t *health, uint32_t pid)
     for (i = 0; i < SLOTS; i++) {
         uint32_t dead = pid;
 
-        if (atomic_load(&health->servers[i]))
-            atomic_compare_exchange_strong(&health->slots[i].writer, &dead, 0);
+        if (!atomic_load(&health->servers[i]))
+            continue;
+        atomic_compare_exchange_strong(&health->slots[i].writer, &dead, 0);
+        dead = pid;
+        atomic_compare_exchange_strong(&health->slots[i].decider, &dead, 0);
     }
 }

@@ -52,9 +52,12 @@ void rpc_health_unchecked(rpc_health_t *health, const char *host, uint16_t port,
 int rpc_health_heard(rpc_health_t *health, const char *host, uint16_t port, apr_time_t failed,
                      apr_time_t until);
 /* An administrator drains the server: no new virtual connection goes there, until he ends that. Old
- * ones live on; END_AT: they end then, 0: by themselves. 0: it has no slot. */
-int rpc_health_drain(rpc_health_t *health, const char *host, uint16_t port, apr_time_t end_at);
-int rpc_health_undrain(rpc_health_t *health, const char *host, uint16_t port);
+ * ones live on; END_AT: they end then, 0: by themselves. His is a decision later than all that are
+ * known: BEFORE is the last one of other machines; 0: there is none. Returns 0: the server has no
+ * slot, or another decision is being made. */
+int rpc_health_drain(rpc_health_t *health, const char *host, uint16_t port, apr_time_t end_at,
+                     uint64_t before);
+int rpc_health_undrain(rpc_health_t *health, const char *host, uint16_t port, uint64_t before);
 /* The server is still drained, but its END_AT is over. */
 void rpc_health_drain_over(rpc_health_t *health, const char *host, uint16_t port);
 /* What was decided at another machine (rpc_health_view_t), and until when old ones live there. Of
@@ -87,7 +90,8 @@ typedef struct rpc_health_view {
     apr_time_t checked;             /* the last health check; 0: none */
     apr_time_t drain_end;           /* its channels end then; 0: never */
     uint64_t decision;              /* odd: to drain it, even: to end that; each is greater than
-                                     * the one before. 0: none was made */
+                                     * the one before, and no two are equal, so that machines
+                                     * which decide at once end up the same. 0: none was made */
     uint64_t connects, failures;    /* connections that succeeded, and that failed */
     uint64_t checks, bad_checks;    /* health checks in all, and those that failed */
 } rpc_health_view_t;
@@ -95,7 +99,7 @@ typedef struct rpc_health_view {
 /* Slots are numbered from 0; a view of each. 0: it has no server. */
 #define RPC_HEALTH_SLOTS 1024
 int rpc_health_view(const rpc_health_t *health, int slot, apr_time_t now, rpc_health_view_t *view);
-/* A process has died, and a text that it was writing is nobody's. */
+/* A process has died, and what it was writing is nobody's. */
 void rpc_health_gone(rpc_health_t *health, uint32_t pid);
 
 #endif

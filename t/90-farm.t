@@ -18,14 +18,14 @@ use RPCH::Settle qw(is_endpoint);
 use RPCH::Status qw(status_conf);
 use RPCH::Test;
 
-my $redis = RPCH::Redis->new;
+my ($redis, $second) = map { RPCH::Redis->new } 1, 2;
 my $native = server(echo => 1, keeps => 1);
 my $secret = vars('serverroot') . "/farm-$$";
 put($secret, 'a secret that all machines of the farm know');
 chmod 0600, $secret;
 
 sub location { my ($path, $more) = @_; return RPCH::Httpd->location($more) =~ s{^<Location \S+>}{<Location /$path>}mr }
-my $farm = 'RpcSharedStore ' . $redis->url . "\nRpcSharedStoreSecret $secret\n";
+my $farm = 'RpcSharedStore ' . $redis->url . ",127.0.0.1:$second->{port}\nRpcSharedStoreSecret $secret\n";
 my $conf = $farm . status_conf() . location('rpc') . location('user', 'RpcMaxChannelsPerUser 2')
          . location('address', 'RpcMaxChannelsPerAddress 2') . location('guess', 'AuthNtlmFailures 3 600');
 my $gone = RPCH::Root::free_ports(1);
@@ -195,7 +195,9 @@ SKIP: {
     my $farm = $status->json->{farm};
     is($farm->{machines}[0]{channels}, 0, 'JSON: this machine is the first');
     is_deeply([sort map { $_->{channels} } @{ $farm->{machines} }], [0, 0, 2], 'JSON: the channels of each machine');
-    is_deeply([map { @$_{qw(name state)} } @{ $farm->{stores} }], ["127.0.0.1:$redis->{port}", 'up'], 'and the store');
+    is_deeply([map { @$_{qw(name state)} } @{ $farm->{stores} }], [map { ("127.0.0.1:$_->{port}", 'up') } $redis, $second], 'and the stores');
+    cmp_ok(2 * $farm->{exchange_pause}, '<=', 1, 'what one machine tells and another hears takes no more than a second');
+    ok($status->awaits(sub { $_[0]{farm}{exchanges} > $farm->{exchanges} }), 'again and again');
     is($status->json('&scope=farm')->{scope}, 'farm', 'the farm alone');
     my $html = $status->html('?scope=farm');
     like($html, qr/<h2 id="farm">.*is <span class="good">up<.*data-label="Machine"><span>all<.*data-label="Channels"><span>2</s, 'HTML: the farm, with its sum');
@@ -205,6 +207,7 @@ SKIP: {
     is_deeply([sort map { $all{qq(rpcproxy_farm_channels{machine="$_->{number}"})} } @{ $farm->{machines} }], [0, 0, 2], 'OpenMetrics: a machine');
     is($all{qq(rpcproxy_store_up{store="127.0.0.1:$redis->{port}"})}, 1, 'the store');
     is({ $status->samples }->{qq(rpcproxy_store_up{store="127.0.0.1:$redis->{port}"})}, 1, 'also without the farm');
+    cmp_ok($all{rpcproxy_store_exchanges_total}, '>', 0, 'and how often it was asked');
     SKIP: {
         skip 'promtool (Debian: prometheus) is not installed', 1 if system('command -v promtool >/dev/null');
         open my $promtool, '|-', 'promtool check metrics >/dev/null 2>&1' or die "promtool: $!\n";
@@ -224,25 +227,107 @@ SKIP: {
     $c->close;
 }
 
-# ---- the store is killed, and comes back, under load ----
+# ---- who decides last about a server is right, wherever, however short the machine has run ----
 {
+    my @status = map { RPCH::Status->new(port => $_->{port}) } @machines;
+    my $place = "127.0.0.1[$native->{port}]";
+    my $server = sub { my ($json) = @_; return (grep { $_->{port} == $native->{port} } @{ $json->{servers} })[0] };
+    my $all = sub { my ($check) = @_; return 3 == grep { $_->awaits(sub { $check->($server->($_[0])) }) } @status };
+    my $act = sub { my ($machine, %form) = @_; return $status[$machine]->post({ token => $status[$machine]->token, server => $place, %form })->{status} };
+    is($act->(0, action => 'drain'), 303, 'drained at a machine');
+    ok($all->(sub { $_[0]{state} eq 'draining' }), 'as all know');
+    is($act->(0, action => 'undrain'), 303, 'and used again');
+    ok($all->(sub { $_[0]{state} eq 'up' }), 'as all know');
+    # It has forgotten both decisions, and the others have not
+    $machines[2]->stop;
+    $machines[2]->start;
+    is($act->(2, action => 'drain'), 303, 'a machine that has just been started drains it');
+    heard(2, 0);
+    my $exchanges = $status[2]->json->{farm}{exchanges};
+    $status[2]->awaits(sub { $_[0]{farm}{exchanges} > $exchanges + 1 });
+    is($server->($status[2]->json)->{state}, 'draining', 'which no older decision undoes');
+    ok($all->(sub { $_[0]{state} eq 'draining' }), 'and all follow');
+    is($act->(1, action => 'undrain'), 303, 'another ends that');
+    ok($all->(sub { $_[0]{state} eq 'up' }), 'for all');
+    # Two at once, neither of whom knows of the other
+    my @token = map { $_->token } @status;
+    $status[$_->[0]]->post({ token => $token[$_->[0]], action => 'drain', server => $place, after => $_->[1] }) for [0, '1h'], [1, '2h'];
+    ok($all->(sub { $_[0]{state} eq 'draining' && abs($_[0]{drain_end} - time - 7200) < 1200 }), 'of two decisions at once one holds for all');
+    like($status[0]->html, qr/draining<\/span>, old connections end in (?:1 h 5\d|2 h \d) min/, 'as the page says');
+    is($act->(1, action => 'undrain'), 303, 'and it is used again');
+    ok($all->(sub { $_[0]{state} eq 'up' }), 'by all');
+}
+
+# ---- a store says what it likes ----
+{
+    require RPCH::Store;
+    my $double = RPCH::Store->new;
+    my $httpd = RPCH::Httpd->new(conf => "RpcSharedStore redis://127.0.0.1:$double->{port}\nRpcSharedStoreSecret $secret\n" . status_conf())->start;
+    my $status = RPCH::Status->new(port => $httpd->{port});
+    my @names = map { sprintf '%016x', $_ } 1 .. 3;
+    for my $case (['numbers as members', ":7\r\n", "\$-1\r\n"], ['lists and nothing as members', "*2\r\n:1\r\n\$-1\r\n", "\$-1\r\n", "*-1\r\n"],
+                  ['a machine without a name', RPCH::Store::bulk(''), RPCH::Store::bulk('xyz'), RPCH::Store::bulk('0' x 16), RPCH::Store::bulk('f' x 15 . 'z')],
+                  ['no list', undef], ['a head that is a number', { get => ":5\r\n" }, map { RPCH::Store::bulk($_) } @names],
+                  ['a head that is a list', { get => "*1\r\n:5\r\n" }, map { RPCH::Store::bulk($_) } @names],
+                  ['a short head', { get => RPCH::Store::bulk('x') }, map { RPCH::Store::bulk($_) } @names],
+                  ['many members', map { RPCH::Store::bulk(sprintf '%016x', $_) } 1 .. 20_000]) {
+        my ($name, @members) = @$case;
+        $double->{get} = ref $members[0] ? (shift @members)->{get} : "\$-1\r\n";
+        $double->{members} = defined $members[0] ? '*' . @members . "\r\n" . join('', @members) : ":1\r\n";
+        my $asked = $double->{asked};
+        ok(comes($name, sub { $double->{asked} > $asked + 2 }), "$name: the store is asked again");
+        cmp_ok($double->{most_gets}, '<=', 200, "$name: but not for each") if @members > 1000;
+        ok($status->awaits(sub { @{ $_[0]{farm}{machines} } == 1 && $_[0]{farm}{stores}[0]{state} eq 'up' }), "$name: nobody is there, and the store is up");
+    }
+    unlike($httpd->log, qr/exit signal/, 'no child dies of it');
+    $double->close;
+}
+
+# ---- one of two stores is away: the machines are one ----
+{
+    my $held = at(0, 'user')->connect;
+    heard(1, 2);
+    for my $case ([$redis, $second], [$second, $redis]) {
+        my ($away, $up) = @$case;
+        $away->stop;
+        ok($machines[1]->logs(qr/RpcSharedStore: 127\.0\.0\.1:$away->{port} is away/), 'a store is away');
+        my $json = RPCH::Status->new(port => $machines[1]{port})->json;
+        is_deeply([map { $_->{state} } sort { $a->{name} cmp $b->{name} } @{ $json->{farm}{stores} }],
+                  [map { $_->[1] } sort { $a->[0] cmp $b->[0] } ["127.0.0.1:$away->{port}", 'away'], ["127.0.0.1:$up->{port}", 'up']], 'as the page says, and which is used');
+        heard($_, $_ == 0 ? 0 : 2) for 0 .. 2;
+        is(answer(at(1, 'user')), 'RPC Error: 6bb', 'what a user has is known, from before');
+        my $more = at(1, 'address', %BOB, from => '127.0.90.50')->connect;
+        ok(comes('a refusal', sub { answer(at(2, 'address', from => '127.0.90.50')) eq 'RPC Error: 6bb' }), 'and from now');
+        $more->close;
+        $away->start;
+        ok($machines[1]->logs(qr/RpcSharedStore: 127\.0\.0\.1:$away->{port} is back/), 'it is back');
+        heard(1, 2);
+    }
+    $held->close;
+}
+
+# ---- the stores are killed, and come back, under load ----
+{
+    $second->stop;
     my @clients = map { at($_ % 2, 'rpc', %BOB)->connect } 0 .. 5;
     my $held = at(0, 'user')->connect;
     ok(comes('a refusal', sub { answer(at(1, 'user')) eq 'RPC Error: 6bb' }), 'a user has all at one machine');
     my $errors = 0;
     my $load = sub { for my $c (@clients) { my $stub = rand; $errors++ if !eval { $c->call(request_pdu(1, $stub)); 1 } } };
     $load->();
+    # How often it has been said of the store, which has been away once before
+    my $told = sub { my ($i, $level, $what) = @_; return scalar(() = $machines[$i]->log =~ /${level}RpcSharedStore: 127\.0\.0\.1:$redis->{port} $what/g) };
     $redis->stop;
     $load->();
     for my $i (0, 1) {
-        ok(comes('the warning', sub { $load->(); $machines[$i]->log =~ /:warn\].*RpcSharedStore: 127\.0\.0\.1:\d+ is away: / }), 'it is away, which is told');
+        ok(comes('the warning', sub { $load->(); $told->($i, ':warn\].*', 'is away: ') > 1 }), 'it is away, which is told');
         like(RPCH::Status->new(port => $machines[$i]{port})->html('?scope=farm'), qr/is <span class="bad">away</, 'on the page, too');
     }
     ok(comes('a machine for itself', sub { $load->(); answer(at(1, 'user')) eq 'taken' }), 'each machine acts for itself');
     $redis->start;
     for my $i (0, 1) {
-        ok(comes('the notice', sub { $load->(); $machines[$i]->log =~ /:notice\].*RpcSharedStore: 127\.0\.0\.1:\d+ is back/ }), 'it is back, which is told');
-        is(scalar(() = $machines[$i]->log =~ /is away: (?!no answer in time)/g), 1, 'once each');     # a busy machine is late
+        ok(comes('the notice', sub { $load->(); $told->($i, ':notice\].*', 'is back') == 2 }), 'it is back, which is told');
+        is($told->($i, ':warn\].*', 'is away: (?!no answer in time)'), 2, 'once each');     # a busy machine is late
     }
     ok(comes('a refusal', sub { $load->(); answer(at(1, 'user')) eq 'RPC Error: 6bb' }), 'and the machines are one again');
     is($errors, 0, 'nothing has ended meanwhile');
