@@ -1,6 +1,7 @@
 #!/bin/bash
 # usage: deb_test.sh FOLDER. Tries the packages that deb.sh has put into FOLDER, in a clean root that debootstrap
-# makes there: what `make deb-test` calls, as root. KEEP=1 leaves the root for a look.
+# makes there: what `make deb-test` calls, as root. KEEP=1 leaves the root for a look. First the packages' life, then
+# the manual's way from them to a site of each kind, and debian/tests.
 #
 # MIRROR and RELEASE say where from and which Debian; by default what apt of this machine uses. Only fetching
 # packages needs a network: what the packages do they do in network and process namespaces of their own.
@@ -24,11 +25,12 @@ fetching() {
     unshare --pid --mount --fork sh -c "$enter" - "$root" env DEBIAN_FRONTEND=noninteractive "$@"
 }
 
-# COMMAND... in the root: without the network, and services start. All processes end with the command.
+# COMMAND... in the root: without the network, and services start. All processes end with the command. Addresses of
+# the loopback alone are no targets of the proxy, so it has those of the manual's examples, too.
 apart() {
     # Where there is no init, invoke-rc.d does nothing unless this says so.
     printf '#!/bin/sh\nexit 0\n' >"$root/usr/sbin/policy-rc.d"
-    unshare --net --pid --mount --fork sh -c "ip link set lo up && $enter" - "$root" "$@"
+    unshare --net --pid --mount --fork sh -c "ip link set lo up && ip address add 10.0.0.1/24 dev lo && $enter" - "$root" "$@"
 }
 enter='mount --bind /dev "$1/dev" && mount -t proc proc "$1/proc" && exec chroot "$@"'
 
@@ -39,8 +41,10 @@ make_root() {
         sources | sed 's/^/deb /' >"$root/etc/apt/sources.list"
     fi
     fetching apt-get update -q
-    fetching apt-get install -q -y --no-install-recommends apache2 openssl procps
-    cp "$folder"/*_"$version"_*.deb "$folder/$before"/*_"$before"_*.deb build/rpcdemo tools/deb_life.sh "$root/root/"
+    fetching apt-get install -q -y --no-install-recommends apache2 openssl procps curl haproxy
+    cp "$folder"/*_"$version"_*.deb "$folder/$before"/*_"$before"_*.deb build/rpcdemo tools/deb_{life.sh,walk.pl} "$root/root/"
+    install -D -m 644 -t "$root/root/RPCH" t/lib/RPCH/{File,Manual}.pm
+    install -D -m 644 -t "$root/root/manual" doc/*.md
     fetching apt-get install -q -y --no-install-recommends --download-only "${packages[@]}"
 }
 
@@ -62,6 +66,7 @@ DEB_BUILD_OPTIONS=nocheck tools/deb.sh "$folder/$before" "$before"
 make -s build/rpcdemo
 quietly make_root
 apart /root/deb_life.sh "$before" "$version" "$architecture"
+apart sh -c 'cd /root && perl -I. deb_walk.pl manual'
 quietly make_tests
 # debian/tests, by Debian's own runner. The root is what isolation-container asks for.
 apart autopkgtest --ignore-restrictions=isolation-container "${packages[@]}" /root/source -- null
