@@ -16,7 +16,7 @@ before=0.9.9
 # Of each source of Debian's packages: its place, release and component.
 sources() { apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' 'Origin: Debian' | sort -u; }
 release=${RELEASE:-$(. /etc/os-release && echo "$VERSION_CODENAME")}
-mirror=${MIRROR:-$(sources | awk -v release="$release" '$2 == release { print $1; exit }')}
+mirror=$(tools/mirror.sh "$release")
 
 # COMMAND... in the root: with the network, and nothing that is installed may start.
 fetching() {

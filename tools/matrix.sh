@@ -1,7 +1,12 @@
 #!/bin/bash
 # usage: matrix.sh [STEP...]. What `make ci-matrix` runs, one step after the other, each with a log of its own in
 # build/matrix; then a table. A step that fails keeps no other from running. FUZZ_TIME are the seconds for each
-# fuzzer. The steps deb, bookworm and trixie are as root, with the mirror that apt of this machine has.
+# fuzzer.
+#
+# Spelling, shell and Perl (codespell, shellcheck, perlcritic) are in lint, lintian is in deb, the links of the
+# manual are in test (t/92-manual.t). The steps deb, bookworm and trixie make clean roots: as root, with the mirror
+# that apt of this machine has (or MIRROR). Where that is not to be had, the table says "not run" and why, and the
+# matrix fails, unless STEPS leave them out.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit
 logs=build/matrix
@@ -26,11 +31,27 @@ trixie         tools/root_build.sh trixie
 STEPS
 }
 
+# Why a step cannot be run here, or nothing.
+hindrance() {
+    case $1 in
+    deb | bookworm | trixie)
+        [ "$(id -u)" -eq 0 ] || { echo 'a clean root wants root'; return; }
+        tools/deps.sh deb >"$logs/$1.log" 2>&1 || { echo 'packages are missing: tools/deps.sh deb'; return; }
+        tools/mirror.sh "${1#deb}" 2>&1 >>"$logs/$1.log" || true
+        ;;
+    esac
+}
+
 # NAME COMMAND: 1 if it fails. Its row goes into the table.
 step() {
-    local begin=$SECONDS said=ok
-    sh -c "$2" >"$logs/$1.log" 2>&1 || said=FAILED
-    printf '%-14s %-7s %5d s   %s\n' "$1" "$said" $((SECONDS - begin)) "$2" | tee -a "$logs/table"
+    local begin=$SECONDS said=ok why
+    why=$(hindrance "$1")
+    if [ -n "$why" ]; then
+        said='not run'
+    else
+        sh -c "$2" >"$logs/$1.log" 2>&1 || said=FAILED
+    fi
+    printf '%-14s %-7s %5d s   %s\n' "$1" "$said" $((SECONDS - begin)) "${why:-$2}" | tee -a "$logs/table"
     [ "$said" = ok ]
 }
 

@@ -5,8 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 release=$1
-mirror=${MIRROR:-$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' \
-    | grep -v -m 1 security)}
+mirror=$(tools/mirror.sh "$release")
 [ "$(id -u)" -eq 0 ] || { echo "root_build: a clean root wants root" >&2; exit 1; }
 root=$(mktemp -d)
 trap 'rm -rf --one-file-system "$root"' EXIT

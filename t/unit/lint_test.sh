@@ -37,4 +37,12 @@ ok 'is in the table' row check FAILED
 ok 'with what it said' grep -qx 'a fault' "$dir/said"
 ok 'the next one runs' row lint ok
 ok 'a step that does not exist' not matrix cellar
+# Nobody listens at port 9: there is no mirror, or else this is not root.
+cp tools/mirror.sh "$dir/tree/tools"
+printf '#!/bin/sh\n' > "$dir/tree/tools/deps.sh"
+chmod 755 "$dir/tree/tools/deps.sh"
+MIRROR=http://127.0.0.1:9/debian ok 'without a mirror of Debian a clean root' not matrix trixie lint
+ok 'is not built, and the table says so' row trixie 'not run'
+ok 'and why' grep -qE '127\.0\.0\.1:9/.* does not answer|wants root' "$dir/said"
+ok 'other steps run' row lint ok
 echo "1..$tests"
