@@ -37,7 +37,7 @@ hindrance() {
     deb | bookworm | trixie)
         [ "$(id -u)" -eq 0 ] || { echo 'a clean root wants root'; return; }
         tools/deps.sh deb >"$logs/$1.log" 2>&1 || { echo 'packages are missing: tools/deps.sh deb'; return; }
-        tools/mirror.sh "${1#deb}" 2>&1 >>"$logs/$1.log" || true
+        { tools/mirror.sh "${1#deb}" >>"$logs/$1.log"; } 2>&1 || true
         ;;
     esac
 }
