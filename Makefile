@@ -3,6 +3,7 @@
 #   make                 the modules, rpcping, rpcdemo, in build/
 #   make run             a demonstration proxy on https://localhost:8443
 #   make test            the whole suite
+#   make test-browser    the status page in a real browser
 #   make bench           beside HAProxy, with bounds; make bench-all: every MPM, plain HTTP, and more
 #   make check           the order of the house: who includes, needs and cites what; long lines
 #   make lint            spelling, shell and Perl: codespell, shellcheck, perlcritic
@@ -71,7 +72,7 @@ DEMO_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcdemo*.c) tools/dce.c
 MAN      := $(patsubst doc/%.md,$(BUILD)/man/%.8,$(wildcard doc/mod_*.md)) $(BUILD)/man/rpcping.1
 UNITS    := $(patsubst t/unit/%.c,$(BUILD)/unit/%,$(wildcard t/unit/*_test.c))
 
-.PHONY: all module tools man load unit check test mixing sanitize run bench bench-all deps install \
+.PHONY: all module tools man load unit check test test-browser mixing sanitize run bench bench-all deps install \
         uninstall deb deb-test doc lint ci-matrix clean
 all: module tools man
 
@@ -172,6 +173,11 @@ test:
 mixing: all
 	tools/deps.sh test
 	RPCH_REQUESTS=10000 perl t/TEST t/88-upstream-users.t
+
+# The status page in a browser, which is too large for the suite: 350 MB.
+test-browser: all
+	tools/deps.sh browser
+	perl t/TEST t/browser/status.t
 
 sanitize:
 	tools/deps.sh test

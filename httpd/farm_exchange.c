@@ -25,7 +25,9 @@ APLOG_USE_MODULE(rpcproxy);
 #define WATCHDOG "_rpcproxy_farm_"
 #define INTERVAL apr_time_from_msec(200)
 #define STORE_TIME apr_time_from_sec(1)     /* for a store in a round */
-#define RETRY apr_time_from_sec(1)          /* between two looks for a store that is away */
+#define RETRY apr_time_from_sec(1)          /* between two looks for a store that is away; if a look
+                                             * takes time, so many times that: */
+#define RETRY_FACTOR 4
 #define REST 4                              /* times what a round computes, but no more than: */
 #define REST_MOST apr_time_from_msec(300)   /* so others hear of all within a second */
 #define LEASE apr_time_from_sec(10)         /* longer than a round may take */
@@ -166,20 +168,24 @@ static void note_store(exchange_t *x, int i)
                      before == RPC_STORE_AWAY ? "back" : "there");
 }
 
-/* 1: one more store than before is open. */
+/* 1: one more store than before is open. One that says nothing is rarely asked, so that the others
+ * are as often as ever. */
 static int open_stores(exchange_t *x)
 {
     int i, opened = 0;
 
     for (i = 0; i < x->stores->nelts && !rpc_watchdog_ends(); i++) {
         rpc_store_t *store = store_at(x, i);
+        apr_time_t began = rpc_clock_now();
 
         x->commands[i] = 0;
-        if (store->redis || x->retry[i] > rpc_clock_now())
+        if (store->redis || x->retry[i] > began)
             continue;
         opened |= rpc_store_open(store, STORE_TIME);
-        if (!store->redis)
-            note_store(x, i);
+        if (store->redis)
+            continue;
+        note_store(x, i);
+        x->retry[i] += (rpc_clock_now() - began) * RETRY_FACTOR;
     }
     return opened;
 }

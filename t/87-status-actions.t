@@ -177,8 +177,16 @@ for ([user => 'bob'], [server => "127.0.0.1[$tcp->{port}]"]) {
 
 # ---- sessions ----
 {
-    my $c = to('one.contoso.test:6001', path => '/short/rpcproxy.dll', %BOB)->connect;
+    my ($c, $t) = map { to("$_.contoso.test:6001", path => '/short/rpcproxy.dll', %BOB)->connect } 'one', 'tcp';
+    my $v1 = to('tcp.contoso.test:6001')->dial('version 1');
+    $v1->put("RPC_CONNECT /short/rpcproxy.dll?tcp.contoso.test:6001 HTTP/1.0\r\nAuthorization: Basic YWxpY2U6c2VjcmV0\r\n\r\n");
+    is($v1->head->{status}, 200, 'version 1');
     ok(ended($c), 'RpcMaxSessionTime ends a connection');
+    ok(ended($t), 'also through the endpoint');
+    ok($httpd->logs(qr/virtual connection ended: .*user="bob" .*target=tcp\.contoso\.test:6001 .*version=2 .*by=proxy reason=session-over/), 'for this reason');
+    ok(eval { wait_for('its end', sub { turn(0.02); $v1->{eof} || $v1->{closed} }) }, 'and one of version 1');
+    ok($httpd->logs(qr/virtual connection ended: .*user="alice" .*version=1 .*by=proxy reason=session-over/), 'for this reason, too');
+    $_->close for $t, $v1;
     ok($httpd->logs(qr/virtual connection ended: .*user="bob" .*seconds=\d+\.\d+ .*by=proxy reason=session-over/), 'with its reason') || diag join "\n", grep { /ended: connection/ } split /\n/, $httpd->log;
     $c->close;
     put($groups, "mail: alice\n");

@@ -4,7 +4,10 @@
 use strict;
 use warnings;
 use File::Spec;
+use HTTP::Tiny;
 use IO::Socket::IP;
+use JSON::PP qw(decode_json);
+use POSIX ();
 use Test::More;
 use Text::ParseWords qw(shellwords);
 use RPCH::Demo;
@@ -176,5 +179,41 @@ SKIP: {
         . "    input_series:\n$series    alert_rule_test:\n$tests");
     my $said = qx($promtool test rules $root/rules.test.yml 2>&1);
     like($said, qr/SUCCESS/, 'each alert is for what is wrong, and for nothing else') or diag $said;
+}
+
+# ---- Prometheus itself, with the sample, reads the page; it asks nobody but this machine ----
+my ($prometheus) = grep { -x } map { "$_/prometheus" } File::Spec->path;
+SKIP: {
+    skip 'no prometheus (Debian: prometheus)', 1 if !$prometheus;
+    my ($dir, $port) = ("$root/prometheus-$$", RPCH::Root::free_ports(1));
+    mkdir $dir or die "$dir: $!\n";
+    put("$dir/rpcproxy.rules.yml", $rules);
+    put("$dir/prometheus.yml", "global: {scrape_interval: 1s, evaluation_interval: 1s}\n"
+        . $text{'prometheus.yml'} =~ s/scheme: https/scheme: http/r =~ s/targets: \[.*\]/targets: ["127.0.0.1:$httpd->{port}"]/r);
+    my $pid = fork // die "fork: $!\n";
+    if (!$pid) {
+        delete $ENV{LD_PRELOAD};
+        open STDOUT, '>', "$dir/log" or POSIX::_exit(1);
+        open STDERR, '>&', \*STDOUT or POSIX::_exit(1);
+        exec $prometheus, "--config.file=$dir/prometheus.yml", "--storage.tsdb.path=$dir/data", "--web.listen-address=127.0.0.1:$port", '--log.level=warn' or POSIX::_exit(127);
+    }
+    my $http = HTTP::Tiny->new(timeout => 20);
+    my $ask = sub { my ($what) = @_; my $r = $http->get("http://127.0.0.1:$port/api/v1/$what"); return $r->{success} ? decode_json($r->{content})->{data} : {} };
+    my $value = sub { my ($query) = @_; my ($one) = @{ $ask->("query?query=$query")->{result} // [] }; return $one ? $one->{value}[1] : 'none' };
+    my $becomes = sub { my ($query, $wanted) = @_; return eval { wait_for($query, sub { turn(0.1); $value->($query) eq $wanted }) } || diag($query . ' is ' . $value->($query) . "\n" . slurp("$dir/log")) && 0 };
+    ok($becomes->('up{job="rpcproxy"}', 1), 'Prometheus: the page is up');
+    is($value->('rpcproxy_limit{limit="channels"}'), $samples{'rpcproxy_limit{limit="channels"}'}, 'a limit');
+    ok($becomes->(qq(rpcproxy_server_up{server="127.0.0.1[$second_port]"}), 0), 'a server that is down');
+    is($value->(qq(rpcproxy_server_up{server="127.0.0.1[$demo->{port}]"})), 1, 'and one that is not');
+    ok($becomes->('rpcproxy_store_up', 0), 'a store that is away');
+    # One more reason to refuse, which is counted
+    is(plain(port => $httpd->{port}, target => 'other.example.com:6001')->out_status, 503, 'a client is refused');
+    ok($becomes->('rpcproxy_requests_refused_total{reason="target-refused"}', { $status->samples }->{'rpcproxy_requests_refused_total{reason="target-refused"}'}), 'which it sees');
+    my ($target) = @{ $ask->('targets')->{activeTargets} };
+    is_deeply([@$target{qw(health lastError)}], ['up', ''], 'it finds no fault with the format');
+    ok(eval { wait_for('the rules', sub { turn(0.1); my @all = map { @{ $_->{rules} } } @{ $ask->('rules')->{groups} // [] }; @all && !grep { $_->{health} ne 'ok' } @all }) }, 'and can compute all rules');
+    kill TERM => $pid;
+    waitpid $pid, 0;
+    system 'rm', '-rf', $dir;
 }
 done_testing;

@@ -104,7 +104,7 @@ for my $case (['user', 'too-many-of-user', [], { from => '127.0.90.1' }], ['addr
 # ---- a guesser ----
 {
     my $n = 0;
-    my $try = sub { my ($machine, $from, $password) = @_; return at($machine, 'guess', %BOB, from => "127.0.90.$from", password => $password)->out_status };
+    my $try = sub { my ($machine, $from, $password) = @_; my $c = at($machine, 'guess', %BOB, from => "127.0.90.$from", password => $password); my $status = $c->out_status; $c->close; return $status };
     is($try->(0, 20, 'hidden'), 200, 'its owner logs on');
     is(join(' ', map { $try->($_, 21, 'guess') } 0, 0, 0), '401 401 401', 'three wrong passwords');
     # Each time from another address, since a success would make it known
@@ -239,7 +239,9 @@ SKIP: {
     is($act->(0, action => 'undrain'), 303, 'and used again');
     ok($all->(sub { $_[0]{state} eq 'up' }), 'as all know');
     # It has forgotten both decisions, and the others have not
+    my $parent = $machines[2]{pid};
     $machines[2]->stop;
+    wait_for('its end', sub { turn(0.02); !kill 0, $parent });
     $machines[2]->start;
     is($act->(2, action => 'drain'), 303, 'a machine that has just been started drains it');
     heard(2, 0);
@@ -317,16 +319,26 @@ SKIP: {
     $load->();
     # How often it has been said of the store, which has been away once before
     my $told = sub { my ($i, $level, $what) = @_; return scalar(() = $machines[$i]->log =~ /${level}RpcSharedStore: 127\.0\.0\.1:$redis->{port} $what/g) };
+    # It says nothing, but its connections are open, and the system takes new ones
+    kill STOP => $redis->{pid};
+    for my $i (0, 1) {
+        ok(comes('the warning', sub { $load->(); $told->($i, ':warn\].*', 'is away: no answer in time') }), 'a store that says nothing is away');
+        my $exchanges = RPCH::Status->new(port => $machines[$i]{port})->json->{farm}{exchanges};
+        ok(comes('rounds', sub { $load->(); RPCH::Status->new(port => $machines[$i]{port})->json->{farm}{exchanges} > $exchanges + 5 }), 'and asked again and again');
+    }
+    kill CONT => $redis->{pid};
+    my @before = map { my $i = $_; ok(comes('the notice', sub { $load->(); $told->($i, ':notice\].*', 'is back') == 2 }), 'it is back'); $told->($i, ':warn\].*', 'is away: ') } 0, 1;
+    is_deeply(\@before, [2, 2], 'and was away once');
     $redis->stop;
     $load->();
     for my $i (0, 1) {
-        ok(comes('the warning', sub { $load->(); $told->($i, ':warn\].*', 'is away: ') > 1 }), 'it is away, which is told');
+        ok(comes('the warning', sub { $load->(); $told->($i, ':warn\].*', 'is away: ') > $before[$i] }), 'it is away, which is told');
         like(RPCH::Status->new(port => $machines[$i]{port})->html('?scope=farm'), qr/is <span class="bad">away</, 'on the page, too');
     }
     ok(comes('a machine for itself', sub { $load->(); answer(at(1, 'user')) eq 'taken' }), 'each machine acts for itself');
     $redis->start;
     for my $i (0, 1) {
-        ok(comes('the notice', sub { $load->(); $told->($i, ':notice\].*', 'is back') == 2 }), 'it is back, which is told');
+        ok(comes('the notice', sub { $load->(); $told->($i, ':notice\].*', 'is back') == 3 }), 'it is back, which is told');
         is($told->($i, ':warn\].*', 'is away: (?!no answer in time)'), 2, 'once each');     # a busy machine is late
     }
     ok(comes('a refusal', sub { $load->(); answer(at(1, 'user')) eq 'RPC Error: 6bb' }), 'and the machines are one again');

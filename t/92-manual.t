@@ -191,6 +191,23 @@ for my $page (grep { !/messages\.md$/ } @pages) {
     is(join("\n", @wrong), '', "$page: its lines of the log") if $text{$page} =~ /^    .*RPC\d{4}: /m;
 }
 
+# ---- who may see the page ----
+# It names users and addresses, so no sample opens it to everybody.
+{
+    my ($there, @open) = (0);
+    for my $file (sort keys %text, 'README', grep { -f && -T } map { (glob("$_/*"), glob("$_/*/*")) } 'conf') {
+        my $sample = ($text{$file} // slurp($file)) =~ s/^#[ \t]?//mgr;
+        while ($sample =~ /^[ \t]*(<(Location|LocationMatch|Files)\b[^\n]*>.*?^[ \t]*<\/\2>)/msg) {
+            my $section = $1;
+            next if $section !~ /SetHandler rpcproxy-status/;
+            $there++;
+            push @open, "$file: $section" if $section !~ /^[ \t]*Require (?:local|ip|host|user|group|valid-user)\b/m || $section =~ /Require all granted/;
+        }
+    }
+    cmp_ok($there, '>=', 2, 'samples of the status page');
+    is(join("\n", @open), '', 'each has a Require');
+}
+
 # ---- variables ----
 # SetEnvIf in a section knows the target; <If> knows the query.
 my $server = server(echo => 1);
