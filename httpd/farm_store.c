@@ -145,6 +145,7 @@ static void forget_look_up(rpc_question_t *question)
 static int find_address(const rpc_store_t *store, char address[NI_MAXHOST],
                         apr_interval_time_t time)
 {
+    static rpc_asker_t asker = RPC_ASKER;
     look_up_t *l = calloc(1, sizeof(*l));
     int found;
 
@@ -154,7 +155,7 @@ static int find_address(const rpc_store_t *store, char address[NI_MAXHOST],
     l->question.forget = forget_look_up;
     apr_cpystrn(l->host, store->host, sizeof(l->host));
     apr_cpystrn(l->port, store->port, sizeof(l->port));
-    if (!rpc_ask_in_time(&l->question, time))
+    if (!rpc_ask_in_time(&asker, &l->question, time))
         return 0;
     found = l->found && getnameinfo(l->found->ai_addr, l->found->ai_addrlen, address, NI_MAXHOST,
                                     NULL, 0, NI_NUMERICHOST) == 0;

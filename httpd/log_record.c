@@ -286,6 +286,7 @@ static int wants_hosts(const rpc_record_t *record)
  * address. */
 static void find_hosts(rpc_record_t *record, request_rec *r)
 {
+    static rpc_asker_t asker = RPC_ASKER;
     host_question_t *q;
 
     if (!wants_hosts(record))
@@ -297,10 +298,11 @@ static void find_hosts(rpc_record_t *record, request_rec *r)
     q = calloc(1, sizeof(*q));
     if (!q)
         return;
-    q->question = (rpc_question_t){ ask_hosts, forget_hosts };
+    q->question.ask = ask_hosts;
+    q->question.forget = forget_hosts;
     q->record = record;
     rpc_record_hold(record);
-    if (!rpc_ask_in_time(&q->question, LOOK_UP_TIME))
+    if (!rpc_ask_in_time(&asker, &q->question, LOOK_UP_TIME))
         return;
     r->connection->remote_host = apr_pstrdup(r->pool, q->client);
     r->useragent_host = apr_pstrdup(r->pool, q->useragent);

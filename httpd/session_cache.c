@@ -1,6 +1,7 @@
 /* httpd/session_cache.c: see httpd/session_cache.h. */
 #include "httpd/session_cache.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 
 #include <apu.h>
@@ -29,12 +30,16 @@ static void free_removal(rpc_line_t *line)
     free(removal);
 }
 
+/* All children share the lock that it may hold, so it is not cancelled meanwhile. */
 static void remove_now(rpc_line_t *line, apr_pool_t *pool)
 {
     const removal_t *removal = (removal_t *)line;
+    int before;
 
+    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
     of_mod_ssl(removal->ctx, removal->session);
     free_removal(line);
+    pthread_setcancelstate(before, NULL);
 }
 
 /* Without memory, the session stays until its time is over. */

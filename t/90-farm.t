@@ -11,6 +11,7 @@ use RPCH::HTTP;
 use RPCH::Httpd;
 use RPCH::PDU qw(rts);
 use RPCH::Poll qw(wait_for turn);
+use RPCH::Preload;
 use RPCH::RPC qw(request_pdu);
 use RPCH::Redis;
 use RPCH::Root;
@@ -362,6 +363,20 @@ kill KILL => $machines[0]->children, $machines[0]{pid};     # and what it had is
     $httpd->restart;
     ok(comes('its end', sub { !kill 0, $old }), 'a child that ends leaves its stores');
     unlike($httpd->log, qr/while a round of the watchdog|exit signal/, 'its thread has ended before it');
+}
+
+# ---- a store comes back while a reverse look-up for a log hangs ----
+SKIP: {
+    my $world = RPCH::Preload->new or skip 'no compiler', 2;
+    $world->host('127.0.0.5', 'hang');
+    my $httpd = RPCH::Httpd->new(conf => "${farm}HostnameLookups On\nLogFormat \"%h\" hosts\nCustomLog hosts_log hosts\n" . RPCH::Httpd->location);
+    $world->start($httpd);
+    plain(port => $httpd->{port}, target => $native->target, from => '127.0.0.5')->connect->close;
+    ok(comes('the look-up', sub { grep { $_ eq '127.0.0.5' } $world->asked }), 'a reverse look-up hangs');
+    $redis->stop;
+    $httpd->logs(qr/RpcSharedStore: \S+ is away/);
+    $redis->start;
+    ok($httpd->logs(qr/RpcSharedStore: \S+ is back/), 'a store that is away comes back') or diag grep { /RpcShared/ } $httpd->log =~ /^.*\n/mg;
 }
 
 # ---- configtest ----
