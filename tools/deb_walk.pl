@@ -143,6 +143,11 @@ like((walk('upgrading'))[-1], $CALLED, 'an upgrade, after which the site serves'
 like((walk('site-autodiscover'))[-1], qr{<Type>EXPR</Type>.*<Server>mail\.example\.com</Server>}s, 'Autodiscover, beside it');
 walk('site-farm');
 like(slurp('/var/log/apache2/error.log'), qr/RPC0028: RpcSharedStore: 10\.0\.0\.8:6379 is away/, 'a farm: the line for its store');
+put('/etc/hosts', slurp('/etc/hosts') =~ s/ mail\.example\.com//r);      # names are DNS's matter
+{
+    my ($ping) = grep { $_->{kind} eq 'text' } blocks(slurp("$manual/site-farm" . '.md'));
+    like(join('', map { (run($_))[1] } commands($ping)), $CALLED, 'the first ping of a machine, beside other sites');
+}
 
 run('service apache2 stop');
 kill TERM => @started;
