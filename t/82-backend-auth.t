@@ -11,10 +11,11 @@ use MIME::Base64 qw(decode_base64 encode_base64 encode_base64url);
 use Test::More;
 use RPCH::AD;
 use RPCH::CA;
-use RPCH::File qw(put);
+use RPCH::File qw(put slurp);
 use RPCH::Httpd;
+use RPCH::Manual qw(blocks commands);
 use RPCH::NTLM;
-use RPCH::Poll qw(wait_for);
+use RPCH::Poll qw(turn wait_for);
 use RPCH::Test;
 use RPCH::WebServer;
 
@@ -35,7 +36,14 @@ my $ad = RPCH::AD->start(
     { name => 'other',   spn => ['HTTP/other.test'] },
     { name => 'front',   spn => ['HTTP/front.test'], delegate => \@behind, flags => RPCH::AD::ANY_PROTOCOL },
     { name => 'nofront', spn => ['HTTP/nofront.test'], delegate => \@behind },
+    { name => 'noupn',   spn => ['HTTP/noupn.test'], upn => 'noupn@ad.test', delegate => \@behind, flags => RPCH::AD::ANY_PROTOCOL },
+    { name => 'svc-proxy' },
 );
+# Beside all else the commands of the manual make an account out of the last one.
+my @manual = map { s/example\.com/test/gr =~ s/EXAMPLE\.COM/AD.TEST/r =~ s/proxy\.keytab/@{[ $ad->keytab('svc-proxy') ]}/r }
+    grep { /^samba-tool / } map { commands($_) } blocks(slurp('doc/delegation.md'));
+my $setup = fork // die "fork: $!\n";
+exec '/bin/sh', '-c', 'unset LD_PRELOAD; exec >$0 2>&1; ' . join(' && ', map { "$_ -s $ad->{dir}/etc/smb.conf" } @manual), "$ad->{dir}/manual.log" or die if !$setup;
 
 $ad->accept_as('cas');
 
@@ -369,6 +377,23 @@ subtest 'own account' => sub {
             qr{a ticket of alice\@AD.TEST that must not be used .*the account of HTTP/nofront.test\@AD.TEST lacks TRUSTED_TO_AUTH_FOR_DELEGATION}, 'without protocol transition');
     my $none = httpd('missing', location('/app', "ProxyPass $url/app", $BASIC, $KERBEROS));
     refused($none, get($none, '/app/', 'alice'), 502, qr{no keytab of this server's account: KRB5_CLIENT_KTNAME .*missing.keytab}, 'without a keytab');
+    my $noupn = httpd('noupn', location('/app', "ProxyPass $url/app", $BASIC, $KERBEROS));
+    refused($noupn, get($noupn, '/app/', 'alice'), 502, qr{the KDC does not know the principal of \S+ \(the account's userPrincipalName has to be}, 'whose userPrincipalName is another');
+
+    # The keytabs of two accounts in one file: behind a version of two bytes, the entries
+    my %keys = map { $_ => slurp($ad->keytab($_)) } qw(front nofront);
+    for (['front', 'nofront'], ['nofront', 'front']) {
+        my ($first, $second) = @$_;
+        put($ad->keytab("$first+$second"), $keys{$first} . substr $keys{$second}, 2);
+        chmod 0644, $ad->keytab("$first+$second");
+        my $two = httpd("$first+$second", location('/app', "ProxyPass $url/app", $BASIC, $KERBEROS));
+        is(get($two, '/app/', 'alice')->{status}, $first eq 'front' ? 200 : 403, "two accounts: $first is the first, and used");
+    }
+
+    is(waitpid($setup, 0) == $setup && $?, 0, 'the commands of the manual for an account') or diag slurp("$ad->{dir}/manual.log");
+    chmod 0644, $ad->keytab('svc-proxy');
+    my $made = httpd('svc-proxy', location('/app', "ProxyPass $url/app", $BASIC, $KERBEROS));
+    acts(get($made, '/app/', 'alice'), 'alice', 'which is all that it needs');
 };
 
 # ---- conf/sites/exchange.conf, with Kerberos ----
@@ -394,7 +419,21 @@ subtest 'a whole site' => sub {
     $_->close for $c, $exchange;
 };
 
-# ---- a KDC that is gone ----
+# ---- a KDC that is slow, or gone ----
+
+# A KDC that is stopped takes connections and says nothing.
+subtest 'a late answer' => sub {
+    my $kdc = -$ad->{pid};
+    my $asks = sub { return scalar map { glob "/proc/$_/task/*" } $front->children };
+    my $before = $asks->();
+    kill STOP => $kdc;
+    refused($front, get($front, '/default/', 'carol'), 504, qr/"carol" .*no KDC has answered within 5 seconds/, 'the request does not wait for long');
+    kill CONT => $kdc;
+    ok(eval { wait_for('the thread that asks', sub { turn(0.02); $asks->() <= $before }, 60) }, 'the answer comes when nobody waits any more');
+    kill STOP => $kdc;
+    acts(get($front, '/default/', 'carol'), 'carol', 'the ticket is there for the next request');
+    kill CONT => $kdc;
+};
 
 subtest 'a restart' => sub {
     $front->signal('USR1');
@@ -415,6 +454,7 @@ subtest 'configtest' => sub {
     like($said->(location('/x', 'RpcBackendAuth basic HTTP/x')), qr/^1 .*only kerberos has a second argument/s, 'too much');
     like($said->(location('/x', "RpcBackendAuth kerberos $_")), qr{^1 .*"\Q$_\E": expected the service principal name.* HTTP/cas.example.com}s, $_)
         for qw(cas.test HTTP/ /cas.test HTTP/a/b HTTP/a@ HTTP@a.test HTTP/a@b@c);
+    like((RPCH::Httpd->new(conf => join "\n", reverse split /\n/, $LOAD)->configtest)[1], qr/mod_rpc_backend_auth\.so.*undefined symbol: proxy_/, 'loaded before mod_proxy');
     like($said->(location('/x', 'AuthType None', 'RpcBackendAuth basic')), qr/^0 .*RpcBackendAuth basic \(.* line \d+\): AuthType is None here/s, 'AuthType None');
     like($said->(location('/x', $BASIC, 'RpcBackendAuth kerberos')), qr/^0 .*no keytab of this server's account/s, 'no keytab');
     unlike($said->(location('/x', $BASIC, 'RpcBackendAuth basic')), qr/rpc_backend_auth/, 'nothing to say');

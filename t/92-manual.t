@@ -106,7 +106,7 @@ for my $page (@pages) {
 }
 # Those that change a system: their programs and options exist, and what they name comes with us, or with httpd.
 my %options = (rpcping => scalar qx($build/rpcping --help), curl => scalar qx(LD_PRELOAD= curl --help all 2>&1));
-my %known = map { $_ => 1 } qw(apachectl systemctl chmod chgrp mkdir grep openssl klist kinit haproxy fail2ban-regex fail2ban-client setsebool semanage adduser);
+my %known = map { $_ => 1 } qw(apachectl systemctl chmod chgrp mkdir grep openssl klist kinit haproxy fail2ban-regex fail2ban-client setsebool semanage adduser samba-tool);
 sub option_exists { my ($program, $option) = @_; $option =~ s/=.*//; return $options{$program} =~ /(?:^|[\s,])\Q$option\E(?:[\s,]|$)/m }
 my ($version) = slurp('debian/changelog') =~ /^mod-rpcproxy \((\S+)\)/;
 my %check = (

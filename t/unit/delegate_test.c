@@ -8,7 +8,9 @@
 
 #include <apr_general.h>
 #include <apr_strings.h>
+#include <krb5.h>
 
+#include "delegate/fault.h"
 #include "delegate/gate.h"
 #include "delegate/negotiate.h"
 #include "delegate/principal.h"
@@ -205,6 +207,42 @@ static void test_gate(apr_pool_t *pool)
     delegate_gate_leave(gate, 1);
 }
 
+/* ---- what has failed ---- */
+
+/* Those that no test of servers makes: what the KDC says of clocks, passwords and realms. */
+static void test_faults(apr_pool_t *pool)
+{
+    static const delegate_names_t names = { "alice", "HTTP/cas.test", "HTTP/a.test", "a.keytab" };
+    static const struct {
+        delegate_step_t step;
+        krb5_error_code code;
+        delegate_kind_t kind;
+        const char *says;
+    } cases[] = {
+        { DELEGATE_OWN, KRB5KRB_AP_ERR_SKEW, DELEGATE_BROKEN, "the clocks of this machine" },
+        { DELEGATE_PROXY, KRB5_KDCREP_SKEW, DELEGATE_BROKEN, "the clocks of this machine" },
+        { DELEGATE_OWN, KRB5KDC_ERR_PREAUTH_FAILED, DELEGATE_BROKEN,
+          "the KDC has another key than a.keytab" },
+        { DELEGATE_OWN, KRB5_REALM_UNKNOWN, DELEGATE_BROKEN, "krb5.conf has no KDC for the realm" },
+        { DELEGATE_OWN, KRB5_KDC_UNREACH, DELEGATE_SILENT, "no KDC of the realm answers" },
+        { DELEGATE_SELF, KRB5KDC_ERR_KEY_EXP, DELEGATE_REFUSED, "the password of alice has expired" },
+        { DELEGATE_SELF, KRB5KDC_ERR_S_PRINCIPAL_UNKNOWN, DELEGATE_BROKEN,
+          "the KDC knows no service HTTP/a.test" },
+        { DELEGATE_PROXY, KRB5KRB_AP_ERR_TKT_EXPIRED, DELEGATE_REFUSED,
+          "the ticket of alice has expired" },
+        { DELEGATE_SELF, KRB5KDC_ERR_BADOPTION, DELEGATE_BROKEN, "no ticket of alice for this server: " },
+    };
+    size_t i;
+
+    for (i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        delegate_fault_t fault = delegate_fault_of(pool, cases[i].step, &names, 1, GSS_S_FAILURE,
+                                                   (OM_uint32)cases[i].code);
+
+        is_int((int)fault.kind, (int)cases[i].kind, cases[i].says);
+        ok(strncmp(fault.why, cases[i].says, strlen(cases[i].says)) == 0, fault.why);
+    }
+}
+
 /* ---- the field ---- */
 
 static void test_field(apr_pool_t *pool)
@@ -238,6 +276,7 @@ int main(void)
     test_principals(pool, context);
     test_tickets(pool);
     test_gate(pool);
+    test_faults(pool);
     test_field(pool);
     krb5_free_context(context);
     unlink(file);
