@@ -124,6 +124,7 @@ LoadModule proxy_module $libexec/mod_proxy.so
 LoadModule proxy_http_module $libexec/mod_proxy_http.so
 @{[ slurp("$dest$sysconf/mods-available/rpc_backend_auth.load") =~ s{ \Q$libexec\E/mod_}{ $dest$libexec/mod_}r ]}
 ProxyPass /Microsoft-Server-ActiveSync http://127.0.0.1:@{[ $hanging->sockport ]}/
+@{[ slurp('conf/rpcproxy.conf') =~ /^# (RedirectMatch 200 .*)/m ]}
 LoadModule info_module $libexec/mod_info.so
 <Location /info>
 SetHandler server-info
@@ -159,6 +160,9 @@ wait_for('70 requests that hang', sub {
 });
 my $page = RPCH::HTTP->dial(port => $site->{port}, name => 'a page')->request('GET', '/nothing-here');
 is(eval { $page->head->{status} }, 404, 'beside 70 telephones that wait at ActiveSync: a page');
+my $health = RPCH::HTTP->dial(port => $site->{port}, name => 'a balancer')->request('GET', '/rpc/healthcheck.htm');
+is($health->head->{status}, 200, "Exchange's page for balancers, by the line of the sample");
+$health->close;
 # FreeRDP and mstsc first ask for another transport, and continue when there is none
 for my $path ('/remoteDesktopGateway/', '/remotedesktopgateway/') {
     my $rdg = RPCH::HTTP->dial(port => $site->{port}, name => 'RDG_OUT_DATA')->request('RDG_OUT_DATA', $path, length => 0);

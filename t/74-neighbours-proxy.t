@@ -46,7 +46,7 @@ my %neighbour = (
     'a proxy that is closed'            => "ProxyPass / $back/\n<Proxy *>\nRequire all denied\n</Proxy>",
 );
 my @names = sort keys %neighbour;
-my %port = map { $_ => RPCH::Root::free_ports(1) } @names, 'no file', 'no section', 'one section', 'files', 'version 1';
+my %port = map { $_ => RPCH::Root::free_ports(1) } @names, 'no file', 'no section', 'one section', 'files', 'version 1', 'later section';
 
 my $root = vars('serverroot') . "/site-$$";
 mkdir $_ for $root, "$root/rpc";
@@ -90,6 +90,7 @@ CONF
     host('no file', "DocumentRoot $root/loop\n$match"),
     host('no section', "ProxyPass / $back/"),
     host('one section', section("<Location $RPC>", '</Location>') . "ProxyPass / $back/"),
+    host('later section', "$match<Location $RPC>\nSetHandler none\n</Location>\nProxyPass / $back/"),
     host('version 1', section('<LocationMatch "^/(rpc/rpcproxy\.dll)?$">', "RpcProtocolVersions v1 v2\n</LocationMatch>") . "ProxyPass / $back/"),
     host('files', section('<Files rpcproxy.dll>', '</Files>') . "ProxyPass / $back/"))->start;
 
@@ -123,6 +124,7 @@ for my $name (grep { /controller|FallbackResource|RewriteRule of a/ } @names) {
     like(at($name, 'GET', '/other'), qr/ 200 OK/, "$name: other pages are the controller's");
 }
 like(at('no section', 'RPC_IN_DATA', $RPC), qr/ 410 /, 'without SetHandler rpcproxy nothing is ours');
+like(at('later section', 'RPC_IN_DATA', $RPC), qr/ 410 /, 'nor where a later section has another SetHandler');
 
 # A channel is no file, and none is looked for.
 ok(channel('no file', $RPC)->serves, 'a virtual connection where the file system fails');

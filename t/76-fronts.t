@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 use Test::More;
+use RPCH::File qw(put slurp);
 use RPCH::Front;
 use RPCH::Httpd;
 use RPCH::RPC qw(request_pdu rpc_parse);
@@ -14,34 +15,38 @@ use RPCH::Test;
 RPCH::Front->need(qw(nginx haproxy squid));
 my $server = server(echo => 1);
 chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
-my $balanced = RPCH::Root::free_ports(1);
+my ($balanced, $tls) = map { RPCH::Root::free_ports(1) } 1 .. 2;
 my $httpd = RPCH::Httpd->new(conf => "LoadModule remoteip_module $modules/mod_remoteip.so\n" . RPCH::Httpd->location('RpcSetupTimeout 900') . <<"CONF")->start;
 Listen 127.0.0.1:$balanced
 <VirtualHost 127.0.0.1:$balanced>
 ServerName localhost
 RemoteIPProxyProtocol On
 </VirtualHost>
+@{[ RPCH::Httpd->tls_host($tls) ]}
 CONF
 
-# The lines of an example there: the indented lines behind a line with this text, without braces.
-my $page = do { open my $fh, '<', 'doc/fronts.md' or die "doc/fronts.md: $!\n"; local $/; <$fh> };
-sub example { my ($title) = @_; my ($lines) = $page =~ /^\Q$title\E\n\n((?: {4}.*\n|\n(?= {4}))+)/m or die "no $title"; return $lines }
-my ($nginx_lines) = example('nginx:') =~ /\{\n(.*)\}/s;
-$nginx_lines =~ s{proxy_pass \S+;}{proxy_pass http://back;};
-my ($frontend, $backend) = split /^ {4}backend.*\n/m, example('HAProxy, mode http:');
-my $haproxy_lines = join '', grep { /option|timeout client/ } map { "$_\n" } split /\n/, $frontend;
-
-my $nginx = RPCH::Front->nginx($httpd->{port}, readme => $nginx_lines,
+# An example there: the indented lines behind a line with this text, with the names of this machine.
+my $conf = vars('serverroot') . '/conf';
+my $pem = vars('serverroot') . '/front.pem';
+put($pem, slurp("$conf/server.crt") . slurp("$conf/server.key"));
+chmod 0644, $pem;       # for the users that the front ends change to
+my $page = slurp('doc/fronts.md');
+sub example {
+    my ($title) = @_;
+    my ($lines) = $page =~ /^\Q$title\E\n\n((?: {4}.*\n|\n(?= {4}))+)/m or die "no $title";
+    return $lines =~ s/^ {4}//gmr =~ s/[^\s=]+\/mail\.pem/$pem/gr =~ s/[^\s=]+\/ca\.pem/"$conf\/server.crt"/ger =~ s/(?:mail|rpc1)\.example\.com/localhost/gr
+        =~ s/10\.0\.0\.5(?::443)?/127.0.0.1:$tls/gr =~ s/ parent 443 / parent $tls /r;
+}
+my $nginx = RPCH::Front->nginx($httpd->{port}, readme => example('nginx:'),
     buffers => "proxy_pass http://back; proxy_http_version 1.1; proxy_request_buffering off; client_max_body_size 0;\n");
-my $haproxy = RPCH::Front->haproxy($httpd->{port}, readme => $haproxy_lines);
-my $squid_lines = join '', map { s/mail\.example\.com/localhost/r } grep { !/^(?:https_port|cache_peer) / } map { s/^ {4}//r . "\n" } split /\n/, example('Squid:');
-my $squid = RPCH::Front->squid($httpd->{port}, $squid_lines, 'localhost');
+my $haproxy = RPCH::Front->haproxy_whole(example('HAProxy, mode http:'));
+my $squid = RPCH::Front->squid(example('Squid:'));
 
 # Many small calls, one after the other, each with its answer.
 for (['nginx by the manual' => $nginx->{port}{readme}], ['nginx that buffers' => $nginx->{port}{buffers}],
-     ['HAProxy by the manual' => $haproxy->{port}{readme}], ['Squid by the manual' => $squid->{port}{squid}]) {
-    my ($name, $port) = @$_;
-    my $c = plain(port => $port, target => $server->target);
+     ['HAProxy by the manual, with TLS' => $haproxy->{port}{all}, 1], ['Squid by the manual, with TLS' => $squid->{port}{squid}, 1]) {
+    my ($name, $port, $by_tls) = @$_;
+    my $c = $by_tls ? client(port => $port, target => $server->target) : plain(port => $port, target => $server->target);
     ok(eval { $c->connect }, "$name: a virtual connection") or diag $@;
     my $good = grep { my $n = $_; my $p = eval { rpc_parse($c->call(request_pdu($n, 'x' x $n))) }; $p && $p->{stub} eq 'x' x $n } 1 .. 20;
     is($good, 20, "$name: each call has its answer");

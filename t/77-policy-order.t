@@ -49,6 +49,7 @@ CONF
     section('/tls/basic', $basic, $valid), section('/tls/ntlm', $ntlm, $valid),
     section('/tls/nobody', 'AuthType None', 'Require all granted', 'RpcAllowAnonymous On'),
     section('/straight', $basic, $target, $off),
+    section('/forbidden', $basic, $target, $off, 'AuthzSendForbiddenOnFailure On'),
     section('/within', $basic, $target, $off, rewrite("/within/rpcproxy.dll?$bad", '')),
     section('/chain', $basic, $target, $off, rewrite("/within/rpcproxy.dll?$good", '')),
     section('/back', $basic, $target, $off, 'RewriteEngine On', "RewriteCond %{QUERY_STRING} ^other",
@@ -101,6 +102,9 @@ sub channel { my ($path, $target) = @_; return plain(port => $httpd->{port}, pat
 
 is(channel('straight', $good)->out_status, 200, 'a target that Require rpc-target names');
 is(channel('straight', $bad)->out_status, 401, 'and one that it does not');
+is(channel('forbidden', $bad)->out_status, 403, 'AuthzSendForbiddenOnFailure: a user who is known is answered 403');
+is(at('RPC_IN_DATA', "/forbidden/rpcproxy.dll?$bad")->{status}, 401, 'and nobody 401');
+is(at('RPC_IN_DATA', '/straight/rpcproxy.dll', user => 'alice', password => 'secret')->{status}, 200, 'Require rpc-target grants an echo without a target');
 my $before = $refused->connections;
 is(channel($_, $good)->out_status, 401, "$_: an allowed query that a RewriteRule makes a refused one") for qw(within chain across server expr);
 is(channel('open', $good)->out_status, 403, 'the same where nobody logs in');

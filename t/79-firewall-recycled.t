@@ -173,6 +173,31 @@ for my $case (
     $c->close;
 }
 
+# Where the successor is in another child, or another machine, nobody knows the rules of its predecessor.
+{
+    my ($c, $vc) = open_at('rules');
+    goes($c, $vc, bind_at('emsmdb'), 'same', 'rules: a bind');
+    $c->replace_in(uri => '/narrow/rpcproxy.dll?exch:6001', dial => { port => $other->{port} });
+    $c->finish_in;
+    goes($c, $vc, request_at(0), 'same', 'rules, then narrow on another machine: it goes on');
+    goes($c, $vc, alter_at('emsmdb'), 'blind', 'and what it asks for is judged by the rules there');
+    $c->close;
+}
+{
+    my ($c, $vc) = open_at('rules');
+    goes($c, $vc, bind_at('emsmdb'), 'same', 'rules: a bind before a restart');
+    $httpd->restart($conf =~ s/6001 emsmdb rfr/6001 rfr/r);
+    $c->replace_in;
+    $c->finish_in;
+    goes($c, $vc, request_at(0), 'same', 'after a restart with stricter rules it goes on');
+    goes($c, $vc, bind_at('emsmdb'), 'blind', 'but new binds are judged by these');
+    $c->close;
+    ($c, $vc) = open_at('rules');
+    goes($c, $vc, bind_at('emsmdb'), 'blind', 'as is a client that connects again');
+    $c->close;
+    $httpd->restart($conf);
+}
+
 # ---- version 1 ----
 my $echo = rts('Echo');
 for my $where (qw(lifted port rules privacy)) {

@@ -7,7 +7,7 @@ use IO::Socket::IP;
 use MIME::Base64 qw(encode_base64);
 use Test::More;
 use RPCH::CA;
-use RPCH::File qw(put);
+use RPCH::File qw(put slurp);
 use RPCH::HTTP;
 use RPCH::Httpd;
 use RPCH::NTLM qw(smbpasswd_line);
@@ -117,6 +117,9 @@ my %front = (
     'wrong name' => $VERIFY . backend("https://127.0.0.2:$back{tls}"),
     'any certificate' => "SSLProxyEngine on\nSSLProxyVerify none\nSSLProxyCheckPeerName off\n" . backend("https://localhost:$back{tls}"),
     'gateway' => section('SetHandler rpcproxy', "RpcBackend * http://127.0.0.1:$odd->{port}", 'RpcRequireTLS off') =~ s/\Q$RPC\E/$GATEWAY/r,
+    'several URLs' => "<Location /manager>\nSetHandler balancer-manager\nRequire local\n</Location>\n"
+        . section('SetHandler rpcproxy', "RpcBackend 127.0.0.1 http://127.0.0.1:$back->{port} http://127.0.0.1:$dead",
+            "RpcBackend another http://127.0.0.1:$dead", $POLICY, 'RpcTargetNetworks 10.0.0.0/8', 'RpcSourceAddress 127.0.0.3'),
     'dead' => backend("http://127.0.0.1:$dead"),
     'NTLM' => backend("http://127.0.0.1:$back{ntlm}"),
     'in turn' => "<Proxy balancer://two>\nBalancerMember http://127.0.0.1:$back{ntlm}\nBalancerMember http://127.0.0.1:$back{ntlm2}\n"
@@ -168,6 +171,16 @@ ok($front->logs($_), "the log has $_") for qr/rpcproxy:warn\].*the proxy at loca
     is($http->{head}{status}, 503, 'a handshake that drips: 503');
     ok($slow->logs(qr/the proxy at 127\.0\.0\.1:$drips->{port} is not used: the TLS handshake has failed or took too long/), 'the log says why');
     $_->close for $http, $drips;
+}
+
+# ---- several URLs ----
+# The ways above have shown that RpcTargetNetworks is not for them, and that the first RpcBackend answers an echo.
+unlike($back->log, qr/client 127\.0\.0\.3\b/, 'RpcSourceAddress is not for what mod_proxy connects to');
+{
+    my $page = RPCH::HTTP->dial(port => $port{'several URLs'}, name => 'balancer-manager')->request('GET', '/manager');
+    my ($line) = grep { (split /^/m, slurp("$front->{dir}/httpd.conf"))[$_ - 1] =~ /RpcBackend 127\.0\.0\.1 \S+ \S+:$dead$/ } 1 .. 1000;
+    like($page->body, qr{balancer://rpcbackend-$line\b}, 'a balancer has the number of its line') or diag $page->body;
+    $page->close;
 }
 
 # ---- what balancer-manager shows ----

@@ -179,6 +179,43 @@ for my $case (['delegation', 'keeps up to 1,000 tickets', 'TICKETS_MAX 1000'],
     like($text{join '', 'doc/', $page, '.md'} =~ s/\s+/ /gr, qr/\Q$says\E/, "$page: \"$says\"");
     ok(index($sources, $has) >= 0, "... as the sources have it: $has");
 }
+# Tables are those of the sources: interfaces and profiles, and the bounds of the benchmark.
+{
+    my ($named) = $text{'doc/access.md'} =~ /The names are:\n\n(.*?)\n\n/ms;
+    my @named = map { split } $named =~ /^ {4}(?:[A-Z]?[\w ]*?\S  +| {16})(\S.*)$/mg;
+    my @known = slurp('firewall/interfaces.c') =~ /^    \{ "([\w-]+)", "[0-9a-f-]{36}"/mg;
+    is(join(' ', sort @named), join(' ', sort @known), 'access: its ' . @known . ' interfaces');
+    my %profiles;
+    while ($text{'doc/access.md'} =~ /^ {4}RpcProfile (\w+) +(.*(?:\n {10,}.*)*)/mg) {
+        my ($name, $rules) = ($1, $2);
+        for my $rule (split /[,;] /, $rules =~ s/\s+/ /gr =~ s/; nspi and rfr on 6004.*//r) {
+            my ($ports, $interfaces) = $rule =~ /^([\d-]+(?: and [\d-]+)*) (.*)/;
+            $profiles{"$name $_ $interfaces"} = 1 for split / and /, $ports // "?$rule";
+        }
+    }
+    my %built = map { $_ => 1 } map { "$_->[0] $_->[1]" } map { [split /" *,\s*"/] } slurp('firewall/rules.c') =~ /^    \{ "(\w+",\s+"[\d-]+ [^"]+)" \}/mg;
+    is_deeply(\%profiles, \%built, 'access: its profiles');
+    my $bench = slurp('bench/run.pl');
+    my @wrong;
+    for my $row (grep { $_->[3] =~ /^\w+, "/ } RPCH::Manual::rows($text{'doc/sizing.md'}, 'Figures')) {
+        my ($bound, $part, $label) = ($row->[2] =~ /^([<>]= [\d.]+|\d+)/, $row->[3] =~ /^(\w+), "(.*)"/);
+        my ($body) = $bench =~ /^sub \Q$part\E \{(.*?)^\}/ms;
+        $label =~ s/9000/\$n/;
+        push @wrong, "@$row" if ($body // '') !~ /(['"])\Q$label\E\1, \d(?:, (?:\$n >= 1000 \? )?bound\('\Q$bound\E'\))/;
+    }
+    is(join("\n", @wrong), '', 'sizing: its bounds are those of bench/run.pl');
+}
+# What it says of files beside it.
+for my $case (['sizing', 'sets the limit to 8192 files', '/usr/sbin/apache2ctl', 'ulimit -n 8192'],
+              ['sizing', 'ulimit -n 65536', 'conf/systemd/apache2.service.d/rpcproxy.conf', 'APACHE_ULIMIT_MAX_FILES=ulimit -n 65536'],
+              ['sizing', 'conf/rpcproxy.conf switches that off', 'conf/rpcproxy.conf', 'AllowOverride None'],
+              ['publishing', 'rpcproxy.conf is not for them', 'conf/rpcproxy.conf', '<LocationMatch "(?i)^/rpc'],
+              ['delegation', 'udp_preference_limit = 1', 't/lib/RPCH/KDC.pm', 'udp_preference_limit = 1'],
+              ['neighbours', 'conf/rpcproxy.conf has a line for', 'conf/rpcproxy.conf', 'RedirectMatch 200']) {
+    my ($page, $says, $file, $has) = @$case;
+    like($text{"doc/$page.md"} =~ s/\s+/ /gr, qr/\Q$says\E/, "$page: \"$says\"");
+    ok(!-e $file || index(slurp($file), $has) >= 0, "... as $file has it");
+}
 # Whole lines of the log, with their ids.
 for my $page (grep { !/messages\.md$/ } @pages) {
     my @wrong;

@@ -45,6 +45,14 @@ $servers}
 CONF
 }
 
+# A whole configuration, whose frontend binds to a port of its own.
+sub haproxy_whole {
+    my ($class, $conf) = @_;
+    my $self = $class->new('all');
+    $conf =~ s/bind +\K:\d+/127.0.0.1:$self->{port}{all}/ or die 'no bind';
+    return $self->start("global\n    nbthread 1\n    maxconn 100\n$conf", find('haproxy'), '-db', '-f', "$self->{dir}/conf");
+}
+
 # PLACES: name => lines of a frontend in mode http.
 sub haproxy {
     my ($class, $port, %places) = @_;
@@ -90,14 +98,13 @@ $servers
 CONF
 }
 
-# LINES of squid.conf; HOST is the name that clients ask for.
+# LINES of squid.conf, with an https_port, which becomes one of the loopback.
 sub squid {
-    my ($class, $port, $lines, $host) = @_;
+    my ($class, $lines) = @_;
     my $self = $class->new('squid');
     chmod 0777, $self->{dir};       # Squid gives up the rights of root
+    $lines =~ s/^https_port +\K\d+/127.0.0.1:$self->{port}{squid}/m or die 'no https_port';
     return $self->start(<<"CONF", find('squid'), '-N', '-f', "$self->{dir}/conf");
-http_port 127.0.0.1:$self->{port}{squid} accel defaultsite=$host
-cache_peer 127.0.0.1 parent $port 0 no-query originserver login=PASS connection-auth=on
 $lines
 visible_hostname front
 dns_nameservers 127.0.0.1
