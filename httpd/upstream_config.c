@@ -105,12 +105,12 @@ static const char *define_balancer(cmd_parms *cmd, const rpc_proxy_api_t *api,
 {
     proxy_balancer *balancer;
     const char *wrong;
-    int i = 0;
+    int i;
 
-    do
-        *name = apr_psprintf(cmd->pool, "balancer://rpcbackend-%d%s%.0d",
-                             cmd->directive->line_num, i ? "-" : "", i);
-    while (i++ < 99 && api->ap_proxy_get_balancer(cmd->temp_pool, conf, *name, 0));
+    /* The same line of another file may have one. */
+    *name = apr_psprintf(cmd->pool, "balancer://rpcbackend-%d", cmd->directive->line_num);
+    for (i = 1; i < 100 && api->ap_proxy_get_balancer(cmd->temp_pool, conf, *name, 0); i++)
+        *name = apr_psprintf(cmd->pool, "balancer://rpcbackend-%d-%d", cmd->directive->line_num, i);
     wrong = api->ap_proxy_define_balancer(cmd->pool, &balancer, conf, *name, "/", 0);
     if (wrong)
         return wrong;
