@@ -213,7 +213,7 @@ for my $case (['sizing', 'sets the limit to 8192 files', '/usr/sbin/apache2ctl',
               ['delegation', 'udp_preference_limit = 1', 't/lib/RPCH/KDC.pm', 'udp_preference_limit = 1'],
               ['neighbours', 'conf/rpcproxy.conf has a line for', 'conf/rpcproxy.conf', 'RedirectMatch 200']) {
     my ($page, $says, $file, $has) = @$case;
-    like($text{"doc/$page.md"} =~ s/\s+/ /gr, qr/\Q$says\E/, "$page: \"$says\"");
+    like($text{join "", "doc/", $page, ".md"} =~ s/\s+/ /gr, qr/\Q$says\E/, "$page: \"$says\"");
     ok(!-e $file || index(slurp($file), $has) >= 0, "... as $file has it");
 }
 # Whole lines of the log, with their ids.
