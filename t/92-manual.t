@@ -36,6 +36,14 @@ for my $page (@pages) {
     ok($name eq 'index.md' || $text{'doc/index.md'} =~ /\(\Q$name\E\)/, "$page: the index has it");
 }
 
+# ---- samples ----
+{
+    my %named = map { $_ => 1 } map { $text{$_} =~ m{(?<![\w/])(conf/[a-z][\w./-]*\w)}g } @pages;
+    cmp_ok(scalar keys %named, '>=', 10, 'samples are named');
+    is(join(' ', grep { !-e } sort keys %named), '', 'each is there');
+    like($text{"doc/$_"} =~ s/\s+/ /gr, qr{conf/.*/usr/share/doc/libapache2-mod-rpcproxy/examples/}, "$_ says where") for qw(index.md first-steps.md);
+}
+
 # ---- configurations ----
 put("$root/manual.smbpasswd", RPCH::NTLM::smbpasswd_line(alice => 'secret'));
 put("$root/farm.secret", 'f' x 32);

@@ -126,6 +126,10 @@ run('service apache2 start');
 my @started = map { start('/root/rpcdemo', "10.0.0.10:$_") } 6001, 135;
 
 like((walk('first-steps'))[-1], $CALLED, 'from the package to the first answer');
+{
+    my %named = map { $_ => 1 } map { slurp($_) =~ m{(/usr/share/doc/libapache2-mod-rpcproxy/[\w./-]*\w)}g } glob "$manual/*.md";
+    is(join(' ', grep { !-e } sort keys %named), '', 'what the pages name in /usr/share/doc is there');
+}
 is((behind())[0], 0, 'the servers behind run') or diag slurp("$behind/error_log");
 make_room();
 like((walk('site-exchange'))[-1], $CALLED, 'Exchange');
