@@ -72,8 +72,8 @@ DEMO_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcdemo*.c) tools/dce.c
 MAN      := $(patsubst doc/%.md,$(BUILD)/man/%.8,$(wildcard doc/mod_*.md)) $(BUILD)/man/rpcping.1
 UNITS    := $(patsubst t/unit/%.c,$(BUILD)/unit/%,$(wildcard t/unit/*_test.c))
 
-.PHONY: all module tools man load unit check test test-browser mixing sanitize run bench bench-all deps install \
-        uninstall deb deb-test doc lint ci-matrix clean
+.PHONY: all module tools man load units unit check test test-browser mixing sanitize run bench bench-all \
+        deps install uninstall deb deb-test doc lint ci-matrix clean
 all: module tools man
 
 include fuzz/fuzz.mk
@@ -131,7 +131,8 @@ $(BUILD)/unit/%: t/unit/%.c $(CORE_O) $(NTLM_O) $(DELEG_O)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CF) -MMD -MP -o $@ $< $(CORE_O) $(NTLM_O) $(DELEG_O) $(ALL_LD) $(APR_LD) $(WHO_LD) $(KRB5_LD) -lssl -lcrypto -lm
 
-unit: $(UNITS)
+units: $(UNITS)
+unit: units
 	prove -e '' $(UNITS)
 
 check: $(CORE_O) $(GLUE_O) $(NTLM_O) $(AUTH_O) $(DELEG_O) $(DOOR_O) $(BUILD)/rpcping module man
@@ -166,7 +167,8 @@ run:
 
 test:
 	tools/deps.sh test
-	$(MAKE) all load unit check
+	$(MAKE) -j$(shell nproc) all load units
+	$(MAKE) unit check
 	tools/test.sh
 
 # Users of NTLM on one proxy in front of another, ten thousand requests: never mixed.

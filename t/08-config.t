@@ -197,7 +197,7 @@ CONF
     ok($ask->($port, 'rpc', 'host'), 'a virtual host has its own');
     ok(!$ask->($port, 'rpc', 'main'), 'instead of the server');
     ok($ask->($port, 'inner', 'inner'), 'a location over it');
-    $httpd->signal('TERM')->wait_gone;
+    $httpd->stop;
 }
 
 # ---- nothing is reachable by default ----
@@ -210,7 +210,7 @@ CONF
     ok($httpd->logs(qr/127\.0\.0\.1:593 is not in RpcValidPorts, nearest is none/), 'and logged');
     $c->close;
     is(RPCH::Status->new(port => $httpd->{port})->get->{status}, 404, 'nor is there a status page');
-    $httpd->signal('TERM')->wait_gone;
+    $httpd->stop;
 }
 
 # ---- names that do not resolve ----
@@ -280,7 +280,7 @@ sub start_log {
     my (%arg) = @_;
     my $h = RPCH::Httpd->new(%arg)->start;
     my $log = $h->log;
-    $h->signal('TERM')->wait_gone;
+    $h->stop;
     return $log;
 }
 my $event = "ServerLimit 2\nStartServers 1\nThreadsPerChild 10\nMaxRequestWorkers 20\nMinSpareThreads 5\n";

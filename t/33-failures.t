@@ -267,7 +267,7 @@ is(seen($httpd, qr/AuthNtlmFailures: .*127\.0\.9\.1/), 0, 'and no line');
         like($out, qr/^Failregex: @{[scalar @ours]} total/m, 'fail2ban-regex says so, too') or diag $out;
     }
 }
-$httpd->signal('TERM')->wait_gone;
+$httpd->stop;
 
 # ---- all children count together ----
 {
@@ -282,7 +282,7 @@ $httpd->signal('TERM')->wait_gone;
     ok(eval { wait_for('a restart', sub { turn(0.02); seen($h, qr/resuming normal operations/) == 2 }) }, 'a graceful restart');
     is(tries($h, 'all', ['alice', 'secret', '127.0.10.5'], (map { ['alice', 'guess', '127.0.10.6'] } 1 .. 3), ['alice', 'secret', '127.0.10.7']),
        '200 401 401 401 401', 'forgets, and counts again');
-    $h->signal('TERM')->wait_gone;
+    $h->stop;
 }
 
 # ---- many names in one part of the cache, chosen as if the hashes had no secret ----
@@ -293,7 +293,7 @@ $httpd->signal('TERM')->wait_gone;
     is(tries($h, 'all', map { ['bob', 'guess', "127.0.16.$_"] } 1 .. 3), '401 401 401', 'a full tally');
     is(tries($h, 'all', map { [$meet[$_], 'guess', '127.0.17.' . ($_ + 1)] } 0 .. 149), join(' ', ('401') x 150), 'stays');
     is(status($h, 'all', 'bob', 'hidden', from => '127.0.16.9'), 401, 'whatever other names are tried');
-    $h->signal('TERM')->wait_gone;
+    $h->stop;
 }
 
 # ---- a cache that cannot be reached ----
@@ -303,7 +303,7 @@ $httpd->signal('TERM')->wait_gone;
     is(tries($h, 'all', ['alice', 'guess', '127.0.11.1'], ['alice', 'guess', '127.0.11.1'], ['alice', 'secret', '127.0.11.1']), '401 401 200',
        'without its cache passwords decide alone');
     like($h->log, qr/:error\].*AuthNtlmFailures: cannot count a failure \(cache memcache\); until it can, tries are not limited/, 'and the log says so');
-    $h->signal('TERM')->wait_gone;
+    $h->stop;
 }
 
 # ---- two starts of httpd share a cache if they have the same secret ----
@@ -315,7 +315,7 @@ for (['the same secret', '0123456789abcdef', '0123456789abcdef', 401], ['another
     is(status($one, 'all', 'alice', 'guess', from => '127.0.18.1'), 401, 'a wrong password');
     my $two = httpd($conf->($second))->start;
     is(status($two, 'all', 'alice', 'secret', from => '127.0.18.2'), $want, "is known to a server with $name: $want");
-    $_->signal('TERM')->wait_gone for $one, $two;
+    $_->stop for $one, $two;
 }
 
 # ---- configtest ----

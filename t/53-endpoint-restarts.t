@@ -155,7 +155,7 @@ sub open_files { my ($pid) = @_; return grep { defined } map { readlink } glob "
     $limited->signal('USR1');
     ok($c->out->wait_eof, 'RpcGracefulTimeout ends what is open');
     $c->close;
-    $limited->signal('TERM')->wait_gone;
+    $limited->stop;
 }
 
 $_->close for $tcp, $other;

@@ -7,16 +7,15 @@ use strict;
 use warnings;
 use File::Basename qw(dirname);
 use File::Spec;
-use RPCH::File qw(slurp);
+use RPCH::File qw(put slurp);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
 use RPCH::Settle qw(children_of is_endpoint stop_by);
 use RPCH::Test qw(vars);
 use Scalar::Util ();
-use Time::HiRes ();
 
 my $serial = 0;
-my (%running, @ending);     # objects, and processes that have been told to end
+my %running;
 
 # ARG: mpm, limits (text, default those of the run), conf (text), port.
 sub new {
@@ -207,29 +206,20 @@ sub logs {
     return eval { wait_for("$re in the log", sub { turn(0.02); $self->log($name) =~ $re }) } ? 1 : 0;
 }
 
-# When an object is freed, its server is told to end, and the test goes on. At the end of the test the
-# servers that are left are told to end, and the test waits for all of them together.
+# When an object is freed, or the test ends, its server is told to end, and the test goes on. The run waits
+# for it later (RPCH::Root), because httpd's parent looks for its children at longer and longer intervals.
 sub stop {
     my ($self) = @_;
     my $pid = delete $self->{pid};
     delete $running{ 0 + $self };
     return if $self->{owner} != $$ || !$pid || !kill 0, $pid;
+    put("$self->{dir}/told-to-end");
     eval { local $self->{pid} = $pid; $self->signal('TERM') };
-    push @ending, $pid;
     return;
 }
 
 sub DESTROY { my ($self) = @_; local ($?, $@, $!); $self->stop; return }
 
-END {
-    local ($?, $@, $!);
-    $_->stop for grep { defined } values %running;
-    my $end = Time::HiRes::time() + 15;
-    for my $pid (@ending) {
-        turn(0.02) while kill(0, $pid) && Time::HiRes::time() < $end;
-        # The parent first, so that it does not log that its children were killed
-        kill KILL => $pid, children_of($pid) if kill 0, $pid;
-    }
-}
+END { local ($?, $@, $!); $_->stop for grep { defined } values %running }
 
 1;

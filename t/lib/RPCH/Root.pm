@@ -11,7 +11,7 @@ use File::Copy qw(copy);
 use File::Path ();
 use File::Temp qw(tempdir);
 use IO::Socket::IP;
-use RPCH::File qw(put);
+use RPCH::File qw(put slurp);
 use RPCH::Settle ();
 
 # Modules that the configuration of the tests uses. Modules that are built into httpd have no file.
@@ -154,6 +154,7 @@ sub tests_of {
 sub run {
     my ($self, @args) = @_;
     my $status = $self->apache_test(@args);
+    $self->stop_servers;
     return $self->crashes || $status;
 }
 
@@ -212,18 +213,35 @@ sub crashes {
     return $found;
 }
 
-# Ends processes that an interrupted test may have left.
+# Ends the servers, and waits until those that tests have told to end have done so. The run's own httpd stops
+# gracefully: when event is stopped at once, a child may die of httpd's own race (RPCH::Settle).
 sub stop_servers {
     my ($self) = @_;
-    for my $file (glob "$self->{dir}/*/*.pid") {
-        open my $fh, '<', $file or next;
-        my ($pid) = (<$fh> // '') =~ /^(\d+)$/ or next;
-        RPCH::Settle::stop_by('TERM', $self->{mpm}, $pid, sub { select undef, undef, undef, 0.02 },
+    my @servers = grep { $self->has($_->[1]) } map { [dirname($_), pid_in($_)] } glob "$self->{dir}/*/*.pid";
+    for (grep { !-e "$_->[0]/told-to-end" } @servers) {
+        kill WINCH => $_->[1] and next if $_->[0] eq "$self->{dir}/logs";
+        RPCH::Settle::stop_by('TERM', $self->{mpm}, $_->[1], sub { select undef, undef, undef, 0.02 },
                               map { $self->{ports} + $_ } 1 .. 3);
-        my $end = time + 10;
-        select undef, undef, undef, 0.05 while kill(0, $pid) && time < $end;
+    }
+    my $end = time + 15;
+    for my $pid (map { $_->[1] } @servers) {
+        select undef, undef, undef, 0.05 while $self->has($pid) && time < $end;
+        # The parent first, so that it does not log that its children were killed
+        kill KILL => $pid, RPCH::Settle::children_of($pid) if $self->has($pid);
     }
     return;
+}
+
+# Is this a process of this run? The system may have given the id of one that was killed to another process.
+sub has {
+    my ($self, $pid) = @_;
+    return $pid && grep { index(eval { slurp("/proc/$pid/$_") } // '', $self->{dir}) >= 0 } qw(cmdline environ);
+}
+
+sub pid_in {
+    my ($file) = @_;
+    open my $fh, '<', $file or return;
+    return (<$fh> // '') =~ /^(\d+)$/ ? $1 : undef;
 }
 
 sub DESTROY {

@@ -5,6 +5,9 @@ package RPCH::Suite;
 #
 #   parent --numbers of jobs--> shards --results--> parent
 #
+# A shard starts a server for each MPM that it meets. So only the files of one MPM, that which has most, are
+# spread over the shards; those of another one stay together in one shard.
+#
 # A job is a test file under an MPM, or a command that has to succeed. What a job writes is kept,
 # and shown whole when it fails.
 #
@@ -67,8 +70,7 @@ sub run {
     return $self->summary(Time::HiRes::time() - $begin);
 }
 
-# The order of jobs: commands first, then MPM after MPM, because a shard starts another server for each MPM.
-# Of the files of one MPM the longest comes first.
+# The order of jobs: commands first, then MPM after MPM. Of the files of one MPM the longest comes first.
 sub in_order {
     my ($self) = @_;
     my %last = $self->last_times;
@@ -78,20 +80,41 @@ sub in_order {
            @{ $self->{jobs} };
 }
 
-# How long each job took in the last run of this build folder, in seconds.
+# How long each job took, in seconds: in the last run of this build folder; else as the tree has it for the
+# longest files, see keep_longest().
 sub times_file { my ($self) = @_; return "$self->{top}/build/t/seconds" }
+sub longest_file { my ($self) = @_; return "$self->{top}/t/longest" }
 sub last_times {
     my ($self) = @_;
-    open my $fh, '<', $self->times_file or return;
-    return map { /^(\S+) (.+)$/ ? ($2 => $1) : () } <$fh>;
+    my %times;
+    for my $file ($self->longest_file, $self->times_file) {
+        open my $fh, '<', $file or next;
+        %times = (%times, map { /^(\S+) (.+)$/ ? ($2 => $1) : () } <$fh>);
+    }
+    return %times;
 }
 
 sub keep_times {
     my ($self) = @_;
     my %times = ($self->last_times, map { defined $_->{seconds} ? ($_->{name} => $_->{seconds}) : () } @{ $self->{jobs} });
     mkdir "$self->{top}/build/t";
-    open my $fh, '>', $self->times_file or return;
-    printf $fh "%.1f %s\n", $times{$_}, $_ for sort { $times{$b} <=> $times{$a} || $a cmp $b } keys %times;
+    return write_times($self->times_file, 0, %times);
+}
+
+# Writes the times of the files that are longest into the tree, for runs in a new clone.
+use constant LONG => 8;
+sub keep_longest {
+    my ($self) = @_;
+    my %times = $self->last_times;
+    my @files = grep { /^(\S+) \(/ && -e "$self->{top}/$1" } keys %times;
+    return write_times($self->longest_file, LONG, map { $_ => $times{$_} } @files);
+}
+
+sub write_times {
+    my ($file, $least, %times) = @_;
+    open my $fh, '>', $file or return;
+    printf $fh "%.0f %s\n", $times{$_}, $_
+        for sort { $times{$b} <=> $times{$a} || $a cmp $b } grep { $times{$_} >= $least } keys %times;
     return close $fh;
 }
 
@@ -104,7 +127,7 @@ sub round {
     $n = @numbers if $n > @numbers;
     pipe my $queue, my $jobs or die "pipe: $!\n";
     pipe my $results, my $result or die "pipe: $!\n";
-    syswrite $jobs, join '', map { pack 'N', $_ } @numbers;     # 16,000 fit into a pipe
+    syswrite $jobs, join '', map { pack 'NN', @$_[0, -1] } $self->portions(@numbers);     # 8,000 fit into a pipe
     close $jobs;
     my @pids = map { $self->fork_shard($queue, $result) } 1 .. $n;
     $self->{shard_pids} = \@pids;
@@ -119,6 +142,22 @@ sub round {
         $self->{failed_shards} += $? != 0;
     }
     return;
+}
+
+# These numbers in portions of neighbours, each of which one shard takes.
+sub portions {
+    my ($self, @numbers) = @_;
+    my %count;
+    my @mpm = map { $self->{jobs}[$_]{mpm} // '' } @numbers;
+    $count{$_}++ for @mpm;
+    my ($spread) = sort { $count{$b} <=> $count{$a} || $a cmp $b } grep { $_ } keys %count;
+    my @portions;
+    for my $i (0 .. $#numbers) {
+        my $stays = $i && $mpm[$i] && $mpm[$i] ne $spread && $mpm[$i] eq $mpm[$i - 1] && $numbers[$i] == $numbers[$i - 1] + 1;
+        if ($stays) { push @{ $portions[-1] }, $numbers[$i] }
+        else { push @portions, [$numbers[$i]] }
+    }
+    return @portions;
 }
 
 sub has_failed { my ($self, $job) = @_; return $job->{wrong} && @{ $job->{wrong} } }
@@ -224,14 +263,21 @@ use warnings;
 sub work {
     my ($self, $queue, $result) = @_;
     local @SIG{qw(INT TERM)} = (sub { kill TERM => $self->{pid} if $self->{pid}; die "interrupted\n" }) x 2;
-    while (sysread $queue, my $number, 4) {
-        $number = unpack 'N', $number;
-        my $job = $self->{suite}{jobs}[$number];
-        $self->begin_root($job->{mpm}) if $job->{mpm} && $job->{mpm} ne $self->{mpm};
-        my ($begin, $cpu) = (Time::HiRes::time(), RPCH::Suite::cpu());
-        my $status = $self->do($job, "$self->{suite}{dir}/$number.out");
-        syswrite $result, sprintf "%d %d %.1f %.1f\n", $number, $status, Time::HiRes::time() - $begin, RPCH::Suite::cpu() - $cpu;
+    while (sysread $queue, my $portion, 8) {
+        my ($first, $last) = unpack 'NN', $portion;
+        $self->take($_, $result) for $first .. $last;
     }
+    return;
+}
+
+# Does the job with this number, and tells the parent.
+sub take {
+    my ($self, $number, $result) = @_;
+    my $job = $self->{suite}{jobs}[$number];
+    $self->begin_root($job->{mpm}) if $job->{mpm} && $job->{mpm} ne $self->{mpm};
+    my ($begin, $cpu) = (Time::HiRes::time(), RPCH::Suite::cpu());
+    my $status = $self->do($job, "$self->{suite}{dir}/$number.out");
+    syswrite $result, sprintf "%d %d %.1f %.1f\n", $number, $status, Time::HiRes::time() - $begin, RPCH::Suite::cpu() - $cpu;
     return;
 }
 
