@@ -81,7 +81,7 @@ include fuzz/fuzz.mk
 module: $(BUILD)/mod_rpcproxy.so $(BUILD)/mod_auth_ntlm.so $(BUILD)/mod_rpc_backend_auth.so
 man: $(MAN)
 tools: $(BUILD)/rpcping $(BUILD)/rpcdemo
-load: $(BUILD)/rpcload $(BUILD)/rpcserver $(BUILD)/firewall_cost
+load: $(BUILD)/rpcload $(BUILD)/rpcserver $(BUILD)/firewall_cost $(BUILD)/full/mod_rpcproxy.so
 
 $(GLUE_O) $(AUTH_O) $(DOOR_O): ALL_CF += $(HTTPD_CF)
 $(DELEG_O) $(DOOR_O) $(BUILD)/unit/delegate_test: ALL_CF += $(KRB5_CF)
@@ -109,6 +109,10 @@ $(BUILD)/tools/%.o: tools/%.c
 
 $(BUILD)/mod_rpcproxy.so: $(CORE_O) $(GLUE_O)
 	$(CC) $(ALL_LD) -shared -o $@ $^ $(WHO_LD) -lhiredis -lssl -lcrypto -lm -ldl
+# For t/83-status-many.t: the same, with a full table of connections.
+$(BUILD)/full/mod_rpcproxy.so: t/partners/full_board.c $(CORE_O) $(GLUE_O)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CF) $(ALL_LD) -shared -Wl,--wrap=rpc_board_create -o $@ $^ $(WHO_LD) -lhiredis -lssl -lcrypto -lm -ldl
 $(BUILD)/mod_auth_ntlm.so: $(AUTH_O) $(NTLM_O) $(WHO:%=$(BUILD)/%.o)
 	$(CC) $(ALL_LD) -shared -o $@ $^ $(WBCLIENT) $(WHO_LD) -lssl -lcrypto
 $(BUILD)/mod_rpc_backend_auth.so: $(DOOR_O) $(DELEG_O) $(WHO:%=$(BUILD)/%.o) $(BUILD)/base/thread.o
