@@ -34,6 +34,7 @@
 
 APLOG_USE_MODULE(rpcproxy);
 
+#define WHY_TEXT 512        /* of why a channel has ended */
 #define SERVERS_TEXT 1024   /* bytes of a list of servers in the log */
 _Static_assert(RPC_BOARD_KEYS == 3, "user, address and target");
 
@@ -309,13 +310,31 @@ static void log_connection(const channel_t *ch, const rpc_end_t *end, rpc_log_ch
     rpc_log_connection(ch->context, ch->spec->log, last, &sum);
 }
 
-/* The server that it has reached, or those that it tried. */
-static void log_end(const channel_t *ch, const rpc_end_t *end)
+/* Who waits in vain needs the server and the other half: which of them did not come? */
+static void explain_wait(const channel_t *ch, rpc_end_t *end, char *text, size_t size)
 {
-    char servers[SERVERS_TEXT];
+    rpc_role_t role = ch->spec->role;
+
+    if (!ch->joined || ch->opened || role == RPC_MIXED
+        || (end->reason != RPC_REASON_SETUP_TIMEOUT && end->reason != RPC_REASON_CLIENT_CLOSED))
+        return;
+    if (rpc_status_has_other_half(ch->context->live, ch->row))
+        snprintf(text, size, "%s; both halves are here, so the server is silent", end->why);
+    else
+        snprintf(text, size, "%s; the %s half is missing", end->why,
+                 role == RPC_INBOUND ? "OUT" : "IN");
+    end->why = text;
+}
+
+/* The server that it has reached, or those that it tried. */
+static void log_end(const channel_t *ch, const rpc_end_t *of)
+{
+    rpc_end_t explained = *of, *end = &explained;
+    char servers[SERVERS_TEXT], why[WHY_TEXT];
     rpc_log_channel_t channel = { &ch->who, ch->backend ? ch->backend : servers, ch->spec->role,
                                   ch->connection, rpc_clock_now() - ch->since };
 
+    explain_wait(ch, end, why, sizeof(why));
     rpc_server_list_print(ch->spec->leg.servers, ch->first, servers, sizeof(servers));
     rpc_log_ended(ch->context, ch->spec->log, &channel, end, is_failure(ch, end->reason));
     if (ch->joined)

@@ -751,6 +751,24 @@ int rpc_status_meets(rpc_status_t *status, int row, const char *host, uint16_t p
     return atomic_load(&status->place[row]) == hash_place(status, host, port);
 }
 
+int rpc_status_has_other_half(const rpc_status_t *status, int row)
+{
+    uint32_t mine = (uint32_t)row, other, role = atomic_load(&status->state[mine]) & ROLE_MASK;
+    uint64_t cookie = atomic_load(&status->cookie[mine]);
+    rpc_row_walk_t walk;
+    rpc_farm_entry_t claim;
+
+    if (!cookie)
+        return 0;
+    walk = rpc_row_index_walk(&status->index, BY_COOKIE, cookie, atomic_load(status->mark));
+    while (rpc_row_walk_next(&walk, &other))
+        if (atomic_load(&status->cookie[other]) == cookie
+            && (atomic_load(&status->state[other]) & ROLE_MASK) != role)
+            return 1;
+    return rpc_farm_find(status->farm, RPC_FARM_COOKIE, cookie, &claim)
+           && (claim.b & ROLE_MASK & ~(uint64_t)role) != 0;
+}
+
 /* ---- failures ---- */
 
 /* One slot by the cookie's hash, and the exchange decides, so there is no row to outlive. A slot

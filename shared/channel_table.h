@@ -85,6 +85,8 @@ void rpc_status_keys(const rpc_status_t *status, int row, uint64_t keys[3]);
 void rpc_status_reached(rpc_status_t *status, int row, const char *host, uint16_t port);
 /* Was the virtual connection at this server when the channel made its claim? */
 int rpc_status_meets(rpc_status_t *status, int row, const char *host, uint16_t port);
+/* Is the other half of its virtual connection there, here or at another machine? */
+int rpc_status_has_other_half(const rpc_status_t *status, int row);
 /* The server has answered, so the channel is no longer unpaired. */
 void rpc_status_opened(rpc_status_t *status, int row);
 /* A bind or alter_context that asked for LEVEL (firewall/firewall.h) has passed on the channel.

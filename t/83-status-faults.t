@@ -13,13 +13,14 @@ use RPCH::Status qw(status_conf);
 use RPCH::Test;
 
 my $native = server(host => '127.0.0.2', echo => 1);
+my $silent = tcp_server(host => '127.0.0.4', quiet => 1);
 my $gone = RPCH::Root::free_ports(1);
 my ($users, $groups) = (vars('serverroot') . '/conf/users', vars('serverroot') . "/conf/groups-faults-$$");
 put($groups, "mail: alice\n");
 END { unlink $groups if $groups }
 my $lib = RPCH::Root::ask_apxs(vars('apxs'), 'LIBEXECDIR');
 my $httpd = RPCH::Httpd->new(conf => "LoadModule authz_groupfile_module $lib/mod_authz_groupfile.so\nRpcHealthCheck connect interval=1\n" . status_conf()
-    . join('', map { <<"CONF" } ['rpc', 'valid-user'], ['group', 'group mail'], ['full', "valid-user\nRpcMaxChannelsPerUser 2"], ['slow', "valid-user\nRpcSetupTimeout 2"]))->start;
+    . join('', map { <<"CONF" } ['rpc', 'valid-user'], ['group', 'group mail'], ['full', "valid-user\nRpcMaxChannelsPerUser 2"], ['slow', "valid-user\nRpcSetupTimeout 5"]))->start;
 <Location /$_->[0]/rpcproxy.dll>
 SetHandler rpcproxy
 AuthType Basic
@@ -30,6 +31,7 @@ Require $_->[1]
 RpcRequireTLS off
 RpcValidPorts "*.contoso.test:6001"
 RpcBackend native.contoso.test ncacn_http:127.0.0.2[$native->{port}]
+RpcBackend silent.contoso.test ncacn_http:127.0.0.4[$silent->{port}]
 RpcBackend down.contoso.test ncacn_http:127.0.0.3[$gone]
 RpcAllowInterfaces 6001 epm
 </Location>
@@ -57,7 +59,7 @@ sub found {
 
 my @open;
 my $half = sub { my $c = to('native', 'slow'); push @open, $c; $c->open_in->put($c->b1) };
-for my $case (
+my @cases = (
     # what; how; user, target (without .contoso.test:6001), reason, and what says why; how the line of the log begins
     ['a server that is down', sub { to('down', 'rpc')->out_status }, 'alice', 'down', 'connect-failed', qr/127\.0\.0\.3 port $gone: the server cannot be reached: Connection refused/, 'RPC0002'],
     ['a full limit', sub { push @open, to('native', 'full', %BOB)->connect; to('native', 'full', %BOB)->out_status }, 'bob', 'native', 'too-many-of-user', qr/RpcMaxChannelsPerUser/, 'RPC000\d'],
@@ -65,12 +67,17 @@ for my $case (
     ['a wrong password', sub { to('native', 'rpc', %BOB, password => 'wrong')->out_status }, 'bob', 'native', 'not-authenticated', qr/password|authenticat/i, 'RPC0001'],
     ['a dead name', sub { to('nowhere', 'rpc')->out_status }, 'alice', 'nowhere', 'resolve-failed', qr/nowhere\.contoso\.test/, 'RPC0002'],
     ['a firewall refusal', sub { my $c = to('native', 'rpc')->connect; push @open, $c; $c->in->put(bind_pdu(call => 3)) }, 'alice', 'native', 'interface-refused', qr/bind to .* refused/, 'RPC0005'],
-    ['a half that never came', $half, 'alice', 'native', 'setup-timeout', qr/OUT|other|half|answer/, 'RPC0002'],
-) {
-    my ($what, $make, $user, $target, $reason, $why, $id) = @$case;
+    ['a half that never came', $half, 'alice', 'native', 'setup-timeout', qr/nothing came for 5 seconds; the OUT half is missing/, 'RPC0002'],
+    ['a silent server', sub { my $c = to('silent', 'slow'); push @open, $c; $c->open_in->put($c->b1); $c->open_out->put($c->a1) }, 'alice', 'silent', 'setup-timeout', qr/nothing came for 5 seconds; both halves are here, so the server is silent/, 'RPC0002'],
+);
+# Some take their time; each has an address of its own
+for my $case (@cases) {
     $from++;
-    $make->();
-    my $address = "127.0.0.$from";
+    $case->[1]->();
+    push @$case, "127.0.0.$from";
+}
+for my $case (@cases) {
+    my ($what, undef, $user, $target, $reason, $why, $id, $address) = @$case;
     my $row = found(failures => sub { ($_[0]{Reason} // '') eq $reason && $_[0]{Address} eq $address });
     is_deeply([@$row{qw(User Address Target)}], [$user, $address, "$target.contoso.test:6001"], "$what: the page says who wanted what");
     like($row->{Why} // '', $why, "$what: and why not");
