@@ -212,6 +212,7 @@ $_->close for $c, $t;
     my $id = $json->{connections}[0]{connection};
     $ch->close;
     ok($httpd->logs(qr/virtual connection ended: connection=$id .* version=1 /), 'with its line');
+    ok($httpd->logs(qr/^RPC_CONNECT 200 tcp\.contoso\.test:6001 \S+ $id 127\.0\.0\.1\[$tcp->{port}\]$/m, 'rpc_log'), 'and the id and the server in the access log') or diag $httpd->log('rpc_log');
 }
 
 # ---- metrics ----

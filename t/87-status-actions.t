@@ -5,7 +5,7 @@ use strict;
 use warnings;
 use HTTP::Tiny;
 use Test::More;
-use RPCH::File qw(put);
+use RPCH::File qw(put slurp);
 use RPCH::Httpd;
 use RPCH::PDU qw(rts);
 use RPCH::Poll qw(wait_for turn);
@@ -173,6 +173,23 @@ for ([user => 'bob'], [server => "127.0.0.1[$tcp->{port}]"]) {
     is(to('one.contoso.test:6001', %BOB)->out_status, 401, 'and does not come back');
     put($groups, "mail: alice bob\n");
     $c->close;
+}
+
+# ---- nor does an account that is disabled ----
+{
+    my $own = vars('serverroot') . "/users-$$";
+    put($own, my $all = slurp($users));
+    my $site = RPCH::Httpd->new(conf => status_conf() . RPCH::Httpd->location("AuthUserFile $own"))->start;
+    my $echo = server(echo => 1);
+    my $page = RPCH::Status->new(port => $site->{port});
+    my $c = plain(port => $site->{port}, target => $echo->target, %BOB)->connect;
+    put($own, $all =~ s/^bob:.*\n//mr);
+    is($page->post({ token => $page->token, action => 'end', user => 'bob' })->{status}, 303, 'a user is ended whose account is disabled');
+    ok(ended($c), 'at once');
+    is(plain(port => $site->{port}, target => $echo->target, %BOB)->out_status, 401, 'and he does not come back');
+    is(plain(port => $site->{port}, target => $echo->target)->out_status, 200, 'others are served');
+    $_->close for $c, $echo;
+    unlink $own;
 }
 
 # ---- sessions ----
