@@ -35,7 +35,7 @@ suite() {
     printf '#!/bin/sh\nexec %s %s "$@"\n' "$1" "$httpd" >"$reports/httpd"
     chmod 755 "$reports/httpd"
     [ ${#files[@]} -gt 0 ] || files=("${MPM:-event}")
-    HTTPD="$reports/httpd" RPCPROXY_SO="$build/mod_rpcproxy.so" perl t/SUITE "${files[@]}"
+    HTTPD="$reports/httpd" RPCPROXY_SO="$PWD/$build/mod_rpcproxy.so" perl t/SUITE "${files[@]}"
 }
 
 # preload LIBRARY: a command that has it loaded first, before the libraries of tests.
