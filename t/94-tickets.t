@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 use Test::More;
+use IO::Socket::IP;
 use RPCH::Demo;
 use RPCH::File qw(put slurp);
 use RPCH::FreeRDP;
@@ -44,6 +45,11 @@ my %site = (
     busy2    => "$valid\nRpcValidPorts exch1:6001\nRpcBackend exch1 ncacn_http:127.0.0.1[$server->{port}]\nRpcMaxChannelsPerUser 200",
     session  => "$valid\nRpcValidPorts exch1:6001\nRpcBackend exch1 ncacn_http:127.0.0.1[$server->{port}]\nRpcMaxSessionTime 1",
     ntlm     => "$ntlm\nRpcValidPorts exch1:6001\nRpcBackend exch1 $tcp",
+    office   => "$good\nAuthNtlmFailures 2 601",
+    moved    => $good =~ s/127\.0\.0\.1/localhost/r . "\nRpcTargetNetworks 192.0.2.0/24",
+    unnamed  => "$valid\nRpcValidPorts new.example.com:6001",
+    level    => "$good\nRpcMinAuthLevel connect",
+    vain     => "$good\nRpcMaxFailedTargets 1 60",
     desktop  => "$ntlm\nRpcValidPorts rdg.example.com:3388",
 );
 my $plain = RPCH::Root::free_ports(1);
@@ -200,6 +206,88 @@ SKIP: {
     ok($row && $said =~ /RPC0078: .*expected/s, 'ticket 12: in the words that the page has') or diag $said;
     ($status, $said) = RPCH::Httpd->new(conf => "<Location /x>\nSetHandler rpcproxy\n</Location>\n")->configtest;
     like($said, qr/RPC0091/, 'and a warning that it has');
+}
+my ($OTHERS, $PART) = ('Only some users', 'Only a part works');
+
+# 13 "In our branch office nobody gets in since this morning. At home it works."
+{
+    ping('office', '-u', "$_:old") for qw(carl dora erik);
+    leads('ticket 13, an office', qr/works here, and not from another place/, $OTHERS, qr/RPC0114/, line(qr/RPC0114: AuthNtlmFailures: blocked try .* failures of the address/), qr/old password saved, RPC0115/);
+    line(qr/RPC0115: AuthNtlmFailures: failed try from 127\.0\.0\.1, user "carl"/);
+}
+# 14 "Mail works, but I cannot open my colleague's calendar."
+{
+    ping('good', 'exch2:6001');
+    leads('ticket 14, another mailbox', qr/another mailbox/, $PART, qr/a colleague's calendar/, line(qr/RPC0001: .* target-refused: exch2:6001 is not in RpcValidPorts/), qr/that server in RpcValidPorts/);
+}
+# 15 "My tool for accounts works in the office only."
+{
+    my ($status) = ping('book', '-I', 'samr');
+    is($status, 7, 'ticket 15: rpcping stops at the bind');
+    my $line = line(qr/RPC0005: channel to exch1:6001 of user "alice": bind to samr .* refused: interface-refused/);
+    leads('ticket 15, a tool', qr/works here, and not from another place/, $OTHERS, qr/one tool/, $line, qr/#only-a-part-works/);
+    leads('ticket 15, its interface', qr/or a tool/, $PART, qr/works in the office/, $line, qr/RpcAllowInterfaces/);
+}
+# 16 "Outlook says: trying to connect, since the mail server has been moved."
+{
+    ping('moved');
+    leads('ticket 16, another network', qr/trying to connect/, $TRYING, qr/address-refused/, line(qr/RPC0002: .* to exch1:6001 of user "alice" ended: address-refused/), qr/RpcTargetNetworks/);
+}
+# 17 "I have a mailbox on the new server, and Outlook does not connect."
+{
+    ping('unnamed', 'new.example.com:6001');
+    leads('ticket 17, a name', qr/trying to connect/, $TRYING, qr/resolve-failed/, line(qr/RPC0002: .* to new\.example\.com:6001 of user "alice" ended: resolve-failed/), qr/hosts/);
+}
+# 18 "The program shows: 5, access is denied."
+{
+    ping('level');
+    line(qr/RPC0005: channel to exch1:6001 of user "alice": .* refused: level-refused/);
+    my ($row) = grep { $_->[0] =~ /^5, access is denied/ } rows($page, 'Numbers');
+    like("@{$row // []}", qr/level-refused/, 'ticket 18, a number: the row has the reason');
+    like($page =~ s/\s+/ /gr, qr/\[Reasons\]\(reasons\.md\) has each reason, with what to do/, 'ticket 18: from where a link leads');
+    my ($reason) = slurp('doc/reasons.md') =~ /^\| level-refused \| (.*) \|$/m;
+    like($reason, qr/RpcMinAuthLevel/, 'ticket 18: to the cure');
+}
+# 19 "From the hotel nothing goes."
+for my $case (['a name that is not there', 2, 'https://mail.invalid'], ['nobody listens', 2, "https://localhost:$down"],
+              ['a certificate for another name', 3, "https://mail.localhost:$httpd->{port}"]) {
+    my ($name, $layer, $url) = @$case;
+    my ($status, $said) = ping('good', $url);
+    is($status, $layer, "ticket 19, $name: rpcping stops at layer $layer") or diag $said;
+    my ($row) = grep { $_->[0] =~ /^$layer / && grep { index($said, $_) >= 0 } $_->[1] =~ /"([^"]+)"/g } rows($page, 'What rpcping says');
+    ok($row, "ticket 19, $name: a row has its words") or diag $said;
+}
+# 20 "After I have tried some servers nothing is let through any more."
+{
+    ping('vain', '-u', 'bob:hidden', 'exch7:6001');
+    leads('ticket 20, RpcMaxFailedTargets', qr/for another user/, $OTHERS, qr/RPC0004/, line(qr/RPC0004: user "bob" at 127\.0\.0\.1 has asked for 1 targets in vain/), qr/the lines before/);
+}
+# 21 "httpd does not start" for three reasons.
+{
+    my $modules = slurp("$conf/modules.conf");
+    my $configtest = sub {
+        my ($loaded, $lines) = @_;
+        put("$root/tickets.conf", "Include $conf/mpm-@{[ vars('mpm') ]}.conf\n${loaded}ServerName localhost\nServerRoot $root\nListen 127.0.0.1:@{[ RPCH::Root::free_ports(1) ]}\n$lines\n");
+        return scalar qx(@{[ vars('httpd') ]} -t -f $root/tickets.conf 2>&1);
+    };
+    my $taken = RPCH::Root::free_ports(1);
+    my $listener = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => $taken, Listen => 1) or die "port $taken: $@\n";
+    for my $case (['the module is not enabled', $modules =~ s/^LoadModule (?:rpcproxy|auth_ntlm)_module.*\n//mgr, 'RpcValidPorts exch1:6001', qr/a2enmod rpcproxy/],
+                  ['nor mod_proxy', $modules, "<Location /x>\nSetHandler rpcproxy\nRpcValidPorts exch1:6001\nRpcBackend exch1 https://cas.example.com\n</Location>", qr/a2enmod proxy/],
+                  ['a port that is taken', $modules, "RpcEndpointListen 127.0.0.1:$taken ncacn_ip_tcp:127.0.0.1[$demo->{port}]", qr/another program/]) {
+        my ($name, $loaded, $lines, $cure) = @$case;
+        my $said = $configtest->($loaded, $lines);
+        my ($row) = grep { my $row = $_; $row->[-1] =~ $cure && grep { index($said, $_) >= 0 } $row->[0] =~ /"([^"]+)"/g, $row->[0] =~ /\b(RPC\d+)/g } rows($page, 'httpd does not start');
+        ok($row, "ticket 21, $name: the row has what was said, and the cure") or diag $said;
+    }
+    close $listener;
+}
+# 22 "Last night we were all thrown out at once."
+{
+    my $c = RPCH::Client->new(port => $httpd->{port}, tls => RPCH::Test::tls(), user => 'alice', password => 'secret', path => '/busy2/rpcproxy.dll', target => 'exch1:6001')->connect;
+    $httpd->signal('TERM');
+    leads('ticket 22, a stop', qr/works for a while/, 'Sessions that end', qr/reason=shutdown/, line(qr/RPC0003: .*reason=shutdown/), qr/upgrading\.md/);
+    $c->close;
 }
 $server->close;
 done_testing;
