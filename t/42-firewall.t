@@ -66,6 +66,19 @@ Require rpc-interface rfr winreg
 </RequireAll>
 </RequireAny>
 REQUIRE
+    location(several => 'RpcMinAuthLevel none', <<'REQUIRE'),
+<RequireAny>
+<RequireAll>
+Require user alice
+Require rpc-interface emsmdb samr
+Require user bob
+</RequireAll>
+<RequireAll>
+Require user alice
+Require rpc-interface samr winreg
+</RequireAll>
+</RequireAny>
+REQUIRE
     location(targets => '', <<'REQUIRE'),
 <RequireAny>
 <RequireAll>
@@ -268,6 +281,12 @@ for my $case ([alice => 'secret', 'emsmdb samr rfr winreg', [2, 3], 'emsmdb samr
     $c->close;
     ($c, $vc) = open_at(groups => 6002, user => $user, password => $password);
     bind_is($c, $vc, $names, $user eq 'alice' ? [2, 3] : [1, 2], 'also where RpcAllowInterfaces says nothing');
+    $c->close;
+}
+
+for my $port (6001, 1234) {
+    my ($c, $vc) = open_at(several => $port);
+    bind_is($c, $vc, 'samr emsmdb winreg', [1, 2], "port $port, several lines: each of them has to allow it, also one whose section fails");
     $c->close;
 }
 

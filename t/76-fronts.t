@@ -7,7 +7,9 @@ use warnings;
 use Test::More;
 use RPCH::File qw(put slurp);
 use RPCH::Front;
+use RPCH::HTTP;
 use RPCH::Httpd;
+use RPCH::NTLM;
 use RPCH::RPC qw(request_pdu rpc_parse);
 use RPCH::Root;
 use RPCH::Test;
@@ -15,6 +17,8 @@ use RPCH::Test;
 RPCH::Front->need(qw(nginx haproxy squid));
 my $server = server(echo => 1);
 chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
+my $hashes = vars('serverroot') . '/fronts.smbpasswd';
+put($hashes, RPCH::NTLM::smbpasswd_line(alice => 'secret'), RPCH::NTLM::smbpasswd_line(bob => 'hidden'));
 my ($balanced, $tls) = map { RPCH::Root::free_ports(1) } 1 .. 2;
 my $httpd = RPCH::Httpd->new(conf => "LoadModule remoteip_module $modules/mod_remoteip.so\n" . RPCH::Httpd->location('RpcSetupTimeout 900') . <<"CONF")->start;
 Listen 127.0.0.1:$balanced
@@ -23,6 +27,15 @@ ServerName localhost
 RemoteIPProxyProtocol On
 </VirtualHost>
 @{[ RPCH::Httpd->tls_host($tls) ]}
+<Location /ntlm/rpcproxy.dll>
+SetHandler rpcproxy
+AuthType NTLM
+AuthName rpc
+AuthNtlmUserFile $hashes
+AuthNtlmPinnedConnections On
+Require valid-user
+RpcValidPorts exch1:6001
+</Location>
 CONF
 
 # An example there: the indented lines behind a line with this text, with the names of this machine.
@@ -54,6 +67,21 @@ for (['nginx by the manual' => $nginx->{port}{readme}], ['nginx that buffers' =>
     is(scalar(grep { my $p = eval { rpc_parse($c->call(request_pdu($_, $big))) }; $p && $p->{stub} eq $big } 1 .. 30), 30, "$name: large ones, too");
     $c->close;
 }
+
+# NTLM, with AuthNtlmPinnedConnections: a connection behind belongs to one client, in between as well.
+for (['HAProxy' => $haproxy->{port}{all}], ['Squid' => $squid->{port}{squid}]) {
+    my ($name, $port) = @$_;
+    my ($alice, $bob) = map { RPCH::HTTP->dial(port => $port, tls => RPCH::Test::tls(), name => "$name, $_") } qw(alice bob);
+    my @echo = (method => 'RPC_IN_DATA', length => 0);
+    my %login = map { $_->[0] => RPCH::NTLM->new(user => $_->[0], password => $_->[1])->login($_->[2], '/ntlm/rpcproxy.dll', @echo)->{status} }
+                [alice => 'secret', $alice], [bob => 'hidden', $bob];
+    is("$login{alice} $login{bob}", '200 200', "$name: two log on by NTLM");
+    is($_->[1]->request('RPC_IN_DATA', '/ntlm/rpcproxy.dll', length => 0)->head->{status}, 200, "$name: $_->[0] is known") for [alice => $alice], [bob => $bob];
+    my $nobody = RPCH::HTTP->dial(port => $port, tls => RPCH::Test::tls(), name => "$name, nobody")->request('RPC_IN_DATA', '/ntlm/rpcproxy.dll', length => 0);
+    is($nobody->head->{status}, 401, "$name: a third one is nobody");
+    $_->close for $alice, $bob, $nobody;
+}
+ok($httpd->logs(qr/(?:^alice "RPC_IN_DATA \/ntlm\S* .* 200 .*\n(?:.*\n)*){2}/m, 'access_log'), 'the log knows each') or diag $httpd->log('access_log');
 
 # The answers of OUT channels of both versions have this field; other answers do not
 my $c = plain(port => $httpd->{port}, target => $server->target)->connect;

@@ -213,6 +213,13 @@ for my $case (['delegation', 'keeps up to 1,000 tickets', 'TICKETS_MAX 1000'],
     }
     is(join("\n", @wrong), '', 'sizing: its bounds are those of bench/run.pl');
 }
+# The values of the registry are in the result, as they are.
+{
+    my ($ports) = $text{'doc/windows.md'} =~ /^ *ValidPorts +REG_SZ +(\S+)$/m;
+    my ($sequences) = $text{'doc/windows.md'} =~ /REG_MULTI_SZ +(\S+)$/m;
+    like($text{'doc/windows.md'}, qr/^RpcValidPorts +"\Q$ports\E;/m, 'windows: ValidPorts');
+    like($text{'doc/windows.md'}, qr/^RpcNspiProtocolSequences \Q$sequences\E$/m, 'windows: NSPI interface protocol sequences');
+}
 # What it says of files beside it.
 for my $case (['sizing', 'sets the limit to 8192 files', '/usr/sbin/apache2ctl', 'ulimit -n 8192'],
               ['sizing', 'ulimit -n 65536', 'conf/systemd/apache2.service.d/rpcproxy.conf', 'APACHE_ULIMIT_MAX_FILES=ulimit -n 65536'],
