@@ -148,7 +148,7 @@ sub words_in { my ($text) = @_; return join ' ', $text =~ /"((?:\\.|[^"\\])*)"/g
 my $sources = join "\n", map { slurp($_) =~ s/"\s*\n\s*"//gr } glob '*.c {auth,base,delegate,endpoint,firewall,httpd,io,ntlm,proxy,shared,target,tools,wire}/*.[ch]';
 # What others say, as the pages quote it: httpd and its modules, libcurl, OpenSSL, FreeRDP, Samba, impacket.
 # t/94-tickets.t hears the most important ones from the programs themselves.
-my @foreign = ('Could not resolve host', 'Connection refused', 'Failed to connect to', 'Permission denied', 'SSL certificate problem', 'SSL: no alternative certificate subject name matches', 'fault',
+my @foreign = ('Could not resolve host', 'Connection refused', 'Failed to connect to', 'Recv failure: Connection reset by peer', 'Permission denied', 'SSL certificate problem', 'SSL: no alternative certificate subject name matches', 'fault',
     'authentication failure', 'Password Mismatch', 'not found', 'Could not open password file', 'client used wrong authentication scheme', 'authorization failure',
     'GSS ERROR', 'GSS ERROR ... gss_accept_sec_context()', 'not found in keytab', 'not found in keytab; keytab is likely out of date', 'SPNEGO cannot find mechanisms to negotiate', 'Clock skew too great', 'NO AUTH DATA',
     'peer did not return a certificate', 'unable to get local issuer certificate', 'certificate revoked', 'CRL has expired', 'cannot perform post-handshake authentication',
