@@ -28,6 +28,7 @@ sub opened {
     return $c;
 }
 sub session { my ($httpd) = @_; return plain(port => $httpd->{port}, target => $server->target) }
+sub has_ended { my ($c) = @_; return $c->in->{eof} && $c->out->{eof} }
 sub ended { my ($c) = @_; return eval { $_->wait_eof for $c->in, $c->out; 1 } }
 
 # An ordinary page of another site on the same server.
@@ -70,7 +71,11 @@ my $PREFORK = "ServerLimit 4\nStartServers 4\nMinSpareServers 1\nMaxSpareServers
 my $ROOMY = "ServerLimit 20\nStartServers 12\nMinSpareServers 8\nMaxSpareServers 20\nMaxRequestWorkers 20\n";
 
 # ---- event: four slots, and a session in each generation ----
-{
+# When the machine holds up a child or the parent for longer than a generation has patience
+# (httpd/scoreboard_room.c), the next one goes as well, or instead. Then another try has to show the order.
+for my $try (1 .. 3) { last if four_slots($try == 3) }
+sub four_slots {
+    my ($last) = @_;
     my $httpd = httpd(event => $EVENT);
     ok($httpd->logs(qr/notice.*channels outlive 3 graceful restarts .*ServerLimit is 4/), 'start-up says how many restarts fit');
     my @session = opened($httpd);
@@ -83,6 +88,12 @@ my $ROOMY = "ServerLimit 20\nStartServers 12\nMinSpareServers 8\nMaxSpareServers
     for my $n (4, 5) {
         ok(reload($httpd), "restart $n: the new generation begins, though no slot was left");
         ok(page($httpd), 'a page is served');
+        eval { wait_for('the end of a session', sub { grep { has_ended($_) } @session }) } or diag $@;
+        if (!$last && grep { $_->in->{eof} || $_->out->{eof} } @session[1 .. 3]) {
+            diag 'the order was disturbed: once more';
+            $_->close for @session;
+            return 0;
+        }
         ok(ended(shift @session), "the oldest generation's session has ended");
         is(scalar(grep { $_->works } @session), 3, 'the younger ones go on');
         is(scalar(() = $httpd->log =~ /notice.*ends its 2 channels \(shutdown\): httpd has no slot left.*ServerLimit/g), $n - 3, 'a notice tells how many channels');
@@ -90,6 +101,7 @@ my $ROOMY = "ServerLimit 20\nStartServers 12\nMinSpareServers 8\nMaxSpareServers
     }
     ok(eval { wait_for('lines', sub { turn(0.02); 4 == (() = $httpd->log('access_log') =~ /"RPC_(?:IN|OUT)_DATA .* shutdown$/mg) }) }, 'the access log has the reason');
     $_->close for @session;
+    return 1;
 }
 
 # ---- worker: it starts children beside those that retire, so that it hardly runs out of slots ----

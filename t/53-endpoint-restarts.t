@@ -65,7 +65,7 @@ sub open_files { my ($pid) = @_; return grep { defined } map { readlink } glob "
 
 # ---- open and half-open connections, and new legs, go on over two restarts ----
 {
-    my ($first) = endpoints();
+    my $first = wait_for('the endpoint process', sub { turn(0.02); (endpoints())[0] });
     is(scalar(grep { m{/access_log} || /pipe:/ } open_files($first)), 0, 'the endpoint process has no access log open');
     my $whole = client_of()->connect;
     my $native = client_of("127.0.0.1:$shared")->connect;

@@ -56,7 +56,7 @@ sub start {
         exec $DCERPCD, '-F', '--no-process-group', "--configfile=$dir/smb.conf", '--libexec-rpcds' or POSIX::_exit(127);
     }
     $self->write('dcerpcd.pid', "$self->{pid}\n");
-    wait_for("Samba's interfaces", sub { $self->{ports} = $self->interfaces; turn(0.05); $self->{ports}{winreg} && $self->{ports}{samr} });
+    wait_for("Samba's interfaces", sub { $self->find_interfaces; turn(0.05); $self->{ports}{winreg} && $self->{ports}{samr} });
     return $self;
 }
 
@@ -89,16 +89,18 @@ sub client_conf {
 sub write { my ($self, $name, $text) = @_; return put("$self->{dir}/$name", $text) }
 
 # Interface name => port, found by a bind at each port. The endpoint mapper knows the ports, too, but only
-# root can listen at port 135.
+# root can listen at port 135. What has been found is not looked for again, because each bind may wait for a
+# helper that is still busy.
 my %INTERFACE = (samr => ['12345778-1234-abcd-ef00-0123456789ac', 1],
                  winreg => ['338cd001-2244-31f1-aaaa-900038001003', 1]);
-sub interfaces {
+sub find_interfaces {
     my ($self) = @_;
-    my %port;
-    for my $port ($self->{low} .. $self->{low} + 9) {
-        for my $name (keys %INTERFACE) { $port{$name} = $port if $self->accepts($port, @{ $INTERFACE{$name} }) }
+    for my $name (grep { !$self->{ports}{$_} } keys %INTERFACE) {
+        for my $port ($self->{low} .. $self->{low} + 9) {
+            $self->{ports}{$name} = $port and last if $self->accepts($port, @{ $INTERFACE{$name} });
+        }
     }
-    return \%port;
+    return;
 }
 
 sub accepts {
