@@ -59,8 +59,8 @@ my $ALL = join '.*', map { qr/^  $_ +ok/m } 'TLS', 'authentication', 'virtual co
 rpcping('-u alice', qr/$ALL/s, 'all layers, at the endpoint mapper');
 my %port;
 @port{qw(samr drsuapi)} = impacket([], ['epm:135:0', 'epm_drsuapi:135:0']) =~ /: ncacn_ip_tcp:dc1\[(\d+)\]$/mg;
-is(join(' ', map { ($_ // 0) >= 49152 ? 'dynamic' : $_ } @port{qw(samr drsuapi)}), 'dynamic dynamic',
-   'impacket: the endpoint mapper says where the interfaces are: at ports that the site allows') or BAIL_OUT('without ports there is nothing to try');
+ok(2 == grep({ $_ && $_ >= 49152 } values %port), 'impacket: the endpoint mapper says where the interfaces are: at ports that the site allows')
+    or die "without ports there is nothing to try\n";
 is(impacket([], ["samr:$port{samr}:6"]), "samr 6: ADTEST BUILTIN\n", 'impacket: samr');
 is(samba([], ["samr:$port{samr}:seal", "drsuapi:$port{drsuapi}:seal"]), "samr seal: ADTEST BUILTIN\ndrsuapi seal: ADDC\n", "Samba's client: samr, and drsuapi");
 rpcping('-u alice -I winreg', qr/winreg 1\.0 is rejected/, 'winreg, which is not published', "dc1:$port{drsuapi}");
