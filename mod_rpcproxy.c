@@ -37,6 +37,7 @@
 #include "httpd/mpm_limits.h"
 #include "httpd/named_servers.h"
 #include "httpd/passed.h"
+#include "httpd/prefork_stop.h"
 #include "httpd/require.h"
 #include "httpd/section_check.h"
 #include "httpd/session_cache.h"
@@ -241,6 +242,13 @@ static void heed_parent(void)
         sigaction(SIGHUP, &insists, NULL);
 }
 
+/* Prefork's child is to end when its connection has: the channels need not wait for that. */
+static void told_to_stop(void)
+{
+    if (context.engine)
+        rpc_engine_finish(context.engine);
+}
+
 /* ---- its beginning and its end ---- */
 
 static apr_status_t start_threads(apr_pool_t *pchild, server_rec *s)
@@ -317,6 +325,8 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
         exit(APEXIT_CHILDSICK);
     }
     apr_pool_cleanup_register(pchild, NULL, forget_engine, apr_pool_cleanup_null);
+    if (!is_threaded() && !ap_exists_config_define("ONE_PROCESS"))
+        rpc_prefork_stop_child_init(told_to_stop);
     rpc_room_enter(context.room);
 }
 
@@ -353,6 +363,7 @@ static int monitor(apr_pool_t *p, server_rec *s)
 static void register_hooks(apr_pool_t *p)
 {
     rpc_detach_register(p);
+    rpc_prefork_stop_register(p);
     rpc_session_cache_register(p);
     rpc_record_register(p);
     rpc_require_register(p);

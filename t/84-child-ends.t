@@ -208,5 +208,80 @@ for my $mpm (qw(event worker prefork)) {
     is($?, 0, "$mpm: a restart, a stop, and its parent has ended by itself");
 }
 
+# ---- prefork: a signal that comes within malloc() ----
+#
+# Prefork ends a child in the handler of the signal. This library has the signal come within malloc(), which
+# has a lock then: whoever calls free() waits for ever.
+my $WITHIN = <<'C';
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/single_threaded.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+extern void *__libc_malloc(size_t);
+extern void __libc_free(void *);
+
+static volatile int32_t *armed;
+static __thread int within __attribute__((tls_model("initial-exec")));
+
+__attribute__((constructor)) static void open_armed(void)
+{
+    int fd = open(getenv("ARMED"), O_RDWR | O_CLOEXEC);
+    void *map = fd < 0 ? MAP_FAILED : mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+    armed = map == MAP_FAILED ? NULL : map;
+    close(fd);
+}
+
+void *malloc(size_t size)
+{
+    if (armed && *armed && !__libc_single_threaded && syscall(SYS_gettid) == getpid()
+        && __atomic_exchange_n(armed, 0, __ATOMIC_SEQ_CST)) {
+        within = 1;
+        kill(getpid(), SIGTERM);
+        within = 0;
+    }
+    return __libc_malloc(size);
+}
+
+void free(void *at)
+{
+    while (within)
+        usleep(10000);
+    __libc_free(at);
+}
+C
+SKIP: {
+    my $tls = RPCH::Root::free_ports(1);
+    my $httpd = RPCH::Httpd->new(mpm => 'prefork', limits => "StartServers 2\nMinSpareServers 1\nMaxSpareServers 2\nMaxRequestWorkers 2\nServerLimit 2\n");
+    put("$httpd->{dir}/within.c", $WITHIN);
+    skip 'no compiler', 4 if system("cc -shared -fPIC -O1 -o $httpd->{dir}/within.so $httpd->{dir}/within.c") != 0;
+    put("$httpd->{dir}/armed", "\0" x 4096);
+    chmod 0666, "$httpd->{dir}/armed";
+    $httpd->configure(RPCH::Httpd->location . RPCH::Httpd->tls_host($tls));
+    {
+        local $ENV{LD_PRELOAD} = join ':', grep { defined } $ENV{LD_PRELOAD}, "$httpd->{dir}/within.so";
+        local $ENV{ARMED} = "$httpd->{dir}/armed";
+        $httpd->start;
+    }
+    my $c = session($httpd)->connect;
+    ok(echoes($c, 'before'), 'prefork: a session');
+    my $arm = sub { open my $fh, '+<', "$httpd->{dir}/armed" or die $!; syswrite $fh, pack 'l', $_[0]; return };
+    my %before = map { $_ => 1 } $httpd->children;
+    $arm->(1);
+    my $silent = IO::Socket::IP->new(PeerHost => '127.0.0.1', PeerPort => $tls);     # a session of TLS is made for it
+    ok(eval { wait_for('the end', sub { turn(0.02); grep { !is_alive($_) } keys %before }) }, 'prefork: a signal within malloc() ends the child, although its client says nothing') or diag $@;
+    $arm->(0);
+    $httpd->signal('TERM');
+    ok(eval { $httpd->wait_gone }, 'prefork: and the server stops');
+    unlike($httpd->log, qr/SIGKILL|exit signal/, 'prefork: nobody is killed');
+    $_->close for $c, $silent;
+}
+
 $server->close;
 done_testing;
