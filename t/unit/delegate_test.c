@@ -238,8 +238,8 @@ static void test_faults(apr_pool_t *pool)
         delegate_fault_t fault = delegate_fault_of(pool, cases[i].step, &names, 1, GSS_S_FAILURE,
                                                    (OM_uint32)cases[i].code);
 
-        is_int((int)fault.kind, (int)cases[i].kind, cases[i].says);
-        ok(strncmp(fault.why, cases[i].says, strlen(cases[i].says)) == 0, fault.why);
+        is_int((int)fault.kind, (int)cases[i].kind, "%s", cases[i].says);
+        ok(strncmp(fault.why, cases[i].says, strlen(cases[i].says)) == 0, "%s", fault.why);
     }
 }
 
