@@ -12,7 +12,7 @@
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define RPC_FARM_LAYOUT "1"
 #else
-#define RPC_FARM_LAYOUT "1, great bytes first"
+#define RPC_FARM_LAYOUT "1, big-endian"
 #endif
 #define RPC_FARM_PAGES 1024u
 #define RPC_FARM_KEY 64             /* bytes of a name in the store, with its NUL */

@@ -11,6 +11,8 @@ use RPCH::RPC qw(response_pdu);
 use RPCH::Status qw(status_conf);
 use RPCH::Test;
 
+plan skip_all => "allocations are $ENV{RPCH_SANITIZER}'s" if $ENV{RPCH_SANITIZER};
+
 # Fails allocations of mod_rpcproxy alone, as two numbers in a file say: one in so many, and strndup().
 my $FAULTS = <<'C';
 #define _GNU_SOURCE

@@ -24,6 +24,7 @@ reports=$(mktemp -d)
 trap 'rm -rf "$reports"' EXIT
 chmod 1777 "$reports"       # httpd's children are another user
 
+export RPCH_SANITIZER=$sanitizer   # has allocations of its own, which no test can make fail
 export RPCH_TIMEOUT="${RPCH_TIMEOUT:-90}" RPCH_ALARM="${RPCH_ALARM:-1800}" SHARDS="${SHARDS:-2}"
 export APACHE_TEST_STARTUP_TIMEOUT="${APACHE_TEST_STARTUP_TIMEOUT:-300}"
 # A second libc, which nss_wrapper would load for itself, has no sanitizer.
