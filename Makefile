@@ -4,6 +4,7 @@
 #   make run             a demonstration proxy on https://localhost:8443
 #   make test            the whole suite
 #   make test-browser    the status page in a real browser
+#   make test-guards     beside mod_evasive, AppArmor and SELinux
 #   make bench           beside HAProxy, with bounds; make bench-all: every MPM, plain HTTP, and more
 #   make check           the order of the house: who includes, needs and cites what; long lines
 #   make lint            spelling, shell and Perl: codespell, shellcheck, perlcritic
@@ -72,7 +73,7 @@ DEMO_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard tools/rpcdemo*.c) tools/dce.c
 MAN      := $(patsubst doc/%.md,$(BUILD)/man/%.8,$(wildcard doc/mod_*.md)) $(BUILD)/man/rpcping.1
 UNITS    := $(patsubst t/unit/%.c,$(BUILD)/unit/%,$(wildcard t/unit/*_test.c))
 
-.PHONY: all module tools man load units unit check test test-browser mixing sanitize run bench bench-all \
+.PHONY: all module tools man load units unit check test test-browser test-guards mixing sanitize run bench bench-all \
         deps install uninstall deb deb-test doc lint ci-matrix clean
 all: module tools man
 
@@ -184,6 +185,11 @@ mixing: all
 test-browser: all
 	tools/deps.sh browser
 	perl t/TEST t/browser/status.t
+
+# What doc/neighbours.md says of mod_evasive, AppArmor and SELinux, whose policy takes a minute to install.
+test-guards: all
+	tools/deps.sh guards
+	perl t/TEST t/guards/neighbours.t
 
 sanitize:
 	tools/deps.sh test

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs the Debian packages that a purpose needs and that are missing.
-# usage: deps.sh build|run|test|browser|bench|fuzz|sanitize|deb|lint|all   (SAMBA=1 adds Samba to "run")
+# usage: deps.sh build|run|test|browser|guards|bench|fuzz|sanitize|deb|lint|all   (SAMBA=1 adds Samba to "run")
 set -euo pipefail
 
 build="gcc make pkg-config libc6-dev apache2-bin apache2-dev libssl-dev libcurl4-openssl-dev libwbclient-dev libutf8proc-dev
@@ -13,10 +13,10 @@ tests="$run $samba clang libapache2-mod-perl2 libapache2-mod-perl2-dev libio-soc
        libapache2-mod-auth-gssapi libapache2-mod-auth-openidc gss-ntlmssp winbind libnss-wrapper
        krb5-kdc krb5-admin-server krb5-user libgssapi-perl
        samba-ad-provision samba-dsdb-modules samba-vfs-modules iproute2
-       nginx-light haproxy squid libapache2-mod-security2 modsecurity-crs libapache2-mod-evasive
-       apparmor semodule-utils sepol-utils selinux-policy-default
+       nginx-light haproxy squid libapache2-mod-security2 modsecurity-crs
        prometheus python3-prometheus-client python3-html5lib redis-server monitoring-plugins-basic"
 browser="$run chromium fonts-dejavu-core"
+guards="$run libapache2-mod-evasive apparmor semodule-utils sepol-utils selinux-policy-default"
 bench="$run haproxy linux-perf strace valgrind"
 fuzz="$build clang libclang-rt-14-dev"
 sanitize="$fuzz libtsan2 valgrind util-linux"
@@ -28,13 +28,14 @@ case "${1:-all}" in
     run)   want=$run; [ -z "${SAMBA:-}" ] || want="$want $samba" ;;
     test)  want=$tests ;;
     browser) want=$browser ;;
+    guards) want=$guards ;;
     bench) want=$bench ;;
     fuzz)  want=$fuzz ;;
     sanitize) want=$sanitize ;;
     deb)   want=$deb ;;
     lint)  want=$lint ;;
     all)   want="$tests $bench $sanitize $lint" ;;
-    *)     echo "usage: $0 build|run|test|browser|bench|fuzz|sanitize|deb|lint|all" >&2; exit 2 ;;
+    *)     echo "usage: $0 build|run|test|browser|guards|bench|fuzz|sanitize|deb|lint|all" >&2; exit 2 ;;
 esac
 
 missing=()

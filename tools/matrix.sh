@@ -21,6 +21,8 @@ gcc            make -s BUILD=build/gcc CC=gcc all load unit
 clang          make -s BUILD=build/clang CC=clang all load unit
 oldest         tools/oldest.sh
 test           make -s test
+browser        make -s test-browser
+guards         make -s test-guards
 sanitize       make -s sanitize
 tsan           make -s sanitize SANITIZER=thread FILES='t/02-connect.t t/07-lifecycle.t t/09-recycle.t t/82-relays.t t/90-farm.t'
 memcheck       make -s sanitize SANITIZER=memcheck
