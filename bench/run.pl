@@ -10,7 +10,7 @@
 #           firewall: the same httpd with and without;    hash: what a hash of the password costs
 #           By default the first five.
 #
-# Environment: ROUNDS=21 PINGS=2000 MB=60 SETUPS=100; CROWD: the most virtual connections, by default as many
+# Environment: ROUNDS=21 PINGS=2000 MB=120 SETUPS=100; CROWD: the most virtual connections, by default as many
 # as the descriptors allow, up to 20000; BUILD=build; ENGINE: the folder of another mod_rpcproxy.so; EXTRA:
 # more lines for httpd.conf; KEEP=1 keeps logs.
 #
@@ -116,7 +116,7 @@ sub processes {
 # ---- one virtual connection at a time, and set-ups ----
 
 sub amounts {
-    return (ping => number(PINGS => 2000), in => number(MB => 60), out => number(MB => 60), setups => number(SETUPS => 100));
+    return (ping => number(PINGS => 2000), in => number(MB => 120), out => number(MB => 120), setups => number(SETUPS => 100));
 }
 
 sub rounds {

@@ -65,7 +65,8 @@ thread() {
     export TSAN_OPTIONS="log_path=$reports/report report_signal_unsafe=0 report_thread_leaks=0 \
 suppressions=$PWD/tools/sanitize.tsan"
     setarch -R make -s CC=gcc SAN=thread BUILD="$build" all load $unit
-    suite "setarch -R $(preload "$runtime")"
+    gcc -shared -fPIC -o "$reports/pools.so" tools/sanitize_pools.c -ldl
+    suite "setarch -R $(preload "$runtime:$reports/pools.so")"
 }
 
 # The usual build. mod_ssl seeds OpenSSL with what happens to lie on its stack, and no byte of TLS is
