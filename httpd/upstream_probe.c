@@ -12,7 +12,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include <apr_atomic.h>
 #include <apr_fnmatch.h>
 #include <apr_lib.h>
 #include <apr_strings.h>
@@ -144,7 +143,7 @@ static proxy_worker *make_worker(apr_pool_t *pool, const probes_t *probes, serve
 /* In its own pool, which the thread shares with nobody and frees when it has been left behind. */
 typedef struct probe {
     apr_pool_t *pool;
-    volatile apr_uint32_t over; /* for its thread, or for the round that no longer waits */
+    int over;                   /* for its thread, or for the round that no longer waits: atomic */
     const probes_t *probes;
     const rpc_upstream_place_t *to;
     proxy_worker *member;       /* of a balancer, or the only one */
@@ -176,7 +175,7 @@ static const char *do_probe(const probe_t *p)
 /* The first to come here, the probe's thread or the round, gets 0, and the other may free it. */
 static int is_over(probe_t *p)
 {
-    return apr_atomic_xchg32(&p->over, 1) != 0;
+    return __atomic_exchange_n(&p->over, 1, __ATOMIC_ACQ_REL);
 }
 
 static void *run_probe(void *data)

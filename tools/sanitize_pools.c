@@ -1,6 +1,6 @@
-/* Preloaded under ThreadSanitizer: the MPMs hand the cleared pool of a connection that has ended to another
- * thread by an atomic list, in code of httpd that the sanitizer has not compiled. Whoever takes a pool from
- * there tags it. So the sanitizer is told here that clearing a pool comes before its next tag.
+/* Preloaded under ThreadSanitizer: the MPMs hand the cleared pool of a connection that has ended to the next
+ * connection by an atomic list, in code of httpd that the sanitizer has not compiled. So the sanitizer is
+ * told here that a pool is cleared before a connection is accepted into it.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -16,10 +16,10 @@ void apr_pool_clear(void *pool)
     __tsan_release(pool);
 }
 
-void apr_pool_tag(void *pool, const char *tag)
+int apr_socket_accept(void **socket, void *listening, void *pool)
 {
-    void (*set_tag)(void *, const char *) = (void (*)(void *, const char *))dlsym(RTLD_NEXT, "apr_pool_tag");
+    int (*take)(void **, void *, void *) = (int (*)(void **, void *, void *))dlsym(RTLD_NEXT, "apr_socket_accept");
 
     __tsan_acquire(pool);
-    set_tag(pool, tag);
+    return take(socket, listening, pool);
 }
