@@ -5,12 +5,15 @@
 #define _GNU_SOURCE
 #include <dlfcn.h>
 
+typedef void clear_fn(void *pool);
+typedef int accept_fn(void **socket, void *listening, void *pool);
+
 void __tsan_acquire(void *at);
 void __tsan_release(void *at);
 
 void apr_pool_clear(void *pool)
 {
-    void (*clear)(void *) = (void (*)(void *))dlsym(RTLD_NEXT, "apr_pool_clear");
+    clear_fn *clear = (clear_fn *)dlsym(RTLD_NEXT, "apr_pool_clear");
 
     clear(pool);
     __tsan_release(pool);
@@ -18,8 +21,8 @@ void apr_pool_clear(void *pool)
 
 int apr_socket_accept(void **socket, void *listening, void *pool)
 {
-    int (*take)(void **, void *, void *) = (int (*)(void **, void *, void *))dlsym(RTLD_NEXT, "apr_socket_accept");
+    accept_fn *accept = (accept_fn *)dlsym(RTLD_NEXT, "apr_socket_accept");
 
     __tsan_acquire(pool);
-    return take(socket, listening, pool);
+    return accept(socket, listening, pool);
 }
