@@ -1,6 +1,6 @@
-/* Preloaded under ThreadSanitizer: the MPMs hand the cleared pool of a connection that has ended to the next
- * connection by an atomic list, in code of httpd that the sanitizer has not compiled. So the sanitizer is
- * told here that a pool is cleared before a connection is accepted into it.
+/* Preloaded under ThreadSanitizer: the MPMs hand the cleared pool of a connection that has ended to
+ * the next connection by an atomic list, in code of httpd that the sanitizer has not compiled. So
+ * the sanitizer is told here that a pool is cleared before a connection is accepted into it.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
