@@ -121,7 +121,7 @@ static apr_status_t prepare_endpoint(apr_pool_t *pconf, server_rec *s, int first
  * must not use tables that an older one has left. */
 static apr_status_t prepare_status(server_rec *s)
 {
-    static const char name[] = "rpcproxy-status-16";
+    static const char name[] = "rpcproxy-status-17";
     const rpc_server_config_t *sc = ap_get_module_config(s->module_config, &rpcproxy_module);
     rpc_context_t *kept = ap_retained_data_get(name);
     apr_status_t rv = APR_SUCCESS;
