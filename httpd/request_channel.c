@@ -310,7 +310,9 @@ static void log_connection(const channel_t *ch, const rpc_end_t *end, rpc_log_ch
     rpc_log_connection(ch->context, ch->spec->log, last, &sum);
 }
 
-/* Who waits in vain needs the server and the other half: which of them did not come? */
+/* Who waits in vain needs the server and the other half: which of them did not come? The answer is
+ * right for the first channel to fail, if it is given before is_failure(): the other, which is told
+ * that it is not the first, ends then. */
 static void explain_wait(const channel_t *ch, rpc_end_t *end, char *text, size_t size)
 {
     rpc_role_t role = ch->spec->role;
@@ -329,16 +331,18 @@ static void explain_wait(const channel_t *ch, rpc_end_t *end, char *text, size_t
 /* The server that it has reached, or those that it tried. */
 static void log_end(const channel_t *ch, const rpc_end_t *of)
 {
-    rpc_end_t explained = *of, *end = &explained;
+    rpc_end_t explained = *of;
     char servers[SERVERS_TEXT], why[WHY_TEXT];
     rpc_log_channel_t channel = { &ch->who, ch->backend ? ch->backend : servers, ch->spec->role,
                                   ch->connection, rpc_clock_now() - ch->since };
+    int failed;
 
-    explain_wait(ch, end, why, sizeof(why));
+    explain_wait(ch, &explained, why, sizeof(why));
+    failed = is_failure(ch, of->reason);
     rpc_server_list_print(ch->spec->leg.servers, ch->first, servers, sizeof(servers));
-    rpc_log_ended(ch->context, ch->spec->log, &channel, end, is_failure(ch, end->reason));
+    rpc_log_ended(ch->context, ch->spec->log, &channel, failed ? &explained : of, failed);
     if (ch->joined)
-        log_connection(ch, end, &channel);
+        log_connection(ch, of, &channel);
 }
 
 /* A scanner may have learned enough and left. */

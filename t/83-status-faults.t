@@ -84,6 +84,13 @@ for my $case (@cases) {
     ok($httpd->logs(qr/^(?=[^\n]*$id: )(?=[^\n]*\b$reason\b)(?=[^\n]*user "$user")(?=[^\n]*\b\Q$address\E\b)(?=[^\n]*$target\.contoso\.test:6001)[^\n]*$why/m), "$what: so does one line of the log")
         or diag join "\n", grep { /$address/ } split /\n/, $httpd->log;
 }
+# Of a connection that ends, the half that ends later does not say that the other is missing
+{
+    my $ends = qr/^[^\n]*RPC0002: (?=[^\n]*\Q$cases[-1][-1]\E\b)[^\n]*/m;
+    ok($httpd->logs(qr/$ends.*?$ends/s), 'a silent server: both halves end');
+    my @claims = grep { /half is missing/ } $httpd->log =~ /$ends/g;
+    is_deeply(\@claims, [], '... and neither is told to miss the other');
+}
 # What lasts is in the tables, whether a client asks or not
 my $server = found(servers => sub { ($_[0]{Server} // '') eq "127.0.0.3[$gone]" && $_[0]{State} eq 'down' });
 like($server->{'Last error'} // '', qr/Connection refused/, 'the server is down in the table of servers, and why');
