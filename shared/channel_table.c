@@ -492,17 +492,20 @@ static rpc_reason_t over_limit(rpc_status_t *status, uint32_t mine,
     return RPC_REASON_NONE;
 }
 
-/* Row MINE counts now, although it is beyond the limit of REASON. */
+/* Row MINE counts now, although it is beyond the limit of REASON. Of others than that, which may
+ * not be limited, no more is asked than where there is no limit. */
 static void count_beyond(rpc_status_t *status, uint32_t mine, rpc_reason_t reason)
 {
     size_t i;
 
-    for (i = 0; i < SHARES; i++)
-        if (shares[i].reason == reason)
-            rpc_status_seen(status, shares[i].limit,
-                            count_share(status, shares[i].kind,
-                                        atomic_load(&column_of(status, shares[i].kind)[mine]),
-                                        ROWS));
+    for (i = 0; i < SHARES; i++) {
+        index_kind_t kind = shares[i].kind;
+        uint64_t key = atomic_load(&column_of(status, kind)[mine]);
+        uint64_t enough = shares[i].reason == reason ? ROWS : RPC_STATUS_COUNTED;
+
+        if (key)
+            rpc_status_seen(status, shares[i].limit, count_share(status, kind, key, enough));
+    }
     rpc_status_seen(status, RPC_LIMIT_CHANNELS, count_bits(status, status->counted));
     rpc_status_seen(status, RPC_LIMIT_UNPAIRED, count_bits(status, status->unpaired));
 }
