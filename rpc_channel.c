@@ -348,8 +348,8 @@ void rpc_channel_start(rpc_proxy_t *proxy, rpc_stream_t *client, const rpc_chann
     }
     ch = calloc(1, sizeof(*ch));
     if (!ch) {
-        spec->ended(spec->ctx,
-                    &(rpc_end_t){ .reason = RPC_REASON_NO_MEMORY, .why = "no memory for a channel" });
+        spec->ended(spec->ctx, &(rpc_end_t){ .reason = RPC_REASON_NO_MEMORY,
+                                             .why = "no memory for a channel" });
         rpc_stream_close(client, 1);
         return;
     }

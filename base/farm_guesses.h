@@ -1,6 +1,6 @@
 /* farm_guesses: what mod_auth_ntlm asks mod_rpcproxy, which knows the other machines of a farm
- * (RpcSharedStore): how many passwords were wrong there. Optional functions, for either module may be
- * loaded without the other. None of them waits. Any thread.
+ * (RpcSharedStore): how many passwords were wrong there. Optional functions, for either module may
+ * be loaded without the other. None of them waits. Any thread.
  */
 #ifndef FARM_GUESSES_H
 #define FARM_GUESSES_H

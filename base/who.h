@@ -26,8 +26,9 @@
 /* A note on the request, set by an authentication module: RPC_WHO_ANY_DOMAIN holds for its user. */
 #define RPC_WHO_ANY_DOMAIN_NOTE "who-any-domain"
 
-/* A note on the request, set by mod_rpc_backend_auth while mod_proxy serves it: this server logs the
- * user on to the server behind. So a 401 of that server is an error and no question to the client. */
+/* A note on the request, set by mod_rpc_backend_auth while mod_proxy serves it: this server logs
+ * the user on to the server behind. So a 401 of that server is an error and no question to the
+ * client. */
 #define RPC_WHO_LOGGED_ON_NOTE "who-logged-on"
 
 /* Bytes of a name that count; two users whose names begin with the same bytes are one user. */

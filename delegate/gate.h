@@ -2,8 +2,8 @@
  *
  * libkrb5 waits for a KDC that does not answer, as long as it likes, and nobody can interrupt it.
  * So only a few threads ask at once, the others wait for their turn, not for long. When no KDC has
- * answered, nobody asks for a moment, and then one thread tries whether there is one again. So a KDC
- * that is down uses up neither threads nor workers of a child. Any thread.
+ * answered, nobody asks for a moment, and then one thread tries whether there is one again. So a
+ * KDC that is down uses up neither threads nor workers of a child. Any thread.
  */
 #ifndef DELEGATE_GATE_H
 #define DELEGATE_GATE_H

@@ -217,8 +217,8 @@ const char *rpc_detach_obstacle(request_rec *r)
     return NULL;
 }
 
-/* Not by ap_ssl_var_lookup(): httpd looks up mod_ssl's functions anew only behind post_config. Until
- * then it would call into the mod_ssl of the pass before, which is no longer in memory. */
+/* Not by ap_ssl_var_lookup(): httpd looks up mod_ssl's functions anew only behind post_config.
+ * Until then it would call into the mod_ssl of the pass before, which is no longer in memory. */
 int rpc_detach_possible(apr_pool_t *pool, server_rec *s)
 {
     APR_OPTIONAL_FN_TYPE(ssl_var_lookup) *look_up = APR_RETRIEVE_OPTIONAL_FN(ssl_var_lookup);

@@ -377,9 +377,9 @@ static const char *set_nspi_servers(cmd_parms *cmd, void *dir_config, int argc, 
     if (!argc && *last)
         return argument_fault(cmd, last,
                               apr_psprintf(cmd->pool,
-                                           "the global catalog servers before their port, as in gc1 "
-                                           "gc2 %s; RpcNspiProtocolSequences names the port that "
-                                           "clients ask for", last));
+                                           "the global catalog servers before their port, as in "
+                                           "gc1 gc2 %s; RpcNspiProtocolSequences names the port "
+                                           "that clients ask for", last));
     if (!argc)
         return RPCNO(0082) "RpcNspiServers: expected global catalog servers, and optionally their "
                "port as the last argument";
@@ -478,7 +478,8 @@ static const char *set_check_option(cmd_parms *cmd, rpc_server_config_t *sc, con
 
 static const char *set_health_check(cmd_parms *cmd, void *dir_config, int argc, char *const argv[])
 {
-    static const char *const words[] = { "off", "connect", "handshake", "echo" };  /* as rpc_check_t */
+    /* As rpc_check_t. */
+    static const char *const words[] = { "off", "connect", "handshake", "echo" };
     const char *wrong = ap_check_cmd_context(cmd, GLOBAL_ONLY);
     rpc_server_config_t *sc = server_config(cmd);
     int i = 0;

@@ -1,5 +1,5 @@
-/* httpd/directives.h: the table of the module's directives. httpd/config.h and the manual explain what
- * they mean and where they may stand.
+/* httpd/directives.h: the table of the module's directives. httpd/config.h and the manual explain
+ * what they mean and where they may stand.
  */
 #ifndef RPC_DIRECTIVES_H
 #define RPC_DIRECTIVES_H

@@ -243,7 +243,8 @@ int rpc_listen_open_tcp(const char *name, apr_pool_t *pool, const char **hint)
         return errno = EINVAL, -1;
     error = getaddrinfo(host ? host : "::", port, &hints, &all);
     if (error && (host || getaddrinfo("0.0.0.0", port, &hints, &all) != 0)) {
-        *hint = apr_psprintf(pool, "the name does not resolve (%s): write an address", gai_strerror(error));
+        *hint = apr_psprintf(pool, "the name does not resolve (%s): write an address",
+                             gai_strerror(error));
         return errno = EADDRNOTAVAIL, -1;
     }
     for (ai = all; ai && fd < 0; ai = ai->ai_next)

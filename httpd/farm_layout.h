@@ -1,8 +1,8 @@
 /* rpc_farm_layout: what a machine writes into the shared store (httpd/farm_exchange.h): the names,
  * the head, and on which page an entry lies. Structures stand there as they are in memory, so both
  * their fields and the order of bytes are a part of the layout. Whoever changes a field changes
- * RPC_FARM_LAYOUT, too. The name of the farm follows from it: machines with one secret and different
- * layouts are different farms, and none reads what another has written.
+ * RPC_FARM_LAYOUT, too. The name of the farm follows from it: machines with one secret and
+ * different layouts are different farms, and none reads what another has written.
  */
 #ifndef RPC_FARM_LAYOUT_H
 #define RPC_FARM_LAYOUT_H

@@ -22,8 +22,8 @@ const char *rpc_seal_read_secret(apr_pool_t *pool, const char *path,
 void rpc_seal_derive(const uint8_t secret[RPC_FARM_SECRET], const char *purpose, void *to,
                      size_t size);
 
-/* SIZE bytes at TEXT of the machine MACHINE, which stand in the store under NAME, into TO. NUMBER: one
- * that this machine has never used. 0: libcrypto has failed. */
+/* SIZE bytes at TEXT of the machine MACHINE, which stand in the store under NAME, into TO. NUMBER:
+ * one that this machine has never used. 0: libcrypto has failed. */
 int rpc_seal(const uint8_t secret[RPC_FARM_SECRET], uint64_t machine, uint64_t number,
              const char *name, const void *text, size_t size, uint8_t *to);
 /* Opens SIZE bytes, RPC_SEAL_ROOM at least, into TO. 0: they are not that machine's, or not what

@@ -22,7 +22,7 @@
 
 #define SCHEME "redis://"
 #define PORT 6379
-#define READS_MOST 4096     /* for a reply; hiredis takes 16 KB at a time, so it has 64 MB at most */
+#define READS_MOST 4096     /* for a reply: 64 MB at most, since hiredis takes 16 KB at a time */
 
 /* ---- the directive's argument ---- */
 

@@ -18,8 +18,8 @@ typedef struct rpc_store {
     char why[128];                  /* the last error; "": none */
 } rpc_store_t;
 
-/* Parses redis://[[user]:password@]host[:port][,host[:port]...] into *STORES, of rpc_store_t in POOL.
- * NULL, or what was expected. */
+/* Parses redis://[[user]:password@]host[:port][,host[:port]...] into *STORES, of rpc_store_t in
+ * POOL. NULL, or what was expected. */
 const char *rpc_store_parse(apr_pool_t *pool, const char *text, apr_array_header_t **stores);
 
 /* Connects and logs on. 0: that failed; WHY says how. */

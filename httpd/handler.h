@@ -23,8 +23,8 @@ typedef struct rpc_service {
     apr_port_t port;
 } rpc_service_t;
 
-/* Judges R, whose method belongs to RPC over HTTP or whose URL is ours, and has BY serve it. For R's
- * worker, from a handler. */
+/* Judges R, whose method belongs to RPC over HTTP or whose URL is ours, and has BY serve it. For
+ * R's worker, from a handler. */
 int rpc_request_serve(request_rec *r, const rpc_service_t *by);
 
 /* Refuses R, with one line in the log that says WHY. Returns what a handler does. */

@@ -9,11 +9,12 @@
 
 #include <httpd.h>
 
-/* Is SetHandler rpcproxy what the configuration of R's URL says, as it is known so far, or goes R to a
- * proxy behind us under our rules? */
+/* Is SetHandler rpcproxy what the configuration of R's URL says, as it is known so far, or goes R
+ * to a proxy behind us under our rules? */
 int rpc_neighbours_ours(request_rec *r);
 
-/* The latter alone: by a RpcBackend with a URL, or by a ProxyPass where directives of ours stand. */
+/* The latter alone: by a RpcBackend with a URL, or by a ProxyPass where directives of ours
+ * stand. */
 int rpc_neighbours_upstream(request_rec *r);
 /* Has R, of any method, come to such a ProxyPass? */
 int rpc_neighbours_proxied(request_rec *r);

@@ -1,5 +1,5 @@
-/* httpd/prefork_stop.c: our handler stands before prefork's. A second signal, which the parent sends
- * after two seconds, is no longer held up: something else than the client keeps the child.
+/* httpd/prefork_stop.c: our handler stands before prefork's. A second signal, which the parent
+ * sends after two seconds, is no longer held up: something else than the client keeps the child.
  */
 #include "httpd/prefork_stop.h"
 

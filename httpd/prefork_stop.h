@@ -1,4 +1,5 @@
-/* rpc_prefork_stop: how a child of the prefork MPM ends when it is told to in the middle of its work.
+/* rpc_prefork_stop: how a child of the prefork MPM ends when it is told to in the middle of its
+ * work.
  *
  * Prefork ends a child within the handler of SIGTERM or SIGHUP, wherever that has interrupted it.
  * If that was within malloc(), and the child has threads, as it has with this module, the handler

@@ -36,9 +36,9 @@ APLOG_USE_MODULE(rpcproxy);
 
 #define WHY_TEXT 512        /* of why a channel has ended */
 #define SERVERS_TEXT 1024   /* bytes of a list of servers in the log */
-_Static_assert(RPC_BOARD_KEYS == 3, "user, address and target");
-
 #define REFUSED_LOGGED 10   /* refused binds of a channel that have a line in the log */
+
+_Static_assert(RPC_BOARD_KEYS == 3, "user, address and target");
 
 /* ---- who asks ---- */
 

@@ -38,8 +38,10 @@ int rpc_room_restarts(const rpc_room_t *room)
 const char *rpc_room_lacking(void)
 {
     return mpm(AP_MPMQ_IS_ASYNC)
-        ? "httpd has no slot left for a child that it needs; a higher ServerLimit has room for more restarts"
-        : "httpd has no slot left for a child that it needs; a higher MaxRequestWorkers has room for more";
+        ? "httpd has no slot left for a child that it needs; a higher ServerLimit has room for "
+          "more restarts"
+        : "httpd has no slot left for a child that it needs; a higher MaxRequestWorkers has room "
+          "for more";
 }
 
 /* ---- the scoreboard ---- */

@@ -32,7 +32,8 @@ static void collect(line_t lines[LINES])
     const line_t all[LINES] = {
         { "RpcChannels", "channels", now.channels },
         { "RpcUnpaired", "channels that wait for their server", now.unpaired },
-        { "RpcChannelsMost", "channels at most", rpc_status_most(context->live, RPC_LIMIT_CHANNELS) },
+        { "RpcChannelsMost", "channels at most",
+          rpc_status_most(context->live, RPC_LIMIT_CHANNELS) },
         { "RpcChannelsBegun", "channels since the start", sum(tally->begun, RPC_ROLES) },
         { "RpcConnectionsEnded", "virtual connections that have ended",
           atomic_load(&tally->connections) },

@@ -432,8 +432,9 @@ static void put_farm(const rpc_status_request_t *q)
     }
     for (i = 0; i < farm->store_count; i++)
         put_store(q, &farm->stores[i]);
-    ap_rprintf(q->r, "<p>Exchanges with the stores: %" APR_UINT64_T_FMT ", at most %d ms from one to "
-               "the next.</p>\n", (apr_uint64_t)farm->exchanges, (int)apr_time_as_msec(farm->pause));
+    ap_rprintf(q->r, "<p>Exchanges with the stores: %" APR_UINT64_T_FMT ", at most %d ms from one "
+               "to the next.</p>\n", (apr_uint64_t)farm->exchanges,
+               (int)apr_time_as_msec(farm->pause));
     ap_rputs("<table role=\"table\"><caption>This machine is the first; of the others, what they "
              "have told within the last seconds.</caption>\n", q->r);
     put_head(q->r, names, 10);

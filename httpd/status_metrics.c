@@ -305,7 +305,8 @@ static void put_farm(writer_t *w, const rpc_farm_facts_t *farm)
           SUM(refused) },
         { "farm_virtual_connections_ended", "", "Virtual connections that have ended.", COUNTER,
           SUM(connections) },
-        { "farm_received_bytes", "bytes", "Bytes from clients, within channels.", COUNTER, SUM(in) },
+        { "farm_received_bytes", "bytes", "Bytes from clients, within channels.", COUNTER,
+          SUM(in) },
         { "farm_sent_bytes", "bytes", "Bytes to clients, within channels.", COUNTER, SUM(out) },
 #undef SUM
     };

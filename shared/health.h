@@ -82,7 +82,7 @@ typedef struct rpc_health_view {
     unsigned suspect:1;             /* that is over, and none has succeeded since */
     unsigned unfit:1;               /* the last health check has failed */
     unsigned drained:1;
-    unsigned elsewhere:1;           /* another machine of the farm avoids it, and so does this one */
+    unsigned elsewhere:1;           /* another machine of the farm avoids it, so does this */
     unsigned configured:1;          /* a directive names it */
     apr_time_t since;               /* of the state, as rpc_clock_now(); 0: since the start */
     apr_time_t until;
