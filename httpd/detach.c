@@ -34,6 +34,7 @@
 #include "base/list.h"
 #include "base/message_id.h"
 #include "httpd/module.h"
+#include "httpd/prefork_stop.h"
 #include "httpd/request_channel.h"
 
 APLOG_USE_MODULE(rpcproxy);
@@ -531,6 +532,7 @@ rpc_detach_result_t rpc_detach(request_rec *r, const rpc_channel_spec_t *spec,
         /* Else a ticket that comes ends a read early. */
         SSL_set_mode(tie->ssl, SSL_MODE_AUTO_RETRY);
     }
+    rpc_prefork_stop_spare();
     rv = take_ahead(c, &d->client);
     if (rv != APR_SUCCESS) {
         ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,

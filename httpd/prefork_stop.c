@@ -16,7 +16,7 @@ static struct sigaction of_prefork;         /* the same for both signals */
 static void (*tell)(void);                  /* NULL: this is no child of prefork */
 static pthread_t main_thread;
 static volatile sig_atomic_t busy;          /* it has a connection */
-static volatile sig_atomic_t client;        /* whose socket is this */
+static volatile sig_atomic_t client;        /* whose socket is this; -1: it is a channel's */
 static volatile sig_atomic_t held_up;       /* a signal that came meanwhile */
 
 static void on_signal(int signal)
@@ -29,7 +29,8 @@ static void on_signal(int signal)
     }
     held_up = signal;
     tell();
-    shutdown(client, SHUT_RD);
+    if (client >= 0)
+        shutdown(client, SHUT_RD);
     errno = saved;
 }
 
@@ -55,6 +56,12 @@ static conn_rec *note_connection(apr_pool_t *p, server_rec *s, apr_socket_t *csd
     busy = 1;
     apr_pool_cleanup_register(p, NULL, connection_over, apr_pool_cleanup_null);
     return NULL;
+}
+
+void rpc_prefork_stop_spare(void)
+{
+    if (tell)
+        client = -1;
 }
 
 void rpc_prefork_stop_child_init(void (*told)(void))

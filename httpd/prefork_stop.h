@@ -18,4 +18,8 @@ void rpc_prefork_stop_register(apr_pool_t *p);
  * that has to wait, within its handler. */
 void rpc_prefork_stop_child_init(void (*told)(void));
 
+/* The socket of this child's connection is a channel's from now on, so its reading goes on. Without
+ * effect in other MPMs. */
+void rpc_prefork_stop_spare(void);
+
 #endif
