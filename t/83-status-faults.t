@@ -7,6 +7,7 @@ use Test::More;
 use RPCH::File qw(put);
 use RPCH::Httpd;
 use RPCH::Poll qw(turn wait_for);
+use RPCH::Preload;
 use RPCH::RPC qw(bind_pdu);
 use RPCH::Root;
 use RPCH::Status qw(status_conf);
@@ -18,9 +19,12 @@ my $gone = RPCH::Root::free_ports(1);
 my ($users, $groups) = (vars('serverroot') . '/conf/users', vars('serverroot') . "/conf/groups-faults-$$");
 put($groups, "mail: alice\n");
 END { unlink $groups if $groups }
+# No name server is asked for the dead name
+my $world = RPCH::Preload->new // plan(skip_all => 'no compiler');
+$world->name('nowhere.contoso.test', 'none');
 my $lib = RPCH::Root::ask_apxs(vars('apxs'), 'LIBEXECDIR');
 my $httpd = RPCH::Httpd->new(conf => "LoadModule authz_groupfile_module $lib/mod_authz_groupfile.so\nRpcHealthCheck connect interval=1\n" . status_conf()
-    . join('', map { <<"CONF" } ['rpc', 'valid-user'], ['group', 'group mail'], ['full', "valid-user\nRpcMaxChannelsPerUser 2"], ['slow', "valid-user\nRpcSetupTimeout 5"]))->start;
+    . join('', map { <<"CONF" } ['rpc', 'valid-user'], ['group', 'group mail'], ['full', "valid-user\nRpcMaxChannelsPerUser 2"], ['slow', "valid-user\nRpcSetupTimeout 5"]));
 <Location /$_->[0]/rpcproxy.dll>
 SetHandler rpcproxy
 AuthType Basic
@@ -36,6 +40,7 @@ RpcBackend down.contoso.test ncacn_http:127.0.0.3[$gone]
 RpcAllowInterfaces 6001 epm
 </Location>
 CONF
+$world->start($httpd);
 my $status = RPCH::Status->new(port => $httpd->{port});
 my %BOB = (user => 'bob', password => 'hidden');
 my $from = 100;

@@ -269,14 +269,17 @@ sub write {
     return rename "$self->{dir}/.new", "$self->{dir}/$name";
 }
 
-# Starts an httpd (RPCH::Httpd) with this library.
-sub start {
-    my ($self, $httpd) = @_;
+# What DO starts has this library.
+sub within {
+    my ($self, $do) = @_;
     # The library of a sanitizer has to be the first
     local $ENV{LD_PRELOAD} = join ':', grep { defined } $ENV{LD_PRELOAD}, "$self->{dir}/library.so";
     local $ENV{RPCH_PRELOAD} = $self->{dir};
-    return $httpd->start;
+    return $do->();
 }
+
+# Starts an httpd (RPCH::Httpd) with this library.
+sub start { my ($self, $httpd) = @_; return $self->within(sub { $httpd->start }) }
 
 sub name { my ($self, $name, $what) = @_; return $self->write("name-$name", $what) }
 sub host { my ($self, $address, $what) = @_; return $self->write("host-$address", $what) }
