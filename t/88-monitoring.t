@@ -197,6 +197,7 @@ SKIP: {
         open STDERR, '>&', \*STDOUT or POSIX::_exit(1);
         exec $prometheus, "--config.file=$dir/prometheus.yml", "--storage.tsdb.path=$dir/data", "--web.listen-address=127.0.0.1:$port", '--log.level=warn' or POSIX::_exit(127);
     }
+    put("$dir/prometheus.pid", "$pid\n");      # by which the run ends it if this test does not
     my $http = HTTP::Tiny->new(timeout => 20);
     my $ask = sub { my ($what) = @_; my $r = $http->get("http://127.0.0.1:$port/api/v1/$what"); return $r->{success} ? decode_json($r->{content})->{data} : {} };
     my $value = sub { my ($query) = @_; my ($one) = @{ $ask->("query?query=$query")->{result} // [] }; return $one ? $one->{value}[1] : 'none' };
