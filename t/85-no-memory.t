@@ -7,7 +7,6 @@ use Test::More;
 use RPCH::File qw(put);
 use RPCH::Httpd;
 use RPCH::Poll qw(turn wait_for);
-use RPCH::RPC qw(response_pdu);
 use RPCH::Status qw(status_conf);
 use RPCH::Test;
 

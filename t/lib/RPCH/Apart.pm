@@ -8,14 +8,16 @@ use warnings;
 use File::Path qw(make_path);
 use Test::More ();
 
+my $PREPARE = 'ip link set lo up && mount -t tmpfs none /run';
+
 # The file begins anew, apart. Without the rights for that it is skipped.
 sub enter {
     return if $ENV{RPCH_APART};
     my @unshare = qw(unshare --net --mount);
-    my $said = qx(@unshare sh -c 'ip link set lo up && mount -t tmpfs none /run' 2>&1);
+    my $said = qx(@unshare sh -c '$PREPARE' 2>&1);
     Test::More::plan(skip_all => "no namespaces: $said") if $?;
     local $ENV{RPCH_APART} = 1;
-    exec @unshare, 'sh', '-c', 'ip link set lo up && mount -t tmpfs none /run && exec "$@"', '-',
+    exec @unshare, 'sh', '-c', $PREPARE . ' && exec "$@"', '-',
         $^X, (map { "-I$_" } grep { !ref } @INC), $0, @ARGV;
     die "unshare: $!\n";
 }
