@@ -132,6 +132,7 @@ sub configtest { my $self = shift; return $self->run('-t') }
 
 sub start {
     my ($self) = @_;
+    unlink "$self->{dir}/told-to-end";
     my ($status, $out) = $self->run('-k start');
     die "httpd did not start: $out\n" . $self->log if $status;
     $running{ 0 + $self } = $self;
