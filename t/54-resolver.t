@@ -95,6 +95,12 @@ for (vars('mpm') eq 'event' ? (['native', 'test'], ['behind the endpoint', 'tcp.
     $world->name('good.test', 'none');
     $world->shift_by(0, EXPIRED);
     ok(!reaches(bob => "srv.good.$zone"), "$kind: a name that is gone is gone at once");
+    if ($zone eq 'test') {
+        my $vain = open_to(bob => 'srv.good.test');
+        is_rpc_error($vain->out, '6ba', "$kind: the client learns it", 0x5a0);
+        ok($httpd->logs(qr/RPC_OUT_DATA channel to srv\.good\.test:\S+ of user "bob" ended: resolve-failed, /), "$kind: the log says so");
+        $vain->close;
+    }
 }
 
 # ---- the end ----
