@@ -157,6 +157,12 @@ static void must_be_blind(rpc_firewall_t *fw, uint8_t *pdu, const dcerpc_header_
     MUST(again.contexts == r->contexts && is_nobody(&again.interface), "not all were blinded");
 }
 
+/* A bind that no rule is about is only remembered. */
+static int is_ruled(const rpc_firewall_t *fw)
+{
+    return fw->least_level > RPC_AUTH_LEVEL_NONE || rpc_firewall_rules_cover(fw->rules, fw->port);
+}
+
 static void read_pdu(rpc_firewall_t *fw, const uint8_t *pdu, const dcerpc_header_t *h)
 {
     uint8_t *copy = fuzz_copy(pdu, h->frag_length);
@@ -171,7 +177,7 @@ static void read_pdu(rpc_firewall_t *fw, const uint8_t *pdu, const dcerpc_header
         MUST(r.cause == RPC_FIREWALL_OK && !r.why && !r.contexts, "passed, yet %s", r.why);
         MUST(!wanted || was_bound || h->ptype == DCERPC_BIND, "%s before a bind",
              dcerpc_ptype_name(h->ptype));
-        if (wanted && bind)
+        if (wanted && bind && is_ruled(&before))
             must_be_harmless(&before, copy, h, NULL);
         break;
     case RPC_FIREWALL_BLIND:
