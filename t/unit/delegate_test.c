@@ -225,12 +225,14 @@ static void test_faults(apr_pool_t *pool)
           "the KDC has another key than a.keytab" },
         { DELEGATE_OWN, KRB5_REALM_UNKNOWN, DELEGATE_BROKEN, "krb5.conf has no KDC for the realm" },
         { DELEGATE_OWN, KRB5_KDC_UNREACH, DELEGATE_SILENT, "no KDC of the realm answers" },
-        { DELEGATE_SELF, KRB5KDC_ERR_KEY_EXP, DELEGATE_REFUSED, "the password of alice has expired" },
+        { DELEGATE_SELF, KRB5KDC_ERR_KEY_EXP, DELEGATE_REFUSED,
+          "the password of alice has expired" },
         { DELEGATE_SELF, KRB5KDC_ERR_S_PRINCIPAL_UNKNOWN, DELEGATE_BROKEN,
           "the KDC knows no service HTTP/a.test" },
         { DELEGATE_PROXY, KRB5KRB_AP_ERR_TKT_EXPIRED, DELEGATE_REFUSED,
           "the ticket of alice has expired" },
-        { DELEGATE_SELF, KRB5KDC_ERR_BADOPTION, DELEGATE_BROKEN, "no ticket of alice for this server: " },
+        { DELEGATE_SELF, KRB5KDC_ERR_BADOPTION, DELEGATE_BROKEN,
+          "no ticket of alice for this server: " },
     };
     size_t i;
 
