@@ -13,6 +13,7 @@ use RPCH::Root;
 use RPCH::Settle qw(children_of is_endpoint stop_by);
 use RPCH::Test qw(vars);
 use Scalar::Util ();
+use Time::HiRes ();
 
 my $serial = 0;
 my %running;
@@ -152,9 +153,23 @@ sub read_pid {
 
 sub signal {
     my ($self, $signal) = @_;
+    $self->{reload} = { at => Time::HiRes::time(), old => { map { $_ => 1 } $self->children } } if $signal eq 'USR1';
     if ($signal !~ /^(?:TERM|HUP)$/) { kill $signal => $self->{pid} }
-    else { stop_by($signal, $self->{mpm}, $self->{pid}, sub { turn(0.01) }, $self->{port}) }
+    else {
+        turn(0.01) while $self->reloading;
+        stop_by($signal, $self->{mpm}, $self->{pid}, sub { turn(0.01) }, $self->{port});
+    }
     return $self;
+}
+
+# Has the parent still to make children after a graceful restart? It makes the last of them when nothing else
+# has happened for a second, or when a signal ends this second: then that signal comes to children that begin
+# (RPCH::Settle).
+sub reloading {
+    my ($self) = @_;
+    my $reload = $self->{reload} or return;
+    my ($count) = map { /^StartServers (\d+)/m } $self->{limits}, slurp(vars('serverroot') . '/conf/limits.conf');
+    return Time::HiRes::time() < $reload->{at} + 3 && $count > grep { !$reload->{old}{$_} && !is_endpoint($_) } $self->children;
 }
 
 # Restarts gracefully, with the configuration CONF if it is given, and waits until the new generation
@@ -209,13 +224,14 @@ sub logs {
 
 # When an object is freed, or the test ends, its server is told to end, and the test goes on. The run waits
 # for it later (RPCH::Root), because httpd's parent looks for its children at longer and longer intervals.
+# It stops gracefully, which a child can bear at any moment.
 sub stop {
     my ($self) = @_;
     my $pid = delete $self->{pid};
     delete $running{ 0 + $self };
     return if $self->{owner} != $$ || !$pid || !kill 0, $pid;
     put("$self->{dir}/told-to-end");
-    eval { local $self->{pid} = $pid; $self->signal('TERM') };
+    kill WINCH => $pid;
     return;
 }
 
