@@ -65,6 +65,12 @@ sub backend { my (@urls) = @_; return section('SetHandler rpcproxy', "RpcBackend
 
 my $ca = RPCH::CA->new('nobody trusts');
 my $dead = RPCH::Root::free_ports(1);       # nobody listens there
+my $tcp = tcp_server();
+my $returns = RPCH::Httpd->new(conf => RPCH::Httpd->location);     # is started later
+# A connect to it takes until the test accepts.
+my $full = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0, Listen => 1) or die "cannot listen: $@\n";
+listen $full, 0;
+my @queued = map { IO::Socket::IP->new(PeerHost => '127.0.0.1', PeerPort => $full->sockport, Blocking => 0) } 1 .. 3;
 
 # A double that answers as the port says that is asked for.
 my $phrase = 'RPC Error: 6ba, EEInfo: AAAA';
@@ -119,7 +125,12 @@ my %front = (
     'gateway' => section('SetHandler rpcproxy', "RpcBackend * http://127.0.0.1:$odd->{port}", 'RpcRequireTLS off') =~ s/\Q$RPC\E/$GATEWAY/r,
     'several URLs' => "<Location /manager>\nSetHandler balancer-manager\nRequire local\n</Location>\n"
         . section('SetHandler rpcproxy', "RpcBackend 127.0.0.1 http://127.0.0.1:$back->{port} http://127.0.0.1:$dead",
-            "RpcBackend another http://127.0.0.1:$dead", $POLICY, 'RpcTargetNetworks 10.0.0.0/8', 'RpcSourceAddress 127.0.0.3'),
+            "RpcBackend another http://127.0.0.1:$dead", $POLICY, 'RpcTargetNetworks 10.0.0.0/8', 'RpcSourceAddress 127.0.0.3',
+            'RpcReceiveWindow 8K', 'RpcConnectTimeout 1', 'RpcAllowAnonymous On', "RpcBackend slow.test http://127.0.0.1:@{[ $full->sockport ]}",
+            "RpcBackend direct.test ncacn_http:127.0.0.1[@{[ $full->sockport ]}]", 'RpcValidPorts *.test:6001'),
+    'a member returns' => "<Proxy balancer://again>\nBalancerMember http://127.0.0.1:$returns->{port} retry=1 lbset=0\n"
+        . "BalancerMember http://127.0.0.1:$back->{port} lbset=1\n</Proxy>\n"
+        . section('SetHandler rpcproxy', 'RpcBackend * balancer://again', $POLICY, 'RpcValidPorts tcp.contoso.test:1024-65535'),
     'dead' => backend("http://127.0.0.1:$dead"),
     'NTLM' => backend("http://127.0.0.1:$back{ntlm}"),
     'in turn' => "<Proxy balancer://two>\nBalancerMember http://127.0.0.1:$back{ntlm}\nBalancerMember http://127.0.0.1:$back{ntlm2}\n"
@@ -161,6 +172,17 @@ ok($front->logs($_), "the log has $_") for qr/rpcproxy:warn\].*the proxy at loca
     qr/the proxy at 127\.0\.0\.2:$back{tls} is not used: its certificate is for another name/,
     qr/the proxy at 127\.0\.0\.1:$dead is not used: it cannot be connected to/;
 
+# ---- RpcConnectTimeout ----
+my $slow = RPCH::HTTP->dial(port => $port{'several URLs'}, name => 'slow')
+    ->request('RPC_IN_DATA', "$RPC?slow.test:6001", user => 'alice', password => 'secret', length => 0);
+my $direct = channel('several URLs', target => 'direct.test:6001');
+$direct->open_in;
+$direct->send_b1;
+like($direct->in->head->{line}, qr/ 503 RPC Error: 6ba/, 'RpcConnectTimeout is for a server that this server connects to');
+ok($front->logs(qr/channel to direct\.test:6001 .* ended: connect-timeout,/), 'as the log says');
+my $accepts = RPCH::WebServer->new(fh => $full, answer => sub { return RPCH::WebServer::echo() });
+# The kernel tries again only after seconds. So $slow is looked at below.
+
 # A handshake that drips: each byte comes in time, all of it never.
 {
     my $drips = RPCH::WebServer->new(answer => sub { return }, greeting => "\x16\x03\x03\x40\x00");
@@ -172,15 +194,41 @@ ok($front->logs($_), "the log has $_") for qr/rpcproxy:warn\].*the proxy at loca
     ok($slow->logs(qr/the proxy at 127\.0\.0\.1:$drips->{port} is not used: the TLS handshake has failed or took too long/), 'the log says why');
     $_->close for $http, $drips;
 }
+is($slow->head->{line}, 'HTTP/1.1 200 Success', 'RpcConnectTimeout is not for what mod_proxy connects to');
+$_->close for $slow, $direct, $accepts;
 
 # ---- several URLs ----
 # The ways above have shown that RpcTargetNetworks is not for them, and that the first RpcBackend answers an echo.
 unlike($back->log, qr/client 127\.0\.0\.3\b/, 'RpcSourceAddress is not for what mod_proxy connects to');
 {
     my $page = RPCH::HTTP->dial(port => $port{'several URLs'}, name => 'balancer-manager')->request('GET', '/manager');
-    my ($line) = grep { (split /^/m, slurp("$front->{dir}/httpd.conf"))[$_ - 1] =~ /RpcBackend 127\.0\.0\.1 \S+ \S+:$dead$/ } 1 .. 1000;
+    my @lines = split /^/m, slurp("$front->{dir}/httpd.conf");
+    my ($line) = grep { $lines[$_ - 1] =~ /RpcBackend 127\.0\.0\.1 \S+ \S+:$dead$/ } 1 .. @lines;
     like($page->body, qr{balancer://rpcbackend-$line\b(?!-)}, 'a balancer has the number of its line') or diag $page->body;
     $page->close;
+    my $c = channel('several URLs')->connect;
+    is($c->{c2}{window}, 262_144, 'RpcReceiveWindow is not for what the proxy behind receives');
+    ok($c->works('x' x 20_000), 'a PDU may be larger');
+    $c->close;
+}
+
+# ---- a member that is back ----
+{
+    my $own = "tcp.contoso.test:$tcp->{port}";      # by the endpoint of each member
+    my ($joined, $unknown) = map { channel('a member returns', target => $_)->connect } $server->target, $own;
+    is(scalar(grep { $_->works } $joined, $unknown), 2, 'a member that cannot be connected to: the next one serves');
+    $returns->start;
+    ok(eval { wait_for('the member', sub { at('a member returns', 'RPC_IN_DATA', $RPC); turn(0.02); $returns->log('access_log') ne '' }) },
+       'when it is back it serves');
+    $_->replace_in for $joined, $unknown;
+    ok(eval { $joined->finish_in }, 'it gets a channel that replaces one of the other, which a server of ncacn_http joins to the rest') or diag $@;
+    ok($joined->works, 'and the connection goes on');
+    like((eval { $unknown->{new_in}->head } || {})->{line}, qr/ 503 RPC Error: 6c0/, 'where its own endpoint would have to know the connection, it is refused');
+    ok($front->logs(qr/channel to \Q$own\E .*: upstream-refused, /), 'as the log says');
+    $_->close for $joined, $unknown;
+    ok($returns->logs(qr/"RPC_IN_DATA \S+\Q@{[ $server->target ]}\E HTTP/, 'access_log'), 'its log has the channel');
+    ok(channel('a member returns', target => $own)->serves, 'when the client connects once more, it serves');
+    ok($returns->logs(qr/"RPC_$_ \S+\Q$own\E HTTP\S+ 200 /, 'access_log'), "its log has $_") for qw(IN_DATA OUT_DATA);
 }
 
 # ---- what balancer-manager shows ----
