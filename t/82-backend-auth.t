@@ -10,12 +10,14 @@ use Digest::SHA qw(hmac_sha256);
 use MIME::Base64 qw(decode_base64 encode_base64 encode_base64url);
 use Test::More;
 use RPCH::AD;
+use RPCH::Balancer;
 use RPCH::CA;
 use RPCH::File qw(put slurp);
 use RPCH::Httpd;
 use RPCH::Manual qw(blocks commands);
 use RPCH::NTLM;
 use RPCH::Poll qw(turn wait_for);
+use RPCH::Preload;
 use RPCH::Test;
 use RPCH::WebServer;
 
@@ -394,6 +396,52 @@ subtest 'own account' => sub {
     chmod 0644, $ad->keytab('svc-proxy');
     my $made = httpd('svc-proxy', location('/app', "ProxyPass $url/app", $BASIC, $KERBEROS));
     acts(get($made, '/app/', 'alice'), 'alice', 'which is all that it needs');
+};
+
+# ---- what a user costs the KDC ----
+
+# A child reaches the KDC by a way that counts connections, of which each is one request. Only its
+# monotonic clock is moved, so tickets do not end: they are kept for an hour, and then fetched anew.
+subtest 'requests to the KDC' => sub {
+    my $world = RPCH::Preload->new or plan(skip_all => 'no compiler');
+    my $way = RPCH::Balancer->new("$ad->{address}:$ad->{port}");
+    put("$root/counted.conf", $ad->configuration =~ s/(udp_preference_limit =).*/$1 1/r =~ s/^(\s+kdc =).*/$1 127.0.0.1:$way->{port}/mr);
+    local @ENV{qw(KRB5_CONFIG KRB5_CLIENT_KTNAME)} = ("$root/counted.conf", $ad->keytab('front'));
+    my $one = RPCH::Httpd->new(mpm => 'event', limits => "ServerLimit 1\nStartServers 1\nThreadsPerChild 25\nMaxRequestWorkers 25\n",
+        conf => join '', $LOAD, location('/app', "ProxyPass $url/app", $BASIC, $KERBEROS),
+            location('/default', "ProxyPass http://localhost:$behind->{port}/default", $BASIC, 'RpcBackendAuth kerberos'),
+            location('/rpc/rpcproxy.dll', @RPC, "RpcBackend 127.0.0.1 http://127.0.0.1:$back->{port}/rpc/rpcproxy.dll", $BASIC, $KERBEROS));
+    $world->start($one);
+    # How many requests DO makes.
+    my $cost = sub { my ($do) = @_; my $before = $way->{taken}[0]; $do->(); return $way->{taken}[0] - $before };
+    # What the first request of USER to PATH costs. A KDC that is too slow on a busy machine is asked again an hour later.
+    my $first = sub {
+        my ($user, $path) = @_;
+        my ($head, $n);
+        for my $try (1 .. 5) {
+            $n = $cost->(sub { $head = get($one, $path, $user) });
+            last if $head->{status} != 504;
+            turn(1);
+            $world->shift_by(0, 3600);
+        }
+        acts($head, $user, "$user, $path");
+        return $n;
+    };
+    cmp_ok($first->('alice', '/app/'), '>', 2, "a child's first user costs more: its own ticket");
+    is($first->('carol', '/app/'), 2, 'another one costs two requests');
+    is($first->('carol', '/default/'), 2, 'and two more for another service');
+    my $more = sub {
+        for my $user (qw(alice carol)) {
+            acts(get($one, '/app/', $user), $user, "$user again");
+            ok(plain(port => $one->{port}, user => $user, password => 'secret', target => $server->target)->serves, "$user, by channels") for 1 .. 3;
+        }
+    };
+    is($cost->($more), 0, 'more requests, and channels, cost none');
+    $world->shift_by(0, 3300);
+    is($cost->($more), 0, 'nor do they 55 minutes later');
+    $world->shift_by(0, 301);
+    is($first->('carol', '/app/'), 2, 'an hour later a user costs two again');
+    $_->close for $way;
 };
 
 # ---- conf/sites/exchange.conf, with Kerberos ----

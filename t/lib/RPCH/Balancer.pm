@@ -8,11 +8,11 @@ use IO::Socket::IP;
 use RPCH::Poll ();
 use parent -norequire, 'RPCH::Peer';
 
-# PORTS: the ports of the machines; all are on the loopback.
+# MACHINES: their ports at 127.0.0.1, or "address:port".
 sub new {
-    my ($class, @ports) = @_;
+    my ($class, @machines) = @_;
     my $fh = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0, Listen => 1024) or die "balancer: $@\n";
-    my $self = $class->SUPER::new(fh => $fh, name => 'balancer', ports => \@ports, taken => [(0) x @ports], turn => 0);
+    my $self = $class->SUPER::new(fh => $fh, name => 'balancer', machines => \@machines, taken => [(0) x @machines], turn => 0);
     $self->{port} = $fh->sockport;
     return $self;
 }
@@ -20,11 +20,12 @@ sub new {
 sub can_read {
     my ($self) = @_;
     while (my $fh = $self->{fh}->accept) {
-        my $i = $self->{turn}++ % @{ $self->{ports} };
+        my $i = $self->{turn}++ % @{ $self->{machines} };
         $self->{taken}[$i]++;
         setsockopt $fh, Socket::IPPROTO_TCP(), Socket::TCP_NODELAY(), 1;
         my $front = RPCH::Balancer::End->new(fh => $fh, name => 'balanced client');
-        my $back = RPCH::Balancer::End->dial(port => $self->{ports}[$i], name => 'balanced machine');
+        my ($port, $host) = reverse split /:/, $self->{machines}[$i];
+        my $back = RPCH::Balancer::End->dial(port => $port, host => $host, name => 'balanced machine');
         @$front{other => } = $back;
         @$back{other => } = $front;
     }
