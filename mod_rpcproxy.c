@@ -229,6 +229,12 @@ static int is_threaded(void)
     return ap_mpm_query(AP_MPMQ_IS_THREADED, &threaded) == APR_SUCCESS && threaded;
 }
 
+/* With a parent: httpd -X has none. */
+static int is_prefork_child(void)
+{
+    return !is_threaded() && !ap_exists_config_define("ONE_PROCESS");
+}
+
 /* httpd ignores signals in a child that retires, because its downloads may take long. But a stop of
  * the server must end the channels of this child, too. A threaded MPM installs its own handler when
  * its threads run already, perhaps after one of them has told us to retire: so once is not
@@ -278,24 +284,13 @@ static apr_status_t start_threads(apr_pool_t *pchild, server_rec *s)
     return rv;
 }
 
-/* Prefork does not tell whether a child ends gracefully. But at a stop or an ungraceful restart it
- * ends within a signal's handler, and while a handler runs, its signal is blocked. */
-static int prefork_is_graceful(void)
-{
-    sigset_t blocked;
-
-    sigemptyset(&blocked);
-    pthread_sigmask(SIG_SETMASK, NULL, &blocked);
-    return !sigismember(&blocked, SIGTERM) && !sigismember(&blocked, SIGHUP)
-           && !ap_exists_config_define("ONE_PROCESS");
-}
-
 static void child_stopping(apr_pool_t *pchild, int graceful)
 {
     rpc_watchdog_end();
     if (!context.engine)
         return;
-    if (graceful || (!is_threaded() && prefork_is_graceful())) {
+    /* Prefork does not tell us whether it is graceful. */
+    if ((graceful || is_prefork_child()) && !rpc_prefork_stop_told()) {
         heed_parent();
         rpc_engine_retire(context.engine);
     }
@@ -325,7 +320,7 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
         exit(APEXIT_CHILDSICK);
     }
     apr_pool_cleanup_register(pchild, NULL, forget_engine, apr_pool_cleanup_null);
-    if (!is_threaded() && !ap_exists_config_define("ONE_PROCESS"))
+    if (is_prefork_child())
         rpc_prefork_stop_child_init(told_to_stop);
     rpc_room_enter(context.room);
 }

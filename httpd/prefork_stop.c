@@ -1,5 +1,7 @@
-/* httpd/prefork_stop.c: our handler stands before prefork's. A second signal, which the parent
- * sends after two seconds, is no longer held up: something else than the client keeps the child.
+/* httpd/prefork_stop.c: our handler of the two signals stands before prefork's, and calls the one
+ * that prefork has for a graceful stop: after it the loop of connections ends. A second signal,
+ * which the parent sends after some seconds, goes to prefork's own: if there is still a connection
+ * then, something else than its client keeps the child.
  */
 #include "httpd/prefork_stop.h"
 
@@ -11,35 +13,36 @@
 #include <apr_portable.h>
 #include <httpd.h>
 #include <http_connection.h>
+#include <mpm_common.h>
 
-static struct sigaction of_prefork;         /* the same for both signals */
+static struct sigaction at_once, gracefully;    /* prefork's handlers */
 static void (*tell)(void);                  /* NULL: this is no child of prefork */
 static pthread_t main_thread;
 static volatile sig_atomic_t busy;          /* it has a connection */
 static volatile sig_atomic_t client;        /* whose socket is this; -1: it is a channel's */
-static volatile sig_atomic_t held_up;       /* a signal that came meanwhile */
+static volatile sig_atomic_t told;          /* a signal has come */
 
 static void on_signal(int signal)
 {
     int saved = errno;
 
-    if (!busy || held_up) {
-        of_prefork.sa_handler(signal);
+    if (told && busy) {
+        at_once.sa_handler(signal);
         return;
     }
-    held_up = signal;
-    tell();
-    if (client >= 0)
+    if (!told) {
+        told = 1;
+        tell();
+        gracefully.sa_handler(AP_SIG_GRACEFUL);
+    }
+    if (busy && client >= 0)
         shutdown(client, SHUT_RD);
     errno = saved;
 }
 
-/* The last of the connection's clean-ups. */
 static apr_status_t connection_over(void *data)
 {
     busy = 0;
-    if (held_up)
-        raise(held_up);
     return APR_SUCCESS;
 }
 
@@ -55,6 +58,8 @@ static conn_rec *note_connection(apr_pool_t *p, server_rec *s, apr_socket_t *csd
     client = fd;
     busy = 1;
     apr_pool_cleanup_register(p, NULL, connection_over, apr_pool_cleanup_null);
+    if (told)       /* since accept() */
+        shutdown(fd, SHUT_RD);
     return NULL;
 }
 
@@ -64,22 +69,32 @@ void rpc_prefork_stop_spare(void)
         client = -1;
 }
 
-void rpc_prefork_stop_child_init(void (*told)(void))
+static int is_function(const struct sigaction *action)
 {
-    static const int signals[] = { SIGTERM, SIGHUP };
-    struct sigaction ours = { .sa_handler = on_signal };
-    size_t i;
+    return action->sa_handler != SIG_DFL && action->sa_handler != SIG_IGN;
+}
 
-    sigaction(SIGTERM, NULL, &of_prefork);
-    if (of_prefork.sa_handler == SIG_DFL || of_prefork.sa_handler == SIG_IGN)
+int rpc_prefork_stop_told(void)
+{
+    return told;
+}
+
+void rpc_prefork_stop_child_init(void (*on_told)(void))
+{
+    struct sigaction ours = { .sa_handler = on_signal };
+
+    sigaction(SIGTERM, NULL, &at_once);
+    sigaction(AP_SIG_GRACEFUL, NULL, &gracefully);
+    if (!is_function(&at_once) || !is_function(&gracefully))
         return;
     main_thread = pthread_self();
-    tell = told;
-    ours.sa_flags = of_prefork.sa_flags;
-    for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-        sigaddset(&ours.sa_mask, signals[i]);
-    for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
-        sigaction(signals[i], &ours, NULL);
+    tell = on_told;
+    ours.sa_flags = at_once.sa_flags;
+    sigaddset(&ours.sa_mask, SIGTERM);
+    sigaddset(&ours.sa_mask, SIGHUP);
+    sigaddset(&ours.sa_mask, AP_SIG_GRACEFUL);
+    sigaction(SIGTERM, &ours, NULL);
+    sigaction(SIGHUP, &ours, NULL);
 }
 
 void rpc_prefork_stop_register(apr_pool_t *p)

@@ -3,8 +3,9 @@
  *
  * Prefork ends a child within the handler of SIGTERM or SIGHUP, wherever that has interrupted it.
  * If that was within malloc(), and the child has threads, as it has with this module, the handler
- * waits for ever for the lock of malloc(), until the parent kills the child. So while a child has a
- * connection, the handler only ends its reading; the child ends when the connection has.
+ * waits for ever for the lock of malloc(), until the parent kills the child. So the handler only
+ * notes the signal, and ends the reading of the child's connection; the child ends when its main
+ * thread comes to it.
  */
 #ifndef RPC_PREFORK_STOP_H
 #define RPC_PREFORK_STOP_H
@@ -14,9 +15,12 @@
 /* Registers a hook. From register_hooks. */
 void rpc_prefork_stop_register(apr_pool_t *p);
 
-/* From child_init of a child of prefork, on its main thread. TOLD is called when a signal has come
- * that has to wait, within its handler. */
-void rpc_prefork_stop_child_init(void (*told)(void));
+/* From child_init of a child of prefork, on its main thread. ON_TOLD is called when a signal has
+ * come, within its handler. */
+void rpc_prefork_stop_child_init(void (*on_told)(void));
+
+/* Has such a signal come? Then this child does not end gracefully. From any thread. */
+int rpc_prefork_stop_told(void);
 
 /* The socket of this child's connection is a channel's from now on, so its reading goes on. Without
  * effect in other MPMs. */
