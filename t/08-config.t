@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 use Test::More;
+use RPCH::Compile qw(preload);
 use RPCH::Httpd;
 use RPCH::Status;
 use RPCH::Test;
@@ -16,7 +17,7 @@ open my $names, '>', $hosts or die "$hosts: $!\n";
 print $names "192.0.2.1 known.contoso.test\n2001:db8::1 known6.contoso.test\n";
 close $names or die "$hosts: $!\n";
 END { unlink $hosts if defined $hosts }
-$ENV{LD_PRELOAD} = join ' ', grep { length } $ENV{LD_PRELOAD} // '', 'libnss_wrapper.so';
+$ENV{LD_PRELOAD} = preload('libnss_wrapper.so');
 $ENV{NSS_WRAPPER_HOSTS} = $hosts;
 
 sub configtest {

@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 use Test::More;
+use RPCH::Compile qw(preload);
 use RPCH::Httpd;
 use RPCH::Poll qw(turn wait_for);
 use RPCH::RPC qw(bind_pdu request_pdu rpc_parse);
@@ -60,7 +61,7 @@ write_hosts(%names);
 
 my $httpd = RPCH::Httpd->new(conf => $conf);
 {
-    local $ENV{LD_PRELOAD} = join ' ', grep { length } $ENV{LD_PRELOAD} // '', 'libnss_wrapper.so';
+    local $ENV{LD_PRELOAD} = preload('libnss_wrapper.so');
     local $ENV{NSS_WRAPPER_HOSTS} = $hosts;
     $httpd->start;
 }

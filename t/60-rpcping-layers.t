@@ -7,6 +7,7 @@ use File::Spec;
 use IO::Socket::IP;
 use MIME::Base64 qw(encode_base64);
 use Test::More;
+use RPCH::Compile qw(library preload);
 use RPCH::Demo;
 use RPCH::Httpd;
 use RPCH::NTLM qw(smbpasswd_line);
@@ -116,10 +117,7 @@ sub by_http { my ($name) = @_; return ("--path=/$name/rpcproxy.dll", "http://127
 # ---- each way to authenticate ----
 
 # A library to preload for rpcping. It knows the name localhost only; with NAMES_HANG it never answers.
-sub preload {
-    my $base = "$httpd->{dir}/names";
-    open my $fh, '>', "$base.c" or die "$base.c: $!\n";
-    print $fh <<'C';
+my $names = library("$httpd->{dir}/names", <<'C') or die "no library\n";
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <netdb.h>
@@ -140,12 +138,7 @@ int getaddrinfo(const char *name, const char *service, const struct addrinfo *hi
     return EAI_NONAME;
 }
 C
-    close $fh or die "$base.c: $!\n";
-    system("cc -shared -fPIC -O1 -o $base.so $base.c -ldl") == 0 or die "cc: no library\n";
-    return join ':', grep { length } $ENV{LD_PRELOAD} // '', "$base.so";
-}
 
-my $preload = preload();
 my $demo_target = "tcp.contoso.test:$demo_port";
 my $works = qr/call +ok .*inq_if_ids/;
 says(0, qr/authentication +ok .*Basic, user alice.*$works/s, 'Basic', @alice, by_tls('basic'), $demo_target);
@@ -174,7 +167,7 @@ my $server_tls = { SSL_cert_file => $cert, SSL_key_file => "$root/conf/server.ke
 my $target = '127.0.0.1:6001';
 
 {   # no query leaves this machine
-    local $ENV{LD_PRELOAD} = $preload;
+    local $ENV{LD_PRELOAD} = preload($names);
     says(2, qr/address.*FAILED.*not resolve host: proxy\.contoso\.test/s, 'a name that nobody has', 'https://proxy.contoso.test', $target);
     local $ENV{NAMES_HANG} = 1;
     says(2, qr/address.*FAILED.*proxy\.contoso\.test was not resolved in $patience s/s, 'a name server that is silent', @quick, 'https://proxy.contoso.test', $target);

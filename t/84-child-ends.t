@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use Test::More;
 use POSIX ();
+use RPCH::Compile qw(library preload);
 use RPCH::File qw(put slurp);
 use RPCH::Httpd;
 use RPCH::Poll qw(wait_for turn);
@@ -111,10 +112,9 @@ sub stop_late {
     my ($mpm) = @_;
     my $httpd = RPCH::Httpd->new(mpm => $mpm, limits => $LIMITS{$mpm} . "MaxConnectionsPerChild 1\n", conf => RPCH::Httpd->location);
     my $dir = "$httpd->{dir}/late";
-    put("$httpd->{dir}/late.c", $LATE);
-    skip 'no compiler', 5 if system("cc -shared -fPIC -O1 -o $httpd->{dir}/late.so $httpd->{dir}/late.c -ldl") != 0;
+    my $library = library($dir, $LATE) or skip 'no compiler', 5;
     {
-        local $ENV{LD_PRELOAD} = join ':', grep { defined } $ENV{LD_PRELOAD}, "$httpd->{dir}/late.so";
+        local $ENV{LD_PRELOAD} = preload($library);
         local $ENV{LATE_DIR} = $dir;
         mkdir $dir or die $!;
         chmod 0777, $dir or die $!;
@@ -279,13 +279,12 @@ C
 SKIP: {
     my $tls = RPCH::Root::free_ports(1);
     my $httpd = RPCH::Httpd->new(mpm => 'prefork', limits => "StartServers 2\nMinSpareServers 2\nMaxSpareServers 3\nMaxRequestWorkers 2\nServerLimit 2\n");
-    put("$httpd->{dir}/within.c", $WITHIN);
-    skip 'no compiler', 5 if system("cc -shared -fPIC -O1 -o $httpd->{dir}/within.so $httpd->{dir}/within.c") != 0;
+    my $library = library("$httpd->{dir}/within", $WITHIN) or skip 'no compiler', 5;
     put("$httpd->{dir}/armed", "\0" x 4096);
     chmod 0666, "$httpd->{dir}/armed";
     $httpd->configure(RPCH::Httpd->location . RPCH::Httpd->tls_host($tls));
     {
-        local $ENV{LD_PRELOAD} = join ':', grep { defined } $ENV{LD_PRELOAD}, "$httpd->{dir}/within.so";
+        local $ENV{LD_PRELOAD} = preload($library);
         local $ENV{ARMED} = "$httpd->{dir}/armed";
         $httpd->start;
     }

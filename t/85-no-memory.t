@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 use Test::More;
+use RPCH::Compile qw(library preload);
 use RPCH::File qw(put);
 use RPCH::Httpd;
 use RPCH::Poll qw(turn wait_for);
@@ -99,8 +100,7 @@ C
 
 my $httpd = RPCH::Httpd->new(limits => "ServerLimit 1\nStartServers 1\nThreadsPerChild 8\nMaxRequestWorkers 8\n", mpm => vars('mpm') eq 'prefork' ? 'worker' : vars('mpm'));
 my $dir = $httpd->{dir};
-put("$dir/faults.c", $FAULTS);
-plan(skip_all => 'no compiler') if system("cc -shared -fPIC -O1 -o $dir/faults.so $dir/faults.c -ldl") != 0;
+my $library = library("$dir/faults", $FAULTS) or plan(skip_all => 'no compiler');
 put("$dir/faults", "\0" x 4096);
 chmod 0666, "$dir/faults";
 sub faults {
@@ -115,7 +115,7 @@ my ($server, $tls) = (server(echo => 1), RPCH::Root::free_ports(1));
 my $ca = vars('serverroot') . '/conf/server.crt';
 $httpd->configure(status_conf() . RPCH::Httpd->location("RpcSetupTimeout 1\nRpcFirstPduTimeout 1\nRpcMaxFailedTargets 0 1") . RPCH::Httpd->tls_host($tls) . "RpcMaxUnpairedPerUser 0\n");
 {
-    local $ENV{LD_PRELOAD} = join ':', grep { defined } $ENV{LD_PRELOAD}, "$dir/faults.so";
+    local $ENV{LD_PRELOAD} = preload($library);
     local $ENV{FAULTS} = "$dir/faults";
     $httpd->start;
 }

@@ -6,6 +6,7 @@ use warnings;
 use Test::More;
 use Fcntl qw(LOCK_EX);
 use IO::Socket::SSL ();
+use RPCH::Compile qw(library preload);
 use RPCH::File qw(put slurp);
 use RPCH::Httpd;
 use RPCH::Poll qw(wait_for turn);
@@ -99,15 +100,10 @@ sub waiting {
 }
 
 # ---- TLS of another module; and a mod_ssl with a libssl of its own ----
-sub compile {
-    my ($name, $source) = @_;
-    put("$root/$name.c", $source);
-    chomp(my $include = qx(@{[ vars('apxs') ]} -q INCLUDEDIR));
-    chomp(my $apr = qx(apr-1-config --includes --cppflags) =~ tr/\n/ /r);
-    return system("cc -shared -fPIC $apr -I$include -o $root/$name.so $root/$name.c -ldl") == 0 ? "$root/$name.so" : undef;
-}
+my $include = RPCH::Root::ask_apxs(vars('apxs'), 'INCLUDEDIR');
+my $apr = qx(apr-1-config --includes --cppflags) =~ tr/\n/ /r;
 SKIP: {
-    my $module = compile('foreign', <<'C') or skip 'no compiler', 2;
+    my $module = library("$root/foreign", <<'C', $apr, "-I$include") or skip 'no compiler', 2;
 #include <httpd.h>
 #include <http_config.h>
 #include <http_ssl.h>
@@ -125,7 +121,7 @@ C
     $c->close;
 }
 SKIP: {
-    my $copy = compile('copy', <<'C') or skip 'no compiler', 2;
+    my $copy = library("$root/copy", <<'C') or skip 'no compiler', 2;
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <string.h>
@@ -140,7 +136,7 @@ const void *TLS_server_method(void)
     return dladdr(__builtin_return_address(0), &who) && strstr(who.dli_fname, "mod_ssl") ? other() : real();
 }
 C
-    local $ENV{LD_PRELOAD} = join ':', grep { defined } $ENV{LD_PRELOAD}, $copy;
+    local $ENV{LD_PRELOAD} = preload($copy);
     my $httpd = eval { httpd('') };
     ok(!$httpd, 'httpd does not start with a mod_ssl that has a libssl of its own');
     like($@, qr/mod_ssl uses a copy of libssl that mod_rpcproxy does not share/, 'and says so');

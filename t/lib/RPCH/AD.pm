@@ -10,6 +10,8 @@ use parent 'RPCH::KDC';
 use IPC::Open2 qw(open2);
 use JSON::PP ();
 use POSIX ();
+use RPCH::Compile qw(compile);
+use RPCH::File qw(slurp);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
 use RPCH::Test qw(vars);
@@ -109,10 +111,8 @@ sub login {
 # Has ACCOUNT judge tokens from now on, see whose().
 sub accept_as {
     my ($self, $account) = @_;
-    my ($program, $cc) = ("$self->{dir}/whose", $ENV{CC} // 'cc');
-    my $source = vars('top_dir') . '/t/partners/whose.c';
-    my $said = qx($cc -o $program $source \$(pkg-config --cflags --libs krb5-gssapi) -lcrypto 2>&1);
-    die "$source: $said\n" if $?;
+    my $program = compile("$self->{dir}/whose", slurp(vars('top_dir') . '/t/partners/whose.c'), '$(pkg-config --cflags --libs krb5-gssapi) -lcrypto')
+        or die "whose.c: no program\n";
     local $ENV{KRB5_KTNAME} = $self->keytab($account);
     local $ENV{KRB5RCACHENAME} = "file2:$self->{dir}/accepted";     # tokens that come twice are refused
     local $ENV{LD_PRELOAD};

@@ -8,6 +8,8 @@ use warnings;
 use Fcntl ();
 use File::Spec;
 use POSIX ();
+use RPCH::Compile qw(library);
+use RPCH::File qw(slurp);
 use RPCH::Httpd;
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Root;
@@ -147,10 +149,7 @@ sub reap {
 
 # Builds the library that works around a defect of FreeRDP, which its source describes.
 sub patch {
-    my ($so, $cc) = (vars('serverroot') . '/freerdp_recycled.so', $ENV{CC} // 'cc');
-    my $source = vars('top_dir') . '/t/partners/freerdp_recycled.c';
-    system("$cc -shared -fPIC -O1 -o $so $source") == 0 or die "$cc: no $so\n";
-    return $so;
+    return library(vars('serverroot') . '/freerdp_recycled', slurp(vars('top_dir') . '/t/partners/freerdp_recycled.c')) // die "no library\n";
 }
 
 sub signal { my ($self, $signal) = @_; kill $signal => $self->{pid}; return $self }

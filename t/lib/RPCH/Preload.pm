@@ -14,6 +14,7 @@ package RPCH::Preload;
 
 use strict;
 use warnings;
+use RPCH::Compile qw(library preload);
 use RPCH::Test qw(vars);
 
 my $SOURCE = <<'C';
@@ -252,12 +253,11 @@ sub new {
     mkdir $dir or die "$dir: $!\n";
     chmod 0777, $dir;
     my $self = bless { dir => $dir, owner => $$ }, $class;
-    $self->write('library.c', $SOURCE);
     $self->write('asked', '');
     chmod 0666, "$dir/asked";
     $self->{shifts} = [0, 0];
     $self->write('clocks', pack 'q2', 0, 0);
-    system("cc -shared -fPIC -O1 -o $dir/library.so $dir/library.c -ldl") == 0 or return;
+    $self->{library} = library("$dir/library", $SOURCE) or return;
     return $self;
 }
 
@@ -272,8 +272,7 @@ sub write {
 # What DO starts has this library.
 sub within {
     my ($self, $do) = @_;
-    # The library of a sanitizer has to be the first
-    local $ENV{LD_PRELOAD} = join ':', grep { defined } $ENV{LD_PRELOAD}, "$self->{dir}/library.so";
+    local $ENV{LD_PRELOAD} = preload($self->{library});
     local $ENV{RPCH_PRELOAD} = $self->{dir};
     return $do->();
 }

@@ -7,6 +7,7 @@ package RPCH::Relay;
 
 use strict;
 use warnings;
+use RPCH::Compile qw(compile);
 use RPCH::Test qw(vars);
 
 my $SOURCE = <<'C';
@@ -117,12 +118,7 @@ C
 sub new {
     my ($class, $port, $line, $floods) = @_;
     my $file = vars('serverroot') . "/relay-$$";
-    if (!-e $file) {
-        open my $fh, '>', "$file.c" or die "$file: $!\n";
-        print $fh $SOURCE;
-        close $fh or die "$file: $!\n";
-        system("cc -O1 -o $file $file.c -lssl -lcrypto") == 0 or return;
-    }
+    -e $file || compile($file, $SOURCE, '-lssl -lcrypto') or return;
     my $pid = open my $out, '-|', $file, $port, $line // '', $floods ? 'floods' : () or die "$file: $!\n";
     chomp(my $own = <$out>);
     return bless { port => $own, pid => $pid, out => $out, owner => $$ }, $class;

@@ -7,6 +7,7 @@ package RPCH::Winbind;
 use strict;
 use warnings;
 use POSIX ();
+use RPCH::Compile qw(preload);
 use RPCH::File qw(put slurp);
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Test qw(vars);
@@ -60,11 +61,10 @@ sub accounts {
     return;
 }
 
-# The environment for httpd and for winbindd itself. A sanitizer's library has to be preloaded first.
+# The environment for httpd and for winbindd itself.
 sub environment {
     my ($self) = @_;
-    my $preload = join ' ', grep { length } $ENV{LD_PRELOAD} // '', 'libnss_wrapper.so';
-    return (LD_PRELOAD => $preload, NSS_WRAPPER_PASSWD => "$self->{dir}/passwd",
+    return (LD_PRELOAD => preload('libnss_wrapper.so'), NSS_WRAPPER_PASSWD => "$self->{dir}/passwd",
             NSS_WRAPPER_GROUP => "$self->{dir}/group", SELFTEST_WINBINDD_SOCKET_DIR => "$self->{dir}/sock");
 }
 
