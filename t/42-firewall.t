@@ -160,9 +160,11 @@ sub bind_is {
     log_like($mark, qr/; further refusals on this channel are not logged/, 'many of them do not fill the log');
     is(scalar(() = substr($httpd->log, $mark) =~ /interface-refused/g), 9, 'ten a channel');
     $c->close;
+    ok($httpd->logs(qr/^alice RPC_IN_DATA \S+ HTTP\/1\.1 \S+ refused=22$/m, 'refused_log'), 'RPC_REFUSED counts them all');
     ($c, $vc) = open_at(rules => 6003);
     bind_is($c, $vc, 'samr', [], 'a port that no rule names is free');
     $c->close;
+    ok($httpd->logs(qr/^alice RPC_IN_DATA \S+:6003 HTTP\/1\.1 \S+ refused=-$/m, 'refused_log'), 'RPC_REFUSED is not set when there were none');
 }
 
 # ---- what ends a channel ----

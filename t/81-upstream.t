@@ -122,7 +122,8 @@ my %front = (
     'foreign' => $VERIFY =~ s{\S+/server\.crt}{$ca->{dir}/ca.crt}r . backend("https://localhost:$back{tls}"),
     'wrong name' => $VERIFY . backend("https://127.0.0.2:$back{tls}"),
     'any certificate' => "SSLProxyEngine on\nSSLProxyVerify none\nSSLProxyCheckPeerName off\n" . backend("https://localhost:$back{tls}"),
-    'gateway' => section('SetHandler rpcproxy', "RpcBackend * http://127.0.0.1:$odd->{port}", 'RpcRequireTLS off') =~ s/\Q$RPC\E/$GATEWAY/r,
+    'gateway' => section('SetHandler rpcproxy', "RpcBackend * http://127.0.0.1:$odd->{port}", 'RpcRequireTLS off', 'RpcValidPorts elsewhere:1',
+        'RpcAllowInterfaces 1-65535 tsgu', 'RpcMinAuthLevel privacy') =~ s/\Q$RPC\E/$GATEWAY/r,
     'several URLs' => "<Location /manager>\nSetHandler balancer-manager\nRequire local\n</Location>\n"
         . section('SetHandler rpcproxy', "RpcBackend 127.0.0.1 http://127.0.0.1:$back->{port} http://127.0.0.1:$dead",
             "RpcBackend another http://127.0.0.1:$dead", $POLICY, 'RpcTargetNetworks 10.0.0.0/8', 'RpcSourceAddress 127.0.0.3',
@@ -131,6 +132,8 @@ my %front = (
     'a member returns' => "<Proxy balancer://again>\nBalancerMember http://127.0.0.1:$returns->{port} retry=1 lbset=0\n"
         . "BalancerMember http://127.0.0.1:$back->{port} lbset=1\n</Proxy>\n"
         . section('SetHandler rpcproxy', 'RpcBackend * balancer://again', $POLICY, 'RpcValidPorts tcp.contoso.test:1024-65535'),
+    'hasty name' => "ProxyTimeout 600\n<Proxy balancer://hasty>\nBalancerMember http://127.0.0.1:@{[ $full->sockport ]} connectiontimeout=1\n</Proxy>\n"
+        . backend('balancer://hasty'),
     'dead' => backend("http://127.0.0.1:$dead"),
     'NTLM' => backend("http://127.0.0.1:$back{ntlm}"),
     'in turn' => "<Proxy balancer://two>\nBalancerMember http://127.0.0.1:$back{ntlm}\nBalancerMember http://127.0.0.1:$back{ntlm2}\n"
@@ -171,31 +174,36 @@ for my $name ('foreign', 'wrong name') {
 ok($front->logs($_), "the log has $_") for qr/rpcproxy:warn\].*the proxy at localhost:$back{tls} is not used: its certificate is not accepted: self-signed/,
     qr/the proxy at 127\.0\.0\.2:$back{tls} is not used: its certificate is for another name/,
     qr/the proxy at 127\.0\.0\.1:$dead is not used: it cannot be connected to/;
+is(scalar(() = $front->log =~ /:warn\].* certificate is not accepted/g), 1, 'a certificate that is not accepted is one line');
 
-# ---- RpcConnectTimeout ----
-my $slow = RPCH::HTTP->dial(port => $port{'several URLs'}, name => 'slow')
-    ->request('RPC_IN_DATA', "$RPC?slow.test:6001", user => 'alice', password => 'secret', length => 0);
+# ---- connectiontimeout, and RpcConnectTimeout ----
+my ($slow, $hasty) = map { RPCH::HTTP->dial(port => $port{ $_->[0] }, name => $_->[0])
+    ->request('RPC_IN_DATA', "$RPC?$_->[1]", user => 'alice', password => 'secret', length => 0) } ['several URLs', 'slow.test:6001'], ['hasty name', $server->target];
 my $direct = channel('several URLs', target => 'direct.test:6001');
 $direct->open_in;
 $direct->send_b1;
 like($direct->in->head->{line}, qr/ 503 RPC Error: 6ba/, 'RpcConnectTimeout is for a server that this server connects to');
 ok($front->logs(qr/channel to direct\.test:6001 .* ended: connect-timeout,/), 'as the log says');
+like($hasty->head->{line}, qr/ 503 RPC Error: 6ba/, 'connectiontimeout bounds a connect');
 my $accepts = RPCH::WebServer->new(fh => $full, answer => sub { return RPCH::WebServer::echo() });
 # The kernel tries again only after seconds. So $slow is looked at below.
 
 # A handshake that drips: each byte comes in time, all of it never.
 {
     my $drips = RPCH::WebServer->new(answer => sub { return }, greeting => "\x16\x03\x03\x40\x00");
-    my $slow = RPCH::Httpd->new(conf => $LOAD . $VERIFY . "ProxyTimeout 2\n" . backend("https://127.0.0.1:$drips->{port}"))->start;
-    my $http = RPCH::HTTP->dial(port => $slow->{port}, name => 'slow')->request('RPC_IN_DATA', $RPC, length => 0);
-    ok(eval { wait_for('an answer', sub { turn(0.1); $_->put('x') for @{ $drips->{peers} }; $http->{head} }) }, 'a handshake that drips ends')
-        or diag $slow->log;
-    is($http->{head}{status}, 503, 'a handshake that drips: 503');
-    ok($slow->logs(qr/the proxy at 127\.0\.0\.1:$drips->{port} is not used: the TLS handshake has failed or took too long/), 'the log says why');
-    $_->close for $http, $drips;
+    my @by = map { RPCH::Root::free_ports(1) } 1 .. 2;
+    my $front = RPCH::Httpd->new(conf => join '', $LOAD, vhost($by[0], "ProxyTimeout 2\n" . $VERIFY . backend("https://127.0.0.1:$drips->{port}")),
+        vhost($by[1], "ProxyTimeout 600\n<Proxy balancer://hasty>\nBalancerMember https://127.0.0.1:$drips->{port} connectiontimeout=2\n$VERIFY</Proxy>\n"
+            . backend('balancer://hasty')))->start;
+    my @http = map { RPCH::HTTP->dial(port => $_, name => 'slow')->request('RPC_IN_DATA', $RPC, length => 0) } @by;
+    ok(eval { wait_for('an answer', sub { turn(0.1); $_->put('x') for @{ $drips->{peers} }; 2 == grep { $_->{head} } @http }) }, 'a handshake that drips ends')
+        or diag $front->log;
+    is(join(' ', map { ($_->{head} || {})->{status} // 'none' } @http), '503 503', 'a handshake that drips: 503, by ProxyTimeout and by connectiontimeout');
+    ok($front->logs(qr/the proxy at 127\.0\.0\.1:$drips->{port} is not used: the TLS handshake has failed or took too long/), 'the log says why');
+    $_->close for @http, $drips;
 }
 is($slow->head->{line}, 'HTTP/1.1 200 Success', 'RpcConnectTimeout is not for what mod_proxy connects to');
-$_->close for $slow, $direct, $accepts;
+$_->close for $slow, $hasty, $direct, $accepts;
 
 # ---- several URLs ----
 # The ways above have shown that RpcTargetNetworks is not for them, and that the first RpcBackend answers an echo.
@@ -254,16 +262,23 @@ like(join(' ', @{ member() }{qw(to from)}), qr/^[5-9]\.\dK [5-9]\.\dK$/, 'balanc
     my @member = map { my $n = $_; RPCH::WebServer->new(answer => sub { return RPCH::WebServer::answer("200 $n", '') }) } 'A', 'B';
     my $shared = RPCH::Httpd->new(conf => $LOAD . backend(map { ("http://127.0.0.1:$_->{port}", 'weight=1') } @member)
         =~ s/^RpcValidPorts .*/RpcValidPorts 127.0.0.1:1-20/mr)->start;
-    my %at;
-    for my $n (1 .. 20) {
-        for my $method (qw(RPC_IN_DATA RPC_OUT_DATA)) {
-            my $http = RPCH::HTTP->dial(port => $shared->{port}, name => 'shared')->request($method, "$RPC?127.0.0.1:$n", length => 0);
-            push @{ $at{$n} }, ($http->head || {})->{reason};
-            $http->close;
+    # Many targets of one client, and many clients of one target
+    for my $case ([targets => map { ['127.0.0.1', $_] } 1 .. 20], [addresses => map { ["127.0.1.$_", 1] } 1 .. 20]) {
+        my ($what, @clients) = @$case;
+        my ($together, %share) = (0);
+        for my $client (@clients) {
+            my ($in, $out) = map {
+                my $http = RPCH::HTTP->dial(port => $shared->{port}, from => $client->[0], name => 'shared')->request($_, "$RPC?127.0.0.1:$client->[1]", length => 0);
+                my $member = ($http->head || {})->{reason} // 'none';
+                $http->close;
+                $member;
+            } qw(RPC_IN_DATA RPC_OUT_DATA);
+            $together++ if $in eq $out;
+            $share{$in}++;
         }
+        is($together, 20, "weight=1: IN and OUT go to one member, for 20 $what");
+        is(join(' ', sort keys %share), 'A B', "weight=1: both members have their share of $what");
     }
-    is(scalar(grep { $_->[0] eq $_->[1] } values %at), 20, 'weight=1: IN and OUT of a target go to one member');
-    is(join(' ', sort keys %{ { map { $_->[0] => 1 } values %at } }), 'A B', 'weight=1: both have their share');
     $_->close for @member;
 }
 
@@ -321,7 +336,7 @@ for my $length (0, 1 << 30, 76) {
 }
 like((ask(7, 0, version => '1.0'))[1], qr/^who are you$/, 'a chunked answer to a client of HTTP/1.0');
 
-# ---- RD Gateway as today's clients ask for it ----
+# ---- RD Gateway as today's clients ask for it, where neither RpcValidPorts nor the firewall applies ----
 sub rdg {
     my ($method, $token, %opt) = @_;
     my $http = delete $opt{http} // RPCH::HTTP->dial(port => $port{gateway}, name => $method);

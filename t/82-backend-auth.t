@@ -105,13 +105,14 @@ $LOAD .= "LoadModule auth_openidc_module $modules/mod_auth_openidc.so\nOIDCOAuth
 
 sub location { my ($path, @lines) = @_; return join "\n", "<Location $path>", @lines, "</Location>\n" }
 
-# An httpd that acts by the keytab of ACCOUNT. Whoever takes default credentials is carol.
+# An httpd that acts by the keytab of ACCOUNT, or else by KRB5_KTNAME. Whoever takes default credentials is carol.
 my $carol = $ad->login(carol => 'Wonder1and');
 chmod 0644, $carol =~ s/^FILE://r;
 sub httpd {
     my ($account, @conf) = @_;
     local $ENV{KRB5CCNAME} = $carol;
-    local $ENV{KRB5_CLIENT_KTNAME} = $ad->keytab($account);
+    local $ENV{KRB5_CLIENT_KTNAME} = $ad->keytab($account // 'none');
+    delete $ENV{KRB5_CLIENT_KTNAME} if !defined $account;
     return RPCH::Httpd->new(conf => join("\n", $LOAD, 'LogLevel rpc_backend_auth:debug auth_gssapi:info', @conf))->start;
 }
 
@@ -162,6 +163,7 @@ my $front = httpd('front', "ProxyPass /open $url/open",
     location('/other', "ProxyPass $url/other", $BASIC, 'RpcBackendAuth kerberos HTTP/other.test'),
     location('/unknown', "ProxyPass $url/unknown", $BASIC, 'RpcBackendAuth kerberos HTTP/unknown.test'),
     location('/nobody', "ProxyPass $url/nobody", $KERBEROS),
+    location('/omit', "ProxyPass $url/omit", $BASIC, $KERBEROS, 'AuthNtlmOmitDomain On'),
     location('/error', "ProxyPass $url/error", $BASIC, $KERBEROS, 'ProxyErrorOverride On'),
     location('/doc', "ProxyPass $url/doc", $BASIC, $KERBEROS, 'ErrorDocument 502 /open/document'),
     location('/ajp', "ProxyPass ajp://127.0.0.1:$behind->{port}/", $BASIC, $KERBEROS),
@@ -199,6 +201,7 @@ subtest 'names' => sub {
     acts(get($front, '/app/', 'ADTEST\\alice'), 'alice', 'DOM\user, with a realm in krb5.conf');
     refused($front, get($front, '/app/', 'OTHER\\alice'), 403, qr/"OTHER\\\\+alice" .*no realm is known for the domain OTHER: .*"OTHER = REALM" in \[domain_realm\]/,
             'DOM\user without one');
+    acts(get($front, '/omit/', 'OTHER\\alice'), 'alice', 'AuthNtlmOmitDomain: of the default realm, whatever domain is written');
     acts(get($front, '/app/', 'john'), 'john', 'a name is an account');
     acts(get($front, '/app/', 'john@mail.example'), 'jdoe (john\@mail.example@AD.TEST)', 'user@suffix is the account with this UPN, not the account user');
     acts(get($front, '/app/', 'alice@AD.TEST'), 'alice (alice\@AD.TEST@AD.TEST)', 'user@realm is the account with this UPN');
@@ -394,7 +397,8 @@ subtest 'own account' => sub {
 
     is(waitpid($setup, 0) == $setup && $?, 0, 'the commands of the manual for an account') or diag slurp("$ad->{dir}/manual.log");
     chmod 0644, $ad->keytab('svc-proxy');
-    my $made = httpd('svc-proxy', location('/app', "ProxyPass $url/app", $BASIC, $KERBEROS));
+    local $ENV{KRB5_KTNAME} = $ad->keytab('svc-proxy');     # without KRB5_CLIENT_KTNAME
+    my $made = httpd(undef, location('/app', "ProxyPass $url/app", $BASIC, $KERBEROS));
     acts(get($made, '/app/', 'alice'), 'alice', 'which is all that it needs');
 };
 

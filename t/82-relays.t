@@ -14,7 +14,7 @@ use RPCH::TCPServer;
 use RPCH::Test;
 
 chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
--e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_") for qw(proxy proxy_http proxy_balancer slotmem_shm lbmethod_byrequests);
+-e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_") for qw(proxy proxy_http proxy_balancer slotmem_shm lbmethod_byrequests headers);
 
 my $root = vars('serverroot');
 # The proxies behind: one connection for each request.
@@ -25,7 +25,7 @@ my $behind = $clear;
 my $target = 'mail.contoso.test:6001';
 my %place = (
     rpc => '', short => "ProxyTimeout 1", setup => 'RpcSetupTimeout 1',
-    first => 'RpcFirstPduTimeout 1', waits => 'Proxy100Continue On', says => 'Proxy100Continue Off',
+    first => 'RpcFirstPduTimeout 1', waits => "Proxy100Continue On\nProxyAddHeaders Off\nRequestHeader set X-House rules", says => 'Proxy100Continue Off',
     mapped => "ProxyPassReverse http://127.0.0.1:$behind->{port}\nProxyPassReverseCookiePath /rpc /mapped\nProxyPassReverseCookieDomain behind.test front.test",
     balanced => 'ProxyPassReverse balancer://cas/mapped/', few => 'RpcMaxChannelsPerAddress 2',
     nspi => "RpcNspiProtocolSequences ncacn_http:6001\nRpcNspiServers gc1 gc2\nRpcBackend gc2 http://127.0.0.1:$behind->{port}/gc2/rpcproxy.dll",
@@ -35,7 +35,7 @@ my %place = (
     tls => '', guarded => "RpcAllowInterfaces 6001 emsmdb\nRpcMinAuthLevel none",
 );
 my %port;
-my $conf = join '', map { "LoadModule ${_}_module $modules/mod_$_.so\n" } qw(proxy proxy_http proxy_balancer slotmem_shm lbmethod_byrequests);
+my $conf = join '', map { "LoadModule ${_}_module $modules/mod_$_.so\n" } qw(proxy proxy_http proxy_balancer slotmem_shm lbmethod_byrequests headers);
 $conf .= "<Proxy balancer://cas>\nBalancerMember http://127.0.0.1:$behind->{port}\n</Proxy>\n"
     . "<Proxy balancer://impatient>\nBalancerMember http://127.0.0.1:$behind->{port} timeout=1\n</Proxy>\n";
 # Some of these directives are for a whole host.
@@ -261,6 +261,35 @@ for (['another protocol', 'upstream-answer', 502, "SSH-2.0-OpenSSH\r\n"],
     $behind = $clear;
 }
 
+# ---- RpcMaxUnpairedChannels, RpcMaxChannels ----
+{
+    $behind = RPCH::TCPServer->new(raw => 1);
+    my $full = RPCH::Httpd->new(conf => (join '', map { "LoadModule ${_}_module $modules/mod_$_.so\n" } qw(proxy proxy_http))
+        . "RpcMaxChannels 3\nRpcMaxUnpairedChannels 2\n<Location /rpc/rpcproxy.dll>\nSetHandler rpcproxy\nRpcRequireTLS off\nRpcValidPorts $target\n"
+        . "RpcBackend * http://127.0.0.1:$behind->{port}\n</Location>\n")->start;
+    my @of_one = map { [out(undef, port => $full->{port})] } 1 .. 2;
+    my $one_more = sub {
+        my ($says) = @_;
+        my $c = asker(undef, port => $full->{port});
+        my $out = $c->open_out;
+        $c->send_a1;
+        is_rpc_error($out, '6bb', "$says: one channel more");
+        @{ $behind->{new} } = ();       # it may have connected to it
+        return ok($full->logs(qr/(?:refused|ended): .*\b$says (?:\d+ )?is reached/), 'as the log says') || diag $full->log;
+    };
+    $one_more->('RpcMaxUnpairedChannels');
+    for (@of_one) {
+        my ($c, $out, $up) = @$_;
+        $up->put($OK . $A3 . $C2);
+        $out->head;
+        gets($out, $A3 . $C2, 'an answer');
+    }
+    push @of_one, [opened(undef, port => $full->{port})];
+    $one_more->('RpcMaxChannels');
+    $_->close for $behind, map { $_->[1] } @of_one;
+    $behind = $clear;
+}
+
 # ---- version 1 ----
 {
     my $http = RPCH::HTTP->dial(port => $port{v1}, name => 'version 1')->request('RPC_CONNECT', "/rpc/rpcproxy.dll?$target");
@@ -307,7 +336,7 @@ for (['another protocol', 'upstream-answer', 502, "SSH-2.0-OpenSSH\r\n"],
 }
 
 # ---- 100-continue ----
-for (['waits', 1], ['says', 0]) {
+for (['waits', 1], ['says', 0], ['rpc', 1]) {
     my ($place, $end_to_end) = @$_;
     my $c = asker($place, headers => ['Expect: 100-continue']);
     my $out = $c->open_out;
@@ -321,6 +350,8 @@ for (['waits', 1], ['says', 0]) {
     $up->put($OK . $A3);
     is($out->head->{status}, 200, "$place: the answer");
     is(scalar @{ $out->{interim} }, 1, "$place: one 100");
+    is(join(' ', map { s/\r//r } $up->{head} =~ /^(?:X-Forwarded-For|X-House): .*$/mg), $place eq 'waits' ? 'X-House: rules' : 'X-Forwarded-For: 127.0.0.1',
+        "$place: fields by ProxyAddHeaders and RequestHeader");
     $_->close for $out, $up;
 }
 
