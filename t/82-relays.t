@@ -188,6 +188,7 @@ for (['another protocol', 'upstream-answer', 502, "SSH-2.0-OpenSSH\r\n"],
     my ($name, $reason, $status, $text, $place) = @$_;
     $place //= defined $text ? 'rpc' : 'short';
     my ($c, $out, $up) = out($place);
+    gets($up, $c->a1, 'CONN/A1 goes on');       # else the end of the upstream could be a reset
     $up->put($text)->flush->close if defined $text;
     is($out->head->{line} =~ s/, EEInfo.*//r, "HTTP/1.0 $status RPC Error: 6ba", $name);
     ends($reason, "$name: $reason");
@@ -206,6 +207,7 @@ for (['another protocol', 'upstream-answer', 502, "SSH-2.0-OpenSSH\r\n"],
 }
 {
     my ($c, $out, $up) = out();
+    gets($up, $c->a1, 'CONN/A1 goes on');
     $up->put($OK . $A3)->flush->close;
     $out->wait_eof;
     ends('server-refused', 'a server that never came');
