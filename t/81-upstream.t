@@ -28,7 +28,7 @@ my $server = server(echo => 1);
 
 # ---- the proxy behind ----
 
-my %back = map { $_ => RPCH::Root::free_ports(1) } qw(tls ntlm ntlm2);
+my %back = map { $_ => RPCH::Root::free_ports(1) } qw(tls ntlm ntlm2 unpinned);
 my $smbpasswd = "$root/upstream.smbpasswd";
 put($smbpasswd, smbpasswd_line(alice => 'secret'), smbpasswd_line(bob => 'hidden'));
 
@@ -52,7 +52,8 @@ CONF
 my $back = RPCH::Httpd->new(conf => join '',
     "LogFormat \"%u \\\"%r\\\" %>s %{RPC_REASON}e %{Host}i %{X-Forwarded-For}i\" rpc\n",
     RPCH::Httpd->location, vhost($back{tls}, RPCH::Httpd->location, 1), vhost($back{tls}, '', 1) =~ s/127\.0\.0\.1/127.0.0.2/gr,
-    vhost($back{ntlm}, $ntlm), vhost($back{ntlm2}, $ntlm))->start;
+    vhost($back{ntlm}, $ntlm), vhost($back{ntlm2}, $ntlm),
+    vhost($back{unpinned}, $ntlm =~ s/AuthNtlmPinnedConnections On\n//r))->start;
 
 # ---- the proxy in front, a virtual host for each way ----
 
@@ -136,6 +137,8 @@ my %front = (
         . backend('balancer://hasty'),
     'dead' => backend("http://127.0.0.1:$dead"),
     'NTLM' => backend("http://127.0.0.1:$back{ntlm}"),
+    'NTLM, unpinned' => backend("http://127.0.0.1:$back{unpinned}"),
+    'NTLM, ProxyAddHeaders' => "ProxyAddHeaders Off\n" . backend("http://127.0.0.1:$back{unpinned}"),
     'in turn' => "<Proxy balancer://two>\nBalancerMember http://127.0.0.1:$back{ntlm}\nBalancerMember http://127.0.0.1:$back{ntlm2}\n"
                  . "ProxySet lbmethod=byrequests\n</Proxy>\n" . backend('balancer://two'),
     'odd' => "ProxyTimeout 1\n" . section('SetHandler rpcproxy', "RpcBackend 127.0.0.1 http://127.0.0.1:$odd->{port}",
@@ -395,6 +398,15 @@ for my $user ([alice => 'secret'], [bob => 'hidden']) {
     my $p = $c && rpc_parse($c->call(request_pdu(1, 'works')));
     is($p && $p->{stub}, 'works', "$user->[0] by NTLM, the last message on the channel's own request");
     $c->close if $c;
+}
+
+# X-Forwarded-For tells this module behind of a front end, whose connections could be of several clients.
+for my $case (['NTLM, unpinned', 0], ['NTLM, ProxyAddHeaders', 1], ['NTLM', 1]) {
+    my ($name, $offered) = @$case;
+    my $http = RPCH::HTTP->dial(port => $port{$name}, name => $name);
+    my $answer = RPCH::NTLM->new(user => 'alice', password => 'secret')->knock($http, "$RPC?" . $server->target, method => 'RPC_IN_DATA', length => 0);
+    is(defined $answer->{token} ? 1 : 0, $offered, "$name is " . ($offered ? 'offered' : 'not offered'));
+    $http->close;
 }
 
 # A balancer that takes members in turn: a handshake stays with one.
