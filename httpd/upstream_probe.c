@@ -189,7 +189,6 @@ static void *run_probe(void *data)
     else
         while (write(overs, &one, sizeof(one)) < 0 && errno == EINTR)
             ;
-    rpc_watchdog_thread(-1);
     return NULL;
 }
 
@@ -283,15 +282,6 @@ static void report(const probe_t *p)
                      rpc_proxy_worker_url(p->member));
 }
 
-static int start_probe(probe_t *p)
-{
-    rpc_watchdog_thread(1);
-    if (rpc_thread_start_detached(run_probe, p) == 0)
-        return 1;
-    rpc_watchdog_thread(-1);
-    return 0;
-}
-
 /* Until COUNT probes are over, or this child ends. */
 static void await_probes(int count)
 {
@@ -310,7 +300,7 @@ static void run_some(probe_t **some, int count)
     int i, started[AT_ONCE], all = 0;
 
     for (i = 0; i < count; i++)
-        all += started[i] = start_probe(some[i]);
+        all += started[i] = rpc_thread_start_detached(run_probe, some[i]) == 0;
     await_probes(all);
     for (i = 0; i < count; i++) {
         if (started[i] && !is_over(some[i]))

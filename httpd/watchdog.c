@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -14,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/message_id.h"
+#include "base/thread.h"
 #include "httpd/module.h"
 
 APLOG_USE_MODULE(rpcproxy);
@@ -23,7 +23,6 @@ APLOG_USE_MODULE(rpcproxy);
 static rpc_watchdog_t *first;       /* of this configuration */
 /* Of this child. */
 static volatile apr_uint32_t ending;
-static volatile apr_uint32_t threads;   /* of rounds, and those that rounds may leave behind */
 static int bell = -1;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;    /* guards what follows, and all busy */
 static pthread_cond_t rested = PTHREAD_COND_INITIALIZER;
@@ -39,11 +38,11 @@ static void do_round(rpc_watchdog_t *watchdog, apr_pool_t *pool)
 {
     watchdog->busy = 1;
     rounds++;
-    rpc_watchdog_thread(1);
+    rpc_thread_spare(1);
     pthread_mutex_unlock(&lock);
     watchdog->round(watchdog->data, pool);
     pthread_mutex_lock(&lock);
-    rpc_watchdog_thread(-1);
+    rpc_thread_spare(-1);
     watchdog->busy = 0;
     rounds--;
     pthread_cond_broadcast(&rested);
@@ -117,19 +116,6 @@ int rpc_watchdog_bell(void)
     return bell;
 }
 
-void rpc_watchdog_thread(int more)
-{
-    apr_atomic_add32(&threads, (apr_uint32_t)more);
-}
-
-/* The first of all exit handlers, since it was registered last: those of libraries, OpenSSL's say,
- * would end these below a thread that is within them. */
-static void spare_threads(int status, void *data)
-{
-    if (apr_atomic_read32(&threads))
-        _exit(status);
-}
-
 static apr_status_t await_rounds(void *data)
 {
     struct timespec limit = rpc_clock_in(PATIENCE);
@@ -156,6 +142,5 @@ void rpc_watchdog_child_init(apr_pool_t *pool)
     pthread_mutex_lock(&lock);
     bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_unlock(&lock);
-    on_exit(spare_threads, NULL);
     apr_pool_pre_cleanup_register(pool, NULL, await_rounds);
 }

@@ -40,7 +40,4 @@ int rpc_watchdog_ends(void);
 /* A descriptor that can be read from then on, to be waited for; nobody reads it. */
 int rpc_watchdog_bell(void);
 
-/* One MORE, or less (-1), of the threads that a round may leave behind. */
-void rpc_watchdog_thread(int more);
-
 #endif

@@ -125,6 +125,7 @@ static inline int unit_done(void)
     printf("1..%d\n", counts->run);
     if (counts->failed)
         printf("# %d of %d failed\n", counts->failed, counts->run);
+    fflush(stdout);
     return counts->failed || !counts->run ? 1 : 0;
 }
 
