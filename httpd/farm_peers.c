@@ -118,44 +118,55 @@ static void read_pages(rpc_peers_t *p, rpc_store_t *store, rpc_peer_t *peer, apr
     }
 }
 
-/* The number of the machine that the member MEMBER of the list names; 0: it names none. */
+/* The number of the machine that the member MEMBER of the list names, spelled as a machine names
+ * itself; 0: it names none. */
 static uint64_t number_of(const redisReply *member)
 {
-    char text[DIGITS + 1], *end;
-    uint64_t number;
-
-    if (member->type != REDIS_REPLY_STRING || member->len != DIGITS)
+    if (member->len != DIGITS || strspn(member->str, "0123456789abcdef") != DIGITS)
         return 0;
-    memcpy(text, member->str, DIGITS);
-    text[DIGITS] = '\0';
-    number = strtoull(text, &end, 16);
-    return *end ? 0 : number;
+    return strtoull(member->str, NULL, 16);
 }
 
-/* The heads of the machines that MEMBERS names. Those that have none are no longer named. */
+/* Asks for the head of the machine NUMBER; or has MEMBER, which names none, removed from the
+ * list. */
+static void ask_about(rpc_peers_t *p, rpc_store_t *store, uint64_t number, const redisReply *member)
+{
+    char name[RPC_FARM_KEY];
+
+    if (number)
+        redisAppendCommand(store->redis, "GET %s", rpc_farm_head_name(p->place, number, name));
+    else
+        redisAppendCommand(store->redis, "SREM %s:machines %b", p->place->prefix, member->str,
+                           member->len);
+}
+
+/* The heads of the machines that MEMBERS names. Those that have none are no longer named, nor is
+ * what names no machine. */
 static void read_heads(rpc_peers_t *p, rpc_store_t *store, const redisReply *members,
                        apr_time_t until)
 {
     uint64_t numbers[RPC_PEERS_MEMBERS], number;
     size_t i, count = 0, named = members->type == REDIS_REPLY_ARRAY ? members->elements : 0;
-    char name[RPC_FARM_KEY];
     unsigned removed = 0;
 
     for (i = 0; i < named && count < RPC_PEERS_MEMBERS; i++) {
-        if (!(number = number_of(members->element[i])) || number == rpc_farm_machine(p->farm))
+        const redisReply *member = members->element[i];
+
+        if (member->type != REDIS_REPLY_STRING
+            || (number = number_of(member)) == rpc_farm_machine(p->farm))
             continue;
         numbers[count++] = number;
-        redisAppendCommand(store->redis, "GET %s", rpc_farm_head_name(p->place, number, name));
+        ask_about(p, store, number, member);
     }
     for (i = 0; i < count; i++) {
         redisReply *reply = rpc_store_reply(store, until);
 
-        if (reply && reply->type == REDIS_REPLY_NIL) {
+        if (reply && numbers[i] && reply->type == REDIS_REPLY_NIL) {
             redisAppendCommand(store->redis, "SREM %s:machines %016" PRIx64, p->place->prefix,
                                numbers[i]);
             removed++;
         }
-        else if (reply)
+        else if (reply && numbers[i])
             take_head(p, numbers[i], reply);
         freeReplyObject(reply);
     }

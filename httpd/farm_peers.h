@@ -32,8 +32,8 @@ typedef struct rpc_peers {
 /* From now on they are asked. 0: out of memory. */
 int rpc_peers_make(rpc_peers_t *peers);
 /* Takes what STORE knows: MEMBERS is its list of machines, NULL: it has not told. Whatever the
- * answers are, no more than RPC_PEERS_MEMBERS of them are asked for: if there are more, some others
- * the next time. A store that fails, or takes longer than UNTIL, is closed. */
+ * answers are, no more than RPC_PEERS_MEMBERS of them are asked for, or removed: if there are more,
+ * some others the next time. A store that fails, or takes longer than UNTIL, is closed. */
 #define RPC_PEERS_MEMBERS (4 * RPC_FARM_MACHINES)
 void rpc_peers_read(rpc_peers_t *peers, rpc_store_t *store, const redisReply *members,
                     apr_time_t until);

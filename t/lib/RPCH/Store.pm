@@ -14,7 +14,7 @@ sub bulk { my ($text) = @_; return '$' . length($text) . "\r\n$text\r\n" }
 sub new {
     my ($class) = @_;
     my $fh = IO::Socket::IP->new(LocalHost => '127.0.0.1', LocalPort => 0, Listen => 16) or die "store: $@\n";
-    my $self = $class->SUPER::new(fh => $fh, name => 'store', asked => 0, gets => 0, most_gets => 0, members => "*0\r\n", get => "\$-1\r\n");
+    my $self = $class->SUPER::new(fh => $fh, name => 'store', asked => 0, more => 0, most => 0, members => "*0\r\n", get => "\$-1\r\n");
     $self->{port} = $fh->sockport;
     return $self;
 }
@@ -29,12 +29,11 @@ sub answer {
     my ($self, $command) = @_;
     if ($command =~ /^S(?:RAND)?MEMBERS?$/) {
         $self->{asked}++;
-        $self->{gets} = 0;
+        $self->{more} = 0;
         return $self->{members};
     }
-    return "+OK\r\n" if $command ne 'GET';
-    $self->{most_gets} = $self->{gets} if ++$self->{gets} > $self->{most_gets};
-    return $self->{get};
+    $self->{most} = $self->{more} if $command =~ /^(?:GET|SREM)$/ && ++$self->{more} > $self->{most};
+    return $command eq 'GET' ? $self->{get} : "+OK\r\n";
 }
 
 package RPCH::Store::Asker;
