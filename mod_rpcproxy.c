@@ -312,8 +312,9 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
     rpc_status_set_pid(context.live, (uint32_t)getpid());
     rpc_endpointd_child_init();
     rpc_interned_start(pchild);
-    rpc_watchdog_child_init(pchild);
-    rv = start_threads(pchild, s);
+    rv = rpc_watchdog_child_init(pchild);
+    if (rv == APR_SUCCESS)
+        rv = start_threads(pchild, s);
     if (rv != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_EMERG, rv, s,
                      RPCNO(0070) "cannot start the threads of the module");

@@ -9,7 +9,7 @@
 #ifndef RPC_MESSAGE_ID_H
 #define RPC_MESSAGE_ID_H
 
-#define RPC_NEXT_NO 0155
+#define RPC_NEXT_NO 0156
 
 #define RPCNO(n) "RPC" #n ": "
 

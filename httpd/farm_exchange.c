@@ -310,15 +310,16 @@ static void write_all(exchange_t *x, int all_pages)
 
 /* A great farm costs no more than a part of a processor: the next round waits for a multiple of
  * what this one has computed. */
-static void make_round(void *data, apr_pool_t *pool)
+static apr_status_t make_round(void *data, apr_pool_t *pool)
 {
     exchange_t *x = data;
     apr_time_t began, took;
     int i, all;
 
-    if (rpc_clock_now() < x->rest || !rpc_farm_lease(x->farm, (uint32_t)getpid(), LEASE)
-        || (!x->began && !begin(x)))
-        return;
+    if (rpc_clock_now() < x->rest || !rpc_farm_lease(x->farm, (uint32_t)getpid(), LEASE))
+        return APR_SUCCESS;
+    if (!x->began && !begin(x))
+        return APR_ENOMEM;
     all = open_stores(x);
     began = rpc_clock_now();
     write_all(x, all);
@@ -333,6 +334,7 @@ static void make_round(void *data, apr_pool_t *pool)
     tell_facts(x);
     took += rpc_clock_now() - began;
     x->rest = rpc_clock_now() + (took * REST < REST_MOST ? took * REST : REST_MOST);
+    return APR_SUCCESS;
 }
 
 /* Another child may go on. */

@@ -210,24 +210,28 @@ static void end_checks(watch_t *watch)
     }
 }
 
-static void keep_watch(void *data, apr_pool_t *pool)
+static apr_status_t keep_watch(void *data, apr_pool_t *pool)
 {
     checks_t *checks = data;
     watch_t *watch = apr_pcalloc(pool, sizeof(*watch));
     rpc_resolver_params_t params = { .log = &watch->log };
+    apr_status_t rv = rpc_loop_create(&watch->loop, pool);
 
     watch->checks = checks;
     watch->log = rpc_server_log(checks->s);
     watch->begin.run = begin_check;
     watch->bell = (rpc_watch_t){ rpc_watchdog_bell(), bell_rings };
-    if (rpc_loop_create(&watch->loop, pool) != APR_SUCCESS
-        || rpc_resolver_make(&watch->resolver, &params, pool) != APR_SUCCESS
-        || rpc_watch_add(watch->loop, &watch->bell) != APR_SUCCESS)
-        return;
+    if (rv == APR_SUCCESS)
+        rv = rpc_resolver_make(&watch->resolver, &params, pool);
+    if (rv == APR_SUCCESS)
+        rv = rpc_watch_add(watch->loop, &watch->bell);
+    if (rv != APR_SUCCESS)
+        return rv;
     watch->probings = apr_pcalloc(pool, sizeof(*watch->probings) * (apr_size_t)checks->list->nelts);
     rpc_loop_post(watch->loop, &watch->begin);
     rpc_loop_run(watch->loop);
     end_checks(watch);
+    return APR_SUCCESS;
 }
 
 /* ---- beginning and end ---- */

@@ -294,13 +294,18 @@ static void await_probes(int count)
             count -= (int)some;
 }
 
-/* What no thread can be made for is not asked this time. */
-static void run_some(probe_t **some, int count)
+/* What no thread can be made for is not asked this time. Returns why, if that is so. */
+static apr_status_t run_some(probe_t **some, int count)
 {
     int i, started[AT_ONCE], all = 0;
+    apr_status_t rv = APR_SUCCESS;
 
-    for (i = 0; i < count; i++)
-        all += started[i] = rpc_thread_start_detached(run_probe, some[i]) == 0;
+    for (i = 0; i < count; i++) {
+        int error = rpc_thread_start_detached(run_probe, some[i]);
+
+        all += started[i] = error == 0;
+        rv = error ? error : rv;
+    }
     await_probes(all);
     for (i = 0; i < count; i++) {
         if (started[i] && !is_over(some[i]))
@@ -309,23 +314,26 @@ static void run_some(probe_t **some, int count)
             report(some[i]);
         apr_pool_destroy(some[i]->pool);
     }
+    return rv;
 }
 
-static void make_round(void *data, apr_pool_t *pool)
+static apr_status_t make_round(void *data, apr_pool_t *pool)
 {
     const probes_t *probes = data;
     apr_array_header_t *round = apr_array_make(pool, AT_ONCE, sizeof(probe_t *));
+    apr_status_t rv = APR_SUCCESS;
     int i;
 
     if (overs < 0 && (overs = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0)
-        return;
+        return errno;
     for (i = 0; i < probes->places->nelts; i++)
         add_probes(probes, round, i);
-    for (i = 0; i < round->nelts && !rpc_watchdog_ends(); i += AT_ONCE)
-        run_some(&APR_ARRAY_IDX(round, i, probe_t *),
-                 round->nelts - i < AT_ONCE ? round->nelts - i : AT_ONCE);
+    for (i = 0; i < round->nelts && rv == APR_SUCCESS && !rpc_watchdog_ends(); i += AT_ONCE)
+        rv = run_some(&APR_ARRAY_IDX(round, i, probe_t *),
+                      round->nelts - i < AT_ONCE ? round->nelts - i : AT_ONCE);
     for (; i < round->nelts; i++)
         apr_pool_destroy(APR_ARRAY_IDX(round, i, probe_t *)->pool);
+    return rv;
 }
 
 apr_status_t rpc_upstream_probe_start(apr_pool_t *pconf, server_rec *s)

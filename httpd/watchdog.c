@@ -33,6 +33,15 @@ int rpc_watchdog_possible(void)
     return APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_get_instance) != NULL;
 }
 
+static void note_result(rpc_watchdog_t *watchdog, apr_status_t rv)
+{
+    if (rv != APR_SUCCESS && !watchdog->failed)
+        ap_log_error(APLOG_MARK, APLOG_WARNING, rv, ap_server_conf,
+                     RPCNO(0155) "the watchdog %s cannot begin its round, and tries again",
+                     watchdog->name);
+    watchdog->failed = rv != APR_SUCCESS;
+}
+
 /* With the lock held, which it gives up meanwhile. */
 static void do_round(rpc_watchdog_t *watchdog, apr_pool_t *pool)
 {
@@ -40,7 +49,7 @@ static void do_round(rpc_watchdog_t *watchdog, apr_pool_t *pool)
     rounds++;
     rpc_thread_spare(1);
     pthread_mutex_unlock(&lock);
-    watchdog->round(watchdog->data, pool);
+    note_result(watchdog, watchdog->round(watchdog->data, pool));
     pthread_mutex_lock(&lock);
     rpc_thread_spare(-1);
     watchdog->busy = 0;
@@ -103,7 +112,7 @@ void rpc_watchdog_end(void)
 
     apr_atomic_set32(&ending, 1);
     if (write(bell, &one, sizeof(one)) < 0)
-        errno = saved;      /* there is no bell, and so no round */
+        errno = saved;      /* there is no bell yet, and so no round */
 }
 
 int rpc_watchdog_ends(void)
@@ -137,10 +146,15 @@ static apr_status_t await_rounds(void *data)
     return APR_SUCCESS;
 }
 
-void rpc_watchdog_child_init(apr_pool_t *pool)
+apr_status_t rpc_watchdog_child_init(apr_pool_t *pool)
 {
+    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+    if (fd < 0)
+        return errno;
     pthread_mutex_lock(&lock);
-    bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    bell = fd;
     pthread_mutex_unlock(&lock);
     apr_pool_pre_cleanup_register(pool, NULL, await_rounds);
+    return APR_SUCCESS;
 }

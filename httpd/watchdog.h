@@ -15,13 +15,15 @@
 typedef struct rpc_watchdog {
     const char *name;               /* its first character is '_' */
     apr_interval_time_t interval;
-    void (*round)(void *data, apr_pool_t *pool);    /* POOL lives as long as the round */
+    apr_status_t (*round)(void *data, apr_pool_t *pool);    /* POOL lives as long as the round.
+                                     * Returns why there was none, which is logged once */
     void (*leave)(void *data);      /* no round runs or follows; may come more than once. NULL:
                                      * nothing */
     void *data;
     /* Of watchdog.c: */
     struct rpc_watchdog *next;
     int busy;                       /* it is in a round */
+    int failed;                     /* there was none, which has been logged */
 } rpc_watchdog_t;
 
 /* Is mod_watchdog loaded? */
@@ -31,8 +33,8 @@ int rpc_watchdog_possible(void);
 apr_status_t rpc_watchdog_start(apr_pool_t *pconf, server_rec *s, rpc_watchdog_t *watchdog);
 
 /* From child_init; no round begins before. POOL, the child's, waits for rounds before it ends, but
- * no longer than for two seconds, and leaves. */
-void rpc_watchdog_child_init(apr_pool_t *pool);
+ * no longer than for two seconds, and leaves. Fails with the errors of eventfd. */
+apr_status_t rpc_watchdog_child_init(apr_pool_t *pool);
 
 /* This child is about to end: no further round begins. Any thread, and signal handlers. */
 void rpc_watchdog_end(void);

@@ -3,18 +3,23 @@
 
 use strict;
 use warnings;
+use Errno qw(EMFILE);
 use Test::More;
 use RPCH::Httpd;
 use RPCH::PDU qw(rts);
 use RPCH::Poll qw(wait_for turn);
+use RPCH::Preload;
 use RPCH::RPC qw(bind_pdu request_pdu);
 use RPCH::Root;
+use RPCH::Settle qw(is_endpoint);
 use RPCH::Test;
 
 my $users = vars('serverroot') . '/conf/users';
+my %FEW = (limits => "ServerLimit 1\nStartServers 1\nThreadsPerChild 8\nMaxRequestWorkers 8\n", mpm => vars('mpm') eq 'prefork' ? 'worker' : vars('mpm'));
 sub httpd {
     my ($check, @conf) = @_;
-    return RPCH::Httpd->new(conf => "$check\n<Location /rpc/rpcproxy.dll>\nSetHandler rpcproxy\nAuthType Basic\nAuthName rpc\n"
+    my %limits = ref $conf[-1] ? %{ pop @conf } : ();
+    return RPCH::Httpd->new(%limits, conf => "$check\n<Location /rpc/rpcproxy.dll>\nSetHandler rpcproxy\nAuthType Basic\nAuthName rpc\n"
         . "AuthUserFile $users\nRequire valid-user\nRpcRequireTLS off\nRpcValidPorts *.contoso.test:1-65535\n"
         . join('', map { "$_\n" } @conf) . "</Location>\n");
 }
@@ -132,6 +137,24 @@ for (['another PDU', sub { my ($leg) = @_; $leg->put(rts('Ping')) }, 'a PDU that
     ok($httpd->logs(qr/health check: 127\.0\.0\.2 port $server->{port} was not checked: 127\.0\.0\.2 is refused by RpcTargetNetworks/), 'the section\'s rules count');
     round_of($other);
     is($server->connections, 0, 'and it is not asked');
+}
+
+# ---- a machine that has no more descriptors: the log says why there are no checks, and they begin when they can ----
+SKIP: {
+    my $world = RPCH::Preload->new or skip 'no compiler', 5;
+    my $gone = RPCH::Root::free_ports(1);
+    my $httpd = httpd('RpcHealthCheck connect interval=1', 'RpcBackend x.contoso.test ' . at(2, $gone), \%FEW);
+    $world->fail(eventfd => EMFILE);
+    $world->start($httpd);
+    ok($httpd->logs(qr/\[rpcproxy:warn\].*RPC0155: the watchdog _rpcproxy_ cannot begin its round, and tries again/), 'a round that cannot begin');
+    $world->works('eventfd');
+    ok(down($httpd, '127.0.0.2', $gone, 'Connection refused'), 'begins later');
+    $world->fail(once => EMFILE);
+    kill KILL => grep { !is_endpoint($_) } $httpd->children;
+    ok($httpd->logs(qr/\[rpcproxy:emerg\].*Too many open files.*RPC0070: cannot start the threads of the module/), 'a child that could make no rounds does not begin');
+    my $late = tcp_server(host => '127.0.0.2', port => $gone);
+    ok(back($httpd, '127.0.0.2', $gone), 'its successor makes them');
+    is(scalar(() = $httpd->log =~ /RPC0155/g), 1, 'and the warning is not repeated');
 }
 
 done_testing;

@@ -8,7 +8,8 @@ package RPCH::Preload;
 #   host ADDRESS  the answer of getnameinfo() for this address: a name, or "hang"
 #   shift_by      moves the two clocks, by seconds; whoever waits in epoll_wait() notices at once
 #   fail CALL     socket() or connect() for TCP fail with this errno; "later" is the error that SO_ERROR
-#                 tells after connect()
+#                 tells after connect(). "once" makes the next eventfd() of a process's main thread fail,
+#                 "eventfd" those of other threads
 #
 # All other names and addresses get the answers of the system.
 
@@ -29,6 +30,7 @@ my $SOURCE = <<'C';
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -57,6 +59,14 @@ static int told(const char *kind, const char *name, char *text, size_t size)
         return 0;
     text[n] = '\0';
     return 1;
+}
+
+static void forget(const char *kind, const char *name)
+{
+    char path[512];
+
+    snprintf(path, sizeof(path), "%s/%s-%s", getenv("RPCH_PRELOAD"), kind, name);
+    unlink(path);
 }
 
 static void tell(const char *line)
@@ -230,6 +240,19 @@ int connect(int fd, const struct sockaddr *to, socklen_t size)
         return -1;
     }
     return REAL(connect)(fd, to, size);
+}
+
+int eventfd(unsigned count, int flags)
+{
+    int of_main = syscall(SYS_gettid) == getpid();
+    char text[64];
+
+    if (!told("fail", of_main ? "once" : "eventfd", text, sizeof(text)))
+        return REAL(eventfd)(count, flags);
+    if (of_main)
+        forget("fail", "once");
+    errno = atoi(text);
+    return -1;
 }
 
 int getsockopt(int fd, int level, int name, void *restrict value, socklen_t *restrict size)
