@@ -199,7 +199,7 @@ $tcp->close;
 done_testing;
 
 # A library to preload. The file FLAG says which call fails: "epoll" is epoll_create1() of an endpoint
-# process, "fork" is fork() of APR. Returns undef when there is no compiler.
+# process, "fork" is apr_proc_fork(). Returns undef when there is no compiler.
 sub failing {
     my ($flag) = @_;
     my $base = vars('serverroot') . "/conf/failing-$$";
@@ -240,16 +240,12 @@ int epoll_create1(int flags)
     return real(flags);
 }
 
-pid_t fork(void)
+/* By which the endpoint process is started. It returns the errno of fork(). */
+int apr_proc_fork(void *proc, void *pool)
 {
-    static pid_t (*real)(void);
-    Dl_info caller;
+    int (*real)(void *, void *) = (int (*)(void *, void *))dlsym(RTLD_NEXT, "apr_proc_fork");
 
-    if (!real)
-        real = (pid_t (*)(void))dlsym(RTLD_NEXT, "fork");
-    if (dladdr(__builtin_return_address(0), &caller) && strstr(caller.dli_fname, "libapr") && fails("fork"))
-        return errno = EAGAIN, -1;
-    return real();
+    return fails("fork") ? EAGAIN : real(proc, pool);
 }
 C
     close $fh or die "$base.c: $!\n";
