@@ -41,6 +41,7 @@ sub httpd {
     my $conf = vars('serverroot') . '/conf';
     my $text = join '', map { slurp("conf/$_") } qw(rpcproxy.conf rpcproxy-ntlm.conf rpcproxy-kerberos.conf);
     $text =~ s{^LoadModule (?:rpcproxy|auth_ntlm)_module .*\n}{}mg;     # the modules of this build are loaded already
+    $text =~ s{\b512$}{32}mg;            # threads: under valgrind it takes minutes to make so many
     $text =~ s{AuthNtlmProvider winbind}{AuthNtlmProvider file};
     $text =~ s{^( +)# (AuthNtlmUserFile|AuthNtlmBasicProvider|AuthUserFile|Header)}{$1$2}mg;
     $text =~ s{ modules/}{ $modules/}g;
