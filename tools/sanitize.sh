@@ -69,8 +69,7 @@ suppressions=$PWD/tools/sanitize.tsan"
     suite "setarch -R $(preload "$runtime:$reports/pools.so")"
 }
 
-# The usual build. mod_ssl seeds OpenSSL with what happens to lie on its stack, and no byte of TLS is
-# defined then. So that seed is dropped.
+# The usual build.
 memcheck() {
     local build=build program valgrind="valgrind -q --num-callers=30 --fair-sched=yes \
 --suppressions=$PWD/tools/sanitize.memcheck --log-file=$reports/report.%p"
@@ -80,9 +79,8 @@ memcheck() {
     for program in ${unit:+"$build"/unit/*_test}; do
         $valgrind --leak-check=full --show-leak-kinds=definite "$program" >/dev/null
     done
-    echo 'void RAND_seed(const void *buf, int num) { }' \
-        | cc -shared -fPIC -o "$reports/no_seed.so" -x c -
-    suite "$(preload "$reports/no_seed.so") $valgrind"
+    cc -shared -fPIC -o "$reports/valgrind.so" tools/sanitize_valgrind.c
+    suite "$(preload "$reports/valgrind.so") $valgrind"
 }
 
 case $sanitizer in
