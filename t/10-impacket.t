@@ -4,10 +4,11 @@ use strict;
 use warnings;
 use Test::More;
 use RPCH::Manual;
+use RPCH::Needs qw(needs);
 use RPCH::Samba;
 use RPCH::Test;
 
-RPCH::Samba->need(qw(impacket samba));
+needs(qw(python3-impacket samba-common-bin));
 my $samba = RPCH::Samba->start;
 my %port = %{ $samba->{ports} };
 my ($mark, $access) = (mark(), mark('access_log'));

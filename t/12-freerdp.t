@@ -10,11 +10,12 @@ use warnings;
 use Test::More;
 use RPCH::FreeRDP;
 use RPCH::Gateway;
+use RPCH::Needs qw(needs);
 use RPCH::PDU qw(decode is_rts);
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Test;
 
-RPCH::FreeRDP->need;
+needs(RPCH::FreeRDP::PACKAGES);
 
 # The answer of the target to the connection request ([MS-RDPBCGR] 2.2.1.2.2): it wants TLS, which
 # FreeRDP is told not to offer. FreeRDP reports this and ends, which shows that it got every byte.

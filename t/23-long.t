@@ -9,6 +9,7 @@ use warnings;
 use MIME::Base64 qw(encode_base64);
 use Test::More;
 use RPCH::Httpd;
+use RPCH::Needs qw(modules);
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Test;
 
@@ -90,7 +91,7 @@ sub causes {
 sub start_behind {
     my ($mpm, $arg) = @_;
     my $back = RPCH::Httpd->new(mpm => $mpm, limits => limits($mpm, $arg->{behind}), conf => conf($arg))->start;
-    chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
+    my $modules = modules();
     my $load = join '', map { "LoadModule ${_}_module $modules/mod_$_.so\n" } qw(proxy proxy_http);
     return ($back, "${load}RpcBackend localhost http://127.0.0.1:$back->{port}\n");
 }

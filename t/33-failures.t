@@ -13,12 +13,13 @@ use MIME::Base64 qw(encode_base64);
 use RPCH::File qw(slurp put);
 use RPCH::HTTP;
 use RPCH::Httpd;
+use RPCH::Needs qw(modules program);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
 use RPCH::Test;
 
 my $root = vars('serverroot');
-my ($libexec) = slurp("$root/conf/modules.conf") =~ m{(\S+)/mod_\w+\.so};
+my $libexec = modules();
 my $users = "$root/conf/users";
 
 sub load { return "LoadModule $_[0]_module $libexec/mod_$_[0].so\n" }
@@ -261,8 +262,7 @@ is(seen($httpd, qr/AuthNtlmFailures: .*127\.0\.9\.1/), 0, 'and no line');
     is_deeply([grep { /^10\./ } @found], [], 'and never an address that a client has made up');
     is(scalar(grep { $_ eq '127.0.1.1' } @found), 3, 'the right addresses');
     SKIP: {
-        my ($tool) = grep { -x } map { "$_/fail2ban-regex" } File::Spec->path;
-        skip 'no fail2ban-regex', 1 if !$tool;
+        my $tool = program('fail2ban-regex') or skip 'no fail2ban-regex', 1;
         my $out = qx($tool $httpd->{dir}/error_log $filter 2>&1);
         like($out, qr/^Failregex: @{[scalar @ours]} total/m, 'fail2ban-regex says so, too') or diag $out;
     }

@@ -9,14 +9,14 @@ use RPCH::CA;
 use RPCH::FreeRDP;
 use RPCH::Gateway;
 use RPCH::Httpd;
+use RPCH::Needs qw(needs);
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Root;
 use RPCH::Samba;
 use RPCH::Test;
 use RPCH::Winbind;
 
-RPCH::Samba->need(qw(impacket samba python3-samba));
-RPCH::FreeRDP->need;
+needs(qw(python3-impacket python3-samba samba-common-bin), RPCH::FreeRDP::PACKAGES);
 RPCH::Winbind->need if $> == 0;
 
 my %NT_HASH = (secret => '878D8014606CDA29677A44EFA1353FC7', RPCH::Samba::PASSWORD, RPCH::Samba::NT_HASH);

@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use Test::More;
 use RPCH::Httpd;
+use RPCH::Needs qw(needs);
 use RPCH::Poll qw(wait_for turn);
 use RPCH::RPC qw(bind_pdu request_pdu rpc_parse BIND_ACK RESPONSE);
 use RPCH::Samba;
@@ -12,7 +13,7 @@ use RPCH::Test;
 
 use constant { CLIENTS => 6, AVOIDED => 70, INQ_IF_IDS => 0 };
 
-RPCH::Samba->need(qw(samba python3-samba));
+needs(qw(python3-samba samba-common-bin));
 my $first = RPCH::Samba->start;
 my $second = RPCH::Samba->start(address => $first->{address} =~ s/\d+$/2/r);
 

@@ -5,10 +5,11 @@ use strict;
 use warnings;
 use Test::More;
 use RPCH::Httpd;
+use RPCH::Needs qw(needs);
 use RPCH::Samba;
 use RPCH::Test;
 
-RPCH::Samba->need(qw(impacket python3-samba samba));
+needs(qw(python3-impacket python3-samba samba-common-bin));
 my $samba = RPCH::Samba->start;
 my %port = %{ $samba->{ports} };
 my ($user, $password) = (RPCH::Samba::user(), RPCH::Samba::PASSWORD);

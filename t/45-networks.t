@@ -6,12 +6,13 @@ use warnings;
 use Test::More;
 use RPCH::Compile qw(preload);
 use RPCH::Httpd;
+use RPCH::Needs qw(missing);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::RPC qw(bind_pdu request_pdu rpc_parse);
 use RPCH::Root;
 use RPCH::Test;
 
-plan skip_all => 'libnss-wrapper is not there' if !glob '/usr/lib/*/libnss_wrapper.so';
+plan skip_all => 'libnss-wrapper is not there' if missing('libnss-wrapper');
 
 # One port, with a server on it at each of these addresses.
 my $port = RPCH::Root::free_ports(1);

@@ -5,6 +5,7 @@ use strict;
 use warnings;
 use Test::More;
 use RPCH::Httpd;
+use RPCH::Needs qw(modules);
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Test;
 
@@ -12,7 +13,7 @@ my $ROUNDS  = 12;
 my $AT_ONCE = 5;
 
 my $server = server(echo => 1);
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
+my $modules = modules();
 my $root = vars('serverroot');
 mkdir "$root/htdocs/old";
 my $httpd = RPCH::Httpd->new(mpm => 'event',

@@ -14,7 +14,6 @@ use RPCH::Root;
 use RPCH::Test;
 
 my $root = vars('serverroot');
-my ($libexec) = slurp("$root/conf/modules.conf") =~ m{(\S+)/mod_\w+\.so};
 
 # The times of the sample are shortened, so that the test does not wait for them.
 my $sample = slurp('conf/rpcproxy.conf');

@@ -6,12 +6,13 @@ use strict;
 use warnings;
 use Test::More;
 use RPCH::Httpd;
+use RPCH::Needs qw(modules);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
 use RPCH::RPC qw(request_pdu rpc_parse);
 use RPCH::Test;
 
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
+my $modules = modules();
 my $root = vars('serverroot');
 mkdir "$root/htdocs/moved";
 my $server = server(echo => 1);

@@ -9,13 +9,13 @@ use RPCH::File qw(put);
 use RPCH::Front;
 use RPCH::HTTP;
 use RPCH::Httpd;
+use RPCH::Needs qw(needs needs_modules);
 use RPCH::NTLM qw(smbpasswd_line);
 use RPCH::Root;
 use RPCH::Test;
 
-RPCH::Front->need(qw(nginx haproxy));
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
--e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_") for qw(headers remoteip proxy proxy_http);
+needs(qw(haproxy nginx-light));
+my $modules = needs_modules(qw(headers remoteip proxy proxy_http));
 
 # ---- the server: a page for each kind of trust; its answer names the user ----
 

@@ -7,6 +7,7 @@ use MIME::Base64 qw(encode_base64);
 use Test::More;
 use RPCH::File qw(put);
 use RPCH::Httpd;
+use RPCH::Needs qw(missing modules);
 use RPCH::NTLM qw(smbpasswd_line);
 use RPCH::Root;
 use RPCH::Test;
@@ -14,9 +15,9 @@ use RPCH::Test;
 # The library of a sanitizer is preloaded for httpd only, because curl hangs with it.
 sub curl { local $ENV{LD_PRELOAD} = ''; return scalar qx(curl -s -S --max-time 20 @_ 2>&1) }
 
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
+my $modules = modules();
 plan(skip_all => 'prefork has no HTTP/2') if vars('mpm') eq 'prefork';
-plan(skip_all => 'no mod_http2, or no curl that knows HTTP/2') if !-e "$modules/mod_http2.so" || curl('-V') !~ /HTTP2/;
+plan(skip_all => 'no mod_http2, or no curl that knows HTTP/2') if missing('mod_http2.so') || curl('-V') !~ /HTTP2/;
 
 my $root = vars('serverroot');
 my $server = server();

@@ -6,8 +6,8 @@ use strict;
 use warnings;
 use Test::More;
 use Digest::SHA qw(sha1_base64);
-use RPCH::File qw(slurp);
 use RPCH::Httpd;
+use RPCH::Needs qw(modules);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
 use RPCH::Test;
@@ -18,7 +18,7 @@ my @ALICE = ('alice', 'ALICE', 'alice  ', "\xef\xbd\x81lice", "al\xc2\xadice", "
 my @ELSEWHERE = ('CORP\\alice', 'alice@a.test', 'alice@b.test');
 my $server = server(echo => 1);
 my $gone = RPCH::Root::free_ports(1);
-my ($libexec) = slurp(vars('serverroot') . '/conf/modules.conf') =~ m{(\S+)/mod_\w+\.so};
+my $libexec = modules();
 
 my $serial = 0;
 sub location {

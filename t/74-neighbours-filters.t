@@ -9,6 +9,7 @@ use Test::More;
 use RPCH::File qw(put);
 use RPCH::HTTP;
 use RPCH::Httpd;
+use RPCH::Needs qw(modules);
 use RPCH::NTLM qw(smbpasswd_line);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Relay;
@@ -16,7 +17,7 @@ use RPCH::Root;
 use RPCH::Status qw(status_conf);
 use RPCH::Test;
 
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
+my $modules = modules();
 my $root = vars('serverroot');
 my $server = server(echo => 1);
 my @loaded = grep { -e "$modules/mod_$_.so" } qw(filter headers deflate brotli ratelimit remoteip unique_id security2 cgi), vars('mpm') eq 'prefork' ? () : 'http2';

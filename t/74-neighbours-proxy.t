@@ -7,11 +7,11 @@ use IO::Socket::IP;
 use Test::More;
 use RPCH::HTTP;
 use RPCH::Httpd;
+use RPCH::Needs qw(needs_modules);
 use RPCH::Root;
 use RPCH::Test;
 
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
--e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_") for qw(rewrite proxy proxy_http);
+my $modules = needs_modules(qw(rewrite proxy proxy_http));
 
 my $RPC = '/rpc/rpcproxy.dll';
 my $server = server(echo => 1);

@@ -8,16 +8,13 @@ use Test::More;
 use RPCH::File qw(slurp put);
 use RPCH::HTTP;
 use RPCH::Httpd;
+use RPCH::Needs qw(modules needs);
 use RPCH::Root;
 use RPCH::Test;
 
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
+my $modules = modules();
 my ($recommended, $crs) = ('/etc/modsecurity/modsecurity.conf-recommended', '/usr/share/modsecurity-crs/owasp-crs.load');
-my @missing = ((map { -e "$modules/$_" ? () : $_ } qw(mod_unique_id.so mod_security2.so mod_perl.so)), grep { !-e } $recommended, $crs);
-if (@missing) {
-    BAIL_OUT("missing: @missing") if ($ENV{CI} // '') eq 'true';
-    plan(skip_all => "missing: @missing");
-}
+needs(qw(mod_unique_id.so mod_security2.so mod_perl.so), $recommended, $crs);
 
 my $RPC = '/rpc/rpcproxy.dll';
 my $server = server(echo => 1);

@@ -9,15 +9,16 @@ use RPCH::File qw(put slurp);
 use RPCH::Front;
 use RPCH::HTTP;
 use RPCH::Httpd;
+use RPCH::Needs qw(modules needs);
 use RPCH::NTLM;
 use RPCH::Poll qw(turn wait_for);
 use RPCH::RPC qw(request_pdu rpc_parse);
 use RPCH::Root;
 use RPCH::Test;
 
-RPCH::Front->need(qw(nginx haproxy squid));
+needs(qw(haproxy nginx-light squid));
 my $server = server(echo => 1);
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
+my $modules = modules();
 my $hashes = vars('serverroot') . '/fronts.smbpasswd';
 put($hashes, RPCH::NTLM::smbpasswd_line(alice => 'secret'), RPCH::NTLM::smbpasswd_line(bob => 'hidden'));
 my ($balanced, $tls) = map { RPCH::Root::free_ports(1) } 1 .. 2;

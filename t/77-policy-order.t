@@ -5,12 +5,12 @@ use warnings;
 use Test::More;
 use RPCH::HTTP;
 use RPCH::Httpd;
+use RPCH::Needs qw(needs_modules);
 use RPCH::NTLM qw(smbpasswd_line);
 use RPCH::RPC qw(bind_pdu);
 use RPCH::Test;
 
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
--e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_") for qw(rewrite);
+my $modules = needs_modules(qw(rewrite));
 
 my ($allowed, $refused) = (server(echo => 1), server(echo => 1));
 my ($good, $bad) = map { $_->target } $allowed, $refused;

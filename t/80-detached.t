@@ -6,13 +6,14 @@ use warnings;
 use Test::More;
 use RPCH::HTTP;
 use RPCH::Httpd;
+use RPCH::Needs qw(missing modules);
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Relay;
 use RPCH::Root;
 use RPCH::RPC qw(response_pdu rpc_parse);
 use RPCH::Test;
 
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
+my $modules = modules();
 my $root = vars('serverroot');
 my $server = server(echo => 1);
 my %tls = (SSL_ca_file => "$root/conf/server.crt", SSL_hostname => 'localhost');
@@ -137,7 +138,7 @@ for my $version (qw(TLSv1_2 TLSv1_3)) {
 
 # ---- a stop while httpd still has the connection, because another module is slow to write its log ----
 SKIP: {
-    skip 'no mod_perl', 4 if !-e "$modules/mod_perl.so";
+    skip 'no mod_perl', 4 if missing('mod_perl.so');
     stop_slow($_) for qw(worker prefork);
 }
 sub stop_slow {

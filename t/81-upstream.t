@@ -10,6 +10,7 @@ use RPCH::CA;
 use RPCH::File qw(put slurp);
 use RPCH::HTTP;
 use RPCH::Httpd;
+use RPCH::Needs qw(needs_modules);
 use RPCH::NTLM qw(smbpasswd_line);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
@@ -17,9 +18,7 @@ use RPCH::RPC qw(request_pdu rpc_parse);
 use RPCH::Test;
 use RPCH::WebServer;
 
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
--e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_")
-    for qw(proxy proxy_http proxy_balancer slotmem_shm lbmethod_byrequests headers status);
+my $modules = needs_modules(qw(proxy proxy_http proxy_balancer slotmem_shm lbmethod_byrequests headers status));
 
 my $RPC = '/rpc/rpcproxy.dll';
 my $root = vars('serverroot');

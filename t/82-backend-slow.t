@@ -10,15 +10,15 @@ use RPCH::File qw(put);
 use RPCH::HTTP;
 use RPCH::Httpd;
 use RPCH::KDC;
+use RPCH::Needs qw(needs_modules program);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
 use RPCH::TCPServer;
 use RPCH::Test;
 use RPCH::WebServer;
 
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
--e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_") for qw(proxy proxy_http);
-RPCH::KDC::find('ktutil') or plan(skip_all => 'packages not installed: krb5-user');
+my $modules = needs_modules(qw(proxy proxy_http));
+my $ktutil = program('ktutil') or plan(skip_all => 'not installed: krb5-user');
 
 package SlowKDC;    # over TCP: the length, then a message of ASN.1
 
@@ -73,9 +73,9 @@ my $root = vars('serverroot');
 my $own_so = dirname(File::Spec->rel2abs($ENV{RPCPROXY_SO} // 'build/mod_rpcproxy.so', vars('top_dir'))) . '/mod_rpc_backend_auth.so';
 my $kdc = SlowKDC->new;
 put("$root/slow.conf", RPCH::KDC::krb5_conf('SLOW.TEST', $kdc->{port}));
-open my $ktutil, '|-', RPCH::KDC::find('ktutil') . ' >/dev/null' or die "ktutil: $!\n";
-print $ktutil "addent -password -p HTTP/front.test\@SLOW.TEST -k 1 -e aes256-cts-hmac-sha1-96\nsecret\nwkt $root/slow.keytab\n";
-close $ktutil or die "ktutil: $?\n";
+open my $keys, '|-', "$ktutil >/dev/null" or die "ktutil: $!\n";
+print $keys "addent -password -p HTTP/front.test\@SLOW.TEST -k 1 -e aes256-cts-hmac-sha1-96\nsecret\nwkt $root/slow.keytab\n";
+close $keys or die "ktutil: $?\n";
 chmod 0644, "$root/slow.keytab";
 
 my $server = server(echo => 1);

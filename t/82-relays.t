@@ -7,14 +7,14 @@ use Test::More;
 use RPCH::Client;
 use RPCH::HTTP;
 use RPCH::Httpd;
+use RPCH::Needs qw(needs_modules);
 use RPCH::PDU qw(rts);
 use RPCH::Poll qw(wait_for turn);
 use RPCH::RPC qw(bind_ack_pdu bind_pdu contexts_pdu request_pdu response_pdu MGMT);
 use RPCH::TCPServer;
 use RPCH::Test;
 
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
--e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_") for qw(proxy proxy_http proxy_balancer slotmem_shm lbmethod_byrequests headers);
+my $modules = needs_modules(qw(proxy proxy_http proxy_balancer slotmem_shm lbmethod_byrequests headers));
 
 my $root = vars('serverroot');
 # The proxies behind: one connection for each request.

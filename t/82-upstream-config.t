@@ -4,10 +4,10 @@ use strict;
 use warnings;
 use Test::More;
 use RPCH::Httpd;
+use RPCH::Needs qw(needs_modules);
 use RPCH::Test;
 
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
--e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_") for qw(proxy proxy_http proxy_balancer slotmem_shm);
+my $modules = needs_modules(qw(proxy proxy_http proxy_balancer slotmem_shm));
 
 my $LOAD = join '', map { "LoadModule ${_}_module $modules/mod_$_.so\n" } qw(proxy proxy_http proxy_balancer slotmem_shm);
 my $POLICY = "RpcRequireTLS off\nRpcValidPorts *:6001";

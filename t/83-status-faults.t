@@ -6,6 +6,7 @@ use warnings;
 use Test::More;
 use RPCH::File qw(put);
 use RPCH::Httpd;
+use RPCH::Needs qw(modules);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Preload;
 use RPCH::RPC qw(bind_pdu);
@@ -22,7 +23,7 @@ END { unlink $groups if $groups }
 # No name server is asked for the dead name
 my $world = RPCH::Preload->new // plan(skip_all => 'no compiler');
 $world->name('nowhere.contoso.test', 'none');
-my $lib = RPCH::Root::ask_apxs(vars('apxs'), 'LIBEXECDIR');
+my $lib = modules();
 my $httpd = RPCH::Httpd->new(conf => "LoadModule authz_groupfile_module $lib/mod_authz_groupfile.so\nRpcHealthCheck connect interval=1\n" . status_conf()
     . join('', map { <<"CONF" } ['rpc', 'valid-user'], ['group', 'group mail'], ['full', "valid-user\nRpcMaxChannelsPerUser 2"], ['slow', "valid-user\nRpcSetupTimeout 5"]));
 <Location /$_->[0]/rpcproxy.dll>

@@ -3,11 +3,11 @@
 
 use strict;
 use warnings;
-use File::Spec;
 use IPC::Open2 qw(open2);
 use Test::More;
 use RPCH::File qw(slurp);
 use RPCH::Httpd;
+use RPCH::Needs qw(missing modules program);
 use RPCH::PDU qw(rts);
 use RPCH::Poll qw(wait_for turn);
 use RPCH::RPC qw(bind_pdu request_pdu);
@@ -32,7 +32,7 @@ sub judged_by {
 sub reads_well {
     my ($html, $name) = @_;
     SKIP: {
-        skip 'python3-html5lib is not installed', 1 if system("$PYTHON -c 'import html5lib' 2>/dev/null") != 0;
+        skip 'python3-html5lib is not installed', 1 if missing('python3-html5lib');
         my ($exit, $said) = judged_by($html, $PYTHON, vars('top_dir') . '/t/partners/read_page.py');
         is("$exit $said", '0 ', "$name reads well");
     }
@@ -62,7 +62,7 @@ RpcBackend tcp.contoso.test ncacn_ip_tcp:127.0.0.1[$tcp->{port}]
 RpcAllowInterfaces 6002 epm
 </Location>
 CONF
-my $lib = RPCH::Root::ask_apxs(vars('apxs'), 'LIBEXECDIR');
+my $lib = modules();
 my $httpd = RPCH::Httpd->new;
 $conf = "LoadModule status_module $lib/mod_status.so\n<Location /server-status>\nSetHandler server-status\nRequire local\n</Location>\n$conf";
 $conf =~ s/\$\{SRVROOT_LOG\}/$httpd->{dir}\/rpc_log/;
@@ -232,14 +232,13 @@ my %before = $status->samples;
     cmp_ok($before{'rpcproxy_channel_life_seconds_bucket{role="in",le="+Inf"}'}, '>=', 3, 'lives');
     unlike($page->{content}, qr/le="\d+\.\d+0"/, 'bounds are written as OpenMetrics writes numbers');
     SKIP: {
-        skip 'python3-prometheus-client is not installed', 1 if system("$PYTHON -c 'import prometheus_client' 2>/dev/null") != 0;
+        skip 'python3-prometheus-client is not installed', 1 if missing('python3-prometheus-client');
         my ($exit, $said) = judged_by($page->{content}, $PYTHON, '-c',
             'import sys; from prometheus_client.openmetrics.parser import text_string_to_metric_families as p; print(len(list(p(sys.stdin.read()))))');
         is($exit, 0, 'a parser of OpenMetrics takes it') or diag $said;
     }
     SKIP: {
-        my ($promtool) = grep { -x } map { "$_/promtool" } File::Spec->path;
-        skip 'promtool (Debian: prometheus) is not installed', 1 if !$promtool;
+        my $promtool = program('promtool') or skip 'promtool (Debian: prometheus) is not installed', 1;
         my ($exit, $said) = judged_by($status->get('?format=prometheus')->{content}, $promtool, 'check', 'metrics');
         is("$exit $said", '0 ', 'promtool has nothing to say about the older format');
     }

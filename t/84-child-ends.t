@@ -8,6 +8,7 @@ use POSIX ();
 use RPCH::Compile qw(library preload);
 use RPCH::File qw(put slurp);
 use RPCH::Httpd;
+use RPCH::Needs qw(missing modules);
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Settle qw(is_endpoint);
 use RPCH::Test;
@@ -167,9 +168,9 @@ for my $mpm (qw(event worker prefork)) {
 }
 
 # ---- a graceful restart while httpd still has the connection: another module takes its time over the log ----
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
+my $modules = modules();
 SKIP: {
-    skip 'no mod_perl', 3 if !-e "$modules/mod_perl.so";
+    skip 'no mod_perl', 3 if missing('mod_perl.so');
     reload_slow($_) for qw(event worker prefork);
 }
 sub reload_slow {

@@ -6,13 +6,15 @@ use strict;
 use warnings;
 use Test::More;
 use RPCH::Httpd;
+use RPCH::Needs qw(missing);
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Relay;
 use RPCH::Root;
 use RPCH::RPC qw(request_pdu response_pdu rpc_parse);
 use RPCH::Test;
 
-eval { require RPCH::Records } or plan skip_all => 'no AES for Perl (libcryptx-perl)';
+plan skip_all => 'no AES for Perl (libcryptx-perl)' if missing('libcryptx-perl');
+require RPCH::Records;
 my $server = server(echo => 1);
 my %port = map { $_ => RPCH::Root::free_ports(1) } qw(records modern);
 my %conf = (records => 'SSLProtocol TLSv1.2', modern => "SSLProtocol TLSv1.3\nSSLUseStapling On\nSSLStaplingForceURL http://127.0.0.1:" . refused_port() . "/\n");

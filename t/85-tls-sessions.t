@@ -9,6 +9,7 @@ use IO::Socket::SSL ();
 use RPCH::Compile qw(library preload);
 use RPCH::File qw(put slurp);
 use RPCH::Httpd;
+use RPCH::Needs qw(missing modules);
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Root;
 use RPCH::RPC qw(request_pdu rpc_parse);
@@ -66,9 +67,9 @@ for my $version (qw(TLSv1_2 TLSv1_3)) {
 }
 
 # ---- what a client has sent before its request is served: up to a bound ----
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
+my $modules = modules();
 SKIP: {
-    skip 'no mod_perl', 4 if !-e "$modules/mod_perl.so";
+    skip 'no mod_perl', 4 if missing('mod_perl.so');
     my $slow = httpd(waiting());
     # Each PDU is of 5,024 bytes
     for (['TLSv1_2', 100], ['TLSv1_3', 180], ['TLSv1_3', 300]) {

@@ -7,11 +7,11 @@ use File::Spec;
 use Test::More;
 use RPCH::Demo;
 use RPCH::Httpd;
+use RPCH::Needs qw(needs_modules);
 use RPCH::Root;
 use RPCH::Test;
 
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
--e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_") for qw(proxy proxy_http proxy_balancer slotmem_shm);
+my $modules = needs_modules(qw(proxy proxy_http proxy_balancer slotmem_shm));
 
 my $build = File::Spec->rel2abs('build');
 my $demo = RPCH::Demo->new;

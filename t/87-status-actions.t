@@ -7,10 +7,10 @@ use HTTP::Tiny;
 use Test::More;
 use RPCH::File qw(put slurp);
 use RPCH::Httpd;
+use RPCH::Needs qw(modules);
 use RPCH::PDU qw(rts);
 use RPCH::Poll qw(wait_for turn);
 use RPCH::RPC qw(request_pdu);
-use RPCH::Root;
 use RPCH::Status qw(status_conf);
 use RPCH::Test;
 
@@ -19,7 +19,7 @@ my $tcp = tcp_server(quiet => 1);
 my ($users, $groups) = (vars('serverroot') . '/conf/users', vars('serverroot') . "/conf/groups-$$");
 put($groups, "mail: alice bob\n");
 END { unlink $groups if $groups }
-my $lib = RPCH::Root::ask_apxs(vars('apxs'), 'LIBEXECDIR');
+my $lib = modules();
 my %as = (path => '/rpc-status-as', more => "AuthType Basic\nAuthName s\nAuthUserFile $users\nRequire valid-user\n");
 my $httpd = RPCH::Httpd->new(conf => "LoadModule authz_groupfile_module $lib/mod_authz_groupfile.so\n"
     . join('', map { <<"CONF" } ['rpc', ''], ['short', "RpcMaxSessionTime 2\n"]) . status_conf() . status_conf(%as))->start;

@@ -8,6 +8,7 @@ use RPCH::FreeRDP;
 use RPCH::Gateway;
 use RPCH::Httpd;
 use RPCH::KDC;
+use RPCH::Needs qw(missing needs needs_modules);
 use RPCH::NTLM qw(smbpasswd_line);
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Root;
@@ -15,12 +16,10 @@ use RPCH::Samba;
 use RPCH::Test;
 use RPCH::Winbind;
 
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
--e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_") for qw(proxy proxy_http);
-RPCH::Samba->need(qw(impacket samba python3-samba));
-RPCH::FreeRDP->need;
+my $modules = needs_modules(qw(proxy proxy_http));
+needs(qw(python3-impacket python3-samba samba-common-bin), RPCH::FreeRDP::PACKAGES);
 RPCH::Winbind->need if $> == 0;
-my $gssapi = eval { require GSSAPI; GSSAPI->import; 1 } && !RPCH::KDC::missing() && -e "$modules/mod_auth_gssapi.so";
+my $gssapi = !missing(RPCH::KDC::PACKAGES, qw(libapache2-mod-auth-gssapi libgssapi-perl));
 
 my $conf = vars('serverroot') . '/conf';
 my $cacert = "$conf/server.crt";

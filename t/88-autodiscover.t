@@ -9,11 +9,11 @@ use Test::More;
 use RPCH::File qw(put slurp);
 use RPCH::HTTP;
 use RPCH::Httpd;
+use RPCH::Needs qw(needs_modules);
 use RPCH::Root;
 use RPCH::Test;
 
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
--e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_") for qw(include rewrite);
+my $modules = needs_modules(qw(include rewrite));
 
 my $root = vars('serverroot');
 my $folder = "$root/autodiscover";

@@ -13,6 +13,7 @@ use Text::ParseWords qw(shellwords);
 use RPCH::Demo;
 use RPCH::File qw(put slurp);
 use RPCH::Httpd;
+use RPCH::Needs qw(missing program);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
 use RPCH::Status qw(status_conf);
@@ -101,7 +102,7 @@ my ($http_regex, $http_uri) = map { $text{'icinga2.conf'} =~ /vars\.$_ = "(.*)"/
 ok($status->awaits(sub { 2 == grep { $_->{configured} && $_->{checks} } @{ $_[0]{servers} } }), 'both servers have been looked at');
 like(nagios('check_rpc'), qr/^0 RPC OK: exch1\.example\.com:6001 by localhost, /, 'Nagios: rpcping says that all works');
 like(icinga('exch1.example.com:6001'), qr/^0 RPC OK: /, 'Icinga: so it does');
-my $check_http = -x '/usr/lib/nagios/plugins/check_http';
+my $check_http = !missing('monitoring-plugins-basic');
 SKIP: {
     skip 'no check_http (Debian: monitoring-plugins-basic)', 1 if !$check_http;
     like(nagios('check_rpc_servers'), qr/^0 HTTP OK: /, 'Nagios: all servers are there');
@@ -134,9 +135,8 @@ for my $matcher ($rules =~ /\b(reason=~?"[^"]+")/g) {
 }
 is(join(' ', grep { $page !~ /\{[^}]*$_="/ } grep { !/instance/ } map { /\$labels\.(\w+)/g } $rules), '', 'and so are the labels');
 
-my ($promtool) = grep { -x } map { "$_/promtool" } File::Spec->path;
 SKIP: {
-    skip 'no promtool (Debian: prometheus)', 3 if !$promtool;
+    my $promtool = program('promtool') or skip 'no promtool (Debian: prometheus)', 3;
     like(scalar qx($promtool check config conf/monitoring/prometheus.yml 2>&1), qr/SUCCESS: \S+ is valid.*SUCCESS: \d+ rules/s, 'promtool takes the configuration, and its rules');
     # Twenty minutes of a machine that has every fault, and of one where all is well.
     my @series = (
@@ -182,9 +182,8 @@ SKIP: {
 }
 
 # ---- Prometheus itself, with the sample, reads the page; it asks nobody but this machine ----
-my ($prometheus) = grep { -x } map { "$_/prometheus" } File::Spec->path;
 SKIP: {
-    skip 'no prometheus (Debian: prometheus)', 1 if !$prometheus;
+    my $prometheus = program('prometheus') or skip 'no prometheus (Debian: prometheus)', 1;
     my ($dir, $port) = ("$root/prometheus-$$", RPCH::Root::free_ports(1));
     mkdir $dir or die "$dir: $!\n";
     put("$dir/rpcproxy.rules.yml", $rules);

@@ -10,6 +10,7 @@ use RPCH::FreeRDP;
 use RPCH::Front;
 use RPCH::Gateway;
 use RPCH::Httpd;
+use RPCH::Needs qw(missing needs needs_modules program);
 use RPCH::NTLM;
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Redis;
@@ -20,12 +21,9 @@ use RPCH::Status qw(status_conf);
 use RPCH::Test;
 use RPCH::WebServer;
 
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
--e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_") for qw(headers include proxy proxy_http remoteip rewrite);
-RPCH::Front->need('haproxy');
-RPCH::Samba->need(qw(impacket samba python3-samba));
-RPCH::FreeRDP->need;
-glob '/usr/lib/*/libnss_wrapper.so' or plan(skip_all => 'libnss-wrapper is not there');
+my $modules = needs_modules(qw(headers include proxy proxy_http remoteip rewrite));
+needs(qw(haproxy python3-impacket python3-samba samba-common-bin), RPCH::FreeRDP::PACKAGES);
+plan(skip_all => 'libnss-wrapper is not there') if missing('libnss-wrapper');
 
 my ($MAIL, $LEGACY, $RDG, $RPC, $AUTO) = my @NAMES = map { "$_.example.com" } qw(mail legacy rdg rpc autodiscover);
 my $root = vars('serverroot');
@@ -142,7 +140,7 @@ my $at = $front->{port}{https};
     $cfg =~ s/fall \K3/1000/ or die 'no fall';
     my @ports = map { $_->{https} } @machines;
     is($cfg =~ s/^ +server +\w+ \K10\.0\.0\.\d:443$/'127.0.0.1:' . shift @ports/gme, 2, 'which has two machines');
-    $front->start($cfg, RPCH::Front::find('haproxy'), '-db', '-f', "$front->{dir}/conf");
+    $front->start($cfg, program('haproxy'), '-db', '-f', "$front->{dir}/conf");
 }
 
 # ---- clients ----

@@ -8,6 +8,7 @@ use Test::More;
 use RPCH::File qw(put slurp);
 use RPCH::HTTP;
 use RPCH::Httpd;
+use RPCH::Needs qw(needs_modules);
 use RPCH::NTLM;
 use RPCH::PDU qw(rts);
 use RPCH::Poll qw(turn wait_for);
@@ -16,8 +17,7 @@ use RPCH::RPC qw(contexts_pdu request_pdu rpc_parse);
 use RPCH::Test;
 use RPCH::WebServer;
 
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
--e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_") for qw(headers proxy proxy_http);
+my $modules = needs_modules(qw(headers proxy proxy_http));
 
 my $RPC = '/rpc/rpcproxy.dll';
 my ($MAIL, $RDG) = qw(mail.example.com rdg.example.com);

@@ -11,6 +11,7 @@ use Test::More;
 use RPCH::File qw(put);
 use RPCH::HTTP;
 use RPCH::Httpd;
+use RPCH::Needs qw(needs_modules);
 use RPCH::NTLM qw(nt_hash smbpasswd_line);
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Root;
@@ -18,9 +19,7 @@ use RPCH::RPC qw(request_pdu rpc_parse);
 use RPCH::Test;
 use RPCH::WebServer;
 
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
--e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_")
-    for qw(proxy proxy_http proxy_balancer slotmem_shm lbmethod_byrequests headers);
+my $modules = needs_modules(qw(proxy proxy_http proxy_balancer slotmem_shm lbmethod_byrequests headers));
 my $REQUESTS = $ENV{RPCH_REQUESTS} || 2000;
 alarm 150 + $REQUESTS / 10;
 srand($ENV{RPCH_SEED} //= int rand 1 << 30);

@@ -11,17 +11,14 @@ use RPCH::DC;
 use RPCH::File qw(put);
 use RPCH::Httpd;
 use RPCH::Manual;
+use RPCH::Needs qw(needs);
 use RPCH::Samba;
 use RPCH::Test;
 
 use constant PASSWORD => 'Secret.1';
 
 RPCH::Apart::enter();
-RPCH::Samba->need(qw(impacket python3-samba));
-if (my @missing = RPCH::DC::missing()) {
-    BAIL_OUT("not installed: @missing") if ($ENV{CI} // '') eq 'true';
-    plan(skip_all => "not installed: @missing");
-}
+needs('python3-impacket', RPCH::DC::PACKAGES);
 my $root = vars('serverroot');
 my $build = ($ENV{RPCPROXY_SO} // vars('top_dir') . '/build/mod_rpcproxy.so') =~ s{/[^/]*$}{}r;
 my ($crt, $key, $users) = map { "$root/$_" } qw(domain.crt domain.key domain.users);

@@ -7,6 +7,7 @@ use IO::Socket::IP;
 use Test::More;
 use RPCH::HTTP;
 use RPCH::Httpd;
+use RPCH::Needs qw(missing needs_modules);
 use RPCH::PDU qw(rts);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Preload;
@@ -14,8 +15,7 @@ use RPCH::Root;
 use RPCH::Test;
 use RPCH::WebServer;
 
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
--e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_") for qw(proxy proxy_http proxy_balancer slotmem_shm lbmethod_byrequests);
+my $modules = needs_modules(qw(proxy proxy_http proxy_balancer slotmem_shm lbmethod_byrequests));
 my $LOAD = join '', map { "LoadModule ${_}_module $modules/mod_$_.so\n" } qw(proxy proxy_http proxy_balancer slotmem_shm lbmethod_byrequests);
 
 my $RPC = '/rpc/rpcproxy.dll';
@@ -74,7 +74,7 @@ SKIP: {
 
 # ---- RpcHealthCheck echo over TLS: the certificate is verified as for a client's request ----
 SKIP: {
-    -e "$modules/mod_ssl.so" or skip 'no mod_ssl', 6;
+    skip 'no mod_ssl', 6 if missing('mod_ssl.so');
     my $conf = vars('serverroot') . '/conf';
     my %tls = (answer => sub { return RPCH::WebServer::echo() }, tls => { SSL_cert_file => "$conf/server.crt", SSL_key_file => "$conf/server.key" });
     my ($single, $member) = map { RPCH::WebServer->new(%tls) } 1 .. 2;
@@ -98,7 +98,7 @@ SKIP: {
 }
 
 # ---- mod_proxy_hcheck, and balancer-manager ----
-my $hcheck = -e "$modules/mod_proxy_hcheck.so";
+my $hcheck = !missing('mod_proxy_hcheck.so');
 my (%ill, $channel);
 my %double = map { my $name = $_; $name => RPCH::WebServer->new(answer => sub {
     my ($request, $peer) = @_;

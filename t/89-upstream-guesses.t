@@ -11,14 +11,14 @@ use Test::More;
 use RPCH::File qw(put);
 use RPCH::HTTP;
 use RPCH::Httpd;
+use RPCH::Needs qw(needs_modules);
 use RPCH::NTLM qw(smbpasswd_line);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
 use RPCH::Test;
 use RPCH::WebServer;
 
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
--e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_") for qw(proxy proxy_http);
+my $modules = needs_modules(qw(proxy proxy_http));
 
 my $root = vars('serverroot');
 my $server = server(echo => 1);

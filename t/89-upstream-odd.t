@@ -7,6 +7,7 @@ use Test::More;
 use RPCH::File qw(put);
 use RPCH::HTTP;
 use RPCH::Httpd;
+use RPCH::Needs qw(needs_modules);
 use RPCH::NTLM qw(smbpasswd_line);
 use RPCH::PDU qw(rts);
 use RPCH::Poll qw(wait_for turn);
@@ -15,8 +16,7 @@ use RPCH::RPC qw(contexts_pdu request_pdu response_pdu);
 use RPCH::Test;
 use RPCH::WebServer;
 
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
--e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_") for qw(proxy proxy_http proxy_balancer slotmem_shm);
+my $modules = needs_modules(qw(proxy proxy_http proxy_balancer slotmem_shm));
 
 my $RPC = '/rpc/rpcproxy.dll';
 my $root = vars('serverroot');

@@ -6,6 +6,7 @@ use warnings;
 use Test::More;
 use RPCH::HTTP;
 use RPCH::Httpd;
+use RPCH::Needs qw(needs_modules);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
 use RPCH::RPC qw(request_pdu);
@@ -13,8 +14,7 @@ use RPCH::TCPServer;
 use RPCH::Test;
 use RPCH::WebServer;
 
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
--e "$modules/mod_$_.so" or plan(skip_all => "no mod_$_") for qw(proxy proxy_http);
+my $modules = needs_modules(qw(proxy proxy_http));
 
 my ($RPC, $RDG) = qw(/rpc/rpcproxy.dll /remoteDesktopGateway/);
 my $server = server(echo => 1);

@@ -9,6 +9,7 @@ use RPCH::File qw(put);
 use RPCH::Front;
 use RPCH::HTTP;
 use RPCH::Httpd;
+use RPCH::Needs qw(missing modules);
 use RPCH::PDU qw(rts);
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Preload;
@@ -31,7 +32,7 @@ my $conf = $farm . status_conf() . location('rpc') . location('user', 'RpcMaxCha
          . location('address', 'RpcMaxChannelsPerAddress 2') . location('guess', 'AuthNtlmFailures 3 600');
 my $gone = RPCH::Root::free_ports(1);
 $conf .= location('two', "RpcValidPorts two.contoso.test:6001\nRpcBackend two.contoso.test ncacn_http:127.0.0.1[$gone] ncacn_http:127.0.0.1[$native->{port}]");
-my $lib = RPCH::Root::ask_apxs(vars('apxs'), 'LIBEXECDIR');
+my $lib = modules();
 my $balancer_address = '127.0.91.1';
 $conf = "LoadModule remoteip_module $lib/mod_remoteip.so\nRemoteIPProxyProtocol On\nRemoteIPProxyProtocolExceptions 127.0.0.0/24 127.0.90.0/24\n"
       . "RpcMaxUnpairedPerUser 6\n$conf";
@@ -144,7 +145,7 @@ for my $case (['user', 'too-many-of-user', [], { from => '127.0.90.1' }], ['addr
 
 # ---- HAProxy, round robin: whichever machine a connection comes to ----
 SKIP: {
-    skip 'haproxy is not installed', 1 if !RPCH::Front::find('haproxy');
+    skip 'haproxy is not installed', 1 if missing('haproxy');
     heard($_, 0) for 0 .. 2;
     my $front = RPCH::Front->balancer($balancer_address, map { $_->{port} } @machines);
     my $by = sub { my ($path, %more) = @_; return plain(port => $front->{port}{all}, path => "/$path/rpcproxy.dll", target => $native->target, from => '127.0.92.1', %more) };
@@ -210,7 +211,7 @@ SKIP: {
     is({ $status->samples }->{qq(rpcproxy_store_up{store="127.0.0.1:$redis->{port}"})}, 1, 'also without the farm');
     cmp_ok($all{rpcproxy_store_exchanges_total}, '>', 0, 'and how often it was asked');
     SKIP: {
-        skip 'promtool (Debian: prometheus) is not installed', 1 if system('command -v promtool >/dev/null');
+        skip 'promtool (Debian: prometheus) is not installed', 1 if missing('prometheus');
         open my $promtool, '|-', 'promtool check metrics >/dev/null 2>&1' or die "promtool: $!\n";
         print {$promtool} $status->get('?format=prometheus&scope=farm')->{content};
         ok(close($promtool), 'promtool finds no fault');

@@ -6,6 +6,7 @@ use warnings;
 use Test::More;
 use RPCH::File qw(put);
 use RPCH::Httpd;
+use RPCH::Needs qw(modules);
 use RPCH::RPC qw(bind_pdu);
 use RPCH::Root;
 use RPCH::Status qw(status_conf);
@@ -18,7 +19,7 @@ put($groups, "mail: alice\n");
 END { unlink $groups if $groups }
 # A label may have 63 characters, so the system refuses this name without asking a name server.
 my $dead = 'd' x 64 . '.test';
-my $lib = RPCH::Root::ask_apxs(vars('apxs'), 'LIBEXECDIR');
+my $lib = modules();
 
 sub section {
     my ($path, $require, @more) = @_;

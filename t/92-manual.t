@@ -10,6 +10,7 @@ use RPCH::CA;
 use RPCH::File qw(put slurp);
 use RPCH::Httpd;
 use RPCH::Manual qw(blocks commands);
+use RPCH::Needs qw(modules);
 use RPCH::NTLM;
 use RPCH::Root;
 use RPCH::Test;
@@ -18,7 +19,7 @@ my @pages = RPCH::Manual::pages();
 cmp_ok(scalar @pages, '>=', 20, 'there are pages');
 my %text = map { $_ => slurp($_) } @pages, 'doc/architecture.md', 'doc/protocol.md';
 my $root = vars('serverroot');
-my $modules = RPCH::Root::ask_apxs(vars('apxs'), 'LIBEXECDIR');
+my $modules = modules();
 my $build = ($ENV{RPCPROXY_SO} // vars('top_dir') . '/build/mod_rpcproxy.so') =~ s{/[^/]*$}{}r;
 
 # ---- links ----

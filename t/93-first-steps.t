@@ -6,26 +6,21 @@ use strict;
 use warnings;
 use Digest::SHA qw(sha1_base64);
 use File::Path qw(make_path);
-use File::Spec;
 use Test::More;
 use Text::ParseWords qw(shellwords);
 use RPCH::Demo;
 use RPCH::File qw(put slurp);
 use RPCH::Httpd;
 use RPCH::Manual qw(blocks commands edit);
+use RPCH::Needs qw(modules needs);
 use RPCH::NTLM;
 use RPCH::Root;
 use RPCH::Test;
 
 my $top = vars('top_dir');
 my $root = vars('serverroot');
-my $modules = RPCH::Root::ask_apxs(vars('apxs'), 'LIBEXECDIR');
-my @missing = grep { !-e "$modules/mod_$_.so" } qw(headers proxy proxy_http include rewrite remoteip);
-for my $program (qw(curl haproxy openssl)) { push @missing, $program if !grep { -x "$_/$program" } File::Spec->path, '/usr/sbin' }
-if (@missing) {
-    BAIL_OUT("missing: @missing") if ($ENV{CI} // '') eq 'true';
-    plan(skip_all => "missing: @missing");
-}
+my $modules = modules();
+needs(qw(curl haproxy openssl), map { "mod_$_.so" } qw(headers proxy proxy_http include rewrite remoteip));
 my $build = ($ENV{RPCPROXY_SO} // "$top/build/mod_rpcproxy.so") =~ s{/[^/]*$}{}r;
 my $etc = "$root/etc";
 make_path(map { "$etc/$_" } qw(apache2/conf-available apache2/sites-available ssl/certs ssl/private haproxy));

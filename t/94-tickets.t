@@ -11,6 +11,7 @@ use RPCH::File qw(put slurp);
 use RPCH::FreeRDP;
 use RPCH::Httpd;
 use RPCH::Manual qw(rows);
+use RPCH::Needs qw(missing);
 use RPCH::NTLM;
 use RPCH::Poll qw(turn);
 use RPCH::Preload;
@@ -24,7 +25,6 @@ my $page = slurp('doc/troubleshooting.md');
 my $demo = RPCH::Demo->new;
 my $server = server(echo => 1);
 my $down = refused_port();
-my ($impacket) = grep { -x && !system("LD_PRELOAD= $_ -c 'import impacket' 2>/dev/null") } '/usr/bin/python3';
 
 # ---- a site with many faults: for each a location with the fault and one that is cured ----
 
@@ -186,7 +186,7 @@ for my $case (['untrusted', qr/SSL certificate problem/, qr/--cacert/, 3, "https
 }
 # 10 "The Remote Desktop client ends at once."
 SKIP: {
-    skip 'no FreeRDP', 3 if grep { !RPCH::FreeRDP::find($_) } qw(xfreerdp Xvfb);
+    skip 'no FreeRDP', 3 if missing(RPCH::FreeRDP::CLIENT);
     my $freerdp = RPCH::FreeRDP->start($httpd->{port}, undef, undef, 'rpc');
     ok($freerdp->logs(qr/tsg_check failure/), 'ticket 10: it has failed') or diag $freerdp->log;
     leads('ticket 10, localhost', qr/Remote Desktop/, "FreeRDP's words", qr/RPC0001 target-refused/, $freerdp->log . line(qr/target-refused: localhost:3388/), qr/localhost:3388/);
@@ -194,8 +194,8 @@ SKIP: {
 }
 # 11 "My script says: Basic authentication failed."
 SKIP: {
-    skip 'no impacket', 4 if !$impacket;
-    my $call = sub { return scalar qx(LD_PRELOAD= timeout 60 $impacket t/partners/imp_call.py https://127.0.0.1:$httpd->{port}/good/rpcproxy.dll alice secret u p $_[0] exch1 mgmt:6001:0 2>&1) };
+    skip 'no impacket', 4 if missing('python3-impacket');
+    my $call = sub { return scalar qx(LD_PRELOAD= timeout 60 /usr/bin/python3 t/partners/imp_call.py https://127.0.0.1:$httpd->{port}/good/rpcproxy.dll alice secret u p $_[0] exch1 mgmt:6001:0 2>&1) };
     my $said = $call->('OTHER');
     leads('ticket 11, the form of a name', qr/impacket script/, 'Words of Samba and impacket', qr/Basic authentication failed/, $said, qr/DOMAIN\\user/);
     line(qr/AH01618: user OTHER\\\\alice not found/);

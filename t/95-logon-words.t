@@ -9,13 +9,13 @@ use RPCH::File qw(put slurp);
 use RPCH::Httpd;
 use RPCH::KDC;
 use RPCH::Manual qw(rows);
+use RPCH::Needs qw(missing modules);
 use RPCH::NTLM;
-use RPCH::Root;
 use RPCH::Test;
 
 my $root = vars('serverroot');
 my $conf = "$root/conf";
-my $modules = RPCH::Root::ask_apxs(vars('apxs'), 'LIBEXECDIR');
+my $modules = modules();
 my $tls = "SSLEngine on\nSSLCertificateFile $conf/server.crt\nSSLCertificateKeyFile $conf/server.key\n";
 
 # curl's answer: the status of an echo at PATH, or its error.
@@ -77,8 +77,8 @@ subtest 'NTLM' => sub {
 };
 
 subtest 'Kerberos' => sub {
-    my @missing = (RPCH::KDC::missing(), -e "$modules/mod_auth_gssapi.so" ? () : 'libapache2-mod-auth-gssapi');
-    plan(skip_all => "packages not installed: @missing") if @missing;
+    my @missing = missing(RPCH::KDC::PACKAGES, 'libapache2-mod-auth-gssapi');
+    plan(skip_all => "not installed: @missing") if @missing;
     my $kdc = RPCH::KDC->start(alice => 'Wonderland');
     my %keytab = (right => $kdc->service('HTTP/localhost'), other => $kdc->service('HTTP/other.contoso.test'), none => "$root/none");
     my $httpd = RPCH::Httpd->new(conf => join '', "LoadModule auth_gssapi_module $modules/mod_auth_gssapi.so\n", $tls, "LogLevel auth_gssapi:info\n",

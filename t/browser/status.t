@@ -4,18 +4,17 @@
 
 use strict;
 use warnings;
-use File::Spec;
 use JSON::PP qw(decode_json encode_json);
 use Test::More;
 use RPCH::File qw(put slurp);
 use RPCH::Httpd;
+use RPCH::Needs qw(program);
 use RPCH::RPC qw(bind_pdu);
 use RPCH::Root;
 use RPCH::Status qw(status_conf);
 use RPCH::Test;
 
-my ($chromium) = grep { -x } map { ("$_/chromium", "$_/chromium-browser", "$_/google-chrome") } File::Spec->path;
-plan skip_all => 'no browser (Debian: chromium)' if !$chromium;
+my $chromium = program(qw(chromium chromium-browser google-chrome)) or plan skip_all => 'no browser (Debian: chromium)';
 my $dir = vars('serverroot') . "/browser-$$";
 mkdir $dir or die "$dir: $!\n";
 

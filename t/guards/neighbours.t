@@ -8,16 +8,15 @@ use Test::More;
 use RPCH::File qw(put slurp);
 use RPCH::Httpd;
 use RPCH::Manual qw(blocks commands);
-use RPCH::Root;
+use RPCH::Needs qw(missing modules);
 use RPCH::Test;
 
 my $root = vars('serverroot');
-my $modules = RPCH::Root::ask_apxs(vars('apxs'), 'LIBEXECDIR');
+my $modules = modules();
 my $policy = '/usr/share/selinux/default';
 $ENV{PATH} .= ':/usr/sbin:/sbin';
-my @missing = ((grep { !-e } "$modules/mod_evasive20.so", "$policy/apache.pp.bz2"),
-               grep { my $program = $_; !grep { -x "$_/$program" } split /:/, $ENV{PATH} } qw(apparmor_parser semodule_link semodule_expand sepol_check_access));
-BAIL_OUT("missing: @missing") if @missing;
+my @missing = missing("$policy/apache.pp.bz2", qw(mod_evasive20.so apparmor_parser semodule_link semodule_expand sepol_check_access));
+BAIL_OUT("not installed: @missing") if @missing;
 my %section = slurp('doc/neighbours.md') =~ /^## (.*?)\n(.*?)(?=^## |\z)/msg;
 
 # The output of a program; $? is its exit status. (The tests' own library is not for it.)

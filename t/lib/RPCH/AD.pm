@@ -12,27 +12,17 @@ use JSON::PP ();
 use POSIX ();
 use RPCH::Compile qw(compile);
 use RPCH::File qw(slurp);
+use RPCH::Needs qw(program);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
 use RPCH::Test qw(vars);
 
 use constant { REALM => 'AD.TEST', DOMAIN => 'ADTEST' };
+use constant PACKAGES => qw(krb5-user python3-samba samba samba-ad-provision samba-dsdb-modules samba-vfs-modules);
 use constant { DISABLED => 0x2, SENSITIVE => 0x100000, ANY_PROTOCOL => 0x1000000 };     # of userAccountControl
 
 my $PYTHON = '/usr/bin/python3';
 my $SAMBA = '/usr/sbin/samba';
-
-# The packages that are missing.
-sub missing {
-    my @missing;
-    push @missing, 'samba' if !-x $SAMBA;
-    push @missing, 'samba-ad-provision' if !-e '/usr/share/samba/setup/provision.ldif';
-    push @missing, 'samba-dsdb-modules' if !glob '/usr/lib/*/samba/ldb/samba_dsdb.so';
-    push @missing, 'samba-vfs-modules' if !glob '/usr/lib/*/samba/vfs/acl_xattr.so';
-    push @missing, 'python3-samba' if system("$PYTHON -c 'import samba.provision' >/dev/null 2>&1");
-    push @missing, 'krb5-user' if !RPCH::KDC::find('kinit');
-    return @missing;
-}
 
 # ACCOUNTS: hashes as t/partners/ad_dc.py wants them. Environment variables of this process, and of
 # those that it starts, point to the realm while the object lives; KRB5CCNAME to nothing.
@@ -104,7 +94,7 @@ sub login {
     my ($self, $user, $password, @options) = @_;
     my $cache = "FILE:$self->{dir}/ccache-" . $user =~ tr{/}{_}r;
     local $ENV{KRB5CCNAME} = $cache;
-    $self->run(\(defined $password ? "$password\n" : ''), RPCH::KDC::find('kinit'), @options, $user);
+    $self->run(\(defined $password ? "$password\n" : ''), program('kinit'), @options, $user);
     return $cache;
 }
 

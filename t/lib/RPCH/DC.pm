@@ -11,8 +11,7 @@ use RPCH::Apart;
 use RPCH::Samba;
 use RPCH::Test qw(vars);
 
-# The packages that are missing.
-sub missing { return (RPCH::AD::missing(), grep { $_ } map { -x "/usr/$_->[0]" ? () : $_->[1] } ['sbin/winbindd', 'winbind'], ['bin/rpcclient', 'smbclient']) }
+use constant PACKAGES => (RPCH::AD::PACKAGES, qw(smbclient winbind));
 
 sub services { return 'rpc winbindd' }
 sub is_up {

@@ -11,34 +11,18 @@ use POSIX ();
 use RPCH::Compile qw(library);
 use RPCH::File qw(slurp);
 use RPCH::Httpd;
+use RPCH::Needs qw(modules program);
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Root;
 use RPCH::Test qw(vars);
-use Test::More ();
 
 use constant { USER => 'alice', PASSWORD => 'secret', DOMAIN => 'CONTOSO', NEGOTIATION_FAILED => 133 };
 
-# Debian's packages, and the program of each that is used.
-my %PACKAGES = ('freerdp2-x11' => 'xfreerdp', xvfb => 'Xvfb', 'libapache2-mod-auth-gssapi' => 'mod_auth_gssapi.so',
-                'gss-ntlmssp' => 'mech.ntlmssp.conf');
+# Of the client, and of httpd().
+use constant CLIENT => qw(freerdp2-x11 xvfb);
+use constant PACKAGES => (CLIENT, qw(gss-ntlmssp libapache2-mod-auth-gssapi));
 
 my $serial = 0;
-
-# The path of one of these programs, or undef.
-sub find {
-    my ($file) = @_;
-    chomp(my $modules = $file =~ /\.so$/ ? qx(@{[ vars('apxs') ]} -q LIBEXECDIR) : '');
-    my @dirs = $modules ? $modules : $file =~ /\.conf$/ ? '/etc/gss/mech.d' : (File::Spec->path, '/usr/bin');
-    return (grep { -e } map { "$_/$file" } @dirs)[0];
-}
-
-# Without a package the test fails in CI. Elsewhere it is skipped, and the message names the package.
-sub need {
-    my @missing = grep { !find($PACKAGES{$_}) } sort keys %PACKAGES or return;
-    Test::More::BAIL_OUT("packages not installed: @missing") if ($ENV{CI} // '') eq 'true';
-    Test::More::plan(skip_all => "packages not installed: @missing");
-    return;
-}
 
 # A private httpd with TLS. BACKEND serves localhost:3388, the name that FreeRDP always asks for. There is
 # one child, because FreeRDP can replace channels only within one proxy.
@@ -51,7 +35,7 @@ sub httpd {
     close $fh or die "$users: $!\n";
     local $ENV{NTLM_USER_FILE} = $users;
     my $self = RPCH::Httpd->new(conf => <<"CONF");
-LoadModule auth_gssapi_module @{[ find('mod_auth_gssapi.so') ]}
+LoadModule auth_gssapi_module @{[ modules() ]}/mod_auth_gssapi.so
 SSLEngine on
 SSLCertificateFile $conf/server.crt
 SSLCertificateKeyFile $conf/server.key
@@ -83,7 +67,7 @@ sub start {
     my @options = ('/v:target.contoso.test', '/u:user', '/p:password', '/g:' . ($host // '127.0.0.1') . ":$port",
                    '/gt:' . ($transport // 'rpc'), '/gu:' . USER,
                    '/gp:' . PASSWORD, '/gd:' . ($domain // DOMAIN), '/sec:rdp', '/cert:ignore', '/log-level:DEBUG');
-    $self->{pid} = $self->spawn(client => \%env, 'stdbuf', '-oL', find('xfreerdp'), @options);
+    $self->{pid} = $self->spawn(client => \%env, 'stdbuf', '-oL', program('xfreerdp'), @options);
     return $self;
 }
 
@@ -92,7 +76,7 @@ sub display {
     my ($self) = @_;
     pipe my $r, my $w or die "pipe: $!\n";
     fcntl $w, Fcntl::F_SETFD(), 0;      # so that the X server inherits it
-    $self->{xpid} = $self->spawn(xvfb => {}, find('Xvfb'), '-displayfd', fileno $w, '-screen', '0', '640x480x24',
+    $self->{xpid} = $self->spawn(xvfb => {}, program('Xvfb'), '-displayfd', fileno $w, '-screen', '0', '640x480x24',
                                  '-nolisten', 'tcp');
     close $w;
     $r->blocking(0);

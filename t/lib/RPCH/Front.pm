@@ -5,25 +5,13 @@ package RPCH::Front;
 
 use strict;
 use warnings;
-use File::Spec;
 use IO::Socket::IP;
+use RPCH::Needs qw(program);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
 use RPCH::Test qw(vars);
-use Test::More ();
 
-my %PACKAGE = (nginx => 'nginx-light', haproxy => 'haproxy', squid => 'squid');
 my $serial = 0;
-
-sub find { my ($program) = @_; return (grep { -x } map { "$_/$program" } File::Spec->path, qw(/usr/sbin /usr/bin /sbin))[0] }
-
-# Skips the test when one of the programs is missing.
-sub need {
-    my ($class, @programs) = @_;
-    my @missing = map { $PACKAGE{$_} } grep { !find($_) } @programs or return;
-    Test::More::BAIL_OUT("packages not installed: @missing") if ($ENV{CI} // '') eq 'true';
-    Test::More::plan(skip_all => "packages not installed: @missing");
-}
 
 # PLACES: name => lines for "location /" of a server with a port of its own. "proxy_pass http://back"
 # leads to PORT, on connections that stay open.
@@ -32,7 +20,7 @@ sub nginx {
     my $self = $class->new(sort keys %places);
     my $servers = join '', map { "    server { listen 127.0.0.1:$self->{port}{$_}; location / {\n$places{$_} } }\n" } sort keys %places;
     my $temp = join '', map { "    ${_}_temp_path $self->{dir}/$_;\n" } qw(client_body proxy fastcgi scgi uwsgi);
-    return $self->start(<<"CONF", find('nginx'), '-p', $self->{dir}, '-e', "$self->{dir}/log", '-c', "$self->{dir}/conf");
+    return $self->start(<<"CONF", program('nginx'), '-p', $self->{dir}, '-e', "$self->{dir}/log", '-c', "$self->{dir}/conf");
 daemon off;
 master_process off;
 pid $self->{dir}/pid;
@@ -50,7 +38,7 @@ sub haproxy_whole {
     my ($class, $conf) = @_;
     my $self = $class->new('all');
     $conf =~ s/bind +\K:\d+/127.0.0.1:$self->{port}{all}/ or die 'no bind';
-    return $self->start("global\n    nbthread 1\n    maxconn 100\n$conf", find('haproxy'), '-db', '-f', "$self->{dir}/conf");
+    return $self->start("global\n    nbthread 1\n    maxconn 100\n$conf", program('haproxy'), '-db', '-f', "$self->{dir}/conf");
 }
 
 # PLACES: name => lines of a frontend in mode http.
@@ -58,7 +46,7 @@ sub haproxy {
     my ($class, $port, %places) = @_;
     my $self = $class->new(sort keys %places);
     my $frontends = join '', map { "frontend $_\n    bind 127.0.0.1:$self->{port}{$_}\n    $places{$_}\n    default_backend back\n" } sort keys %places;
-    return $self->start(<<"CONF", find('haproxy'), '-db', '-f', "$self->{dir}/conf");
+    return $self->start(<<"CONF", program('haproxy'), '-db', '-f', "$self->{dir}/conf");
 global
     nbthread 1
     maxconn 100
@@ -79,7 +67,7 @@ sub balancer {
     my ($class, $from, @ports) = @_;
     my $self = $class->new('all');
     my $servers = join '', map { "    server m$_ 127.0.0.1:$ports[$_] send-proxy\n" } 0 .. $#ports;
-    return $self->start(<<"CONF", find('haproxy'), '-db', '-f', "$self->{dir}/conf");
+    return $self->start(<<"CONF", program('haproxy'), '-db', '-f', "$self->{dir}/conf");
 global
     nbthread 1
     maxconn 200
@@ -104,7 +92,7 @@ sub squid {
     my $self = $class->new('squid');
     chmod 0777, $self->{dir};       # Squid gives up the rights of root
     $lines =~ s/^https_port +\K\d+/127.0.0.1:$self->{port}{squid}/m or die 'no https_port';
-    return $self->start(<<"CONF", find('squid'), '-N', '-f', "$self->{dir}/conf");
+    return $self->start(<<"CONF", program('squid'), '-N', '-f', "$self->{dir}/conf");
 $lines
 visible_hostname front
 dns_nameservers 127.0.0.1

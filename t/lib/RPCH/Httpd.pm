@@ -8,6 +8,7 @@ use warnings;
 use File::Basename qw(dirname);
 use File::Spec;
 use RPCH::File qw(put slurp);
+use RPCH::Needs qw(modules);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
 use RPCH::Settle qw(children_of is_endpoint stop_by);
@@ -112,7 +113,7 @@ CONF
 # The text of conf/sites/FILE with these NAME => VALUE of its lines "Define".
 sub site {
     my ($class, $file, %value) = @_;
-    chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
+    my $modules = modules();
     my $build = dirname(File::Spec->rel2abs($ENV{RPCPROXY_SO} // 'build/mod_rpcproxy.so', vars('top_dir')));
     my $text = slurp(vars('top_dir') . "/conf/sites/$file");
     for my $name (sort keys %value) {

@@ -9,23 +9,17 @@ use File::Path ();
 use File::Spec;
 use POSIX ();
 use RPCH::File qw(put);
+use RPCH::Needs qw(program);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
 use RPCH::Test qw(vars);
 use Test::More ();
 
 use constant REALM => 'CONTOSO.TEST';
-
-# Debian's packages, and the program of each that is used.
-my %PACKAGES = ('krb5-kdc' => 'krb5kdc', 'krb5-admin-server' => 'kadmin.local', 'krb5-user' => 'kinit');
-
-sub find {
-    my ($file) = @_;
-    return (grep { -x } map { "$_/$file" } File::Spec->path, qw(/usr/sbin /usr/bin /sbin))[0];
-}
+use constant PACKAGES => qw(krb5-admin-server krb5-kdc krb5-user);
 
 # The packages that are missing.
-sub missing { return sort grep { !find($PACKAGES{$_}) } keys %PACKAGES }
+sub missing { return RPCH::Needs::missing(PACKAGES) }
 
 # Starts a realm with these USER => PASSWORD pairs; services get random keys. While the object lives,
 # environment variables of this process, and of processes that it starts such as httpd, point to the
@@ -37,7 +31,7 @@ sub start {
     my $self = bless { dir => $dir, port => RPCH::Root::free_ports(1), owner => $$ }, $class;
     $self->configure;
     $self->enter(KRB5_KDC_PROFILE => "$dir/kdc.conf");
-    $self->run(find('kdb5_util'), qw(create -s -W -P master -r), REALM);
+    $self->run(program('kdb5_util'), qw(create -s -W -P master -r), REALM);
     $self->admin("addprinc -pw $users{$_} $_") for sort keys %users;
     $self->serve;
     return $self;
@@ -116,7 +110,7 @@ sub run {
 
 sub admin {
     my ($self, $query) = @_;
-    my $text = $self->run(find('kadmin.local'), '-r', REALM, '-q', $query);
+    my $text = $self->run(program('kadmin.local'), '-r', REALM, '-q', $query);
     die "$query: $text\n" if $text =~ /^(?:\w+): .* while /m;
     return $text;
 }
@@ -130,7 +124,7 @@ sub serve {
         open STDOUT, '>', "$self->{dir}/out";
         open STDERR, '>&', \*STDOUT;
         delete $ENV{LD_PRELOAD};
-        exec find('krb5kdc'), '-n', '-r', REALM or POSIX::_exit(127);
+        exec program('krb5kdc'), '-n', '-r', REALM or POSIX::_exit(127);
     }
     $self->write('kdc.pid', "$self->{pid}\n");
     wait_for('the key distribution center', sub {
@@ -164,7 +158,7 @@ sub replay_cache {
 sub login {
     my ($self, $user, $password, @options) = @_;
     $ENV{KRB5CCNAME} = "FILE:$self->{dir}/ccache-$user";
-    return $self->run(\"$password\n", find('kinit'), @options, $user);
+    return $self->run(\"$password\n", program('kinit'), @options, $user);
 }
 sub logout { my ($self) = @_; $ENV{KRB5CCNAME} = $self->{env}{KRB5CCNAME}; return }
 

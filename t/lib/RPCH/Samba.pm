@@ -20,21 +20,6 @@ use constant { PASSWORD => 'Passw0rd!', NT_HASH => 'FC525C9683E8FE067095BA2DDC97
 my $PYTHON = '/usr/bin/python3';        # the system's Python, which has the partners as packages
 my $DCERPCD = '/usr/libexec/samba/samba-dcerpcd';
 
-# The partners that a test needs. Without one the test fails in CI. Elsewhere it is skipped, and the
-# message names the partner.
-sub need {
-    my ($class, @partners) = @_;
-    my %there = (
-        samba    => sub { -x $DCERPCD },
-        impacket => sub { system("$PYTHON -c 'import impacket' >/dev/null 2>&1") == 0 },
-        'python3-samba' => sub { system("$PYTHON -c 'import samba.dcerpc.mgmt' >/dev/null 2>&1") == 0 },
-    );
-    my @missing = grep { !$there{$_}->() } @partners or return;
-    Test::More::BAIL_OUT("partners not installed: @missing") if ($ENV{CI} // '') eq 'true';
-    Test::More::plan(skip_all => "partners not installed: @missing");
-    return;
-}
-
 sub user { return scalar getpwuid $> }
 
 my $serial = 0;

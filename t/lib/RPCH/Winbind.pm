@@ -9,6 +9,7 @@ use warnings;
 use POSIX ();
 use RPCH::Compile qw(preload);
 use RPCH::File qw(put slurp);
+use RPCH::Needs qw(needs);
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Test qw(vars);
 use Test::More ();
@@ -21,12 +22,7 @@ my @DIRS = qw(private state cache lock pid ncalrpc log sock);
 
 sub need {
     Test::More::plan(skip_all => "libwbclient trusts root's winbindd only") if $> != 0;
-    my @missing = grep { !-x } $WINBINDD, '/usr/bin/wbinfo', '/usr/bin/curl';
-    push @missing, 'libnss_wrapper.so' if !glob '/usr/lib/*/libnss_wrapper.so';
-    return if !@missing;
-    Test::More::BAIL_OUT("not installed: @missing") if ($ENV{CI} // '') eq 'true';
-    Test::More::plan(skip_all => "not installed: @missing");
-    return;
+    return needs(qw(winbind /usr/bin/wbinfo curl libnss-wrapper));
 }
 
 sub new {
