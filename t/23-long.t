@@ -60,8 +60,7 @@ my @stopping;   # servers that have done their work end while others begin their
 
 sub conf {
     my ($arg) = @_;
-    my $tls = $arg->{tls} ? "SSLEngine on\nSSLCertificateFile $root/conf/server.crt\n"
-                            . "SSLCertificateKeyFile $root/conf/server.key\n" : '';
+    my $tls = $arg->{tls} ? RPCH::Httpd->tls_lines : '';
     # 100 channels are replaced again and again; two proxies close the old ones later than one does.
     return "LogLevel warn rpcproxy:info\nRpcMaxChannelsPerUser 0\n$tls" . ($arg->{conf} // '') . "\n"
            . RPCH::Httpd->location("RpcChannelLifetime $lifetime\nRpcReceiveWindow $window\n"

@@ -76,9 +76,7 @@ $rpc</Location>
 Listen 127.0.0.1:$tls_port
 <VirtualHost 127.0.0.1:$tls_port>
     ServerName localhost:$tls_port
-    SSLEngine on
-    SSLCertificateFile $root/conf/server.crt
-    SSLCertificateKeyFile $root/conf/server.key
+    @{[ RPCH::Httpd->tls_lines ]}
 </VirtualHost>
 CONF
     location('here'), location('there'), location('others', "AuthNtlmUserFile $others"),

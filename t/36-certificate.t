@@ -41,9 +41,7 @@ LogLevel ssl:info
 $base
 <VirtualHost 127.0.0.1:$httpd->{port}>
     ServerName localhost
-    SSLEngine On
-    SSLCertificateFile $conf/server.crt
-    SSLCertificateKeyFile $conf/server.key
+    @{[ RPCH::Httpd->tls_lines ]}
 </VirtualHost>
 $text
 CONF

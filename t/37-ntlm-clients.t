@@ -7,7 +7,6 @@ use warnings;
 use Test::More;
 use RPCH::CA;
 use RPCH::FreeRDP;
-use RPCH::Gateway;
 use RPCH::Httpd;
 use RPCH::Needs qw(needs);
 use RPCH::Poll qw(wait_for turn);
@@ -63,9 +62,7 @@ sub host {
     return <<"CONF";
 Listen 127.0.0.1:$port{$kind}
 <VirtualHost 127.0.0.1:$port{$kind}>
-    SSLEngine on
-    SSLCertificateFile $conf/server.crt
-    SSLCertificateKeyFile $conf/server.key
+    @{[ RPCH::Httpd->tls_lines ]}
     <Location /rpc/rpcproxy.dll>
         SetHandler rpcproxy
         AuthType NTLM
@@ -103,19 +100,7 @@ sub curl {
     return qx(LD_PRELOAD= curl -s -o /dev/null -w '%{http_code} %{num_connects}' --cacert $conf/server.crt -X RPC_IN_DATA @args @{[ url($kind) ]});
 }
 
-# Tests whether FreeRDP opens its tunnel.
-sub freerdp_opens {
-    my ($kind, $domain) = @_;
-    my $freerdp = RPCH::FreeRDP->start($port{$kind}, undef, $domain);
-    my $open = eval {
-        wait_for('a connection, or the end', sub { turn(0.02); @{ $target->{new} } || !$freerdp->running });
-        my $c = @{ $target->{new} } ? $target->connection : die "FreeRDP ended\n";
-        my $gateway = RPCH::Gateway->new(sub { shift @{ $c->{got} } }, sub { $c->put(@_) });
-        $gateway->called($gateway->SEND_TO_SERVER);
-        $gateway->{heard} =~ /Cookie: mstshash=/;
-    };
-    return $open || diag($@, $freerdp->log) && 0;
-}
+sub freerdp_opens { my ($kind, $domain) = @_; return RPCH::FreeRDP->opens($target, $port{$kind}, $domain) }
 
 subtest 'impacket' => sub {
     for my $kind (qw(off allow)) {

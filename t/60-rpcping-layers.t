@@ -35,9 +35,7 @@ $httpd->configure(join '', location('basic', "AuthType Basic\nAuthUserFile $root
 Listen 127.0.0.1:$tls_port
 <VirtualHost 127.0.0.1:$tls_port>
     ServerName localhost:$tls_port
-    SSLEngine on
-    SSLCertificateFile $cert
-    SSLCertificateKeyFile $root/conf/server.key
+    @{[ RPCH::Httpd->tls_lines ]}
 </VirtualHost>
 CONF
 

@@ -25,9 +25,7 @@ my $tls = RPCH::Root::free_ports(1);
 my $httpd = RPCH::Httpd->new(mpm => 'event', limits => '', conf => $sample . <<"CONF")->start;
 Listen 127.0.0.1:$tls
 <VirtualHost 127.0.0.1:$tls>
-SSLEngine on
-SSLCertificateFile $root/conf/server.crt
-SSLCertificateKeyFile $root/conf/server.key
+@{[ RPCH::Httpd->tls_lines ]}
 </VirtualHost>
 @{[ RPCH::Httpd->loosened_sample ]}
 CONF

@@ -116,9 +116,7 @@ Listen 127.0.0.1:$tls_port
 <VirtualHost 127.0.0.1:$tls_port>
     ServerName tls.contoso.test
     UseCanonicalName Off
-    SSLEngine On
-    SSLCertificateFile $root/conf/server.crt
-    SSLCertificateKeyFile $root/conf/server.key
+    @{[ RPCH::Httpd->tls_lines ]}
 $logs
 </VirtualHost>
 <Directory $root/htdocs/moved>

@@ -38,7 +38,7 @@ Time::HiRes::sleep(0.02) until -e '$httpd->{dir}/state/go';
 print 'y' x 80_000 for 1 .. 100;
 PERL
 chmod 0755, "$httpd->{dir}/script/long";
-my $tls = "SSLEngine On\nSSLCertificateFile $root/conf/server.crt\nSSLCertificateKeyFile $root/conf/server.key\n";
+my $tls = RPCH::Httpd->tls_lines;
 sub denying_host {
     my ($name) = @_;
     my $page = $name eq 'page' ? 'ErrorDocument 403 /denied.html' : $name eq 'script' ? "ErrorDocument 403 /script/long" : '';

@@ -94,14 +94,7 @@ CONF
     host('version 1', section('<LocationMatch "^/(rpc/rpcproxy\.dll)?$">', "RpcProtocolVersions v1 v2\n</LocationMatch>") . "ProxyPass / $back/"),
     host('files', section('<Files rpcproxy.dll>', '</Files>') . "ProxyPass / $back/"))->start;
 
-sub at {
-    my ($name, $method, $uri, %opt) = @_;
-    my $http = RPCH::HTTP->dial(port => $port{$name}, name => $name)
-        ->request($method, $uri, user => 'alice', password => 'secret', length => 0, %opt);
-    my $head = $http->head;
-    $http->close;
-    return $head ? $head->{line} : 'closed';
-}
+sub at { my ($name, @request) = @_; return RPCH::HTTP->status_line($port{$name}, @request) }
 sub channel { my ($name, $path) = @_; return plain(port => $port{$name}, path => $path, target => $server->target) }
 
 for my $name (@names) {

@@ -33,7 +33,7 @@ put($smbpasswd, smbpasswd_line(alice => 'secret'), smbpasswd_line(bob => 'hidden
 
 sub vhost {
     my ($port, $lines, $tls) = @_;
-    $lines = "SSLEngine on\nSSLCertificateFile $root/conf/server.crt\nSSLCertificateKeyFile $root/conf/server.key\n$lines" if $tls;
+    $lines = RPCH::Httpd->tls_lines . $lines if $tls;
     return "Listen 127.0.0.1:$port\n<VirtualHost 127.0.0.1:$port>\nServerName localhost\n$lines</VirtualHost>\n";
 }
 my $ntlm = <<"CONF";
@@ -149,14 +149,7 @@ my %port = map { $_ => RPCH::Root::free_ports(1) } @names;
 my $front = RPCH::Httpd->new(conf => $LOAD . join '', map { vhost($port{$_}, $front{$_}) } @names)->start;
 
 sub channel { my ($name, %arg) = @_; return plain(port => $port{$name}, target => $server->target, %arg) }
-sub at {
-    my ($name, $method, $uri, %opt) = @_;
-    my $http = RPCH::HTTP->dial(port => $port{$name}, name => $name)
-        ->request($method, $uri, user => 'alice', password => 'secret', length => 0, %opt);
-    my $head = $http->head;
-    $http->close;
-    return $head ? $head->{line} : 'closed';
-}
+sub at { my ($name, @request) = @_; return RPCH::HTTP->status_line($port{$name}, @request) }
 
 for my $name (grep { !/closed|dead|foreign|gateway|name|NTLM|turn|odd/ } @names) {
     ok(channel($name)->serves, "$name: a virtual connection through two proxies");

@@ -4,8 +4,6 @@
 
 use strict;
 use warnings;
-use File::Basename qw(dirname);
-use File::Spec;
 use Digest::SHA qw(hmac_sha256);
 use MIME::Base64 qw(decode_base64 encode_base64 encode_base64url);
 use Test::More;
@@ -26,7 +24,7 @@ needs(RPCH::AD::PACKAGES, qw(libapache2-mod-auth-gssapi libgssapi-perl));
 require GSSAPI;
 my $modules = modules();
 
-my $own_so = dirname(File::Spec->rel2abs($ENV{RPCPROXY_SO} // 'build/mod_rpcproxy.so', vars('top_dir'))) . '/mod_rpc_backend_auth.so';
+my $own_so = build_dir() . '/mod_rpc_backend_auth.so';
 my $root = vars('serverroot');
 my @behind = qw(HTTP/cas.test HTTP/localhost);
 my $ad = RPCH::AD->start(

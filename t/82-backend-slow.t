@@ -3,8 +3,6 @@
 
 use strict;
 use warnings;
-use File::Basename qw(dirname);
-use File::Spec;
 use Test::More;
 use RPCH::File qw(put);
 use RPCH::HTTP;
@@ -70,7 +68,7 @@ sub received { my ($self) = @_; $self->{kdc}->refuse($self) if $self->{kdc}{prom
 package main;
 
 my $root = vars('serverroot');
-my $own_so = dirname(File::Spec->rel2abs($ENV{RPCPROXY_SO} // 'build/mod_rpcproxy.so', vars('top_dir'))) . '/mod_rpc_backend_auth.so';
+my $own_so = build_dir() . '/mod_rpc_backend_auth.so';
 my $kdc = SlowKDC->new;
 put("$root/slow.conf", RPCH::KDC::krb5_conf('SLOW.TEST', $kdc->{port}));
 open my $keys, '|-', "$ktutil >/dev/null" or die "ktutil: $!\n";

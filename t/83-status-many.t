@@ -3,8 +3,6 @@
 
 use strict;
 use warnings;
-use File::Basename qw(dirname);
-use File::Spec;
 use HTTP::Tiny;
 use IO::Socket::IP;
 use Test::More;
@@ -17,7 +15,7 @@ use RPCH::Test;
 
 my $CONNECTIONS = 100_000;
 my $PIECES = 32 * 1024;     # KB: less than all of it as text, more than what a view takes
-my $full = File::Spec->rel2abs(dirname($ENV{RPCPROXY_SO} // 'build/mod_rpcproxy.so') . '/full/mod_rpcproxy.so', vars('top_dir'));
+my $full = build_dir() . '/full/mod_rpcproxy.so';
 plan skip_all => 'make load builds what this needs' if !-e $full;
 my $native = server(echo => 1);
 my $httpd = RPCH::Httpd->new;

@@ -31,9 +31,7 @@ CustomLog "|$^X $dir/piped.pl" person
 Listen 127.0.0.1:$port
 <VirtualHost 127.0.0.1:$port>
     ServerName localhost
-    SSLEngine On
-    SSLCertificateFile $root/conf/server.crt
-    SSLCertificateKeyFile $root/conf/server.key
+    @{[ RPCH::Httpd->tls_lines ]}
     SSLCACertificateFile @{[ $ca->certificate ]}
     SSLVerifyClient require
 </VirtualHost>

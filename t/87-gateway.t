@@ -18,7 +18,7 @@ use RPCH::Root;
 use RPCH::Test;
 
 my $modules = needs_modules(qw(proxy proxy_http));
-my $own_so = ($ENV{RPCPROXY_SO} // vars('top_dir') . '/build/mod_rpcproxy.so') =~ s/mod_rpcproxy/mod_rpc_backend_auth/r;
+my $own_so = build_dir() . '/mod_rpc_backend_auth.so';
 my $RDG = '/remoteDesktopGateway/';
 my $conf = vars('serverroot') . '/conf';
 my $smbpasswd = "$conf/gateway-$$";
@@ -45,7 +45,7 @@ my %place = (
     'Basic here, Basic there' => [basic => "$BASIC\nRpcBackendAuth basic"], 'NTLM here' => [open => $NTLM],
 );
 my %port = map { $_ => RPCH::Root::free_ports(1) } sort keys %place, 'outer ntlm', 'outer open';
-my $TLS = "SSLEngine on\nSSLCertificateFile $conf/server.crt\nSSLCertificateKeyFile $conf/server.key\n";
+my $TLS = RPCH::Httpd->tls_lines;
 sub host {
     my ($name, $before, @lines) = @_;
     return join "\n", "Listen 127.0.0.1:$port{$name}", "<VirtualHost 127.0.0.1:$port{$name}>", 'ServerName localhost', $TLS . $before, "<Location $RDG>",

@@ -5,7 +5,6 @@ use strict;
 use warnings;
 use Test::More;
 use RPCH::FreeRDP;
-use RPCH::Gateway;
 use RPCH::Httpd;
 use RPCH::KDC;
 use RPCH::Needs qw(missing needs needs_modules);
@@ -107,18 +106,7 @@ sub rpcping {
     my ($port, @args) = @_;
     return qx(LD_PRELOAD= build/rpcping --cacert $cacert @args https://localhost:$port $samba->{address}:$samba->{ports}{samr} 2>&1);
 }
-sub freerdp_opens {
-    my ($port) = @_;
-    my $freerdp = RPCH::FreeRDP->start($port, undef, RPCH::Samba::DOMAIN);
-    my $open = eval {
-        wait_for('a connection, or the end', sub { turn(0.02); @{ $target->{new} } || !$freerdp->running });
-        my $c = @{ $target->{new} } ? $target->connection : die "FreeRDP ended\n";
-        my $gateway = RPCH::Gateway->new(sub { shift @{ $c->{got} } }, sub { $c->put(@_) });
-        $gateway->called($gateway->SEND_TO_SERVER);
-        $gateway->{heard} =~ /Cookie: mstshash=/;
-    };
-    return $open || diag($@, $freerdp->log) && 0;
-}
+sub freerdp_opens { my ($port) = @_; return RPCH::FreeRDP->opens($target, $port, RPCH::Samba::DOMAIN) }
 
 my %CALLED = (impacket => qr/^winreg 6: version \d+$/, samba => qr/^samr seal: Builtin RPCSRV$/m, rpcping => qr/call +ok/);
 my $REFUSED = qr/401|auth|NTSTATUS|NT_STATUS|password is wrong/i;

@@ -20,7 +20,7 @@ use constant PASSWORD => 'Secret.1';
 RPCH::Apart::enter();
 needs('python3-impacket', RPCH::DC::PACKAGES);
 my $root = vars('serverroot');
-my $build = ($ENV{RPCPROXY_SO} // vars('top_dir') . '/build/mod_rpcproxy.so') =~ s{/[^/]*$}{}r;
+my $build = build_dir();
 my ($crt, $key, $users) = map { "$root/$_" } qw(domain.crt domain.key domain.users);
 qx(openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=mail.example.com -addext subjectAltName=DNS:mail.example.com -keyout $key -out $crt 2>&1);
 put($users, map { "$_:{SHA}" . sha1_base64(PASSWORD) . "=\n" } 'alice', 'ADTEST\\alice');

@@ -20,7 +20,7 @@ cmp_ok(scalar @pages, '>=', 20, 'there are pages');
 my %text = map { $_ => slurp($_) } @pages, 'doc/architecture.md', 'doc/protocol.md';
 my $root = vars('serverroot');
 my $modules = modules();
-my $build = ($ENV{RPCPROXY_SO} // vars('top_dir') . '/build/mod_rpcproxy.so') =~ s{/[^/]*$}{}r;
+my $build = build_dir();
 
 # ---- links ----
 sub anchors { my ($file) = @_; return map { lc s/[^\w -]//gr =~ s/ /-/gr } $text{$file} =~ /^#+ (.*)$/mg }

@@ -21,7 +21,7 @@ my $top = vars('top_dir');
 my $root = vars('serverroot');
 my $modules = modules();
 needs(qw(curl haproxy openssl), map { "mod_$_.so" } qw(headers proxy proxy_http include rewrite remoteip));
-my $build = ($ENV{RPCPROXY_SO} // "$top/build/mod_rpcproxy.so") =~ s{/[^/]*$}{}r;
+my $build = build_dir();
 my $etc = "$root/etc";
 make_path(map { "$etc/$_" } qw(apache2/conf-available apache2/sites-available ssl/certs ssl/private haproxy));
 chmod 0755, map { "$etc/$_" } '', qw(apache2 apache2/conf-available apache2/sites-available ssl ssl/certs);

@@ -20,7 +20,7 @@ use RPCH::Test;
 
 my $root = vars('serverroot');
 my $conf = "$root/conf";
-my $build = ($ENV{RPCPROXY_SO} // vars('top_dir') . '/build/mod_rpcproxy.so') =~ s{/[^/]*$}{}r;
+my $build = build_dir();
 my $page = slurp('doc/troubleshooting.md');
 my $demo = RPCH::Demo->new;
 my $server = server(echo => 1);
@@ -57,9 +57,7 @@ my $plain = RPCH::Root::free_ports(1);
 my $sections = join '', map { "<Location /$_/rpcproxy.dll>\nSetHandler rpcproxy\n$site{$_}\n</Location>\n" } sort keys %site;
 my $httpd = RPCH::Httpd->new(conf => <<"CONF");
 Listen 127.0.0.1:$plain
-SSLEngine on
-SSLCertificateFile $conf/server.crt
-SSLCertificateKeyFile $conf/server.key
+@{[ RPCH::Httpd->tls_lines ]}
 <VirtualHost 127.0.0.1:$plain>
 SSLEngine off
 </VirtualHost>

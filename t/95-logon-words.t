@@ -16,7 +16,7 @@ use RPCH::Test;
 my $root = vars('serverroot');
 my $conf = "$root/conf";
 my $modules = modules();
-my $tls = "SSLEngine on\nSSLCertificateFile $conf/server.crt\nSSLCertificateKeyFile $conf/server.key\n";
+my $tls = RPCH::Httpd->tls_lines;
 
 # curl's answer: the status of an echo at PATH, or its error.
 sub curl {

@@ -10,11 +10,13 @@ use File::Spec;
 use POSIX ();
 use RPCH::Compile qw(library);
 use RPCH::File qw(slurp);
+use RPCH::Gateway;
 use RPCH::Httpd;
 use RPCH::Needs qw(modules program);
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Root;
 use RPCH::Test qw(vars);
+use Test::More ();
 
 use constant { USER => 'alice', PASSWORD => 'secret', DOMAIN => 'CONTOSO', NEGOTIATION_FAILED => 133 };
 
@@ -36,9 +38,7 @@ sub httpd {
     local $ENV{NTLM_USER_FILE} = $users;
     my $self = RPCH::Httpd->new(conf => <<"CONF");
 LoadModule auth_gssapi_module @{[ modules() ]}/mod_auth_gssapi.so
-SSLEngine on
-SSLCertificateFile $conf/server.crt
-SSLCertificateKeyFile $conf/server.key
+@{[ RPCH::Httpd->tls_lines ]}
 <Location /rpc/rpcproxy.dll>
     SetHandler rpcproxy
     AuthType GSSAPI
@@ -69,6 +69,20 @@ sub start {
                    '/gp:' . PASSWORD, '/gd:' . ($domain // DOMAIN), '/sec:rdp', '/cert:ignore', '/log-level:DEBUG');
     $self->{pid} = $self->spawn(client => \%env, 'stdbuf', '-oL', program('xfreerdp'), @options);
     return $self;
+}
+
+# Does the client, started as above, open its tunnel to TARGET (RPCH::TCPServer), which plays the gateway?
+sub opens {
+    my ($class, $target, $port, $domain) = @_;
+    my $self = $class->start($port, undef, $domain);
+    my $open = eval {
+        wait_for('a connection, or the end', sub { turn(0.02); @{ $target->{new} } || !$self->running });
+        my $c = @{ $target->{new} } ? $target->connection : die "FreeRDP ended\n";
+        my $gateway = RPCH::Gateway->new(sub { shift @{ $c->{got} } }, sub { $c->put(@_) });
+        $gateway->called($gateway->SEND_TO_SERVER);
+        $gateway->{heard} =~ /Cookie: mstshash=/;
+    };
+    return $open || Test::More::diag($@, $self->log) && 0;
 }
 
 # Starts an X server of its own, which finds a free number of a display.

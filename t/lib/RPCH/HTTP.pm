@@ -86,4 +86,14 @@ sub pdu {
     return $pdu;
 }
 
+# The status line of the answer at PORT to alice's request without a body, or "closed".
+sub status_line {
+    my ($class, $port, $method, $uri, %opt) = @_;
+    my $http = $class->dial(port => $port, name => "$method $uri")
+        ->request($method, $uri, user => 'alice', password => 'secret', length => 0, %opt);
+    my $head = $http->head;
+    $http->close;
+    return $head ? $head->{line} : 'closed';
+}
+
 1;

@@ -5,14 +5,12 @@ package RPCH::Httpd;
 
 use strict;
 use warnings;
-use File::Basename qw(dirname);
-use File::Spec;
 use RPCH::File qw(put slurp);
 use RPCH::Needs qw(modules);
 use RPCH::Poll qw(turn wait_for);
 use RPCH::Root;
 use RPCH::Settle qw(children_of is_endpoint stop_by);
-use RPCH::Test qw(vars);
+use RPCH::Test qw(build_dir vars);
 use Scalar::Util ();
 use Time::HiRes ();
 
@@ -66,15 +64,13 @@ CONF
 # A virtual host with TLS at PORT and these lines of configuration. Its certificate is the suite's.
 sub tls_host {
     my ($class, $port, $lines) = @_;
+    return "Listen 127.0.0.1:$port\n<VirtualHost 127.0.0.1:$port>\nServerName localhost\n" . $class->tls_lines . ($lines // '') . "\n</VirtualHost>\n";
+}
+
+# What has a server speak TLS with the suite's certificate.
+sub tls_lines {
     my $conf = vars('serverroot') . '/conf';
-    return <<"CONF" . ($lines // '') . "\n</VirtualHost>\n";
-Listen 127.0.0.1:$port
-<VirtualHost 127.0.0.1:$port>
-ServerName localhost
-SSLEngine on
-SSLCertificateFile $conf/server.crt
-SSLCertificateKeyFile $conf/server.key
-CONF
+    return "SSLEngine on\nSSLCertificateFile $conf/server.crt\nSSLCertificateKeyFile $conf/server.key\n";
 }
 
 # A location that relays to any port of 127.0.0.1, natively or through the endpoint.
@@ -114,7 +110,7 @@ CONF
 sub site {
     my ($class, $file, %value) = @_;
     my $modules = modules();
-    my $build = dirname(File::Spec->rel2abs($ENV{RPCPROXY_SO} // 'build/mod_rpcproxy.so', vars('top_dir')));
+    my $build = build_dir();
     my $text = slurp(vars('top_dir') . "/conf/sites/$file");
     for my $name (sort keys %value) {
         $text =~ s{^(?:# )?Define $name +.*(?:\\\n.*)?$}{Define $name "$value{$name}"}m or die "$file has no $name\n";

@@ -6,6 +6,8 @@ package RPCH::Test;
 use strict;
 use warnings;
 use Exporter 'import';
+use File::Basename qw(dirname);
+use File::Spec;
 use MIME::Base64 qw(decode_base64);
 use Test::More ();
 use Time::HiRes ();
@@ -15,7 +17,7 @@ use RPCH::Poll qw(turn wait_for);
 use RPCH::Server;
 use RPCH::TCPServer;
 
-our @EXPORT = qw(vars client plain http open_v1 server tcp_server mark logged not_logged accessed same_pdu dies
+our @EXPORT = qw(vars build_dir client plain http open_v1 server tcp_server mark logged not_logged accessed same_pdu dies
                  lines_since is_answer is_rpc_error have_ipv6 refused_port);
 
 # Ends a test file that hangs.
@@ -33,6 +35,9 @@ sub saved_vars {
     require "$root/conf/apache_test_config.pm";
     return apache_test_config->new->{vars};
 }
+
+# The folder of the module that is tested, and of what was built with it.
+sub build_dir { return dirname(File::Spec->rel2abs($ENV{RPCPROXY_SO} || 'build/mod_rpcproxy.so', vars('top_dir'))) }
 
 my $tls;
 sub tls { return $tls ||= { SSL_ca_file => vars('serverroot') . '/conf/server.crt', SSL_hostname => 'localhost' } }
