@@ -7,6 +7,7 @@ use Test::More;
 use RPCH::PDU qw(rts rts_raw decode names cut parse describe FD_OUT_PROXY %RTS);
 use RPCH::RPC qw(bind_pdu bind_ack_pdu request_pdu response_pdu rpc_parse pdu);
 use RPCH::Flow;
+use RPCH::Needs qw(missing);
 use RPCH::Test;
 
 my ($vc, $out, $in, $group) = map { pack 'C16', $_ .. $_ + 15 } 0xa0, 0xb0, 0xc0, 0xd0;
@@ -100,5 +101,9 @@ is($seen->{ack}{channel}, $in, 'the server acknowledges the IN leg');
 cmp_ok($seen->{ack}{received}, '>', 32_768, 'at half of its window');
 $il->close;
 is($conn->wait_end, 'in', 'the close of a leg ends the virtual connection');
+
+# ---- what a test needs is looked for where it is: a program, files, a module of httpd, of Perl, of Python ----
+my @none = ('no-such-program', '/no-such-folder/*', 'mod_no_such.so', 'No/Such.pm', 'import no_such');
+is_deeply([missing('perl', '/etc/pass*', 'mod_mime.so', 'Test/More.pm', @none)], \@none, 'what is missing, and no more');
 
 done_testing;
