@@ -251,7 +251,7 @@ static void engine_told(rpc_watch_t *watch, uint32_t events)
         rpc_timer_cancel(engine->loops[0].loop, &engine->look);
         finish_loops(engine);
     }
-    else if (!engine->heard) {
+    else if (apr_atomic_read32(&engine->retiring) && !engine->heard) {
         engine->heard = 1;
         if (engine->grace)
             engine->deadline = rpc_loop_now(engine->loops[0].loop) + engine->grace;

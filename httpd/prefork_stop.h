@@ -5,7 +5,7 @@
  * If that was within malloc(), and the child has threads, as it has with this module, the handler
  * waits for ever for the lock of malloc(), until the parent kills the child. So the handler only
  * notes the signal, and ends the reading of the child's connection; the child ends when its main
- * thread comes to it.
+ * thread comes to it, or by prefork's handler when a second has passed.
  */
 #ifndef RPC_PREFORK_STOP_H
 #define RPC_PREFORK_STOP_H

@@ -214,7 +214,7 @@ for my $mpm (qw(event worker prefork)) {
 #
 # Prefork ends a child in the handler of the signal. This library has the signal come within malloc(), which
 # has a lock then: whoever calls free() waits for ever. It does so when the child next calls malloc(), or before
-# the child knows that accept() has brought a connection.
+# the child knows that accept() has brought a connection. It comes twice, as at a stop.
 my $WITHIN = <<'C';
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -241,6 +241,7 @@ static void come(int32_t where)
     if (armed && *armed == where && !__libc_single_threaded && syscall(SYS_gettid) == getpid()
         && __atomic_exchange_n(armed, 0, __ATOMIC_SEQ_CST)) {
         within = 1;
+        kill(getpid(), SIGTERM);
         kill(getpid(), SIGTERM);
         within = 0;
     }
@@ -309,6 +310,62 @@ SKIP: {
     ok(eval { $httpd->wait_gone }, 'prefork: and the server stops');
     unlike($httpd->log, qr/SIGKILL|exit signal/, 'prefork: nobody is killed');
     $c->close;
+}
+
+# ---- prefork: a signal to a script that has not begun ----
+#
+# When mod_cgi has forked, the new process has all that the child has, and its handlers. This library has the
+# signal come before it becomes the script. Then the child waits for a server that does not answer: a signal ends
+# it, as nothing else would for a minute.
+my $BEFORE = <<'C';
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+int execve(const char *path, char *const args[], char *const env[])
+{
+    int (*real)(const char *, char *const *, char *const *) = dlsym(RTLD_NEXT, "execve");
+
+    if (strstr(path, "/told.cgi"))
+        kill(getpid(), SIGTERM);
+    return real(path, args, env);
+}
+C
+SKIP: {
+    skip 'no mod_cgi or mod_proxy_http', 5 if grep { !-e "$modules/$_" } qw(mod_cgi.so mod_proxy_http.so);
+    my $silent = IO::Socket::IP->new(Listen => 5, LocalHost => '127.0.0.1', LocalPort => 0, Timeout => 30) or die $!;
+    my $httpd = RPCH::Httpd->new(mpm => 'prefork', limits => "StartServers 1\nMinSpareServers 1\nMaxSpareServers 2\nMaxRequestWorkers 1\nServerLimit 1\n");
+    my $library = library("$httpd->{dir}/before", $BEFORE) or skip 'no compiler', 5;
+    put("$httpd->{dir}/told.cgi", "#!/bin/sh\nprintf 'Content-Type: text/plain\\n\\nit has begun\\n'\n");
+    chmod 0755, "$httpd->{dir}/told.cgi";
+    $httpd->configure(join('', map { "<IfModule !${_}_module>\nLoadModule ${_}_module $modules/mod_$_.so\n</IfModule>\n" } qw(alias cgi proxy proxy_http))
+                      . "ScriptAlias /told.cgi $httpd->{dir}/told.cgi\n"
+                      . "<Directory $httpd->{dir}>\nRequire all granted\n</Directory>\nProxyPass /silent http://127.0.0.1:" . $silent->sockport . "/\n" . RPCH::Httpd->location);
+    {
+        local $ENV{LD_PRELOAD} = preload($library);
+        $httpd->start;
+    }
+    my $c = knock($httpd);
+    syswrite $c, "GET /told.cgi HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    my $answer = '';
+    1 while $answer !~ /\r\n\r\n/ && sysread $c, $answer, 65536, length $answer;
+    like($answer, qr{^HTTP/1.1 500 }, 'prefork: a signal ends a script that has not begun');
+    $c->close;      # a 500 has ended it
+    $c = knock($httpd);
+    syswrite $c, "GET /silent HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    my $behind = $silent->accept;
+    ok($behind && sysread($behind, my $head, 1), 'prefork: its child goes on');
+    my ($child) = grep { !is_endpoint($_) } $httpd->children;
+    kill STOP => $httpd->{pid};     # it would repeat its signal
+    kill TERM => $child;
+    ok(eval { wait_for('its end', sub { turn(0.02); !is_alive($child) }) }, 'prefork: one signal ends a child that waits for a server') or diag $@;
+    kill CONT => $httpd->{pid};
+    $httpd->signal('TERM');
+    ok(eval { $httpd->wait_gone }, 'prefork: and the server stops');
+    unlike($httpd->log, qr/SIGKILL|exit signal/, 'prefork: nobody is killed');
+    $_->close for $c, $behind, $silent;
 }
 
 $server->close;
