@@ -337,7 +337,6 @@ static apr_status_t loop_cleanup(void *data)
         close(loop->epoll_fd);
     if (loop->wakeup.fd >= 0)
         close(loop->wakeup.fd);
-    rpc_timers_free(&loop->timers);
     pthread_mutex_destroy(&loop->lock);
     return APR_SUCCESS;
 }

@@ -36,7 +36,9 @@ typedef struct rpc_timer rpc_timer_t;
 struct rpc_timer {
     void (*fire)(rpc_timer_t *timer);
     apr_time_t due;         /* private */
-    size_t slot;            /* private: place in the heap, 0 when not set */
+    /* Private (io/timers.c): the first child, the next child of the same parent, and what points
+     * here, NULL when the timer is not set. */
+    rpc_timer_t *child, *next, **link;
 };
 
 /* A descriptor that is watched. Zero it, set fd and ready. EVENTS are EPOLL* bits. */
@@ -77,7 +79,8 @@ void rpc_loop_schedule_more(rpc_loop_t *loop, rpc_job_t *job);
 void rpc_loop_schedule_end(rpc_loop_t *loop, rpc_job_t *job);
 void rpc_loop_unschedule(rpc_loop_t *loop, rpc_job_t *job);
 
-/* Sets or moves a timer; DUE is a time as rpc_loop_now() returns it. A timer fires once. */
+/* Sets or moves a timer, which cannot fail; DUE is a time as rpc_loop_now() returns it. A timer
+ * fires once. */
 void rpc_timer_set(rpc_loop_t *loop, rpc_timer_t *timer, apr_time_t due);
 void rpc_timer_cancel(rpc_loop_t *loop, rpc_timer_t *timer);
 

@@ -1,90 +1,71 @@
-/* io/timers.c: the parent of slot N is slot N / 2. A timer knows its slot, so it is moved and
- * cancelled without a search.
+/* io/timers.c: a pairing heap. It is a tree in which no timer is due before its parent; the
+ * children of one parent are a list. To set or cancel a timer costs little, however many there are:
+ * the order of those behind the first is found out when these come to the front.
  */
 #include "io/timers.h"
 
-#include <stdlib.h>
-
-static void heap_place(rpc_timers_t *timers, size_t slot, rpc_timer_t *timer)
+/* Of two trees one: the root that is due later becomes the first child of the other. */
+static rpc_timer_t *meld(rpc_timer_t *a, rpc_timer_t *b)
 {
-    timers->heap[slot] = timer;
-    timer->slot = slot;
+    if (!a || !b)
+        return a ? a : b;
+    if (b->due < a->due)
+        return meld(b, a);
+    b->next = a->child;
+    if (b->next)
+        b->next->link = &b->next;
+    b->link = &a->child;
+    a->child = b;
+    return a;
 }
 
-static void heap_up(rpc_timers_t *timers, size_t slot)
+/* Of the list that begins with CHILD one tree: two by two from its beginning, then all pairs. */
+static rpc_timer_t *meld_all(rpc_timer_t *child)
 {
-    rpc_timer_t *timer = timers->heap[slot];
+    rpc_timer_t *pairs = NULL, *tree = NULL, *pair, *next;
 
-    while (slot > 1 && timers->heap[slot / 2]->due > timer->due) {
-        heap_place(timers, slot, timers->heap[slot / 2]);
-        slot /= 2;
+    for (; child; child = next) {
+        next = child->next ? child->next->next : NULL;
+        pair = meld(child, child->next);
+        pair->next = pairs;
+        pairs = pair;
     }
-    heap_place(timers, slot, timer);
+    for (; pairs; pairs = next) {
+        next = pairs->next;
+        tree = meld(pairs, tree);
+    }
+    return tree;
 }
 
-static void heap_down(rpc_timers_t *timers, size_t slot)
+static void put_first(rpc_timers_t *timers, rpc_timer_t *root)
 {
-    rpc_timer_t *timer = timers->heap[slot];
-    size_t child;
-
-    while ((child = slot * 2) <= timers->count) {
-        if (child < timers->count && timers->heap[child + 1]->due < timers->heap[child]->due)
-            child++;
-        if (timers->heap[child]->due >= timer->due)
-            break;
-        heap_place(timers, slot, timers->heap[child]);
-        slot = child;
+    timers->first = root;
+    if (root) {
+        root->link = &timers->first;
+        root->next = NULL;
     }
-    heap_place(timers, slot, timer);
-}
-
-/* Adds TIMER at the end of the heap, which its due time may not fit yet. */
-static void heap_add(rpc_timers_t *timers, rpc_timer_t *timer)
-{
-    if (timers->count + 1 >= timers->cap) {
-        size_t cap = timers->cap ? timers->cap * 2 : 64;
-        rpc_timer_t **heap = realloc(timers->heap, cap * sizeof(*heap));
-
-        if (!heap)
-            abort();
-        timers->heap = heap;
-        timers->cap = cap;
-    }
-    heap_place(timers, ++timers->count, timer);
 }
 
 void rpc_timers_set(rpc_timers_t *timers, rpc_timer_t *timer, apr_time_t due)
 {
+    rpc_timers_cancel(timers, timer);
     timer->due = due;
-    if (!timer->slot)
-        heap_add(timers, timer);
-    heap_up(timers, timer->slot);
-    heap_down(timers, timer->slot);
+    timer->child = NULL;
+    put_first(timers, meld(timers->first, timer));
 }
 
 void rpc_timers_cancel(rpc_timers_t *timers, rpc_timer_t *timer)
 {
-    size_t slot = timer->slot;
-    rpc_timer_t *last;
-
-    if (!slot)
+    if (!timer->link)
         return;
-    timer->slot = 0;
-    last = timers->heap[timers->count--];
-    if (last != timer) {
-        heap_place(timers, slot, last);
-        heap_up(timers, slot);
-        heap_down(timers, last->slot);
-    }
+    *timer->link = timer->next;
+    if (timer->next)
+        timer->next->link = timer->link;
+    timer->link = NULL;
+    put_first(timers, meld(timers->first, meld_all(timer->child)));
 }
 
 rpc_timer_t *rpc_timers_first(const rpc_timers_t *timers)
 {
-    return timers->count ? timers->heap[1] : NULL;
-}
-
-void rpc_timers_free(rpc_timers_t *timers)
-{
-    free(timers->heap);
-    *timers = (rpc_timers_t){ 0 };
+    return timers->first;
 }

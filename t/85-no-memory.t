@@ -13,7 +13,8 @@ use RPCH::Test;
 
 plan skip_all => "allocations are $ENV{RPCH_SANITIZER}'s" if $ENV{RPCH_SANITIZER};
 
-# Fails allocations of mod_rpcproxy alone, as two numbers in a file say: one in so many, and strndup().
+# Fails allocations of mod_rpcproxy alone, as three numbers in a file say: one in so many; all of strndup(); all
+# of realloc() that want so many bytes or more.
 my $FAULTS = <<'C';
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -27,7 +28,7 @@ my $FAULTS = <<'C';
 
 extern void *__libc_malloc(size_t), *__libc_calloc(size_t, size_t), *__libc_realloc(void *, size_t);
 
-static volatile struct { int32_t one_in, strndup, failed; } *faults;
+static volatile struct { int32_t failed, one_in, strndup, realloc; } *faults;
 static int32_t count;
 static uintptr_t start, end;
 
@@ -77,7 +78,10 @@ static int fails(void *caller)
 #define CALLER __builtin_return_address(0)
 void *malloc(size_t size) { return fails(CALLER) ? NULL : __libc_malloc(size); }
 void *calloc(size_t n, size_t size) { return fails(CALLER) ? NULL : __libc_calloc(n, size); }
-void *realloc(void *old, size_t size) { return fails(CALLER) ? NULL : __libc_realloc(old, size); }
+void *realloc(void *old, size_t size)
+{
+    return (faults && faults->realloc && size >= (size_t)faults->realloc && is_ours(CALLER)) || fails(CALLER) ? NULL : __libc_realloc(old, size);
+}
 
 char *strdup(const char *text)
 {
@@ -104,12 +108,13 @@ my $library = library("$dir/faults", $FAULTS) or plan(skip_all => 'no compiler')
 put("$dir/faults", "\0" x 4096);
 chmod 0666, "$dir/faults";
 sub faults {
-    my ($one_in, $strndup) = @_;
+    my ($one_in, %all) = @_;
     open my $fh, '+<', "$dir/faults" or die $!;
-    syswrite $fh, pack 'l2', $one_in, $strndup // 0;
+    sysseek $fh, 4, 0;
+    syswrite $fh, pack 'l3', $one_in, map { $_ // 0 } @all{qw(strndup realloc)};
     return;
 }
-sub failed { open my $fh, '<', "$dir/faults" or die $!; sysread $fh, my $bytes, 12; return (unpack 'l3', $bytes)[2] }
+sub failed { open my $fh, '<', "$dir/faults" or die $!; sysread $fh, my $bytes, 4; return unpack 'l', $bytes }
 
 my ($server, $tls) = (server(echo => 1), RPCH::Root::free_ports(1));
 my $ca = vars('serverroot') . '/conf/server.crt';
@@ -134,7 +139,7 @@ my $before = files();
 
 # ---- no memory for the header of a channel, which httpd has made already ----
 for my $kind (qw(plain tls)) {
-    faults(0, 1);
+    faults(0, strndup => 1);
     my $c = session($kind);
     $c->open_out;
     ok(eval { $c->out->wait_eof } && !length $c->out->{in}, "$kind: no memory for a header: the connection is closed");
@@ -145,6 +150,15 @@ for my $kind (qw(plain tls)) {
     ok($httpd->logs(qr/^alice "RPC_OUT_DATA \S+ HTTP\/1\.1" 503 .* no-memory$/m, 'access_log'), "$kind: so does RPC_REASON");
 }
 unlike($httpd->log, qr/other-module/, 'no other module is named');
+
+# ---- nothing of a loop can grow, however many channels it gets ----
+{
+    faults(0, realloc => 1024);
+    my @many = map { session('plain')->connect } 1 .. 40;
+    is(scalar(grep { $_->works } @many), 40, 'no memory for more timers: none is needed');
+    faults(0);
+    $_->close for @many;
+}
 
 # ---- no memory now and then, wherever it is needed ----
 for my $one_in (2 .. 9, 11, 13, 17, 19, 23, 29) {
