@@ -1,5 +1,5 @@
-/* auth_passed_watch: AuthNtlmFailures where there is no AuthType: for the passwords, of Basic and of
- * NTLM, that a server behind mod_proxy checks.
+/* auth_passed_watch: AuthNtlmFailures where there is no AuthType: for the passwords, of Basic and
+ * of NTLM, that a server behind mod_proxy checks.
  */
 #ifndef AUTH_PASSED_WATCH_H
 #define AUTH_PASSED_WATCH_H

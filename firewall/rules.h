@@ -70,8 +70,8 @@ apr_status_t rpc_auth_level_parse(apr_pool_t *pool, const char *text, rpc_auth_l
  * wire. */
 const char *rpc_auth_level_name(unsigned level);
 
-/* The text of rule number I with its directive, as in "RpcAllowInterfaces 6001 emsmdb", and its ports;
- * NULL: there are no more. RULES may be NULL. */
+/* The text of rule number I with its directive, as in "RpcAllowInterfaces 6001 emsmdb", and its
+ * ports; NULL: there are no more. RULES may be NULL. */
 const char *rpc_firewall_rules_entry(const rpc_firewall_rules_t *rules, int i, apr_port_t *low,
                                      apr_port_t *high);
 

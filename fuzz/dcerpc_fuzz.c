@@ -36,7 +36,8 @@ static void check_held(const dcerpc_framer_t *f, const uint8_t *stream, size_t s
 /* Not even a sound PDU is taken once the stream has gone wrong. */
 static void check_final(dcerpc_framer_t *f)
 {
-    static const uint8_t sound[DCERPC_HEADER_SIZE] = { 5, 0, 0, 3, 0x10, 0, 0, 0, DCERPC_HEADER_SIZE };
+    static const uint8_t sound[DCERPC_HEADER_SIZE] = { 5, 0, 0, 3, 0x10, 0, 0, 0,
+                                                       DCERPC_HEADER_SIZE };
     const uint8_t *data = sound, *pdu;
     const char *error = f->error;
     size_t len = sizeof(sound);

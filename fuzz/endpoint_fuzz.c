@@ -107,7 +107,8 @@ static rts_pdu_id_t usual(const side_t *side, unsigned arg)
 {
     static const rts_pdu_id_t in[] = { RTS_IN_R1_A6, RTS_IN_R1_B1, RTS_OUT_R1_A8, RTS_OUT_R2_A7,
                                        RTS_FLOW_CONTROL_ACK_WITH_DESTINATION };
-    static const rts_pdu_id_t out[] = { RTS_FLOW_CONTROL_ACK, RTS_OUT_R2_A4, RTS_PING_TRAFFIC_SENT_NOTIFY,
+    static const rts_pdu_id_t out[] = { RTS_FLOW_CONTROL_ACK, RTS_OUT_R2_A4,
+                                        RTS_PING_TRAFFIC_SENT_NOTIFY,
                                         RTS_FLOW_CONTROL_ACK_WITH_DESTINATION };
 
     if (arg >= 128)
@@ -286,7 +287,8 @@ static void say_forged(side_t *target)
 static void op_raw(game_t *game, const step_t *step)
 {
     static const uint8_t bytes[] = { 5, 0, 0, 3, 0x10, 0, 0, 0, 0x10, 0x27, 0, 0, 1, 0, 0, 0, 7, 7,
-                                     5, 0, 20, 3, 0x10, 0, 0, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0x55, 0, 9, 0 };
+                                     5, 0, 20, 3, 0x10, 0, 0, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0x55, 0,
+                                     9, 0 };
     side_t *side = pick(game, -1, step->who);
     size_t from = step->arg & 31;
 

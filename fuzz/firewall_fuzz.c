@@ -15,7 +15,8 @@
 #define BY "RpcAllowInterfaces "
 
 static const char *const rule_sets[] = {
-    "6001 emsmdb async-emsmdb@0.1", "6000-6010 12345778-1234-abcd-ef00-0123456789ac@1.0 mgmt", "1-65535 nspi",
+    "6001 emsmdb async-emsmdb@0.1", "6000-6010 12345778-1234-abcd-ef00-0123456789ac@1.0 mgmt",
+    "1-65535 nspi",
 };
 static const rpc_auth_level_t levels[] = {
     RPC_AUTH_LEVEL_NONE, RPC_AUTH_LEVEL_CONNECT, RPC_AUTH_LEVEL_INTEGRITY, RPC_AUTH_LEVEL_PRIVACY

@@ -187,7 +187,8 @@ static void ask(apr_pool_t *pool, const char *text, const rpc_networks_t *networ
 static void read_networks(apr_pool_t *pool, const char *text)
 {
     static const char *const about[] = {
-        "192.0.2.1", "10.1.2.3", "127.0.0.1", "169.254.1.1", "224.0.0.1", "255.255.255.255", "0.0.0.0",
+        "192.0.2.1", "10.1.2.3", "127.0.0.1", "169.254.1.1", "224.0.0.1", "255.255.255.255",
+        "0.0.0.0",
         "2001:db8::1", "fd00::1", "::1", "::", "fe80::1", "ff02::1", "::ffff:0:1",
         "64:ff9b::10.1.2.3", "64:ff9b::127.0.0.1", "::10.1.2.3", "2002:a01:203::1",
     };

@@ -82,7 +82,8 @@ static const struct other {
     int contexts;               /* as announced; there is one */
 } others[] = {
     { DCERPC_REQUEST, 3, 0 }, { DCERPC_AUTH3, 3, 0 }, { CO_CANCEL, 3, 0 }, { ORPHANED, 3, 0 },
-    { DCERPC_RESPONSE, 3, 0 }, { DCERPC_BIND, 1, 1 }, { DCERPC_BIND, 3, 200 }, { DCERPC_ALTER, 3, 2 },
+    { DCERPC_RESPONSE, 3, 0 }, { DCERPC_BIND, 1, 1 }, { DCERPC_BIND, 3, 200 },
+    { DCERPC_ALTER, 3, 2 },
 };
 
 static int is_bind(unsigned shape)
@@ -130,7 +131,9 @@ static size_t build(unsigned shape, uint8_t buf[BINDS_MAX])
     int big = shape >> 7 & 1;
 
     memset(buf, (int)(0x30 ^ shape), BINDS_MAX);
-    memcpy(buf, (uint8_t[]){ 5, 0, is_bind(shape) ? (shape & 1 ? DCERPC_ALTER : DCERPC_BIND) : other->ptype,
+    memcpy(buf, (uint8_t[]){ 5, 0,
+                             is_bind(shape) ? (shape & 1 ? DCERPC_ALTER : DCERPC_BIND)
+                                            : other->ptype,
                              is_bind(shape) ? 3 : other->flags, big ? 0 : 0x10, 0, 0, 0 }, 8);
     if (contexts)
         buf[24] = (uint8_t)(is_bind(shape) ? contexts : (unsigned)other->contexts);

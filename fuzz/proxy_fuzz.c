@@ -114,11 +114,13 @@ static void make_pdu(side_t *side, rts_pdu_id_t id, int variant, unsigned arg, r
 static rts_pdu_id_t usual(const side_t *side, unsigned arg)
 {
     static const rts_pdu_id_t in_client[] = { RTS_IN_R1_A5, RTS_OUT_R1_A7, RTS_OUT_R2_A7, RTS_PING,
-                                              RTS_KEEP_ALIVE, RTS_FLOW_CONTROL_ACK_WITH_DESTINATION };
+                                              RTS_KEEP_ALIVE,
+                                              RTS_FLOW_CONTROL_ACK_WITH_DESTINATION };
     static const rts_pdu_id_t out_client[] = { RTS_OUT_R1_A11, RTS_OUT_R2_C1 };
     static const rts_pdu_id_t in_leg[] = { RTS_CONN_B3, RTS_IN_R1_B2, RTS_FLOW_CONTROL_ACK };
     static const rts_pdu_id_t out_leg[] = { RTS_CONN_C1, RTS_IN_R1_A3, RTS_IN_R2_A3, RTS_OUT_R1_A1,
-                                            RTS_OUT_R1_A5, RTS_OUT_R1_A9, RTS_OUT_R2_A5, RTS_OUT_R2_B2,
+                                            RTS_OUT_R1_A5, RTS_OUT_R1_A9, RTS_OUT_R2_A5,
+                                            RTS_OUT_R2_B2,
                                             RTS_FLOW_CONTROL_ACK_WITH_DESTINATION };
     const side_t *client = side->kind == SIDE_LEG ? side->game->sides[side->client] : NULL;
 
@@ -341,7 +343,8 @@ static void op_banner(game_t *game, const step_t *step)
 static void op_raw(game_t *game, const step_t *step)
 {
     static const uint8_t bytes[] = { 5, 0, 0, 3, 0x10, 0, 0, 0, 0x10, 0x27, 0, 0, 1, 0, 0, 0, 7, 7,
-                                     5, 0, 20, 3, 0x10, 0, 0, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0x55, 0, 9, 0 };
+                                     5, 0, 20, 3, 0x10, 0, 0, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0x55, 0,
+                                     9, 0 };
     side_t *side = pick(game, -1, step->who);
     size_t from = step->arg & 31;
 

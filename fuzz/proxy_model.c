@@ -51,7 +51,8 @@ static void heard_counted(side_t *side, const side_t *partner, uint32_t size)
     side->held += size;
     MUST(side->window >= 0, "an RPC PDU before a window was announced");
     MUST(!side->honest || !fake_alive(partner->peer) || side->held <= side->window,
-         "%d holds %ld bytes, its window is %ld", side->number, (long)side->held, (long)side->window);
+         "%d holds %ld bytes, its window is %ld", side->number, (long)side->held,
+         (long)side->window);
 }
 
 static side_t *source_of(const side_t *side, const uint8_t *pdu)

@@ -9,7 +9,8 @@
 /* Padding's content and what fills up a ClientAddress mean nothing: zero in both. */
 static void zero_padding(const rts_pdu_t *pdu, uint8_t *data, size_t len)
 {
-    static const uint8_t value_size[RTS_CMD_COUNT] = { 4, 24, 4, 16, 4, 4, 4, 0, 4, 0, 0, 20, 16, 4, 4 };
+    static const uint8_t value_size[RTS_CMD_COUNT] = { 4, 24, 4, 16, 4, 4, 4, 0, 4, 0, 0, 20, 16, 4,
+                                                       4 };
     size_t at = RTS_HEADER_SIZE;
     int i;
 

@@ -156,7 +156,8 @@ int ntlmssp_sign(const uint8_t session_key[NTLMSSP_KEY], int key_exch, int by_se
     const char *magic = by_server ? server : client,
                *seal_magic = by_server ? server_seal : client_seal;
     const piece_t sealing[] = { { session_key, NTLMSSP_KEY }, { seal_magic, sizeof(client_seal) } };
-    const piece_t sealed[] = { { session_key, NTLMSSP_KEY }, { magic, sizeof(client) } };  /* with its NUL */
+    /* The text with its NUL. */
+    const piece_t sealed[] = { { session_key, NTLMSSP_KEY }, { magic, sizeof(client) } };
     uint8_t number[4] = { (uint8_t)seq, (uint8_t)(seq >> 8), (uint8_t)(seq >> 16),
                           (uint8_t)(seq >> 24) };
     const piece_t pieces[] = { { number, 4 }, { data, size } };

@@ -2,7 +2,8 @@
  *
  *   NegTokenInit  [APPLICATION 0] { OID SPNEGO, [0] SEQUENCE { [0] MechTypeList, [1] reqFlags,
  *                                                              [2] mechToken, [3] mechListMIC } }
- *   NegTokenResp  [1] SEQUENCE { [0] negState, [1] supportedMech, [2] responseToken, [3] mechListMIC }
+ *   NegTokenResp  [1] SEQUENCE { [0] negState, [1] supportedMech,
+ *                                [2] responseToken, [3] mechListMIC }
  */
 #include "ntlm/spnego.h"
 

@@ -47,8 +47,8 @@ typedef struct rpc_channel_spec {
     /* The server has answered, or the channel succeeds one that it has. On the loop's thread,
      * perhaps again and again; NULL: nobody cares. */
     void (*opened)(void *ctx);
-    /* The head of the upstream's answer has STATUS. On the loop's thread, once at most; NULL: nobody
-     * cares. */
+    /* The head of the upstream's answer has STATUS. On the loop's thread, once at most; NULL:
+     * nobody cares. */
     void (*answered)(void *ctx, int status);
     /* A bind is refused for REASON, TEXT says which and why; the channel goes on. On the loop's
      * thread; NULL: nobody cares. */

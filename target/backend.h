@@ -46,8 +46,8 @@ typedef struct rpc_directory {
 
 /* Parses the COUNT arguments of RpcBackend: "pattern:ports" or "pattern", then string bindings,
  * each perhaps followed by "weight=N", or "env=NAME" alone. In place of bindings there may be URLs
- * with http://, https:// or balancer://, of RPC proxies that are already there. APR_EINVAL: *ERR, and
- * *ARG is the argument's number, from 1. */
+ * with http://, https:// or balancer://, of RPC proxies that are already there. APR_EINVAL: *ERR,
+ * and *ARG is the argument's number, from 1. */
 apr_status_t rpc_backend_parse(apr_pool_t *pool, const char *const *args, int count,
                                rpc_backend_t **backend, rpc_syntax_error_t *err, int *arg);
 

@@ -70,8 +70,8 @@ static rpc_dial_t *dial_new(const rpc_dial_params_t *params)
     return d;
 }
 
-/* Are there no more servers to try? Drained ones are not tried behind another; one that was chosen as
- * the first is. */
+/* Are there no more servers to try? Drained ones are not tried behind another; one that was chosen
+ * as the first is. */
 static int is_last(rpc_dial_t *d)
 {
     while (d->next && d->next < d->servers.count

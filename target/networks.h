@@ -4,7 +4,8 @@
  *   networks = entry *( blank entry )
  *   entry    = [ "!" | "+" ] network               "!" denies, else it is allowed
  *   network  = address [ "/" bits ] | word
- *   word     = "any" | "private" | "loopback" | "link-local" | "multicast" | "unspecified" | "broadcast"
+ *   word     = "any" | "private" | "loopback" | "link-local" | "multicast" | "unspecified"
+ *            | "broadcast"
  *
  * The entry with the longest prefix that contains the address decides; of two with the same length,
  * the denial. These implicit entries yield to any configured entry of the same length:

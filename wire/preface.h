@@ -1,6 +1,6 @@
 /* rpc_preface: the first bytes that a proxy of this module sends on a leg to its own endpoint: the
- * target, the user, the client's address, the times, the window and the rules. So the endpoint pairs
- * only halves of the same user and the same target, and knows where it may connect.
+ * target, the user, the client's address, the times, the window and the rules. So the endpoint
+ * pairs only halves of the same user and the same target, and knows where it may connect.
  *
  * It begins with a secret that only the server's own processes know: any other program of the
  * same user, such as a CGI script, may connect to the socket, but cannot speak for anybody.

@@ -137,12 +137,14 @@ static const struct good_binding {
     { "ncacn_http:mbx1[65535]", RPC_PROTSEQ_HTTP, "mbx1", 65535, "ncacn_http:mbx1[65535]" },
     { "ncacn_http:mbx1[]", RPC_PROTSEQ_HTTP, "mbx1", 0, "ncacn_http:mbx1" },
     { "ncacn_http:mbx1", RPC_PROTSEQ_HTTP, "mbx1", 0, "ncacn_http:mbx1" },
-    { "ncacn_http:192.0.2.1[593]", RPC_PROTSEQ_HTTP, "192.0.2.1", 593, "ncacn_http:192.0.2.1[593]" },
+    { "ncacn_http:192.0.2.1[593]", RPC_PROTSEQ_HTTP, "192.0.2.1", 593,
+      "ncacn_http:192.0.2.1[593]" },
     { "ncacn_http:[::1][6001]", RPC_PROTSEQ_HTTP, "::1", 6001, "ncacn_http:[::1][6001]" },
     { "ncacn_http:::1[6001]", RPC_PROTSEQ_HTTP, "::1", 6001, "ncacn_http:[::1][6001]" },
     { "ncacn_http:[2001:db8::1]", RPC_PROTSEQ_HTTP, "2001:db8::1", 0, "ncacn_http:[2001:db8::1]" },
     { "ncacn_http:2001:db8::1", RPC_PROTSEQ_HTTP, "2001:db8::1", 0, "ncacn_http:[2001:db8::1]" },
-    { "ncacn_ip_tcp:[fe80::1%eth0][]", RPC_PROTSEQ_TCP, "fe80::1%eth0", 0, "ncacn_ip_tcp:[fe80::1%eth0]" },
+    { "ncacn_ip_tcp:[fe80::1%eth0][]", RPC_PROTSEQ_TCP, "fe80::1%eth0", 0,
+      "ncacn_ip_tcp:[fe80::1%eth0]" },
 };
 
 static const struct bad_binding {
@@ -157,7 +159,8 @@ static const struct bad_binding {
     { "ncacn_np:dc1[135]", 1, "ncacn_np", "ncacn_http or ncacn_ip_tcp" },
     { "ncacn_https:dc1", 1, "ncacn_https", "ncacn_http or ncacn_ip_tcp" },
     { "ncacn:dc1", 1, "ncacn", "ncacn_http or ncacn_ip_tcp" },
-    { "12345678-1234-1234-1234-123456789012@ncacn_http:mbx1", 1, "12345678-1234-1234-1234-123456789012@",
+    { "12345678-1234-1234-1234-123456789012@ncacn_http:mbx1", 1,
+      "12345678-1234-1234-1234-123456789012@",
       "without an object UUID" },
     { "ncacn_http:", 1, "ncacn_http:", "a host" },
     { "ncacn_http:[6001]", 12, "[6001]", "a host before" },
@@ -278,8 +281,10 @@ static const struct list_case {
     const char *element;
 } list_cases[] = {
     { { "a", "ncacn_http:x", "ncacn_http:y[1]" }, "ncacn_http:x*0 ncacn_http:y[1]*0", 0, NULL },
-    { { "a", "ncacn_http:x", "weight=3", "ncacn_http:y" }, "ncacn_http:x*3 ncacn_http:y*1", 0, NULL },
-    { { "a*", "ncacn_http:*.corp", "ncacn_http:b*" }, "ncacn_http:*.corp*0 ncacn_http:b**0", 0, NULL },
+    { { "a", "ncacn_http:x", "weight=3", "ncacn_http:y" }, "ncacn_http:x*3 ncacn_http:y*1", 0,
+      NULL },
+    { { "a*", "ncacn_http:*.corp", "ncacn_http:b*" }, "ncacn_http:*.corp*0 ncacn_http:b**0", 0,
+      NULL },
     { { "a", "env=WHERE" }, "env WHERE", 0, NULL },
     { { "a", "ncacn_http:x", "ncacn_ip_tcp:y" }, NULL, 3, "ncacn_ip_tcp:y" },
     { { "a", "weight=3", "ncacn_http:x" }, NULL, 2, "weight=3" },

@@ -214,7 +214,8 @@ static void test_dying_writer(rpc_board_t *b)
         rpc_board_leave(b, 7);
         bad += rpc_board_read(b, 7, &view);
     }
-    is_int(bad, 0, "%d rows were read while they were written: never half a row, nor one of the dead",
+    is_int(bad, 0,
+           "%d rows were read while they were written: never half a row, nor one of the dead",
            seen);
     write_rows(b, 10);
     ok(!rpc_board_read(b, 7, &view), "the row is used on");
@@ -265,7 +266,8 @@ static void test_sums(rpc_sums_t *s)
     rpc_sums_opened(s, in);
     next = rpc_sums_hold(s, 42, 1, 200, &sum);
     is_int((int)sum.successors, 1, "a successor is counted");
-    ok(!rpc_sums_release(s, in, 10, 1, RPC_REASON_RECYCLED, &sum), "its predecessor is not the last");
+    ok(!rpc_sums_release(s, in, 10, 1, RPC_REASON_RECYCLED, &sum),
+       "its predecessor is not the last");
     ok(!rpc_sums_release(s, out, 20, 2, RPC_REASON_CLIENT_CLOSED, &sum), "nor is the other half");
     ok(rpc_sums_release(s, next, 30, 3, RPC_REASON_SERVER_CLOSED, &sum), "but the successor is");
     is_int((int)sum.in, 60, "all bytes in");

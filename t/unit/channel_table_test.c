@@ -27,7 +27,8 @@ typedef struct person {
 
 static const person_t alice = { "alice\nmail:6001\nhost:443", "alice", { 0, { 192, 0, 2, 1 } },
                                 "mail[6001]" };
-static const person_t bob = { "bob\nmail:6001\nhost:443", "bob", { 0, { 192, 0, 2, 2 } }, "mail[6001]" };
+static const person_t bob = { "bob\nmail:6001\nhost:443", "bob", { 0, { 192, 0, 2, 2 } },
+                              "mail[6001]" };
 static const person_t alice_elsewhere = { "alice\nmail:6002\nhost:443", "alice",
                                           { 0, { 192, 0, 2, 1 } }, "mail[6002]" };
 static const rpc_status_limits_t no_limits;
@@ -78,11 +79,14 @@ static void test_cookies(rpc_status_t *t)
         { "a successor of IN", RPC_INBOUND, RPC_INBOUND, &alice, 0, 1, RPC_REASON_NONE },
         { "a successor of OUT", RPC_OUTBOUND, RPC_OUTBOUND, &alice, 0, 1, RPC_REASON_NONE },
         { "another user's half", RPC_OUTBOUND, RPC_INBOUND, &bob, 0, 0, RPC_REASON_PEER_MISMATCH },
-        { "another user's second IN", RPC_INBOUND, RPC_INBOUND, &bob, 0, 0, RPC_REASON_PEER_MISMATCH },
-        { "another user's successor", RPC_INBOUND, RPC_INBOUND, &bob, 0, 1, RPC_REASON_PEER_MISMATCH },
+        { "another user's second IN", RPC_INBOUND, RPC_INBOUND, &bob, 0, 0,
+          RPC_REASON_PEER_MISMATCH },
+        { "another user's successor", RPC_INBOUND, RPC_INBOUND, &bob, 0, 1,
+          RPC_REASON_PEER_MISMATCH },
         { "a successor while only the other half is here", RPC_INBOUND, RPC_OUTBOUND, &bob, 0, 1,
           RPC_REASON_PEER_MISMATCH },
-        { "another target", RPC_INBOUND, RPC_OUTBOUND, &alice_elsewhere, 0, 0, RPC_REASON_PEER_MISMATCH },
+        { "another target", RPC_INBOUND, RPC_OUTBOUND, &alice_elsewhere, 0, 0,
+          RPC_REASON_PEER_MISMATCH },
         { "another connection", RPC_INBOUND, RPC_INBOUND, &alice, 1, 0, RPC_REASON_NONE },
         { "another user's own", RPC_INBOUND, RPC_INBOUND, &bob, 1, 0, RPC_REASON_NONE },
     };
@@ -193,7 +197,8 @@ static void test_shares(rpc_status_t *t)
         { "of an address", { .unpaired = 9, .unpaired_of_user = 3, .unpaired_of_address = 2 },
           &alice, &carol, &dave,
           RPC_REASON_TOO_MANY_UNPAIRED_OF_ADDRESS },
-        { "of a target", { .unpaired = 9, .unpaired_of_address = 3, .unpaired_of_target = 2 }, &alice, &dave,
+        { "of a target", { .unpaired = 9, .unpaired_of_address = 3, .unpaired_of_target = 2 },
+          &alice, &dave,
           &alice_elsewhere, RPC_REASON_TOO_MANY_UNPAIRED_OF_TARGET },
         { "of the whole server", { .unpaired = 3, .unpaired_of_user = 2 }, &alice, &alice, &bob,
           RPC_REASON_TOO_MANY_UNPAIRED_OF_USER },
@@ -299,8 +304,10 @@ static void test_who(rpc_status_t *t)
     const rts_address_t v4_and_rest = { 0, { 192, 0, 2, 1, 9, 9, 9, 9 } };
     const rts_address_t nat64 = { 1, { 0, 0x64, 0xff, 0x9b, [12] = 192, 0, 2, 1 } };
     const rts_address_t v6 = { 1, { 0x20, 1, 0xd, 0xb8, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1 } };
-    const rts_address_t v6_same_64 = { 1, { 0x20, 1, 0xd, 0xb8, 0, 0, 0, 1, 9, 9, 9, 9, 9, 9, 9, 9 } };
-    const rts_address_t v6_next_64 = { 1, { 0x20, 1, 0xd, 0xb8, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1 } };
+    const rts_address_t v6_same_64 = { 1,
+                                       { 0x20, 1, 0xd, 0xb8, 0, 0, 0, 1, 9, 9, 9, 9, 9, 9, 9, 9 } };
+    const rts_address_t v6_next_64 = { 1,
+                                       { 0x20, 1, 0xd, 0xb8, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 1 } };
 
     ok(same(t, "alice", "alice", NULL, NULL), "a user");
     ok(!same(t, "alice", "alic", NULL, NULL), "another user");

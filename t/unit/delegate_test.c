@@ -1,5 +1,5 @@
-/* delegate_test: which principal a user is, tickets that are kept, who may ask the KDC, and the field
- * that carries a token.
+/* delegate_test: which principal a user is, tickets that are kept, who may ask the KDC, and the
+ * field that carries a token.
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -188,7 +188,8 @@ static void test_gate(apr_pool_t *pool)
     delegate_gate_leave(gate, 1);
     ok(!delegate_gate_enter(gate), "when one has left he may");
     delegate_gate_leave(gate, 0);
-    is_str(delegate_gate_enter(gate), "no KDC has answered a moment ago", "nobody asks a KDC that is down");
+    is_str(delegate_gate_enter(gate), "no KDC has answered a moment ago",
+           "nobody asks a KDC that is down");
     delegate_gate_leave(gate, 1);
     ok(!delegate_gate_enter(gate), "until somebody has had an answer");
     delegate_gate_leave(gate, 1);
@@ -267,7 +268,8 @@ int main(void)
 
     apr_initialize();
     apr_pool_create(&pool, NULL);
-    file = apr_psprintf(pool, "%s/delegate_test-%ld.conf", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp",
+    file = apr_psprintf(pool, "%s/delegate_test-%ld.conf",
+                        getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp",
                         (long)getpid());
     conf = fopen(file, "w");
     if (!conf || fputs(krb5_conf, conf) < 0 || fclose(conf) != 0)

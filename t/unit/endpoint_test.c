@@ -1222,8 +1222,10 @@ static void test_rpc_before_open(world_t *w)
 
 static void test_illegal_rts(world_t *w)
 {
-    static const rts_pdu_id_t on_in[] = { RTS_IN_R1_B1, RTS_OUT_R1_A8, RTS_CONN_B2, RTS_FLOW_CONTROL_ACK };
-    static const rts_pdu_id_t on_out[] = { RTS_OUT_R2_A4, RTS_CONN_A2, RTS_OUT_R1_A4, RTS_IN_R1_B2 };
+    static const rts_pdu_id_t on_in[] = { RTS_IN_R1_B1, RTS_OUT_R1_A8, RTS_CONN_B2,
+                                          RTS_FLOW_CONTROL_ACK };
+    static const rts_pdu_id_t on_out[] = { RTS_OUT_R2_A4, RTS_CONN_A2, RTS_OUT_R1_A4,
+                                           RTS_IN_R1_B2 };
     rts_pdu_t pdu;
     size_t i;
     vc_t v = { 0 };

@@ -79,7 +79,8 @@ static void test_who(rpc_budgets_t *b)
         { "alice", { 1, { 0, 0x64, 0xff, 0x9b, [12] = 192, 0, 2, 1 } } },
         { "alice", { 1, { 0x20, 1, 0xd, 0xb8, 0, 0, 0, 1, 7 } } },
     };
-    static const rpc_budget_who_t next64 = { "alice", { 1, { 0x20, 1, 0xd, 0xb8, 0, 0, 0, 2, 9 } } };
+    static const rpc_budget_who_t next64 = { "alice",
+                                             { 1, { 0x20, 1, 0xd, 0xb8, 0, 0, 0, 2, 9 } } };
     unsigned i;
 
     spend(b, &alice, &ten, 0, 50, now);

@@ -52,14 +52,16 @@ static void test_table(void)
 static void test_uuid(void)
 {
     static const uint8_t text_order[16] = {
-        0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10
+        0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef,
+        0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10
     };
     static const uint8_t little[20] = {
         0x67, 0x45, 0x23, 0x01, 0xab, 0x89, 0xef, 0xcd, 0xfe, 0xdc,
         0xba, 0x98, 0x76, 0x54, 0x32, 0x10, 0x02, 0x01, 0x04, 0x03
     };
     static const uint8_t big[20] = {
-        0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef, 0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10,
+        0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef,
+        0xfe, 0xdc, 0xba, 0x98, 0x76, 0x54, 0x32, 0x10,
         0x03, 0x04, 0x01, 0x02
     };
     static const char *const wrong[] = {
@@ -91,7 +93,8 @@ static void test_uuid(void)
     rpc_uuid_parse("86d35949-83c9-4044-b424-db363231fd0c", 36, interface.uuid);
     interface.major = interface.minor = 65535;
     is_str(rpc_interface_text(&interface, text),
-           "itaskschedulerservice (86d35949-83c9-4044-b424-db363231fd0c@65535.65535)", "the longest text");
+           "itaskschedulerservice (86d35949-83c9-4044-b424-db363231fd0c@65535.65535)",
+           "the longest text");
 }
 
 /* ---- rules ---- */
@@ -233,7 +236,8 @@ static const struct slip {
     { "6001 emsmdb,nspi", 6, "emsmdb,nspi", A_NAME },
     { "6001 beef", 6, "beef", A_NAME },
     { "6001 {" NSPI "}", 6, "{" NSPI "}", A_UUID },
-    { "6001 f5cc5a18-4264-101a-8c59-08002b2f842", 6, "f5cc5a18-4264-101a-8c59-08002b2f842", A_UUID },
+    { "6001 f5cc5a18-4264-101a-8c59-08002b2f842", 6, "f5cc5a18-4264-101a-8c59-08002b2f842",
+      A_UUID },
     { "6001 f5cc5a184264101a8c5908002b2f8426", 6, "f5cc5a184264101a8c5908002b2f8426", A_UUID },
     { "6001 @1.0", 6, "", A_NAME },
     { "6001 nspi@", 11, "", A_VERSION },
@@ -334,7 +338,8 @@ static const struct profile_case {
     const char *allowed, *refused;  /* separated by blanks */
 } profile_cases[] = {
     { "exchange", 593, "epm mgmt", "samr emsmdb" },
-    { "exchange", 6001, "emsmdb async-emsmdb mgmt", "nspi rfr samr epm drsuapi winreg svcctl tsgu" },
+    { "exchange", 6001, "emsmdb async-emsmdb mgmt",
+      "nspi rfr samr epm drsuapi winreg svcctl tsgu" },
     { "exchange", 6002, "rfr mgmt", "nspi emsmdb samr" },
     { "exchange", 6004, "mgmt", "nspi rfr emsmdb samr lsarpc drsuapi" },
     { "Exchange", 49152, "samr", "" },
@@ -584,8 +589,10 @@ static int ends(rpc_firewall_t *fw, const maker_t *m, rpc_firewall_result_t *r)
 
 /* RPC_FIREWALL_NOBODY, version 0.0 */
 static const uint8_t nobody[2][20] = {
-    { 0x78, 0xbd, 0xf9, 0x02, 0x73, 0xf3, 0xfc, 0x4f, 0x81, 0x44, 0xaf, 0xed, 0xe8, 0xf9, 0x6e, 0xa8 },
-    { 0x02, 0xf9, 0xbd, 0x78, 0xf3, 0x73, 0x4f, 0xfc, 0x81, 0x44, 0xaf, 0xed, 0xe8, 0xf9, 0x6e, 0xa8 },
+    { 0x78, 0xbd, 0xf9, 0x02, 0x73, 0xf3, 0xfc, 0x4f,
+      0x81, 0x44, 0xaf, 0xed, 0xe8, 0xf9, 0x6e, 0xa8 },
+    { 0x02, 0xf9, 0xbd, 0x78, 0xf3, 0x73, 0x4f, 0xfc,
+      0x81, 0x44, 0xaf, 0xed, 0xe8, 0xf9, 0x6e, 0xa8 },
 };
 
 /* Tests that M is unchanged except for the contexts in WHICH, which has a bit for each. */
@@ -816,7 +823,8 @@ static void test_level(apr_pool_t *pool, const struct level_case *c, int ptype)
             make_bind(&m, pool, "emsmdb@0.81 samr@1.0");
         is_int(check(&fw, &m, &r), c->pass || old ? RPC_FIREWALL_PASS
                : ptype == DCERPC_AUTH3 ? RPC_FIREWALL_END : RPC_FIREWALL_BLIND,
-               "%s, level %u of type %u, %u bytes, at least %s", dcerpc_ptype_name((uint8_t)ptype), c->level,
+               "%s, level %u of type %u, %u bytes, at least %s", dcerpc_ptype_name((uint8_t)ptype),
+               c->level,
                c->type, c->token, rpc_auth_level_name(c->least));
         if (c->pass || old)
             continue;

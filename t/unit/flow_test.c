@@ -314,9 +314,11 @@ static void test_simulation(uint32_t window, uint64_t start, unsigned seed)
 /* Any window, with any fragment that fits into it, whether a bind announces the size or not. */
 static void test_any_fragment(void)
 {
-    static const uint32_t windows[] = { RPC_FLOW_WINDOW_MIN, 8193, 11679, 11680, 16384, 65535, 65536,
+    static const uint32_t windows[] = { RPC_FLOW_WINDOW_MIN, 8193, 11679, 11680, 16384, 65535,
+                                        65536,
                                         100000, 131070, 131072, RPC_FLOW_WINDOW_MAX };
-    static const uint32_t fragments[] = { 16, 1432, 4088, 4096, 4097, 4280, 5840, 8192, 30000, 32769, 65535 };
+    static const uint32_t fragments[] = { 16, 1432, 4088, 4096, 4097, 4280, 5840, 8192, 30000,
+                                          32769, 65535 };
     unsigned w, f, announced, seed = 1;
 
     for (w = 0; w < sizeof(windows) / sizeof(windows[0]); w++) {

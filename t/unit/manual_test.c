@@ -38,7 +38,8 @@ static long long factor(const char *unit, rpc_scale_t scale)
     return len ? -1 : 1;
 }
 
-/* The number behind LABEL, from the field Syntax of DIRECTIVE on, in the unit of the configuration. */
+/* The number behind LABEL, from the field Syntax of DIRECTIVE on, in the unit of the
+ * configuration. */
 static long long number(const char *directive, const char *label, rpc_scale_t scale)
 {
     char heading[100];

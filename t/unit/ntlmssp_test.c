@@ -15,7 +15,8 @@ static const uint8_t nonce[8] = { 0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef
 /* 4.2.2.1.2, for "Password" */
 static const uint8_t nt_hash[16] = { 0xa4, 0xf4, 0x9c, 0x40, 0x65, 0x10, 0xbd, 0xca,
                                      0xb6, 0x82, 0x4e, 0xe7, 0xc3, 0x0f, 0xd8, 0x52 };
-static const ntlmssp_target_t target = { "TEST", "SERVER", "test.example", "server.test.example", "example" };
+static const ntlmssp_target_t target = { "TEST", "SERVER", "test.example", "server.test.example",
+                                         "example" };
 #define TIMESTAMP 0x01dc5c5e12345678u
 
 typedef struct bytes {
@@ -174,7 +175,8 @@ static void test_negotiate(void)
     check_negotiate(curl_negotiate, 16, 1, 0x00088206u, "of 16 bytes");
     for (size = 1; size < 16; size++)
         check_negotiate(curl_negotiate, size, 0, 0, "that is cut off");
-    check_negotiate("4e544c4d53535000" "01000000" "00020800", 0, 0, 0, "with neither Unicode nor OEM");
+    check_negotiate("4e544c4d53535000" "01000000" "00020800", 0, 0, 0,
+                    "with neither Unicode nor OEM");
     check_negotiate("4e544c4d53535000" "02000000" "07020800", 0, 0, 0, "of another type");
     check_negotiate("4e544c4d53535001" "01000000" "07020800", 0, 0, 0, "with another signature");
     memcpy(large, "NTLMSSP\0\1\0\0\0\7", 13);
@@ -286,9 +288,11 @@ typedef struct client {
 } client_t;
 
 static const client_t clients[] = {
-    { "Impacket", impacket_negotiate, impacket_challenge, impacket_authenticate, impacket_key, "CLIENT",
+    { "Impacket", impacket_negotiate, impacket_challenge, impacket_authenticate, impacket_key,
+      "CLIENT",
       "cifs/SERVER", 0, 0, 0 },
-    { "Impacket, signing", impacket_sign_negotiate, impacket_sign_challenge, impacket_sign_authenticate,
+    { "Impacket, signing", impacket_sign_negotiate, impacket_sign_challenge,
+      impacket_sign_authenticate,
       impacket_sign_key, "CLIENT", "cifs/SERVER", 0, 1, 0 },
     { "Samba", samba_negotiate, samba_challenge, samba_authenticate, samba_key, "CLIENT",
       "host/server.test.example", 72, 1, 0 },
@@ -403,7 +407,8 @@ static void test_cut(const char *name, const char *hex)
 
 static void test_anonymous(void)
 {
-    static const char *const messages[] = { impacket_anonymous_authenticate, samba_anonymous_authenticate };
+    static const char *const messages[] = { impacket_anonymous_authenticate,
+                                            samba_anonymous_authenticate };
     ntlmssp_authenticate_t auth;
     parts_t p = usual;
     size_t i;
@@ -463,7 +468,8 @@ static int taken_with(const bytes_t *b, int field, unsigned size, uint32_t offse
 
 static void test_places(void)
 {
-    static const char *const names[FIELDS] = { "LM response", "NT response", "domain", "user", "workstation",
+    static const char *const names[FIELDS] = { "LM response", "NT response", "domain", "user",
+                                               "workstation",
                                                "key" };
     bytes_t b = build(&usual);
     uint32_t end = (uint32_t)b.size;
@@ -500,11 +506,14 @@ static void test_names(void)
     static const row_t rows[] = {
         { "550073006500", "Unicode", 1 }, { "e4003cd800de", "Unicode with a surrogate pair", 1 },
         { "5500730065", "half a character", 0 }, { "55", "a single byte", 0 },
-        { "3cd85500", "a high surrogate alone", 0 }, { "55003cd8", "a high surrogate at the end", 0 },
-        { "00de5500", "a low surrogate alone", 0 }, { "00de3cd8", "a surrogate pair the wrong way round", 0 },
+        { "3cd85500", "a high surrogate alone", 0 },
+        { "55003cd8", "a high surrogate at the end", 0 },
+        { "00de5500", "a low surrogate alone", 0 },
+        { "00de3cd8", "a surrogate pair the wrong way round", 0 },
         { "3cd83cd800de", "a high surrogate before a pair", 0 },
         { "55000000", "a NUL at the end", 0 }, { "550000006500", "a NUL within", 0 },
-        { "0a00", "a line feed", 0 }, { "0d00", "a carriage return", 0 }, { "1b00", "an escape", 0 },
+        { "0a00", "a line feed", 0 }, { "0d00", "a carriage return", 0 },
+        { "1b00", "an escape", 0 },
         { "7f00", "a delete", 0 }, { "8500", "a control character of C1", 0 },
         { "a000", "a space that sticks", 1 },
     };
@@ -665,8 +674,10 @@ static void test_ntowf(void)
         { "a\xf0\x9f\x98\x80z", "d", "8bd8c0d868cf0bf06289b0bd37f17be6" },
         { "", "", "fa3610ae39ee4a98abf7fe129547eee9" },
     };
-    static const char *const bad[] = { "\x80", "\xc3", "\xc0\x80", "\xe2\x82", "\xed\xa0\x80", "a\xff",
-                                       "\xf4\x90\x80\x80", "\xf0\x80\x80\x80", "\xf8\x88\x80\x80\x80" };
+    static const char *const bad[] = { "\x80", "\xc3", "\xc0\x80", "\xe2\x82", "\xed\xa0\x80",
+                                       "a\xff",
+                                       "\xf4\x90\x80\x80", "\xf0\x80\x80\x80",
+                                       "\xf8\x88\x80\x80\x80" };
     uint8_t key[16];
     size_t i;
 
@@ -744,7 +755,8 @@ static void test_signatures(void)
 {
     static const char plaintext[] = "50006c00610069006e007400650078007400";
     static const char key[] = "8de40ccadbc14a82f15cb0ad0de95ca3";       /* 4.2.4.1.2 */
-    static const char mechs[] = "300c060a2b06010401823702020a";         /* SPNEGO's list, of NTLM alone */
+    /* SPNEGO's list, of NTLM alone. */
+    static const char mechs[] = "300c060a2b06010401823702020a";
 
     check_signature("eb93429a8bd952f8b89c55b87f475edc", 0, 0, 0, plaintext,
                     "01000000ff2aeb52f681793a00000000", "4.2.3.4, where there is no KEY_EXCH");

@@ -19,7 +19,8 @@ static const row_t rows[] = {
     { "exch*", "exch1@evil.test", 0 }, { "exch*", "exc", 0 }, { "exch*", "", 0 },
     { "mail.*", "mail.x", 1 }, { "mail.*", "mail.evil.test", 0 },
     { "10.1.*", "10.1.2.3", 1 }, { "10.1.*", "10.1.", 1 }, { "10.1.*", "10.1.evil.test", 0 },
-    { "10.1.*", "10.1.2.3.evil.test", 0 }, { "10.1.*", "10.10.2.3", 0 }, { "10.1.*", "10.1.2.3@x", 0 },
+    { "10.1.*", "10.1.2.3.evil.test", 0 }, { "10.1.*", "10.10.2.3", 0 },
+    { "10.1.*", "10.1.2.3@x", 0 },
     { "10.1.1*", "10.1.100.3", 1 }, { "1*", "1st", 0 },
     { "*.example.com", "a.example.com", 1 }, { "*.example.com", "A.B.EXAMPLE.COM", 1 },
     { "*.example.com", "example.com", 0 }, { "*.example.com", ".example.com", 0 },
@@ -89,7 +90,8 @@ static void test_meets(void)
 
     for (i = 0; i < sizeof(pairs) / sizeof(*pairs); i++)
         ok(!!rpc_pattern_meets(pairs[i].a, pairs[i].b) == pairs[i].meets, "%s and %s: %s",
-           pairs[i].a, pairs[i].b, pairs[i].meets ? "a name may match both" : "no name matches both");
+           pairs[i].a, pairs[i].b,
+           pairs[i].meets ? "a name may match both" : "no name matches both");
 }
 
 int main(void)

@@ -63,8 +63,10 @@ static void test_flags(apr_pool_t *pool)
     static const struct { const char *flags, *nt, *barred; } rows[] = {
         { "[U          ]", NT, NULL }, { "[U]", NT, NULL }, { "[UHX        ]", NT, NULL },
         { "[DU         ]", NT, "disabled" }, { "[UL         ]", NT, "locked" },
-        { "[NU         ]", NT, "without a password" }, { "[NU         ]", NO_PASSWORD, "without a password" },
-        { "[U          ]", NO_PASSWORD, "without an NT hash" }, { "[U          ]", LM, "without an NT hash" },
+        { "[NU         ]", NT, "without a password" },
+        { "[NU         ]", NO_PASSWORD, "without a password" },
+        { "[U          ]", NO_PASSWORD, "without an NT hash" },
+        { "[U          ]", LM, "without an NT hash" },
         { "[W          ]", NT, "an account of a machine or a domain" },
         { "[S          ]", NT, "an account of a machine or a domain" },
         { "[I          ]", NT, "an account of a machine or a domain" },
@@ -84,7 +86,8 @@ static void test_flags(apr_pool_t *pool)
 static void test_malformed(apr_pool_t *pool)
 {
     static const char *const lines[] = {
-        "alice", ":", "a:1:" LM, "a:1:" LM ":" NT, ":1:" LM ":" NT ":[U]:", "a:1:" LM ":" NT ":U:LCT-0:",
+        "alice", ":", "a:1:" LM, "a:1:" LM ":" NT, ":1:" LM ":" NT ":[U]:",
+        "a:1:" LM ":" NT ":U:LCT-0:",
         "a:1:" LM ":" NT "0:[U]:", "a:1:" LM ":0123:[U]:", "a:1:" LM "::[U]:", " ",
         "a:1:" LM ":" NT ":[", "a:1:" LM ":" NT ":[U   ", "a:1:" LM ":" NT ":[U   :]:",
     };

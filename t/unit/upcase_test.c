@@ -17,10 +17,12 @@ static void test_letters(void)
         { 0xf6, 0xd6, "o umlaut" }, { 0xf7, 0xf7, "the sign of division" }, { 0xfe, 0xde, "thorn" },
         { 0xff, 0x178, "y umlaut" }, { 0x101, 0x100, "a macron" }, { 0x100, 0x100, "A macron" },
         { 0x130, 0x130, "I with a dot" }, { 0x131, 0x131, "dotless i" }, { 0x138, 0x138, "kra" },
-        { 0x149, 0x149, "n with an apostrophe" }, { 0x17e, 0x17d, "z caron" }, { 0x17f, 0x17f, "long s" },
+        { 0x149, 0x149, "n with an apostrophe" }, { 0x17e, 0x17d, "z caron" },
+        { 0x17f, 0x17f, "long s" },
         { 0x180, 0x243, "b stroke" }, { 0x1c5, 0x1c5, "Dz in title case" }, { 0x1c6, 0x1c4, "dz" },
         { 0x1dd, 0x18e, "turned e" },
-        { 0x1f0, 0x1f0, "j caron" }, { 0x250, 0x250, "turned a, of Unicode 5.1" }, { 0x253, 0x181, "b hook" },
+        { 0x1f0, 0x1f0, "j caron" }, { 0x250, 0x250, "turned a, of Unicode 5.1" },
+        { 0x253, 0x181, "b hook" },
         { 0x26b, 0x2c62, "l tilde" }, { 0x3ac, 0x386, "alpha tonos" },
         { 0x390, 0x390, "iota with three marks" },
         { 0x3b1, 0x391, "alpha" }, { 0x3c2, 0x3a3, "final sigma" }, { 0x3c3, 0x3a3, "sigma" },
@@ -38,7 +40,8 @@ static void test_letters(void)
         { 0x24e9, 0x24cf, "z in a circle" }, { 0x2d25, 0x10c5, "Georgian hoe" },
         { 0xab70, 0xab70, "Cherokee a" },
         { 0xff41, 0xff21, "wide a" }, { 0xff5a, 0xff3a, "wide z" }, { 0xff5b, 0xff5b, "behind it" },
-        { 0x10428, 0x10428, "Deseret, outside the plane" }, { 0x10ffff, 0x10ffff, "the last of all" },
+        { 0x10428, 0x10428, "Deseret, outside the plane" },
+        { 0x10ffff, 0x10ffff, "the last of all" },
     };
     size_t i;
     uint32_t c, twice = 0;
