@@ -351,7 +351,10 @@ SKIP: {
     syswrite $c, "GET /told.cgi HTTP/1.1\r\nHost: localhost\r\n\r\n";
     my $answer = '';
     1 while $answer !~ /\r\n\r\n/ && sysread $c, $answer, 65536, length $answer;
-    like($answer, qr{^HTTP/1.1 500 }, 'prefork: a signal ends a script that has not begun');
+    SKIP: {
+        skip 'ThreadSanitizer keeps signals back in a process that was forked', 1 if ($ENV{RPCH_SANITIZER} // '') eq 'thread';
+        like($answer, qr{^HTTP/1.1 500 }, 'prefork: a signal ends a script that has not begun');
+    }
     $c->close;      # a 500 has ended it
     $c = knock($httpd);
     syswrite $c, "GET /silent HTTP/1.1\r\nHost: localhost\r\n\r\n";
