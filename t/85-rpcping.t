@@ -144,7 +144,9 @@ for my $case (['no argument' => qr/are needed/], ['an unknown option' => qr/--fr
               ['a range' => qr/--warning needs/, '-w', '5:1', at('open'), $dc], ['another' => qr/--critical needs/, '-c', '1:2:3', at('open'), $dc],
               ['an interface' => qr/--interface needs/, '-I', 'nobody', at('open'), $dc], ['no port' => qr/server:port/, at('open'), 'exch'], ['a URL' => qr/URL/, 'exch', $dc],
               ['a password file' => qr/No such file/, '-u', 'alice', '-p', "$httpd->{dir}/none", at('open'), $dc], ['no password' => qr/without a password/, '-u', 'alice', at('open'), $dc],
-              ['a file of targets' => qr/No such file/, '--all', "$httpd->{dir}/none"]) {
+              ['a file of targets' => qr/No such file/, '--all', "$httpd->{dir}/none"], ['what cannot be read' => qr/Is a directory/, '--all', $httpd->{dir}],
+              ['nor a password' => qr/Is a directory/, '-u', 'alice', '-p', $httpd->{dir}, at('open'), $dc], ['a value too many' => qr/the option --quiet /, '--quiet=x'],
+              ['no letter, after a password' => qr/no option -\\xc3/, '--proxy', 'http://u:geheim@127.0.0.1', "-\xc3\xa9"]) {
     my ($name, $re, @args) = @$case;
     my ($status, $out, $err) = ping('--nagios', @args);
     is($status, 3, "usage: $name: exit status 3");

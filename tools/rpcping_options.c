@@ -101,17 +101,20 @@ static int read_password(ping_options_t *o, const char *name)
     char *line = NULL;
     size_t cap = 0;
     ssize_t len;
+    int error;
 
     if (!f) {
         return ping_usage_error(o, "%s: %s", name, strerror(errno));
     }
     len = getline(&line, &cap, f);
+    error = ferror(f) ? errno : 0;
     if (f != stdin) {
         fclose(f);
     }
     if (len < 0) {
         free(line);
-        return ping_usage_error(o, "the password file is empty");
+        return error ? ping_usage_error(o, "%s: %s", name, strerror(error))
+                     : ping_usage_error(o, "the password file is empty");
     }
     line[strcspn(line, "\r\n")] = '\0';
     free(o->password);
@@ -351,13 +354,16 @@ static void show_and_exit(const ping_options_t *o, int opt)
 
 static int bad_option(const ping_options_t *o, int opt)
 {
-    const char *arg = o->copies[optind - 1];
+    const char *arg = o->copies[optind - 1];    /* for an unknown letter another's, perhaps */
 
     if (opt == ':') {
         return ping_usage_error(o, "the option %s needs an argument", arg);
     }
-    if (optopt > 0 && optopt < 256) {
-        return ping_usage_error(o, "there is no option -%c", optopt);
+    /* a known letter here is that of a long option; 0 is an unknown one, and strchr() finds it */
+    if (optopt < 256 && (optopt == ':' || !strchr(short_options, optopt))) {
+        return ping_usage_error(o, optopt > ' ' && optopt < 127 ? "there is no option -%c"
+                                                                : "there is no option -\\x%02x",
+                                optopt & 255);
     }
     /* what follows = may be a password */
     return ping_usage_error(o, "the option %.*s is unknown, ambiguous or takes no argument",

@@ -162,6 +162,9 @@ static int read_lines(ping_targets_t *targets, const ping_options_t *o, FILE *f)
         snprintf(place, sizeof(place), "%s, line %u: ", o->all, ++number);
         ok = add_line(targets, o, line, place);
     }
+    if (ok && ferror(f)) {
+        ok = ping_usage_error(o, "%s: %s", o->all, strerror(errno));
+    }
     free(line);
     if (ok && targets->count == 0) {
         return ping_usage_error(o, "%s has no target", o->all);
