@@ -199,7 +199,7 @@ ok($front->logs(qr/rpcproxy:warn\].*the proxy at localhost:$back{expired} is not
     ok(eval { wait_for('the first member', sub {        # retry= is over
         opens_quietly('members');
         $members[0]->log('access_log') =~ /"RPC_OUT_DATA .* shutdown\n.*"RPC_OUT_DATA \S+ \S+ 200/s;
-    }) }, 'and by the first, when it is back') or diag $@;
+    }) }, 'and by the first, when it is back') or diag $@, substr $front->log, -8000;
 }
 sub opens_quietly { my ($place) = @_; my $c = channel($place); eval { $c->connect }; $c->close; return turn(0.2) }
 

@@ -112,7 +112,8 @@ for my $case (['user', 'too-many-of-user', [], { from => '127.0.90.1' }], ['addr
     # Each time from another address, since a success would make it known
     ok(comes('a block', sub { $try->(1, 30 + $n++ % 200, 'hidden') == 401 }), 'block the account at the other machine, too');
     ok($machines[1]->logs(qr/blocked try from 127\.0\.90\.\d+, user "bob": 3 failures of the account, passwords are not checked for another (?:5\d\d|600) s/), 'for the same time');
-    is($try->(1, 20, 'hidden'), 200, 'but not for its owner, who is known by all machines');
+    # The tries that were let through may still count as channels
+    ok(comes('room', sub { $try->(1, 20, 'hidden') == 200 }), 'but not for its owner, who is known by all machines');
     is(at(1, 'guess', from => '127.0.90.21')->out_status, 401, 'and not the address of the guesser');
     ok($machines[1]->logs(qr/blocked try from 127\.0\.90\.21, user "alice": 3 failures of the address/), 'for whatever account');
     is(at(1, 'guess', from => '127.0.90.23')->out_status, 200, 'others are served');
