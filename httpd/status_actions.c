@@ -98,7 +98,7 @@ static int read_form(request_rec *r, apr_table_t *form)
 
         apr_table_setn(form, pair->name, flatten(pair, r->pool));
     }
-    return rv == OK ? OK : HTTP_BAD_REQUEST;
+    return rv == OK || rv == HTTP_REQUEST_ENTITY_TOO_LARGE ? rv : HTTP_BAD_REQUEST;
 }
 
 /* ---- ending ---- */
@@ -162,9 +162,10 @@ static int end_those(const rpc_status_request_t *q, const apr_table_t *form)
 static const char *parse_server(apr_pool_t *pool, const char *text, uint16_t *port)
 {
     const char *bracket = strrchr(text, '[');
-    int n = bracket ? atoi(bracket + 1) : 0;
+    char *end = NULL;
+    long n = bracket && apr_isdigit(bracket[1]) ? strtol(bracket + 1, &end, 10) : 0;
 
-    if (!bracket || bracket == text || n < 1 || n > 65535)
+    if (!bracket || bracket == text || n < 1 || n > 65535 || strcmp(end, "]") != 0)
         return NULL;
     *port = (uint16_t)n;
     return apr_pstrmemdup(pool, text, (apr_size_t)(bracket - text));

@@ -146,7 +146,8 @@ for ([user => 'bob'], [server => "127.0.0.1[$tcp->{port}]"]) {
     is(act(action => 'undrain', server => $name), 303, 'the server is used again');
     my $new = to('one.contoso.test:6001')->connect;
     ok($new, 'by new connections');
-    is(act(action => 'drain', server => 'nonsense'), 400, 'nonsense is no server');
+    is(act(action => 'drain', server => $_), 400, "$_ is no server") for 'nonsense', '127.0.0.1[80', '127.0.0.1[80]x', '127.0.0.1[80x]', '127.0.0.1[ 80]', '[80]', '127.0.0.1[65536]';
+    is(act(action => 'drain', server => 'x' x 20_000), 413, 'nor is what no form of ours is as long as');
     $_->close for $c, $other, $new;
 }
 

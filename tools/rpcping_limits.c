@@ -4,14 +4,15 @@
 #include <stdlib.h>
 #include "rpcping.h"
 
-/* A number, or NONE where there is none. Returns what follows it. */
+/* A number, or NONE where there is none. Returns what follows it; strtod's "nan" is none. */
 static const char *bound(const char *at, double none, double *value)
 {
     char *end;
 
     *value = strtod(at, &end);
-    if (end == at) {
+    if (end == at || isnan(*value)) {
         *value = none;
+        return at;
     }
     return end;
 }

@@ -189,11 +189,13 @@ static int set_limit(const ping_options_t *o, ping_limit_t *limit, const char *n
 static int parse_interface(ndr_syntax_t *syntax, const char *text)
 {
     size_t len = strcspn(text, "@");
+    const char *version = text + len;
     const rpc_interface_info_t *info = rpc_interface_by_name(text, len);
     unsigned major = 0, minor = 0;
     int end = 0;
 
-    if (text[len] && sscanf(text + len, "@%5u%n.%5u%n", &major, &end, &minor, &end) < 1) {
+    if (*version && (version[1 + strspn(version + 1, "0123456789.")] != '\0'
+                     || sscanf(version, "@%5u%n.%5u%n", &major, &end, &minor, &end) < 1)) {
         return 0;
     }
     if (info) {
