@@ -8,12 +8,13 @@ use Test::More;
 use RPCH::File qw(slurp);
 use RPCH::Httpd;
 use RPCH::KDC;
+use RPCH::Needs qw(modules needs);
 use RPCH::RPC qw(bind_pdu request_pdu rpc_parse RESPONSE);
 use RPCH::Test;
 
-my $gssapi = eval { require GSSAPI; GSSAPI->import; 1 };
-chomp(my $modules = qx(@{[ vars('apxs') ]} -q LIBEXECDIR));
-need();
+needs(RPCH::KDC::PACKAGES, qw(libapache2-mod-auth-gssapi libgssapi-perl gss-ntlmssp curl));
+GSSAPI->import;
+my $modules = modules();
 
 # The file for carol, who has an NT hash and no principal.
 my ($PASSWORD, $NT_HASH) = ('Passw0rd!', 'FC525C9683E8FE067095BA2DDC971889');
@@ -23,17 +24,6 @@ my $server = server();
 my $tcp = tcp_server();
 my $httpd = httpd($kdc->service('HTTP/localhost'));
 my $path = '/rpc/rpcproxy.dll';
-
-sub need {
-    my @missing = RPCH::KDC::missing();
-    push @missing, 'libgssapi-perl' if !$gssapi;
-    push @missing, 'libapache2-mod-auth-gssapi' if !-e "$modules/mod_auth_gssapi.so";
-    push @missing, 'gss-ntlmssp' if !-e '/etc/gss/mech.d/mech.ntlmssp.conf';
-    push @missing, 'curl' if system('LD_PRELOAD= curl --version >/dev/null 2>&1');
-    return if !@missing;
-    BAIL_OUT("packages not installed: @missing") if ($ENV{CI} // '') eq 'true';
-    plan(skip_all => "packages not installed: @missing");
-}
 
 # An httpd with the samples of conf/, adapted as their comments say.
 sub httpd {

@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 use Test::More;
+use RPCH::Compile qw(library preload);
 use RPCH::Httpd;
 use RPCH::Poll qw(wait_for turn);
 use RPCH::Root;
@@ -156,7 +157,7 @@ SKIP: {
     my $flag = "$httpd->{dir}/fails";
     my $library = failing($flag) or skip 'no compiler', 1;
     my $fails = sub { my ($what) = @_; open my $fh, '>', $flag or die $!; print $fh $what; close $fh };
-    my $start = sub { local $ENV{LD_PRELOAD} = join ':', grep { defined } $ENV{LD_PRELOAD}, $library; return RPCH::Httpd->new(@room, conf => $location)->start };
+    my $start = sub { local $ENV{LD_PRELOAD} = preload($library); return RPCH::Httpd->new(@room, conf => $location)->start };
 
     $fails->('epoll');
     my $starved = $start->();
@@ -199,12 +200,10 @@ $tcp->close;
 done_testing;
 
 # A library to preload. The file FLAG says which call fails: "epoll" is epoll_create1() of an endpoint
-# process, "fork" is apr_proc_fork(). Returns undef when there is no compiler.
+# process, "fork" is apr_proc_fork(). Returns nothing when there is no compiler.
 sub failing {
     my ($flag) = @_;
-    my $base = vars('serverroot') . "/conf/failing-$$";
-    open my $fh, '>', "$base.c" or die "$base.c: $!\n";
-    print $fh <<'C';
+    return library(vars('serverroot') . "/conf/failing-$$", <<'C', qq(-DFLAG='"$flag"'));
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -248,6 +247,4 @@ int apr_proc_fork(void *proc, void *pool)
     return fails("fork") ? EAGAIN : real(proc, pool);
 }
 C
-    close $fh or die "$base.c: $!\n";
-    return system(qq(cc -shared -fPIC -O1 -DFLAG='"$flag"' -o $base.so $base.c -ldl 2>&1)) == 0 ? "$base.so" : undef;
 }

@@ -18,9 +18,6 @@ use Test::More ();
 use constant REALM => 'CONTOSO.TEST';
 use constant PACKAGES => qw(krb5-admin-server krb5-kdc krb5-user);
 
-# The packages that are missing.
-sub missing { return RPCH::Needs::missing(PACKAGES) }
-
 # Starts a realm with these USER => PASSWORD pairs; services get random keys. While the object lives,
 # environment variables of this process, and of processes that it starts such as httpd, point to the
 # realm.
